@@ -1,0 +1,74 @@
+//! The admin listener: `/livez`, `/readyz`, `/metrics`. Never on the public port.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Response, StatusCode, header};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use serde_json::{Map, Value};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{self, Limits, Reply};
+
+const LIMITS: Limits =
+    Limits { connections: 64, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(1) };
+
+/// State of the parts a process needs, by name: `Ok` or what is wrong.
+pub type Parts = Vec<(&'static str, Result<(), String>)>;
+
+/// Asks every part for its state, within a second or so.
+pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Parts> + Send>> + Send + Sync + 'static>;
+
+/// Serves the admin endpoints on `listener` until `stop`.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) {
+    http::serve(listener, LIMITS, stop, move |_: SocketAddr, request: Request<_>| {
+        let (registry, readiness) = (registry.clone(), readiness.clone());
+        async move { answer(request.method(), request.uri().path(), &registry, &readiness).await }
+    })
+    .await;
+}
+
+async fn answer(method: &Method, path: &str, registry: &Registry, readiness: &Readiness) -> Reply {
+    if !matches!(path, "/livez" | "/readyz" | "/metrics") {
+        return reply(StatusCode::NOT_FOUND, "text/plain", "try /livez, /readyz or /metrics\n".into());
+    }
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        let mut reply = reply(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".into());
+        reply.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    match path {
+        "/readyz" => ready(readiness().await),
+        "/metrics" => {
+            let mut text = String::new();
+            encode(&mut text, registry).expect("writing to a String cannot fail");
+            reply(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+        }
+        _ => reply(StatusCode::OK, "text/plain", "ok\n".into()),
+    }
+}
+
+fn ready(parts: Parts) -> Reply {
+    let ready = parts.iter().all(|(_, state)| state.is_ok());
+    let parts: Map<String, Value> = parts
+        .into_iter()
+        .map(|(name, state)| (name.to_owned(), state.map_or_else(Value::String, |()| "ok".into())))
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({ "ready": ready, "parts": parts });
+    reply(status, "application/json", format!("{body}\n"))
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    reply
+}

@@ -1,0 +1,168 @@
+//! Reading the environment: one flat struct a binary, complete and valid before a socket opens.
+
+use std::fmt;
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// Exit status for a wrong configuration (`EX_CONFIG` of sysexits).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// A variable that cannot be used, and why. Never contains the value.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{variable}: {reason}")]
+pub struct ConfigError {
+    /// Name of the environment variable.
+    pub variable: String,
+    /// What is wrong with its value.
+    pub reason: String,
+}
+
+/// Reads `T` from the environment. An empty variable counts as unset.
+pub fn from_env<T: DeserializeOwned>() -> Result<T, ConfigError> {
+    from_vars(std::env::vars_os().filter_map(|(name, value)| {
+        // A variable of ours is text; anything else belongs to somebody else.
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    }))
+}
+
+/// Reads `T` from `vars`. Every field of `T` must have a default, which lets an error be traced to
+/// the one variable that causes it: envy itself does not name it.
+pub fn from_vars<T: DeserializeOwned>(
+    vars: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, ConfigError> {
+    let vars: Vec<_> = vars.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
+    envy::from_iter(vars.iter().cloned()).map_err(|error| {
+        let culprit = vars.iter().find(|&var| envy::from_iter::<_, T>(std::iter::once(var.clone())).is_err());
+        match culprit {
+            Some((variable, value)) => ConfigError {
+                variable: variable.to_uppercase(),
+                // Numbers: envy repeats value and name, which we say ourselves or do not want said.
+                reason: error
+                    .to_string()
+                    .replace(&format!(" while parsing value '{value}' provided by {variable}"), ""),
+            },
+            None => ConfigError { variable: "environment".to_owned(), reason: error.to_string() },
+        }
+    })
+}
+
+/// A value that must not be seen: prints as `***`.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `value`.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Connection to NATS, with the user part hidden when printed.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Url(String);
+
+impl Url {
+    /// Wraps `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The URL with its credentials.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // One URL or a comma list; whatever stands before an '@' in an authority is a credential.
+        for (n, url) in self.0.split(',').enumerate() {
+            let comma = if n == 0 { "" } else { "," };
+            match url.split_once("://") {
+                Some((scheme, rest)) => match rest.rsplit_once('@') {
+                    Some((_, host)) => write!(f, "{comma}{scheme}://***@{host}")?,
+                    None => write!(f, "{comma}{scheme}://{rest}")?,
+                },
+                None => match url.rsplit_once('@') {
+                    Some((_, host)) => write!(f, "{comma}***@{host}")?,
+                    None => write!(f, "{comma}{url}")?,
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(default)]
+    struct Sample {
+        port: u16,
+        name: Option<Secret>,
+        format: crate::telemetry::LogFormat,
+    }
+
+    impl Default for Sample {
+        fn default() -> Self {
+            Self { port: 80, name: None, format: crate::telemetry::LogFormat::Json }
+        }
+    }
+
+    fn read(vars: &[(&str, &str)]) -> Result<Sample, ConfigError> {
+        from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_variable_and_not_the_value() {
+        for (name, value) in [("PORT", "eighty"), ("FORMAT", "xml")] {
+            let error = read(&[("OTHER", "x"), ("NAME", "s3cret"), (name, value)]).unwrap_err();
+            assert_eq!(error.variable, name);
+            assert!(!error.to_string().contains("s3cret"));
+        }
+        assert_eq!(
+            read(&[("PORT", "eighty")]).unwrap_err().to_string(),
+            "PORT: invalid digit found in string"
+        );
+    }
+
+    #[test]
+    fn empty_counts_as_unset_and_secrets_do_not_print() {
+        let sample = read(&[("PORT", ""), ("NAME", "s3cret")]).unwrap();
+        assert_eq!((sample.port, sample.name.as_ref().map(Secret::expose)), (80, Some("s3cret")));
+        assert!(!format!("{sample:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn urls_print_without_credentials() {
+        for (url, shown) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://me:p@ss@host:4222", "nats://***@host:4222"),
+            ("me:pass@host,tls://token@other", "***@host,tls://***@other"),
+            ("mongodb://u:p@h1,h2/?replicaSet=a", "mongodb://***@h1,h2/?replicaSet=a"),
+        ] {
+            assert_eq!(Url::new(url).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What gateway and worker agree on, and what any process of Aftercall needs.
+//!
+//! [`stream`] and [`agent_calls`] are the contract between the two: streams, subjects, headers,
+//! consumers. The rest is the frame of a process: [`config`], [`telemetry`], [`shutdown`],
+//! [`broker`] (the connection to NATS), [`http`] (the accept loop) and [`admin`] (health, metrics).
+
+pub mod admin;
+pub mod agent_calls;
+pub mod broker;
+pub mod config;
+pub mod http;
+pub mod shutdown;
+pub mod stream;
+pub mod telemetry;
