@@ -86,7 +86,7 @@ const DAY: Duration = Duration::from_hours(24);
 /// while they wait for the database.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// How long the broker collapses publishes of the same id: longer than `ElevenLabs`' retry span of
+/// How long the broker collapses publishes of the same id: longer than ElevenLabs' retry span of
 /// about 45 minutes.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
 
@@ -169,7 +169,7 @@ impl EnsureError {
 /// Idempotent and safe to run from many processes at once.
 pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
     for wanted in streams(replicas) {
-        ensure_stream(context, wanted).await?;
+        Box::pin(ensure_stream(context, wanted)).await?;
     }
     for (stream, config) in consumers() {
         let name = config.durable_name.clone().unwrap_or_default();

@@ -1,1 +1,189 @@
-//! placeholder
+//! The worker: turns stored webhooks into the true state of every call.
+//!
+//! The path of a message: [`pull`] takes a batch from the stream, [`event`] parses, [`call`] joins,
+//! [`store`] writes, [`status`] settles. What follows from it: [`transcripts`] fetches by
+//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. A worker can
+//! be killed at any instant and run in any number.
+
+pub mod api;
+pub mod call;
+mod cli;
+pub mod config;
+pub mod dead_letters;
+pub mod elevenlabs;
+pub mod event;
+mod metrics;
+pub mod pull;
+mod retry;
+pub mod status;
+pub mod store;
+pub mod transcripts;
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_common::{admin, broker, shutdown, stream};
+use anyhow::Context as _;
+use async_nats::{Client, jetstream};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{cli::main, config::Config, metrics::Metrics};
+use self::{
+    config::Role,
+    elevenlabs::ElevenLabs,
+    retry::Pauses,
+    store::{Store, StoreError},
+};
+
+/// Longest the broker may take to store a job or a grave.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(2);
+
+/// What every role works with.
+pub struct Context {
+    /// Environment.
+    pub config: Config,
+    /// Connection to the broker.
+    pub nats: Client,
+    /// Streams on it.
+    pub jetstream: jetstream::Context,
+    /// Calls.
+    pub store: Store,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+/// Starts the worker as configured, until a signal.
+async fn start(config: Config) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal()?;
+    let admin = TcpListener::bind(config.admin_addr)
+        .await
+        .with_context(|| format!("ADMIN_ADDR: cannot listen on {}", config.admin_addr))?;
+    run(config, admin, stop).await
+}
+
+/// Runs the worker until `stop`: waits for broker and database, then does what its roles say.
+///
+/// # Errors
+/// What only an operator can mend: see [`stream::EnsureError::Contradiction`], [`StoreError::Standalone`],
+/// and unusable addresses.
+pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    // One TLS library for NATS, MongoDB and HTTPS. An error means that it is installed already.
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+    tracing::info!(?config, "starting");
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let nats =
+        broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-worker").await?;
+    let jetstream = jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
+    let store = Store::new(&config).await?;
+    let api = ElevenLabs::new(&config, metrics.clone())?;
+    let context = Arc::new(Context { config, nats, jetstream, store, metrics });
+
+    let tasks = TaskTracker::new();
+    let prepared = CancellationToken::new();
+    let readiness = readiness(context.clone(), prepared.clone(), stop.clone());
+    let admin_stop = CancellationToken::new();
+    let admin = tasks.spawn(admin::serve(admin, Arc::new(registry), readiness, admin_stop.clone()));
+
+    let outcome = prepare(&context, &stop).await;
+    if matches!(outcome, Ok(true)) {
+        prepared.cancel();
+        tracing::info!("ready");
+        work(&context, api, &stop).await;
+    }
+    admin_stop.cancel();
+    admin.await.context("admin listener")?;
+    if let Err(error) = context.nats.drain().await {
+        tracing::warn!(%error, "last acknowledgements may be lost; their messages come again");
+    }
+    // The client has flushed when its connection is closed.
+    closed(&context.nats).await;
+    context.store.clone().shutdown().await;
+    tracing::info!("stopped");
+    outcome.map(drop)
+}
+
+/// Brings streams, consumers and indexes into being. `false` where the process stops first.
+async fn prepare(context: &Context, stop: &CancellationToken) -> anyhow::Result<bool> {
+    let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
+    loop {
+        let ensured = stream::ensure(&context.jetstream, context.config.stream_replicas);
+        let Some(ensured) = stop.run_until_cancelled(ensured).await else { return Ok(false) };
+        match ensured {
+            Ok(()) => break,
+            Err(error @ stream::EnsureError::Contradiction { .. }) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "waiting for NATS"),
+        }
+        if !pauses.sleep(stop).await {
+            return Ok(false);
+        }
+    }
+    pauses.reset();
+    loop {
+        match context.store.prepare().await {
+            Ok(()) => return Ok(true),
+            Err(error @ StoreError::Standalone) => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "waiting for MongoDB"),
+        }
+        if !pauses.sleep(stop).await {
+            return Ok(false);
+        }
+    }
+}
+
+/// Runs the roles until `stop` and gives them `SHUTDOWN_GRACE` to finish.
+async fn work(context: &Arc<Context>, api: Option<ElevenLabs>, stop: &CancellationToken) {
+    let roles = TaskTracker::new();
+    if context.config.roles.has(Role::Status) {
+        roles.spawn(status::run(context.clone(), stop.clone()));
+    }
+    if context.config.roles.has(Role::Transcripts) {
+        if let Some(api) = api.clone() {
+            roles.spawn(transcripts::run(context.clone(), api, stop.clone()));
+        } else {
+            tracing::warn!("ELEVENLABS_API_KEY is unset: transcripts stay owed");
+        }
+    }
+    if context.config.roles.has(Role::Api) {
+        roles.spawn(api::run(context.clone(), api::Lookup::new(api), stop.clone()));
+    }
+    stop.cancelled().await;
+    roles.close();
+    if tokio::time::timeout(context.config.shutdown_grace, roles.wait()).await.is_err() {
+        tracing::warn!("work cut off at the end of SHUTDOWN_GRACE; its messages come again");
+    }
+}
+
+/// State of the parts, for `/readyz`.
+fn readiness(
+    context: Arc<Context>,
+    prepared: CancellationToken,
+    stop: CancellationToken,
+) -> admin::Readiness {
+    Arc::new(move || {
+        let (context, prepared, stop) = (context.clone(), prepared.clone(), stop.clone());
+        Box::pin(async move {
+            let is = |fine: bool, otherwise: &str| if fine { Ok(()) } else { Err(otherwise.to_owned()) };
+            vec![
+                ("nats", is(broker::is_connected(&context.nats), "not connected")),
+                ("mongodb", context.store.ping().await.map_err(|error| error.to_string())),
+                ("prepared", is(prepared.is_cancelled(), "streams or indexes are not there yet")),
+                ("running", is(!stop.is_cancelled(), "stopping")),
+            ]
+        })
+    })
+}
+
+/// Waits, within bounds, until a drained client has closed its connection.
+async fn closed(nats: &Client) {
+    const POLL: Duration = Duration::from_millis(10);
+    for _ in 0..200 {
+        if !broker::is_connected(nats) {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

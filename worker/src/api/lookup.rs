@@ -1,0 +1,210 @@
+//! Status of one call: what is stored, and where that is not enough, what ElevenLabs says.
+//!
+//! Requests for the same call at the same time share one search.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::request::Query;
+use crate::{
+    Context,
+    call::{CallPatch, HistoryEntry, StatusClaim, TranscriptState},
+    elevenlabs::{ApiError, Conversation, ConversationStatus, ElevenLabs},
+    event::{CallId, ConversationId, Parties},
+    store::{CallView, Changed, StoreError, answer_json},
+    transcripts,
+};
+
+/// Why a lookup has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request cannot be understood.
+    #[error("{0}")]
+    Invalid(String),
+    /// It names no call.
+    #[error("conversation_id or callSid must be given")]
+    NoIdentifier,
+    /// Nobody knows the call.
+    #[error("no such call")]
+    NotFound,
+    /// The call is not stored, and ElevenLabs cannot be asked now.
+    #[error("the call is not stored here, and ElevenLabs cannot be asked now")]
+    Unavailable,
+    /// MongoDB is away.
+    #[error("the database is away")]
+    NoDatabase,
+}
+
+impl Refusal {
+    /// Stable code of the problem.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::NoIdentifier => "no_identifier",
+            Self::NotFound => "not_found",
+            Self::Unavailable => "elevenlabs_unavailable",
+            Self::NoDatabase => "database_unavailable",
+        }
+    }
+
+    /// HTTP status of the problem.
+    pub fn status(&self) -> usize {
+        match self {
+            Self::Invalid(_) | Self::NoIdentifier => 400,
+            Self::NotFound => 404,
+            Self::Unavailable | Self::NoDatabase => 503,
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::warn!(%error, "status lookup without database");
+        Self::NoDatabase
+    }
+}
+
+type Answer = Result<Value, Refusal>;
+
+/// Looks calls up.
+pub struct Lookup {
+    api: Option<ElevenLabs>,
+    under_way: Mutex<HashMap<Query, Shared<BoxFuture<'static, Answer>>>>,
+}
+
+impl Lookup {
+    /// Without `api`, what is stored is all there is.
+    pub fn new(api: Option<ElevenLabs>) -> Self {
+        Self { api, under_way: Mutex::default() }
+    }
+
+    /// The status of the call, as the JSON of the answer.
+    pub async fn status(&self, context: &Arc<Context>, query: Query) -> Answer {
+        let search = {
+            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || search(context.clone(), self.api.clone(), query.clone()).boxed().shared();
+            under_way.entry(query.clone()).or_insert_with(new).clone()
+        };
+        let answer = search.clone().await;
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if under_way.get(&query).is_some_and(|current| current.ptr_eq(&search)) {
+            under_way.remove(&query);
+        }
+        answer
+    }
+}
+
+async fn search(context: Arc<Context>, api: Option<ElevenLabs>, query: Query) -> Answer {
+    let stored = context.store.find(query.call_id.as_ref(), query.conversation_id.as_ref()).await?;
+    let conversation = stored.as_ref().and_then(CallView::conversation_id).or(query.conversation_id);
+    let now = Timestamp::now();
+    let fresh = stored.as_ref().is_some_and(|call| is_fresh(call, now, context.config.status_stale_after));
+    let (Some(conversation), false) = (conversation, fresh) else {
+        // Without a conversation id there is nothing to ask by: the API does not know call ids.
+        return stored.map(|call| answer_json(&call, !fresh)).ok_or(Refusal::NotFound);
+    };
+    match ask(api.as_ref(), &conversation).await {
+        Ok(known) => {
+            let call_id = stored.as_ref().and_then(CallView::call_id);
+            store(&context, observed(call_id, conversation, &known, now)).await
+        }
+        Err(error) => {
+            tracing::info!(conversation_id = conversation.as_str(), %error, "ElevenLabs gave no status");
+            match (stored, error) {
+                (Some(call), _) => Ok(answer_json(&call, true)),
+                (None, ApiError::NotFound | ApiError::Refused(_)) => Err(Refusal::NotFound),
+                (None, _) => Err(Refusal::Unavailable),
+            }
+        }
+    }
+}
+
+/// Whether what is stored is answer enough.
+fn is_fresh(call: &CallView, now: Timestamp, stale_after: Duration) -> bool {
+    let finished = call.status().is_some_and(crate::call::Status::is_finished);
+    let limit = |at: Timestamp| at.saturating_add(stale_after).unwrap_or(at);
+    finished || call.updated_at().is_some_and(|at| now < limit(at))
+}
+
+async fn ask(api: Option<&ElevenLabs>, conversation: &ConversationId) -> Result<Conversation, ApiError> {
+    let Some(api) = api else { return Err(ApiError::Unavailable("ELEVENLABS_API_KEY is not set")) };
+    if api.gate.closed_until(Timestamp::now()).is_some() {
+        return Err(ApiError::Unavailable("it takes no requests from us"));
+    }
+    api.conversation(conversation).await
+}
+
+/// What ElevenLabs says of a call, as an event like any other: asked twice, it is the same one.
+fn observed(
+    call_id: Option<CallId>,
+    conversation_id: ConversationId,
+    known: &Conversation,
+    now: Timestamp,
+) -> CallPatch {
+    let status = known.status.call_status();
+    let began = known.metadata.start_time_unix_secs.and_then(|begin| Timestamp::from_second(begin).ok());
+    let over = !matches!(known.status, ConversationStatus::Initiated | ConversationStatus::InProgress);
+    let length = known.metadata.call_duration_secs.filter(|_| over).unwrap_or(0).max(0).unsigned_abs();
+    let at = began
+        .and_then(|begin| begin.checked_add(Duration::from_secs(length)).ok())
+        .unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
+    let event_id = format!("elevenlabs:{}:{}", conversation_id.as_str(), known.status.as_str());
+    let call = known.metadata.phone_call.as_ref();
+    CallPatch {
+        call_id: call_id.or_else(|| CallId::new(call?.call_sid.clone()?).ok()),
+        conversation_id: Some(conversation_id),
+        parties: Parties {
+            agent_id: known.agent_id.clone(),
+            agent_phone_number_id: call.and_then(|call| call.phone_number_id.clone()),
+            to_number: call.and_then(|call| call.external_number.clone()),
+        },
+        status: Some(StatusClaim {
+            status,
+            at,
+            event_id: event_id.clone(),
+            failure_reason: status
+                .is_failure()
+                .then(|| known.failure_reason().unwrap_or("The conversation failed").to_owned()),
+        }),
+        raw: None,
+        history: vec![HistoryEntry {
+            event_id,
+            event_type: format!("conversation.{}", known.status.as_str()),
+            status,
+            received_status: Some(known.status.as_str().to_owned()),
+            at,
+        }],
+        transcript: status.owes_transcript().then_some(TranscriptState::Owed),
+        created_at: began.unwrap_or(at),
+        updated_at: now,
+    }
+}
+
+/// Stores what was learned and answers what is then known.
+async fn store(context: &Context, patch: CallPatch) -> Answer {
+    let (call_id, conversation_id) = (patch.call_id.clone(), patch.conversation_id.clone());
+    for change in context.store.apply(vec![patch]).await? {
+        match change {
+            Changed::Applied(applied) => {
+                if let Some(owed) = &applied.transcript_due
+                    && let Err(error) = transcripts::owe(&context.jetstream, owed).await
+                {
+                    tracing::warn!(%error, "transcript job not stored; the next event or start makes up for it");
+                }
+            }
+            Changed::Refused { label, detail } => tracing::warn!(label, detail, "observation not stored"),
+        }
+    }
+    let call = context.store.find(call_id.as_ref(), conversation_id.as_ref()).await?;
+    call.map(|call| answer_json(&call, false)).ok_or(Refusal::NotFound)
+}

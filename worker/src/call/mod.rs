@@ -1,0 +1,18 @@
+//! What a call is, and how events change it. Pure.
+//!
+//! The state of a call is a join: [`CallPatch::join`] is commutative, associative and idempotent, so
+//! order, repetition, batching and concurrent workers cannot matter. The update statement of
+//! `store::statement` joins a patch with what MongoDB holds by the same rules.
+
+mod failure;
+mod patch;
+mod status;
+
+pub use self::{
+    failure::failure_reason,
+    patch::{CallPatch, HISTORY_LIMIT, HistoryEntry, RawClaim, StatusClaim, TranscriptState},
+    status::Status,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The worker's command line, and how its failures leave the process.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use aftercall_common::{
+    config::{self, EXIT_CONFIG},
+    stream::EnsureError,
+    telemetry,
+};
+use clap::{Parser, Subcommand};
+
+use crate::{Config, store::StoreError};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "aftercall-worker",
+    version,
+    about = "Turns stored webhooks into the true state of every call"
+)]
+struct Cli {
+    /// Validate the configuration and exit.
+    #[arg(long)]
+    check: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Do the work; the default.
+    Run,
+    /// Validate the configuration and exit.
+    Check,
+}
+
+/// The whole process, from arguments to exit status: 0, 1 for failures, 2 for wrong usage, 78 for a
+/// wrong configuration.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors and go to standard output.
+            let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+            return if error.print().is_ok() { code } else { ExitCode::FAILURE };
+        }
+    };
+    let config: Config = match config::from_env() {
+        Ok(config) => config,
+        Err(error) => return fail(&error, ExitCode::from(EXIT_CONFIG)),
+    };
+    if cli.check || matches!(cli.command, Some(Command::Check)) {
+        println!("configuration is valid\n{config:#?}");
+        return ExitCode::SUCCESS;
+    }
+    telemetry::init(config.log_format, config.rust_log.as_deref());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, ExitCode::FAILURE),
+    };
+    match runtime.block_on(crate::start(config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_configuration(&error) => fail(&format!("{error:#}"), ExitCode::from(EXIT_CONFIG)),
+        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}
+
+/// Whether an operator has to change something before another start can go better.
+fn is_configuration(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(EnsureError::Contradiction { .. }))
+        || matches!(error.downcast_ref(), Some(StoreError::Standalone))
+}
+
+fn fail(error: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
+    eprintln!("aftercall-worker: {error}");
+    code
+}

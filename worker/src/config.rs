@@ -1,0 +1,168 @@
+//! The worker's environment.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use aftercall_common::{
+    config::{Secret, Url},
+    telemetry::LogFormat,
+};
+use serde::Deserialize;
+
+/// Everything the worker reads from its environment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where NATS is; several addresses comma separated.
+    pub nats_url: Url,
+    /// Credentials for it.
+    pub nats_creds_file: Option<PathBuf>,
+    /// Copies the broker keeps of each stream. Streams that have more keep them.
+    pub stream_replicas: usize,
+    /// A replica set.
+    pub mongodb_uri: Url,
+    /// Database that holds `agent_calls`.
+    pub mongodb_database: String,
+    /// Key for the ElevenLabs API. Without it transcripts stay owed and lookups answer what is stored.
+    pub elevenlabs_api_key: Option<Secret>,
+    /// Where the API is; residency customers have their own.
+    pub elevenlabs_base_url: BaseUrl,
+    /// Age from which the status of an unfinished call is asked of ElevenLabs again.
+    #[serde(with = "humantime_serde")]
+    pub status_stale_after: Duration,
+    /// How long a transcript is waited for.
+    #[serde(with = "humantime_serde")]
+    pub transcript_give_up_after: Duration,
+    /// What this process does.
+    pub roles: Roles,
+    /// Health and metrics.
+    pub admin_addr: SocketAddr,
+    /// Time to finish what was begun, once stopped.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_grace: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written.
+    pub rust_log: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nats_url: Url::new("nats://127.0.0.1:4222"),
+            nats_creds_file: None,
+            stream_replicas: 1,
+            mongodb_uri: Url::new("mongodb://127.0.0.1:27017"),
+            mongodb_database: "aftercall".to_owned(),
+            elevenlabs_api_key: None,
+            elevenlabs_base_url: BaseUrl("https://api.elevenlabs.io".to_owned()),
+            status_stale_after: Duration::from_mins(1),
+            transcript_give_up_after: Duration::from_hours(24),
+            roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api]),
+            admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
+            shutdown_grace: Duration::from_secs(20),
+            log_format: LogFormat::Json,
+            rust_log: None,
+        }
+    }
+}
+
+/// One of the worker's jobs. Each scales by itself: start more processes with that role alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Turns webhooks into the state of calls.
+    Status,
+    /// Fetches transcripts.
+    Transcripts,
+    /// Answers status lookups.
+    Api,
+}
+
+/// A comma list of roles, not empty.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Roles(Vec<Role>);
+
+impl Roles {
+    /// Whether `role` is among them.
+    pub fn has(&self, role: Role) -> bool {
+        self.0.contains(&role)
+    }
+}
+
+impl TryFrom<String> for Roles {
+    type Error = String;
+
+    fn try_from(list: String) -> Result<Self, String> {
+        let roles = list.split(',').map(|name| match name.trim() {
+            "status" => Ok(Role::Status),
+            "transcripts" => Ok(Role::Transcripts),
+            "api" => Ok(Role::Api),
+            other => Err(format!("{other:?} is not a role; they are status, transcripts and api")),
+        });
+        roles.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// An `http` or `https` URL without a trailing slash, query or fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// The URL as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for BaseUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let url = reqwest::Url::parse(text.trim()).map_err(|error| error.to_string())?;
+        if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+            return Err("must be an http or https URL without query".to_owned());
+        }
+        Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aftercall_common::config::from_vars;
+
+    use super::*;
+
+    fn read(name: &str, value: &str) -> Result<Config, String> {
+        from_vars([(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_variable_is_read() {
+        assert_eq!(read("STATUS_STALE_AFTER", "90s").unwrap().status_stale_after, Duration::from_secs(90));
+        assert_eq!(read("ROLES", " api , status").unwrap().roles, Roles(vec![Role::Api, Role::Status]));
+        let base = read("ELEVENLABS_BASE_URL", "https://api.eu.residency.elevenlabs.io/").unwrap();
+        assert_eq!(base.elevenlabs_base_url.as_str(), "https://api.eu.residency.elevenlabs.io");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_variable() {
+        for (name, value) in [
+            ("ROLES", "status,sales"),
+            ("ELEVENLABS_BASE_URL", "ftp://x"),
+            ("TRANSCRIPT_GIVE_UP_AFTER", "soon"),
+            ("ADMIN_ADDR", "9081"),
+            ("STREAM_REPLICAS", "many"),
+        ] {
+            let error = read(name, value).unwrap_err();
+            assert!(error.starts_with(&format!("{name}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let config = read("ELEVENLABS_API_KEY", "sk_secret").unwrap();
+        assert!(!format!("{config:?}").contains("sk_secret"));
+        assert!(!format!("{:?}", read("MONGODB_URI", "mongodb://u:pw@h/").unwrap()).contains("pw"));
+    }
+}

@@ -1,0 +1,245 @@
+//! What an answer of the API means. Pure.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, fmt::rfc2822};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::call::Status;
+
+/// Longest `Retry-After` obeyed; a longer one is asked for again when this has passed.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
+
+/// Why there is no conversation, by what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// 404. May come into being: conversations lag behind calls.
+    #[error("the conversation is not known to ElevenLabs")]
+    NotFound,
+    /// 401, 402, 403: the key, the plan or the address is refused. Concerns every request.
+    #[error("ElevenLabs refuses the API key ({0})")]
+    Unauthorized(StatusCode),
+    /// 429. Concerns every request.
+    #[error("ElevenLabs asks for fewer requests")]
+    RateLimited {
+        /// How long to be quiet, where the vendor says so.
+        retry_after: Option<Duration>,
+    },
+    /// 5xx, network, or an answer that breaks off.
+    #[error("ElevenLabs is unavailable: {0}")]
+    Unavailable(&'static str),
+    /// Another 4xx: this conversation will never be given.
+    #[error("ElevenLabs refuses this conversation ({0})")]
+    Refused(StatusCode),
+    /// Larger than can be stored.
+    #[error("the conversation is larger than can be stored")]
+    TooLarge,
+}
+
+impl ApiError {
+    /// Stable label for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// Classes an answer that is not a success.
+pub(super) fn classify(status: StatusCode, retry_after: Option<&str>, now: Timestamp) -> ApiError {
+    match status {
+        StatusCode::NOT_FOUND => ApiError::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::FORBIDDEN => {
+            ApiError::Unauthorized(status)
+        }
+        StatusCode::TOO_MANY_REQUESTS => {
+            ApiError::RateLimited { retry_after: retry_after.and_then(|text| wait(text, now)) }
+        }
+        // 408 and 409 are what the vendor's own SDK repeats besides 5xx.
+        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => ApiError::Unavailable("asked to repeat"),
+        status if status.is_client_error() => ApiError::Refused(status),
+        _ => ApiError::Unavailable("server error"),
+    }
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date.
+fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    let wait = if let Ok(seconds) = text.parse() {
+        Duration::from_secs(seconds)
+    } else {
+        let until = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+    };
+    Some(wait.min(MAX_RETRY_AFTER))
+}
+
+/// Where a conversation stands at ElevenLabs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConversationStatus {
+    /// Created, nobody talks yet.
+    Initiated,
+    /// They talk.
+    InProgress,
+    /// Over; the transcript is being made.
+    Processing,
+    /// Over, with transcript and analysis.
+    Done,
+    /// Came to nothing.
+    Failed,
+}
+
+impl ConversationStatus {
+    /// The word of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Initiated => "initiated",
+            Self::InProgress => "in-progress",
+            Self::Processing => "processing",
+            Self::Done => "done",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The status of a call whose conversation stands here.
+    pub fn call_status(self) -> Status {
+        match self {
+            Self::Initiated => Status::Initiated,
+            Self::InProgress => Status::Answered,
+            Self::Processing | Self::Done => Status::Completed,
+            Self::Failed => Status::Failed,
+        }
+    }
+}
+
+/// A conversation, as far as we use it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Conversation {
+    /// Where it stands.
+    pub status: ConversationStatus,
+    /// Its agent.
+    #[serde(default)]
+    pub agent_id: Option<String>,
+    /// The turns, as the API gives them.
+    #[serde(default)]
+    pub transcript: Vec<Value>,
+    /// Times, length and the telephone call.
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+/// What the API tells about a conversation besides its turns.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Metadata {
+    /// Begin, Unix seconds.
+    #[serde(default)]
+    pub start_time_unix_secs: Option<i64>,
+    /// Length, seconds.
+    #[serde(default)]
+    pub call_duration_secs: Option<i64>,
+    /// Why it ended, in words.
+    #[serde(default)]
+    pub termination_reason: Option<String>,
+    /// What went wrong.
+    #[serde(default)]
+    pub error: Option<ConversationFailure>,
+    /// The telephone call, where it was one.
+    #[serde(default)]
+    pub phone_call: Option<PhoneCall>,
+}
+
+/// Why a conversation failed.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct ConversationFailure {
+    /// In words.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The telephone call of a conversation.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct PhoneCall {
+    /// Twilio's `CallSid`, or the SIP call's id.
+    #[serde(default)]
+    pub call_sid: Option<String>,
+    /// The agent's number.
+    #[serde(default)]
+    pub phone_number_id: Option<String>,
+    /// The other party's number.
+    #[serde(default)]
+    pub external_number: Option<String>,
+}
+
+impl Conversation {
+    /// Why it failed, as far as it says.
+    pub fn failure_reason(&self) -> Option<&str> {
+        let error = self.metadata.error.as_ref().and_then(|error| error.reason.as_deref());
+        error.or(self.metadata.termination_reason.as_deref()).filter(|reason| !reason.is_empty())
+    }
+}
+
+/// Reads a conversation. What breaks off or is of another shape is an outage of theirs, not an answer.
+pub(super) fn conversation(body: &[u8]) -> Result<Conversation, ApiError> {
+    serde_json::from_slice(body).map_err(|_error| ApiError::Unavailable("answer not understood"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: u16) -> StatusCode {
+        StatusCode::from_u16(code).unwrap()
+    }
+
+    #[test]
+    fn every_status_has_its_class() {
+        let now = Timestamp::UNIX_EPOCH;
+        #[rustfmt::skip]
+        let table = [
+            (400, "refused"), (401, "unauthorized"), (402, "unauthorized"), (403, "unauthorized"),
+            (404, "not_found"), (408, "unavailable"), (409, "unavailable"), (422, "refused"),
+            (429, "rate_limited"), (500, "unavailable"), (502, "unavailable"), (503, "unavailable"),
+            (302, "unavailable"),
+        ];
+        for (code, label) in table {
+            assert_eq!(classify(status(code), None, now).label(), label, "{code}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date_and_bounded() {
+        let now = "2026-09-22T12:00:00Z".parse().unwrap();
+        #[rustfmt::skip]
+        let table = [
+            ("7",                             Some(7)),
+            (" 0 ",                           Some(0)),
+            ("86400",                         Some(600)),
+            ("Tue, 22 Sep 2026 12:00:30 GMT", Some(30)),
+            ("Tue, 22 Sep 2026 11:00:00 GMT", Some(0)),
+            ("-1",                            None),
+            ("soon",                          None),
+        ];
+        for (text, seconds) in table {
+            assert_eq!(wait(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_read_and_garbage_is_an_outage() {
+        let read = conversation(
+            br#"{"status":"in-progress","agent_id":"a","transcript":[{"role":"user"}],"metadata":{"error":null,"x":1}}"#,
+        );
+        assert_eq!(read.unwrap().status, ConversationStatus::InProgress);
+        for garbage in [&b"{\"status\":\"do"[..], b"[]", b"{\"status\":\"new\"}", b""] {
+            assert_eq!(conversation(garbage).unwrap_err().label(), "unavailable");
+        }
+    }
+}

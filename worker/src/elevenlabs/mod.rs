@@ -1,0 +1,115 @@
+//! Client of the ElevenLabs API: one request at a time per caller, every answer classed once.
+
+mod answer;
+mod gate;
+
+use std::time::Duration;
+
+use aftercall_common::config::Secret;
+use anyhow::Context as _;
+use jiff::Timestamp;
+use reqwest::{Client, header, redirect};
+
+pub use self::{
+    answer::{ApiError, Conversation, ConversationStatus, Metadata},
+    gate::Gate,
+};
+use crate::{
+    config::{BaseUrl, Config},
+    event::ConversationId,
+    metrics::Metrics,
+    retry::Pauses,
+};
+
+/// The vendor's header for the key.
+const KEY_HEADER: &str = "xi-api-key";
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest one request may take, its body included.
+const REQUEST: Duration = Duration::from_secs(10);
+/// Largest conversation taken: MongoDB documents end at 16 MiB, and BSON is a little larger than JSON.
+const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Quick tries within one call, for a network that hiccups.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(1);
+const RETRY_TOTAL: Duration = Duration::from_secs(3);
+
+/// The API with its key.
+#[derive(Clone, Debug)]
+pub struct ElevenLabs {
+    http: Client,
+    base: BaseUrl,
+    key: Secret,
+    /// Closed for everybody while the vendor asks for quiet or refuses the key.
+    pub gate: Gate,
+    metrics: Metrics,
+}
+
+impl ElevenLabs {
+    /// The API as configured; `None` without a key.
+    pub fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Option<Self>> {
+        let Some(key) = config.elevenlabs_api_key.clone() else { return Ok(None) };
+        let http = Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(REQUEST)
+            // The key must not follow a redirect to another host.
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("aftercall-worker/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("setting up the HTTP client")?;
+        Ok(Some(Self { http, base: config.elevenlabs_base_url.clone(), key, gate: Gate::default(), metrics }))
+    }
+
+    /// Fetches one conversation (`GET /v1/convai/conversations/{id}`).
+    ///
+    /// Asks again for a few seconds where the network or the server fails, and closes the
+    /// [`Gate`] where the answer concerns every request.
+    pub async fn conversation(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
+        let mut pauses = Pauses::within(RETRY_FIRST, RETRY_MOST, RETRY_TOTAL);
+        loop {
+            let answer = self.ask(id).await;
+            self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
+            match answer {
+                Err(ApiError::Unavailable(why)) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(ApiError::Unavailable(why)),
+                },
+                Err(error) => {
+                    self.gate.heed(&error, Timestamp::now());
+                    return Err(error);
+                }
+                Ok(conversation) => return Ok(conversation),
+            }
+        }
+    }
+
+    async fn ask(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
+        let url = format!("{}/v1/convai/conversations/{}", self.base.as_str(), id.as_str());
+        let request = self.http.get(url).header(KEY_HEADER, self.key.expose());
+        let mut response = request.send().await.map_err(|error| unavailable(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
+            return Err(answer::classify(status, retry_after, Timestamp::now()));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(&error))? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(ApiError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        answer::conversation(&body)
+    }
+}
+
+/// The kind of a network failure. Its full text holds the URL and with it a conversation id, which
+/// the caller logs as a field of its own.
+fn unavailable(error: &reqwest::Error) -> ApiError {
+    ApiError::Unavailable(if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "cannot connect"
+    } else {
+        "connection lost"
+    })
+}

@@ -1,0 +1,134 @@
+//! Messages of one durable consumer, in batches: whatever is there, up to a bound, at once.
+//!
+//! Nothing is waited for once a message is there, so a lone one is handled alone and a backlog in
+//! large batches. Lost connections, deleted consumers and restarted brokers end in a new attempt.
+
+use std::time::Duration;
+
+use aftercall_common::stream::{self, EnsureError};
+use async_nats::jetstream::{self, AckKind, Message, consumer::pull};
+use futures_util::{FutureExt as _, StreamExt as _, stream::ReadyChunks};
+use tokio_util::sync::CancellationToken;
+
+use crate::retry::Pauses;
+
+/// A broker that is silent for twice this long is taken for lost.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const EXPIRES: Duration = Duration::from_secs(30);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// What to pull, and how much of it at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Stream that has it.
+    pub stream: &'static str,
+    /// Durable consumer that gives it.
+    pub consumer: &'static str,
+    /// Most messages of one batch.
+    pub messages: usize,
+    /// Most bytes asked for at a time.
+    pub bytes: usize,
+    /// Replicas, should the stream have to be made again.
+    pub replicas: usize,
+}
+
+/// Batches of a [`Source`], without end.
+pub struct Batches {
+    context: jetstream::Context,
+    source: Source,
+    open: Option<ReadyChunks<pull::Stream>>,
+    pauses: Pauses,
+}
+
+impl Batches {
+    /// Batches of `source`; opened when first asked.
+    pub fn new(context: jetstream::Context, source: Source) -> Self {
+        Self { context, source, open: None, pauses: Pauses::endless(RETRY_FIRST, RETRY_MOST) }
+    }
+
+    /// The next batch, never empty; `None` once `stop` is cancelled.
+    pub async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
+        while !stop.is_cancelled() {
+            let Some(open) = &mut self.open else {
+                match stop.run_until_cancelled(Box::pin(self.open())).await? {
+                    Ok(messages) => self.open = Some(messages.ready_chunks(self.source.messages)),
+                    Err(error) => {
+                        tracing::warn!(consumer = self.source.consumer, %error, "cannot consume; trying again");
+                        self.pauses.sleep(stop).await;
+                    }
+                }
+                continue;
+            };
+            let items = stop.run_until_cancelled(open.next()).await?.unwrap_or_default();
+            let mut batch = Vec::with_capacity(items.len());
+            for item in items {
+                match item {
+                    Ok(message) => batch.push(message),
+                    Err(error) => {
+                        tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted");
+                        self.open = None;
+                    }
+                }
+            }
+            if batch.is_empty() {
+                // An error, or the stream's end: a pause, lest a broken consumer makes a hot loop.
+                self.open = None;
+                self.pauses.sleep(stop).await;
+            } else {
+                self.pauses.reset();
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    /// Hands back what was fetched and not begun, so that another worker gets it at once.
+    pub async fn release(mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        let mut released = 0;
+        while let Some(Some(items)) = open.next().now_or_never() {
+            for message in items.into_iter().flatten() {
+                if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+                    tracing::debug!(%error, "not handed back; the broker delivers it again after ack_wait");
+                }
+                released += 1;
+            }
+        }
+        tracing::info!(consumer = self.source.consumer, released, "consumer stopped");
+    }
+
+    async fn open(&self) -> Result<pull::Stream, OpenError> {
+        // Made again where an operator or a lost disk took it away.
+        stream::ensure(&self.context, self.source.replicas).await?;
+        let consumer: jetstream::consumer::PullConsumer = self
+            .context
+            .get_consumer_from_stream(self.source.consumer, self.source.stream)
+            .await
+            .map_err(OpenError::broker)?;
+        consumer
+            .stream()
+            .max_messages_per_batch(self.source.messages)
+            .max_bytes_per_batch(self.source.bytes)
+            .heartbeat(HEARTBEAT)
+            .expires(EXPIRES)
+            .messages()
+            .await
+            .map_err(OpenError::broker)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error(transparent)]
+    Topology(#[from] EnsureError),
+    #[error("{0}")]
+    Broker(String),
+}
+
+impl OpenError {
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    fn broker(error: impl ToString) -> Self {
+        Self::Broker(error.to_string())
+    }
+}

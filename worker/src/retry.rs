@@ -1,0 +1,64 @@
+//! Delays between tries, by the `backoff` crate: exponential, with jitter, bounded.
+//!
+//! The one file that knows `backoff`: it is no longer maintained, and can be replaced here.
+
+use std::time::Duration;
+
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
+use tokio_util::sync::CancellationToken;
+
+/// Growing pauses for a loop that goes on until it succeeds.
+#[derive(Debug)]
+pub struct Pauses(ExponentialBackoff);
+
+impl Pauses {
+    /// From about `first`, doubling, up to about `most`, without end.
+    pub fn endless(first: Duration, most: Duration) -> Self {
+        Self(builder(first, most).with_max_elapsed_time(None).build())
+    }
+
+    /// The same, until `total` has passed since now.
+    pub fn within(first: Duration, most: Duration, total: Duration) -> Self {
+        Self(builder(first, most).with_max_elapsed_time(Some(total)).build())
+    }
+
+    /// The next pause; `None` once the total is used up.
+    pub fn next(&mut self) -> Option<Duration> {
+        self.0.next_backoff()
+    }
+
+    /// Starts again from the first pause.
+    pub fn reset(&mut self) {
+        self.0.reset();
+    }
+
+    /// Sleeps for the next pause. `false` where there is none left or the process stops.
+    pub async fn sleep(&mut self, stop: &CancellationToken) -> bool {
+        let Some(pause) = self.next() else { return false };
+        stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
+    }
+}
+
+fn builder(first: Duration, most: Duration) -> ExponentialBackoffBuilder {
+    let mut builder = ExponentialBackoffBuilder::new();
+    builder
+        .with_initial_interval(first)
+        .with_max_interval(most)
+        .with_multiplier(2.0)
+        .with_randomization_factor(0.5);
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_no_further() {
+        let (first, most) = (Duration::from_millis(100), Duration::from_secs(5));
+        let mut pauses = Pauses::endless(first, most);
+        let all: Vec<_> = (0..50).map(|_| pauses.next().unwrap()).collect();
+        assert!(all[0] <= first * 3 / 2 && all[49] >= most / 2);
+        assert!(all.iter().all(|pause| *pause <= most * 3 / 2));
+    }
+}

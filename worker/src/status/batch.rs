@@ -1,0 +1,192 @@
+//! A batch of messages as patches, one a call, and back from what became of them. Pure.
+
+use std::collections::HashMap;
+
+use async_nats::jetstream::Message;
+use jiff::Timestamp;
+
+use crate::{
+    call::{CallPatch, Status},
+    dead_letters::Cause,
+    event::{self, CallId, ConversationId, Envelope, Event, EventType, ParseError},
+    store::{Applied, Changed},
+};
+
+/// What is kept of an event for the log.
+#[derive(Clone, Debug)]
+pub(super) struct Line {
+    pub id: String,
+    pub event_type: EventType,
+    pub status: Status,
+    pub call_id: Option<String>,
+    pub conversation_id: Option<String>,
+    pub stored_at: Timestamp,
+}
+
+/// What to do with one message.
+pub(super) enum Fate {
+    /// Its change is stored.
+    Applied { event: Line, applied: Applied, patch: usize },
+    /// It can never work.
+    Dead(Cause),
+}
+
+/// One message, parsed.
+enum Parsed {
+    /// Part of the patch at this position.
+    Event(Line, usize),
+    Dead(Cause),
+}
+
+/// A batch between pull and settlement.
+#[derive(Default)]
+pub(super) struct Batch {
+    parsed: Vec<Parsed>,
+    patches: Vec<CallPatch>,
+    may_owe: Vec<bool>,
+}
+
+impl Batch {
+    pub(super) fn of(messages: &[Message]) -> Self {
+        Self::from_parsed(messages.iter().map(parse))
+    }
+
+    /// Joins the events of each call. Events that name only the conversation go with those that tell
+    /// which call it belongs to, if such are in the batch: that spares a document of halves.
+    fn from_parsed(results: impl Iterator<Item = Result<Event, Cause>>) -> Self {
+        let results: Vec<_> = results.collect();
+        let mut calls: HashMap<ConversationId, CallId> = HashMap::new();
+        for event in results.iter().flatten() {
+            if let (Some(conversation), Some(call)) = (&event.conversation_id, &event.call_id) {
+                calls.entry(conversation.clone()).or_insert_with(|| call.clone());
+            }
+        }
+        let mut batch = Self::default();
+        let mut positions: HashMap<(Option<CallId>, Option<ConversationId>), usize> = HashMap::new();
+        let mut patches: Vec<Option<CallPatch>> = Vec::new();
+        for result in results {
+            let event = match result {
+                Ok(event) => event,
+                Err(cause) => {
+                    batch.parsed.push(Parsed::Dead(cause));
+                    continue;
+                }
+            };
+            let line = Line::of(&event);
+            let call = event.call_id.clone().or_else(|| calls.get(event.conversation_id.as_ref()?).cloned());
+            let key = match call {
+                Some(call) => (Some(call), None),
+                None => (None, event.conversation_id.clone()),
+            };
+            let position = *positions.entry(key).or_insert_with(|| {
+                patches.push(None);
+                patches.len() - 1
+            });
+            let patch = CallPatch::from(event);
+            patches[position] = Some(match patches[position].take() {
+                Some(joined) => joined.join(patch),
+                None => patch,
+            });
+            batch.parsed.push(Parsed::Event(line, position));
+        }
+        batch.patches = patches.into_iter().flatten().collect();
+        // A transcript becomes due by the event that ends the conversation, or by the one that tells
+        // which conversation it was.
+        batch.may_owe = batch
+            .patches
+            .iter()
+            .map(|patch| patch.transcript.is_some() || patch.conversation_id.is_some())
+            .collect();
+        batch
+    }
+
+    /// The patches, to be written. Positions stay valid.
+    pub(super) fn take_patches(&mut self) -> Vec<CallPatch> {
+        std::mem::take(&mut self.patches)
+    }
+
+    /// Whether the patch at `position` can have made a transcript due.
+    pub(super) fn may_owe(&self, position: usize) -> bool {
+        self.may_owe[position]
+    }
+
+    /// What to do with every message, in their order.
+    pub(super) fn fates(self, changes: &[Changed]) -> impl Iterator<Item = Fate> {
+        self.parsed.into_iter().map(|parsed| match parsed {
+            Parsed::Dead(cause) => Fate::Dead(cause),
+            Parsed::Event(event, patch) => match &changes[patch] {
+                Changed::Applied(applied) => Fate::Applied { event, applied: applied.clone(), patch },
+                Changed::Refused { label, detail } => Fate::Dead(Cause { label, detail: detail.clone() }),
+            },
+        })
+    }
+}
+
+impl Line {
+    fn of(event: &Event) -> Self {
+        Self {
+            id: event.id.clone(),
+            event_type: event.event_type,
+            status: event.status,
+            call_id: event.call_id.as_ref().map(|id| id.as_str().to_owned()),
+            conversation_id: event.conversation_id.as_ref().map(|id| id.as_str().to_owned()),
+            stored_at: event.stored_at,
+        }
+    }
+}
+
+fn parse(message: &Message) -> Result<Event, Cause> {
+    let undeliverable = |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
+    let info = message.info().map_err(|_error| undeliverable("it carries no stream metadata"))?;
+    let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
+        .map_err(|_error| undeliverable("its time is out of range"))?;
+    let id = message.headers.as_ref().and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID));
+    let envelope = Envelope {
+        // A message put into the stream by other means than the gateway has its place for a name.
+        id: id.map_or_else(|| format!("{}:{}", info.stream, info.stream_sequence), ToString::to_string),
+        stored_at,
+    };
+    event::parse(&envelope, &message.payload)
+        .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(n: i64, body: &Value) -> Result<Event, Cause> {
+        let envelope = Envelope { id: n.to_string(), stored_at: Timestamp::from_second(n).unwrap() };
+        event::parse(&envelope, body.to_string().as_bytes())
+            .map_err(|error| Cause { label: error.label(), detail: error.to_string() })
+    }
+
+    #[test]
+    fn one_patch_a_call_and_poison_stays_alone() {
+        let mut batch = Batch::from_parsed(
+            [
+                event(1, &json!({ "event_type": "call.ringing", "conversation_id": "v" })),
+                event(2, &json!({ "event_type": "call.vanished", "call_id": "c" })),
+                event(3, &json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" })),
+                event(4, &json!({ "event_type": "call.ringing", "call_id": "other" })),
+                event(5, &json!({ "event_type": "call.ended", "call_id": "c" })),
+            ]
+            .into_iter(),
+        );
+        let patches = batch.take_patches();
+        assert_eq!(patches.iter().map(|patch| patch.history.len()).collect::<Vec<_>>(), [3, 1]);
+        assert!(batch.may_owe(0) && !batch.may_owe(1));
+
+        let refused = Changed::Refused { label: "rejected_by_database", detail: String::new() };
+        let fates: Vec<_> = batch.fates(&[Changed::Applied(Applied::default()), refused]).collect();
+        let dead: Vec<_> = fates
+            .iter()
+            .map(|fate| match fate {
+                Fate::Applied { .. } => None,
+                Fate::Dead(cause) => Some(cause.label),
+            })
+            .collect();
+        assert_eq!(dead, [None, Some("unsupported_event"), None, Some("rejected_by_database"), None]);
+    }
+}

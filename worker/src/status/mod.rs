@@ -1,0 +1,170 @@
+//! Webhooks → the state of calls: pull, parse, join, write, settle.
+//!
+//! A message is acknowledged only after its change is in a majority's journal and the transcript
+//! job that follows from it is stored. Until then it may come again, which changes nothing.
+
+mod batch;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aftercall_common::stream::{self, consumer};
+use async_nats::jetstream::{AckKind, Message};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use self::batch::{Batch, Fate};
+use crate::{
+    Context, dead_letters,
+    pull::{Batches, Source},
+    retry::Pauses,
+    store::Changed,
+    transcripts,
+};
+
+const MAX_MESSAGES: usize = 500;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+/// After a job or a grave could not be stored: short, since a delayed message counts as pending.
+const REDELIVER_AFTER: Duration = Duration::from_secs(2);
+
+/// Runs the role until `stop`.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let source = Source {
+        stream: stream::WEBHOOKS,
+        consumer: consumer::STATUS,
+        messages: MAX_MESSAGES,
+        bytes: MAX_BYTES,
+        replicas: context.config.stream_replicas,
+    };
+    let mut batches = Batches::new(context.jetstream.clone(), source);
+    while let Some(messages) = batches.next(&stop).await {
+        if !process(&context, messages, &stop).await {
+            break;
+        }
+    }
+    batches.release().await;
+}
+
+/// Applies one batch. `false` where the process stops before the database took it.
+async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationToken) -> bool {
+    let started = Instant::now();
+    let mut batch = Batch::of(&messages);
+    let patches = batch.take_patches();
+    let Some(changes) = apply(context, &messages, patches, stop).await else {
+        for message in &messages {
+            settle(message, AckKind::Nak(None)).await;
+        }
+        return false;
+    };
+    let jobs = owed(context, &batch, &changes).await;
+    let now = Timestamp::now();
+    for (message, fate) in messages.iter().zip(batch.fates(&changes)) {
+        match fate {
+            Fate::Applied { event, applied, patch } => {
+                let stored = !jobs.failed.contains(&patch);
+                settle(message, if stored { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) })
+                    .await;
+                context.metrics.applied(event.status, age(event.stored_at, now));
+                tracing::info!(
+                    call_id = event.call_id.as_deref(),
+                    conversation_id = event.conversation_id.as_deref(),
+                    event = event.event_type.as_str(),
+                    event_id = %event.id,
+                    status_before = applied.before.map(crate::call::Status::as_str),
+                    status_after = applied.after.map(crate::call::Status::as_str),
+                    attempt = message.info().map_or(0, |info| info.delivered),
+                    duration_ms = started.elapsed().as_millis(),
+                    "event applied"
+                );
+            }
+            Fate::Dead(cause) => {
+                match dead_letters::bury(&context.jetstream, consumer::STATUS, message, &cause).await {
+                    Ok(()) => {
+                        context.metrics.dead_letter(cause.label);
+                        let sequence = message.info().map_or(0, |info| info.stream_sequence);
+                        tracing::warn!(
+                            reason = cause.label,
+                            detail = cause.detail,
+                            sequence,
+                            "message is a dead letter"
+                        );
+                    }
+                    Err(error) => {
+                        tracing::warn!(reason = cause.label, %error, "dead letter could not be stored; trying again");
+                        settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+                    }
+                }
+            }
+        }
+    }
+    context.metrics.batch(messages.len(), started.elapsed());
+    true
+}
+
+/// Writes until the database takes it; `None` where the process stops first.
+async fn apply(
+    context: &Context,
+    messages: &[Message],
+    patches: Vec<crate::call::CallPatch>,
+    stop: &CancellationToken,
+) -> Option<Vec<Changed>> {
+    let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
+    loop {
+        match context.store.apply(patches.clone()).await {
+            Ok(changes) => return Some(changes),
+            Err(error) => {
+                context.metrics.store_retry();
+                tracing::warn!(%error, messages = messages.len(), "calls not written; trying again");
+            }
+        }
+        if !pauses.sleep(stop).await {
+            return None;
+        }
+        // Still at it: without this the broker would give the batch to another worker.
+        for message in messages {
+            settle(message, AckKind::Progress).await;
+        }
+    }
+}
+
+/// Patches whose transcript job could not be stored.
+struct Jobs {
+    failed: Vec<usize>,
+}
+
+/// Publishes the transcript jobs that follow from a batch.
+///
+/// What is owed is read from the stored call and not from the event: after a crash between the two
+/// writes the redelivered event changes nothing, yet the job is still missing.
+async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Jobs {
+    let due = changes.iter().enumerate().filter_map(|(n, change)| match change {
+        Changed::Applied(applied) if batch.may_owe(n) => Some((n, applied.transcript_due.as_ref()?)),
+        Changed::Applied(_) | Changed::Refused { .. } => None,
+    });
+    let stored =
+        due.map(async |(n, conversation)| match transcripts::owe(&context.jetstream, conversation).await {
+            Ok(()) => None,
+            Err(error) => {
+                let conversation_id = conversation.as_str();
+                tracing::warn!(conversation_id, %error, "transcript job not stored; trying again");
+                Some(n)
+            }
+        });
+    Jobs { failed: join_all(stored).await.into_iter().flatten().collect() }
+}
+
+/// Tells the broker. A lost answer means that the message comes again, which changes nothing.
+async fn settle(message: &Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        tracing::debug!(%error, "not settled; the broker delivers it again");
+    }
+}
+
+fn age(since: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(since)).unwrap_or_default()
+}

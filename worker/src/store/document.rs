@@ -1,0 +1,219 @@
+//! Between BSON documents and our values.
+
+use jiff::Timestamp;
+use mongodb::bson::{Bson, DateTime, Document};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    call::{CallPatch, HistoryEntry, RawClaim, Status, StatusClaim, TranscriptState},
+    event::{CallId, ConversationId, Parties},
+};
+
+/// A BSON date: milliseconds.
+pub fn bson_date(time: Timestamp) -> DateTime {
+    DateTime::from_millis(time.as_millisecond())
+}
+
+/// JSON as BSON, value for value; `None` where a field name holds a NUL, which BSON cannot express.
+/// Whole numbers beyond 64 bits become floating point, as most JSON readers make them.
+pub(super) fn json_to_bson(object: &Map<String, Value>) -> Option<Document> {
+    object
+        .iter()
+        .map(|(name, value)| Some((name.clone(), value_to_bson(value)?)).filter(|_| !name.contains('\0')))
+        .collect()
+}
+
+/// JSON as BSON; see [`json_to_bson`].
+pub fn value_to_bson(value: &Value) -> Option<Bson> {
+    Some(match value {
+        Value::Null => Bson::Null,
+        Value::Bool(truth) => Bson::Boolean(*truth),
+        Value::Number(number) => number.as_i64().map_or_else(
+            || Bson::Double(number.as_f64().unwrap_or(f64::MAX)),
+            |whole| i32::try_from(whole).map_or(Bson::Int64(whole), Bson::Int32),
+        ),
+        Value::String(text) => Bson::String(text.clone()),
+        Value::Array(items) => Bson::Array(items.iter().map(value_to_bson).collect::<Option<_>>()?),
+        Value::Object(object) => Bson::Document(json_to_bson(object)?),
+    })
+}
+
+fn bson_to_value(bson: &Bson) -> Value {
+    match bson {
+        Bson::Null | Bson::Undefined => Value::Null,
+        Bson::Boolean(truth) => (*truth).into(),
+        Bson::Int32(number) => (*number).into(),
+        Bson::Int64(number) => (*number).into(),
+        Bson::Double(number) => (*number).into(),
+        Bson::String(text) => text.as_str().into(),
+        Bson::Array(items) => items.iter().map(bson_to_value).collect(),
+        Bson::Document(document) => document_to_json(document).into(),
+        Bson::DateTime(date) => {
+            Timestamp::from_millisecond(date.timestamp_millis()).map_or(Value::Null, |t| t.to_string().into())
+        }
+        other => other.to_string().into(), // No payload becomes any other type; an operator may have stored one.
+    }
+}
+
+fn document_to_json(document: &Document) -> Map<String, Value> {
+    document.iter().map(|(name, value)| (name.clone(), bson_to_value(value))).collect()
+}
+
+/// A stored call.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    document: Document,
+}
+
+impl CallView {
+    pub(super) fn new(document: Document) -> Self {
+        Self { document }
+    }
+
+    /// Its status; `None` for a document that this version does not understand.
+    pub fn status(&self) -> Option<Status> {
+        Status::from_word(self.document.get_str("status").ok()?)
+    }
+
+    /// When anything about it was last learned.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        self.time("updatedAt")
+    }
+
+    /// Its conversation, where known.
+    pub fn conversation_id(&self) -> Option<ConversationId> {
+        ConversationId::new(self.document.get_str("conversationId").ok()?).ok()
+    }
+
+    /// Its call id, where known.
+    pub fn call_id(&self) -> Option<CallId> {
+        CallId::new(self.document.get_str("callId").ok()?).ok()
+    }
+
+    /// Whether its transcript has been asked for and not arrived.
+    pub fn owes_transcript(&self) -> bool {
+        self.document.get_str("transcriptState").is_ok_and(|state| state == "owed")
+    }
+
+    /// `_id`, to tell documents apart.
+    pub(super) fn key(&self) -> Option<&Bson> {
+        self.document.get("_id")
+    }
+
+    /// The whole document as a patch, for joining it into another.
+    pub(super) fn to_patch(&self) -> Option<CallPatch> {
+        let text = |field: &str| self.document.get_str(field).ok().map(str::to_owned);
+        let history = self.document.get_array("history").ok();
+        Some(CallPatch {
+            call_id: self.call_id(),
+            conversation_id: self.conversation_id(),
+            parties: Parties {
+                agent_id: text("agentId"),
+                agent_phone_number_id: text("agentPhoneNumberId"),
+                to_number: text("toNumber"),
+            },
+            status: self.status_claim(),
+            raw: self.raw_claim(),
+            history: history
+                .map(|entries| entries.iter().filter_map(history_entry).collect())
+                .unwrap_or_default(),
+            transcript: self.document.get_str("transcriptState").ok().and_then(transcript_state),
+            created_at: self.time("createdAt")?,
+            updated_at: self.updated_at()?,
+        })
+    }
+
+    /// The transcript, where it is stored.
+    pub(super) fn transcript(&self) -> Option<&Bson> {
+        self.document.get("transcript")
+    }
+
+    fn time(&self, field: &str) -> Option<Timestamp> {
+        date(&self.document, field)
+    }
+
+    fn status_claim(&self) -> Option<StatusClaim> {
+        Some(StatusClaim {
+            status: self.status()?,
+            at: self.time("statusUpdatedAt")?,
+            event_id: self.document.get_document("_status").ok()?.get_str("eventId").ok()?.to_owned(),
+            failure_reason: self.document.get_str("failureReason").ok().map(str::to_owned),
+        })
+    }
+
+    fn raw_claim(&self) -> Option<RawClaim> {
+        let key = self.document.get_document("_raw").ok()?;
+        Some(RawClaim {
+            at: date(key, "at")?,
+            event_id: key.get_str("eventId").ok()?.to_owned(),
+            payload: document_to_json(self.document.get_document("rawResponse").ok()?),
+        })
+    }
+}
+
+fn date(document: &Document, field: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(document.get_datetime(field).ok()?.timestamp_millis()).ok()
+}
+
+fn transcript_state(word: &str) -> Option<TranscriptState> {
+    use TranscriptState::{Owed, Saved, Unavailable};
+    [Owed, Unavailable, Saved].into_iter().find(|state| state.as_str() == word)
+}
+
+fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
+    let entry = entry.as_document()?;
+    Some(HistoryEntry {
+        event_id: entry.get_str("eventId").ok()?.to_owned(),
+        event_type: entry.get_str("eventType").ok()?.to_owned(),
+        status: Status::from_word(entry.get_str("status").ok()?)?,
+        received_status: entry.get_str("receivedStatus").ok().map(str::to_owned),
+        at: date(entry, "at")?,
+    })
+}
+
+/// What the status endpoint answers for `call`. Fields that begin with `_` are ours.
+pub fn answer_json(call: &CallView, stale: bool) -> Value {
+    const FIELDS: [&str; 14] = [
+        "callId",
+        "conversationId",
+        "status",
+        "failureReason",
+        "rawResponse",
+        "transcript",
+        "transcriptState",
+        "agentId",
+        "agentPhoneNumberId",
+        "toNumber",
+        "history",
+        "createdAt",
+        "statusUpdatedAt",
+        "updatedAt",
+    ];
+    let mut answer: Map<String, Value> = FIELDS
+        .into_iter()
+        .map(|field| (field.to_owned(), call.document.get(field).map_or(Value::Null, bson_to_value)))
+        .collect();
+    answer.insert("stale".to_owned(), json!(stale));
+    Value::Object(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_survives_the_way_through_bson() {
+        let payload = json!({
+            "a": null, "b": true, "c": 1, "d": 5_000_000_000_i64, "e": 1.5, "f": "$x", "g": [1, [2], {}],
+            "$date": "not a date", "h.i": { "$oid": "text" }, "ü": "✓",
+        });
+        let object = payload.as_object().unwrap();
+        assert_eq!(&document_to_json(&json_to_bson(object).unwrap()), object);
+    }
+
+    #[test]
+    fn what_bson_cannot_hold_is_said_and_not_made_up() {
+        assert_eq!(value_to_bson(&json!({ "a": [{ "b\u{0}": 1 }] })), None);
+        assert_eq!(value_to_bson(&json!(u64::MAX)), Some(Bson::Double(18_446_744_073_709_551_615.0)));
+    }
+}

@@ -1,0 +1,171 @@
+//! Calls in MongoDB: the collection `agent_calls`.
+//!
+//! Every change is a [`CallPatch`] joined with what is stored, in one update statement whose filter
+//! is only an equality on an id: so statements may be repeated, reordered and run by many workers at
+//! once. Writes count once a majority has them in its journal.
+
+mod apply;
+mod document;
+mod error;
+mod indexes;
+mod merge;
+mod statement;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use mongodb::{
+    Client, Collection, Database,
+    bson::{Document, doc},
+    options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
+};
+use tokio_util::task::TaskTracker;
+
+pub use self::{
+    apply::{Applied, Changed},
+    document::{CallView, answer_json, value_to_bson},
+    error::StoreError,
+    statement::Settled,
+};
+use crate::{
+    call::CallPatch,
+    config::Config,
+    event::{CallId, ConversationId},
+};
+
+const COLLECTION: &str = "agent_calls";
+/// How long the driver looks for a primary before it says that there is none.
+const SERVER_SELECTION: Duration = Duration::from_secs(3);
+const CONNECT: Duration = Duration::from_secs(3);
+/// Longest the server may work on one operation.
+const SERVER_TIME: Duration = Duration::from_secs(15);
+/// Longest we wait for one operation: the server's time, and some for a network that went silent.
+const OPERATION: Duration = Duration::from_secs(20);
+
+/// The store of calls. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    database: Database,
+    calls: Collection<Document>,
+    operations: TaskTracker,
+}
+
+impl Store {
+    /// Prepares the connection; the driver connects when first used.
+    ///
+    /// # Errors
+    /// A URI that cannot be read.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
+        let mut options =
+            ClientOptions::parse(config.mongodb_uri.expose()).await.context("MONGODB_URI cannot be used")?;
+        options.app_name.get_or_insert_with(|| "aftercall-worker".to_owned());
+        options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
+        options.connect_timeout.get_or_insert(CONNECT);
+        // Stronger than any default, and not to be weakened by a URI: an ack follows these writes.
+        options.write_concern =
+            Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
+        options.read_concern = Some(ReadConcern::majority());
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        let client = Client::with_options(options).context("MONGODB_URI cannot be used")?;
+        let database = client.database(&config.mongodb_database);
+        let calls = database.collection(COLLECTION);
+        Ok(Self { client, database, calls, operations: TaskTracker::new() })
+    }
+
+    /// Creates the indexes, and makes sure that the server is a replica set: a standalone server has
+    /// no transactions, which the merge of two halves of a call needs.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        let hello = self.run({
+            let database = self.database.clone();
+            async move { database.run_command(doc! { "hello": 1 }).await }
+        });
+        let hello = hello.await?;
+        if !hello.contains_key("setName") && hello.get_str("msg").ok() != Some("isdbgrid") {
+            return Err(StoreError::Standalone);
+        }
+        self.run(indexes::create(self.calls.clone())).await
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        let database = self.database.clone();
+        self.run(async move { database.run_command(doc! { "ping": 1 }).await.map(drop) }).await
+    }
+
+    /// Joins `patches` with what is stored. Answers in their order; see [`Changed`].
+    ///
+    /// # Errors
+    /// The whole was not, or not wholly, written: to be repeated as it is.
+    pub async fn apply(&self, patches: Vec<CallPatch>) -> Result<Vec<Changed>, StoreError> {
+        apply::apply(self, patches).await
+    }
+
+    /// The call known by either identifier; by the call id where both know one.
+    pub async fn find(
+        &self,
+        call_id: Option<&CallId>,
+        conversation_id: Option<&ConversationId>,
+    ) -> Result<Option<CallView>, StoreError> {
+        let by_call = call_id.map(|id| doc! { "callId": id.as_str() });
+        let by_conversation = conversation_id.map(|id| doc! { "conversationId": id.as_str() });
+        for filter in by_call.into_iter().chain(by_conversation) {
+            let calls = self.calls.clone();
+            let found = self.run(async move { calls.find_one(filter).max_time(SERVER_TIME).await }).await?;
+            if let Some(document) = found {
+                return Ok(Some(CallView::new(document)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Stores what became of a transcript. Nothing happens to a call whose transcript is saved.
+    pub async fn settle_transcript(
+        &self,
+        conversation_id: &ConversationId,
+        settled: Settled,
+    ) -> Result<(), StoreError> {
+        let (filter, update) = statement::transcript(conversation_id, settled);
+        let calls = self.calls.clone();
+        self.run(async move { calls.update_one(filter, update).await.map(drop) }).await
+    }
+
+    /// Conversations whose transcript is owed.
+    pub async fn owed(&self, most: i64) -> Result<Vec<ConversationId>, StoreError> {
+        use futures_util::TryStreamExt as _;
+        let calls = self.calls.clone();
+        let documents: Vec<Document> = self
+            .run(async move {
+                let filter = doc! { "transcriptState": "owed", "conversationId": { "$exists": true } };
+                let found = calls.find(filter).projection(doc! { "conversationId": 1, "_id": 0 });
+                found.limit(most).max_time(SERVER_TIME).await?.try_collect().await
+            })
+            .await?;
+        Ok(documents
+            .iter()
+            .filter_map(|found| ConversationId::new(found.get_str("conversationId").ok()?).ok())
+            .collect())
+    }
+
+    /// Waits for operations under way and closes the connections.
+    pub async fn shutdown(self) {
+        self.operations.close();
+        self.operations.wait().await;
+        self.client.shutdown().await;
+    }
+
+    /// Runs one operation under a deadline.
+    ///
+    /// The driver must not be dropped half-way (RUST-937), so an operation that is late goes on in a
+    /// task of its own while its caller learns that the outcome is unknown.
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match tokio::time::timeout(OPERATION, self.operations.spawn(operation)).await {
+            Ok(Ok(done)) => done.map_err(StoreError::from),
+            Ok(Err(_panicked)) => Err(StoreError::Unavailable("operation panicked".to_owned())),
+            Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+        }
+    }
+}

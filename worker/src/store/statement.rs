@@ -1,0 +1,245 @@
+//! A patch as one update statement: the join of `call::patch`, done by the server.
+//!
+//! The filter is an equality on one id and nothing else. A comparison in the filter of an upsert
+//! would turn "older than what is stored" into "insert a second one"; every comparison is inside the
+//! pipeline, where it sees the document it changes.
+
+use jiff::Timestamp;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::document::{bson_date, json_to_bson};
+use crate::{
+    call::{CallPatch, HISTORY_LIMIT, HistoryEntry, RawClaim, StatusClaim, TranscriptState},
+    event::{CallId, ConversationId},
+};
+
+/// Which of the two identifiers a statement finds its document by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    Call(CallId),
+    Conversation(ConversationId),
+}
+
+impl Key {
+    /// The call id where there is one: it is what providers start with.
+    pub(super) fn of(patch: &CallPatch) -> Option<Self> {
+        let by_call = patch.call_id.clone().map(Self::Call);
+        by_call.or_else(|| patch.conversation_id.clone().map(Self::Conversation))
+    }
+
+    pub(super) fn filter(&self) -> Document {
+        match self {
+            Self::Call(id) => doc! { "callId": id.as_str() },
+            Self::Conversation(id) => doc! { "conversationId": id.as_str() },
+        }
+    }
+}
+
+/// Whether a patch whose events are all in the document's history already may be skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// An event changes a call once: what is known is not even rewritten.
+    Skip,
+    /// A patch made of a whole document holds more than its events.
+    Join,
+}
+
+/// Why a patch cannot be put into a statement: a label and a sentence, for a dead letter.
+pub(super) type Unstorable = (&'static str, &'static str);
+
+/// The pipeline that joins `patch` with the document it is applied to, existing or new.
+pub(super) fn pipeline(patch: &CallPatch, known: Known) -> Result<Vec<Document>, Unstorable> {
+    let mut layers = vec![Bson::from("$$ROOT"), always(patch).into()];
+    layers.extend(patch.status.as_ref().map(|claim| status(claim).into()));
+    if let Some(claim) = &patch.raw {
+        layers.push(raw(claim)?.into());
+    }
+    let joined = doc! { "$mergeObjects": layers };
+    let replacement = match known {
+        Known::Join => joined,
+        Known::Skip => {
+            let ids: Vec<_> = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
+            let seen = doc! { "$setIsSubset": [{ "$literal": ids }, stored_ids()] };
+            doc! { "$cond": [seen, "$$ROOT", joined] }
+        }
+    };
+    Ok(vec![doc! { "$replaceWith": replacement }])
+}
+
+/// What is joined field by field, whichever event is the latest.
+fn always(patch: &CallPatch) -> Document {
+    let mut fields = doc! {
+        "createdAt": { "$min": ["$createdAt", bson_date(patch.created_at)] },
+        "updatedAt": { "$max": ["$updatedAt", bson_date(patch.updated_at)] },
+        "history": history(&patch.history),
+    };
+    let mut first = |field: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            // A link once made is kept: moving it would strand what is found by the old one.
+            fields.insert(field, doc! { "$ifNull": [format!("${field}"), literal(value)] });
+        }
+    };
+    first("callId", patch.call_id.as_ref().map(CallId::as_str));
+    first("conversationId", patch.conversation_id.as_ref().map(ConversationId::as_str));
+    let mut smallest = |field: &str, value: Option<&String>| {
+        if let Some(value) = value {
+            fields.insert(field, doc! { "$min": [format!("${field}"), literal(value)] });
+        }
+    };
+    smallest("agentId", patch.parties.agent_id.as_ref());
+    smallest("agentPhoneNumberId", patch.parties.agent_phone_number_id.as_ref());
+    smallest("toNumber", patch.parties.to_number.as_ref());
+    if let Some(state) = patch.transcript {
+        fields.insert("transcriptState", transcript_state(state));
+    }
+    fields
+}
+
+/// `owed` < `unavailable` < `saved`.
+fn transcript_state(state: TranscriptState) -> Bson {
+    let prevailing: &[&str] = match state {
+        TranscriptState::Owed => &["unavailable", "saved"],
+        TranscriptState::Unavailable => &["saved"],
+        TranscriptState::Saved => &[],
+    };
+    let stays = doc! { "$in": ["$transcriptState", prevailing] };
+    doc! { "$cond": [stays, "$transcriptState", state.as_str()] }.into()
+}
+
+/// The union of both histories by event id, in the order of time, bounded.
+fn history(entries: &[HistoryEntry]) -> Document {
+    let entries: Vec<_> = entries.iter().map(history_entry).collect();
+    let unknown = doc! { "$not": [{ "$in": ["$$this.eventId", stored_ids()] }] };
+    let fresh = doc! { "$filter": { "input": { "$literal": entries }, "cond": unknown } };
+    let union = doc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, fresh] };
+    let sorted = doc! { "$sortArray": { "input": union, "sortBy": { "at": 1, "eventId": 1 } } };
+    let limit = i32::try_from(HISTORY_LIMIT).expect("a small constant");
+    doc! { "$slice": [sorted, -limit] }
+}
+
+fn history_entry(entry: &HistoryEntry) -> Document {
+    let mut fields = doc! {
+        "eventId": &entry.event_id,
+        "eventType": &entry.event_type,
+        "status": entry.status.as_str(),
+        "at": bson_date(entry.at),
+    };
+    if let Some(word) = &entry.received_status {
+        fields.insert("receivedStatus", word);
+    }
+    fields
+}
+
+fn stored_ids() -> Document {
+    doc! { "$ifNull": ["$history.eventId", []] }
+}
+
+/// The status and what belongs to it, where its key is the greater. Arrays compare element by
+/// element, and what is missing is less than anything.
+fn status(claim: &StatusClaim) -> Document {
+    let rank = claim.status.rank();
+    let newer = doc! { "$gt": [
+        [rank, bson_date(claim.at), literal(&claim.event_id)],
+        ["$_status.rank", "$statusUpdatedAt", "$_status.eventId"],
+    ] };
+    let fields = doc! { "$literal": {
+        "status": claim.status.as_str(),
+        "statusUpdatedAt": bson_date(claim.at),
+        "failureReason": claim.failure_reason.as_deref(),
+        "_status": { "rank": rank, "eventId": &claim.event_id },
+    } };
+    doc! { "$cond": [newer, fields, {}] }
+}
+
+/// The payload, where it is the latest.
+fn raw(claim: &RawClaim) -> Result<Document, Unstorable> {
+    let newer = doc! { "$gt": [
+        [bson_date(claim.at), literal(&claim.event_id)],
+        ["$_raw.at", "$_raw.eventId"],
+    ] };
+    let payload = json_to_bson(&claim.payload)
+        .ok_or(("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store"))?;
+    let fields = doc! { "$literal": {
+        "rawResponse": payload,
+        "_raw": { "at": bson_date(claim.at), "eventId": &claim.event_id },
+    } };
+    Ok(doc! { "$cond": [newer, fields, {}] })
+}
+
+/// A text that stays a text: a leading `$` would make it a field path.
+fn literal(text: &str) -> Bson {
+    if text.starts_with('$') { doc! { "$literal": text }.into() } else { text.into() }
+}
+
+/// How the search for a transcript ended.
+#[derive(Clone, Debug)]
+pub enum Settled {
+    /// Here it is.
+    Saved {
+        /// The turns, as ElevenLabs gives them.
+        transcript: Bson,
+        /// When it was fetched.
+        at: Timestamp,
+    },
+    /// It will not come.
+    Unavailable {
+        /// Why, for whoever reads the document.
+        reason: String,
+        /// When it was given up.
+        at: Timestamp,
+    },
+}
+
+/// Filter and update that settle a transcript. A saved one is never replaced.
+pub(super) fn transcript(conversation: &ConversationId, settled: Settled) -> (Document, Vec<Document>) {
+    let filter = doc! { "conversationId": conversation.as_str(), "transcriptState": { "$ne": "saved" } };
+    let (fields, at) = match settled {
+        Settled::Saved { transcript, at } => {
+            (doc! { "transcript": { "$literal": transcript }, "transcriptState": "saved" }, at)
+        }
+        Settled::Unavailable { reason, at } => {
+            let reason = doc! { "$literal": reason };
+            (doc! { "_transcriptError": reason, "transcriptState": "unavailable" }, at)
+        }
+    };
+    let touched = doc! { "$set": { "updatedAt": { "$max": ["$updatedAt", bson_date(at)] } } };
+    (filter, vec![doc! { "$set": fields }, touched])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::{Envelope, parse};
+
+    fn patch(body: &serde_json::Value) -> CallPatch {
+        let envelope = Envelope { id: "e1".to_owned(), stored_at: Timestamp::UNIX_EPOCH };
+        parse(&envelope, body.to_string().as_bytes()).unwrap().into()
+    }
+
+    #[test]
+    fn a_call_is_found_by_its_call_id_where_it_has_one() {
+        let both = patch(&json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" }));
+        assert_eq!(Key::of(&both).unwrap().filter(), doc! { "callId": "c" });
+        let half = patch(&json!({ "event_type": "call.busy", "conversation_id": "v" }));
+        assert_eq!(Key::of(&half).unwrap().filter(), doc! { "conversationId": "v" });
+    }
+
+    #[test]
+    fn what_a_sender_writes_is_never_an_expression() {
+        let hostile = patch(&json!({
+            "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
+            "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
+        }));
+        let text = format!("{:?}", pipeline(&hostile, Known::Skip).unwrap());
+        assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
+        assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
+    }
+
+    #[test]
+    fn what_bson_cannot_hold_is_refused() {
+        let patch = patch(&json!({ "event_type": "call.busy", "call_id": "c", "a\u{0}b": 1 }));
+        assert_eq!(pipeline(&patch, Known::Skip).unwrap_err().0, "unstorable_payload");
+    }
+}

@@ -1,0 +1,87 @@
+//! Transcript jobs on the wire.
+
+use aftercall_common::stream::{header, subject};
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::event::ConversationId;
+
+/// One transcript to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Job {
+    pub conversation_id: ConversationId,
+    /// Since when it is owed: decides when it is given up.
+    pub owed_since: Timestamp,
+    /// Times ElevenLabs was asked before. Kept here, for the broker forgets delivery counts.
+    pub attempt: u32,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    conversation_id: String,
+    owed_since: Timestamp,
+    attempt: u32,
+}
+
+impl Job {
+    /// Reads a job; a sentence where it is none.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, String> {
+        let wire: Wire = serde_json::from_slice(payload)
+            .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
+        let conversation_id = ConversationId::new(wire.conversation_id).map_err(|error| error.to_string())?;
+        Ok(Self { conversation_id, owed_since: wire.owed_since, attempt: wire.attempt })
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let wire = Wire {
+            conversation_id: self.conversation_id.as_str().to_owned(),
+            owed_since: self.owed_since,
+            attempt: self.attempt,
+        };
+        serde_json::to_vec(&wire).expect("strings and numbers are JSON")
+    }
+}
+
+/// Publishes the first job for a conversation. Again within the broker's duplicate window: no effect.
+pub async fn owe(context: &jetstream::Context, id: &ConversationId) -> Result<(), async_nats::Error> {
+    let job = Job { conversation_id: id.clone(), owed_since: Timestamp::now(), attempt: 0 };
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, format!("transcript:{}", id.as_str()).as_str());
+    let payload = job.payload().into();
+    context.publish_with_headers(subject::TRANSCRIPT_DUE, headers, payload).await?.await?;
+    Ok(())
+}
+
+/// Publishes `job` so that the broker delivers it at `at`.
+pub(super) async fn later(
+    context: &jetstream::Context,
+    job: &Job,
+    at: Timestamp,
+) -> Result<(), async_nats::Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SCHEDULE, format!("@at {at}").as_str());
+    headers.insert(header::SCHEDULE_TARGET, subject::TRANSCRIPT_DUE);
+    let waiting = subject::transcript_later(job.conversation_id.as_str());
+    context.publish_with_headers(waiting, headers, job.payload().into()).await?.await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_survives_the_wire_and_garbage_is_refused() {
+        let job = Job {
+            conversation_id: ConversationId::new("conv_1").unwrap(),
+            owed_since: "2026-09-22T12:00:00Z".parse().unwrap(),
+            attempt: 3,
+        };
+        assert_eq!(Job::read(&job.payload()), Ok(job));
+        assert!(Job::read(b"{}").is_err());
+        let escaping = br#"{"conversationId":"../x","owedSince":"2026-09-22T12:00:00Z","attempt":0}"#;
+        assert!(Job::read(escaping).unwrap_err().contains("conversation_id"));
+    }
+}

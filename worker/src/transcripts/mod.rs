@@ -1,0 +1,183 @@
+//! Transcripts: owed by calls that held a conversation, fetched when ElevenLabs has made them.
+//!
+//! A job is a stream message that names a conversation. Waiting is the broker's business: a job
+//! that has to wait is published again with a schedule and a higher attempt, then acknowledged. So
+//! attempts survive restarts, and long waits block nobody.
+
+mod decide;
+mod job;
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_common::stream::{self, consumer};
+use async_nats::jetstream::{AckKind, Message};
+use jiff::Timestamp;
+use mongodb::bson::Bson;
+use rand::RngExt as _;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::job::owe;
+use self::{
+    decide::{Next, decide},
+    job::Job,
+};
+use crate::{
+    Context,
+    dead_letters::{self, Cause},
+    elevenlabs::ElevenLabs,
+    pull::{Batches, Source},
+    store::{Settled, StoreError, value_to_bson},
+};
+
+/// Conversations fetched at a time by one worker.
+const PARALLEL: usize = 8;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// After the database or the broker did not take the outcome.
+const REDELIVER_AFTER: Duration = Duration::from_secs(5);
+/// Most jobs published anew at a start, for calls whose job got lost with the broker's disk.
+const RESUMED_AT_START: i64 = 10_000;
+
+/// Runs the role until `stop`.
+pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
+    resume(&context).await;
+    let source = Source {
+        stream: stream::TRANSCRIPTS,
+        consumer: consumer::TRANSCRIPTS,
+        messages: PARALLEL,
+        bytes: MAX_BYTES,
+        replicas: context.config.stream_replicas,
+    };
+    let mut batches = Batches::new(context.jetstream.clone(), source);
+    let slots = Arc::new(Semaphore::new(PARALLEL));
+    let fetches = TaskTracker::new();
+    while until_open(&api, &stop).await {
+        let Some(messages) = batches.next(&stop).await else { break };
+        for message in messages {
+            let slot = slots.clone().acquire_owned().await.expect("never closed");
+            let (context, api) = (context.clone(), api.clone());
+            fetches.spawn(async move {
+                handle(&context, &api, message).await;
+                drop(slot);
+            });
+        }
+    }
+    batches.release().await;
+    fetches.close();
+    fetches.wait().await;
+}
+
+/// Waits while the API is closed to us. `false` once the process stops.
+async fn until_open(api: &ElevenLabs, stop: &CancellationToken) -> bool {
+    while let Some(until) = api.gate.closed_until(Timestamp::now()) {
+        let wait = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            return false;
+        }
+    }
+    !stop.is_cancelled()
+}
+
+/// Publishes the jobs of calls that are owed a transcript; the broker drops those it still has.
+async fn resume(context: &Context) {
+    let owed = match context.store.owed(RESUMED_AT_START).await {
+        Ok(owed) => owed,
+        Err(error) => return tracing::warn!(%error, "owed transcripts not looked up at start"),
+    };
+    for conversation in &owed {
+        if let Err(error) = owe(&context.jetstream, conversation).await {
+            return tracing::warn!(%error, "owed transcripts not resumed at start");
+        }
+    }
+    if !owed.is_empty() {
+        tracing::info!(owed = owed.len(), "resumed owed transcripts");
+    }
+}
+
+/// Does one job and settles its message.
+async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
+    let job = match Job::read(&message.payload) {
+        Ok(job) => job,
+        Err(detail) => {
+            let cause = Cause { label: "invalid_job", detail };
+            if let Err(error) =
+                dead_letters::bury(&context.jetstream, consumer::TRANSCRIPTS, &message, &cause).await
+            {
+                tracing::warn!(%error, "dead letter could not be stored; trying again");
+                settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+            }
+            return;
+        }
+    };
+    match fetch(context, api, &job).await {
+        Ok(()) => settle(&message, AckKind::Ack).await,
+        Err(error) => {
+            let conversation_id = job.conversation_id.as_str();
+            tracing::warn!(conversation_id, %error, "outcome of a transcript job not stored; trying again");
+            settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum JobError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the job could not be scheduled: {0}")]
+    Broker(async_nats::Error),
+}
+
+async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), JobError> {
+    let conversation_id = job.conversation_id.as_str();
+    let call = context.store.find(None, Some(&job.conversation_id)).await?;
+    if !call.is_some_and(|call| call.owes_transcript()) {
+        tracing::debug!(conversation_id, "transcript is no longer owed");
+        return Ok(());
+    }
+    let answer = match api.gate.closed_until(Timestamp::now()) {
+        Some(_) => None, // Closed since the job was pulled.
+        None => Some(api.conversation(&job.conversation_id).await),
+    };
+    let now = Timestamp::now();
+    let waits = decide::Waits {
+        give_up_after: context.config.transcript_give_up_after,
+        closed_until: api.gate.closed_until(now),
+        jitter: rand::rng().random_range(0.0..1.0),
+    };
+    match decide(answer, job, &waits, now) {
+        Next::Save(turns) => {
+            let count = turns.len();
+            let settled = match turns.iter().map(value_to_bson).collect::<Option<Vec<_>>>() {
+                Some(turns) => Settled::Saved { transcript: Bson::Array(turns), at: now },
+                None => {
+                    Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
+                }
+            };
+            context.store.settle_transcript(&job.conversation_id, settled).await?;
+            context.metrics.transcript("saved");
+            tracing::info!(conversation_id, turns = count, attempt = job.attempt, "transcript saved");
+        }
+        Next::GiveUp(reason) => {
+            tracing::warn!(conversation_id, reason, attempt = job.attempt, "transcript given up");
+            context
+                .store
+                .settle_transcript(&job.conversation_id, Settled::Unavailable { reason, at: now })
+                .await?;
+            context.metrics.transcript("unavailable");
+        }
+        Next::Later { at, attempt, why } => {
+            let job = Job { attempt, ..job.clone() };
+            job::later(&context.jetstream, &job, at).await.map_err(JobError::Broker)?;
+            context.metrics.transcript("waiting");
+            tracing::info!(conversation_id, attempt, next = %at, why, "transcript is not ready");
+        }
+    }
+    Ok(())
+}
+
+/// Tells the broker. A lost answer means that the job comes again and finds nothing owed.
+async fn settle(message: &Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        tracing::debug!(%error, "not settled; the broker delivers it again");
+    }
+}
