@@ -111,6 +111,9 @@ pub fn streams(replicas: usize) -> [Config; 3] {
         Config {
             allow_message_schedules: true,
             allow_rollup: true, // Schedules imply it: a later one on the same subject replaces the earlier.
+            // The server refuses schedules beside `New` (2.15.1, error 10052). Nothing is lost: without
+            // a size limit only age removes a job, and it is younger than this when it is given up.
+            discard: DiscardPolicy::Old,
             ..base(TRANSCRIPTS, "transcripts.>", 7 * DAY)
         },
         base(DEAD_LETTERS, "dead-letters.>", 90 * DAY),
@@ -139,7 +142,7 @@ pub fn consumers() -> [(&'static str, pull::Config); 2] {
 pub enum EnsureError {
     /// The stream exists with a setting under which accepted webhooks get lost. An operator has to
     /// decide; nothing was changed.
-    #[error("stream {stream} exists with {setting}, which loses accepted webhooks; {remedy}")]
+    #[error("stream {stream} exists with {setting}, which loses accepted messages; {remedy}")]
     Contradiction {
         /// Name of the stream.
         stream: String,
@@ -215,7 +218,7 @@ fn is_not_found(error: &jetstream::context::GetStreamError) -> bool {
 /// Refuses a stream whose settings lose accepted webhooks.
 fn contradiction(found: &Config) -> Result<(), EnsureError> {
     let (setting, remedy) = if found.discard == DiscardPolicy::Old && has_limit(found) {
-        ("discard policy 'old' and a size limit", "set discard to 'new'")
+        ("discard policy 'old' and a size limit", "remove the limit or set discard to 'new'")
     } else if found.retention != RetentionPolicy::Limits {
         ("a retention other than 'limits'", "retention cannot be edited: move the messages and recreate it")
     } else if matches!(found.persist_mode, Some(PersistenceMode::Async)) {

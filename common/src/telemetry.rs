@@ -1,5 +1,7 @@
 //! Logs: one line an event on standard error, JSON unless text is asked for.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
@@ -25,6 +27,6 @@ pub fn init(format: LogFormat, filter: Option<&str>) {
     // A second call is a test that starts several services in one process.
     let _already_started = match format {
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Text => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
 }
