@@ -1,1 +1,107 @@
-//! placeholder
+//! The gateway: decides whether a webhook may enter, stores its bytes durably, answers 200.
+//!
+//! It knows no event, no status and no database. The path of a webhook:
+//! [`routes`] (the checks in order) → [`source_ip`] → [`body`] → [`signature`] → [`json`] →
+//! [`message`] → [`publisher`] (group commit into `JetStream`) → 200. What is refused becomes a
+//! [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
+//!
+//! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes.
+
+pub mod agent_calls;
+pub mod body;
+mod cli;
+pub mod config;
+pub mod json;
+pub mod message;
+pub mod metrics;
+pub mod publisher;
+pub mod rejection;
+pub mod routes;
+pub mod signature;
+pub mod source_ip;
+pub mod topology;
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_common::{admin, broker, http, stream::EnsureError};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{body::Budget, metrics::Metrics, publisher::Publisher, routes::Gateway, topology::Topology};
+pub use crate::{cli::main, config::Config};
+
+/// Longest wait for the last bytes to leave for the broker, once every request is answered.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a gateway could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The address or the credentials of the broker cannot be used at all.
+    #[error("{0:#}")]
+    Broker(anyhow::Error),
+    /// A stream exists with settings under which accepted webhooks get lost.
+    #[error(transparent)]
+    Stream(EnsureError),
+}
+
+/// Serves webhooks on `listener` and health on `admin_listener` until `stop`, then drains: refuses
+/// new connections, answers what it accepted within `SHUTDOWN_GRACE`, and returns.
+///
+/// An absent broker is not an error: requests are refused with 503 until it is back.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let client = broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-ingest")
+        .await
+        .map_err(RunError::Broker)?;
+    let (metrics, registry) = Metrics::new();
+    let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
+    let topology = Arc::new(Topology::new(client.clone(), config.stream_replicas.get(), metrics.clone()));
+    let tasks = TaskTracker::new();
+
+    let watch = tasks.spawn({
+        let (topology, stop) = (topology.clone(), stop.clone());
+        async move {
+            let ended = topology.keep(&stop).await;
+            stop.cancel();
+            ended
+        }
+    });
+    // What accepts stops first, what stores stops when nothing accepts any more, what reports last.
+    let (storing, reporting) = (CancellationToken::new(), CancellationToken::new());
+    let (publisher, committer) =
+        Publisher::new(client.clone(), topology.clone(), config.publish_timeout, metrics.clone());
+    tasks.spawn(committer.run(storing.clone()));
+    tasks.spawn(admin::serve(
+        admin_listener,
+        Arc::new(registry),
+        topology.readiness(stop.clone()),
+        reporting.clone(),
+    ));
+    tasks.close();
+
+    let limits = http::Limits {
+        connections: config.max_connections.get(),
+        header_timeout: config.header_timeout,
+        drain: config.shutdown_grace,
+    };
+    let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
+    let gateway = Arc::new(Gateway { config, client: client.clone(), publisher, budget, metrics });
+    http::serve(listener, limits, stop, move |peer, request| gateway.clone().answer(peer, request)).await;
+
+    storing.cancel();
+    let ended = watch.await;
+    if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await, Ok(Ok(()))) {
+        tracing::debug!("nothing left to flush to the broker, or no broker");
+    }
+    reporting.cancel();
+    tasks.wait().await;
+    if let Err(error) = client.drain().await {
+        tracing::debug!(%error, "the connection to the broker was gone already");
+    }
+    tracing::info!("stopped");
+    ended.unwrap_or(Ok(())).map_err(RunError::Stream)
+}

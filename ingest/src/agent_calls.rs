@@ -1,0 +1,116 @@
+//! Questions about calls: who may ask, and how a worker is asked.
+//!
+//! They travel as NATS requests, so the gateway holds no database. Invariant: a worker chooses the
+//! answer's content, but only among the statuses of the contract; anything else is a bad answer.
+
+use std::{net::IpAddr, time::Duration};
+
+use aftercall_common::{agent_calls::ERROR_CODE_HEADER, broker, config::Secret};
+use async_nats::{
+    Client, Message, Request,
+    client::RequestErrorKind,
+    service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE},
+};
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode, header};
+use subtle::ConstantTimeEq as _;
+
+use crate::{
+    json,
+    rejection::{Rejection, WorkerRefusal},
+};
+
+/// Largest request body: identifiers, or the parameters of one call.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// A worker may have to ask `ElevenLabs` first.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest code and detail passed on.
+const MAX_CODE: usize = 64;
+const MAX_DETAIL: usize = 1024;
+
+const NEEDS_TOKEN: &str = "A valid bearer token is required.";
+const NEEDS_LOOPBACK: &str = "API_TOKEN is unset: only callers on this machine are answered.";
+
+/// Whether the request may ask: with the token if there is one, else from this machine only.
+///
+/// `client` is the address the walk over trusted proxies found. Without a token, a request that
+/// was forwarded by a proxy nobody trusts is refused even from a loopback peer: such a proxy
+/// on this machine would otherwise lend its address to the whole world.
+pub fn authorize(
+    token: Option<&Secret>,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    client: Option<IpAddr>,
+) -> Result<(), Rejection> {
+    if let Some(token) = token {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        // Lengths may differ visibly, contents not.
+        let equal = given.is_some_and(|given| given.ct_eq(token.expose().trim().as_bytes()).into());
+        return if equal { Ok(()) } else { Err(Rejection::Unauthorized { detail: NEEDS_TOKEN }) };
+    }
+    let local = client.is_some_and(|client| client.is_loopback());
+    let vouched = client != Some(peer.to_canonical())
+        || !["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|&name| headers.contains_key(name));
+    if local && vouched { Ok(()) } else { Err(Rejection::Unauthorized { detail: NEEDS_LOOPBACK }) }
+}
+
+/// The token of `Bearer <token>`; the scheme's case does not matter.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Asks a worker and returns its JSON as it is.
+pub async fn ask(client: &Client, subject: &'static str, question: Bytes) -> Result<Bytes, Rejection> {
+    if !broker::is_connected(client) {
+        return Err(Rejection::NoWorker);
+    }
+    let request = Request::new().payload(question).timeout(Some(ANSWER_TIMEOUT));
+    match client.send_request(subject, request).await {
+        Ok(answer) => read(&answer),
+        Err(error) => match error.kind() {
+            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => Err(Rejection::NoWorker),
+            RequestErrorKind::InvalidSubject
+            | RequestErrorKind::MaxPayloadExceeded
+            | RequestErrorKind::Other => {
+                tracing::warn!(%error, subject, "a worker could not be asked");
+                Err(Rejection::NoWorker)
+            }
+        },
+    }
+}
+
+fn read(answer: &Message) -> Result<Bytes, Rejection> {
+    let text = |name: &'static str| {
+        answer.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string)
+    };
+    match (text(NATS_SERVICE_ERROR_CODE), text(NATS_SERVICE_ERROR)) {
+        (None, None) if json::check(&answer.payload).is_ok() => Ok(answer.payload.clone()),
+        (None, None) => Err(Rejection::BadAnswer),
+        (status, detail) => Err(refusal(status.as_deref(), text(ERROR_CODE_HEADER), detail)),
+    }
+}
+
+/// What a worker's error headers mean: `status` is the one of the answer.
+fn refusal(status: Option<&str>, code: Option<String>, detail: Option<String>) -> Rejection {
+    let (status, usual) = match status {
+        Some("400") => (StatusCode::BAD_REQUEST, "bad_request"),
+        Some("404") => (StatusCode::NOT_FOUND, "not_found"),
+        Some("429") => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+        Some("502") => (StatusCode::BAD_GATEWAY, "bad_gateway"),
+        Some("503") => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        _ => return Rejection::BadAnswer,
+    };
+    let is_code = |code: &String| {
+        (1..=MAX_CODE).contains(&code.len())
+            && code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+    };
+    Rejection::Worker(WorkerRefusal {
+        status,
+        code: code.filter(is_code).unwrap_or_else(|| usual.to_owned()),
+        detail: detail.unwrap_or_default().chars().take(MAX_DETAIL).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use async_nats::Subject;
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::*;
+
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs
+        .iter()
+        .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+        .collect()
+}
+
+#[test]
+fn who_may_ask() {
+    /// Token, headers, peer, client, allowed.
+    type Row = (
+        Option<&'static str>,
+        &'static [(&'static str, &'static str)],
+        &'static str,
+        Option<&'static str>,
+        bool,
+    );
+    #[rustfmt::skip]
+    let table: [Row; 17] = [
+        // token,        headers,                                 peer,               client,            allowed
+        (Some("t0ken"),  &[("authorization", "Bearer t0ken")],    "9.9.9.9",          Some("9.9.9.9"),   true),
+        (Some("t0ken"),  &[("authorization", "bearer  t0ken ")],  "9.9.9.9",          None,              true),
+        (Some("t0ken"),  &[("authorization", "Bearer t0keN")],    "127.0.0.1",        Some("127.0.0.1"), false),
+        (Some("t0ken"),  &[("authorization", "Bearer t0ken2")],   "127.0.0.1",        Some("127.0.0.1"), false),
+        (Some("t0ken"),  &[("authorization", "Bearer")],          "127.0.0.1",        Some("127.0.0.1"), false),
+        (Some("t0ken"),  &[("authorization", "Bearer ")],         "127.0.0.1",        Some("127.0.0.1"), false),
+        (Some("t0ken"),  &[("authorization", "Basic t0ken")],     "127.0.0.1",        Some("127.0.0.1"), false),
+        (Some("t0ken"),  &[],                                     "127.0.0.1",        Some("127.0.0.1"), false),
+        (None,           &[],                                     "127.0.0.1",        Some("127.0.0.1"), true),
+        (None,           &[],                                     "::1",              Some("::1"),       true),
+        (None,           &[],                                     "::ffff:127.0.0.1", Some("127.0.0.1"), true),
+        (None,           &[],                                     "9.9.9.9",          Some("9.9.9.9"),   false),
+        (None,           &[("authorization", "Bearer x")],        "9.9.9.9",          Some("9.9.9.9"),   false),
+        (None,           &[("x-forwarded-for", "127.0.0.1")],     "9.9.9.9",          Some("9.9.9.9"),   false),
+        (None,           &[("x-forwarded-for", "8.8.8.8")],       "127.0.0.1",        Some("127.0.0.1"), false),
+        (None,           &[("x-forwarded-for", "127.0.0.1")],     "10.0.0.1",         Some("127.0.0.1"), true),
+        (None,           &[("x-forwarded-for", "garbage")],       "10.0.0.1",         None,              false),
+    ];
+    for (token, pairs, peer, client, allowed) in table {
+        let token = token.map(Secret::new);
+        let client = client.map(|client| client.parse().unwrap());
+        let verdict = authorize(token.as_ref(), &headers(pairs), peer.parse().unwrap(), client);
+        assert_eq!(verdict.is_ok(), allowed, "{pairs:?} {peer} {client:?}: {verdict:?}");
+    }
+}
+
+fn answer(pairs: &[(&'static str, &str)], payload: &'static str) -> Message {
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(*name, *value);
+    }
+    Message {
+        subject: Subject::from_static("inbox"),
+        reply: None,
+        payload: Bytes::from_static(payload.as_bytes()),
+        headers: (!pairs.is_empty()).then_some(headers),
+        status: None,
+        description: None,
+        length: 0,
+    }
+}
+
+#[test]
+fn a_worker_answers_or_refuses_within_the_contract() {
+    assert_eq!(read(&answer(&[], "{\"callId\":\"c\"}")).unwrap(), "{\"callId\":\"c\"}");
+    assert_eq!(read(&answer(&[], "oops")), Err(Rejection::BadAnswer));
+    let long = "é".repeat(2000);
+    #[rustfmt::skip]
+    let table = [
+        ("400", Some("no_identifier"),   "say which call", Some((400, "no_identifier"))),
+        ("404", None,                    "unknown call",   Some((404, "not_found"))),
+        ("429", Some("Not A Code"),      "slow down",      Some((429, "overloaded"))),
+        ("502", Some(""),                "",               Some((502, "bad_gateway"))),
+        ("503", None,                    &long,            Some((503, "unavailable"))),
+        ("500", Some("internal"),        "oops",           None),
+        ("200", None,                    "",               None),
+        ("zero", None,                   "",               None),
+    ];
+    for (status, code, detail, expected) in table {
+        let mut pairs = vec![(NATS_SERVICE_ERROR_CODE, status), (NATS_SERVICE_ERROR, detail)];
+        pairs.extend(code.map(|code| (ERROR_CODE_HEADER, code)));
+        match (read(&answer(&pairs, "")), expected) {
+            (Err(Rejection::Worker(refusal)), Some((number, code))) => {
+                assert_eq!((refusal.status.as_u16(), refusal.code.as_str()), (number, code));
+                assert!(detail.starts_with(&refusal.detail) && refusal.detail.chars().count() <= MAX_DETAIL);
+            }
+            (Err(Rejection::BadAnswer), None) => {}
+            (found, expected) => panic!("{status} {code:?}: {found:?}, expected {expected:?}"),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line, and what a failed start looks like: one line on standard error that names the
+//! variable to change, and an exit status a supervisor can tell apart.
+
+use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
+
+use aftercall_common::{
+    config::{ConfigError, EXIT_CONFIG},
+    shutdown, telemetry,
+};
+use clap::Parser;
+use tokio::net::TcpListener;
+
+use crate::{Config, RunError};
+
+/// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
+///
+/// Configured by environment variables; the README lists them.
+#[derive(Debug, Parser)]
+#[command(name = "aftercall-ingest", version)]
+struct Cli {
+    /// Check the configuration, print it without secrets, and exit.
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{variable}: cannot listen on {address}: {source}")]
+    Bind { variable: &'static str, address: SocketAddr, source: io::Error },
+    #[error("cannot start: {0}")]
+    Process(io::Error),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl StartError {
+    /// 78 where only a change by an operator helps, 1 where another try might.
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Run(RunError::Broker(_) | RunError::Stream(_)) => {
+                ExitCode::from(EXIT_CONFIG)
+            }
+            Self::Bind { .. } | Self::Process(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the gateway as a process: arguments in, exit status out.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too. A closed pipe is no reason to fail differently.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match start(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aftercall-ingest: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<(), StartError> {
+    let config = Config::from_env()?;
+    if cli.check {
+        println!("{config}\nconfiguration is valid");
+        return Ok(());
+    }
+    telemetry::init(config.log_format, config.rust_log.as_deref());
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Process)?;
+    runtime.block_on(async {
+        let stop = shutdown::on_signal().map_err(StartError::Process)?;
+        let listener = bind("LISTEN_ADDR", config.listen_addr).await?;
+        let admin_listener = bind("ADMIN_ADDR", config.admin_addr).await?;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            // The ports really bound: a configured port of 0 lets the system choose.
+            listen = listener.local_addr().ok().map(tracing::field::display),
+            admin = admin_listener.local_addr().ok().map(tracing::field::display),
+            config = config.to_string().replace('\n', " "),
+            "gateway starting"
+        );
+        if config.elevenlabs_webhook_secret.is_empty() {
+            tracing::warn!(
+                "ELEVENLABS_WEBHOOK_SECRET is unset: webhooks are accepted without a signature, from ALLOWED_SOURCES only"
+            );
+        }
+        Ok(crate::run(config, listener, admin_listener, stop).await?)
+    })
+}
+
+async fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { variable, address, source })
+}

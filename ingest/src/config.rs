@@ -1,0 +1,250 @@
+//! The environment of the gateway: one flat struct, complete and valid before a socket opens.
+//!
+//! Nothing else in the crate reads the environment.
+
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use aftercall_common::{
+    broker,
+    config::{self, ConfigError, Secret, Url},
+    telemetry::LogFormat,
+};
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::source_ip::{Networks, Sources};
+
+/// Everything an operator can set. Field names in upper case are the variables.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Where webhooks are served.
+    pub listen_addr: SocketAddr,
+    /// Where health and metrics are served. Never the public address.
+    pub admin_addr: SocketAddr,
+    /// The broker, or several addresses of one cluster, comma separated.
+    pub nats_url: Url,
+    /// Credentials for the broker (`.creds`).
+    pub nats_creds_file: Option<PathBuf>,
+    /// Copies the broker keeps of each stream it makes. More on an existing stream are kept.
+    pub stream_replicas: NonZeroUsize,
+    /// Networks webhooks may come from.
+    pub allowed_sources: Sources,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Networks,
+    /// Secrets a webhook may be signed with. Empty: signatures are not required.
+    pub elevenlabs_webhook_secret: Secrets,
+    /// How old a signature may be.
+    #[serde(deserialize_with = "positive")]
+    pub signature_tolerance: Duration,
+    /// Bearer token of `/api/agent-calls*`. Unset: callers on this machine only.
+    pub api_token: Option<Secret>,
+    /// Largest body of one request, in bytes.
+    pub max_body_bytes: NonZeroUsize,
+    /// Bytes of all bodies held at one time.
+    pub max_inflight_bytes: NonZeroUsize,
+    /// Connections open at one time.
+    pub max_connections: NonZeroUsize,
+    /// Time a connection gets to complete a request's headers.
+    #[serde(deserialize_with = "positive")]
+    pub header_timeout: Duration,
+    /// Time a request gets to deliver its body.
+    #[serde(deserialize_with = "positive")]
+    pub body_timeout: Duration,
+    /// Time from a complete request to the broker's acknowledgement, waiting in line included.
+    #[serde(deserialize_with = "positive")]
+    pub publish_timeout: Duration,
+    /// Time accepted requests get to finish after the stop signal.
+    #[serde(deserialize_with = "positive")]
+    pub shutdown_grace: Duration,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// Which log lines are written, in `tracing`'s filter language.
+    pub rust_log: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        let size = |bytes| NonZeroUsize::new(bytes).expect("a literal above zero");
+        Self {
+            listen_addr: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            admin_addr: SocketAddr::from(([127, 0, 0, 1], 9080)),
+            nats_url: Url::new("nats://127.0.0.1:4222"),
+            nats_creds_file: None,
+            stream_replicas: size(1),
+            allowed_sources: Sources::default(),
+            trusted_proxies: Networks::default(),
+            elevenlabs_webhook_secret: Secrets::default(),
+            signature_tolerance: Duration::from_hours(1),
+            api_token: None,
+            max_body_bytes: size(32 * MIB),
+            max_inflight_bytes: size(256 * MIB),
+            max_connections: size(4096),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            publish_timeout: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(20),
+            log_format: LogFormat::default(),
+            rust_log: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the environment.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        config::from_env::<Self>()?.checked()
+    }
+
+    /// Reads and checks `vars`.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        config::from_vars::<Self>(vars)?.checked()
+    }
+
+    /// What no single variable shows.
+    fn checked(self) -> Result<Self, ConfigError> {
+        let wrong =
+            |variable: &str, reason: String| Err(ConfigError { variable: variable.to_owned(), reason });
+        if self.max_inflight_bytes < self.max_body_bytes {
+            return wrong("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES".to_owned());
+        }
+        broker::addresses(&self.nats_url)?;
+        if let Some(Err(error)) = self.nats_creds_file.as_ref().map(std::fs::File::open) {
+            return wrong("NATS_CREDS_FILE", format!("cannot be read: {error}"));
+        }
+        Ok(self)
+    }
+}
+
+/// One `NAME=value` a line, secrets as `***`, unset ones left out.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "LISTEN_ADDR={}", self.listen_addr)?;
+        writeln!(f, "ADMIN_ADDR={}", self.admin_addr)?;
+        writeln!(f, "NATS_URL={}", self.nats_url)?;
+        if let Some(file) = &self.nats_creds_file {
+            writeln!(f, "NATS_CREDS_FILE={}", file.display())?;
+        }
+        writeln!(f, "STREAM_REPLICAS={}", self.stream_replicas)?;
+        writeln!(f, "ALLOWED_SOURCES={}", self.allowed_sources)?;
+        writeln!(f, "TRUSTED_PROXIES={}", self.trusted_proxies)?;
+        if !self.elevenlabs_webhook_secret.is_empty() {
+            writeln!(f, "ELEVENLABS_WEBHOOK_SECRET=***")?;
+        }
+        writeln!(f, "SIGNATURE_TOLERANCE={:?}", self.signature_tolerance)?;
+        if self.api_token.is_some() {
+            writeln!(f, "API_TOKEN=***")?;
+        }
+        writeln!(f, "MAX_BODY_BYTES={}", self.max_body_bytes)?;
+        writeln!(f, "MAX_INFLIGHT_BYTES={}", self.max_inflight_bytes)?;
+        writeln!(f, "MAX_CONNECTIONS={}", self.max_connections)?;
+        writeln!(f, "HEADER_TIMEOUT={:?}", self.header_timeout)?;
+        writeln!(f, "BODY_TIMEOUT={:?}", self.body_timeout)?;
+        writeln!(f, "PUBLISH_TIMEOUT={:?}", self.publish_timeout)?;
+        write!(f, "SHUTDOWN_GRACE={:?}", self.shutdown_grace)
+    }
+}
+
+/// A comma list of secrets, so that one can be replaced by the next without a gap.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct Secrets(Vec<Secret>);
+
+impl Secrets {
+    /// Whether no secret is set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The secrets, in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|secret| secret.expose().as_bytes())
+    }
+}
+
+impl TryFrom<String> for Secrets {
+    type Error = String;
+
+    fn try_from(list: String) -> Result<Self, String> {
+        list.split(',')
+            .enumerate()
+            .map(|(n, item)| match item.trim() {
+                "" => Err(format!("item {} of the list is empty", n + 1)),
+                item => Ok(Secret::new(item)),
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+/// A duration with its unit (`10s`, `60m`), longer than nothing.
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let duration: Duration = humantime_serde::deserialize(deserializer)?;
+    if duration.is_zero() { Err(D::Error::custom("must be longer than 0s")) } else { Ok(duration) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let config = read(&[]).unwrap();
+        let shown = config.to_string();
+        for line in [
+            "LISTEN_ADDR=0.0.0.0:8080",
+            "ADMIN_ADDR=127.0.0.1:9080",
+            "SIGNATURE_TOLERANCE=3600s",
+            "MAX_BODY_BYTES=33554432",
+            "MAX_INFLIGHT_BYTES=268435456",
+            "PUBLISH_TIMEOUT=5s",
+            "SHUTDOWN_GRACE=20s",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_variable() {
+        for (name, value) in [
+            ("LISTEN_ADDR", "8080"),
+            ("ADMIN_ADDR", "localhost"),
+            ("NATS_URL", "nats://host:notaport"),
+            ("NATS_CREDS_FILE", "/nowhere/at.all"),
+            ("STREAM_REPLICAS", "0"),
+            ("ALLOWED_SOURCES", "loopback,,10.0.0.0/8"),
+            ("ALLOWED_SOURCES", "10.0.0.0/33"),
+            ("TRUSTED_PROXIES", "loopback"),
+            ("ELEVENLABS_WEBHOOK_SECRET", "one,,two"),
+            ("SIGNATURE_TOLERANCE", "60"),
+            ("MAX_BODY_BYTES", "0"),
+            ("MAX_BODY_BYTES", "-1"),
+            ("MAX_INFLIGHT_BYTES", "1000"),
+            ("MAX_CONNECTIONS", "0"),
+            ("HEADER_TIMEOUT", "soon"),
+            ("BODY_TIMEOUT", "0s"),
+            ("PUBLISH_TIMEOUT", "0ms"),
+            ("SHUTDOWN_GRACE", "-5s"),
+            ("LOG_FORMAT", "xml"),
+        ] {
+            let error = read(&[("API_TOKEN", "t0ken"), (name, value)]).expect_err(name);
+            assert_eq!(error.variable, name, "{error}");
+            assert!(!error.to_string().contains('\n') && !error.to_string().contains("t0ken"), "{error}");
+        }
+        let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();
+        assert!(error.reason.contains("10.0.0.0/33"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_a_list_and_never_printed() {
+        let config =
+            read(&[("ELEVENLABS_WEBHOOK_SECRET", "wsec_a , wsec_b"), ("API_TOKEN", "t0ken")]).unwrap();
+        assert_eq!(config.elevenlabs_webhook_secret.iter().collect::<Vec<_>>(), [b"wsec_a", b"wsec_b"]);
+        let shown = format!("{config} {config:?}");
+        assert!(!shown.contains("wsec_") && !shown.contains("t0ken"), "{shown}");
+    }
+}

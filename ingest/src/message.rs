@@ -1,0 +1,192 @@
+//! What becomes of a request on the stream: its bytes unchanged, its id, its headers. Pure.
+//!
+//! Invariant: nothing a sender writes can break out of its header, and the headers of one message
+//! never take more than [`MAX_HEADER_BYTES`].
+
+use std::{fmt, net::IpAddr};
+
+use aftercall_common::stream::header as ours;
+use async_nats::{HeaderMap, HeaderName, header::NATS_MESSAGE_ID};
+use hyper::header::{self, HeaderValue};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::signature::Signature;
+
+/// Room left beside a body for the headers of its message and of its place in a batch.
+pub const MAX_HEADER_BYTES: usize = 4096;
+/// Longest value of a sender's header that is kept. Real ones are a tenth of it.
+const MAX_KEPT_VALUE: usize = 1024;
+
+/// Name of a webhook: the same for the same bytes posted to the same path.
+///
+/// A publish that timed out may have been stored, and the sender repeats what was answered 503:
+/// both times the broker sees one id. Shown as 64 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WebhookId([u8; 32]);
+
+impl WebhookId {
+    /// The first eight bytes, as good as random.
+    pub(crate) fn short(self) -> u64 {
+        let (first, _) = self.0.split_first_chunk().expect("32 bytes are more than 8");
+        u64::from_be_bytes(*first)
+    }
+}
+
+impl fmt::Display for WebhookId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// SHA-256 of path, one line feed (which no path contains), and body.
+pub fn webhook_id(path: &str, body: &[u8]) -> WebhookId {
+    WebhookId(Sha256::new().chain_update(path).chain_update(b"\n").chain_update(body).finalize().into())
+}
+
+/// The headers of the message that carries a webhook.
+///
+/// Of the request's own headers, `Content-Type`, `traceparent` and the provider's signature are
+/// kept when they are printable ASCII of sensible length; a `traceparent` must also be well formed.
+pub fn headers(
+    id: WebhookId,
+    request: &hyper::HeaderMap,
+    source: IpAddr,
+    signature: Signature,
+    received_at: Timestamp,
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, id.to_string());
+    headers.insert(HeaderName::from_static(ours::RECEIVED_AT), format!("{received_at:.6}"));
+    headers.insert(HeaderName::from_static(ours::SOURCE_IP), source.to_string());
+    headers.insert(HeaderName::from_static(ours::SIGNATURE), signature.label());
+    let kept = [
+        (ours::CONTENT_TYPE, text(request.get(header::CONTENT_TYPE))),
+        (ours::ELEVENLABS_SIGNATURE, text(request.get(ours::ELEVENLABS_SIGNATURE))),
+        (ours::TRACEPARENT, text(request.get(ours::TRACEPARENT)).filter(|value| is_traceparent(value))),
+    ];
+    for (name, value) in kept {
+        if let Some(value) = value {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+/// Printable ASCII, spaces included; anything else is not kept.
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    let value = value?.to_str().ok()?;
+    let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    (printable && value.len() <= MAX_KEPT_VALUE).then_some(value)
+}
+
+/// W3C trace context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, ids not all zero.
+fn is_traceparent(value: &str) -> bool {
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let nonzero = |part: &str| part.bytes().any(|byte| byte != b'0');
+    match value.split('-').collect::<Vec<_>>()[..] {
+        ["00", trace, parent, flags] => {
+            hex(trace, 32) && nonzero(trace) && hex(parent, 16) && nonzero(parent) && hex(flags, 2)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn built(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let request = pairs
+            .iter()
+            .map(|&(name, value)| {
+                (header::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
+            })
+            .collect();
+        let received_at = "2026-11-22T10:00:00.123456789Z".parse().unwrap();
+        headers(
+            webhook_id("/p", b"{}"),
+            &request,
+            "9.9.9.9".parse().unwrap(),
+            Signature::Verified,
+            received_at,
+        )
+    }
+
+    fn value(headers: &HeaderMap, name: &'static str) -> Option<String> {
+        headers.get(HeaderName::from_static(name)).map(ToString::to_string)
+    }
+
+    #[test]
+    fn the_id_is_of_path_and_bytes() {
+        let id = webhook_id("/p", b"{}");
+        // printf '/p\n{}' | sha256sum
+        assert_eq!(id.to_string(), "65bd359112a4593242c589a97575da863d901c148fc7401a9d451cf393acc652");
+        assert_ne!(id, webhook_id("/q", b"{}"));
+        assert_ne!(id, webhook_id("/p", b"{} "));
+    }
+
+    #[test]
+    fn headers_say_when_whence_and_whether_signed() {
+        let headers = built(&[
+            ("content-type", b"application/json; charset=utf-8"),
+            ("elevenlabs-signature", b"t=1,v0=ab"),
+            ("traceparent", TRACE.as_bytes()),
+            ("x-other", b"not kept"),
+        ]);
+        for (name, expected) in [
+            (ours::RECEIVED_AT, "2026-11-22T10:00:00.123456Z"),
+            (ours::SOURCE_IP, "9.9.9.9"),
+            (ours::SIGNATURE, "verified"),
+            (ours::CONTENT_TYPE, "application/json; charset=utf-8"),
+            (ours::ELEVENLABS_SIGNATURE, "t=1,v0=ab"),
+            (ours::TRACEPARENT, TRACE),
+        ] {
+            assert_eq!(value(&headers, name).as_deref(), Some(expected), "{name}");
+        }
+        assert_eq!(headers.len(), 7);
+    }
+
+    #[test]
+    fn what_a_sender_makes_up_is_not_kept() {
+        let long = vec![b'a'; MAX_KEPT_VALUE + 1];
+        for bad in [&b"caf\xc3\xa9"[..], b"tab\there", &long] {
+            let headers =
+                built(&[("content-type", bad), ("elevenlabs-signature", bad), ("traceparent", bad)]);
+            assert_eq!(headers.len(), 4, "{bad:?}");
+        }
+        for bad in [
+            &TRACE.to_uppercase(),
+            &TRACE.replace("00-4", "01-4"),
+            &TRACE[1..],
+            &format!("{TRACE}-00"),
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "",
+        ] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_fit_the_room_left_for_them() {
+        let full = vec![b'a'; MAX_KEPT_VALUE];
+        let headers = built(&[
+            ("content-type", &full),
+            ("elevenlabs-signature", &full),
+            ("traceparent", TRACE.as_bytes()),
+        ]);
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, values)| {
+                AsRef::<str>::as_ref(name).len() + values.iter().map(|v| v.as_str().len()).sum::<usize>() + 4
+            })
+            .sum();
+        let (first_line, longest_address, batch) = (12, 39, 64 + 100);
+        assert!(bytes + first_line + longest_address + batch < MAX_HEADER_BYTES, "{bytes}");
+    }
+}

@@ -1,0 +1,91 @@
+//! What the gateway counts, under the prefix `aftercall`.
+//!
+//! Invariant: every label takes its values from a closed set, so no sender can make up a series.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+
+/// Labels of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// Which endpoint.
+    pub route: &'static str,
+    /// `ok`, or the code of the refusal.
+    pub code: &'static str,
+}
+
+/// Labels of a publish.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PublishLabels {
+    /// `stored`, `duplicate`, or why not.
+    pub outcome: &'static str,
+}
+
+/// The gateway's metrics. Cheap to clone, all clones count together.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Requests answered.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Webhooks handed to the publisher, by what became of them.
+    pub publishes: Family<PublishLabels, Counter>,
+    /// Messages a commit carried: 1 for a message published alone.
+    pub batch_size: Histogram,
+    /// Batches the broker refused, whose messages were then published one by one.
+    pub batches_refused: Counter,
+    /// Seconds from a complete request to the broker's answer, waiting in line included.
+    pub publish_seconds: Histogram,
+    /// Bytes of bodies held, in whole units of the budget.
+    pub bytes_in_flight: Gauge,
+    /// 1 while connected to the broker.
+    pub connected: Gauge,
+}
+
+impl Metrics {
+    /// The metrics, and the registry that shows them.
+    pub fn new() -> (Self, Registry) {
+        let metrics = Self {
+            requests: Family::default(),
+            publishes: Family::default(),
+            batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            batches_refused: Counter::default(),
+            publish_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            bytes_in_flight: Gauge::default(),
+            connected: Gauge::default(),
+        };
+        let mut registry = Registry::with_prefix("aftercall");
+        registry.register("http_requests", "Requests answered", metrics.requests.clone());
+        registry.register("publishes", "Webhooks by what became of them", metrics.publishes.clone());
+        registry.register("commit_messages", "Messages stored by one commit", metrics.batch_size.clone());
+        registry.register(
+            "batches_refused",
+            "Batches refused by the broker and published one by one",
+            metrics.batches_refused.clone(),
+        );
+        registry.register(
+            "publish_duration_seconds",
+            "Time from a complete request to the broker's answer",
+            metrics.publish_seconds.clone(),
+        );
+        registry.register("inflight_body_bytes", "Bytes of bodies held", metrics.bytes_in_flight.clone());
+        registry.register("broker_connected", "1 while connected to NATS", metrics.connected.clone());
+        (metrics, registry)
+    }
+
+    /// Counts a request.
+    pub fn request(&self, route: &'static str, code: &'static str) {
+        self.requests.get_or_create(&RequestLabels { route, code }).inc();
+    }
+
+    /// Counts a publish.
+    pub fn publish(&self, outcome: &'static str) {
+        self.publishes.get_or_create(&PublishLabels { outcome }).inc();
+    }
+}

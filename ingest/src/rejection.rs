@@ -1,0 +1,262 @@
+//! Why a request was refused: status, stable code, and the words the sender gets.
+//!
+//! Invariant: one variant, one status, one code; codes never change. Nothing of the request's
+//! content is repeated, and nothing of our insides is told: reasons go to the log.
+
+use aftercall_common::http::Reply;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Response, StatusCode,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use crate::{body::BodyError, publisher::PublishError, signature::SignatureError};
+
+/// Seconds after which a sender may try again: the broker is usually back by then.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// Why a request was refused.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No such path.
+    NotFound,
+    /// The path exists, the method does not.
+    MethodNotAllowed,
+    /// The client is not in `ALLOWED_SOURCES`, or cannot be known.
+    SourceNotAllowed,
+    /// No valid bearer token, or none configured and the caller is not on this machine.
+    Unauthorized {
+        /// What is missing.
+        detail: &'static str,
+    },
+    /// The body has more bytes than `limit`.
+    BodyTooLarge {
+        /// Largest body taken, in bytes.
+        limit: usize,
+    },
+    /// The body did not arrive within `BODY_TIMEOUT`.
+    BodyTimeout,
+    /// The body ended before it was complete.
+    BodyIncomplete,
+    /// The signature is missing, wrong or too old.
+    Signature(SignatureError),
+    /// The body is not one JSON object.
+    InvalidJson {
+        /// What is wrong, with line and column.
+        detail: String,
+    },
+    /// As much is in flight as may be.
+    Overloaded,
+    /// The broker did not confirm that the webhook is stored.
+    NotStored(PublishError),
+    /// To be built.
+    NotImplemented,
+    /// No worker answered in time, or none is there.
+    NoWorker,
+    /// A worker answered what cannot be passed on.
+    BadAnswer,
+    /// A worker refused, for a reason of its own.
+    Worker(WorkerRefusal),
+}
+
+/// A worker's refusal, checked: see [`crate::agent_calls`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct WorkerRefusal {
+    /// 400, 404, 429, 502 or 503.
+    pub status: StatusCode,
+    /// Stable code.
+    pub code: String,
+    /// A sentence for the caller.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// A body of at most `limit` bytes was not read.
+    pub fn body(error: BodyError, limit: usize) -> Self {
+        match error {
+            BodyError::TooLarge => Self::BodyTooLarge { limit },
+            BodyError::Timeout => Self::BodyTimeout,
+            BodyError::OverBudget => Self::Overloaded,
+            BodyError::Broken => Self::BodyIncomplete,
+        }
+    }
+
+    /// The status, and the code that names it in the answer and the log.
+    pub fn code(&self) -> (StatusCode, &str) {
+        match self {
+            Self::Worker(refusal) => (refusal.status, &refusal.code),
+            other => {
+                let (status, code, _) = other.fixed();
+                (status, code)
+            }
+        }
+    }
+
+    /// The code in metrics, where a worker's own words must not make up new series.
+    pub fn label(&self) -> &'static str {
+        self.fixed().1
+    }
+
+    /// Whether the connection ends with this answer, for the rest of the request is not waited for.
+    pub fn closes(&self) -> bool {
+        match self {
+            Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
+            Self::NotFound
+            | Self::MethodNotAllowed
+            | Self::SourceNotAllowed
+            | Self::Unauthorized { .. }
+            | Self::Signature(_)
+            | Self::InvalidJson { .. }
+            | Self::Overloaded
+            | Self::NotStored(_)
+            | Self::NotImplemented
+            | Self::NoWorker
+            | Self::BadAnswer
+            | Self::Worker(_) => false,
+        }
+    }
+
+    fn fixed(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
+            Self::MethodNotAllowed => {
+                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Only POST is served here.")
+            }
+            Self::SourceNotAllowed => {
+                (S::FORBIDDEN, "source_not_allowed", "Requests from this address are not accepted.")
+            }
+            Self::Unauthorized { detail } => (S::UNAUTHORIZED, "unauthorized", detail),
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large."),
+            Self::BodyTimeout => {
+                (S::REQUEST_TIMEOUT, "body_timeout", "The body did not arrive within the time allowed.")
+            }
+            Self::BodyIncomplete => {
+                (S::BAD_REQUEST, "body_incomplete", "The body ended before it was complete.")
+            }
+            Self::Signature(SignatureError::Missing) => {
+                (S::UNAUTHORIZED, "signature_missing", "The ElevenLabs-Signature header is missing.")
+            }
+            Self::Signature(SignatureError::Invalid) => {
+                (S::UNAUTHORIZED, "signature_invalid", "The signature does not match the body.")
+            }
+            Self::Signature(SignatureError::Expired) => {
+                (S::UNAUTHORIZED, "signature_expired", "The signature's time is outside the tolerance.")
+            }
+            Self::InvalidJson { .. } => (S::BAD_REQUEST, "invalid_json", "The body must be one JSON object."),
+            Self::Overloaded => {
+                (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is in flight; try again later.")
+            }
+            Self::NotStored(_) => (
+                S::SERVICE_UNAVAILABLE,
+                "not_stored",
+                "The webhook could not be stored durably; send it again later.",
+            ),
+            Self::NotImplemented => {
+                (S::NOT_IMPLEMENTED, "not_implemented", "Placing calls is not built yet.")
+            }
+            Self::NoWorker => (S::SERVICE_UNAVAILABLE, "no_worker", "No worker answered; try again later."),
+            Self::BadAnswer => (S::BAD_GATEWAY, "bad_answer", "A worker answered what cannot be passed on."),
+            Self::Worker(refusal) => (refusal.status, "refused_by_worker", "The worker refused the request."),
+        }
+    }
+
+    /// The answer: an RFC 9457 problem.
+    pub fn reply(&self) -> Reply {
+        let (status, code) = self.code();
+        let too_large;
+        let detail = match self {
+            Self::BodyTooLarge { limit } => {
+                too_large = format!("The body is larger than {limit} bytes.");
+                &too_large
+            }
+            Self::InvalidJson { detail } => detail.as_str(),
+            Self::Worker(refusal) => &refusal.detail,
+            other => other.fixed().2,
+        };
+        let problem = serde_json::json!({
+            "type": "about:blank",
+            "title": status.canonical_reason().unwrap_or("Refused"),
+            "status": status.as_u16(),
+            "code": code,
+            "detail": detail,
+        });
+        let mut reply = Response::new(Full::new(Bytes::from(problem.to_string())));
+        *reply.status_mut() = status;
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        match self {
+            Self::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Self::Unauthorized { .. } => {
+                drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+            _ => {}
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_its_status_code_and_headers() {
+        let worker = |status, code: &str| {
+            Rejection::Worker(WorkerRefusal {
+                status,
+                code: code.to_owned(),
+                detail: "no such call".to_owned(),
+            })
+        };
+        #[rustfmt::skip]
+        let table = [
+            (Rejection::NotFound,                                   404, "not_found",          None),
+            (Rejection::MethodNotAllowed,                           405, "method_not_allowed", Some(ALLOW)),
+            (Rejection::SourceNotAllowed,                           403, "source_not_allowed", None),
+            (Rejection::Unauthorized { detail: "token" },           401, "unauthorized",       Some(WWW_AUTHENTICATE)),
+            (Rejection::BodyTooLarge { limit: 1 },                  413, "body_too_large",     Some(CONNECTION)),
+            (Rejection::BodyTimeout,                                408, "body_timeout",       Some(CONNECTION)),
+            (Rejection::BodyIncomplete,                             400, "body_incomplete",    Some(CONNECTION)),
+            (Rejection::Signature(SignatureError::Missing),         401, "signature_missing",  None),
+            (Rejection::Signature(SignatureError::Invalid),         401, "signature_invalid",  None),
+            (Rejection::Signature(SignatureError::Expired),         401, "signature_expired",  None),
+            (Rejection::InvalidJson { detail: "at line 1".into() }, 400, "invalid_json",       None),
+            (Rejection::Overloaded,                                 503, "overloaded",         Some(RETRY_AFTER)),
+            (Rejection::NotStored(PublishError::TimedOut),          503, "not_stored",         Some(RETRY_AFTER)),
+            (Rejection::NotImplemented,                             501, "not_implemented",    None),
+            (Rejection::NoWorker,                                   503, "no_worker",          Some(RETRY_AFTER)),
+            (Rejection::BadAnswer,                                  502, "bad_answer",         None),
+            (worker(StatusCode::NOT_FOUND, "not_found"),            404, "not_found",          None),
+            (worker(StatusCode::TOO_MANY_REQUESTS, "overloaded"),   429, "overloaded",         Some(RETRY_AFTER)),
+        ];
+        let all = [ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
+        for (rejection, status, code, header) in table {
+            let reply = rejection.reply();
+            assert_eq!((reply.status().as_u16(), rejection.code().1), (status, code));
+            assert_eq!(reply.headers()[CONTENT_TYPE], "application/problem+json");
+            let found: Vec<_> = all.iter().filter(|&name| reply.headers().contains_key(name)).collect();
+            assert_eq!(found, header.iter().collect::<Vec<_>>(), "{code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_a_problem() {
+        use http_body_util::BodyExt as _;
+        let body =
+            Rejection::BodyTooLarge { limit: 1024 }.reply().into_body().collect().await.unwrap().to_bytes();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            problem,
+            serde_json::json!({ "type": "about:blank", "title": "Payload Too Large", "status": 413,
+                "code": "body_too_large", "detail": "The body is larger than 1024 bytes." })
+        );
+    }
+}

@@ -1,0 +1,137 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn networks(list: &str) -> Networks {
+    if list.is_empty() { Networks::default() } else { Networks::try_from(list.to_owned()).unwrap() }
+}
+
+fn walk(peer: &str, lines: &[&str], trusted: &str) -> Option<String> {
+    client(peer.parse().unwrap(), lines.iter().map(|line| line.as_bytes()), &networks(trusted))
+        .map(|client| client.to_string())
+}
+
+#[test]
+fn the_client_is_the_first_hop_from_the_right_that_is_not_trusted() {
+    #[rustfmt::skip]
+    let table: [(&str, &[&str], &str, Option<&str>); 26] = [
+        // peer,            X-Forwarded-For lines,                 trusted,              client
+        ("9.9.9.9",         &[],                                   "",                   Some("9.9.9.9")),
+        ("9.9.9.9",         &["127.0.0.1"],                        "",                   Some("9.9.9.9")),
+        ("9.9.9.9",         &["garbage"],                          "10.0.0.0/8",         Some("9.9.9.9")),
+        ("::ffff:9.9.9.9",  &[],                                   "",                   Some("9.9.9.9")),
+        ("10.0.0.1",        &[],                                   "10.0.0.0/8",         Some("10.0.0.1")),
+        ("10.0.0.1",        &["9.9.9.9"],                          "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["127.0.0.1, 9.9.9.9"],               "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["127.0.0.1,9.9.9.9 ,\t10.0.0.2 "],   "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["127.0.0.1", "9.9.9.9", "10.0.0.2"], "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["127.0.0.1", "9.9.9.9"],             "10.0.0.1",           Some("9.9.9.9")),
+        ("10.0.0.1",        &["9.9.9.9, 10.0.0.2"],                "10.0.0.1",           Some("10.0.0.2")),
+        ("10.0.0.1",        &["10.0.0.3, 10.0.0.2"],               "10.0.0.0/8",         Some("10.0.0.3")),
+        ("::ffff:10.0.0.1", &["9.9.9.9"],                          "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["::ffff:9.9.9.9"],                   "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["9.9.9.9, ::ffff:10.0.0.2"],         "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["9.9.9.9"],                          "::ffff:10.0.0.0/104", Some("9.9.9.9")),
+        ("fd00::1",         &["2001:db8::7"],                      "fd00::/8",           Some("2001:db8::7")),
+        ("10.0.0.1",        &["garbage, 9.9.9.9"],                 "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["9.9.9.9, garbage"],                 "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["9.9.9.9,"],                         "10.0.0.0/8",         None),
+        ("10.0.0.1",        &[""],                                 "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["9.9.9.9:443"],                      "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["[2001:db8::7]:443"],                "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["fe80::1%eth0"],                     "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["unknown"],                          "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["010.0.0.9"],                        "10.0.0.0/8",         None),
+    ];
+    for (peer, lines, trusted, expected) in table {
+        assert_eq!(walk(peer, lines, trusted).as_deref(), expected, "{peer} {lines:?} {trusted}");
+    }
+    let not_text = [&b"\xff\xfe"[..]];
+    assert_eq!(client("10.0.0.1".parse().unwrap(), not_text.into_iter(), &networks("10.0.0.0/8")), None);
+}
+
+#[test]
+fn sources_know_addresses_networks_and_two_words() {
+    let sources =
+        Sources::try_from(" loopback , elevenlabs, 10.0.0.0/8,2001:db8::/32, 192.0.2.7".to_owned()).unwrap();
+    for address in [
+        "127.0.0.1",
+        "127.8.8.8",
+        "::1",
+        "::ffff:127.0.0.1",
+        "34.67.146.145",
+        "34.126.179.103",
+        "10.255.0.1",
+        "::ffff:10.0.0.1",
+        "2001:db8::9",
+        "192.0.2.7",
+    ] {
+        assert!(sources.contain(address.parse().unwrap()), "{address}");
+    }
+    for address in ["128.0.0.1", "::2", "34.67.146.146", "11.0.0.1", "192.0.2.8", "::ffff:192.0.2.8", "::"] {
+        assert!(!sources.contain(address.parse().unwrap()), "{address}");
+    }
+    assert_eq!(sources.to_string(), "loopback,elevenlabs,10.0.0.0/8,2001:db8::/32,192.0.2.7");
+    assert_eq!(Sources::try_from("elevenlabs".to_owned()).unwrap().networks.0.len(), 12);
+}
+
+#[test]
+fn an_unusable_item_is_named() {
+    for (list, named) in [
+        ("", "item 1"),
+        ("loopback,", "item 2"),
+        ("loopback,Elevenlabs", "'Elevenlabs'"),
+        ("10.0.0.0/8 11.0.0.0/8", "'10.0.0.0/8 11.0.0.0/8'"),
+        ("10.0.0.0/40", "'10.0.0.0/40'"),
+        ("example.org", "'example.org'"),
+    ] {
+        let error = Sources::try_from(list.to_owned()).unwrap_err();
+        assert!(error.contains(named), "{list}: {error}");
+    }
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+}
+
+/// Lines a client might make up: addresses, lists of them, and anything else.
+fn lines() -> impl Strategy<Value = Vec<String>> {
+    let item = prop_oneof![address().prop_map(|address| address.to_string()), any::<String>()];
+    let line = prop::collection::vec(item, 0..4).prop_map(|items| items.join(","));
+    prop::collection::vec(line, 0..4)
+}
+
+proptest! {
+    #[test]
+    fn headers_from_an_untrusted_peer_change_nothing(peer in address(), lines in lines()) {
+        let trusted = networks("10.0.0.0/8,fd00::/8");
+        prop_assume!(!trusted.contains(peer));
+        let found = client(peer, lines.iter().map(String::as_bytes), &trusted);
+        prop_assert_eq!(found, Some(peer.to_canonical()));
+    }
+
+    #[test]
+    fn what_stands_left_of_the_client_changes_nothing(real in address(), spoofed in lines(), same_line: bool) {
+        let trusted = networks("10.0.0.0/8");
+        prop_assume!(!trusted.contains(real));
+        let mut lines = spoofed;
+        match lines.last_mut() {
+            Some(last) if same_line => *last = format!("{last}, {real}, 10.0.0.2"),
+            _ => lines.push(format!("{real}, 10.0.0.2")),
+        }
+        let found = client("10.0.0.1".parse().unwrap(), lines.iter().map(String::as_bytes), &trusted);
+        prop_assert_eq!(found, Some(real.to_canonical()));
+    }
+
+    #[test]
+    fn a_client_found_is_never_trusted_while_hops_remain(lines in lines()) {
+        // Whatever is answered is a hop that was really there, or the peer.
+        let trusted = networks("10.0.0.0/8");
+        let peer: IpAddr = "10.0.0.1".parse().unwrap();
+        if let Some(found) = client(peer, lines.iter().map(String::as_bytes), &trusted) {
+            let hops = lines.iter().flat_map(|line| line.split(','))
+                .filter_map(|hop| hop.trim().parse::<IpAddr>().ok()).map(|hop| hop.to_canonical());
+            prop_assert!(found == peer || hops.into_iter().any(|hop| hop == found));
+        }
+    }
+}

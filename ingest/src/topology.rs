@@ -1,0 +1,149 @@
+//! Keeps the broker's streams as they must be, and knows whether they are.
+//!
+//! Invariant: nothing is accepted before the streams were checked once, so a 200 never stands on
+//! a stream that loses messages.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use aftercall_common::{
+    admin::{Parts, Readiness},
+    broker,
+    stream::{self, EnsureError},
+};
+use async_nats::{Client, jetstream};
+use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+
+/// How often the state of the connection is looked at.
+const WATCH: Duration = Duration::from_millis(200);
+/// First and longest pause after a failed try.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// The state of the streams.
+#[derive(Debug)]
+pub struct Topology {
+    client: Client,
+    replicas: usize,
+    metrics: Metrics,
+    ensured: AtomicBool,
+    batches: AtomicBool,
+    doubted: Notify,
+    /// What is wrong, for whoever asks `/readyz`.
+    problem: Mutex<Option<String>>,
+}
+
+impl Topology {
+    /// Nothing is known yet; [`Self::keep`] finds out.
+    pub fn new(client: Client, replicas: usize, metrics: Metrics) -> Self {
+        Self {
+            client,
+            replicas,
+            metrics,
+            ensured: AtomicBool::new(false),
+            batches: AtomicBool::new(false),
+            doubted: Notify::new(),
+            problem: Mutex::new(Some("not checked yet".to_owned())),
+        }
+    }
+
+    /// Whether the streams were found or made right at least once.
+    pub fn is_ensured(&self) -> bool {
+        self.ensured.load(Ordering::Relaxed)
+    }
+
+    /// Whether the broker stores atomic batches.
+    pub fn takes_batches(&self) -> bool {
+        self.batches.load(Ordering::Relaxed)
+    }
+
+    /// Tells that a stream seems to be gone, to have it looked at soon.
+    pub fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Ensures the streams at the start, after every reconnect and whenever in doubt, until `stop`.
+    ///
+    /// # Errors
+    /// A stream, found before any webhook was accepted, that loses messages. Later such a stream
+    /// makes the gateway unready and its log loud, but stopping then would lose webhooks for sure.
+    pub async fn keep(&self, stop: &CancellationToken) -> Result<(), EnsureError> {
+        stop.run_until_cancelled(self.watch()).await.unwrap_or(Ok(()))
+    }
+
+    async fn watch(&self) -> Result<(), EnsureError> {
+        let statistics = self.client.statistics();
+        let (mut checked, mut pause) = (None, RETRY.0);
+        loop {
+            let connected = broker::is_connected(&self.client);
+            self.metrics.connected.set(i64::from(connected));
+            let connection = statistics.connects.load(Ordering::Relaxed);
+            if !connected || checked == Some(connection) {
+                tokio::select! {
+                    () = tokio::time::sleep(WATCH) => {}
+                    () = self.doubted.notified() => checked = None,
+                }
+                continue;
+            }
+            match self.ensure().await {
+                Ok(batches) => {
+                    self.batches.store(batches, Ordering::Relaxed);
+                    self.ensured.store(true, Ordering::Relaxed);
+                    self.set_problem(None);
+                    tracing::info!(batches, server = self.client.server_info().version, "streams are ready");
+                    (checked, pause) = (Some(connection), RETRY.0);
+                }
+                Err(error @ EnsureError::Contradiction { .. }) if !self.is_ensured() => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, retry_in_ms = pause.as_millis(), "streams are not as they must be");
+                    self.set_problem(Some(error.to_string()));
+                    let jitter = rand::rng().random_range(0.5..=1.0);
+                    tokio::time::sleep(pause.mul_f64(jitter)).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+
+    /// Makes the streams right; true when the broker takes atomic batches.
+    async fn ensure(&self) -> Result<bool, EnsureError> {
+        let context = jetstream::new(self.client.clone());
+        stream::ensure(&context, self.replicas).await?;
+        let found = context.get_stream(stream::WEBHOOKS).await.map_err(|error| EnsureError::Broker {
+            what: format!("reading stream {}", stream::WEBHOOKS),
+            reason: error.to_string(),
+        })?;
+        Ok(found.cached_info().config.allow_atomic_publish && self.client.is_server_compatible(2, 12, 0))
+    }
+
+    fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+    }
+
+    fn parts(&self, stop: &CancellationToken) -> Parts {
+        let connected = broker::is_connected(&self.client);
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        vec![
+            ("listener", if stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) }),
+            ("nats", if connected { Ok(()) } else { Err("not connected".to_owned()) }),
+            ("stream", problem.map_or(Ok(()), Err)),
+        ]
+    }
+
+    /// What `/readyz` shows: the listener until `stop`, the connection, the streams.
+    pub fn readiness(self: &Arc<Self>, stop: CancellationToken) -> Readiness {
+        let topology = self.clone();
+        Arc::new(move || {
+            let parts = topology.parts(&stop);
+            Box::pin(std::future::ready(parts))
+        })
+    }
+}
