@@ -1,0 +1,79 @@
+//! The command line of `cargo local`.
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::{reset, running::Data, send, simulator::Simulator, up};
+
+/// The whole of Aftercall on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "cargo local", bin_name = "cargo local", version, disable_help_subcommand = true)]
+struct Cli {
+    /// Folder for data, logs and downloaded servers [default: .aftercall in the workspace]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start everything: NATS, MongoDB, a simulated ElevenLabs API, gateway and worker. Ctrl-C stops it
+    Up(up::Options),
+    /// Post realistic call traffic to what `up` runs, and check what becomes of it
+    Send(send::Options),
+    /// Remove the data of earlier runs
+    Reset(reset::Options),
+    /// Serve the simulated ElevenLabs API
+    #[command(hide = true)]
+    Simulator {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+}
+
+/// Reads `args` and does what they say.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // `--help` and `--version` end here too, with status 0.
+            let _shown = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let data = Data::new(cli.data);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let code = runtime.block_on(async {
+        match cli.command {
+            Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
+            Command::Send(options) => send::run(&data, options).await,
+            Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
+            Command::Simulator { listen } => simulate(listen).await.map(|()| ExitCode::SUCCESS),
+        }
+    });
+    // Nothing that still waits in the background is worth waiting for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn simulate(listen: SocketAddr) -> anyhow::Result<()> {
+    let stop = aftercall_common::shutdown::on_signal()?;
+    let simulator = Simulator::start(listen).await?;
+    println!("simulated ElevenLabs API at {}", simulator.base_url());
+    stop.cancelled().await;
+    simulator.stop().await;
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! HTTP clients for talking to our own processes.
+
+use std::time::Duration;
+
+/// A client whose requests end after `timeout`, whatever happens.
+///
+/// Proxies of the environment are not used: everything it talks to is on this machine.
+pub fn http_client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
+    // reqwest insists on a TLS provider, even for plain HTTP. An error says that one is installed.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    Ok(reqwest::Client::builder().timeout(timeout).no_proxy().tcp_nodelay(true).build()?)
+}

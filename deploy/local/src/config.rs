@@ -1,0 +1,27 @@
+//! The variables `cargo local` itself looks at. Gateway and worker read theirs themselves.
+
+use aftercall_common::config::{Secret, Url};
+use serde::Deserialize;
+
+/// What decides which parts are started, and from where.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// `NATS_URL`: use this broker, start none.
+    pub nats_url: Option<Url>,
+    /// `MONGODB_URI`: use this database, start none.
+    pub mongodb_uri: Option<Url>,
+    /// `ELEVENLABS_API_KEY`: use the real API, start no simulated one.
+    pub elevenlabs_api_key: Option<Secret>,
+    /// `ELEVENLABS_BASE_URL`: where the real API is, if not at its usual place.
+    pub elevenlabs_base_url: Option<String>,
+    /// `PATH`: where programs are.
+    pub path: String,
+}
+
+impl Config {
+    /// Reads the environment; empty variables count as unset.
+    pub fn from_env() -> anyhow::Result<Self> {
+        Ok(aftercall_common::config::from_env()?)
+    }
+}

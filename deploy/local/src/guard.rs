@@ -1,0 +1,159 @@
+//! `guard`: runs one program and makes sure that it does not outlive the process that wanted it.
+//!
+//! The parent holds the other end of our standard input. When that closes, for whatever reason
+//! (`kill -9` included), the program is stopped. Our standard error is the program's log; on standard
+//! output we say one line: `pid N`, or why the program could not be started.
+//!
+//! ```text
+//! guard [--grace-ms N] [--hold FILE] [--remove DIR] -- PROGRAM ARGS…
+//! ```
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::Read as _,
+    os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
+    path::PathBuf,
+    process::{Child, Command, ExitCode, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    sys::signal::{SigSet, Signal, kill},
+    unistd::Pid,
+};
+
+/// Exit status when the program could not be started, as in a shell.
+const CANNOT_START: u8 = 127;
+
+#[derive(Debug, Default)]
+struct Options {
+    /// Time between SIGTERM and SIGKILL; none: SIGKILL at once.
+    grace: Duration,
+    /// Locked (shared) for as long as we live, so that others can wait for our end.
+    hold: Option<PathBuf>,
+    /// Removed when the parent is gone.
+    remove: Option<PathBuf>,
+    program: Vec<OsString>,
+}
+
+enum Event {
+    Ended(std::io::Result<ExitStatus>),
+    ParentGone,
+}
+
+/// Runs the guard; `args` starts with its own name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match parse(args.into_iter().skip(1)).and_then(|options| run(&options)) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            println!("{error}");
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}
+
+fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
+    let mut options = Options::default();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().ok_or_else(|| format!("guard: {} needs a value", arg.display()));
+        match arg.to_str() {
+            Some("--grace-ms") => {
+                let text = value()?;
+                let millis = text.to_str().and_then(|text| text.parse().ok());
+                options.grace = Duration::from_millis(millis.ok_or("guard: --grace-ms is not a number")?);
+            }
+            Some("--hold") => options.hold = Some(value()?.into()),
+            Some("--remove") => options.remove = Some(value()?.into()),
+            Some("--") => options.program = args.by_ref().collect(),
+            _ => return Err(format!("guard: unknown argument {}", arg.display())),
+        }
+    }
+    if options.program.is_empty() { Err("guard: no program".to_owned()) } else { Ok(options) }
+}
+
+fn run(options: &Options) -> Result<u8, String> {
+    let _held = options.hold.as_deref().map(hold).transpose()?;
+    let mut child = start(&options.program)?;
+    // Signals to the guard itself mean the same as the end of the parent. Blocked before any thread
+    // exists, so that only the thread that waits for them gets them, and after the program has
+    // started, which would inherit the mask.
+    let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    let blocked = signals.thread_block();
+    println!("pid {}", child.id());
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let (sender, events) = channel();
+    watch_parent(&sender, blocked.is_ok().then_some(signals));
+    thread::spawn(move || sender.send(Event::Ended(child.wait())));
+
+    let ended = match events.recv() {
+        Ok(Event::Ended(status)) => status,
+        Ok(Event::ParentGone) | Err(_) => {
+            let ended = stop(pid, options.grace, &events);
+            if let Some(directory) = &options.remove {
+                // It may be gone already: the parent removes it too when it ends in order.
+                let _gone = std::fs::remove_dir_all(directory);
+            }
+            ended
+        }
+    };
+    let status = ended.map_err(|error| format!("guard: waiting for the program: {error}"))?;
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    Ok(code.try_into().unwrap_or(u8::MAX))
+}
+
+fn hold(path: &std::path::Path) -> Result<File, String> {
+    let lock = || -> std::io::Result<File> {
+        let file = File::options().read(true).append(true).create(true).open(path)?;
+        file.lock_shared()?;
+        Ok(file)
+    };
+    lock().map_err(|error| format!("cannot lock {}: {error}", path.display()))
+}
+
+fn start(program: &[OsString]) -> Result<Child, String> {
+    let log = || std::io::stderr().as_fd().try_clone_to_owned().map(Stdio::from);
+    let name = program[0].display();
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]).stdin(Stdio::null());
+    command.stdout(log().map_err(|error| format!("guard: {error}"))?);
+    command.spawn().map_err(|error| format!("cannot start {name}: {error}"))
+}
+
+/// Reports the end of the parent (its pipe closes), or a signal that asks us to end.
+fn watch_parent(sender: &Sender<Event>, signals: Option<SigSet>) {
+    let (pipe, signal) = (sender.clone(), sender.clone());
+    thread::spawn(move || {
+        // Nothing is ever written to the pipe: the read returns when it is closed.
+        let _closed = std::io::stdin().read(&mut [0]);
+        pipe.send(Event::ParentGone)
+    });
+    if let Some(signals) = signals {
+        thread::spawn(move || signals.wait().map(|_| signal.send(Event::ParentGone)));
+    }
+}
+
+fn stop(pid: Pid, grace: Duration, events: &Receiver<Event>) -> std::io::Result<ExitStatus> {
+    if !grace.is_zero() {
+        // An error means that it has just ended by itself, and the next lines notice.
+        let _ended = kill(pid, Signal::SIGTERM);
+        // A stopped program (SIGSTOP) must run to see it.
+        let _ended = kill(pid, Signal::SIGCONT);
+        let deadline = std::time::Instant::now() + grace;
+        while let Ok(event) =
+            events.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now()))
+        {
+            if let Event::Ended(status) = event {
+                return status;
+            }
+        }
+    }
+    let _ended = kill(pid, Signal::SIGKILL);
+    loop {
+        if let Event::Ended(status) = events.recv().map_err(std::io::Error::other)? {
+            return status;
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A private mongod: a replica set of one member, because transactions, retryable writes and
+//! `w: majority` need a replica set.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use mongodb::{
+    Client,
+    bson::{Document, doc},
+    error::ErrorKind,
+    options::ClientOptions,
+};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::{
+    ports,
+    process::{Command, Launcher, Process, Signal},
+};
+
+const REPLICA_SET: &str = "aftercall";
+const START_DEADLINE: Duration = Duration::from_mins(1);
+const PORT_ATTEMPTS: usize = 3;
+/// Error code of `replSetInitiate` on a member that has its configuration already.
+const ALREADY_INITIALIZED: i32 = 23;
+
+/// How the server is to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Folder of the database. None: a temporary one, removed at the end.
+    pub data: Option<PathBuf>,
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Log file. None: in the data folder.
+    pub log: Option<PathBuf>,
+}
+
+/// A running mongod. Dropping it ends it.
+#[derive(Debug)]
+pub struct Mongod {
+    process: Process, // Declared before the folder it writes to, hence dropped before it.
+    _temporary: Option<TempDir>,
+    launcher: Launcher,
+    command: Command,
+    port: u16,
+}
+
+impl Mongod {
+    /// Starts `binary` and waits until it is the primary of its replica set.
+    pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Self> {
+        let (data, temporary) = crate::process::data_dir(options.data.as_deref(), "aftercall-mongod-")?;
+        let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
+        let mut attempt = 1;
+        loop {
+            let port = if options.port == 0 { ports::free()? } else { options.port };
+            let mut command = command(binary, &data, &log, port);
+            if let Some(folder) = &temporary {
+                command = command.remove(folder.path());
+            }
+            match launch(launcher, &command, port).await {
+                Ok(process) => {
+                    let launcher = launcher.clone();
+                    return Ok(Self { process, _temporary: temporary, launcher, command, port });
+                }
+                Err(error) if options.port != 0 || attempt == PORT_ATTEMPTS => return Err(error),
+                Err(_) => attempt += 1,
+            }
+        }
+    }
+
+    /// Where clients connect to. Names the replica set, so that a driver waits for the primary after
+    /// a restart instead of failing writes.
+    pub fn uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}/?replicaSet={REPLICA_SET}", self.port)
+    }
+
+    /// The port, the same after every restart.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process, to send signals to.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Ends the server as a crash would (SIGKILL) and waits until it is gone.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        self.process.wait(START_DEADLINE).await?;
+        Ok(())
+    }
+
+    /// Ends the server in order and waits until it is gone.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.process.stop().await?;
+        Ok(())
+    }
+
+    /// Starts the server again, on the same port and data. One that still runs is killed first.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        if self.process.is_running() {
+            self.kill().await?;
+        }
+        self.process = launch(&self.launcher, &self.command, self.port).await?;
+        Ok(())
+    }
+
+    /// Stops the server without its noticing, as a hanging machine would (SIGSTOP).
+    pub fn freeze(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::SIGSTOP)
+    }
+
+    /// Ends what [`Self::freeze`] began.
+    pub fn thaw(&mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::SIGCONT)
+    }
+}
+
+fn command(binary: &Path, data: &Path, log: &Path, port: u16) -> Command {
+    Command::new("mongod", binary, log)
+        .args(["--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--nounixsocket"])
+        .args(["--port", &port.to_string(), "--dbpath"])
+        .arg(data)
+        .args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"])
+        .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
+        // Nobody else could become primary, so there is nothing to wait for before a shutdown.
+        .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"])
+}
+
+async fn launch(launcher: &Launcher, command: &Command, port: u16) -> anyhow::Result<Process> {
+    let mut process = launcher.spawn(command).await?;
+    process
+        .until(START_DEADLINE, async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok())
+        .await?;
+    let mut options =
+        ClientOptions::parse(format!("mongodb://127.0.0.1:{port}/?directConnection=true")).await?;
+    options.server_selection_timeout = Some(Duration::from_secs(10));
+    let client = Client::with_options(options)?;
+    initiate(&client, port).await.context("cannot make mongod a replica set")?;
+    process.until(START_DEADLINE, async || is_primary(&client).await).await?;
+    client.shutdown().await;
+    Ok(process)
+}
+
+async fn run(client: &Client, command: Document) -> mongodb::error::Result<Document> {
+    client.database("admin").run_command(command).await
+}
+
+/// Makes the member the only one of its set, at its present port.
+async fn initiate(client: &Client, port: u16) -> anyhow::Result<()> {
+    let host = format!("127.0.0.1:{port}");
+    let wanted = doc! { "_id": REPLICA_SET, "members": [ { "_id": 0, "host": &host } ] };
+    match run(client, doc! { "replSetInitiate": wanted }).await.map_err(|error| *error.kind) {
+        Ok(_) => return Ok(()),
+        Err(ErrorKind::Command(error)) if error.code == ALREADY_INITIALIZED => {}
+        Err(error) => return Err(error.into()),
+    }
+    // It ran before, perhaps on another port: a member that does not find itself in its
+    // configuration never becomes primary.
+    let mut found = run(client, doc! { "replSetGetConfig": 1 }).await?.get_document("config")?.clone();
+    let member = found.get_array_mut("members")?.first_mut().and_then(|member| member.as_document_mut());
+    let member = member.context("its configuration has no member")?;
+    if member.get_str("host")? == host {
+        return Ok(());
+    }
+    member.insert("host", &host);
+    let version = found.get_i32("version")?;
+    found.insert("version", version + 1);
+    run(client, doc! { "replSetReconfig": found, "force": true }).await?;
+    Ok(())
+}
+
+async fn is_primary(client: &Client) -> bool {
+    let hello = run(client, doc! { "hello": 1 }).await;
+    hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
+}

@@ -1,0 +1,173 @@
+//! Reads the documents of a run back and compares them with what they must be.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures_util::TryStreamExt as _;
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+};
+
+use super::story::{Call, Expected, id_prefixes};
+
+/// What is compared of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    call_id: Option<String>,
+    conversation_id: Option<String>,
+    status: Option<String>,
+    failure_reason: Option<String>,
+    transcript_state: Option<String>,
+    has_transcript: bool,
+    /// Event type of `rawResponse`.
+    latest: Option<String>,
+}
+
+/// What came out.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// Calls by status: how many there must be, how many there are.
+    pub statuses: BTreeMap<String, (usize, usize)>,
+    /// Calls whose transcript must be there, and documents that have one.
+    pub transcripts: (usize, usize),
+    /// Calls, and documents.
+    pub documents: (usize, usize),
+    /// Calls that are not what they must be: id, and the difference.
+    pub wrong: Vec<(String, String)>,
+}
+
+/// All documents of `run`.
+pub async fn read(collection: &Collection<Document>, run: &str) -> mongodb::error::Result<Vec<Found>> {
+    let (call, conversations) = id_prefixes(run);
+    let begins = |field: &str, prefix: &str| doc! { field: { "$gte": prefix, "$lt": format!("{prefix}~") } };
+    let mut any = vec![begins("callId", &call)];
+    any.extend(conversations.iter().map(|prefix| begins("conversationId", prefix)));
+    let fields = doc! {
+        "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "transcriptState": 1,
+        "rawResponse.event_type": 1, "hasTranscript": { "$gt": ["$transcript", null] },
+    };
+    let cursor = collection.find(doc! { "$or": any }).projection(fields).sort(doc! { "_id": 1 }).await?;
+    cursor.map_ok(|document| found(&document)).try_collect().await
+}
+
+fn found(document: &Document) -> Found {
+    let text = |field: &str| document.get_str(field).ok().map(str::to_owned);
+    Found {
+        call_id: text("callId"),
+        conversation_id: text("conversationId"),
+        status: text("status"),
+        failure_reason: text("failureReason"),
+        transcript_state: text("transcriptState"),
+        has_transcript: document.get_bool("hasTranscript").unwrap_or(false),
+        latest: document
+            .get_document("rawResponse")
+            .and_then(|raw| raw.get_str("event_type"))
+            .ok()
+            .map(str::to_owned),
+    }
+}
+
+/// Compares every call with the documents that carry one of its ids.
+pub fn compare(calls: &[Call], found: &[Found]) -> Comparison {
+    let mut by_id: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (n, document) in found.iter().enumerate() {
+        for id in [&document.call_id, &document.conversation_id].into_iter().flatten() {
+            by_id.entry(id).or_default().push(n);
+        }
+    }
+    let mut comparison = Comparison { documents: (calls.len(), found.len()), ..Comparison::default() };
+    for document in found {
+        let status = document.status.clone().unwrap_or_else(|| "(none)".to_owned());
+        comparison.statuses.entry(status).or_default().1 += 1;
+        comparison.transcripts.1 += usize::from(document.has_transcript);
+    }
+    for Call { expected, .. } in calls {
+        comparison.statuses.entry(expected.status.to_owned()).or_default().0 += 1;
+        comparison.transcripts.0 += usize::from(expected.transcript);
+        let ids = [&expected.call_id, &expected.conversation_id];
+        let mut documents: Vec<usize> =
+            ids.into_iter().flatten().filter_map(|id| by_id.get(id.as_str())).flatten().copied().collect();
+        documents.sort_unstable();
+        documents.dedup();
+        let difference = match documents.as_slice() {
+            [] => Some("no document".to_owned()),
+            [n] => difference(expected, &found[*n]),
+            several => Some(format!("{} documents instead of one", several.len())),
+        };
+        if let Some(difference) = difference {
+            let id = ids.into_iter().flatten().next().cloned().unwrap_or_default();
+            comparison.wrong.push((id, difference));
+        }
+    }
+    comparison
+}
+
+fn difference(expected: &Expected, found: &Found) -> Option<String> {
+    let saved = expected.transcript.then_some("saved");
+    let fields = [
+        ("callId", expected.call_id.as_deref(), found.call_id.as_deref()),
+        ("conversationId", expected.conversation_id.as_deref(), found.conversation_id.as_deref()),
+        ("status", Some(expected.status), found.status.as_deref()),
+        ("failureReason", expected.failure_reason.as_deref(), found.failure_reason.as_deref()),
+        // Only where the story says: no claim about transcripts that need not be there.
+        ("rawResponse", expected.latest, found.latest.as_deref().filter(|_| expected.latest.is_some())),
+        ("transcriptState", saved, found.transcript_state.as_deref().filter(|_| expected.transcript)),
+        ("transcript", saved, (expected.transcript && found.has_transcript).then_some("saved")),
+    ];
+    let wrong = fields.into_iter().filter(|(_, expected, found)| expected != found);
+    let text: Vec<_> = wrong
+        .map(|(field, expected, found)| {
+            format!("{field} is {}, expected {}", found.unwrap_or("absent"), expected.unwrap_or("absent"))
+        })
+        .collect();
+    (!text.is_empty()).then(|| text.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call() -> Call {
+        let expected = Expected {
+            call_id: Some("c".into()),
+            conversation_id: Some("v".into()),
+            status: "busy",
+            failure_reason: Some("Line engaged".into()),
+            latest: None,
+            transcript: false,
+        };
+        Call { webhooks: Vec::new(), expected }
+    }
+
+    fn right() -> Found {
+        Found {
+            call_id: Some("c".into()),
+            conversation_id: Some("v".into()),
+            status: Some("busy".into()),
+            failure_reason: Some("Line engaged".into()),
+            transcript_state: None,
+            has_transcript: false,
+            latest: Some("call.busy".into()),
+        }
+    }
+
+    #[test]
+    fn every_difference_is_found_and_named() {
+        let halves = vec![Found { conversation_id: None, ..right() }, Found { call_id: None, ..right() }];
+        #[rustfmt::skip]
+        let table = [
+            ("right",        vec![right()],                                                  None),
+            ("missing",      vec![],                                                         Some("no document")),
+            ("not merged",   halves,                                                         Some("2 documents")),
+            ("wrong status", vec![Found { status: Some("ended".into()), ..right() }],        Some("status is ended, expected busy")),
+            ("no reason",    vec![Found { failure_reason: None, ..right() }],                Some("failureReason is absent")),
+        ];
+        for (name, found, expected) in table {
+            let wrong = compare(&[call()], &found).wrong;
+            match expected {
+                None => assert!(wrong.is_empty(), "{name}: {wrong:?}"),
+                Some(text) => assert!(wrong.len() == 1 && wrong[0].1.contains(text), "{name}: {wrong:?}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `cargo local send`: realistic calls, posted as webhooks, and the documents they must become.
+//!
+//! What a call must end as is known from how it was made up ([`story`]), not from the worker's code:
+//! the two must agree, in any order and with any repetition.
+
+mod check;
+mod payload;
+mod post;
+mod report;
+mod story;
+mod traffic;
+
+use std::{
+    io::IsTerminal as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, ensure};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mongodb::{Client, Collection, bson::Document, options::ClientOptions};
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+
+use crate::running::Data;
+
+const COLLECTION: &str = "agent_calls";
+const DATABASE: &str = "aftercall";
+/// Pause between two looks at the collection.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// All documents must be right for this long before they count as settled.
+const STABLE: Duration = Duration::from_secs(2);
+
+/// What to post, and how.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Number of calls; each makes between one and six webhooks
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    calls: u32,
+    /// Webhooks per second [default: as fast as the gateway takes them]
+    #[arg(long, value_name = "R")]
+    rate: Option<f64>,
+    /// Share of webhooks that are sent a second time
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.2)]
+    duplicates: f64,
+    /// Keep the order in which the events of a call happened [default: shuffled]
+    #[arg(long)]
+    ordered: bool,
+    /// Makes the same calls again, under new ids [default: random, printed]
+    #[arg(long, value_name = "S")]
+    seed: Option<u32>,
+    /// Webhooks in flight at a time
+    #[arg(long, value_name = "C", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: u16,
+    /// Seconds without any change after which documents that are not right count as wrong
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    settle: u64,
+    /// Gateway to post to [default: what `up` runs]
+    #[arg(long, requires = "mongodb_uri")]
+    url: Option<String>,
+    /// Database to read back from [default: what `up` runs]
+    #[arg(long, requires = "url")]
+    mongodb_uri: Option<String>,
+}
+
+/// Where webhooks go to and documents come from.
+struct Target {
+    url: String,
+    mongodb_uri: String,
+    database: String,
+}
+
+/// Posts, waits, compares. Success means that every document is right.
+pub async fn run(data: &Data, options: Options) -> anyhow::Result<ExitCode> {
+    ensure!((0.0..=10.0).contains(&options.duplicates), "--duplicates must be between 0 and 10");
+    ensure!(options.rate.is_none_or(|rate| rate > 0.0), "--rate must be more than 0");
+    let target = target(data, &options)?;
+    let calls_collection = collection(&target).await?;
+
+    let seed = options.seed.unwrap_or_else(|| rand::rng().random());
+    let now = jiff::Timestamp::now();
+    let mut rng = StdRng::seed_from_u64(seed.into());
+    let run = format!("{:x}{seed:08x}", now.as_millisecond());
+    let calls: Vec<_> = (0..options.calls).map(|n| story::call(&mut rng, &run, n, now)).collect();
+    let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
+    println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);
+
+    let bar = bar(posts.len(), "posting");
+    let posted = post::all(&target.url, posts, options.connections, options.rate, &bar).await?;
+    bar.finish_and_clear();
+    print!("{}", report::posting(&posted));
+
+    let settled = settle(&calls_collection, &run, &calls, Duration::from_secs(options.settle)).await?;
+    print!("{}", report::documents(&settled));
+    let is_right = settled.wrong.is_empty() && posted.refused.is_empty();
+    Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn target(data: &Data, options: &Options) -> anyhow::Result<Target> {
+    let webhooks = |url: &str| format!("{}/api/webhooks/elevenlabs/call-status", url.trim_end_matches('/'));
+    if let (Some(url), Some(uri)) = (&options.url, &options.mongodb_uri) {
+        return Ok(Target { url: webhooks(url), mongodb_uri: uri.clone(), database: DATABASE.to_owned() });
+    }
+    let running = data.running().ok().with_context(|| {
+        format!("nothing runs in {}: start it with `cargo local up`", data.root().display())
+    })?;
+    Ok(Target {
+        url: webhooks(&running.public_url),
+        mongodb_uri: running.mongodb_uri,
+        database: running.mongodb_database,
+    })
+}
+
+async fn collection(target: &Target) -> anyhow::Result<Collection<Document>> {
+    let mut options =
+        ClientOptions::parse(&target.mongodb_uri).await.context("--mongodb-uri cannot be used")?;
+    options.server_selection_timeout = Some(Duration::from_secs(5));
+    let database = Client::with_options(options)?.database(&target.database);
+    database.run_command(mongodb::bson::doc! { "ping": 1 }).await.context("MongoDB does not answer")?;
+    Ok(database.collection(COLLECTION))
+}
+
+/// Reads back until everything is right and stays so, or nothing changes for `patience`.
+async fn settle(
+    collection: &Collection<Document>,
+    run: &str,
+    calls: &[story::Call],
+    patience: Duration,
+) -> anyhow::Result<check::Comparison> {
+    let bar = bar(calls.len(), "documents right");
+    let (mut last, mut changed) = (None, Instant::now());
+    loop {
+        let found = check::read(collection, run).await.context("cannot read the documents back")?;
+        let comparison = check::compare(calls, &found);
+        if last.as_ref() != Some(&found) {
+            (last, changed) = (Some(found), Instant::now());
+        }
+        bar.set_position((calls.len() - comparison.wrong.len()) as u64);
+        if changed.elapsed() >= if comparison.wrong.is_empty() { STABLE } else { patience } {
+            bar.finish_and_clear();
+            return Ok(comparison);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// A progress bar on a terminal, nothing elsewhere.
+fn bar(length: usize, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len}  {per_sec}  {elapsed}")
+        .expect("the template is valid");
+    let is_terminal = std::io::stderr().is_terminal();
+    let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    ProgressBar::with_draw_target(Some(length as u64), target).with_style(style).with_message(what)
+}

@@ -1,0 +1,56 @@
+//! What `send` prints.
+
+use std::fmt::Write as _;
+
+use super::{check::Comparison, post::Posted};
+
+const SHOWN: usize = 10;
+const STRING: &str = "writing to a String cannot fail";
+
+/// How the posting went.
+pub fn posting(posted: &Posted) -> String {
+    let mut text = String::new();
+    let seconds = posted.elapsed.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a count, small")]
+    let rate = posted.accepted as f64 / seconds.max(f64::EPSILON);
+    writeln!(
+        text,
+        "{} webhooks answered 200 in {seconds:.1} s ({rate:.0}/s), {} of them known duplicates, {} retries",
+        posted.accepted, posted.duplicates, posted.retries
+    )
+    .expect(STRING);
+    let at = |percent: usize| {
+        let position = (posted.latencies.len() * percent / 100).min(posted.latencies.len().saturating_sub(1));
+        posted.latencies.get(position).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
+    };
+    writeln!(text, "time to the 200: median {:.1} ms, 99 % within {:.1} ms", at(50), at(99)).expect(STRING);
+    for complaint in posted.refused.iter().take(SHOWN) {
+        writeln!(text, "not accepted: {complaint}").expect(STRING);
+    }
+    text
+}
+
+/// What the documents are, against what they must be.
+pub fn documents(comparison: &Comparison) -> String {
+    let mut text = format!("\n{:<20} {:>10} {:>10}\n", "status", "expected", "found");
+    let statuses = comparison.statuses.iter().map(|(status, counts)| (status.as_str(), *counts));
+    let totals = [("documents", comparison.documents), ("with transcript", comparison.transcripts)];
+    for (n, (name, (expected, found))) in statuses.chain(totals).enumerate() {
+        if n == comparison.statuses.len() {
+            text.push('\n');
+        }
+        let mark = if expected == found { "" } else { "  <-" };
+        writeln!(text, "{name:<20} {expected:>10} {found:>10}{mark}").expect(STRING);
+    }
+    match comparison.wrong.len() {
+        0 => text.push_str("\nevery document is as expected\n"),
+        n => writeln!(text, "\n{n} wrong:").expect(STRING),
+    }
+    for (id, difference) in comparison.wrong.iter().take(SHOWN) {
+        writeln!(text, "  {id}: {difference}").expect(STRING);
+    }
+    if comparison.wrong.len() > SHOWN {
+        writeln!(text, "  … and {} more", comparison.wrong.len() - SHOWN).expect(STRING);
+    }
+    text
+}

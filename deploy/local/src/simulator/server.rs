@@ -1,0 +1,113 @@
+//! The simulator's listener. Not the accept loop of `common`: a provider that breaks connections in
+//! the middle is what this one is for.
+
+use std::{pin::pin, sync::Arc, time::Duration, time::Instant};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Answer, State,
+    conversation::{conversation, error},
+};
+
+type Reply = Response<Full<Bytes>>;
+
+const CONVERSATIONS: &str = "/v1/convai/conversations/";
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// The connection is to be closed instead of answered.
+#[derive(Debug)]
+struct Broken;
+
+impl std::error::Error for Broken {}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("closed as the script says")
+    }
+}
+
+/// Serves until `stop`, then drops what is open: nothing here has to be finished.
+pub async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(Duration::from_mins(1));
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        let Ok((socket, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_RETRY).await;
+            continue;
+        };
+        let (http, state, stop) = (http.clone(), state.clone(), stop.clone());
+        connections.spawn(async move {
+            let service = service_fn(|request| answer(request, state.clone()));
+            let connection = pin!(http.serve_connection(TokioIo::new(socket), service));
+            // An error is a client that left, or our own `Broken`.
+            let _ended = stop.run_until_cancelled(connection).await;
+        });
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, Broken> {
+    if request.uri().path() == "/livez" {
+        return Ok(Response::new("ok\n".into()));
+    }
+    let id = request.uri().path().strip_prefix(CONVERSATIONS);
+    let Some(id) = id.filter(|id| !id.is_empty() && !id.contains('/')) else {
+        return Ok(json(404, &error(404)));
+    };
+    if request.method() != Method::GET {
+        return Ok(json(405, &error(405)));
+    }
+    let authorized = request.headers().get("xi-api-key").is_some_and(|key| !key.is_empty());
+    let done = |filler| conversation(id, "done", filler);
+    Ok(match state.answer(id, authorized, Instant::now()) {
+        Answer::Initiated => json(200, &conversation(id, "initiated", 0)),
+        Answer::InProgress => json(200, &conversation(id, "in-progress", 0)),
+        Answer::Processing => json(200, &conversation(id, "processing", 0)),
+        Answer::Done => json(200, &done(0)),
+        Answer::Failed => json(200, &conversation(id, "failed", 0)),
+        Answer::NotFound => json(404, &error(404)),
+        Answer::Status(status) => json(status, &error(status)),
+        Answer::RateLimited { retry_after } => rate_limited(retry_after),
+        Answer::Hang => std::future::pending().await,
+        Answer::Reset => return Err(Broken),
+        Answer::Garbage => {
+            let text = done(0).to_string();
+            reply(200, text[..text.len() / 2].to_owned()) // Only ASCII: any byte is a boundary.
+        }
+        Answer::Huge(bytes) => json(200, &done(bytes)),
+    })
+}
+
+fn rate_limited(retry_after: Option<Duration>) -> Reply {
+    let mut reply = json(429, &error(429));
+    if let Some(pause) = retry_after {
+        reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(pause.as_secs()));
+    }
+    reply
+}
+
+fn json(status: u16, body: &Value) -> Reply {
+    reply(status, body.to_string())
+}
+
+fn reply(status: u16, body: String) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}

@@ -1,0 +1,252 @@
+//! The parts of a running Aftercall, started in the order in which they need each other and stopped
+//! in the reverse.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+
+use super::{Options, addresses};
+use crate::{
+    client::http_client,
+    config::Config,
+    mongod::{self, Mongod},
+    nats::{self, Nats},
+    ports,
+    process::{Command, Launcher, Process},
+    progress::Progress,
+    running::{Data, Running},
+    servers,
+};
+
+/// Time a service gets to be ready.
+const READY_DEADLINE: Duration = Duration::from_mins(1);
+/// Time the children get to end when `up` itself was killed.
+const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+const DATABASE: &str = "aftercall";
+/// The API key that is no secret: the simulated API takes any.
+const SIMULATED_KEY: &str = "simulated";
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Stack {
+    // In the order in which they are dropped if the start fails half-way.
+    services: Vec<Process>,
+    simulator: Option<Process>,
+    nats: Option<Nats>,
+    mongod: Option<Mongod>,
+    running: Running,
+}
+
+impl Stack {
+    /// Starts everything and waits until it is ready.
+    pub async fn start(
+        data: &Data,
+        options: &Options,
+        config: &Config,
+        progress: &Progress,
+    ) -> anyhow::Result<Self> {
+        let launcher = Launcher::current()?.grace(ORPHAN_GRACE).hold(data.children());
+        // Logs are those of this run.
+        let _gone = std::fs::remove_dir_all(data.path("logs"));
+        let [nats_port, mongod_port, simulator_port] =
+            addresses::server_ports(&data.path("ports.json"), ["nats", "mongod", "simulator"])?;
+        let mut stack = Self {
+            services: Vec::new(),
+            simulator: None,
+            nats: None,
+            mongod: None,
+            running: Running {
+                pid: std::process::id(),
+                public_url: format!("http://{}", reachable(options.listen)),
+                gateway_admin_url: format!("http://{}", reachable(options.gateway_admin)),
+                worker_admin_urls: Vec::new(),
+                nats_url: config.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
+                mongodb_uri: config
+                    .mongodb_uri
+                    .as_ref()
+                    .map(|uri| uri.expose().to_owned())
+                    .unwrap_or_default(),
+                mongodb_database: DATABASE.to_owned(),
+                simulator_url: None,
+            },
+        };
+        if config.nats_url.is_none() {
+            stack.start_nats(&launcher, data, config, nats_port, progress).await?;
+        }
+        if config.mongodb_uri.is_none() {
+            stack.start_mongod(&launcher, data, config, mongod_port, progress).await?;
+        }
+        if config.elevenlabs_api_key.is_none() {
+            stack.start_simulator(&launcher, data, simulator_port, progress).await?;
+        }
+        stack.start_services(&launcher, data, options, progress).await?;
+        Ok(stack)
+    }
+
+    async fn start_nats(
+        &mut self,
+        launcher: &Launcher,
+        data: &Data,
+        config: &Config,
+        port: u16,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let services = servers::services_dir(data.root());
+        let binary = servers::locate_with(&servers::NATS, &config.path, &services, progress).await?;
+        progress.step("starting nats-server");
+        let options = nats::Options {
+            data: Some(data.path("nats")),
+            port,
+            log: Some(data.log("nats-server")),
+            ..nats::Options::default()
+        };
+        let nats = Nats::start(launcher, &binary, options).await?;
+        progress.done(&format!("nats-server at {}", nats.url()));
+        self.running.nats_url = nats.url();
+        self.nats = Some(nats);
+        Ok(())
+    }
+
+    async fn start_mongod(
+        &mut self,
+        launcher: &Launcher,
+        data: &Data,
+        config: &Config,
+        port: u16,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let services = servers::services_dir(data.root());
+        let binary = servers::locate_with(&servers::MONGOD, &config.path, &services, progress).await?;
+        progress.step("starting mongod");
+        let options =
+            mongod::Options { data: Some(data.path("mongod")), port, log: Some(data.log("mongod")) };
+        let mongod = Mongod::start(launcher, &binary, options).await?;
+        progress.done(&format!("mongod at {}", mongod.uri()));
+        self.running.mongodb_uri = mongod.uri();
+        self.mongod = Some(mongod);
+        Ok(())
+    }
+
+    async fn start_simulator(
+        &mut self,
+        launcher: &Launcher,
+        data: &Data,
+        port: u16,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        progress.step("starting the simulated ElevenLabs API");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let command = launcher.service("simulator", data.log("simulator"));
+        let mut process = launcher.spawn(&command.args(["--listen", &address.to_string()])).await?;
+        until_answers(&mut process, &format!("http://{address}/livez")).await?;
+        progress.done(&format!("simulated ElevenLabs API at http://{address}"));
+        self.running.simulator_url = Some(format!("http://{address}"));
+        self.simulator = Some(process);
+        Ok(())
+    }
+
+    /// Starts gateway and workers together, then waits for each.
+    async fn start_services(
+        &mut self,
+        launcher: &Launcher,
+        data: &Data,
+        options: &Options,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        progress.step("starting gateway and worker");
+        let gateway = self.service(launcher, data, "gateway", "gateway", options.gateway_admin);
+        let gateway = gateway.env("LISTEN_ADDR", options.listen.to_string());
+        self.services.push(launcher.spawn(&gateway).await?);
+        for n in 1..=options.workers {
+            let (name, admin) = match n {
+                1 => ("worker".to_owned(), options.worker_admin),
+                n => (format!("worker-{n}"), SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?))),
+            };
+            let worker = self.service(launcher, data, "worker", &name, admin);
+            self.running.worker_admin_urls.push(format!("http://{}", reachable(admin)));
+            self.services.push(launcher.spawn(&worker).await?);
+        }
+        let admin_urls =
+            std::iter::once(&self.running.gateway_admin_url).chain(&self.running.worker_admin_urls);
+        for (process, admin) in self.services.iter_mut().zip(admin_urls) {
+            progress.step(&format!("waiting until the {} is ready", process.name()));
+            until_answers(process, &format!("{admin}/readyz")).await?;
+            progress.done(&format!("{} is ready", process.name()));
+        }
+        Ok(())
+    }
+
+    /// What gateway and worker have in common. All other variables are the user's own.
+    fn service(
+        &self,
+        launcher: &Launcher,
+        data: &Data,
+        part: &str,
+        name: &str,
+        admin: SocketAddr,
+    ) -> Command {
+        let command = launcher
+            .service(part, data.log(name))
+            .name(name)
+            .env("ADMIN_ADDR", admin.to_string())
+            .env("NATS_URL", &self.running.nats_url)
+            .env("MONGODB_URI", &self.running.mongodb_uri)
+            .env("MONGODB_DATABASE", DATABASE)
+            .env("LOG_FORMAT", "text")
+            .env("NO_COLOR", "1");
+        match &self.running.simulator_url {
+            Some(url) => command.env("ELEVENLABS_BASE_URL", url).env("ELEVENLABS_API_KEY", SIMULATED_KEY),
+            None => command,
+        }
+    }
+
+    /// What runs, and where.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// Gateway and workers.
+    pub fn services(&self) -> impl Iterator<Item = &Process> {
+        self.services.iter()
+    }
+
+    /// A part that has ended although nobody asked it to.
+    pub fn ended(&mut self) -> Option<&mut Process> {
+        let servers =
+            self.nats.iter_mut().map(Nats::process).chain(self.mongod.iter_mut().map(Mongod::process));
+        let mut all = self.services.iter_mut().chain(&mut self.simulator).chain(servers);
+        all.find_map(|process| (!process.is_running()).then_some(process))
+    }
+
+    /// Stops everything: first those who still need the others to finish their work.
+    pub async fn stop(&mut self) {
+        report(join_all(self.services.iter_mut().map(Process::stop)).await);
+        let (simulator, nats, mongod) = (&mut self.simulator, &mut self.nats, &mut self.mongod);
+        report(join_all(simulator.iter_mut().map(Process::stop)).await);
+        report(join_all(nats.iter_mut().map(|nats| nats.process().stop())).await);
+        report(join_all(mongod.iter_mut().map(|mongod| mongod.process().stop())).await);
+    }
+}
+
+fn report<T>(results: Vec<anyhow::Result<T>>) {
+    for error in results.into_iter().filter_map(Result::err) {
+        eprintln!("warning: {error:#}");
+    }
+}
+
+async fn until_answers(process: &mut Process, url: &str) -> anyhow::Result<()> {
+    let client = http_client(Duration::from_secs(5))?;
+    let answers = async || client.get(url).send().await.is_ok_and(|reply| reply.status().is_success());
+    process.until(READY_DEADLINE, answers).await
+}
+
+/// The address under which this machine reaches a listener on `address`.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
+}

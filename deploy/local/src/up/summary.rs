@@ -1,0 +1,68 @@
+//! What `up` prints when everything is ready.
+
+use std::{fmt::Write as _, net::SocketAddr};
+
+use aftercall_common::config::Url;
+
+use crate::running::{Data, Running};
+
+/// The text: where everything is, and lines to paste. Passwords in URLs are hidden.
+pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
+    let host = if listen.ip().is_loopback() || listen.ip().is_unspecified() {
+        format!("localhost:{}", listen.port())
+    } else {
+        listen.to_string()
+    };
+    let elevenlabs = match &running.simulator_url {
+        Some(url) => {
+            format!("{url}  SIMULATED: no real calls, made-up transcripts (ELEVENLABS_API_KEY is not set)")
+        }
+        None => "the real API, by ELEVENLABS_API_KEY".to_owned(),
+    };
+    let rows = [
+        ("webhooks", format!("http://{host}/api/webhooks/elevenlabs/call-status")),
+        ("gateway admin", format!("{0}/readyz  {0}/metrics", running.gateway_admin_url)),
+        ("worker admin", admin(&running.worker_admin_urls)),
+        ("NATS", Url::new(&running.nats_url).to_string()),
+        ("MongoDB", format!("{}  database {}", Url::new(&running.mongodb_uri), running.mongodb_database)),
+        ("ElevenLabs API", elevenlabs),
+        ("data", format!("{}  (`cargo local reset` removes it)", data.root().display())),
+        ("logs", data.path("logs").join("*.log").display().to_string()),
+    ];
+    let mut text = String::from("\nAftercall is ready.\n\n");
+    for (name, value) in rows {
+        writeln!(text, "  {name:<15} {value}").expect("writing to a String cannot fail");
+    }
+    write!(
+        text,
+        "\nTry it (a call completes, turns out to be unanswered, is asked for):\n\n{}",
+        curls(&host)
+    )
+    .expect("writing to a String cannot fail");
+    text.push_str("\nTraffic: cargo local send --help.  Ctrl-C stops everything.\n\n");
+    text
+}
+
+fn admin(urls: &[String]) -> String {
+    let both = urls.iter().map(|url| format!("{url}/readyz  {url}/metrics"));
+    both.collect::<Vec<_>>().join("\n                  ")
+}
+
+fn curls(host: &str) -> String {
+    let post = |path: &str, body: &str| {
+        format!("curl -X POST http://{host}{path} -H \"Content-Type: application/json\" -d '{body}'\n")
+    };
+    let webhook = "/api/webhooks/elevenlabs/call-status";
+    [
+        post(
+            webhook,
+            r#"{"call_id": "test_call_123", "conversation_id": "test_conv_123", "event_type": "call.completed", "status": "completed"}"#,
+        ),
+        post(
+            webhook,
+            r#"{"call_id": "test_call_123", "event_type": "call.no_answer", "status": "failed", "failure_reason": "No answer from recipient"}"#,
+        ),
+        post("/api/agent-calls/status", r#"{"callSid": "test_call_123"}"#),
+    ]
+    .concat()
+}
