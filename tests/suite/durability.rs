@@ -1,0 +1,234 @@
+//! What was answered 200 is never lost, whatever is killed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use aftercall_common::stream;
+use aftercall_local::process::Signal;
+use futures_util::future::join_all;
+use mongodb::bson::doc;
+use serde_json::json;
+
+use crate::harness::{CALL_STATUS, Setup, Stack, until};
+
+/// Clients that post distinct webhooks, and remember which were answered 200.
+#[derive(Clone)]
+struct Load {
+    http: reqwest::Client,
+    base: String,
+    accepted: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn on(stack: &Stack) -> Self {
+        let (http, base) = (stack.http.clone(), stack.base.clone());
+        Self { http, base, accepted: Arc::default(), stop: Arc::default() }
+    }
+
+    /// Posts until [`Self::stop`]; the calls that were accepted.
+    async fn run(&self) -> Vec<String> {
+        join_all((0..16).map(|client| self.client(client))).await.concat()
+    }
+
+    async fn client(&self, client: usize) -> Vec<String> {
+        let mut ids = Vec::new();
+        for n in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let id = format!("c-{client}-{n}");
+            let body = json!({ "event_type": "call.busy", "call_id": id }).to_string();
+            let request = self.http.post(format!("{}{CALL_STATUS}", self.base)).body(body);
+            match request.timeout(Duration::from_secs(10)).send().await {
+                Ok(answer) if answer.status() == 200 => {
+                    ids.push(id);
+                    self.accepted.fetch_add(1, Ordering::Relaxed);
+                }
+                // Refused or broken off: the sender knows that it is not stored, and goes slower.
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+        ids
+    }
+
+    /// Waits until `n` more were accepted.
+    async fn more(&self, n: usize) {
+        let goal = self.accepted.load(Ordering::Relaxed) + n;
+        until(&format!("{n} more webhooks accepted"), async || {
+            (self.accepted.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+        .await;
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Every call answered 200 has its document, and nothing is left over.
+async fn nothing_lost(stack: &Stack, accepted: &[String]) {
+    stack.settled().await;
+    for ids in accepted.chunks(1000) {
+        let found = stack.count(doc! { "callId": { "$in": ids }, "status": "busy" }).await;
+        assert_eq!(found, ids.len() as u64, "of {} accepted", accepted.len());
+    }
+    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+}
+
+#[tokio::test]
+async fn a_broker_killed_under_load_loses_no_200() {
+    let mut stack = Stack::start().await;
+    let load = Load::on(&stack);
+    let faults = async {
+        for _ in 0..2 {
+            load.more(200).await;
+            stack.nats.kill().await.unwrap();
+            stack.gateway.until_unready(&stack.http).await;
+            stack.nats.restart().await.unwrap();
+        }
+        load.more(200).await;
+        load.stop();
+    };
+    let (accepted, ()) = tokio::join!(load.run(), faults);
+    nothing_lost(&stack, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_is_answered_503_and_its_ghosts_collapse() {
+    let mut stack = Setup::default().gateway_env("PUBLISH_TIMEOUT", "300ms").start().await;
+    stack.nats.freeze().unwrap();
+    let bodies: Vec<_> =
+        (0..20).map(|n| json!({ "event_type": "call.busy", "call_id": format!("c{n}") })).collect();
+    let answers = join_all(bodies.iter().map(|body| stack.post_to(CALL_STATUS, body.to_string()))).await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.code()), (503, "not_stored"));
+    }
+    stack.nats.thaw().unwrap();
+    for body in &bodies {
+        stack.webhook_until_accepted(body).await;
+    }
+    stack.settled().await;
+    // What the broker stored late, having been taken for lost, is the same message as the repetition.
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 20);
+    assert_eq!(stack.count(doc! { "status": "busy" }).await, 20);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_is_answered_503_at_once() {
+    let mut stack = Setup::default().without_worker().start().await;
+    stack.nats.kill().await.unwrap();
+    stack.gateway.until_unready(&stack.http).await;
+    let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(r#"{"call_id":"c"}"#);
+    // Far below PUBLISH_TIMEOUT, which is 5 s.
+    let answer = request.timeout(Duration::from_secs(2)).send().await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    stack.nats.restart().await.unwrap();
+    stack.webhook_until_accepted(&json!({ "call_id": "c" })).await;
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1);
+}
+
+#[tokio::test]
+async fn a_database_killed_under_load_loses_nothing() {
+    let mut stack = Setup::default().own_mongod().start().await;
+    let load = Load::on(&stack);
+    let faults = async {
+        load.more(200).await;
+        stack.mongo.process().kill().await.unwrap();
+        load.more(200).await; // The gateway needs no database.
+        stack.mongo.process().restart().await.unwrap();
+        load.more(200).await;
+        load.stop();
+    };
+    let (accepted, ()) = tokio::join!(load.run(), faults);
+    nothing_lost(&stack, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_database_that_hangs_loses_nothing() {
+    let mut stack = Setup::default().own_mongod().start().await;
+    stack.mongo.process().freeze().unwrap();
+    for n in 0..50 {
+        stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("c{n}") })).await;
+    }
+    stack.workers[0].until_unready(&stack.http).await;
+    stack.mongo.process().thaw().unwrap();
+    let all: Vec<_> = (0..50).map(|n| format!("c{n}")).collect();
+    nothing_lost(&stack, &all).await;
+}
+
+#[tokio::test]
+async fn workers_killed_in_the_middle_of_batches_lose_nothing() {
+    let mut stack = Stack::start().await;
+    stack.add_worker().await;
+    let load = Load::on(&stack);
+    let faults = async {
+        for round in 0..4 {
+            load.more(300).await;
+            let worker = &mut stack.workers[round % 2];
+            worker.kill().await;
+            worker.restart().await;
+        }
+        load.stop();
+    };
+    let (accepted, ()) = tokio::join!(load.run(), faults);
+    nothing_lost(&stack, &accepted).await;
+    let histories = stack.calls.distinct("history.1", doc! {}).await.unwrap();
+    assert!(histories.is_empty(), "a redelivered event was applied twice: {histories:?}");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_hands_back_what_it_has_not_begun() {
+    let mut stack = Stack::start().await;
+    let load = Load::on(&stack);
+    let faults = async {
+        load.more(300).await;
+        stack.workers[0].signal(Signal::SIGTERM);
+        assert!(stack.workers[0].ended().await.success());
+        load.more(100).await;
+        load.stop();
+    };
+    let (accepted, ()) = tokio::join!(load.run(), faults);
+    stack.add_worker().await;
+    nothing_lost(&stack, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_gateway_killed_under_load_loses_no_200() {
+    let mut stack = Stack::start().await;
+    let load = Load::on(&stack);
+    let faults = async {
+        for _ in 0..2 {
+            load.more(200).await;
+            stack.gateway.kill().await;
+            stack.gateway.restart().await;
+        }
+        load.more(200).await;
+        load.stop();
+    };
+    let (accepted, ()) = tokio::join!(load.run(), faults);
+    nothing_lost(&stack, &accepted).await;
+}
+
+#[tokio::test]
+async fn a_full_stream_refuses_and_evicts_nothing() {
+    let stack = Setup::default().without_worker().start().await;
+    let mut config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+    config.max_messages = 3;
+    stack.jetstream.update_stream(config).await.unwrap();
+    let posts = (0..10).map(|n| stack.post_to(CALL_STATUS, json!({ "call_id": n.to_string() }).to_string()));
+    let answers = join_all(posts).await;
+    let accepted = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!(accepted <= 3, "{accepted}");
+    assert!(
+        answers.iter().all(|answer| answer.status == 200 || answer.code() == "not_stored"),
+        "{answers:?}"
+    );
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted as u64);
+}

@@ -1,0 +1,92 @@
+//! nats-server and mongod for tests, by the code of `cargo local`.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use aftercall_local::{
+    mongod::{self, Mongod},
+    nats::{self, Nats},
+    process::Launcher,
+    servers::{self, MONGOD, NATS, Server},
+};
+use tokio::sync::OnceCell;
+
+/// Starts processes through the tests' copy of the `cargo local` binary.
+pub fn launcher() -> Launcher {
+    Launcher::new(env!("CARGO_BIN_EXE_aftercall-tests"))
+}
+
+/// Downloaded servers are shared with `cargo local up` of this checkout.
+fn services() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    servers::services_dir(&workspace.join(".aftercall"))
+}
+
+async fn binary(server: &'static Server) -> PathBuf {
+    servers::locate(server, &services()).await.unwrap()
+}
+
+/// A broker of the test's own.
+pub async fn nats(options: nats::Options) -> Nats {
+    Nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
+}
+
+/// A database server: the shared one, or the test's own.
+pub enum Mongo {
+    /// Ends with the test process.
+    Shared(String),
+    /// Ends with the test, and may be killed by it.
+    Own(Box<Mongod>),
+}
+
+impl Mongo {
+    /// The one that all tests use which do no harm to it.
+    pub async fn shared() -> Self {
+        static SHARED: OnceCell<String> = OnceCell::const_new();
+        /// Kept for as long as the process lives; its guard stops it afterwards. Started on a runtime
+        /// of its own, since that of the first test ends with that test.
+        static KEPT: OnceLock<(tokio::runtime::Runtime, Mongod)> = OnceLock::new();
+        let uri = SHARED.get_or_init(async || {
+            tokio::task::spawn_blocking(|| {
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .worker_threads(1)
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                let mongod = runtime.block_on(start());
+                let uri = mongod.uri();
+                assert!(KEPT.set((runtime, mongod)).is_ok(), "started once");
+                uri
+            })
+            .await
+            .unwrap()
+        });
+        Self::Shared(uri.await.clone())
+    }
+
+    /// One that the test may kill.
+    pub async fn own() -> Self {
+        Self::Own(Box::new(start().await))
+    }
+
+    pub fn uri(&self) -> String {
+        match self {
+            Self::Shared(uri) => uri.clone(),
+            Self::Own(mongod) => mongod.uri(),
+        }
+    }
+
+    /// The test's own server, to be killed.
+    pub fn process(&mut self) -> &mut Mongod {
+        match self {
+            Self::Own(mongod) => mongod,
+            Self::Shared(_) => panic!("this test shares its mongod and may not harm it"),
+        }
+    }
+}
+
+async fn start() -> Mongod {
+    Mongod::start(&launcher(), &binary(&MONGOD).await, mongod::Options::default()).await.unwrap()
+}

@@ -1,0 +1,80 @@
+//! A gateway or a worker as a process.
+
+use std::{path::Path, process::ExitStatus};
+
+use aftercall_local::process::{Command, Process, Signal};
+
+use super::{PATIENCE, servers::launcher};
+
+/// A process of ours with its admin listener.
+pub struct Service {
+    process: Process,
+    command: Command,
+    admin: String,
+}
+
+impl Service {
+    /// The command for `part` in the environment `vars` and nothing else of ours.
+    pub fn command(part: &str, log: &Path, vars: &[(String, String)]) -> Command {
+        let log = log.join(format!("{part}.log"));
+        let base = launcher().service(part, log).clean_env();
+        vars.iter().fold(base, |command, (name, value)| command.env(name, value))
+    }
+
+    /// Starts without waiting for readiness.
+    pub async fn start(command: Command, admin_port: u16) -> Self {
+        let process = launcher().spawn(&command).await.unwrap();
+        Self { process, command, admin: format!("http://127.0.0.1:{admin_port}") }
+    }
+
+    /// Waits until `/readyz` says so.
+    pub async fn until_ready(&mut self, http: &reqwest::Client) {
+        let url = format!("{}/readyz", self.admin);
+        let ready = async || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+        self.process.until(PATIENCE, ready).await.unwrap();
+    }
+
+    /// Waits until `/readyz` says no: the process has noticed what the test did.
+    pub async fn until_unready(&mut self, http: &reqwest::Client) {
+        let url = format!("{}/readyz", self.admin);
+        let unready = async || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 503);
+        self.process.until(PATIENCE, unready).await.unwrap();
+    }
+
+    /// Ends it as a crash would.
+    pub async fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait(PATIENCE).await.unwrap();
+    }
+
+    /// Starts it again.
+    pub async fn restart(&mut self) {
+        self.process = launcher().spawn(&self.command).await.unwrap();
+    }
+
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.process.wait(PATIENCE).await.unwrap()
+    }
+
+    /// Everything it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.process.log()).unwrap()
+    }
+
+    /// Resident memory, bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// The metrics page.
+    pub async fn metrics(&self, http: &reqwest::Client) -> String {
+        http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+}

@@ -1,0 +1,241 @@
+//! Broker, database, simulated API, gateway and worker, wired to each other.
+
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use aftercall_common::stream;
+use aftercall_local::{nats, nats::Nats, ports, simulator::Simulator};
+use async_nats::jetstream;
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Mongo, PATIENCE, Service, servers, until, until_equal};
+
+pub const CALL_STATUS: &str = "/api/webhooks/elevenlabs/call-status";
+pub const LOOKUP: &str = "/api/agent-calls/status";
+
+/// What a test wants to be different.
+#[derive(Default)]
+pub struct Setup {
+    nats: nats::Options,
+    own_mongod: bool,
+    without_worker: bool,
+    gateway: Vec<(String, String)>,
+    worker: Vec<(String, String)>,
+}
+
+impl Setup {
+    pub fn nats(mut self, options: nats::Options) -> Self {
+        self.nats = options;
+        self
+    }
+
+    /// A mongod that the test may kill.
+    pub fn own_mongod(mut self) -> Self {
+        self.own_mongod = true;
+        self
+    }
+
+    /// The test starts workers itself, or wants none.
+    pub fn without_worker(mut self) -> Self {
+        self.without_worker = true;
+        self
+    }
+
+    pub fn gateway_env(mut self, name: &str, value: &str) -> Self {
+        self.gateway.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn worker_env(mut self, name: &str, value: &str) -> Self {
+        self.worker.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts everything and waits until it is ready.
+    pub async fn start(self) -> Stack {
+        static DATABASES: AtomicU32 = AtomicU32::new(0);
+        let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
+        let nats = servers::nats(self.nats).await;
+        let mongo = if self.own_mongod { Mongo::own().await } else { Mongo::shared().await };
+        let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let http = aftercall_local::http_client(PATIENCE).unwrap();
+        let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+
+        let pair = |name: &str, value: String| (name.to_owned(), value);
+        let (public, admin) = (ports::free().unwrap(), ports::free().unwrap());
+        let mut vars = vec![
+            pair("LISTEN_ADDR", format!("127.0.0.1:{public}")),
+            pair("ADMIN_ADDR", format!("127.0.0.1:{admin}")),
+            pair("NATS_URL", nats.url()),
+            pair("LOG_FORMAT", "text".to_owned()),
+        ];
+        vars.extend(self.gateway);
+        let mut gateway = Service::start(Service::command("gateway", logs.path(), &vars), admin).await;
+        gateway.until_ready(&http).await;
+
+        let worker_vars = [
+            vec![
+                pair("NATS_URL", nats.url()),
+                pair("MONGODB_URI", mongo.uri()),
+                pair("MONGODB_DATABASE", database.clone()),
+                pair("ELEVENLABS_BASE_URL", simulator.base_url()),
+                pair("ELEVENLABS_API_KEY", "simulated".to_owned()),
+                pair("LOG_FORMAT", "text".to_owned()),
+            ],
+            self.worker,
+        ]
+        .concat();
+        let client = mongodb::Client::with_uri_str(mongo.uri()).await.unwrap();
+        let calls = client.database(&database).collection("agent_calls");
+        let broker = async_nats::connect(nats.url()).await.unwrap();
+        let mut stack = Stack {
+            base: format!("http://127.0.0.1:{public}"),
+            public: SocketAddr::from(([127, 0, 0, 1], public)),
+            jetstream: jetstream::new(broker),
+            workers: Vec::new(),
+            worker_vars,
+            gateway,
+            nats,
+            mongo,
+            simulator,
+            http,
+            calls,
+            logs,
+        };
+        if !self.without_worker {
+            stack.add_worker().await;
+        }
+        stack
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    /// `Null` for a body that is no JSON.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The stable code of a problem.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+}
+
+/// A running Aftercall. Dropping it ends its processes.
+pub struct Stack {
+    pub gateway: Service,
+    pub workers: Vec<Service>,
+    pub nats: Nats,
+    pub mongo: Mongo,
+    pub simulator: Simulator,
+    pub http: reqwest::Client,
+    pub calls: Collection<Document>,
+    pub jetstream: jetstream::Context,
+    pub base: String,
+    pub public: SocketAddr,
+    worker_vars: Vec<(String, String)>,
+    logs: TempDir,
+}
+
+impl Stack {
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// Starts one more worker and waits until it is ready.
+    pub async fn add_worker(&mut self) -> &mut Service {
+        let admin = ports::free().unwrap();
+        let mut vars = self.worker_vars.clone();
+        vars.push(("ADMIN_ADDR".to_owned(), format!("127.0.0.1:{admin}")));
+        let mut worker = Service::start(Service::command("worker", self.logs.path(), &vars), admin).await;
+        worker.until_ready(&self.http).await;
+        self.workers.push(worker);
+        self.workers.last_mut().unwrap()
+    }
+
+    /// Posts `body` as it is.
+    pub async fn post_to(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.http.post(format!("{}{path}", self.base)).body(body)).await
+    }
+
+    /// Sends `request`; panics where there is no answer.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = request.header("content-type", "application/json").send().await.unwrap();
+        let status = answer.status().as_u16();
+        Answer { status, body: answer.json().await.unwrap_or_default() }
+    }
+
+    /// Posts a webhook that must be accepted; its answer.
+    pub async fn webhook(&self, body: &Value) -> Value {
+        let answer = self.post_to(CALL_STATUS, body.to_string()).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    }
+
+    /// Posts a webhook until it is accepted, as a sender that repeats would.
+    pub async fn webhook_until_accepted(&self, body: &Value) {
+        until("webhook accepted", async || {
+            let request = self.http.post(format!("{}{CALL_STATUS}", self.base)).body(body.to_string());
+            let answer = request.timeout(Duration::from_secs(10)).send().await.ok()?;
+            (answer.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// The status lookup.
+    pub async fn lookup(&self, query: Value) -> Answer {
+        self.post_to(LOOKUP, query.to_string()).await
+    }
+
+    /// Waits until no webhook is pending or unsettled.
+    pub async fn settled(&self) {
+        until_equal("webhooks pending and unsettled", Some((0, 0)), async || self.backlog().await).await;
+    }
+
+    async fn backlog(&self) -> Option<(u64, usize)> {
+        let consumer: jetstream::consumer::PullConsumer =
+            self.jetstream.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.ok()?;
+        let info = consumer.get_info().await.ok()?;
+        Some((info.num_pending, info.num_ack_pending))
+    }
+
+    /// The one document that matches; waits for it.
+    pub async fn document(&self, filter: Document) -> Document {
+        until(&format!("a document with {filter}"), async || {
+            self.calls.find_one(filter.clone()).await.unwrap()
+        })
+        .await
+    }
+
+    /// Waits until the call's document has these values.
+    pub async fn until_call(&self, call_id: &str, wanted: Document) -> Document {
+        let mut filter = doc! { "callId": call_id };
+        filter.extend(wanted);
+        self.document(filter).await
+    }
+
+    pub async fn count(&self, filter: Document) -> u64 {
+        self.calls.count_documents(filter).await.unwrap()
+    }
+
+    /// Messages in a stream.
+    pub async fn stored(&self, stream: &str) -> u64 {
+        self.jetstream.get_stream(stream).await.unwrap().cached_info().state.messages
+    }
+
+    /// The message of `stream` at `sequence`.
+    pub async fn message(&self, stream: &str, sequence: u64) -> jetstream::message::StreamMessage {
+        self.jetstream.get_stream(stream).await.unwrap().get_raw_message(sequence).await.unwrap()
+    }
+}

@@ -1,0 +1,134 @@
+//! `cargo local` as its user meets it.
+
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use aftercall_local::ports;
+use tokio::process::{Child, Command};
+
+use crate::harness::{PATIENCE, until};
+
+/// The tests' copy of the `cargo local` binary, with data in `data` and servers from the checkout.
+fn local(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
+    command.arg("--data").arg(data).kill_on_drop(true).stdin(Stdio::null());
+    command
+}
+
+/// Data folder that shares the downloaded servers of this checkout.
+fn data() -> tempfile::TempDir {
+    let data = tempfile::Builder::new().prefix("aftercall-up-").tempdir().unwrap();
+    let services = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".aftercall/services");
+    std::fs::create_dir_all(&services).unwrap();
+    std::os::unix::fs::symlink(services, data.path().join("services")).unwrap();
+    data
+}
+
+struct Up {
+    child: Child,
+    public: String,
+    text: String,
+}
+
+/// Starts `up` and waits until it has printed how to use it.
+async fn up(data: &Path) -> Up {
+    let address = || format!("127.0.0.1:{}", ports::free().unwrap());
+    let listen = address();
+    let mut command = local(data);
+    command.args(["up", "--listen", &listen, "--gateway-admin", &address(), "--worker-admin", &address()]);
+    let said = data.join("stdout");
+    let mut child = command.stdout(std::fs::File::create(&said).unwrap()).spawn().unwrap();
+    let text = until("how to use it is printed", async || {
+        assert!(child.try_wait().unwrap().is_none(), "`up` ended early");
+        Some(std::fs::read_to_string(&said).unwrap()).filter(|text| text.contains("Ctrl-C"))
+    })
+    .await;
+    Up { child, public: format!("http://localhost:{}", listen.rsplit(':').next().unwrap()), text }
+}
+
+async fn output(command: &mut Command) -> Output {
+    tokio::time::timeout(PATIENCE * 2, command.output()).await.unwrap().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Processes whose command line mentions `folder`.
+fn processes(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let command_line = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("cmdline")).ok();
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| command_line(entry.unwrap()));
+    all.filter(|line| line.contains(folder)).map(|line| line.replace('\0', " ")).collect()
+}
+
+#[tokio::test]
+async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
+    let data = data();
+    let mut up = up(data.path()).await;
+    let curls: Vec<&str> = up.text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
+    assert!(curls.len() >= 3, "{}", up.text);
+    let mut last = String::new();
+    for curl in curls {
+        assert!(curl.contains(&up.public), "{curl}");
+        let output =
+            output(Command::new("sh").args(["-c", &format!("{curl} --silent --fail-with-body")])).await;
+        assert!(output.status.success(), "{curl}: {}", text(&output));
+        last = text(&output);
+        tokio::time::sleep(Duration::from_millis(500)).await; // A person pastes one after the other.
+    }
+    assert!(last.contains(r#""status":"no_answer""#) && last.contains("test_conv_123"), "{last}");
+
+    let second = output(local(data.path()).arg("up")).await;
+    assert!(!second.status.success() && text(&second).contains("running"), "{}", text(&second));
+    let reset = output(local(data.path()).arg("reset")).await;
+    assert!(!reset.status.success() && text(&reset).contains("running"), "{}", text(&reset));
+
+    let send = output(local(data.path()).args(["send", "--calls", "300", "--seed", "7"])).await;
+    assert!(send.status.success(), "{}", text(&send));
+
+    let pid = nix_pid(&up.child);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert!(tokio::time::timeout(PATIENCE, up.child.wait()).await.unwrap().unwrap().success());
+    assert_eq!(processes(data.path()), Vec::<String>::new());
+
+    let send = output(local(data.path()).arg("send")).await;
+    assert!(!send.status.success() && text(&send).contains("up"), "{}", text(&send));
+    let reset = output(local(data.path()).arg("reset")).await;
+    assert!(reset.status.success(), "{}", text(&reset));
+    assert!(!data.path().join("nats").exists() && !data.path().join("mongod").exists());
+}
+
+#[tokio::test]
+async fn killed_outright_it_leaves_no_process_either() {
+    let data = data();
+    let mut up = up(data.path()).await;
+    assert!(!processes(data.path()).is_empty());
+    up.child.kill().await.unwrap();
+    until("no process left", async || processes(data.path()).is_empty().then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_said_in_one_line() {
+    let data = data();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = output(local(data.path()).args(["up", "--listen", &address])).await;
+    let said = text(&refused);
+    let error = said.lines().last().unwrap();
+    assert!(!refused.status.success() && error.contains(&address) && error.contains("--listen"), "{said}");
+
+    // A file where the folder should be: what a read-only place looks like to anyone, root included.
+    let file = data.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let refused = output(local(&file.join("data")).arg("up")).await;
+    let said = text(&refused);
+    assert!(!refused.status.success() && said.lines().last().unwrap().contains("file/data"), "{said}");
+}
+
+fn nix_pid(child: &Child) -> nix::unistd::Pid {
+    nix::unistd::Pid::from_raw(child.id().unwrap().cast_signed())
+}

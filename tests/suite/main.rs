@@ -1,0 +1,17 @@
+//! Aftercall seen from outside: real gateway and worker processes, a real nats-server, a real mongod,
+//! a scripted ElevenLabs API.
+//!
+//! Every test has a broker, a database name and processes of its own; the mongod is shared, save by
+//! tests that kill it. Nothing waits for a fixed time: tests ask until it is so, within a bound.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod harness;
+
+mod durability;
+mod gateway;
+mod local;
+mod lookups;
+mod sources;
+mod statuses;
+mod transcripts;

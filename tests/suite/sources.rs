@@ -1,0 +1,50 @@
+//! Who may post: decided by the address the request really came from.
+
+use reqwest::header::HeaderMap;
+use serde_json::json;
+
+use crate::harness::{CALL_STATUS, Setup};
+
+#[tokio::test]
+async fn only_what_trusted_proxies_say_is_believed() {
+    const ELEVENLABS: &str = "34.67.146.145";
+    #[rustfmt::skip]
+    let table = [ // trusted proxies, X-Forwarded-For lines, status
+        // The peer is loopback and no proxy: what it says of itself is ignored, and loopback is allowed.
+        ("",                       vec![],                                   200),
+        ("",                       vec!["203.0.113.9"],                      200),
+        // Behind a proxy, the rightmost address that is no proxy decides.
+        ("127.0.0.1",              vec![ELEVENLABS],                         200),
+        ("127.0.0.1",              vec!["203.0.113.9"],                      403),
+        ("127.0.0.1",              vec!["34.67.146.145, 203.0.113.9"],       403),
+        ("127.0.0.1",              vec!["203.0.113.9, 34.67.146.145"],       200),
+        ("127.0.0.1",              vec![ELEVENLABS, "203.0.113.9"],          403),
+        ("127.0.0.1",              vec!["203.0.113.9", ELEVENLABS],          200),
+        ("127.0.0.1, 10.0.0.0/8",  vec!["34.67.146.145, 10.1.2.3"],          200),
+        ("127.0.0.1, 10.0.0.0/8",  vec!["203.0.113.9, 10.1.2.3, 10.9.9.9"],  403),
+        // IPv4 in an IPv6 coat is IPv4.
+        ("127.0.0.1",              vec!["::ffff:34.67.146.145"],             200),
+        ("127.0.0.1",              vec!["::ffff:203.0.113.9"],               403),
+        // A hop that is no address cannot be walked past.
+        ("127.0.0.1",              vec!["34.67.146.145, unknown"],           403),
+        ("127.0.0.1",              vec!["34.67.146.145:443"],                403),
+    ];
+    let mut proxies: Vec<&str> = table.iter().map(|row| row.0).collect();
+    proxies.dedup();
+    for trusted in proxies {
+        let stack = Setup::default().without_worker().gateway_env("TRUSTED_PROXIES", trusted).start().await;
+        for (_, lines, status) in table.iter().filter(|row| row.0 == trusted) {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", line.parse().unwrap());
+            }
+            let body = json!({ "event_type": "call.busy", "call_id": lines }).to_string();
+            let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).headers(headers).body(body);
+            let answer = stack.send(request).await;
+            assert_eq!(answer.status, *status, "proxies {trusted:?}, lines {lines:?}: {}", answer.body);
+            if *status == 403 {
+                assert_eq!(answer.code(), "source_not_allowed");
+            }
+        }
+    }
+}

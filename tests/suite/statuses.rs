@@ -1,0 +1,320 @@
+//! Webhooks become the state of calls.
+
+use std::collections::HashSet;
+
+use aftercall_common::stream;
+use futures_util::{StreamExt as _, stream as futures};
+use mongodb::bson::{Bson, Document, doc};
+use serde_json::{Value, json};
+
+use crate::harness::{Stack, until_equal};
+
+#[tokio::test]
+async fn every_event_leads_to_its_status() {
+    let stack = Stack::start().await;
+    #[rustfmt::skip]
+    let table = [
+        ("call.initiated",          "initiated",         None),
+        ("call.ringing",            "ringing",           None),
+        ("call.answered",           "answered",          None),
+        ("call.completed",          "completed",         None),
+        ("call.ended",              "ended",             None),
+        ("call_initiation_failure", "initiation_failed", Some("Call could not be initiated")),
+        ("call.busy",               "busy",              Some("Recipient was busy")),
+        ("call.no_answer",          "no_answer",         Some("No answer from recipient")),
+        ("call.failed",             "failed",            Some("Call failed")),
+        ("call.canceled",           "canceled",          Some("Call was canceled")),
+        ("call.unreachable",        "unreachable",       Some("Recipient was unreachable")),
+        ("call.rejected",           "rejected",          Some("Call was rejected by recipient")),
+    ];
+    for (event, _, _) in table {
+        stack.webhook(&json!({ "event_type": event, "call_id": format!("id-{event}") })).await;
+    }
+    stack.settled().await;
+    for (event, status, reason) in table {
+        let call = stack.document(doc! { "callId": format!("id-{event}") }).await;
+        assert_eq!(call.get_str("status").unwrap(), status, "{event}");
+        assert_eq!(call.get_str("failureReason").ok(), reason, "{event}");
+        assert_eq!(call.get_array("history").unwrap().len(), 1, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn the_documents_three_requests_end_as_it_says() {
+    let stack = Stack::start().await;
+    let completed = json!({ "call_id": "test_call_123", "conversation_id": "test_conv_123",
+        "event_type": "call.completed", "status": "completed" });
+    let no_answer = json!({ "call_id": "test_call_123", "event_type": "call.no_answer",
+        "status": "failed", "failure_reason": "No answer from recipient" });
+    stack.webhook(&completed).await;
+    stack.until_call("test_call_123", doc! { "transcriptState": "saved" }).await;
+    stack.webhook(&no_answer).await;
+    stack.settled().await;
+
+    let answer = stack.lookup(json!({ "callSid": "test_call_123" })).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["status"], "no_answer");
+    assert_eq!(answer.body["failureReason"], "No answer from recipient");
+    assert_eq!(answer.body["rawResponse"], no_answer);
+    assert_eq!(answer.body["conversationId"], "test_conv_123");
+    assert_eq!(answer.body["stale"], false);
+    assert!(!answer.body["transcript"].as_array().unwrap().is_empty());
+    let words: Vec<_> =
+        answer.body["history"].as_array().unwrap().iter().map(|e| &e["receivedStatus"]).collect();
+    assert_eq!(words, ["completed", "failed"]);
+}
+
+#[tokio::test]
+async fn the_failure_reason_is_the_first_that_says_something() {
+    let stack = Stack::start().await;
+    #[rustfmt::skip]
+    let table = [
+        ("a", json!({ "failure_reason": "one", "error_message": "two", "message": "three" }), "one"),
+        ("b", json!({ "error_message": "two", "message": "three" }),                          "two"),
+        ("c", json!({ "failure_reason": "", "message": "three" }),                            "three"),
+        ("d", json!({ "failure_reason": null }),                                              "No answer from recipient"),
+    ];
+    for (id, fields, _) in &table {
+        let mut body = json!({ "event_type": "call.no_answer", "call_id": id });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        stack.webhook(&body).await;
+    }
+    for (id, _, reason) in table {
+        stack.until_call(id, doc! { "failureReason": reason }).await;
+    }
+}
+
+/// What must not depend on order, repetition or batching: everything but the names of the call.
+fn essence(mut call: Document) -> Document {
+    for field in ["_id", "callId", "conversationId", "updatedAt", "transcript"] {
+        call.remove(field);
+    }
+    for key in ["_status", "_raw"] {
+        call.get_document_mut(key).unwrap().remove("eventId");
+    }
+    for entry in call.get_array_mut("history").unwrap() {
+        if let Bson::Document(entry) = entry {
+            entry.remove("eventId");
+        }
+    }
+    let raw = call.get_document_mut("rawResponse").unwrap();
+    raw.remove("call_id");
+    raw.remove("conversation_id");
+    // A document's fields have an order; what they say has none.
+    let mut fields: Vec<_> = call.into_iter().collect();
+    fields.sort_by(|a, b| a.0.cmp(&b.0));
+    fields.into_iter().collect()
+}
+
+/// All orders of `0..n`.
+fn permutations(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![Vec::new()];
+    }
+    let shorter = permutations(n - 1);
+    let insert = |order: &Vec<usize>, at: usize| [&order[..at], &[n - 1], &order[at..]].concat();
+    shorter.iter().flat_map(|order| (0..n).map(move |at| insert(order, at))).collect()
+}
+
+#[tokio::test]
+async fn all_orders_of_a_calls_events_end_in_the_same_document() {
+    let stack = Stack::start().await;
+    // Ids in every combination, and two failures between which their times decide.
+    #[rustfmt::skip]
+    let life = [
+        ("call.ringing",   1_790_000_001, true,  false),
+        ("call.completed", 1_790_000_005, false, true),
+        ("call.busy",      1_790_000_009, true,  false),
+        ("call.no_answer", 1_790_000_007, true,  true),
+        ("call.initiated", 1_790_000_000, true,  false),
+        ("call.ended",     1_790_000_008, false, true),
+    ];
+    let orders = permutations(life.len());
+    let post = async |n: usize, order: &Vec<usize>| {
+        for &event in order {
+            let (event_type, timestamp, by_call, by_conversation) = life[event];
+            let mut body = json!({ "event_type": event_type, "timestamp": timestamp });
+            if by_call {
+                body["call_id"] = format!("call-{n}").into();
+            }
+            if by_conversation {
+                body["conversation_id"] = format!("conv-{n}").into();
+            }
+            stack.webhook(&body).await;
+        }
+    };
+    let post = &post;
+    futures::iter(orders.iter().enumerate())
+        .for_each_concurrent(64, |(n, order)| async move { post(n, order).await })
+        .await;
+    stack.settled().await;
+    until_equal("transcripts still owed", 0, async || stack.count(doc! { "transcriptState": "owed" }).await)
+        .await;
+
+    assert_eq!(stack.count(doc! {}).await, orders.len() as u64, "one document a call");
+    let mut essences = HashSet::new();
+    let mut calls = stack.calls.find(doc! {}).await.unwrap();
+    while let Some(call) = calls.next().await {
+        let call = call.unwrap();
+        assert!(!call.get_array("transcript").unwrap().is_empty(), "{call}");
+        assert_eq!(call.get_str("status").unwrap(), "busy", "{call}");
+        assert!(call.contains_key("callId") && call.contains_key("conversationId"), "{call}");
+        essences.insert(essence(call).to_string());
+    }
+    assert_eq!(essences.len(), 1, "{essences:#?}");
+    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+}
+
+#[tokio::test]
+async fn duplicates_and_a_replay_of_everything_change_nothing() {
+    let stack = Stack::start().await;
+    let events: Vec<Value> = ["call.initiated", "call.completed", "call.busy"]
+        .iter()
+        .map(|event| json!({ "event_type": event, "call_id": "c", "conversation_id": "v" }))
+        .collect();
+    for event in &events {
+        assert_eq!(stack.webhook(event).await["duplicate"], false);
+    }
+    stack.settled().await;
+    let before = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+
+    for event in &events {
+        assert_eq!(stack.webhook(event).await["duplicate"], true);
+    }
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 3);
+    // The consumer forgotten, the whole stream is delivered once more.
+    let webhooks = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap();
+    webhooks.delete_consumer(stream::consumer::STATUS).await.unwrap();
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "marker" })).await;
+    stack.until_call("marker", doc! {}).await;
+    stack.settled().await;
+    assert_eq!(stack.document(doc! { "callId": "c" }).await, before);
+}
+
+#[tokio::test]
+async fn halves_of_a_call_become_one_document_and_nothing_is_lost() {
+    let stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.initiated", "call_id": "c", "to_number": "+15005550006", "timestamp": 1 })).await;
+    stack.webhook(&json!({ "event_type": "call.completed", "conversation_id": "v", "agent_id": "a", "timestamp": 3 })).await;
+    stack.settled().await;
+    stack.document(doc! { "conversationId": "v", "transcriptState": "saved" }).await;
+    assert_eq!(stack.count(doc! {}).await, 2);
+
+    stack
+        .webhook(
+            &json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v", "timestamp": 2 }),
+        )
+        .await;
+    let call = stack.until_call("c", doc! { "conversationId": "v" }).await;
+    assert_eq!(stack.count(doc! {}).await, 1);
+    assert_eq!(call.get_str("status").unwrap(), "completed");
+    assert_eq!(call.get_str("toNumber").unwrap(), "+15005550006");
+    assert_eq!(call.get_str("agentId").unwrap(), "a");
+    assert_eq!(call.get_str("transcriptState").unwrap(), "saved");
+    assert!(!call.get_array("transcript").unwrap().is_empty());
+    let events: Vec<_> = call
+        .get_array("history")
+        .unwrap()
+        .iter()
+        .map(|e| e.as_document().unwrap().get_str("eventType").unwrap())
+        .collect();
+    assert_eq!(events, ["call.initiated", "call.ringing", "call.completed"]);
+    assert_eq!(call.get_datetime("createdAt").unwrap().timestamp_millis(), 1000);
+}
+
+#[tokio::test]
+async fn a_conversation_of_another_call_is_not_taken_from_it() {
+    let stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "first", "conversation_id": "v" })).await;
+    stack.settled().await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "second", "conversation_id": "v" })).await;
+    let second = stack.until_call("second", doc! { "status": "busy" }).await;
+    assert!(!second.contains_key("conversationId"));
+    stack.until_call("first", doc! { "conversationId": "v", "status": "ringing" }).await;
+}
+
+#[tokio::test]
+async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
+    let stack = Stack::start().await;
+    let nul = format!(r#"{{"event_type":"call.busy","call_id":"c","a{}":1}}"#, "\\u0000");
+    #[rustfmt::skip]
+    let poison: [(&[u8], &str); 7] = [
+        (b"{\"event_type\":",                                        "invalid_json"),
+        (b"\xff\xfe",                                                "invalid_json"),
+        (b"[1,2]",                                                   "invalid_json"),
+        (br#"{"event_type":"call.busy"}"#,                           "no_identifier"),
+        (br#"{"event_type":"call.busy","call_id":["x"]}"#,           "invalid_identifier"),
+        (br#"{"event_type":"agent.tool_called","call_id":"c"}"#,     "unsupported_event"),
+        (nul.as_bytes(),                                             "unstorable_payload"),
+    ];
+    for (n, (body, _)) in poison.iter().enumerate() {
+        // Straight into the stream: the gateway would refuse some of it.
+        let body = body.to_vec().into();
+        stack.jetstream.publish(stream::subject::ELEVENLABS_CALL_STATUS, body).await.unwrap().await.unwrap();
+        stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("good-{n}") })).await;
+    }
+    stack.settled().await;
+    assert_eq!(stack.count(doc! { "status": "busy" }).await, poison.len() as u64);
+
+    until_equal("dead letters", 7, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    for (n, (body, reason)) in poison.iter().enumerate() {
+        let letter = stack.message(stream::DEAD_LETTERS, n as u64 + 1).await;
+        let header = |name: &str| letter.headers.get(name).map(ToString::to_string).unwrap_or_default();
+        assert_eq!(header(stream::header::DEAD_REASON), *reason);
+        assert_eq!(letter.payload, *body, "the body is unchanged");
+        assert_eq!(header(stream::header::DEAD_STREAM), stream::WEBHOOKS);
+        assert_eq!(header(stream::header::DEAD_SEQUENCE), (2 * n + 1).to_string());
+    }
+}
+
+#[tokio::test]
+async fn hostile_texts_are_stored_as_texts() {
+    let stack = Stack::start().await;
+    let body = json!({ "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
+        "to_number": "$callId", "nested": { "$gt": "", "a.b": [{ "$where": "1" }] }, "unicode": "\u{202e}✓ 電話" });
+    stack.webhook(&body).await;
+    let call = stack.document(doc! { "callId": { "$eq": "$status" } }).await;
+    assert_eq!(call.get_str("failureReason").unwrap(), "$$ROOT");
+    assert_eq!(call.get_str("toNumber").unwrap(), "$callId");
+    assert_eq!(stack.lookup(json!({ "callSid": "$status" })).await.body["rawResponse"], body);
+}
+
+#[tokio::test]
+async fn the_monitoring_queries_work_as_written_and_by_index() {
+    let stack = Stack::start().await;
+    for (n, event) in ["call.busy", "call.busy", "call.rejected", "call.ended"].iter().enumerate() {
+        stack.webhook(&json!({ "event_type": event, "call_id": n.to_string() })).await;
+    }
+    stack.settled().await;
+    let failed = doc! { "status": { "$in": ["busy", "no_answer", "failed", "unreachable", "rejected", "initiation_failed"] } };
+    assert_eq!(stack.count(failed.clone()).await, 3);
+    let aggregate = async |pipeline: [Document; 3]| -> Vec<(String, i32)> {
+        let groups: Vec<_> = stack.calls.aggregate(pipeline).await.unwrap().collect().await;
+        let group = |g: Document| (g.get_str("_id").unwrap().to_owned(), g.get_i32("count").unwrap());
+        groups.into_iter().map(|g| group(g.unwrap())).collect()
+    };
+    let count = |by: &str| doc! { "$group": { "_id": by, "count": { "$sum": 1 } } };
+    let by_reason = aggregate([
+        doc! { "$match": { "failureReason": { "$ne": null } } },
+        count("$failureReason"),
+        doc! { "$sort": { "count": -1 } },
+    ]);
+    let expected = [("Recipient was busy".to_owned(), 2), ("Call was rejected by recipient".to_owned(), 1)];
+    assert_eq!(by_reason.await, expected);
+    let since = mongodb::bson::DateTime::from_millis(jiff::Timestamp::now().as_millisecond() - 86_400_000);
+    let by_status = aggregate([
+        doc! { "$match": { "createdAt": { "$gte": since } } },
+        count("$status"),
+        doc! { "$sort": { "_id": 1 } },
+    ]);
+    let expected = [("busy", 2), ("ended", 1), ("rejected", 1)].map(|(status, n)| (status.to_owned(), n));
+    assert_eq!(by_status.await, expected);
+
+    let database = stack.calls.client().database(&stack.calls.namespace().db);
+    for filter in [failed, doc! { "failureReason": { "$ne": null } }, doc! { "createdAt": { "$gte": since } }]
+    {
+        let find = doc! { "explain": { "find": "agent_calls", "filter": filter } };
+        let plan = database.run_command(find).await.unwrap().to_string();
+        assert!(plan.contains("IXSCAN") && !plan.contains("COLLSCAN"), "{plan}");
+    }
+}

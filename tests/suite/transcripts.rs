@@ -1,0 +1,107 @@
+//! Transcripts: fetched when they are there, waited for when not, given up with a reason.
+
+use std::time::Duration;
+
+use aftercall_common::stream;
+use aftercall_local::simulator::Answer;
+use mongodb::bson::doc;
+use serde_json::json;
+
+use crate::harness::{Setup, Stack, until, until_equal};
+
+const SECOND: Option<Duration> = Some(Duration::from_secs(1));
+
+#[tokio::test]
+async fn asked_too_early_and_too_often_it_still_comes() {
+    let stack = Stack::start().await;
+    let course =
+        [Answer::NotFound, Answer::Processing, Answer::RateLimited { retry_after: SECOND }, Answer::Done];
+    stack.simulator.script("v", course);
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
+    stack.until_call("c", doc! { "transcriptState": "owed" }).await;
+    let call = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+    assert!(!call.get_array("transcript").unwrap().is_empty());
+    assert_eq!(stack.simulator.request_count("v"), 4, "one request a step");
+    let requests = stack.simulator.requests();
+    assert!(requests[3].at - requests[2].at >= Duration::from_secs(1), "Retry-After is obeyed");
+}
+
+#[tokio::test]
+async fn a_network_that_hiccups_is_asked_again_at_once() {
+    let stack = Stack::start().await;
+    stack.simulator.script("v", [Answer::Status(503), Answer::Reset, Answer::Garbage, Answer::Done]);
+    stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
+    stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+}
+
+#[tokio::test]
+async fn it_is_fetched_once_the_conversation_is_known() {
+    let stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
+    stack.until_call("c", doc! { "transcriptState": "owed" }).await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" })).await;
+    stack.until_call("c", doc! { "transcriptState": "saved", "conversationId": "v" }).await;
+}
+
+#[tokio::test]
+async fn what_will_not_come_is_given_up_with_a_reason() {
+    let stack = Setup::default().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
+    #[rustfmt::skip]
+    let table = [
+        ("failed",  vec![Answer::Failed],      "the conversation failed"),
+        ("refused", vec![Answer::Status(422)], "refuses this conversation"),
+        ("never",   vec![Answer::NotFound],    "given up after"),
+        ("huge",    vec![Answer::Huge(9 << 20)], "larger than can be stored"),
+    ];
+    for (id, course, _) in &table {
+        stack.simulator.script(*id, course.iter().copied());
+        stack.webhook(&json!({ "event_type": "call.completed", "call_id": id, "conversation_id": id })).await;
+    }
+    for (id, _, reason) in table {
+        let call = stack.until_call(id, doc! { "transcriptState": "unavailable" }).await;
+        assert!(call.get_str("_transcriptError").unwrap().contains(reason), "{id}: {call}");
+        assert_eq!(call.get_str("status").unwrap(), "completed");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_key_parks_everything_and_alarms() {
+    let stack = Stack::start().await;
+    stack.simulator.script_default([Answer::Status(401)]);
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c0", "conversation_id": "v0" })).await;
+    until("the alarm", async || {
+        stack.workers[0].log().contains("ELEVENLABS_API_KEY is refused").then_some(())
+    })
+    .await;
+    for n in 1..20 {
+        let body = json!({ "event_type": "call.completed", "call_id": format!("c{n}"), "conversation_id": format!("v{n}") });
+        stack.webhook(&body).await;
+    }
+    stack.settled().await;
+    assert_eq!(stack.count(doc! { "transcriptState": "owed" }).await, 20, "parked, not given up");
+    // Jobs that were under way when the key was refused may have asked too; no later one does.
+    assert!(stack.simulator.requests().len() <= 8, "{}", stack.simulator.requests().len());
+}
+
+#[tokio::test]
+async fn jobs_outlive_the_worker_and_the_broker() {
+    let mut stack = Stack::start().await;
+    stack.simulator.script("v", [Answer::NotFound, Answer::NotFound, Answer::Done]);
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
+    until("first request", async || (stack.simulator.request_count("v") >= 1).then_some(())).await;
+    stack.workers[0].kill().await;
+    stack.nats.kill().await.unwrap();
+    stack.nats.restart().await.unwrap();
+    stack.workers[0].restart().await;
+    stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_none_is_buried() {
+    let stack = Stack::start().await;
+    let garbage = b"{\"conversationId\":\"../agents\"}".to_vec();
+    stack.jetstream.publish(stream::subject::TRANSCRIPT_DUE, garbage.into()).await.unwrap().await.unwrap();
+    until_equal("dead letters", 1, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    let letter = stack.message(stream::DEAD_LETTERS, 1).await;
+    assert_eq!(letter.headers.get(stream::header::DEAD_REASON).unwrap().as_str(), "invalid_job");
+}
