@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection::State};
 use rand::RngExt as _;
 
-use crate::config::Url;
+use crate::config::{ConfigError, Url};
 
 /// A peer that does not answer two pings in a row is taken for dead.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,13 +32,17 @@ pub async fn connect(url: &Url, credentials: Option<&Path>, name: &str) -> anyho
     if let Some(file) = credentials {
         options = options.credentials_file(file).await.context("NATS_CREDS_FILE cannot be read")?;
     }
-    let addresses: Vec<ServerAddr> = url
-        .expose()
-        .split(',')
-        .map(|part| part.trim().parse())
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("NATS_URL is not a list of NATS addresses: {url}"))?;
-    options.connect(addresses).await.with_context(|| format!("connecting to NATS at {url}"))
+    options.connect(addresses(url)?).await.with_context(|| format!("connecting to NATS at {url}"))
+}
+
+/// The servers `url` names. What fails here is a wrong `NATS_URL`.
+pub fn addresses(url: &Url) -> Result<Vec<ServerAddr>, ConfigError> {
+    let parsed: Result<_, std::io::Error> = url.expose().split(',').map(|part| part.trim().parse()).collect();
+    // The client's own error may repeat credentials.
+    parsed.map_err(|_error| ConfigError {
+        variable: "NATS_URL".to_owned(),
+        reason: format!("not a list of NATS addresses: {url}"),
+    })
 }
 
 /// Whether the broker can be reached right now.

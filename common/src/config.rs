@@ -7,7 +7,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 /// Exit status for a wrong configuration (`EX_CONFIG` of sysexits).
 pub const EXIT_CONFIG: u8 = 78;
 
-/// A variable that cannot be used, and why. Never contains the value.
+/// A variable that cannot be used, and why. The reason may repeat the value, but never a [`Secret`]
+/// or the credentials of a [`Url`]: any text is a valid one, so reading them cannot fail.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {reason}")]
 pub struct ConfigError {
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_names_its_variable_and_not_the_value() {
+    fn a_wrong_value_names_its_variable_and_no_secret() {
         for (name, value) in [("PORT", "eighty"), ("FORMAT", "xml")] {
             let error = read(&[("OTHER", "x"), ("NAME", "s3cret"), (name, value)]).unwrap_err();
             assert_eq!(error.variable, name);

@@ -2,11 +2,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use aftercall_common::{
-    config::{self, EXIT_CONFIG},
-    stream::EnsureError,
-    telemetry,
-};
+use aftercall_common::{config::EXIT_CONFIG, stream::EnsureError, telemetry};
 use clap::{Parser, Subcommand};
 
 use crate::{Config, store::StoreError};
@@ -39,12 +35,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors and go to standard output.
-            let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
-            return if error.print().is_ok() { code } else { ExitCode::FAILURE };
+            // Help and version come this way too. A closed pipe is no reason to fail differently.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let config: Config = match config::from_env() {
+    let config = match Config::from_env() {
         Ok(config) => config,
         Err(error) => return fail(&error, ExitCode::from(EXIT_CONFIG)),
     };

@@ -3,9 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use aftercall_common::{
-    config::{Secret, Url},
+    broker,
+    config::{self, ConfigError, Secret, Url},
     telemetry::LogFormat,
 };
+use mongodb::options::ConnectionString;
 use serde::Deserialize;
 
 /// Everything the worker reads from its environment.
@@ -63,6 +65,28 @@ impl Default for Config {
             log_format: LogFormat::Json,
             rust_log: None,
         }
+    }
+}
+
+impl Config {
+    /// Reads and checks the environment.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        config::from_env::<Self>()?.checked()
+    }
+
+    /// What only the clients of broker and database can tell of a value.
+    fn checked(self) -> Result<Self, ConfigError> {
+        broker::addresses(&self.nats_url)?;
+        ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| ConfigError {
+            variable: "MONGODB_URI".to_owned(),
+            // The driver's own error may repeat credentials.
+            reason: format!("not a MongoDB connection string: {}", self.mongodb_uri),
+        })?;
+        if let Some(Err(error)) = self.nats_creds_file.as_ref().map(std::fs::File::open) {
+            let (variable, reason) = ("NATS_CREDS_FILE".to_owned(), format!("cannot be read: {error}"));
+            return Err(ConfigError { variable, reason });
+        }
+        Ok(self)
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::request::Query;
 use crate::{
     Context,
-    call::{CallPatch, HistoryEntry, StatusClaim, TranscriptState},
+    call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
     elevenlabs::{ApiError, Conversation, ConversationStatus, ElevenLabs},
     event::{CallId, ConversationId, Parties},
     store::{CallView, Changed, StoreError, answer_json},
@@ -131,7 +131,7 @@ async fn search(context: Arc<Context>, api: Option<ElevenLabs>, query: Query) ->
 
 /// Whether what is stored is answer enough.
 fn is_fresh(call: &CallView, now: Timestamp, stale_after: Duration) -> bool {
-    let finished = call.status().is_some_and(crate::call::Status::is_finished);
+    let finished = call.status().is_some_and(Status::is_finished);
     let limit = |at: Timestamp| at.saturating_add(stale_after).unwrap_or(at);
     finished || call.updated_at().is_some_and(|at| now < limit(at))
 }
@@ -193,9 +193,16 @@ fn observed(
 /// Stores what was learned and answers what is then known.
 async fn store(context: &Context, patch: CallPatch) -> Answer {
     let (call_id, conversation_id) = (patch.call_id.clone(), patch.conversation_id.clone());
-    for change in context.store.apply(vec![patch]).await? {
+    for change in context.store.apply(&[patch]).await? {
         match change {
             Changed::Applied(applied) => {
+                tracing::info!(
+                    call_id = call_id.as_ref().map(CallId::as_str),
+                    conversation_id = conversation_id.as_ref().map(ConversationId::as_str),
+                    status_before = applied.before.map(Status::as_str),
+                    status_after = applied.after.map(Status::as_str),
+                    "status learned from ElevenLabs"
+                );
                 if let Some(owed) = &applied.transcript_due
                     && let Err(error) = transcripts::owe(&context.jetstream, owed).await
                 {

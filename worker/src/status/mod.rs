@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::batch::{Batch, Fate};
 use crate::{
-    Context, dead_letters,
+    Context,
+    call::{CallPatch, Status},
+    dead_letters,
     pull::{Batches, Source},
     retry::Pauses,
     store::Changed,
@@ -55,7 +57,7 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
     let started = Instant::now();
     let mut batch = Batch::of(&messages);
     let patches = batch.take_patches();
-    let Some(changes) = apply(context, &messages, patches, stop).await else {
+    let Some(changes) = apply(context, &messages, &patches, stop).await else {
         for message in &messages {
             settle(message, AckKind::Nak(None)).await;
         }
@@ -75,8 +77,8 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
                     conversation_id = event.conversation_id.as_deref(),
                     event = event.event_type.as_str(),
                     event_id = %event.id,
-                    status_before = applied.before.map(crate::call::Status::as_str),
-                    status_after = applied.after.map(crate::call::Status::as_str),
+                    status_before = applied.before.map(Status::as_str),
+                    status_after = applied.after.map(Status::as_str),
                     attempt = message.info().map_or(0, |info| info.delivered),
                     duration_ms = started.elapsed().as_millis(),
                     "event applied"
@@ -110,12 +112,12 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
 async fn apply(
     context: &Context,
     messages: &[Message],
-    patches: Vec<crate::call::CallPatch>,
+    patches: &[CallPatch],
     stop: &CancellationToken,
 ) -> Option<Vec<Changed>> {
     let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
     loop {
-        match context.store.apply(patches.clone()).await {
+        match context.store.apply(patches).await {
             Ok(changes) => return Some(changes),
             Err(error) => {
                 context.metrics.store_retry();

@@ -50,7 +50,7 @@ struct Summary {
     transcript_due: Option<ConversationId>,
 }
 
-pub(super) async fn apply(store: &Store, patches: Vec<CallPatch>) -> Result<Vec<Changed>, StoreError> {
+pub(super) async fn apply(store: &Store, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
     let mut changes = vec![None; patches.len()];
     let mut commands = Commands::default();
     let mut keys = Vec::with_capacity(patches.len());

@@ -11,7 +11,7 @@ mod indexes;
 mod merge;
 mod statement;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use mongodb::{
@@ -19,6 +19,7 @@ use mongodb::{
     bson::{Document, doc},
     options::{Acknowledgment, ClientOptions, ReadConcern, ReadPreference, SelectionCriteria, WriteConcern},
 };
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
@@ -41,6 +42,10 @@ const CONNECT: Duration = Duration::from_secs(3);
 const SERVER_TIME: Duration = Duration::from_secs(15);
 /// Longest we wait for one operation: the server's time, and some for a network that went silent.
 const OPERATION: Duration = Duration::from_secs(20);
+/// Longest a stopping process waits for operations under way.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+/// From then on a database is not ready.
+const PING: Duration = Duration::from_secs(1);
 
 /// The store of calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,6 +54,7 @@ pub struct Store {
     database: Database,
     calls: Collection<Document>,
     operations: TaskTracker,
+    ping: Arc<Semaphore>,
 }
 
 impl Store {
@@ -70,7 +76,13 @@ impl Store {
         let client = Client::with_options(options).context("MONGODB_URI cannot be used")?;
         let database = client.database(&config.mongodb_database);
         let calls = database.collection(COLLECTION);
-        Ok(Self { client, database, calls, operations: TaskTracker::new() })
+        Ok(Self {
+            client,
+            database,
+            calls,
+            operations: TaskTracker::new(),
+            ping: Arc::new(Semaphore::new(1)),
+        })
     }
 
     /// Creates the indexes, and makes sure that the server is a replica set: a standalone server has
@@ -87,17 +99,24 @@ impl Store {
         self.run(indexes::create(self.calls.clone())).await
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and does so within a moment. One question at a time, however
+    /// often a probe asks.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        let late = || StoreError::Unavailable("no answer in time".to_owned());
+        let turn = self.ping.clone().try_acquire_owned().map_err(|_taken| late())?;
         let database = self.database.clone();
-        self.run(async move { database.run_command(doc! { "ping": 1 }).await.map(drop) }).await
+        let ping = self.run(async move {
+            let _turn = turn; // Kept until the driver is done, however late.
+            database.run_command(doc! { "ping": 1 }).await.map(drop)
+        });
+        tokio::time::timeout(PING, ping).await.unwrap_or_else(|_elapsed| Err(late()))
     }
 
     /// Joins `patches` with what is stored. Answers in their order; see [`Changed`].
     ///
     /// # Errors
     /// The whole was not, or not wholly, written: to be repeated as it is.
-    pub async fn apply(&self, patches: Vec<CallPatch>) -> Result<Vec<Changed>, StoreError> {
+    pub async fn apply(&self, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
         apply::apply(self, patches).await
     }
 
@@ -147,11 +166,13 @@ impl Store {
             .collect())
     }
 
-    /// Waits for operations under way and closes the connections.
+    /// Waits for operations under way, within a bound, and closes the connections.
     pub async fn shutdown(self) {
         self.operations.close();
-        self.operations.wait().await;
-        self.client.shutdown().await;
+        if tokio::time::timeout(SHUTDOWN, self.operations.wait()).await.is_err() {
+            tracing::warn!(operations = self.operations.len(), "MongoDB does not answer; not waited for");
+        }
+        self.client.shutdown().immediate(true).await;
     }
 
     /// Runs one operation under a deadline.
