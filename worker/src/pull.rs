@@ -60,7 +60,9 @@ impl Batches {
                 }
                 continue;
             };
-            let items = stop.run_until_cancelled(open.next()).await?.unwrap_or_default();
+            // Unconstrained: tokio's fairness would cut every batch at 128 messages.
+            let next = tokio::task::unconstrained(open.next());
+            let items = stop.run_until_cancelled(next).await?.unwrap_or_default();
             let mut batch = Vec::with_capacity(items.len());
             for item in items {
                 match item {

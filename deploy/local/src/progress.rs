@@ -66,7 +66,8 @@ impl Progress {
     /// Leaves the terminal to `other`, which shows its own progress.
     pub async fn pause<T>(&self, other: impl Future<Output = T>) -> T {
         let Kind::Spinner(spinner) = &self.kind else { return other.await };
-        spinner.suspend(|| eprintln!("{}", spinner.message()));
+        let message = spinner.message(); // Not inside `suspend`, which holds the spinner's lock.
+        spinner.suspend(|| eprintln!("{message}"));
         spinner.set_draw_target(ProgressDrawTarget::hidden());
         let result = other.await;
         spinner.set_draw_target(ProgressDrawTarget::stderr());

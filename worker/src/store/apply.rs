@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 
 use super::{
@@ -16,6 +16,8 @@ use crate::{
 
 /// Most bytes of statements in one command. The server takes 16 MiB.
 const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
+/// Halves merged at a time: each is a transaction of its own.
+const MERGES: usize = 8;
 /// The server's answer where a unique index holds the value already.
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -79,9 +81,9 @@ pub(super) async fn apply(store: &Store, patches: &[CallPatch]) -> Result<Vec<Ch
             }
         }
     }
-    for n in collided {
-        merge::apply(store, patches[n].clone()).await?;
-    }
+    // Different calls, so that they do not get into each other's way.
+    let merges = collided.into_iter().map(|n| merge::apply(store, patches[n].clone()));
+    stream::iter(merges).buffer_unordered(MERGES).try_collect::<()>().await?;
     let after = summaries(store, &keys).await?;
 
     Ok(changes

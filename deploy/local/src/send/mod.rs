@@ -9,6 +9,7 @@ mod post;
 mod report;
 mod story;
 mod traffic;
+mod visible;
 
 use std::{
     io::IsTerminal as _,
@@ -51,6 +52,9 @@ pub struct Options {
     /// Webhooks in flight at a time
     #[arg(long, value_name = "C", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
+    /// Instead: post N webhooks one at a time, and measure how long each takes to its document
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    visible: Option<u32>,
     /// Seconds without any change after which documents that are not right count as wrong
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     settle: u64,
@@ -80,6 +84,11 @@ pub async fn run(data: &Data, options: Options) -> anyhow::Result<ExitCode> {
     let now = jiff::Timestamp::now();
     let mut rng = StdRng::seed_from_u64(seed.into());
     let run = format!("{:x}{seed:08x}", now.as_millisecond());
+    if let Some(count) = options.visible {
+        let times = visible::measure(&target.url, &calls_collection, &run, count).await?;
+        print!("{}", report::visible(&times));
+        return Ok(ExitCode::SUCCESS);
+    }
     let calls: Vec<_> = (0..options.calls).map(|n| story::call(&mut rng, &run, n, now)).collect();
     let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
     println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);

@@ -1,8 +1,8 @@
 //! What `send` prints.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
-use super::{check::Comparison, post::Posted};
+use super::{check::Comparison, post::Posted, visible::Times};
 
 const SHOWN: usize = 10;
 const STRING: &str = "writing to a String cannot fail";
@@ -19,15 +19,25 @@ pub fn posting(posted: &Posted) -> String {
         posted.accepted, posted.duplicates, posted.retries
     )
     .expect(STRING);
-    let at = |percent: usize| {
-        let position = (posted.latencies.len() * percent / 100).min(posted.latencies.len().saturating_sub(1));
-        posted.latencies.get(position).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
-    };
-    writeln!(text, "time to the 200: median {:.1} ms, 99 % within {:.1} ms", at(50), at(99)).expect(STRING);
+    text.push_str(&spread("time to the 200", &posted.latencies));
     for complaint in posted.refused.iter().take(SHOWN) {
         writeln!(text, "not accepted: {complaint}").expect(STRING);
     }
     text
+}
+
+/// How long lone webhooks took.
+pub fn visible(times: &Times) -> String {
+    spread("time to the 200", &times.answered) + &spread("time to the document", &times.visible)
+}
+
+/// Median and 99th percentile of `sorted`.
+fn spread(what: &str, sorted: &[Duration]) -> String {
+    let at = |percent: usize| {
+        let position = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(position).map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
+    };
+    format!("{what}: median {:.1} ms, 99 % within {:.1} ms\n", at(50), at(99))
 }
 
 /// What the documents are, against what they must be.
