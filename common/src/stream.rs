@@ -59,6 +59,8 @@ pub mod header {
     pub const DEAD_DETAIL: &str = "Aftercall-Detail";
     /// How often the message was delivered before it was given up.
     pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";
+    /// The id the dead letter had there.
+    pub const DEAD_ID: &str = "Aftercall-Origin-Id";
     /// The stream a dead letter came from.
     pub const DEAD_STREAM: &str = "Aftercall-Origin-Stream";
     /// Its sequence there.

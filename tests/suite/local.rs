@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use aftercall_local::ports;
+use aftercall_local::{ports, servers::shared_services};
 use tokio::process::{Child, Command};
 
 use crate::harness::{PATIENCE, until};
@@ -21,7 +21,7 @@ fn local(data: &Path) -> Command {
 /// Data folder that shares the downloaded servers of this checkout.
 fn data() -> tempfile::TempDir {
     let data = tempfile::Builder::new().prefix("aftercall-up-").tempdir().unwrap();
-    let services = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(".aftercall/services");
+    let services = shared_services();
     std::fs::create_dir_all(&services).unwrap();
     std::os::unix::fs::symlink(services, data.path().join("services")).unwrap();
     data

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use aftercall_common::stream;
-use futures_util::{StreamExt as _, stream as futures};
+use futures_util::{StreamExt as _, future::join_all, stream as futures};
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::{Value, json};
 
@@ -265,6 +265,22 @@ async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
         assert_eq!(header(stream::header::DEAD_STREAM), stream::WEBHOOKS);
         assert_eq!(header(stream::header::DEAD_SEQUENCE), (2 * n + 1).to_string());
     }
+}
+
+#[tokio::test]
+async fn a_whole_batch_of_unknown_events_is_buried() {
+    let stack = Stack::start().await;
+    // At once, so that the gateway stores them as atomic batches, whose marks stay on the messages.
+    let bodies: Vec<_> =
+        (0..200).map(|n| json!({ "event_type": "agent.new", "call_id": n.to_string() })).collect();
+    let answers = join_all(bodies.iter().map(|body| stack.webhook(body))).await;
+    let batched = async |n| stack.message(stream::WEBHOOKS, n).await.headers.get("Nats-Batch-Id").is_some();
+    assert!(join_all((1..=200).map(batched)).await.contains(&true), "the test wants batches");
+    until_equal("dead letters", 200, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    stack.settled().await;
+    let letter = stack.message(stream::DEAD_LETTERS, 1).await;
+    let id = letter.headers.get(stream::header::DEAD_ID).unwrap().as_str();
+    assert!(answers.iter().any(|answer| answer["id"] == id), "{id}");
 }
 
 #[tokio::test]

@@ -30,9 +30,12 @@ pub async fn bury(
     cause: &Cause,
 ) -> Result<(), async_nats::Error> {
     let info = message.info()?;
-    let mut headers = message.headers.clone().unwrap_or_default();
+    let mut headers = kept(message.headers.as_ref());
     let mut set = |name: &str, value: &str| headers.insert(name, value);
     set(NATS_MESSAGE_ID.as_ref(), &format!("{}:{}:{consumer}", info.stream, info.stream_sequence));
+    if let Some(id) = message.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_ID)) {
+        set(header::DEAD_ID, id.as_str());
+    }
     set(header::DEAD_REASON, cause.label);
     set(header::DEAD_DETAIL, &one_line(&cause.detail));
     set(header::DEAD_ATTEMPTS, &info.delivered.to_string());
@@ -52,6 +55,17 @@ async fn publish(
     let grave = subject::dead_letter(consumer);
     context.publish_with_headers(grave, headers, message.payload.clone()).await?.await?;
     Ok(())
+}
+
+/// The headers without the broker's own: those of an atomic batch, kept on the message, would be an
+/// order to the stream of dead letters.
+fn kept(headers: Option<&HeaderMap>) -> HeaderMap {
+    let ours = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| !is_of_broker(name.as_ref()));
+    ours.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()
+}
+
+fn is_of_broker(name: &str) -> bool {
+    name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 
 /// Header values are one line.

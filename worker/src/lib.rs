@@ -38,6 +38,8 @@ use self::{
 
 /// Longest the broker may take to store a job or a grave.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for the last acknowledgements to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(2);
 
@@ -96,11 +98,9 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     }
     admin_stop.cancel();
     admin.await.context("admin listener")?;
-    if let Err(error) = context.nats.drain().await {
-        tracing::warn!(%error, "last acknowledgements may be lost; their messages come again");
+    if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, context.nats.flush()).await, Ok(Ok(()))) {
+        tracing::warn!("the last acknowledgements may be lost; their messages come again");
     }
-    // The client has flushed when its connection is closed.
-    closed(&context.nats).await;
     context.store.clone().shutdown().await;
     tracing::info!("stopped");
     outcome.map(drop)
@@ -175,15 +175,4 @@ fn readiness(
             ]
         })
     })
-}
-
-/// Waits, within bounds, until a drained client has closed its connection.
-async fn closed(nats: &Client) {
-    const POLL: Duration = Duration::from_millis(10);
-    for _ in 0..200 {
-        if !broker::is_connected(nats) {
-            return;
-        }
-        tokio::time::sleep(POLL).await;
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! One binary plays every part. `cargo local up` starts the gateway, the worker and the simulated
 //! ElevenLabs API as processes of its own executable, nats-server and mongod from wherever
-//! [`servers`] finds them, and every one of them under a [`guard`], so that nothing outlives `up`
+//! [`servers`] finds them, and every one of them under a `guard`, so that nothing outlives `up`
 //! however it ends. The tests use the same pieces: [`process`], [`nats`], [`mongod`], [`simulator`].
 
 use std::{ffi::OsString, process::ExitCode};

@@ -3,7 +3,9 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+const TICK: Duration = Duration::from_millis(100);
 
 /// Reports steps.
 #[derive(Debug)]
@@ -28,7 +30,7 @@ impl Progress {
             .expect("the template is valid")
             .with_key("since", seconds);
         let spinner = ProgressBar::new_spinner().with_style(style);
-        spinner.enable_steady_tick(Duration::from_millis(100));
+        spinner.enable_steady_tick(TICK);
         Self { kind: Kind::Spinner(spinner) }
     }
 
@@ -66,11 +68,12 @@ impl Progress {
     /// Leaves the terminal to `other`, which shows its own progress.
     pub async fn pause<T>(&self, other: impl Future<Output = T>) -> T {
         let Kind::Spinner(spinner) = &self.kind else { return other.await };
-        let message = spinner.message(); // Not inside `suspend`, which holds the spinner's lock.
-        spinner.suspend(|| eprintln!("{message}"));
-        spinner.set_draw_target(ProgressDrawTarget::hidden());
+        let message = spinner.message();
+        spinner.finish_and_clear();
+        eprintln!("{message}");
         let result = other.await;
-        spinner.set_draw_target(ProgressDrawTarget::stderr());
+        spinner.reset();
+        spinner.enable_steady_tick(TICK);
         result
     }
 

@@ -15,19 +15,17 @@ pub(super) const MAX_MESSAGES: usize = 1000;
 pub(super) const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Smaller groups are published one by one, all in flight together.
 ///
-/// A batch costs the broker some 4 ms whatever its size, for it is staged in a store of its own; a
-/// single publish under `sync_interval: always` costs about 130 µs. Measured with nats-server 2.15.1
-/// on 2 shared cores, webhooks/s at 32, 64 and 256 connections:
+/// A batch costs the broker some 4 ms whatever its size, for it is staged in a store of its own (8
+/// connections: p50 4 to 5 ms with batches, under either sync setting); a single publish under
+/// `sync_interval: always` costs about 130 µs (7.4k to 8k/s), so the two meet near 30 messages.
 ///
-/// | smallest batch | 32 | 64 | 256 |
-/// | --- | --- | --- | --- |
-/// | 4 | 4.0k | 6.9k | 11.2k |
-/// | 16 | 6.5k | 8.8k | 15.8k |
-/// | 32 | 6.2k | 4.4k | 10.9k |
-/// | never a batch | 6.6k | 7.4k | 8.0k |
-///
-/// At the default sync interval single publishes win at any size, with 23k/s at 256.
-pub(super) const SMALLEST_BATCH: usize = 16;
+/// Measured with nats-server 2.15.1 on two cores shared with other builds, so roughly. Thresholds 4,
+/// 16, 32 and never, in turn, three rounds, medians in webhooks/s: at 256 connections 7.5k, 6.4k, 8.7k
+/// and 4.5k; at 64 5.4k, 3.3k, 5.8k and 4.4k; at 32 no difference beyond the noise. So batches pay for
+/// large groups and cost for small ones, but which of 16 and 32 is better was not resolved (rounds of
+/// one setting differed threefold). At the default sync interval single publishes won at every size
+/// tried (23k against 12k/s at 256, one round): a threshold that learns would serve both.
+pub(super) const SMALLEST_BATCH: usize = 32;
 /// Ids remembered as stored, in each of two generations: half a megabyte in all.
 const REMEMBERED: usize = 16 * 1024;
 

@@ -79,13 +79,13 @@ mod tests {
 
     #[test]
     fn answers_as_a_real_server_gives_them() {
-        // Taken from nats-server 2.15.1.
+        // The first four are nats-server 2.15.1's own words.
         #[rustfmt::skip]
         let table: [(&str, Answer); 9] = [
             (r#"{"stream":"WEBHOOKS","seq":3}"#, Answer::Stored { sequence: 3, duplicate: false, count: 1 }),
-            (r#"{"stream":"WEBHOOKS","seq":3,"duplicate":true}"#, Answer::Stored { sequence: 3, duplicate: true, count: 1 }),
+            (r#"{"stream":"WEBHOOKS","seq":3,"duplicate": true}"#, Answer::Stored { sequence: 3, duplicate: true, count: 1 }),
             (r#"{"stream":"WEBHOOKS","seq":9,"batch":"b","count":4}"#, Answer::Stored { sequence: 9, duplicate: false, count: 4 }),
-            (r#"{"error":{"code":400,"err_code":10201,"description":"batch publish contains duplicate message id"},"stream":"WEBHOOKS","seq":0}"#, Answer::Refused(10201)),
+            (r#"{"error":{"code":400,"err_code":10201,"description":"atomic publish batch contains duplicate message id"},"stream":"WEBHOOKS","seq":0}"#, Answer::Refused(10201)),
             (r#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"WEBHOOKS","seq":0}"#, Answer::Refused(10077)),
             (r#"{"error":{"code":503}}"#, Answer::Refused(0)),
             (r#"{"stream":"WEBHOOKS","seq":0}"#, Answer::Garbled),

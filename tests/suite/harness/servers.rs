@@ -1,9 +1,6 @@
 //! nats-server and mongod for tests, by the code of `cargo local`.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{path::PathBuf, sync::OnceLock};
 
 use aftercall_local::{
     mongod::{self, Mongod},
@@ -18,14 +15,8 @@ pub fn launcher() -> Launcher {
     Launcher::new(env!("CARGO_BIN_EXE_aftercall-tests"))
 }
 
-/// Downloaded servers are shared with `cargo local up` of this checkout.
-fn services() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    servers::services_dir(&workspace.join(".aftercall"))
-}
-
 async fn binary(server: &'static Server) -> PathBuf {
-    servers::locate(server, &services()).await.unwrap()
+    servers::locate(server, &servers::shared_services()).await.unwrap()
 }
 
 /// A broker of the test's own.

@@ -138,15 +138,20 @@ impl Store {
         Ok(None)
     }
 
-    /// Stores what became of a transcript. Nothing happens to a call whose transcript is saved.
+    /// Stores what became of a transcript; whether there was a call to store it with. One whose
+    /// transcript is saved is none.
+    ///
+    /// `false` may also mean that the call was just merged with its other half: the update waits for
+    /// the merge, then goes on behind the place where the merged document is. The caller looks again.
     pub async fn settle_transcript(
         &self,
         conversation_id: &ConversationId,
         settled: Settled,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let (filter, update) = statement::transcript(conversation_id, settled);
         let calls = self.calls.clone();
-        self.run(async move { calls.update_one(filter, update).await.map(drop) }).await
+        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
     }
 
     /// Conversations whose transcript is owed.

@@ -34,7 +34,7 @@ use crate::{
 const PARALLEL: usize = 8;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// After the database or the broker did not take the outcome.
-const REDELIVER_AFTER: Duration = Duration::from_secs(5);
+const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 /// Most jobs published anew at a start, for calls whose job got lost with the broker's disk.
 const RESUMED_AT_START: i64 = 10_000;
 
@@ -125,6 +125,8 @@ enum JobError {
     Store(#[from] StoreError),
     #[error("the job could not be scheduled: {0}")]
     Broker(async_nats::Error),
+    #[error("the call was being merged with its other half")]
+    Moved,
 }
 
 async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), JobError> {
@@ -153,16 +155,13 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
                     Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
                 }
             };
-            context.store.settle_transcript(&job.conversation_id, settled).await?;
+            store(context, job, settled).await?;
             context.metrics.transcript("saved");
             tracing::info!(conversation_id, turns = count, attempt = job.attempt, "transcript saved");
         }
         Next::GiveUp(reason) => {
             tracing::warn!(conversation_id, reason, attempt = job.attempt, "transcript given up");
-            context
-                .store
-                .settle_transcript(&job.conversation_id, Settled::Unavailable { reason, at: now })
-                .await?;
+            store(context, job, Settled::Unavailable { reason, at: now }).await?;
             context.metrics.transcript("unavailable");
         }
         Next::Later { at, attempt, why } => {
@@ -173,6 +172,15 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
         }
     }
     Ok(())
+}
+
+/// Stores the outcome of `job`, which is done only when the call owes nothing any more.
+async fn store(context: &Context, job: &Job, settled: Settled) -> Result<(), JobError> {
+    if context.store.settle_transcript(&job.conversation_id, settled).await? {
+        return Ok(());
+    }
+    let call = context.store.find(None, Some(&job.conversation_id)).await?;
+    if call.is_some_and(|call| call.owes_transcript()) { Err(JobError::Moved) } else { Ok(()) }
 }
 
 /// Tells the broker. A lost answer means that the job comes again and finds nothing owed.

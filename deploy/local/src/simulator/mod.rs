@@ -2,7 +2,7 @@
 //!
 //! `GET /v1/convai/conversations/{id}` answers what the conversation's script says: one
 //! [`Answer`] a request, the last one for ever. Tests script conversations by id; a conversation
-//! without a script is answered by the prefix of its id ([`script::PREFIXES`]), else by the default
+//! without a script is answered by the prefix of its id ([`PREFIXES`]), else by the default
 //! script, which is [`Answer::Done`]. `GET /livez` says that the simulator runs.
 
 mod conversation;
