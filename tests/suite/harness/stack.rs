@@ -7,7 +7,7 @@ use std::{
 };
 
 use aftercall_common::stream;
-use aftercall_local::{nats, nats::Nats, ports, simulator::Simulator};
+use aftercall_local::{nats, ports, server::Server, simulator::Simulator};
 use async_nats::jetstream;
 use mongodb::{
     Collection,
@@ -136,7 +136,7 @@ impl Answer {
 pub struct Stack {
     pub gateway: Service,
     pub workers: Vec<Service>,
-    pub nats: Nats,
+    pub nats: Server,
     pub mongo: Mongo,
     pub simulator: Simulator,
     pub http: reqwest::Client,

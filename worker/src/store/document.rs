@@ -23,7 +23,7 @@ pub(super) fn json_to_bson(object: &Map<String, Value>) -> Option<Document> {
         .collect()
 }
 
-/// JSON as BSON; see [`json_to_bson`].
+/// JSON as BSON, value for value; `None` where a field name holds a NUL.
 pub fn value_to_bson(value: &Value) -> Option<Bson> {
     Some(match value {
         Value::Null => Bson::Null,

@@ -12,12 +12,11 @@ use super::{Options, addresses};
 use crate::{
     client::http_client,
     config::Config,
-    mongod::{self, Mongod},
-    nats::{self, Nats},
-    ports,
+    mongod, nats, ports,
     process::{Command, Launcher, Process},
     progress::Progress,
     running::{Data, Running},
+    server::Server,
     servers,
 };
 
@@ -35,8 +34,8 @@ pub struct Stack {
     // In the order in which they are dropped if the start fails half-way.
     services: Vec<Process>,
     simulator: Option<Process>,
-    nats: Option<Nats>,
-    mongod: Option<Mongod>,
+    nats: Option<Server>,
+    mongod: Option<Server>,
     running: Running,
 }
 
@@ -103,7 +102,7 @@ impl Stack {
             log: Some(data.log("nats-server")),
             ..nats::Options::default()
         };
-        let nats = Nats::start(launcher, &binary, options).await?;
+        let nats = nats::start(launcher, &binary, options).await?;
         progress.done(&format!("nats-server at {}", nats.url()));
         self.running.nats_url = nats.url();
         self.nats = Some(nats);
@@ -123,9 +122,9 @@ impl Stack {
         progress.step("starting mongod");
         let options =
             mongod::Options { data: Some(data.path("mongod")), port, log: Some(data.log("mongod")) };
-        let mongod = Mongod::start(launcher, &binary, options).await?;
-        progress.done(&format!("mongod at {}", mongod.uri()));
-        self.running.mongodb_uri = mongod.uri();
+        let mongod = mongod::start(launcher, &binary, options).await?;
+        progress.done(&format!("mongod at {}", mongod.url()));
+        self.running.mongodb_uri = mongod.url();
         self.mongod = Some(mongod);
         Ok(())
     }
@@ -216,7 +215,7 @@ impl Stack {
     /// A part that has ended although nobody asked it to.
     pub fn ended(&mut self) -> Option<&mut Process> {
         let servers =
-            self.nats.iter_mut().map(Nats::process).chain(self.mongod.iter_mut().map(Mongod::process));
+            self.nats.iter_mut().map(Server::process).chain(self.mongod.iter_mut().map(Server::process));
         let mut all = self.services.iter_mut().chain(&mut self.simulator).chain(servers);
         all.find_map(|process| (!process.is_running()).then_some(process))
     }
