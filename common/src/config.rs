@@ -70,7 +70,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Connection to NATS, with the user part hidden when printed.
+/// Address of a broker or a database; credentials are hidden when printed.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Url(String);
@@ -95,23 +95,26 @@ impl fmt::Debug for Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One URL or a comma list; whatever stands before an '@' in an authority is a credential.
-        for (n, url) in self.0.split(',').enumerate() {
-            let comma = if n == 0 { "" } else { "," };
-            match url.split_once("://") {
-                Some((scheme, rest)) => match rest.rsplit_once('@') {
-                    Some((_, host)) => write!(f, "{comma}{scheme}://***@{host}")?,
-                    None => write!(f, "{comma}{scheme}://{rest}")?,
-                },
-                None => match url.rsplit_once('@') {
-                    Some((_, host)) => write!(f, "{comma}***@{host}")?,
-                    None => write!(f, "{comma}{url}")?,
-                },
-            }
+        // Credentials end at the last '@' and may hold any character before it, commas included.
+        let (base, options) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+        let (scheme, rest) = base.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", base));
+        let separator = if scheme.is_empty() { "" } else { "://" };
+        match rest.rsplit_once('@') {
+            Some((_, hosts)) => write!(f, "{scheme}{separator}***@{hosts}")?,
+            None => write!(f, "{scheme}{separator}{rest}")?,
+        }
+        for (n, option) in options.split('&').filter(|option| !option.is_empty()).enumerate() {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let shown = if HARMLESS_OPTIONS.contains(&name) { value } else { "***" };
+            write!(f, "{}{name}={shown}", if n == 0 { '?' } else { '&' })?;
         }
         Ok(())
     }
 }
+
+/// Options of a connection string that are shown; any other may be a secret.
+const HARMLESS_OPTIONS: [&str; 5] = ["authSource", "directConnection", "replicaSet", "ssl", "tls"];
 
 #[cfg(test)]
 mod tests {
@@ -160,8 +163,12 @@ mod tests {
         for (url, shown) in [
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
             ("nats://me:p@ss@host:4222", "nats://***@host:4222"),
-            ("me:pass@host,tls://token@other", "***@host,tls://***@other"),
-            ("mongodb://u:p@h1,h2/?replicaSet=a", "mongodb://***@h1,h2/?replicaSet=a"),
+            ("nats://h1:4222,nats://h2:4222", "nats://h1:4222,nats://h2:4222"),
+            ("me:pass@host,tls://token@other", "***@other"),
+            (
+                "mongodb://u:p,w@h1,h2/?replicaSet=a&tlsKeyPassword=x",
+                "mongodb://***@h1,h2/?replicaSet=a&tlsKeyPassword=***",
+            ),
         ] {
             assert_eq!(Url::new(url).to_string(), shown);
         }

@@ -55,7 +55,7 @@ pub mod header {
 
     /// Why a message is a dead letter.
     pub const DEAD_REASON: &str = "Aftercall-Reason";
-    /// A sentence for the operator. Never contains a part of the body.
+    /// A sentence for the operator. Of the body it repeats an unknown event type at most, cut short.
     pub const DEAD_DETAIL: &str = "Aftercall-Detail";
     /// How often the message was delivered before it was given up.
     pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";
@@ -221,6 +221,9 @@ fn is_not_found(error: &jetstream::context::GetStreamError) -> bool {
 fn contradiction(found: &Config) -> Result<(), EnsureError> {
     let (setting, remedy) = if found.discard == DiscardPolicy::Old && has_limit(found) {
         ("discard policy 'old' and a size limit", "remove the limit or set discard to 'new'")
+    } else if found.max_messages_per_subject > 0 && !found.discard_new_per_subject {
+        // Evicts whatever the discard policy is.
+        ("a limit of messages per subject", "remove the limit")
     } else if found.retention != RetentionPolicy::Limits {
         ("a retention other than 'limits'", "retention cannot be edited: move the messages and recreate it")
     } else if matches!(found.persist_mode, Some(PersistenceMode::Async)) {
@@ -237,7 +240,7 @@ fn contradiction(found: &Config) -> Result<(), EnsureError> {
 
 /// Whether anything but age can make the stream full.
 fn has_limit(config: &Config) -> bool {
-    config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0
+    config.max_bytes > 0 || config.max_messages > 0
 }
 
 /// What the stream should be: ours where the contract speaks, the operator's everywhere else.
@@ -272,6 +275,7 @@ mod tests {
             ("as we make it",   webhooks(),                                                       None),
             ("old, unlimited",  Config { discard: DiscardPolicy::Old, ..webhooks() },             None),
             ("old, limited",    Config { discard: DiscardPolicy::Old, max_messages: 9, ..webhooks() }, Some("discard")),
+            ("per subject",     Config { max_messages_per_subject: 9, ..webhooks() },             Some("per subject")),
             ("work queue",      Config { retention: RetentionPolicy::WorkQueue, ..webhooks() },   Some("retention")),
             ("async",           Config { persist_mode: Some(PersistenceMode::Async), ..webhooks() }, Some("persist_mode")),
             ("memory",          Config { storage: StorageType::Memory, ..webhooks() },            Some("memory")),

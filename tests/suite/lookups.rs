@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{LOOKUP, Setup, Stack};
+use crate::harness::{LOOKUP, Setup, Stack, until};
 
 /// Whatever is unfinished counts as old at once.
 async fn impatient() -> Stack {
@@ -39,6 +39,23 @@ async fn an_old_unfinished_call_is_asked_for_and_stored() {
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{}", answer.body);
     // What was learned is stored, and the transcript it makes due is fetched.
     stack.until_call("c", doc! { "status": "completed", "transcriptState": "saved" }).await;
+}
+
+#[tokio::test]
+async fn a_long_call_is_asked_for_once_in_a_while() {
+    let stack = Setup::default().worker_env("STATUS_STALE_AFTER", "3s").start().await;
+    stack.simulator.script("v", [Answer::InProgress]);
+    stack.webhook(&json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" })).await;
+    stack.settled().await;
+    for asked in 1..=2 {
+        until("the answer is old and asked for again", async || {
+            assert_eq!(stack.lookup(json!({ "callSid": "c" })).await.status, 200);
+            (stack.simulator.request_count("v") == asked).then_some(())
+        })
+        .await;
+        stack.lookup(json!({ "callSid": "c" })).await;
+        assert_eq!(stack.simulator.request_count("v"), asked, "fresh again");
+    }
 }
 
 #[tokio::test]

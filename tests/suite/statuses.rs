@@ -86,7 +86,7 @@ async fn the_failure_reason_is_the_first_that_says_something() {
 
 /// What must not depend on order, repetition or batching: everything but the names of the call.
 fn essence(mut call: Document) -> Document {
-    for field in ["_id", "callId", "conversationId", "updatedAt", "transcript"] {
+    for field in ["_id", "callId", "conversationId", "updatedAt", "_owedSince", "transcript"] {
         call.remove(field);
     }
     for key in ["_status", "_raw"] {
@@ -231,6 +231,20 @@ async fn a_conversation_of_another_call_is_not_taken_from_it() {
     let second = stack.until_call("second", doc! { "status": "busy" }).await;
     assert!(!second.contains_key("conversationId"));
     stack.until_call("first", doc! { "conversationId": "v", "status": "ringing" }).await;
+}
+
+#[tokio::test]
+async fn a_false_link_in_the_same_batch_moves_no_event_to_another_call() {
+    let mut stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "right", "conversation_id": "v" })).await;
+    stack.settled().await;
+    stack.workers[0].kill().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "wrong", "conversation_id": "v" })).await;
+    stack.webhook(&json!({ "event_type": "call.completed", "conversation_id": "v" })).await;
+    stack.workers[0].restart().await;
+    stack.until_call("right", doc! { "status": "completed", "transcriptState": "saved" }).await;
+    let wrong = stack.until_call("wrong", doc! { "status": "ringing" }).await;
+    assert!(!wrong.contains_key("conversationId") && !wrong.contains_key("transcriptState"), "{wrong}");
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ async fn a_network_that_hiccups_is_asked_again_at_once() {
     stack.simulator.script("v", [Answer::Status(503), Answer::Reset, Answer::Garbage, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+    let metrics = stack.workers[0].metrics(&stack.http).await;
+    assert!(!metrics.contains(r#"outcome="waiting""#), "no job was put off: {metrics}");
 }
 
 #[tokio::test]
@@ -78,6 +80,7 @@ async fn a_refused_key_parks_everything_and_alarms() {
         stack.webhook(&body).await;
     }
     stack.settled().await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // That nothing happens takes a while to see.
     assert_eq!(stack.count(doc! { "transcriptState": "owed" }).await, 20, "parked, not given up");
     // Jobs that were under way when the key was refused may have asked too; no later one does.
     assert!(stack.simulator.requests().len() <= 8, "{}", stack.simulator.requests().len());
@@ -104,4 +107,16 @@ async fn a_job_that_is_none_is_buried() {
     until_equal("dead letters", 1, async || stack.stored(stream::DEAD_LETTERS).await).await;
     let letter = stack.message(stream::DEAD_LETTERS, 1).await;
     assert_eq!(letter.headers.get(stream::header::DEAD_REASON).unwrap().as_str(), "invalid_job");
+}
+
+#[tokio::test]
+async fn a_transcript_without_a_conversation_is_not_waited_for_forever() {
+    let mut stack = Setup::default().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
+    stack.until_call("c", doc! { "transcriptState": "owed" }).await;
+    tokio::time::sleep(Duration::from_millis(1100)).await; // The time it is waited for.
+    stack.workers[0].kill().await;
+    stack.workers[0].restart().await; // Looks after owed transcripts at its start, and every ten minutes.
+    let call = stack.until_call("c", doc! { "transcriptState": "unavailable" }).await;
+    assert!(call.get_str("_transcriptError").unwrap().contains("never became known"));
 }

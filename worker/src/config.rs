@@ -10,6 +10,8 @@ use aftercall_common::{
 use mongodb::options::ConnectionString;
 use serde::Deserialize;
 
+use crate::elevenlabs::key_header;
+
 /// Everything the worker reads from its environment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
@@ -82,12 +84,25 @@ impl Config {
             // The driver's own error may repeat credentials.
             reason: format!("not a MongoDB connection string: {}", self.mongodb_uri),
         })?;
+        let wrong = |variable: &str, reason: String| ConfigError { variable: variable.to_owned(), reason };
+        if !is_database_name(&self.mongodb_database) {
+            let reason = "must be 1 to 63 characters, none of them / \\ . \" $ * < > : | ? or a space";
+            return Err(wrong("MONGODB_DATABASE", reason.to_owned()));
+        }
+        if self.elevenlabs_api_key.as_ref().is_some_and(|key| key_header(key).is_err()) {
+            let reason = "holds characters that cannot be sent in a header";
+            return Err(wrong("ELEVENLABS_API_KEY", reason.to_owned()));
+        }
         if let Some(Err(error)) = self.nats_creds_file.as_ref().map(std::fs::File::open) {
-            let (variable, reason) = ("NATS_CREDS_FILE".to_owned(), format!("cannot be read: {error}"));
-            return Err(ConfigError { variable, reason });
+            return Err(wrong("NATS_CREDS_FILE", format!("cannot be read: {error}")));
         }
         Ok(self)
     }
+}
+
+/// The rules of MongoDB for names of databases.
+fn is_database_name(name: &str) -> bool {
+    (1..64).contains(&name.len()) && !name.contains(|c: char| c.is_control() || r#"/\. "$*<>:|?"#.contains(c))
 }
 
 /// One of the worker's jobs. Each scales by itself: start more processes with that role alone.
@@ -147,6 +162,9 @@ impl TryFrom<String> for BaseUrl {
         if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
             return Err("must be an http or https URL without query".to_owned());
         }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("must hold no credentials; the key is ELEVENLABS_API_KEY".to_owned());
+        }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 }
@@ -177,8 +195,13 @@ mod tests {
             ("TRANSCRIPT_GIVE_UP_AFTER", "soon"),
             ("ADMIN_ADDR", "9081"),
             ("STREAM_REPLICAS", "many"),
+            ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
+            ("ELEVENLABS_API_KEY", "sk_\u{7}"),
+            ("MONGODB_DATABASE", "a.b"),
+            ("MONGODB_URI", "postgres://me:pa55@host"),
         ] {
-            let error = read(name, value).unwrap_err();
+            let error = read(name, value).and_then(|c| c.checked().map_err(|e| e.to_string())).unwrap_err();
+            assert!(!error.contains("pa55"), "{error}");
             assert!(error.starts_with(&format!("{name}: ")), "{error}");
         }
     }

@@ -15,7 +15,7 @@ use async_nats::{
 pub struct Cause {
     /// Stable label, for filters and metrics.
     pub label: &'static str,
-    /// A sentence for the operator, without any part of the body.
+    /// A sentence for the operator: of the body it repeats an unknown event type at most.
     pub detail: String,
 }
 

@@ -25,7 +25,7 @@ use aftercall_common::{admin, broker, shutdown, stream};
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{cli::main, config::Config, metrics::Metrics};
@@ -90,12 +90,14 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     let admin_stop = CancellationToken::new();
     let admin = tasks.spawn(admin::serve(admin, Arc::new(registry), readiness, admin_stop.clone()));
 
-    let outcome = prepare(&context, &stop).await;
-    if matches!(outcome, Ok(true)) {
-        prepared.cancel();
-        tracing::info!("ready");
-        work(&context, api, &stop).await;
-    }
+    let outcome = match prepare(&context, &stop).await {
+        Ok(true) => {
+            prepared.cancel();
+            tracing::info!("ready");
+            work(&context, api, &stop).await
+        }
+        ended => ended.map(drop),
+    };
     admin_stop.cancel();
     admin.await.context("admin listener")?;
     if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, context.nats.flush()).await, Ok(Ok(()))) {
@@ -103,7 +105,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     }
     context.store.clone().shutdown().await;
     tracing::info!("stopped");
-    outcome.map(drop)
+    outcome
 }
 
 /// Brings streams, consumers and indexes into being. `false` where the process stops first.
@@ -135,8 +137,15 @@ async fn prepare(context: &Context, stop: &CancellationToken) -> anyhow::Result<
 }
 
 /// Runs the roles until `stop` and gives them `SHUTDOWN_GRACE` to finish.
-async fn work(context: &Arc<Context>, api: Option<ElevenLabs>, stop: &CancellationToken) {
-    let roles = TaskTracker::new();
+///
+/// # Errors
+/// A role ended by itself, which is a defect: better to be started anew than to be half a worker.
+async fn work(
+    context: &Arc<Context>,
+    api: Option<ElevenLabs>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut roles = JoinSet::new();
     if context.config.roles.has(Role::Status) {
         roles.spawn(status::run(context.clone(), stop.clone()));
     }
@@ -150,11 +159,17 @@ async fn work(context: &Arc<Context>, api: Option<ElevenLabs>, stop: &Cancellati
     if context.config.roles.has(Role::Api) {
         roles.spawn(api::run(context.clone(), api::Lookup::new(api), stop.clone()));
     }
-    stop.cancelled().await;
-    roles.close();
-    if tokio::time::timeout(context.config.shutdown_grace, roles.wait()).await.is_err() {
+    let early = tokio::select! {
+        biased;
+        () = stop.cancelled() => Ok(()),
+        Some(_) = roles.join_next() => Err(anyhow::anyhow!("a role ended by itself")),
+    };
+    stop.cancel();
+    let ended = async { while roles.join_next().await.is_some() {} };
+    if tokio::time::timeout(context.config.shutdown_grace, ended).await.is_err() {
         tracing::warn!("work cut off at the end of SHUTDOWN_GRACE; its messages come again");
     }
+    early
 }
 
 /// State of the parts, for `/readyz`.

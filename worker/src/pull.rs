@@ -85,19 +85,24 @@ impl Batches {
         None
     }
 
-    /// Hands back what was fetched and not begun, so that another worker gets it at once.
-    pub async fn release(mut self) {
-        let Some(mut open) = self.open.take() else { return };
-        let mut released = 0;
-        while let Some(Some(items)) = open.next().now_or_never() {
-            for message in items.into_iter().flatten() {
-                if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
-                    tracing::debug!(%error, "not handed back; the broker delivers it again after ack_wait");
-                }
-                released += 1;
+    /// Hands back `unsettled` and what was fetched and not begun, so that another worker gets it at
+    /// once.
+    pub async fn release(mut self, unsettled: Vec<Message>) {
+        let mut held = unsettled;
+        if let Some(mut open) = self.open.take() {
+            // At most what two requests asked for is here.
+            for _ in 0..2 {
+                let ready = tokio::task::unconstrained(open.next()).now_or_never().flatten();
+                held.extend(ready.unwrap_or_default().into_iter().flatten());
+            }
+            drop(open); // Else what is handed back would come straight back to us.
+        }
+        for message in &held {
+            if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
+                tracing::debug!(%error, "not handed back; the broker delivers it again after ack_wait");
             }
         }
-        tracing::info!(consumer = self.source.consumer, released, "consumer stopped");
+        tracing::info!(consumer = self.source.consumer, handed_back = held.len(), "consumer stopped");
     }
 
     async fn open(&self) -> Result<pull::Stream, OpenError> {

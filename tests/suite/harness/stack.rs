@@ -203,7 +203,8 @@ impl Stack {
         until_equal("webhooks pending and unsettled", Some((0, 0)), async || self.backlog().await).await;
     }
 
-    async fn backlog(&self) -> Option<(u64, usize)> {
+    /// Webhooks not delivered yet, and delivered but not settled.
+    pub async fn backlog(&self) -> Option<(u64, usize)> {
         let consumer: jetstream::consumer::PullConsumer =
             self.jetstream.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.ok()?;
         let info = consumer.get_info().await.ok()?;

@@ -79,7 +79,7 @@ type Answer = Result<Value, Refusal>;
 /// Looks calls up.
 pub struct Lookup {
     api: Option<ElevenLabs>,
-    under_way: Mutex<HashMap<Query, Shared<BoxFuture<'static, Answer>>>>,
+    under_way: Mutex<HashMap<ConversationId, Shared<BoxFuture<'static, Answer>>>>,
 }
 
 impl Lookup {
@@ -90,33 +90,50 @@ impl Lookup {
 
     /// The status of the call, as the JSON of the answer.
     pub async fn status(&self, context: &Arc<Context>, query: Query) -> Answer {
-        let search = {
+        let stored = context.store.find(query.call_id.as_ref(), query.conversation_id.as_ref()).await?;
+        let now = Timestamp::now();
+        let fresh =
+            stored.as_ref().is_some_and(|call| is_fresh(call, now, context.config.status_stale_after));
+        let conversation = stored.as_ref().and_then(CallView::conversation_id).or(query.conversation_id);
+        match conversation {
+            Some(conversation) if !fresh => self.ask_once(context, conversation, stored).await,
+            // Without a conversation id there is nothing to ask by: the API does not know call ids.
+            _ => stored.map(|call| answer_json(&call, !fresh)).ok_or(Refusal::NotFound),
+        }
+    }
+
+    /// Asks ElevenLabs, or waits for whoever is asking about the same conversation already.
+    async fn ask_once(
+        &self,
+        context: &Arc<Context>,
+        conversation: ConversationId,
+        stored: Option<CallView>,
+    ) -> Answer {
+        let asking = {
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            let new = || search(context.clone(), self.api.clone(), query.clone()).boxed().shared();
-            under_way.entry(query.clone()).or_insert_with(new).clone()
+            let new =
+                || ask(context.clone(), self.api.clone(), conversation.clone(), stored).boxed().shared();
+            under_way.entry(conversation.clone()).or_insert_with(new).clone()
         };
-        let answer = search.clone().await;
+        let answer = asking.clone().await;
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        if under_way.get(&query).is_some_and(|current| current.ptr_eq(&search)) {
-            under_way.remove(&query);
+        if under_way.get(&conversation).is_some_and(|current| current.ptr_eq(&asking)) {
+            under_way.remove(&conversation);
         }
         answer
     }
 }
 
-async fn search(context: Arc<Context>, api: Option<ElevenLabs>, query: Query) -> Answer {
-    let stored = context.store.find(query.call_id.as_ref(), query.conversation_id.as_ref()).await?;
-    let conversation = stored.as_ref().and_then(CallView::conversation_id).or(query.conversation_id);
-    let now = Timestamp::now();
-    let fresh = stored.as_ref().is_some_and(|call| is_fresh(call, now, context.config.status_stale_after));
-    let (Some(conversation), false) = (conversation, fresh) else {
-        // Without a conversation id there is nothing to ask by: the API does not know call ids.
-        return stored.map(|call| answer_json(&call, !fresh)).ok_or(Refusal::NotFound);
-    };
-    match ask(api.as_ref(), &conversation).await {
+async fn ask(
+    context: Arc<Context>,
+    api: Option<ElevenLabs>,
+    conversation: ConversationId,
+    stored: Option<CallView>,
+) -> Answer {
+    match fetch(api.as_ref(), &conversation).await {
         Ok(known) => {
             let call_id = stored.as_ref().and_then(CallView::call_id);
-            store(&context, observed(call_id, conversation, &known, now)).await
+            store(&context, observed(call_id, conversation, &known, Timestamp::now())).await
         }
         Err(error) => {
             tracing::info!(conversation_id = conversation.as_str(), %error, "ElevenLabs gave no status");
@@ -136,7 +153,7 @@ fn is_fresh(call: &CallView, now: Timestamp, stale_after: Duration) -> bool {
     finished || call.updated_at().is_some_and(|at| now < limit(at))
 }
 
-async fn ask(api: Option<&ElevenLabs>, conversation: &ConversationId) -> Result<Conversation, ApiError> {
+async fn fetch(api: Option<&ElevenLabs>, conversation: &ConversationId) -> Result<Conversation, ApiError> {
     let Some(api) = api else { return Err(ApiError::Unavailable("ELEVENLABS_API_KEY is not set")) };
     if api.gate.closed_until(Timestamp::now()).is_some() {
         return Err(ApiError::Unavailable("it takes no requests from us"));
@@ -180,11 +197,12 @@ fn observed(
         history: vec![HistoryEntry {
             event_id,
             event_type: format!("conversation.{}", known.status.as_str()),
-            status,
+            status: status.as_str().to_owned(),
             received_status: Some(known.status.as_str().to_owned()),
             at,
         }],
         transcript: status.owes_transcript().then_some(TranscriptState::Owed),
+        owed_since: status.owes_transcript().then_some(now),
         created_at: began.unwrap_or(at),
         updated_at: now,
     }

@@ -27,10 +27,11 @@ pub async fn run(context: Arc<Context>, lookup: Lookup, stop: CancellationToken)
     let mut pauses = Pauses::endless(Duration::from_millis(200), Duration::from_secs(5));
     let lookup = Arc::new(lookup);
     while !stop.is_cancelled() {
-        if let Err(error) = serve(&context, &lookup, &stop).await {
-            tracing::warn!(%error, "status lookups are not served; trying again");
-            pauses.sleep(&stop).await;
+        match serve(&context, &lookup, &stop).await {
+            Ok(()) => tracing::debug!("status lookups ended"),
+            Err(error) => tracing::warn!(%error, "status lookups are not served; trying again"),
         }
+        pauses.sleep(&stop).await;
     }
 }
 

@@ -54,8 +54,8 @@ pub struct HistoryEntry {
     pub event_id: String,
     /// The sender's word for it.
     pub event_type: String,
-    /// The status it claimed, whether or not it prevailed.
-    pub status: Status,
+    /// The word of the status it claimed, whether or not that prevailed.
+    pub status: String,
     /// The payload's own `status` word.
     pub received_status: Option<String>,
     /// When it happened.
@@ -107,6 +107,8 @@ pub struct CallPatch {
     pub history: Vec<HistoryEntry>,
     /// Set to [`TranscriptState::Owed`] by an event that ends a conversation.
     pub transcript: Option<TranscriptState>,
+    /// Since when a transcript is owed.
+    pub owed_since: Option<Timestamp>,
     /// The earliest time known of the call.
     pub created_at: Timestamp,
     /// When the latest of this was learned.
@@ -123,11 +125,12 @@ impl From<Event> for CallPatch {
             history: vec![HistoryEntry {
                 event_id: id.clone(),
                 event_type: event.event_type.as_str().to_owned(),
-                status: event.status,
+                status: event.status.as_str().to_owned(),
                 received_status: event.received_status,
                 at,
             }],
             transcript: event.status.owes_transcript().then_some(TranscriptState::Owed),
+            owed_since: event.status.owes_transcript().then_some(event.stored_at),
             status: Some(StatusClaim {
                 status: event.status,
                 at,
@@ -153,6 +156,7 @@ impl CallPatch {
             raw: greater(self.raw, other.raw, |a, b| a.key().cmp(&b.key())),
             history: join_history(self.history, other.history),
             transcript: self.transcript.max(other.transcript),
+            owed_since: smaller(self.owed_since, other.owed_since),
             created_at: self.created_at.min(other.created_at),
             updated_at: self.updated_at.max(other.updated_at),
         }

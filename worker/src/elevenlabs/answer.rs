@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::call::Status;
@@ -126,13 +126,13 @@ pub struct Conversation {
     /// Where it stands.
     pub status: ConversationStatus,
     /// Its agent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub agent_id: Option<String>,
     /// The turns, as the API gives them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub transcript: Vec<Value>,
     /// Times, length and the telephone call.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
 }
 
@@ -140,19 +140,19 @@ pub struct Conversation {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Metadata {
     /// Begin, Unix seconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub start_time_unix_secs: Option<i64>,
     /// Length, seconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub call_duration_secs: Option<i64>,
     /// Why it ended, in words.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub termination_reason: Option<String>,
     /// What went wrong.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub error: Option<ConversationFailure>,
     /// The telephone call, where it was one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub phone_call: Option<PhoneCall>,
 }
 
@@ -160,7 +160,7 @@ pub struct Metadata {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct ConversationFailure {
     /// In words.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub reason: Option<String>,
 }
 
@@ -168,14 +168,21 @@ pub struct ConversationFailure {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct PhoneCall {
     /// Twilio's `CallSid`, or the SIP call's id.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub call_sid: Option<String>,
     /// The agent's number.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub phone_number_id: Option<String>,
     /// The other party's number.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub external_number: Option<String>,
+}
+
+/// What is there and of the shape we know. The vendor adds and changes fields without notice, and a
+/// transcript must not be lost to a length of a call that has become a fraction.
+fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(value: D) -> Result<T, D::Error> {
+    let value = Value::deserialize(value)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 impl Conversation {
@@ -238,6 +245,10 @@ mod tests {
             br#"{"status":"in-progress","agent_id":"a","transcript":[{"role":"user"}],"metadata":{"error":null,"x":1}}"#,
         );
         assert_eq!(read.unwrap().status, ConversationStatus::InProgress);
+        let odd = conversation(
+            br#"{"status":"done","transcript":null,"metadata":{"call_duration_secs":1.5,"start_time_unix_secs":7}}"#,
+        );
+        assert_eq!(odd.unwrap().metadata.start_time_unix_secs, Some(7));
         for garbage in [&b"{\"status\":\"do"[..], b"[]", b"{\"status\":\"new\"}", b""] {
             assert_eq!(conversation(garbage).unwrap_err().label(), "unavailable");
         }

@@ -8,7 +8,11 @@ use std::time::Duration;
 use aftercall_common::config::Secret;
 use anyhow::Context as _;
 use jiff::Timestamp;
-use reqwest::{Client, header, redirect};
+use reqwest::{
+    Client,
+    header::{self, HeaderValue},
+    redirect,
+};
 
 pub use self::{
     answer::{ApiError, Conversation, ConversationStatus, Metadata},
@@ -38,7 +42,7 @@ const RETRY_TOTAL: Duration = Duration::from_secs(3);
 pub struct ElevenLabs {
     http: Client,
     base: BaseUrl,
-    key: Secret,
+    key: HeaderValue,
     /// Closed for everybody while the vendor asks for quiet or refuses the key.
     pub gate: Gate,
     metrics: Metrics,
@@ -47,7 +51,9 @@ pub struct ElevenLabs {
 impl ElevenLabs {
     /// The API as configured; `None` without a key.
     pub fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Option<Self>> {
-        let Some(key) = config.elevenlabs_api_key.clone() else { return Ok(None) };
+        let Some(key) = &config.elevenlabs_api_key else { return Ok(None) };
+        let mut key = key_header(key).context("ELEVENLABS_API_KEY cannot be sent in a header")?;
+        key.set_sensitive(true); // Prints as such.
         let http = Client::builder()
             .connect_timeout(CONNECT)
             .timeout(REQUEST)
@@ -84,7 +90,7 @@ impl ElevenLabs {
 
     async fn ask(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
         let url = format!("{}/v1/convai/conversations/{}", self.base.as_str(), id.as_str());
-        let request = self.http.get(url).header(KEY_HEADER, self.key.expose());
+        let request = self.http.get(url).header(KEY_HEADER, self.key.clone());
         let mut response = request.send().await.map_err(|error| unavailable(&error))?;
         let status = response.status();
         if !status.is_success() {
@@ -100,6 +106,11 @@ impl ElevenLabs {
         }
         answer::conversation(&body)
     }
+}
+
+/// The key as it is sent. A key from a file often ends in a line feed, which is not part of it.
+pub(crate) fn key_header(key: &Secret) -> Result<HeaderValue, header::InvalidHeaderValue> {
+    HeaderValue::from_str(key.expose().trim())
 }
 
 /// The kind of a network failure. Its full text holds the URL and with it a conversation id, which

@@ -92,14 +92,13 @@ impl EventType {
     }
 }
 
-/// Most characters of an unknown event type that are repeated in a dead letter.
-const MAX_SHOWN: usize = 64;
+/// Most characters kept of a word for the history, or for a dead letter.
+const MAX_WORD: usize = 64;
 
 /// Turns a parsed body into an event.
 pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Event, ParseError> {
     let word = raw.get("event_type").and_then(Value::as_str).unwrap_or_default();
-    let event_type = EventType::from_word(word)
-        .ok_or_else(|| ParseError::UnsupportedEvent(word.chars().take(MAX_SHOWN).collect()))?;
+    let event_type = EventType::from_word(word).ok_or_else(|| ParseError::UnsupportedEvent(cut(word)))?;
     let call_id = identifier::text(&raw, "call_id")?.map(CallId::new).transpose()?;
     let conversation_id = identifier::text(&raw, "conversation_id")?.map(ConversationId::new).transpose()?;
     if call_id.is_none() && conversation_id.is_none() {
@@ -112,7 +111,7 @@ pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Even
         id: envelope.id.clone(),
         event_type,
         status,
-        received_status: text("status"),
+        received_status: raw.get("status").and_then(Value::as_str).map(cut),
         failure_reason: status.is_failure().then(|| failure_reason(&raw, status)),
         call_id,
         conversation_id,
@@ -125,4 +124,8 @@ pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Even
         stored_at: to_millis(envelope.stored_at),
         raw,
     })
+}
+
+fn cut(word: &str) -> String {
+    word.chars().take(MAX_WORD).collect()
 }

@@ -51,16 +51,9 @@ impl Batch {
         Self::from_parsed(messages.iter().map(parse))
     }
 
-    /// Joins the events of each call. Events that name only the conversation go with those that tell
-    /// which call it belongs to, if such are in the batch: that spares a document of halves.
+    /// Joins the events that name the same call, or the same conversation and no call. Which call a
+    /// conversation belongs to is for the store to decide.
     fn from_parsed(results: impl Iterator<Item = Result<Event, Cause>>) -> Self {
-        let results: Vec<_> = results.collect();
-        let mut calls: HashMap<ConversationId, CallId> = HashMap::new();
-        for event in results.iter().flatten() {
-            if let (Some(conversation), Some(call)) = (&event.conversation_id, &event.call_id) {
-                calls.entry(conversation.clone()).or_insert_with(|| call.clone());
-            }
-        }
         let mut batch = Self::default();
         let mut positions: HashMap<(Option<CallId>, Option<ConversationId>), usize> = HashMap::new();
         let mut patches: Vec<Option<CallPatch>> = Vec::new();
@@ -73,8 +66,7 @@ impl Batch {
                 }
             };
             let line = Line::of(&event);
-            let call = event.call_id.clone().or_else(|| calls.get(event.conversation_id.as_ref()?).cloned());
-            let key = match call {
+            let key = match event.call_id.clone() {
                 Some(call) => (Some(call), None),
                 None => (None, event.conversation_id.clone()),
             };
@@ -175,11 +167,12 @@ mod tests {
             .into_iter(),
         );
         let patches = batch.take_patches();
-        assert_eq!(patches.iter().map(|patch| patch.history.len()).collect::<Vec<_>>(), [3, 1]);
-        assert!(batch.may_owe(0) && !batch.may_owe(1));
+        assert_eq!(patches.iter().map(|patch| patch.history.len()).collect::<Vec<_>>(), [1, 2, 1]);
+        assert!(batch.may_owe(0) && batch.may_owe(1) && !batch.may_owe(2));
 
+        let applied = || Changed::Applied(Applied::default());
         let refused = Changed::Refused { label: "rejected_by_database", detail: String::new() };
-        let fates: Vec<_> = batch.fates(&[Changed::Applied(Applied::default()), refused]).collect();
+        let fates: Vec<_> = batch.fates(&[applied(), applied(), refused]).collect();
         let dead: Vec<_> = fates
             .iter()
             .map(|fate| match fate {

@@ -6,6 +6,7 @@
 mod batch;
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -31,6 +32,8 @@ const MAX_MESSAGES: usize = 500;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(5);
+/// How long a write under way is waited for once the process stops.
+const DRAIN: Duration = Duration::from_secs(5);
 /// After a job or a grave could not be stored: short, since a delayed message counts as pending.
 const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
@@ -44,31 +47,29 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         replicas: context.config.stream_replicas,
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
-    while let Some(messages) = batches.next(&stop).await {
-        if !process(&context, messages, &stop).await {
-            break;
-        }
+    let mut unsettled = Vec::new();
+    while unsettled.is_empty()
+        && let Some(messages) = batches.next(&stop).await
+    {
+        unsettled = process(&context, messages, &stop).await;
     }
-    batches.release().await;
+    batches.release(unsettled).await;
 }
 
-/// Applies one batch. `false` where the process stops before the database took it.
-async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationToken) -> bool {
+/// Applies one batch. Gives it back where the process stops before the database took it.
+async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationToken) -> Vec<Message> {
     let started = Instant::now();
     let mut batch = Batch::of(&messages);
     let patches = batch.take_patches();
     let Some(changes) = apply(context, &messages, &patches, stop).await else {
-        for message in &messages {
-            settle(message, AckKind::Nak(None)).await;
-        }
-        return false;
+        return messages;
     };
-    let jobs = owed(context, &batch, &changes).await;
+    let jobless = owed(context, &batch, &changes).await;
     let now = Timestamp::now();
     for (message, fate) in messages.iter().zip(batch.fates(&changes)) {
         match fate {
             Fate::Applied { event, applied, patch } => {
-                let stored = !jobs.failed.contains(&patch);
+                let stored = !jobless.contains(&patch);
                 settle(message, if stored { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) })
                     .await;
                 context.metrics.applied(event.status, age(event.stored_at, now));
@@ -105,45 +106,59 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
         }
     }
     context.metrics.batch(messages.len(), started.elapsed());
-    true
+    Vec::new()
 }
 
-/// Writes until the database takes it; `None` where the process stops first.
+/// Writes until the database takes it, and tells the broker meanwhile that we are still at it: it
+/// would give the batch to another worker. `None` where the process stops first.
 async fn apply(
     context: &Context,
     messages: &[Message],
     patches: &[CallPatch],
     stop: &CancellationToken,
 ) -> Option<Vec<Changed>> {
+    let mut writing = pin!(write(context, patches, stop));
+    let mut overdue = pin!(overdue(stop));
+    let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
+    progress.tick().await; // The first is at once.
+    loop {
+        tokio::select! {
+            written = &mut writing => return written,
+            () = &mut overdue => return None, // A write under way may yet land: it can be repeated.
+            _ = progress.tick() => for message in messages {
+                settle(message, AckKind::Progress).await;
+            },
+        }
+    }
+}
+
+/// Ends [`DRAIN`] after `stop`.
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN).await;
+}
+
+async fn write(context: &Context, patches: &[CallPatch], stop: &CancellationToken) -> Option<Vec<Changed>> {
     let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
     loop {
         match context.store.apply(patches).await {
             Ok(changes) => return Some(changes),
             Err(error) => {
                 context.metrics.store_retry();
-                tracing::warn!(%error, messages = messages.len(), "calls not written; trying again");
+                tracing::warn!(%error, calls = patches.len(), "calls not written; trying again");
             }
         }
         if !pauses.sleep(stop).await {
             return None;
         }
-        // Still at it: without this the broker would give the batch to another worker.
-        for message in messages {
-            settle(message, AckKind::Progress).await;
-        }
     }
 }
 
-/// Patches whose transcript job could not be stored.
-struct Jobs {
-    failed: Vec<usize>,
-}
-
-/// Publishes the transcript jobs that follow from a batch.
+/// Publishes the transcript jobs that follow from a batch; the patches whose job could not be stored.
 ///
 /// What is owed is read from the stored call and not from the event: after a crash between the two
 /// writes the redelivered event changes nothing, yet the job is still missing.
-async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Jobs {
+async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Vec<usize> {
     let due = changes.iter().enumerate().filter_map(|(n, change)| match change {
         Changed::Applied(applied) if batch.may_owe(n) => Some((n, applied.transcript_due.as_ref()?)),
         Changed::Applied(_) | Changed::Refused { .. } => None,
@@ -157,7 +172,7 @@ async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Jobs {
                 Some(n)
             }
         });
-    Jobs { failed: join_all(stored).await.into_iter().flatten().collect() }
+    join_all(stored).await.into_iter().flatten().collect()
 }
 
 /// Tells the broker. A lost answer means that the message comes again, which changes nothing.

@@ -6,8 +6,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 
 use super::{
-    COLLECTION, SERVER_TIME, Store, StoreError, merge,
-    statement::{self, Key, Known},
+    COLLECTION, SERVER_TIME, Store, StoreError,
+    error::is_passing,
+    merge,
+    statement::{self, Key},
 };
 use crate::{
     call::{CallPatch, Status},
@@ -16,6 +18,8 @@ use crate::{
 
 /// Most bytes of statements in one command. The server takes 16 MiB.
 const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
+/// Largest statement: a document ends at 16 MiB, and there is more in it than this payload.
+const MAX_UPDATE_BYTES: usize = 15 * 1024 * 1024;
 /// Halves merged at a time: each is a transaction of its own.
 const MERGES: usize = 8;
 /// The server's answer where a unique index holds the value already.
@@ -55,15 +59,18 @@ struct Summary {
 pub(super) async fn apply(store: &Store, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
     let mut changes = vec![None; patches.len()];
     let mut commands = Commands::default();
-    let mut keys = Vec::with_capacity(patches.len());
-    for (n, patch) in patches.iter().enumerate() {
-        let key = Key::of(patch);
-        match key.as_ref().map(|key| update(key, patch)) {
+    let keys: Vec<_> = patches.iter().map(Key::of).collect();
+    // A command runs its statements in their order. Those that name the call go first: when one
+    // links the conversation, what names only that finds the call, and no half comes into being.
+    let named = |(_, patch): &(usize, &CallPatch)| patch.call_id.is_none();
+    let mut ordered: Vec<_> = patches.iter().enumerate().collect();
+    ordered.sort_by_key(named);
+    for (n, patch) in ordered {
+        match keys[n].as_ref().map(|key| update(key, patch)) {
             Some(Ok(update)) => commands.add(n, update),
             Some(Err((label, detail))) => changes[n] = Some(refused(label, detail)),
             None => changes[n] = Some(refused("no_identifier", "the patch names no call")),
         }
-        keys.push(key);
     }
 
     let before = summaries(store, &keys).await?;
@@ -74,16 +81,19 @@ pub(super) async fn apply(store: &Store, patches: &[CallPatch]) -> Result<Vec<Ch
             match code {
                 DUPLICATE_KEY => collided.push(n),
                 code if is_passing(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
-                code => {
-                    let detail = format!("MongoDB refused the change with code {code}");
-                    changes[n] = Some(refused("rejected_by_database", detail));
-                }
+                code => changes[n] = Some(rejected(&format!("code {code}"))),
             }
         }
     }
     // Different calls, so that they do not get into each other's way.
-    let merges = collided.into_iter().map(|n| merge::apply(store, patches[n].clone()));
-    stream::iter(merges).buffer_unordered(MERGES).try_collect::<()>().await?;
+    let merges = collided.into_iter().map(async |n| (n, merge::apply(store, patches[n].clone()).await));
+    let mut merges = stream::iter(merges).buffer_unordered(MERGES);
+    while let Some((n, outcome)) = merges.next().await {
+        match outcome {
+            Err(StoreError::Refused(why)) => changes[n] = Some(rejected(&why)),
+            outcome => outcome?,
+        }
+    }
     let after = summaries(store, &keys).await?;
 
     Ok(changes
@@ -107,15 +117,19 @@ fn refused(label: &'static str, detail: impl Into<String>) -> Changed {
     Changed::Refused { label, detail: detail.into() }
 }
 
-/// Statement errors that a repetition can cure: write conflicts, step-downs, time limits.
-fn is_passing(code: i32) -> bool {
-    matches!(code, 50 | 91 | 112 | 189 | 262 | 10_107 | 11_600 | 11_602 | 13_435 | 13_436)
+fn rejected(why: &str) -> Changed {
+    refused("rejected_by_database", format!("MongoDB refuses the change: {why}"))
 }
 
 fn update(key: &Key, patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstorable> {
-    let pipeline = statement::pipeline(patch, Known::Skip)?;
-    RawDocumentBuf::try_from(&doc! { "q": key.filter(), "u": pipeline, "upsert": true })
-        .map_err(|_error| ("unstorable_payload", "the payload cannot be written as BSON"))
+    let pipeline = statement::pipeline(patch, None)?;
+    let update = RawDocumentBuf::try_from(&doc! { "q": key.filter(), "u": pipeline, "upsert": true })
+        .map_err(|_error| ("unstorable_payload", "the payload cannot be written as BSON"))?;
+    if update.as_bytes().len() > MAX_UPDATE_BYTES {
+        // The server would refuse the whole command, neighbours and all.
+        return Err(("unstorable_payload", "as BSON the payload is larger than a document may be"));
+    }
+    Ok(update)
 }
 
 /// Statements cut into commands by size, each with the positions of its patches.
@@ -221,4 +235,21 @@ async fn summaries(store: &Store, keys: &[Option<Key>]) -> Result<HashMap<Key, S
         }
     }
     Ok(summaries)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::event::{Envelope, parse};
+
+    #[test]
+    fn a_payload_that_grows_beyond_a_document_is_refused_alone() {
+        let body = format!(r#"{{"event_type":"call.busy","call_id":"c","a":[0{}]}}"#, ",0".repeat(1_500_000));
+        let envelope = Envelope { id: "e".to_owned(), stored_at: Timestamp::UNIX_EPOCH };
+        let patch = CallPatch::from(parse(&envelope, body.as_bytes()).unwrap());
+        let key = Key::of(&patch).unwrap();
+        assert_eq!(update(&key, &patch).unwrap_err().0, "unstorable_payload");
+    }
 }

@@ -95,6 +95,11 @@ impl CallView {
         self.document.get_str("transcriptState").is_ok_and(|state| state == "owed")
     }
 
+    /// Since when its transcript is owed.
+    pub fn owed_since(&self) -> Option<Timestamp> {
+        self.time("_owedSince")
+    }
+
     /// `_id`, to tell documents apart.
     pub(super) fn key(&self) -> Option<&Bson> {
         self.document.get("_id")
@@ -118,14 +123,16 @@ impl CallView {
                 .map(|entries| entries.iter().filter_map(history_entry).collect())
                 .unwrap_or_default(),
             transcript: self.document.get_str("transcriptState").ok().and_then(transcript_state),
+            owed_since: self.owed_since(),
             created_at: self.time("createdAt")?,
             updated_at: self.updated_at()?,
         })
     }
 
-    /// The transcript, where it is stored.
-    pub(super) fn transcript(&self) -> Option<&Bson> {
-        self.document.get("transcript")
+    /// The document without its `_id`.
+    pub(super) fn into_fields(mut self) -> Document {
+        self.document.remove("_id");
+        self.document
     }
 
     fn time(&self, field: &str) -> Option<Timestamp> {
@@ -165,7 +172,7 @@ fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
     Some(HistoryEntry {
         event_id: entry.get_str("eventId").ok()?.to_owned(),
         event_type: entry.get_str("eventType").ok()?.to_owned(),
-        status: Status::from_word(entry.get_str("status").ok()?)?,
+        status: entry.get_str("status").ok()?.to_owned(),
         received_status: entry.get_str("receivedStatus").ok().map(str::to_owned),
         at: date(entry, "at")?,
     })

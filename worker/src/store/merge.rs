@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use mongodb::{
     ClientSession, Collection,
-    bson::{Bson, Document, doc},
+    bson::{Document, doc},
     error::{Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, WriteFailure},
 };
 
 use super::{
     CallView, Store, StoreError,
-    statement::{Key, Known, pipeline},
+    statement::{Key, pipeline},
 };
-use crate::call::CallPatch;
+use crate::{call::CallPatch, event::CallId};
 
 /// Tries of one transaction among others that touch the same call.
 const MAX_TRIES: u32 = 10;
@@ -35,6 +35,9 @@ enum Plan {
 }
 
 /// Applies a patch whose statement collided with a unique index.
+///
+/// # Errors
+/// [`StoreError::Refused`] concerns this call alone.
 pub(super) async fn apply(store: &Store, patch: CallPatch) -> std::result::Result<(), StoreError> {
     let (client, calls) = (store.client.clone(), store.calls.clone());
     store
@@ -68,30 +71,24 @@ async fn transaction(
     let by_conversation = patch.conversation_id.clone().map(Key::Conversation);
     let first = find(session, calls, by_call.as_ref()).await?;
     let second = find(session, calls, by_conversation.as_ref()).await?;
-    let (key, known, extra) = match plan(&patch, first.as_ref(), second.as_ref()) {
-        Some(Plan::Link(key)) => (key, Known::Skip, None),
+    let (key, half) = match plan(&patch, first.as_ref(), second.as_ref()) {
+        Some(Plan::Link(key)) => (key, None),
         Some(Plan::Contradiction) => {
-            let call_id = patch.call_id.as_ref().map(crate::event::CallId::as_str);
+            let call_id = patch.call_id.as_ref().map(CallId::as_str);
             tracing::warn!(call_id, "an event links this call to a conversation of another; link ignored");
             patch.conversation_id = None;
-            (by_call.ok_or_else(|| Error::custom("a contradiction names a call"))?, Known::Skip, None)
+            (by_call.ok_or_else(|| Error::custom("a contradiction names a call"))?, None)
         }
         Some(Plan::Join) => {
             let half = second.ok_or_else(|| Error::custom("a join has two halves"))?;
-            if let Some(id) = half.key() {
-                calls.delete_one(doc! { "_id": id }).session(&mut *session).await?;
-            }
-            let transcript = half.transcript().cloned();
-            if let Some(half) = half.to_patch() {
-                patch = patch.join(half);
-            }
-            let key = by_call.ok_or_else(|| Error::custom("a join names a call"))?;
-            (key, Known::Join, transcript)
+            let whole = half.to_patch().ok_or_else(|| Error::custom("a half is not understood"))?;
+            patch = patch.join(whole);
+            calls.delete_one(doc! { "_id": half.key() }).session(&mut *session).await?;
+            (by_call.ok_or_else(|| Error::custom("a join names a call"))?, Some(half.into_fields()))
         }
         None => return session.abort_transaction().await, // Names no call: refused before it came here.
     };
-    let mut stages = pipeline(&patch, known).map_err(|(_, why)| Error::custom(why))?;
-    stages.extend(extra.map(keep_transcript));
+    let stages = pipeline(&patch, half).map_err(|(_, why)| Error::custom(why))?;
     calls.update_one(key.filter(), stages).upsert(true).session(&mut *session).await?;
     session.commit_transaction().await
 }
@@ -112,10 +109,6 @@ fn plan(patch: &CallPatch, by_call: Option<&CallView>, by_conversation: Option<&
         Some(call) if call.conversation_id().is_some() => Plan::Contradiction,
         Some(_) => Plan::Join,
     })
-}
-
-fn keep_transcript(transcript: Bson) -> Document {
-    doc! { "$set": { "transcript": { "$ifNull": ["$transcript", { "$literal": transcript }] } } }
 }
 
 async fn find(
@@ -140,7 +133,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{CallId, ConversationId, Envelope, parse};
+    use crate::event::{ConversationId, Envelope, parse};
 
     fn stored(id: i32, call: Option<&str>, conversation: Option<&str>) -> CallView {
         let mut document = doc! { "_id": id };

@@ -14,6 +14,7 @@ mod statement;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use mongodb::{
     Client, Collection, Database,
     bson::{Document, doc},
@@ -152,6 +153,14 @@ impl Store {
         let calls = self.calls.clone();
         let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
         Ok(updated.matched_count > 0)
+    }
+
+    /// Gives up transcripts owed since before `before` whose conversation is still not known; how many.
+    pub async fn give_up_unknown(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
+        let (filter, update) = statement::give_up_unknown(before, now);
+        let calls = self.calls.clone();
+        let given_up = self.run(async move { calls.update_many(filter, update).await }).await?;
+        Ok(given_up.modified_count)
     }
 
     /// Conversations whose transcript is owed.

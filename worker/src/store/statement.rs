@@ -35,35 +35,31 @@ impl Key {
     }
 }
 
-/// Whether a patch whose events are all in the document's history already may be skipped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    /// An event changes a call once: what is known is not even rewritten.
-    Skip,
-    /// A patch made of a whole document holds more than its events.
-    Join,
-}
-
 /// Why a patch cannot be put into a statement: a label and a sentence, for a dead letter.
 pub(super) type Unstorable = (&'static str, &'static str);
 
 /// The pipeline that joins `patch` with the document it is applied to, existing or new.
-pub(super) fn pipeline(patch: &CallPatch, known: Known) -> Result<Vec<Document>, Unstorable> {
-    let mut layers = vec![Bson::from("$$ROOT"), always(patch).into()];
+///
+/// `half` is the other document of the same call, about to be removed: its fields stay where the
+/// remaining document has none of that name.
+pub(super) fn pipeline(patch: &CallPatch, half: Option<Document>) -> Result<Vec<Document>, Unstorable> {
+    // An event changes a call once: what is known is not even rewritten. An observation, which has
+    // no payload, or a whole document holds more than its events.
+    let skips = patch.raw.is_some() && half.is_none();
+    let mut layers = Vec::with_capacity(5);
+    layers.extend(half.map(|half| doc! { "$literal": half }.into()));
+    layers.extend([Bson::from("$$ROOT"), always(patch).into()]);
     layers.extend(patch.status.as_ref().map(|claim| status(claim).into()));
     if let Some(claim) = &patch.raw {
         layers.push(raw(claim)?.into());
     }
     let joined = doc! { "$mergeObjects": layers };
-    let replacement = match known {
-        Known::Join => joined,
-        Known::Skip => {
-            let ids: Vec<_> = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
-            let seen = doc! { "$setIsSubset": [{ "$literal": ids }, stored_ids()] };
-            doc! { "$cond": [seen, "$$ROOT", joined] }
-        }
-    };
-    Ok(vec![doc! { "$replaceWith": replacement }])
+    if !skips {
+        return Ok(vec![doc! { "$replaceWith": joined }]);
+    }
+    let ids: Vec<_> = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
+    let seen = doc! { "$setIsSubset": [{ "$literal": ids }, stored_ids()] };
+    Ok(vec![doc! { "$replaceWith": { "$cond": [seen, "$$ROOT", joined] } }])
 }
 
 /// What is joined field by field, whichever event is the latest.
@@ -91,6 +87,9 @@ fn always(patch: &CallPatch) -> Document {
     smallest("toNumber", patch.parties.to_number.as_ref());
     if let Some(state) = patch.transcript {
         fields.insert("transcriptState", transcript_state(state));
+    }
+    if let Some(since) = patch.owed_since {
+        fields.insert("_owedSince", doc! { "$min": ["$_owedSince", bson_date(since)] });
     }
     fields
 }
@@ -121,7 +120,7 @@ fn history_entry(entry: &HistoryEntry) -> Document {
     let mut fields = doc! {
         "eventId": &entry.event_id,
         "eventType": &entry.event_type,
-        "status": entry.status.as_str(),
+        "status": &entry.status,
         "at": bson_date(entry.at),
     };
     if let Some(word) = &entry.received_status {
@@ -190,6 +189,21 @@ pub enum Settled {
     },
 }
 
+/// Filter and update that give up transcripts whose conversation has not become known since `before`.
+pub(super) fn give_up_unknown(before: Timestamp, now: Timestamp) -> (Document, Document) {
+    let filter = doc! {
+        "transcriptState": "owed",
+        "conversationId": { "$exists": false },
+        "_owedSince": { "$lt": bson_date(before) },
+    };
+    let fields = doc! {
+        "transcriptState": "unavailable",
+        "_transcriptError": "its conversation never became known",
+        "updatedAt": bson_date(now),
+    };
+    (filter, doc! { "$set": fields })
+}
+
 /// Filter and update that settle a transcript. A saved one is never replaced.
 pub(super) fn transcript(conversation: &ConversationId, settled: Settled) -> (Document, Vec<Document>) {
     let filter = doc! { "conversationId": conversation.as_str(), "transcriptState": { "$ne": "saved" } };
@@ -232,7 +246,7 @@ mod tests {
             "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
             "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
         }));
-        let text = format!("{:?}", pipeline(&hostile, Known::Skip).unwrap());
+        let text = format!("{:?}", pipeline(&hostile, None).unwrap());
         assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
         assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
     }
@@ -240,6 +254,6 @@ mod tests {
     #[test]
     fn what_bson_cannot_hold_is_refused() {
         let patch = patch(&json!({ "event_type": "call.busy", "call_id": "c", "a\u{0}b": 1 }));
-        assert_eq!(pipeline(&patch, Known::Skip).unwrap_err().0, "unstorable_payload");
+        assert_eq!(pipeline(&patch, None).unwrap_err().0, "unstorable_payload");
     }
 }

@@ -17,8 +17,8 @@ const SPREAD: Duration = Duration::from_secs(2);
 
 /// What a decision depends on besides the answer.
 pub(super) struct Waits {
-    /// How long a transcript is waited for in all.
-    pub give_up_after: Duration,
+    /// When it is given up.
+    pub give_up_at: Timestamp,
     /// Until when the API is closed to us.
     pub closed_until: Option<Timestamp>,
     /// From 0 to 1: keeps many jobs from coming back in step.
@@ -65,7 +65,7 @@ pub(super) fn decide(
             return Next::Later { at, attempt: job.attempt, why: "ElevenLabs takes no requests from us" };
         }
     };
-    if now >= after(job.owed_since, waits.give_up_after) {
+    if now >= waits.give_up_at {
         return Next::GiveUp(format!("given up after {} tries: {why}", job.attempt.saturating_add(1)));
     }
     Next::Later {
@@ -81,7 +81,7 @@ fn wait(attempt: u32, jitter: f64) -> Duration {
     whole.mul_f64(0.75 + 0.25 * jitter)
 }
 
-fn after(time: Timestamp, wait: Duration) -> Timestamp {
+pub(super) fn after(time: Timestamp, wait: Duration) -> Timestamp {
     time.saturating_add(wait).unwrap_or(time)
 }
 
@@ -93,12 +93,9 @@ mod tests {
     use super::*;
     use crate::{elevenlabs::Metadata, event::ConversationId};
 
-    const GIVE_UP_AFTER: Duration = Duration::from_hours(24);
-
-    fn job(attempt: u32, owed_for: Duration) -> (Job, Timestamp) {
-        let now: Timestamp = "2026-09-22T12:00:00Z".parse().unwrap();
-        let owed_since = now.checked_sub(owed_for).unwrap();
-        (Job { conversation_id: ConversationId::new("v").unwrap(), owed_since, attempt }, now)
+    fn job(attempt: u32) -> (Job, Timestamp) {
+        let now = "2026-09-22T12:00:00Z".parse().unwrap();
+        (Job { conversation_id: ConversationId::new("v").unwrap(), attempt }, now)
     }
 
     fn conversation(status: ConversationStatus) -> Conversation {
@@ -132,15 +129,15 @@ mod tests {
             (None,                                          "later 0", "later 0"),
         ];
         for (answer, within, beyond) in table {
-            for (owed_for, expected) in [(Duration::ZERO, within), (GIVE_UP_AFTER, beyond)] {
-                let (job, now) = job(0, owed_for);
-                let waits = Waits { give_up_after: GIVE_UP_AFTER, closed_until: None, jitter: 0.5 };
+            for (left, expected) in [(Duration::from_secs(1), within), (Duration::ZERO, beyond)] {
+                let (job, now) = job(0);
+                let waits = Waits { give_up_at: after(now, left), closed_until: None, jitter: 0.5 };
                 let next = match decide(answer.clone(), &job, &waits, now) {
                     Next::Save(_) => "save".to_owned(),
                     Next::GiveUp(_) => "giveup".to_owned(),
                     Next::Later { attempt, .. } => format!("later {attempt}"),
                 };
-                assert_eq!(next, expected, "{answer:?} after {owed_for:?}");
+                assert_eq!(next, expected, "{answer:?}, {left:?} left");
             }
         }
     }
@@ -156,9 +153,9 @@ mod tests {
 
     #[test]
     fn a_closed_gate_is_waited_for() {
-        let (job, now) = job(7, Duration::ZERO);
+        let (job, now) = job(7);
         let open = after(now, Duration::from_mins(1));
-        let waits = Waits { give_up_after: GIVE_UP_AFTER, closed_until: Some(open), jitter: 0.0 };
+        let waits = Waits { give_up_at: open, closed_until: Some(open), jitter: 0.0 };
         let Next::Later { at, attempt, .. } = decide(None, &job, &waits, now) else { panic!("must wait") };
         assert_eq!((at, attempt), (open, 7));
     }

@@ -11,8 +11,6 @@ use crate::event::ConversationId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
     pub conversation_id: ConversationId,
-    /// Since when it is owed: decides when it is given up.
-    pub owed_since: Timestamp,
     /// Times ElevenLabs was asked before. Kept here, for the broker forgets delivery counts.
     pub attempt: u32,
 }
@@ -21,7 +19,6 @@ pub(super) struct Job {
 #[serde(rename_all = "camelCase")]
 struct Wire {
     conversation_id: String,
-    owed_since: Timestamp,
     attempt: u32,
 }
 
@@ -31,22 +28,18 @@ impl Job {
         let wire: Wire = serde_json::from_slice(payload)
             .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
         let conversation_id = ConversationId::new(wire.conversation_id).map_err(|error| error.to_string())?;
-        Ok(Self { conversation_id, owed_since: wire.owed_since, attempt: wire.attempt })
+        Ok(Self { conversation_id, attempt: wire.attempt })
     }
 
     fn payload(&self) -> Vec<u8> {
-        let wire = Wire {
-            conversation_id: self.conversation_id.as_str().to_owned(),
-            owed_since: self.owed_since,
-            attempt: self.attempt,
-        };
+        let wire = Wire { conversation_id: self.conversation_id.as_str().to_owned(), attempt: self.attempt };
         serde_json::to_vec(&wire).expect("strings and numbers are JSON")
     }
 }
 
 /// Publishes the first job for a conversation. Again within the broker's duplicate window: no effect.
 pub async fn owe(context: &jetstream::Context, id: &ConversationId) -> Result<(), async_nats::Error> {
-    let job = Job { conversation_id: id.clone(), owed_since: Timestamp::now(), attempt: 0 };
+    let job = Job { conversation_id: id.clone(), attempt: 0 };
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, format!("transcript:{}", id.as_str()).as_str());
     let payload = job.payload().into();
@@ -74,14 +67,10 @@ mod tests {
 
     #[test]
     fn a_job_survives_the_wire_and_garbage_is_refused() {
-        let job = Job {
-            conversation_id: ConversationId::new("conv_1").unwrap(),
-            owed_since: "2026-09-22T12:00:00Z".parse().unwrap(),
-            attempt: 3,
-        };
+        let job = Job { conversation_id: ConversationId::new("conv_1").unwrap(), attempt: 3 };
         assert_eq!(Job::read(&job.payload()), Ok(job));
         assert!(Job::read(b"{}").is_err());
-        let escaping = br#"{"conversationId":"../x","owedSince":"2026-09-22T12:00:00Z","attempt":0}"#;
+        let escaping = br#"{"conversationId":"../x","attempt":0}"#;
         assert!(Job::read(escaping).unwrap_err().contains("conversation_id"));
     }
 }

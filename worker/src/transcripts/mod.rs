@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::job::owe;
 use self::{
-    decide::{Next, decide},
+    decide::{Next, after, decide},
     job::Job,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     dead_letters::{self, Cause},
     elevenlabs::ElevenLabs,
     pull::{Batches, Source},
-    store::{Settled, StoreError, value_to_bson},
+    store::{CallView, Settled, StoreError, value_to_bson},
 };
 
 /// Conversations fetched at a time by one worker.
@@ -35,36 +35,61 @@ const PARALLEL: usize = 8;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// After the database or the broker did not take the outcome.
 const REDELIVER_AFTER: Duration = Duration::from_secs(2);
-/// Most jobs published anew at a start, for calls whose job got lost with the broker's disk.
-const RESUMED_AT_START: i64 = 10_000;
+/// Jobs pulled ahead. Few: the broker gives away again what is not settled within its `ack_wait`, and
+/// a conversation may take half of that.
+const PREFETCHED: usize = PARALLEL / 2;
+/// How often owed transcripts are looked after.
+const LOOK_AFTER: Duration = Duration::from_mins(10);
+/// Most jobs published anew at a time.
+const RESUMED: i64 = 10_000;
 
 /// Runs the role until `stop`.
 pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
-    resume(&context).await;
     let source = Source {
         stream: stream::TRANSCRIPTS,
         consumer: consumer::TRANSCRIPTS,
-        messages: PARALLEL,
+        messages: PREFETCHED,
         bytes: MAX_BYTES,
         replicas: context.config.stream_replicas,
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
     let slots = Arc::new(Semaphore::new(PARALLEL));
-    let fetches = TaskTracker::new();
+    let tasks = TaskTracker::new();
+    tasks.spawn(look_after(context.clone(), stop.clone()));
     while until_open(&api, &stop).await {
         let Some(messages) = batches.next(&stop).await else { break };
         for message in messages {
             let slot = slots.clone().acquire_owned().await.expect("never closed");
             let (context, api) = (context.clone(), api.clone());
-            fetches.spawn(async move {
+            tasks.spawn(async move {
                 handle(&context, &api, message).await;
                 drop(slot);
             });
         }
     }
-    batches.release().await;
-    fetches.close();
-    fetches.wait().await;
+    batches.release(Vec::new()).await;
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Now and then makes up for jobs that got lost with the broker's disk, and gives up what cannot be
+/// asked for.
+async fn look_after(context: Arc<Context>, stop: CancellationToken) {
+    loop {
+        resume(&context).await;
+        let now = Timestamp::now();
+        let before = now.checked_sub(context.config.transcript_give_up_after).unwrap_or(Timestamp::MIN);
+        match context.store.give_up_unknown(before, now).await {
+            Ok(0) => {}
+            Ok(calls) => {
+                tracing::warn!(calls, "transcripts given up: their conversations never became known");
+            }
+            Err(error) => tracing::warn!(%error, "owed transcripts not looked after"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
+            return;
+        }
+    }
 }
 
 /// Waits while the API is closed to us. `false` once the process stops.
@@ -80,17 +105,17 @@ async fn until_open(api: &ElevenLabs, stop: &CancellationToken) -> bool {
 
 /// Publishes the jobs of calls that are owed a transcript; the broker drops those it still has.
 async fn resume(context: &Context) {
-    let owed = match context.store.owed(RESUMED_AT_START).await {
+    let owed = match context.store.owed(RESUMED).await {
         Ok(owed) => owed,
-        Err(error) => return tracing::warn!(%error, "owed transcripts not looked up at start"),
+        Err(error) => return tracing::warn!(%error, "owed transcripts not looked up"),
     };
     for conversation in &owed {
         if let Err(error) = owe(&context.jetstream, conversation).await {
-            return tracing::warn!(%error, "owed transcripts not resumed at start");
+            return tracing::warn!(%error, "owed transcripts not resumed");
         }
     }
     if !owed.is_empty() {
-        tracing::info!(owed = owed.len(), "resumed owed transcripts");
+        tracing::debug!(owed = owed.len(), "owed transcripts have their jobs");
     }
 }
 
@@ -132,17 +157,18 @@ enum JobError {
 async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
     let call = context.store.find(None, Some(&job.conversation_id)).await?;
-    if !call.is_some_and(|call| call.owes_transcript()) {
+    let Some(call) = call.filter(CallView::owes_transcript) else {
         tracing::debug!(conversation_id, "transcript is no longer owed");
         return Ok(());
-    }
+    };
     let answer = match api.gate.closed_until(Timestamp::now()) {
         Some(_) => None, // Closed since the job was pulled.
         None => Some(api.conversation(&job.conversation_id).await),
     };
     let now = Timestamp::now();
     let waits = decide::Waits {
-        give_up_after: context.config.transcript_give_up_after,
+        // Told by the call and not by the job: a job made anew does not start the wait anew.
+        give_up_at: after(call.owed_since().unwrap_or(now), context.config.transcript_give_up_after),
         closed_until: api.gate.closed_until(now),
         jitter: rand::rng().random_range(0.0..1.0),
     };
@@ -160,7 +186,8 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
             tracing::info!(conversation_id, turns = count, attempt = job.attempt, "transcript saved");
         }
         Next::GiveUp(reason) => {
-            tracing::warn!(conversation_id, reason, attempt = job.attempt, "transcript given up");
+            // The reason may hold ElevenLabs' own words, and those anything: it is in the document only.
+            tracing::warn!(conversation_id, attempt = job.attempt, "transcript given up");
             store(context, job, Settled::Unavailable { reason, at: now }).await?;
             context.metrics.transcript("unavailable");
         }
@@ -176,7 +203,15 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
 
 /// Stores the outcome of `job`, which is done only when the call owes nothing any more.
 async fn store(context: &Context, job: &Job, settled: Settled) -> Result<(), JobError> {
-    if context.store.settle_transcript(&job.conversation_id, settled).await? {
+    let stored = match context.store.settle_transcript(&job.conversation_id, settled).await {
+        Err(StoreError::Refused(why)) => {
+            let reason = format!("it cannot be stored: {why}");
+            let unavailable = Settled::Unavailable { reason, at: Timestamp::now() };
+            context.store.settle_transcript(&job.conversation_id, unavailable).await?
+        }
+        stored => stored?,
+    };
+    if stored {
         return Ok(());
     }
     let call = context.store.find(None, Some(&job.conversation_id)).await?;
