@@ -3,12 +3,16 @@
 //! The body is unchanged. Buried first, terminated after: a crash in between costs a second burial,
 //! which the broker drops for its id, never the message.
 
+use std::time::Duration;
+
 use aftercall_common::stream::{header, subject};
 use async_nats::{
     HeaderMap,
     header::NATS_MESSAGE_ID,
     jetstream::{self, AckKind},
 };
+
+use crate::{Context, pull::settle};
 
 /// Why a message is buried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +23,26 @@ pub struct Cause {
     pub detail: String,
 }
 
-/// Buries `message` on behalf of `consumer`, then terminates it.
-///
-/// # Errors
-/// It could not be buried and stays as it was: to be tried again later.
-pub async fn bury(
+/// After a grave could not be dug.
+const REDELIVER_AFTER: Duration = Duration::from_secs(2);
+
+/// Buries `message` on behalf of `consumer` and terminates it. Where that fails it comes again.
+pub async fn bury(context: &Context, consumer: &str, message: &jetstream::Message, cause: &Cause) {
+    let reason = cause.label;
+    match try_bury(&context.jetstream, consumer, message, cause).await {
+        Ok(()) => {
+            context.metrics.dead_letter(reason);
+            let sequence = message.info().map_or(0, |info| info.stream_sequence);
+            tracing::warn!(consumer, reason, detail = cause.detail, sequence, "message is a dead letter");
+        }
+        Err(error) => {
+            tracing::warn!(consumer, reason, %error, "dead letter could not be stored; trying again");
+            settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+        }
+    }
+}
+
+async fn try_bury(
     context: &jetstream::Context,
     consumer: &str,
     message: &jetstream::Message,
@@ -42,19 +61,9 @@ pub async fn bury(
     set(header::DEAD_STREAM, info.stream);
     set(header::DEAD_SEQUENCE, &info.stream_sequence.to_string());
     set(header::DEAD_SUBJECT, message.subject.as_str());
-    publish(context, consumer, headers, message).await?;
-    message.ack_with(AckKind::Term).await
-}
-
-async fn publish(
-    context: &jetstream::Context,
-    consumer: &str,
-    headers: HeaderMap,
-    message: &jetstream::Message,
-) -> Result<(), async_nats::Error> {
     let grave = subject::dead_letter(consumer);
     context.publish_with_headers(grave, headers, message.payload.clone()).await?.await?;
-    Ok(())
+    message.ack_with(AckKind::Term).await
 }
 
 /// The headers without the broker's own: those of an atomic batch, kept on the message, would be an

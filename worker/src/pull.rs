@@ -98,9 +98,7 @@ impl Batches {
             drop(open); // Else what is handed back would come straight back to us.
         }
         for message in &held {
-            if let Err(error) = message.ack_with(AckKind::Nak(None)).await {
-                tracing::debug!(%error, "not handed back; the broker delivers it again after ack_wait");
-            }
+            settle(message, AckKind::Nak(None)).await;
         }
         tracing::info!(consumer = self.source.consumer, handed_back = held.len(), "consumer stopped");
     }
@@ -122,6 +120,14 @@ impl Batches {
             .messages()
             .await
             .map_err(OpenError::broker)
+    }
+}
+
+/// Tells the broker what became of `message`. A lost answer means that it comes again, which changes
+/// nothing: everything that is done for a message may be done twice.
+pub async fn settle(message: &Message, kind: AckKind) {
+    if let Err(error) = message.ack_with(kind).await {
+        tracing::debug!(%error, "not settled; the broker delivers it again after ack_wait");
     }
 }
 

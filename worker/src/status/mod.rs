@@ -22,7 +22,7 @@ use crate::{
     Context,
     call::{CallPatch, Status},
     dead_letters,
-    pull::{Batches, Source},
+    pull::{Batches, Source, settle},
     retry::Pauses,
     store::Changed,
     transcripts,
@@ -34,7 +34,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 /// How long a write under way is waited for once the process stops.
 const DRAIN: Duration = Duration::from_secs(5);
-/// After a job or a grave could not be stored: short, since a delayed message counts as pending.
+/// After a job could not be stored: short, since a delayed message counts as pending.
 const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
 /// Runs the role until `stop`.
@@ -85,24 +85,7 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
                     "event applied"
                 );
             }
-            Fate::Dead(cause) => {
-                match dead_letters::bury(&context.jetstream, consumer::STATUS, message, &cause).await {
-                    Ok(()) => {
-                        context.metrics.dead_letter(cause.label);
-                        let sequence = message.info().map_or(0, |info| info.stream_sequence);
-                        tracing::warn!(
-                            reason = cause.label,
-                            detail = cause.detail,
-                            sequence,
-                            "message is a dead letter"
-                        );
-                    }
-                    Err(error) => {
-                        tracing::warn!(reason = cause.label, %error, "dead letter could not be stored; trying again");
-                        settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-                    }
-                }
-            }
+            Fate::Dead(cause) => dead_letters::bury(context, consumer::STATUS, message, &cause).await,
         }
     }
     context.metrics.batch(messages.len(), started.elapsed());
@@ -173,13 +156,6 @@ async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Vec<usiz
             }
         });
     join_all(stored).await.into_iter().flatten().collect()
-}
-
-/// Tells the broker. A lost answer means that the message comes again, which changes nothing.
-async fn settle(message: &Message, kind: AckKind) {
-    if let Err(error) = message.ack_with(kind).await {
-        tracing::debug!(%error, "not settled; the broker delivers it again");
-    }
 }
 
 fn age(since: Timestamp, now: Timestamp) -> Duration {

@@ -26,7 +26,7 @@ use crate::{
     Context,
     dead_letters::{self, Cause},
     elevenlabs::ElevenLabs,
-    pull::{Batches, Source},
+    pull::{Batches, Source, settle},
     store::{CallView, Settled, StoreError, value_to_bson},
 };
 
@@ -125,12 +125,7 @@ async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
         Ok(job) => job,
         Err(detail) => {
             let cause = Cause { label: "invalid_job", detail };
-            if let Err(error) =
-                dead_letters::bury(&context.jetstream, consumer::TRANSCRIPTS, &message, &cause).await
-            {
-                tracing::warn!(%error, "dead letter could not be stored; trying again");
-                settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-            }
+            dead_letters::bury(context, consumer::TRANSCRIPTS, &message, &cause).await;
             return;
         }
     };
@@ -216,11 +211,4 @@ async fn store(context: &Context, job: &Job, settled: Settled) -> Result<(), Job
     }
     let call = context.store.find(None, Some(&job.conversation_id)).await?;
     if call.is_some_and(|call| call.owes_transcript()) { Err(JobError::Moved) } else { Ok(()) }
-}
-
-/// Tells the broker. A lost answer means that the job comes again and finds nothing owed.
-async fn settle(message: &Message, kind: AckKind) {
-    if let Err(error) = message.ack_with(kind).await {
-        tracing::debug!(%error, "not settled; the broker delivers it again");
-    }
 }
