@@ -135,17 +135,21 @@ async fn bodies_beyond_the_budget_are_turned_away() {
         .without_worker()
         .gateway_env("MAX_BODY_BYTES", "65536")
         .gateway_env("MAX_INFLIGHT_BYTES", "65536")
+        .gateway_env("BODY_TIMEOUT", "5m")
         .start()
         .await;
     let mut slow = TcpStream::connect(stack.public).await.unwrap();
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 65536\r\n\r\n");
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&vec![b'x'; 65_000]).await.unwrap();
-    let answer = until("turned away", async || {
-        let answer = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(busy("c").to_string());
-        Some(answer.send().await.unwrap()).filter(|answer| answer.status() == 503)
+    until("the budget is used up", async || {
+        let metrics = stack.gateway.metrics(&stack.http).await;
+        metrics.contains("aftercall_inflight_body_bytes 65536").then_some(())
     })
     .await;
+    let post = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(busy("c").to_string());
+    let answer = post.send().await.unwrap();
+    assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "overloaded");
     drop(slow);

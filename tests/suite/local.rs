@@ -3,7 +3,6 @@
 use std::{
     path::Path,
     process::{Output, Stdio},
-    time::Duration,
 };
 
 use aftercall_local::{ports, servers::shared_services};
@@ -70,17 +69,20 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
     let data = data();
     let mut up = up(data.path()).await;
     let curls: Vec<&str> = up.text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
-    assert!(curls.len() >= 3, "{}", up.text);
-    let mut last = String::new();
-    for curl in curls {
+    let paste = async |curl: &str| {
         assert!(curl.contains(&up.public), "{curl}");
         let output =
             output(Command::new("sh").args(["-c", &format!("{curl} --silent --fail-with-body")])).await;
-        assert!(output.status.success(), "{curl}: {}", text(&output));
-        last = text(&output);
-        tokio::time::sleep(Duration::from_millis(500)).await; // A person pastes one after the other.
-    }
-    assert!(last.contains(r#""status":"no_answer""#) && last.contains("test_conv_123"), "{last}");
+        output.status.success().then(|| text(&output))
+    };
+    let [complete, unanswered, ask] = curls[..] else { panic!("three lines to paste: {}", up.text) };
+    assert!(paste(complete).await.unwrap().contains("\"accepted\":true"));
+    // A person pastes one after the other; meanwhile the call is known and its transcript fetched.
+    let known = async |what: &str| paste(ask).await.filter(|answer| answer.contains(what));
+    until("the transcript is fetched", async || known(r#""transcriptState":"saved""#).await).await;
+    assert!(paste(unanswered).await.unwrap().contains("\"accepted\":true"));
+    let answer = until("the call is unanswered", async || known(r#""status":"no_answer""#).await).await;
+    assert!(answer.contains("No answer from recipient") && answer.contains("test_conv_123"), "{answer}");
 
     let second = output(local(data.path()).arg("up")).await;
     assert!(!second.status.success() && text(&second).contains("running"), "{}", text(&second));

@@ -303,6 +303,7 @@ async fn hostile_texts_are_stored_as_texts() {
     let body = json!({ "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
         "to_number": "$callId", "nested": { "$gt": "", "a.b": [{ "$where": "1" }] }, "unicode": "\u{202e}✓ 電話" });
     stack.webhook(&body).await;
+    stack.settled().await;
     let call = stack.document(doc! { "callId": { "$eq": "$status" } }).await;
     assert_eq!(call.get_str("failureReason").unwrap(), "$$ROOT");
     assert_eq!(call.get_str("toNumber").unwrap(), "$callId");

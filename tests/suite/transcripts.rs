@@ -29,7 +29,7 @@ async fn asked_too_early_and_too_often_it_still_comes() {
 #[tokio::test]
 async fn a_network_that_hiccups_is_asked_again_at_once() {
     let stack = Stack::start().await;
-    stack.simulator.script("v", [Answer::Status(503), Answer::Reset, Answer::Garbage, Answer::Done]);
+    stack.simulator.script("v", [Answer::Reset, Answer::Garbage, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     let metrics = stack.workers[0].metrics(&stack.http).await;

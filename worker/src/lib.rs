@@ -19,7 +19,13 @@ pub mod status;
 pub mod store;
 pub mod transcripts;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use aftercall_common::{admin, broker, shutdown, stream};
 use anyhow::Context as _;
@@ -55,6 +61,8 @@ pub struct Context {
     pub store: Store,
     /// Counters.
     pub metrics: Metrics,
+    /// Whether the broker gives us status lookups.
+    pub answers_lookups: AtomicBool,
 }
 
 /// Starts the worker as configured, until a signal.
@@ -82,7 +90,14 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     let jetstream = jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
     let store = Store::new(&config).await?;
     let api = ElevenLabs::new(&config, metrics.clone())?;
-    let context = Arc::new(Context { config, nats, jetstream, store, metrics });
+    let context = Arc::new(Context {
+        config,
+        nats,
+        jetstream,
+        store,
+        metrics,
+        answers_lookups: AtomicBool::new(false),
+    });
 
     let tasks = TaskTracker::new();
     let prepared = CancellationToken::new();
@@ -182,10 +197,13 @@ fn readiness(
         let (context, prepared, stop) = (context.clone(), prepared.clone(), stop.clone());
         Box::pin(async move {
             let is = |fine: bool, otherwise: &str| if fine { Ok(()) } else { Err(otherwise.to_owned()) };
+            let answers =
+                !context.config.roles.has(Role::Api) || context.answers_lookups.load(Ordering::Relaxed);
             vec![
                 ("nats", is(broker::is_connected(&context.nats), "not connected")),
                 ("mongodb", context.store.ping().await.map_err(|error| error.to_string())),
                 ("prepared", is(prepared.is_cancelled(), "streams or indexes are not there yet")),
+                ("lookups", is(answers, "not answered yet")),
                 ("running", is(!stop.is_cancelled(), "stopping")),
             ]
         })

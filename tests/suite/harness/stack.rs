@@ -12,6 +12,7 @@ use async_nats::jetstream;
 use mongodb::{
     Collection,
     bson::{Document, doc},
+    options::{CollectionOptions, ReadConcern},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -94,7 +95,9 @@ impl Setup {
         ]
         .concat();
         let client = mongodb::Client::with_uri_str(mongo.uri()).await.unwrap();
-        let calls = client.database(&database).collection("agent_calls");
+        // What is read here is what the worker reads: what a majority has.
+        let majority = CollectionOptions::builder().read_concern(ReadConcern::majority()).build();
+        let calls = client.database(&database).collection_with_options("agent_calls", majority);
         let broker = async_nats::connect(nats.url()).await.unwrap();
         let mut stack = Stack {
             base: format!("http://127.0.0.1:{public}"),

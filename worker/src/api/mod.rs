@@ -3,7 +3,10 @@
 mod lookup;
 mod request;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use aftercall_common::agent_calls::{ERROR_CODE_HEADER, SERVICE_NAME, STATUS_SUBJECT};
 use async_nats::{
@@ -47,6 +50,8 @@ async fn serve(
         .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await?;
     let mut requests = service.endpoint(STATUS_SUBJECT).await?;
+    context.nats.flush().await?; // From here on the broker knows that we answer.
+    context.answers_lookups.store(true, Ordering::Relaxed);
     let slots = Arc::new(Semaphore::new(PARALLEL));
     let answers = TaskTracker::new();
     loop {
