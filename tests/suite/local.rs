@@ -1,6 +1,8 @@
 //! `cargo local` as its user meets it.
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Output, Stdio},
 };
@@ -14,6 +16,10 @@ use crate::harness::{PATIENCE, until};
 fn local(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
     command.arg("--data").arg(data).kill_on_drop(true).stdin(Stdio::null());
+    // What the developer at this machine has set is not for the tests.
+    for variable in ["NATS_URL", "MONGODB_URI", "ELEVENLABS_API_KEY", "ALLOWED_SOURCES", "API_TOKEN"] {
+        command.env_remove(variable);
+    }
     command
 }
 
@@ -32,12 +38,21 @@ struct Up {
     text: String,
 }
 
+fn address() -> String {
+    format!("127.0.0.1:{}", ports::free().unwrap())
+}
+
+/// The command `up` on ports that nobody has.
+fn up_at(data: &Path, listen: &str) -> Command {
+    let mut command = local(data);
+    command.args(["up", "--listen", listen, "--gateway-admin", &address(), "--worker-admin", &address()]);
+    command
+}
+
 /// Starts `up` and waits until it has printed how to use it.
 async fn up(data: &Path) -> Up {
-    let address = || format!("127.0.0.1:{}", ports::free().unwrap());
     let listen = address();
-    let mut command = local(data);
-    command.args(["up", "--listen", &listen, "--gateway-admin", &address(), "--worker-admin", &address()]);
+    let mut command = up_at(data, &listen);
     let said = data.join("stdout");
     let mut child = command.stdout(std::fs::File::create(&said).unwrap()).spawn().unwrap();
     let text = until("how to use it is printed", async || {
@@ -118,7 +133,7 @@ async fn what_stands_in_the_way_is_said_in_one_line() {
     let data = data();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let refused = output(local(data.path()).args(["up", "--listen", &address])).await;
+    let refused = output(&mut up_at(data.path(), &address)).await;
     let said = text(&refused);
     let error = said.lines().last().unwrap();
     assert!(!refused.status.success() && error.contains(&address) && error.contains("--listen"), "{said}");
@@ -129,6 +144,35 @@ async fn what_stands_in_the_way_is_said_in_one_line() {
     let refused = output(local(&file.join("data")).arg("up")).await;
     let said = text(&refused);
     assert!(!refused.status.success() && said.lines().last().unwrap().contains("file/data"), "{said}");
+}
+
+#[tokio::test]
+async fn a_download_that_fails_is_said_in_one_line_and_leaves_nothing() {
+    #[rustfmt::skip]
+    let table = [ // what the only python3 on PATH does, what is said
+        (None,                                                             "python3 is not on PATH"),
+        (Some("echo 'No module named pip' >&2; exit 1"),                   "python3 has no pip"),
+        (Some("echo 'ERROR: No matching distribution found' >&2; exit 1"), "No matching distribution found"),
+        (Some("while [ $1 != -d ]; do shift; done; echo x > $2/a.whl"),    "sha256 expected"),
+    ];
+    for (script, wanted) in table {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, data) = (folder.path().join("bin"), folder.path().join("data"));
+        std::fs::create_dir(&path).unwrap();
+        if let Some(script) = script {
+            let python = path.join("python3");
+            std::fs::write(&python, format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(python, Permissions::from_mode(0o755)).unwrap();
+        }
+        let refused = output(up_at(&data, &address()).env("PATH", &path)).await;
+        let said = text(&refused);
+        assert!(
+            !refused.status.success() && said.lines().last().unwrap().contains(wanted),
+            "{script:?}: {said}"
+        );
+        let left = std::fs::read_dir(data.join("services")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), ["lock"], "{script:?}");
+    }
 }
 
 fn nix_pid(child: &Child) -> nix::unistd::Pid {
