@@ -36,13 +36,19 @@ pub async fn connect(url: &Url, credentials: Option<&Path>, name: &str) -> anyho
 }
 
 /// The servers `url` names. What fails here is a wrong `NATS_URL`.
-pub fn addresses(url: &Url) -> Result<Vec<ServerAddr>, ConfigError> {
+fn addresses(url: &Url) -> Result<Vec<ServerAddr>, ConfigError> {
     let parsed: Result<_, std::io::Error> = url.expose().split(',').map(|part| part.trim().parse()).collect();
     // The client's own error may repeat credentials.
-    parsed.map_err(|_error| ConfigError {
-        variable: "NATS_URL".to_owned(),
-        reason: format!("not a list of NATS addresses: {url}"),
-    })
+    parsed.map_err(|_error| ConfigError::new("NATS_URL", format!("not a list of NATS addresses: {url}")))
+}
+
+/// What can be told of `NATS_URL` and `NATS_CREDS_FILE` before connecting.
+pub fn check(url: &Url, credentials: Option<&Path>) -> Result<(), ConfigError> {
+    addresses(url)?;
+    if let Some(Err(error)) = credentials.map(std::fs::File::open) {
+        return Err(ConfigError::new("NATS_CREDS_FILE", format!("cannot be read: {error}")));
+    }
+    Ok(())
 }
 
 /// Whether the broker can be reached right now.

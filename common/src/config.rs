@@ -18,6 +18,13 @@ pub struct ConfigError {
     pub reason: String,
 }
 
+impl ConfigError {
+    /// `variable` cannot be used, for this reason.
+    pub fn new(variable: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { variable: variable.into(), reason: reason.into() }
+    }
+}
+
 /// Reads `T` from the environment. An empty variable counts as unset.
 pub fn from_env<T: DeserializeOwned>() -> Result<T, ConfigError> {
     from_vars(std::env::vars_os().filter_map(|(name, value)| {

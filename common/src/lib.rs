@@ -2,11 +2,12 @@
 //!
 //! [`stream`] and [`agent_calls`] are the contract between the two: streams, subjects, headers,
 //! consumers. The rest is the frame of a process: [`config`], [`telemetry`], [`shutdown`],
-//! [`broker`] (the connection to NATS), [`http`] (the accept loop) and [`admin`] (health, metrics).
+//! [`broker`] (the connection to NATS), [`http`] (the accept loop), [`cli`] and [`admin`] (health, metrics).
 
 pub mod admin;
 pub mod agent_calls;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod shutdown;

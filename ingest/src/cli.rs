@@ -4,6 +4,7 @@
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
 
 use aftercall_common::{
+    cli,
     config::{ConfigError, EXIT_CONFIG},
     shutdown, telemetry,
 };
@@ -49,13 +50,9 @@ impl StartError {
 
 /// Runs the gateway as a process: arguments in, exit status out.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli: Cli = match cli::parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version come this way too. A closed pipe is no reason to fail differently.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(ended) => return ended,
     };
     match start(&cli) {
         Ok(()) => ExitCode::SUCCESS,

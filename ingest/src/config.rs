@@ -103,15 +103,10 @@ impl Config {
 
     /// What no single variable shows.
     fn checked(self) -> Result<Self, ConfigError> {
-        let wrong =
-            |variable: &str, reason: String| Err(ConfigError { variable: variable.to_owned(), reason });
         if self.max_inflight_bytes < self.max_body_bytes {
-            return wrong("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES".to_owned());
+            return Err(ConfigError::new("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES"));
         }
-        broker::addresses(&self.nats_url)?;
-        if let Some(Err(error)) = self.nats_creds_file.as_ref().map(std::fs::File::open) {
-            return wrong("NATS_CREDS_FILE", format!("cannot be read: {error}"));
-        }
+        broker::check(&self.nats_url, self.nats_creds_file.as_deref())?;
         Ok(self)
     }
 }

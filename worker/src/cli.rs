@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use aftercall_common::{config::EXIT_CONFIG, stream::EnsureError, telemetry};
+use aftercall_common::{cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
 use clap::{Parser, Subcommand};
 
 use crate::{Config, store::StoreError};
@@ -32,13 +32,9 @@ enum Command {
 /// The whole process, from arguments to exit status: 0, 1 for failures, 2 for wrong usage, 78 for a
 /// wrong configuration.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli: Cli = match cli::parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version come this way too. A closed pipe is no reason to fail differently.
-            drop(error.print());
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(ended) => return ended,
     };
     let config = match Config::from_env() {
         Ok(config) => config,

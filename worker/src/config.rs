@@ -1,6 +1,6 @@
 //! The worker's environment.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use aftercall_common::{
     broker,
@@ -21,7 +21,7 @@ pub struct Config {
     /// Credentials for it.
     pub nats_creds_file: Option<PathBuf>,
     /// Copies the broker keeps of each stream. Streams that have more keep them.
-    pub stream_replicas: usize,
+    pub stream_replicas: NonZeroUsize,
     /// A replica set.
     pub mongodb_uri: Url,
     /// Database that holds `agent_calls`.
@@ -54,7 +54,7 @@ impl Default for Config {
         Self {
             nats_url: Url::new("nats://127.0.0.1:4222"),
             nats_creds_file: None,
-            stream_replicas: 1,
+            stream_replicas: NonZeroUsize::MIN,
             mongodb_uri: Url::new("mongodb://127.0.0.1:27017"),
             mongodb_database: "aftercall".to_owned(),
             elevenlabs_api_key: None,
@@ -78,23 +78,19 @@ impl Config {
 
     /// What only the clients of broker and database can tell of a value.
     fn checked(self) -> Result<Self, ConfigError> {
-        broker::addresses(&self.nats_url)?;
-        ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| ConfigError {
-            variable: "MONGODB_URI".to_owned(),
+        broker::check(&self.nats_url, self.nats_creds_file.as_deref())?;
+        ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| {
             // The driver's own error may repeat credentials.
-            reason: format!("not a MongoDB connection string: {}", self.mongodb_uri),
+            let reason = format!("not a MongoDB connection string: {}", self.mongodb_uri);
+            ConfigError::new("MONGODB_URI", reason)
         })?;
-        let wrong = |variable: &str, reason: String| ConfigError { variable: variable.to_owned(), reason };
         if !is_database_name(&self.mongodb_database) {
             let reason = "must be 1 to 63 characters, none of them / \\ . \" $ * < > : | ? or a space";
-            return Err(wrong("MONGODB_DATABASE", reason.to_owned()));
+            return Err(ConfigError::new("MONGODB_DATABASE", reason));
         }
         if self.elevenlabs_api_key.as_ref().is_some_and(|key| key_header(key).is_err()) {
             let reason = "holds characters that cannot be sent in a header";
-            return Err(wrong("ELEVENLABS_API_KEY", reason.to_owned()));
-        }
-        if let Some(Err(error)) = self.nats_creds_file.as_ref().map(std::fs::File::open) {
-            return Err(wrong("NATS_CREDS_FILE", format!("cannot be read: {error}")));
+            return Err(ConfigError::new("ELEVENLABS_API_KEY", reason));
         }
         Ok(self)
     }
@@ -195,6 +191,7 @@ mod tests {
             ("TRANSCRIPT_GIVE_UP_AFTER", "soon"),
             ("ADMIN_ADDR", "9081"),
             ("STREAM_REPLICAS", "many"),
+            ("STREAM_REPLICAS", "0"),
             ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
             ("ELEVENLABS_API_KEY", "sk_\u{7}"),
             ("MONGODB_DATABASE", "a.b"),

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod call;
 mod cli;
+mod clock;
 pub mod config;
 pub mod dead_letters;
 pub mod elevenlabs;
@@ -127,7 +128,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
 async fn prepare(context: &Context, stop: &CancellationToken) -> anyhow::Result<bool> {
     let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
     loop {
-        let ensured = stream::ensure(&context.jetstream, context.config.stream_replicas);
+        let ensured = stream::ensure(&context.jetstream, context.config.stream_replicas.get());
         let Some(ensured) = stop.run_until_cancelled(ensured).await else { return Ok(false) };
         match ensured {
             Ok(()) => break,

@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use aftercall_common::cli;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -36,13 +37,9 @@ enum Command {
 
 /// Reads `args` and does what they say.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli: Cli = match cli::parse(args) {
         Ok(cli) => cli,
-        Err(error) => {
-            // `--help` and `--version` end here too, with status 0.
-            let _shown = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(ended) => return ended,
     };
     match run(cli) {
         Ok(code) => code,

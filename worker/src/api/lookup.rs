@@ -19,6 +19,7 @@ use super::request::Query;
 use crate::{
     Context,
     call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
+    clock::after,
     elevenlabs::{ApiError, Conversation, ConversationStatus, ElevenLabs},
     event::{CallId, ConversationId, Parties},
     store::{CallView, Changed, StoreError, answer_json},
@@ -149,8 +150,7 @@ async fn ask(
 /// Whether what is stored is answer enough.
 fn is_fresh(call: &CallView, now: Timestamp, stale_after: Duration) -> bool {
     let finished = call.status().is_some_and(Status::is_finished);
-    let limit = |at: Timestamp| at.saturating_add(stale_after).unwrap_or(at);
-    finished || call.updated_at().is_some_and(|at| now < limit(at))
+    finished || call.updated_at().is_some_and(|at| now < after(at, stale_after))
 }
 
 async fn fetch(api: Option<&ElevenLabs>, conversation: &ConversationId) -> Result<Conversation, ApiError> {

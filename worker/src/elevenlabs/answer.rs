@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::call::Status;
+use crate::{call::Status, clock::between};
 
 /// Longest `Retry-After` obeyed; a longer one is asked for again when this has passed.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
@@ -76,7 +76,7 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
         Duration::from_secs(seconds)
     } else {
         let until = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+        between(now, until)
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }

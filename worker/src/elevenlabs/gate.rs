@@ -8,6 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::ApiError;
+use crate::clock::after;
 
 /// Pause after a refused key: someone has to change it, and then work goes on by itself.
 const KEY_PAUSE: Duration = Duration::from_mins(1);
@@ -32,7 +33,7 @@ impl Gate {
         } else {
             tracing::warn!(%error, pause_ms = pause.as_millis(), "pausing all requests to ElevenLabs");
         }
-        let until = now.saturating_add(pause).unwrap_or(now);
+        let until = after(now, pause);
         let mut closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *closed = (*closed).max(Some(until));
     }

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use crate::{
     call::{CallPatch, Status},
     dead_letters::Cause,
-    event::{self, CallId, ConversationId, Envelope, Event, EventType, ParseError},
-    store::{Applied, Changed},
+    event::{self, Envelope, Event, EventType, ParseError},
+    store::{Applied, Changed, Key},
 };
 
 /// What is kept of an event for the log.
@@ -55,7 +55,7 @@ impl Batch {
     /// conversation belongs to is for the store to decide.
     fn from_parsed(results: impl Iterator<Item = Result<Event, Cause>>) -> Self {
         let mut batch = Self::default();
-        let mut positions: HashMap<(Option<CallId>, Option<ConversationId>), usize> = HashMap::new();
+        let mut positions: HashMap<Option<Key>, usize> = HashMap::new();
         let mut patches: Vec<Option<CallPatch>> = Vec::new();
         for result in results {
             let event = match result {
@@ -66,15 +66,11 @@ impl Batch {
                 }
             };
             let line = Line::of(&event);
-            let key = match event.call_id.clone() {
-                Some(call) => (Some(call), None),
-                None => (None, event.conversation_id.clone()),
-            };
-            let position = *positions.entry(key).or_insert_with(|| {
+            let patch = CallPatch::from(event);
+            let position = *positions.entry(Key::of(&patch)).or_insert_with(|| {
                 patches.push(None);
                 patches.len() - 1
             });
-            let patch = CallPatch::from(event);
             patches[position] = Some(match patches[position].take() {
                 Some(joined) => joined.join(patch),
                 None => patch,

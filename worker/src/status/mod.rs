@@ -21,6 +21,7 @@ use self::batch::{Batch, Fate};
 use crate::{
     Context,
     call::{CallPatch, Status},
+    clock::between,
     dead_letters,
     pull::{Batches, Source, settle},
     retry::Pauses,
@@ -44,7 +45,7 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         consumer: consumer::STATUS,
         messages: MAX_MESSAGES,
         bytes: MAX_BYTES,
-        replicas: context.config.stream_replicas,
+        replicas: context.config.stream_replicas.get(),
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
     let mut unsettled = Vec::new();
@@ -72,7 +73,7 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
                 let stored = !jobless.contains(&patch);
                 settle(message, if stored { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) })
                     .await;
-                context.metrics.applied(event.status, age(event.stored_at, now));
+                context.metrics.applied(event.status, between(event.stored_at, now));
                 tracing::info!(
                     call_id = event.call_id.as_deref(),
                     conversation_id = event.conversation_id.as_deref(),
@@ -156,8 +157,4 @@ async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Vec<usiz
             }
         });
     join_all(stored).await.into_iter().flatten().collect()
-}
-
-fn age(since: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(since)).unwrap_or_default()
 }

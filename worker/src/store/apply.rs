@@ -62,9 +62,8 @@ pub(super) async fn apply(store: &Store, patches: &[CallPatch]) -> Result<Vec<Ch
     let keys: Vec<_> = patches.iter().map(Key::of).collect();
     // A command runs its statements in their order. Those that name the call go first: when one
     // links the conversation, what names only that finds the call, and no half comes into being.
-    let named = |(_, patch): &(usize, &CallPatch)| patch.call_id.is_none();
     let mut ordered: Vec<_> = patches.iter().enumerate().collect();
-    ordered.sort_by_key(named);
+    ordered.sort_by_key(|(_, patch)| patch.call_id.is_none());
     for (n, patch) in ordered {
         match keys[n].as_ref().map(|key| update(key, patch)) {
             Some(Ok(update)) => commands.add(n, update),

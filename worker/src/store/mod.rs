@@ -27,7 +27,7 @@ pub use self::{
     apply::{Applied, Changed},
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,
-    statement::Settled,
+    statement::{Key, Settled},
 };
 use crate::{
     call::CallPatch,

@@ -13,16 +13,18 @@ use crate::{
     event::{CallId, ConversationId},
 };
 
-/// Which of the two identifiers a statement finds its document by.
+/// What names a call: which of the two identifiers a statement finds its document by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
+pub enum Key {
+    /// Its call id.
     Call(CallId),
+    /// Its conversation id, where the call id is not known.
     Conversation(ConversationId),
 }
 
 impl Key {
     /// The call id where there is one: it is what providers start with.
-    pub(super) fn of(patch: &CallPatch) -> Option<Self> {
+    pub fn of(patch: &CallPatch) -> Option<Self> {
         let by_call = patch.call_id.clone().map(Self::Call);
         by_call.or_else(|| patch.conversation_id.clone().map(Self::Conversation))
     }

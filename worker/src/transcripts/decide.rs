@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::job::Job;
-use crate::elevenlabs::{ApiError, Conversation, ConversationStatus};
+use crate::{
+    clock::after,
+    elevenlabs::{ApiError, Conversation, ConversationStatus},
+};
 
 /// First wait; transcripts are made within 5 to 30 seconds of the end of most calls.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -79,10 +82,6 @@ pub(super) fn decide(
 fn wait(attempt: u32, jitter: f64) -> Duration {
     let whole = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(MAX_WAIT);
     whole.mul_f64(0.75 + 0.25 * jitter)
-}
-
-pub(super) fn after(time: Timestamp, wait: Duration) -> Timestamp {
-    time.saturating_add(wait).unwrap_or(time)
 }
 
 #[cfg(test)]

@@ -19,11 +19,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::job::owe;
 use self::{
-    decide::{Next, after, decide},
+    decide::{Next, decide},
     job::Job,
 };
 use crate::{
     Context,
+    clock::{after, between},
     dead_letters::{self, Cause},
     elevenlabs::ElevenLabs,
     pull::{Batches, Source, settle},
@@ -50,7 +51,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
         consumer: consumer::TRANSCRIPTS,
         messages: PREFETCHED,
         bytes: MAX_BYTES,
-        replicas: context.config.stream_replicas,
+        replicas: context.config.stream_replicas.get(),
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
     let slots = Arc::new(Semaphore::new(PARALLEL));
@@ -95,7 +96,7 @@ async fn look_after(context: Arc<Context>, stop: CancellationToken) {
 /// Waits while the API is closed to us. `false` once the process stops.
 async fn until_open(api: &ElevenLabs, stop: &CancellationToken) -> bool {
     while let Some(until) = api.gate.closed_until(Timestamp::now()) {
-        let wait = Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default();
+        let wait = between(Timestamp::now(), until);
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return false;
         }
