@@ -11,5 +11,11 @@ pub const SERVICE_NAME: &str = "agent-calls";
 /// the caller gets.
 pub const STATUS_SUBJECT: &str = "agent-calls.status";
 
+/// Places one call. The request is the JSON the caller posted, the answer the JSON the caller gets.
+pub const PLACE_SUBJECT: &str = "agent-calls.place";
+
+/// The caller's own name for a placement: two requests with the same one place one call.
+pub const IDEMPOTENCY_KEY_HEADER: &str = "Idempotency-Key";
+
 /// Stable problem code of a refusal, such as `not_found`.
 pub const ERROR_CODE_HEADER: &str = "Aftercall-Error-Code";

@@ -19,10 +19,17 @@ pub const TRANSCRIPTS: &str = "TRANSCRIPTS";
 /// Messages that no retry can help, kept for an operator.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
+/// Object store of the bodies that are too large for a message, which then only names its object.
+pub const WEBHOOK_BODIES: &str = "WEBHOOK_BODIES";
+
 /// Subjects, by what they carry.
 pub mod subject {
     /// Webhooks posted to `/api/webhooks/elevenlabs/call-status`.
     pub const ELEVENLABS_CALL_STATUS: &str = "webhooks.elevenlabs.call-status";
+    /// Webhooks posted to `/api/webhooks/twilio/call-status`.
+    pub const TWILIO_CALL_STATUS: &str = "webhooks.twilio.call-status";
+    /// What reconciliation learned from ElevenLabs' API, in the envelope of its webhooks.
+    pub const RECONCILED: &str = "webhooks.elevenlabs.reconciled";
     /// A transcript job that is due now.
     pub const TRANSCRIPT_DUE: &str = "transcripts.due";
 
@@ -50,6 +57,12 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "Content-Type";
     /// The provider's own signature, kept for audits.
     pub const ELEVENLABS_SIGNATURE: &str = "ElevenLabs-Signature";
+    /// Twilio's own signature, kept for audits.
+    pub const TWILIO_SIGNATURE: &str = "X-Twilio-Signature";
+    /// Name of the object in [`super::WEBHOOK_BODIES`] that holds the body; the message's own is empty.
+    pub const BODY_OBJECT: &str = "Aftercall-Body-Object";
+    /// Length of that body, bytes.
+    pub const BODY_BYTES: &str = "Aftercall-Body-Bytes";
     /// W3C trace context.
     pub const TRACEPARENT: &str = "traceparent";
 

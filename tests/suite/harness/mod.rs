@@ -1,5 +1,6 @@
 //! A whole Aftercall for one test.
 
+pub mod python;
 mod servers;
 mod service;
 mod stack;
