@@ -87,9 +87,9 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// An event became part of its call, `age` after the broker had stored it.
-    pub fn applied(&self, status: Status, age: Duration) {
-        self.0.events.get_or_create(&ByStatus { status: status.as_str() }).inc();
+    /// An event became part of its call, `age` after the broker had stored it. Some claim no status.
+    pub fn applied(&self, status: Option<Status>, age: Duration) {
+        self.0.events.get_or_create(&ByStatus { status: status.map_or("none", Status::as_str) }).inc();
         self.0.age.observe(age.as_secs_f64());
     }
 

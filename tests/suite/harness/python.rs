@@ -12,9 +12,8 @@ const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.tx
 /// The first call on a machine installs `requirements.txt`; the others of all processes wait.
 pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
     static PYTHON: OnceCell<PathBuf> = OnceCell::const_new();
-    let python = PYTHON.get_or_init(async || {
-        tokio::task::spawn_blocking(provide).await.expect("installing does not panic")
-    });
+    let python = PYTHON
+        .get_or_init(async || tokio::task::spawn_blocking(provide).await.expect("installing does not panic"));
     let mut command = Command::new(python.await);
     command.arg("-c").arg(script).args(args).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

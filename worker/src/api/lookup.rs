@@ -3,7 +3,7 @@
 //! Requests for the same call at the same time share one search.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,7 +21,7 @@ use crate::{
     call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
     clock::after,
     elevenlabs::{ApiError, Conversation, ConversationStatus, ElevenLabs},
-    event::{CallId, ConversationId, Parties},
+    event::{CallId, ConversationId, Parties, never_connected},
     store::{CallView, Changed, StoreError, answer_json},
     transcripts,
 };
@@ -168,7 +168,10 @@ fn observed(
     known: &Conversation,
     now: Timestamp,
 ) -> CallPatch {
-    let status = known.status.call_status();
+    let call = known.metadata.phone_call.as_ref();
+    // What its webhook says, should that come: so both end in the same.
+    let unconnected = call.and_then(|call| never_connected(call.call_result.as_deref()?));
+    let status = unconnected.map_or(known.status.call_status(), |_| Status::InitiationFailed);
     let began = known.metadata.start_time_unix_secs.and_then(|begin| Timestamp::from_second(begin).ok());
     let over = !matches!(known.status, ConversationStatus::Initiated | ConversationStatus::InProgress);
     let length = known.metadata.call_duration_secs.filter(|_| over).unwrap_or(0).max(0).unsigned_abs();
@@ -176,10 +179,11 @@ fn observed(
         .and_then(|begin| begin.checked_add(Duration::from_secs(length)).ok())
         .unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
     let event_id = format!("elevenlabs:{}:{}", conversation_id.as_str(), known.status.as_str());
-    let call = known.metadata.phone_call.as_ref();
+    let reason = unconnected.or(known.failure_reason()).unwrap_or("The conversation failed");
     CallPatch {
         call_id: call_id.or_else(|| CallId::new(call?.call_sid.clone()?).ok()),
         conversation_id: Some(conversation_id),
+        placement: None,
         parties: Parties {
             agent_id: known.agent_id.clone(),
             agent_phone_number_id: call.and_then(|call| call.phone_number_id.clone()),
@@ -189,16 +193,16 @@ fn observed(
             status,
             at,
             event_id: event_id.clone(),
-            failure_reason: status
-                .is_failure()
-                .then(|| known.failure_reason().unwrap_or("The conversation failed").to_owned()),
+            failure_reason: status.is_failure().then(|| reason.to_owned()),
         }),
-        raw: None,
+        fields: BTreeMap::new(),
         history: vec![HistoryEntry {
             event_id,
             event_type: format!("conversation.{}", known.status.as_str()),
-            status: status.as_str().to_owned(),
+            status: Some(status.as_str().to_owned()),
             received_status: Some(known.status.as_str().to_owned()),
+            origin: Some("lookup".to_owned()),
+            signature: None,
             at,
         }],
         transcript: status.owes_transcript().then_some(TranscriptState::Owed),

@@ -10,7 +10,9 @@ mod status;
 
 pub use self::{
     failure::failure_reason,
-    patch::{CallPatch, HISTORY_LIMIT, HistoryEntry, RawClaim, StatusClaim, TranscriptState},
+    patch::{
+        CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, StatusClaim, TranscriptState,
+    },
     status::Status,
 };
 

@@ -1,12 +1,14 @@
 //! What one or several events claim about a call, and the join of two such claims.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Status;
-use crate::event::{CallId, ConversationId, Event, Parties};
+#[cfg(doc)]
+use crate::event::Origin;
+use crate::event::{CallId, ConversationId, Event, Parties, PlacementId};
 
 /// Most events a call's history keeps: the latest by their own time.
 pub const HISTORY_LIMIT: usize = 100;
@@ -30,21 +32,88 @@ impl StatusClaim {
     }
 }
 
-/// A payload with what decides which one is the latest.
+/// A field of the document that one event gives whole, and the latest event's prevails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// The payload of the latest event.
+    RawResponse,
+    /// The turns of the conversation.
+    Transcript,
+    /// ElevenLabs' analysis of it.
+    Analysis,
+    /// ElevenLabs' metadata of it: times, cost, why it ended, the telephone call.
+    Metadata,
+    /// Who or what answered: ElevenLabs' call result, or the verdict of an answering machine detection.
+    AnsweredBy,
+    /// What Twilio or the SIP trunk said when the call could not be initiated.
+    InitiationFailure,
+    /// Where the recording is.
+    Audio,
+}
+
+impl Field {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::RawResponse,
+        Self::Transcript,
+        Self::Analysis,
+        Self::Metadata,
+        Self::AnsweredBy,
+        Self::InitiationFailure,
+        Self::Audio,
+    ];
+
+    /// Its name in the document.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RawResponse => "rawResponse",
+            Self::Transcript => "transcript",
+            Self::Analysis => "analysis",
+            Self::Metadata => "metadata",
+            Self::AnsweredBy => "answeredBy",
+            Self::InitiationFailure => "initiationFailure",
+            Self::Audio => "audio",
+        }
+    }
+
+    /// The internal field that keeps which event gave it.
+    pub fn key_name(self) -> &'static str {
+        match self {
+            Self::RawResponse => "_raw",
+            Self::Transcript => "_transcript",
+            Self::Analysis => "_analysis",
+            Self::Metadata => "_metadata",
+            Self::AnsweredBy => "_answeredBy",
+            Self::InitiationFailure => "_initiationFailure",
+            Self::Audio => "_audio",
+        }
+    }
+}
+
+/// The value of a [`Field`] with what decides which one is the latest.
 #[derive(Clone, Debug, PartialEq)]
-pub struct RawClaim {
+pub struct FieldClaim {
     /// Time of the event.
     pub at: Timestamp,
     /// Its id.
     pub event_id: String,
-    /// The payload.
-    pub payload: Map<String, Value>,
+    /// The value.
+    pub value: Value,
 }
 
-impl RawClaim {
+impl FieldClaim {
     fn key(&self) -> (Timestamp, &str) {
         (self.at, &self.event_id)
     }
+}
+
+/// An outbound call that was placed through us.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placement {
+    /// Our id for it, which travels to ElevenLabs and back as a dynamic variable.
+    pub id: PlacementId,
+    /// What was asked of ElevenLabs; not known to webhooks.
+    pub request: Option<Map<String, Value>>,
 }
 
 /// One line of a call's history.
@@ -54,10 +123,14 @@ pub struct HistoryEntry {
     pub event_id: String,
     /// The sender's word for it.
     pub event_type: String,
-    /// The word of the status it claimed, whether or not that prevailed.
-    pub status: String,
+    /// The word of the status it claimed, whether or not that prevailed; some events claim none.
+    pub status: Option<String>,
     /// The payload's own `status` word.
     pub received_status: Option<String>,
+    /// Who told us: see [`Origin`].
+    pub origin: Option<String>,
+    /// What was found of its signature, for what came as a webhook.
+    pub signature: Option<String>,
     /// When it happened.
     pub at: Timestamp,
 }
@@ -97,15 +170,18 @@ pub struct CallPatch {
     pub call_id: Option<CallId>,
     /// Conversation id.
     pub conversation_id: Option<ConversationId>,
+    /// The placement it came from, for a call placed through us.
+    pub placement: Option<Placement>,
     /// Agent, its number, callee.
     pub parties: Parties,
     /// The status that prevails.
     pub status: Option<StatusClaim>,
-    /// The latest payload.
-    pub raw: Option<RawClaim>,
+    /// What the latest event that has it says.
+    pub fields: BTreeMap<Field, FieldClaim>,
     /// Events by time, each once, at most [`HISTORY_LIMIT`].
     pub history: Vec<HistoryEntry>,
-    /// Set to [`TranscriptState::Owed`] by an event that ends a conversation.
+    /// [`TranscriptState::Owed`] by an event that ends a conversation, [`TranscriptState::Saved`] by one
+    /// that brings the transcript.
     pub transcript: Option<TranscriptState>,
     /// Since when a transcript is owed.
     pub owed_since: Option<Timestamp>,
@@ -117,29 +193,41 @@ pub struct CallPatch {
 
 impl From<Event> for CallPatch {
     fn from(event: Event) -> Self {
-        let Event { id, at, .. } = event;
+        let Event { id, at, stored_at, .. } = event;
+        let claim = |value| FieldClaim { at, event_id: id.clone(), value };
+        let fields: BTreeMap<_, _> =
+            event.fields.into_iter().map(|(field, value)| (field, claim(value))).collect();
+        let owes = event.status.is_some_and(Status::owes_transcript);
+        let transcript = if fields.contains_key(&Field::Transcript) {
+            Some(TranscriptState::Saved)
+        } else {
+            owes.then_some(TranscriptState::Owed)
+        };
         Self {
             call_id: event.call_id,
             conversation_id: event.conversation_id,
+            placement: event.placement_id.map(|id| Placement { id, request: None }),
             parties: event.parties,
+            fields,
             history: vec![HistoryEntry {
                 event_id: id.clone(),
-                event_type: event.event_type.as_str().to_owned(),
-                status: event.status.as_str().to_owned(),
+                event_type: event.event_type.to_owned(),
+                status: event.status.map(|status| status.as_str().to_owned()),
                 received_status: event.received_status,
+                origin: Some(event.origin.as_str().to_owned()),
+                signature: event.signature,
                 at,
             }],
-            transcript: event.status.owes_transcript().then_some(TranscriptState::Owed),
-            owed_since: event.status.owes_transcript().then_some(event.stored_at),
-            status: Some(StatusClaim {
-                status: event.status,
+            owed_since: (transcript == Some(TranscriptState::Owed)).then_some(stored_at),
+            transcript,
+            status: event.status.map(|status| StatusClaim {
+                status,
                 at,
-                event_id: id.clone(),
+                event_id: id,
                 failure_reason: event.failure_reason,
             }),
-            raw: Some(RawClaim { at, event_id: id, payload: event.raw }),
-            created_at: at.min(event.stored_at),
-            updated_at: event.stored_at,
+            created_at: event.began_at.unwrap_or(at).min(at).min(stored_at),
+            updated_at: stored_at,
         }
     }
 }
@@ -151,9 +239,10 @@ impl CallPatch {
         Self {
             call_id: smaller(self.call_id, other.call_id),
             conversation_id: smaller(self.conversation_id, other.conversation_id),
+            placement: join_placements(self.placement, other.placement),
             parties: join_parties(self.parties, other.parties),
             status: greater(self.status, other.status, |a, b| a.key().cmp(&b.key())),
-            raw: greater(self.raw, other.raw, |a, b| a.key().cmp(&b.key())),
+            fields: join_fields(self.fields, other.fields),
             history: join_history(self.history, other.history),
             transcript: self.transcript.max(other.transcript),
             owed_since: smaller(self.owed_since, other.owed_since),
@@ -161,6 +250,28 @@ impl CallPatch {
             updated_at: self.updated_at.max(other.updated_at),
         }
     }
+}
+
+/// The smaller id, as of the other identifiers; a request belongs to its id.
+fn join_placements(a: Option<Placement>, b: Option<Placement>) -> Option<Placement> {
+    match (a, b) {
+        (Some(a), Some(b)) if a.id == b.id => Some(Placement { id: a.id, request: a.request.or(b.request) }),
+        (Some(a), Some(b)) => Some(if a.id < b.id { a } else { b }),
+        (a, b) => a.or(b),
+    }
+}
+
+fn join_fields(
+    mut a: BTreeMap<Field, FieldClaim>,
+    b: BTreeMap<Field, FieldClaim>,
+) -> BTreeMap<Field, FieldClaim> {
+    for (field, theirs) in b {
+        match a.get(&field) {
+            Some(ours) if ours.key() >= theirs.key() => {}
+            _ => drop(a.insert(field, theirs)),
+        }
+    }
+    a
 }
 
 fn join_parties(a: Parties, b: Parties) -> Parties {

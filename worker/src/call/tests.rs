@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::event::{CallId, ConversationId, Envelope, Event, EventType, parse};
+use crate::event::{CallId, ConversationId, Envelope, Event, EventType, Origin, parse};
 
 fn event(n: u32, event_type: EventType, at: Option<i64>, ids: u8) -> Event {
     let mut body = json!({ "event_type": event_type.as_str(), "n": n });
@@ -17,7 +17,8 @@ fn event(n: u32, event_type: EventType, at: Option<i64>, ids: u8) -> Event {
         body["timestamp"] = at.into();
     }
     let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n)).unwrap();
-    parse(&Envelope { id: format!("{n:04}"), stored_at }, body.to_string().as_bytes()).unwrap()
+    let envelope = Envelope { id: format!("{n:04}"), stored_at, origin: Origin::ElevenLabs, signature: None };
+    parse(&envelope, body.to_string().as_bytes()).unwrap()
 }
 
 prop_compose! {

@@ -176,6 +176,9 @@ pub struct PhoneCall {
     /// The other party's number.
     #[serde(default, deserialize_with = "or_default")]
     pub external_number: Option<String>,
+    /// `answered`, `voicemail`, `busy`, `no_answer` or `failed`.
+    #[serde(default, deserialize_with = "or_default")]
+    pub call_result: Option<String>,
 }
 
 /// What is there and of the shape we know. The vendor adds and changes fields without notice, and a

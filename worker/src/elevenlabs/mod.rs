@@ -9,7 +9,7 @@ use aftercall_common::config::Secret;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use reqwest::{
-    Client,
+    Client, Method, RequestBuilder,
     header::{self, HeaderValue},
     redirect,
 };
@@ -89,8 +89,19 @@ impl ElevenLabs {
     }
 
     async fn ask(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
-        let url = format!("{}/v1/convai/conversations/{}", self.base.as_str(), id.as_str());
-        let request = self.http.get(url).header(KEY_HEADER, self.key.clone());
+        let path = format!("/v1/convai/conversations/{}", id.as_str());
+        answer::conversation(&self.send(self.request(Method::GET, &path), MAX_BODY_BYTES).await?)
+    }
+
+    /// A request to `path` (which begins with a slash) with the key.
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.base.as_str()))
+            .header(KEY_HEADER, self.key.clone())
+    }
+
+    /// Sends once; the body of a success, of at most `limit` bytes.
+    async fn send(&self, request: RequestBuilder, limit: usize) -> Result<Vec<u8>, ApiError> {
         let mut response = request.send().await.map_err(|error| unavailable(&error))?;
         let status = response.status();
         if !status.is_success() {
@@ -99,12 +110,12 @@ impl ElevenLabs {
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(&error))? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
+            if body.len() + chunk.len() > limit {
                 return Err(ApiError::TooLarge);
             }
             body.extend_from_slice(&chunk);
         }
-        answer::conversation(&body)
+        Ok(body)
     }
 }
 

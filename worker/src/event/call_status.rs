@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{CallId, ConversationId, Envelope, Event, ParseError, Parties, identifier, time, to_millis};
-use crate::call::{Status, failure_reason};
+use super::{CallId, ConversationId, Envelope, Event, ParseError, Parties, cut, identifier, time, to_millis};
+use crate::call::{Field, Status, failure_reason};
 
 /// The twelve events, in the sender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,12 +92,11 @@ impl EventType {
     }
 }
 
-/// Most characters kept of a word for the history, or for a dead letter.
-const MAX_WORD: usize = 64;
-
 /// Turns a parsed body into an event.
 pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Event, ParseError> {
-    let word = raw.get("event_type").and_then(Value::as_str).unwrap_or_default();
+    // The vendor's envelope names its event in `type`; one that is not known comes here too.
+    let word = ["event_type", "type"].into_iter().find_map(|field| raw.get(field)?.as_str());
+    let word = word.unwrap_or_default();
     let event_type = EventType::from_word(word).ok_or_else(|| ParseError::UnsupportedEvent(cut(word)))?;
     let call_id = identifier::text(&raw, "call_id")?.map(CallId::new).transpose()?;
     let conversation_id = identifier::text(&raw, "conversation_id")?.map(ConversationId::new).transpose()?;
@@ -109,12 +108,15 @@ pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Even
     let own_time = ["timestamp", "event_timestamp"].into_iter().find_map(|field| time::read(raw.get(field)?));
     Ok(Event {
         id: envelope.id.clone(),
-        event_type,
-        status,
+        event_type: event_type.as_str(),
+        origin: envelope.origin,
+        signature: envelope.signature.clone(),
+        status: Some(status),
         received_status: raw.get("status").and_then(Value::as_str).map(cut),
         failure_reason: status.is_failure().then(|| failure_reason(&raw, status)),
         call_id,
         conversation_id,
+        placement_id: None,
         parties: Parties {
             agent_id: text("agent_id"),
             agent_phone_number_id: text("agent_phone_number_id"),
@@ -122,10 +124,8 @@ pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Even
         },
         at: to_millis(own_time.unwrap_or(envelope.stored_at)),
         stored_at: to_millis(envelope.stored_at),
-        raw,
+        began_at: None,
+        fields: [(Field::RawResponse, Value::Object(raw))].into(),
+        recording: None,
     })
-}
-
-fn cut(word: &str) -> String {
-    word.chars().take(MAX_WORD).collect()
 }

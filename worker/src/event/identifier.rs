@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 /// Longest identifier taken. Twilio's are 34 characters, SIP call ids rarely over 100.
 const MAX_LENGTH: usize = 256;
 const MAX_CONVERSATION_LENGTH: usize = 128;
+const MAX_PLACEMENT_LENGTH: usize = 64;
 
 /// Telephony id of a call: a Twilio `CallSid` or a SIP call id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,6 +15,10 @@ pub struct CallId(String);
 /// in a NATS subject.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConversationId(String);
+
+/// Our id of a placed call: letters, digits and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlacementId(String);
 
 /// An identifier that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,22 @@ impl ConversationId {
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         let problem = "must be up to 128 letters, digits, '_' or '-'";
         if fits { Ok(Self(id)) } else { Err(IdentifierError { field: "conversation_id", problem }) }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PlacementId {
+    /// Letters, digits and `-`, from 1 to 64.
+    pub fn new(id: impl Into<String>) -> Result<Self, IdentifierError> {
+        let id = id.into();
+        let fits = (1..=MAX_PLACEMENT_LENGTH).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let problem = "must be 1 to 64 letters, digits or '-'";
+        if fits { Ok(Self(id)) } else { Err(IdentifierError { field: "placement_id", problem }) }
     }
 
     /// The id as text.

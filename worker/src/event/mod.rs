@@ -4,17 +4,44 @@
 //! dead letter. Nothing here guesses: a call is only ever touched by an event that names it.
 
 mod call_status;
+mod elevenlabs;
 mod identifier;
 mod time;
+mod twilio;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 pub use self::{
     call_status::EventType,
-    identifier::{CallId, ConversationId, IdentifierError},
+    elevenlabs::{INITIATION_FAILURE, PLACEMENT_VARIABLE, TRANSCRIPTION, never_connected},
+    identifier::{CallId, ConversationId, IdentifierError, PlacementId},
 };
-use crate::call::Status;
+use crate::call::{Field, Status};
+
+/// Who told us of an event, and so in which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// A webhook of ElevenLabs.
+    ElevenLabs,
+    /// A status callback of Twilio.
+    Twilio,
+    /// Our own reconciliation, in the form of ElevenLabs' webhooks.
+    Reconciliation,
+}
+
+impl Origin {
+    /// The word in the history.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ElevenLabs => "elevenlabs",
+            Self::Twilio => "twilio",
+            Self::Reconciliation => "reconciliation",
+        }
+    }
+}
 
 /// What is known of a webhook besides its body.
 #[derive(Clone, Debug)]
@@ -23,6 +50,10 @@ pub struct Envelope {
     pub id: String,
     /// When the broker stored it. Stands in for the event's own time where it has none.
     pub stored_at: Timestamp,
+    /// Who sent it.
+    pub origin: Origin,
+    /// The gateway's verdict on its signature.
+    pub signature: Option<String>,
 }
 
 /// One thing that happened to a call.
@@ -31,9 +62,13 @@ pub struct Event {
     /// See [`Envelope::id`].
     pub id: String,
     /// What happened, in the word of the sender.
-    pub event_type: EventType,
-    /// The status it claims for the call.
-    pub status: Status,
+    pub event_type: &'static str,
+    /// Who told us.
+    pub origin: Origin,
+    /// The gateway's verdict on its signature.
+    pub signature: Option<String>,
+    /// The status it claims for the call. Recordings and verdicts on who answered claim none.
+    pub status: Option<Status>,
     /// The payload's own `status` word, kept in the history whatever becomes of it.
     pub received_status: Option<String>,
     /// Why the call failed, for the statuses that are failures.
@@ -42,14 +77,30 @@ pub struct Event {
     pub call_id: Option<CallId>,
     /// The ElevenLabs conversation id.
     pub conversation_id: Option<ConversationId>,
+    /// The placement, for a call placed through us whose event says so.
+    pub placement_id: Option<PlacementId>,
     /// Agent, its number and the callee, where the payload names them.
     pub parties: Parties,
     /// The event's own time, else when it was stored; whole milliseconds, as MongoDB keeps dates.
     pub at: Timestamp,
     /// When the broker stored it, whole milliseconds.
     pub stored_at: Timestamp,
-    /// The payload.
-    pub raw: Map<String, Value>,
+    /// When the call began, where the payload says so.
+    pub began_at: Option<Timestamp>,
+    /// What it says whole: the payload itself, and what is taken out of it.
+    pub fields: BTreeMap<Field, Value>,
+    /// The recording, which is too large for a document.
+    pub recording: Option<Recording>,
+}
+
+/// A recorded call: MP3.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recording(pub Vec<u8>);
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Recording({} bytes)", self.0.len())
+    }
 }
 
 /// Who takes part in a call.
@@ -75,11 +126,14 @@ pub enum ParseError {
         column: usize,
     },
     /// Neither a call id nor a conversation id.
-    #[error("neither call_id nor conversation_id is given")]
+    #[error("neither a call id nor a conversation id is given")]
     NoIdentifier,
     /// An identifier of the wrong type or with characters no provider uses.
     #[error(transparent)]
     InvalidIdentifier(#[from] IdentifierError),
+    /// A recording that is not base64.
+    #[error("full_audio is not base64")]
+    InvalidAudio,
     /// An event this version does not know. May be replayed after an upgrade.
     #[error("event type {0:?} is not supported")]
     UnsupportedEvent(String),
@@ -92,22 +146,39 @@ impl ParseError {
             Self::InvalidJson { .. } => "invalid_json",
             Self::NoIdentifier => "no_identifier",
             Self::InvalidIdentifier(_) => "invalid_identifier",
+            Self::InvalidAudio => "invalid_audio",
             Self::UnsupportedEvent(_) => "unsupported_event",
         }
     }
 }
 
-/// Parses a webhook of ElevenLabs' call-status endpoint.
+/// Parses a webhook in the form its origin uses.
+///
+/// ElevenLabs' endpoint takes two: the flat one names its event in `event_type`, the vendor's own
+/// envelope in `type`, with everything else under `data`.
 pub fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
+    if envelope.origin == Origin::Twilio {
+        return twilio::event(envelope, body);
+    }
     let raw: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|error| ParseError::InvalidJson { line: error.line(), column: error.column() })?;
-    call_status::event(envelope, raw)
+    match elevenlabs::Kind::of(&raw) {
+        Some(kind) => elevenlabs::event(envelope, kind, raw, body.len()),
+        None => call_status::event(envelope, raw),
+    }
 }
 
 /// Cuts `time` to whole milliseconds: what MongoDB stores, so that a comparison here and one there
 /// agree.
 fn to_millis(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
+/// Most characters kept of a word for the history, or for a dead letter.
+const MAX_WORD: usize = 64;
+
+fn cut(word: &str) -> String {
+    word.chars().take(MAX_WORD).collect()
 }
 
 #[cfg(test)]

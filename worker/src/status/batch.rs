@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use async_nats::jetstream::Message;
+use aftercall_common::stream::{header, subject};
+use async_nats::{HeaderName, header::NATS_MESSAGE_ID, jetstream::Message};
 use jiff::Timestamp;
 
 use crate::{
     call::{CallPatch, Status},
     dead_letters::Cause,
-    event::{self, Envelope, Event, EventType, ParseError},
+    event::{self, Envelope, Event, Origin, ParseError},
     store::{Applied, Changed, Key},
 };
 
@@ -16,8 +17,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub id: String,
-    pub event_type: EventType,
-    pub status: Status,
+    pub event_type: &'static str,
+    pub status: Option<Status>,
     pub call_id: Option<String>,
     pub conversation_id: Option<String>,
     pub stored_at: Timestamp,
@@ -123,16 +124,30 @@ impl Line {
     }
 }
 
+/// Who sent what is on `subject`.
+fn origin(subject: &str) -> Origin {
+    match subject {
+        subject::TWILIO_CALL_STATUS => Origin::Twilio,
+        subject::RECONCILED => Origin::Reconciliation,
+        _ => Origin::ElevenLabs,
+    }
+}
+
 fn parse(message: &Message) -> Result<Event, Cause> {
     let undeliverable = |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
     let info = message.info().map_err(|_error| undeliverable("it carries no stream metadata"))?;
     let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
         .map_err(|_error| undeliverable("its time is out of range"))?;
-    let id = message.headers.as_ref().and_then(|headers| headers.get(async_nats::header::NATS_MESSAGE_ID));
+    let header = |name: HeaderName| {
+        message.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string)
+    };
+    let id = header(NATS_MESSAGE_ID);
     let envelope = Envelope {
         // A message put into the stream by other means than the gateway has its place for a name.
-        id: id.map_or_else(|| format!("{}:{}", info.stream, info.stream_sequence), ToString::to_string),
+        id: id.unwrap_or_else(|| format!("{}:{}", info.stream, info.stream_sequence)),
         stored_at,
+        origin: origin(&message.subject),
+        signature: header(HeaderName::from_static(header::SIGNATURE)),
     };
     event::parse(&envelope, &message.payload)
         .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
@@ -145,7 +160,8 @@ mod tests {
     use super::*;
 
     fn event(n: i64, body: &Value) -> Result<Event, Cause> {
-        let envelope = Envelope { id: n.to_string(), stored_at: Timestamp::from_second(n).unwrap() };
+        let stored_at = Timestamp::from_second(n).unwrap();
+        let envelope = Envelope { id: n.to_string(), stored_at, origin: Origin::ElevenLabs, signature: None };
         event::parse(&envelope, body.to_string().as_bytes())
             .map_err(|error| Cause { label: error.label(), detail: error.to_string() })
     }

@@ -77,7 +77,7 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
                 tracing::info!(
                     call_id = event.call_id.as_deref(),
                     conversation_id = event.conversation_id.as_deref(),
-                    event = event.event_type.as_str(),
+                    event = event.event_type,
                     event_id = %event.id,
                     status_before = applied.before.map(Status::as_str),
                     status_after = applied.after.map(Status::as_str),

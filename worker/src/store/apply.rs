@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     call::{CallPatch, Status},
-    event::ConversationId,
+    event::{CallId, ConversationId, PlacementId},
 };
 
 /// Most bytes of statements in one command. The server takes 16 MiB.
@@ -121,7 +121,7 @@ fn rejected(why: &str) -> Changed {
 }
 
 fn update(key: &Key, patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstorable> {
-    let pipeline = statement::pipeline(patch, None)?;
+    let pipeline = statement::pipeline(patch, Vec::new())?;
     let update = RawDocumentBuf::try_from(&doc! { "q": key.filter(), "u": pipeline, "upsert": true })
         .map_err(|_error| ("unstorable_payload", "the payload cannot be written as BSON"))?;
     if update.as_bytes().len() > MAX_UPDATE_BYTES {
@@ -189,15 +189,17 @@ async fn run(store: &Store, updates: RawArrayBuf) -> Result<Vec<(usize, i32)>, S
 
 /// Reads status and transcript state of the calls behind `keys`.
 async fn summaries(store: &Store, keys: &[Option<Key>]) -> Result<HashMap<Key, Summary>, StoreError> {
-    let (mut calls, mut conversations) = (Vec::new(), Vec::new());
+    let (mut calls, mut conversations, mut placements) = (Vec::new(), Vec::new(), Vec::new());
     for key in keys.iter().flatten() {
         match key {
             Key::Call(id) => calls.push(id.as_str()),
             Key::Conversation(id) => conversations.push(id.as_str()),
+            Key::Placement(id) => placements.push(id.as_str()),
         }
     }
-    let mut filters = Vec::with_capacity(2);
-    for (field, ids) in [("callId", calls), ("conversationId", conversations)] {
+    let mut filters = Vec::with_capacity(3);
+    let by_field = [("callId", calls), ("conversationId", conversations), ("_placementId", placements)];
+    for (field, ids) in by_field {
         if !ids.is_empty() {
             filters.push(doc! { field: { "$in": ids } });
         }
@@ -213,8 +215,9 @@ async fn summaries(store: &Store, keys: &[Option<Key>]) -> Result<HashMap<Key, S
     let collection = store.calls.clone();
     let documents: Vec<Document> = store
         .run(async move {
-            let fields =
-                doc! { "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "transcriptState": 1 };
+            let fields = doc! {
+                "_id": 0, "callId": 1, "conversationId": 1, "_placementId": 1, "status": 1, "transcriptState": 1,
+            };
             collection.find(filter).projection(fields).max_time(SERVER_TIME).await?.try_collect().await
         })
         .await?;
@@ -226,8 +229,11 @@ async fn summaries(store: &Store, keys: &[Option<Key>]) -> Result<HashMap<Key, S
             status: text("status").and_then(Status::from_word),
             transcript_due: conversation.clone().filter(|_| text("transcriptState") == Some("owed")),
         };
-        if let Some(id) = text("callId").and_then(|id| crate::event::CallId::new(id).ok()) {
+        if let Some(id) = text("callId").and_then(|id| CallId::new(id).ok()) {
             summaries.insert(Key::Call(id), summary());
+        }
+        if let Some(id) = text("_placementId").and_then(|id| PlacementId::new(id).ok()) {
+            summaries.insert(Key::Placement(id), summary());
         }
         if let Some(id) = &conversation {
             summaries.insert(Key::Conversation(id.clone()), summary());
@@ -241,12 +247,17 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::event::{Envelope, parse};
+    use crate::event::{Envelope, Origin, parse};
 
     #[test]
     fn a_payload_that_grows_beyond_a_document_is_refused_alone() {
         let body = format!(r#"{{"event_type":"call.busy","call_id":"c","a":[0{}]}}"#, ",0".repeat(1_500_000));
-        let envelope = Envelope { id: "e".to_owned(), stored_at: Timestamp::UNIX_EPOCH };
+        let envelope = Envelope {
+            id: "e".to_owned(),
+            stored_at: Timestamp::UNIX_EPOCH,
+            origin: Origin::ElevenLabs,
+            signature: None,
+        };
         let patch = CallPatch::from(parse(&envelope, body.as_bytes()).unwrap());
         let key = Key::of(&patch).unwrap();
         assert_eq!(update(&key, &patch).unwrap_err().0, "unstorable_payload");

@@ -5,8 +5,8 @@ use mongodb::bson::{Bson, DateTime, Document};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    call::{CallPatch, HistoryEntry, RawClaim, Status, StatusClaim, TranscriptState},
-    event::{CallId, ConversationId, Parties},
+    call::{CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
+    event::{CallId, ConversationId, Parties, PlacementId},
 };
 
 /// A BSON date: milliseconds.
@@ -90,6 +90,11 @@ impl CallView {
         CallId::new(self.document.get_str("callId").ok()?).ok()
     }
 
+    /// Our id of its placement, where it was placed through us.
+    pub fn placement_id(&self) -> Option<PlacementId> {
+        PlacementId::new(self.document.get_str("_placementId").ok()?).ok()
+    }
+
     /// Whether its transcript has been asked for and not arrived.
     pub fn owes_transcript(&self) -> bool {
         self.document.get_str("transcriptState").is_ok_and(|state| state == "owed")
@@ -117,8 +122,15 @@ impl CallView {
                 agent_phone_number_id: text("agentPhoneNumberId"),
                 to_number: text("toNumber"),
             },
+            placement: self.placement_id().map(|id| {
+                let request = self.document.get_document("requestPayload").ok();
+                Placement { id, request: request.map(document_to_json) }
+            }),
             status: self.status_claim(),
-            raw: self.raw_claim(),
+            fields: Field::ALL
+                .into_iter()
+                .filter_map(|field| Some((field, self.field_claim(field)?)))
+                .collect(),
             history: history
                 .map(|entries| entries.iter().filter_map(history_entry).collect())
                 .unwrap_or_default(),
@@ -148,12 +160,12 @@ impl CallView {
         })
     }
 
-    fn raw_claim(&self) -> Option<RawClaim> {
-        let key = self.document.get_document("_raw").ok()?;
-        Some(RawClaim {
+    fn field_claim(&self, field: Field) -> Option<FieldClaim> {
+        let key = self.document.get_document(field.key_name()).ok()?;
+        Some(FieldClaim {
             at: date(key, "at")?,
             event_id: key.get_str("eventId").ok()?.to_owned(),
-            payload: document_to_json(self.document.get_document("rawResponse").ok()?),
+            value: bson_to_value(self.document.get(field.name())?),
         })
     }
 }
@@ -169,18 +181,21 @@ fn transcript_state(word: &str) -> Option<TranscriptState> {
 
 fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
     let entry = entry.as_document()?;
+    let text = |field: &str| entry.get_str(field).ok().map(str::to_owned);
     Some(HistoryEntry {
         event_id: entry.get_str("eventId").ok()?.to_owned(),
         event_type: entry.get_str("eventType").ok()?.to_owned(),
-        status: entry.get_str("status").ok()?.to_owned(),
-        received_status: entry.get_str("receivedStatus").ok().map(str::to_owned),
+        status: text("status"),
+        received_status: text("receivedStatus"),
+        origin: text("origin"),
+        signature: text("signature"),
         at: date(entry, "at")?,
     })
 }
 
 /// What the status endpoint answers for `call`. Fields that begin with `_` are ours.
 pub fn answer_json(call: &CallView, stale: bool) -> Value {
-    const FIELDS: [&str; 14] = [
+    const FIELDS: [&str; 20] = [
         "callId",
         "conversationId",
         "status",
@@ -188,6 +203,12 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
         "rawResponse",
         "transcript",
         "transcriptState",
+        "analysis",
+        "metadata",
+        "answeredBy",
+        "initiationFailure",
+        "audio",
+        "requestPayload",
         "agentId",
         "agentPhoneNumberId",
         "toNumber",

@@ -23,6 +23,8 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
     let indexes = [
         unique("callId"),
         unique("conversationId"),
+        unique("_placementId"),
+        unique("_idempotencyKey"),
         // The three monitoring queries: failed calls, failures by reason, distribution over a day.
         plain(doc! { "status": 1, "statusUpdatedAt": -1 }),
         plain(doc! { "failureReason": 1 }),

@@ -1,8 +1,8 @@
-//! Two documents that turn out to be one call.
+//! Documents that turn out to be one call.
 //!
-//! Events may know a call by its call id, by its conversation id, or by both. Until one names both,
-//! two documents can exist; the statement that would link them fails on a unique index and comes
-//! here. One transaction takes the half known by conversation away and joins it into the other, so
+//! Events may know a call by its call id, its conversation id, our placement's id, or several of them.
+//! Until one names two, there can be a document for each; the statement that would link them fails on
+//! a unique index and comes here. One transaction takes all but one away and joins them into that, so
 //! that at no time a reader sees a call twice or a worker loses one.
 
 use std::time::Duration;
@@ -22,17 +22,6 @@ use crate::{call::CallPatch, event::CallId};
 /// Tries of one transaction among others that touch the same call.
 const MAX_TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// What to do with a patch that names both identifiers.
-#[derive(Debug, PartialEq, Eq)]
-enum Plan {
-    /// One document at most: an ordinary statement by this key links it.
-    Link(Key),
-    /// Both halves exist: take away the second and join it into the first.
-    Join,
-    /// The conversation belongs to another call. The event still belongs to the call it names.
-    Contradiction,
-}
 
 /// Applies a patch whose statement collided with a unique index.
 ///
@@ -67,57 +56,69 @@ async fn transaction(
     mut patch: CallPatch,
 ) -> Result<()> {
     session.start_transaction().await?;
-    let by_call = patch.call_id.clone().map(Key::Call);
-    let by_conversation = patch.conversation_id.clone().map(Key::Conversation);
-    let first = find(session, calls, by_call.as_ref()).await?;
-    let second = find(session, calls, by_conversation.as_ref()).await?;
-    let (key, half) = match plan(&patch, first.as_ref(), second.as_ref()) {
-        Some(Plan::Link(key)) => (key, None),
-        Some(Plan::Contradiction) => {
-            let call_id = patch.call_id.as_ref().map(CallId::as_str);
-            tracing::warn!(call_id, "an event links this call to a conversation of another; link ignored");
-            patch.conversation_id = None;
-            (by_call.ok_or_else(|| Error::custom("a contradiction names a call"))?, None)
-        }
-        Some(Plan::Join) => {
-            let half = second.ok_or_else(|| Error::custom("a join has two halves"))?;
+    let mut found = find(session, calls, &patch).await?;
+    while contradict(&patch, &found) {
+        let call_id = patch.call_id.as_ref().map(CallId::as_str);
+        tracing::warn!(call_id, "an event links this call to what belongs to another; link ignored");
+        forget_weakest(&mut patch);
+        found = find(session, calls, &patch).await?;
+    }
+    let mut found = found.into_iter();
+    let (filter, halves) = if let Some(kept) = found.next() {
+        let mut halves = Vec::with_capacity(found.len());
+        for half in found {
             let whole = half.to_patch().ok_or_else(|| Error::custom("a half is not understood"))?;
             patch = patch.join(whole);
             calls.delete_one(doc! { "_id": half.key() }).session(&mut *session).await?;
-            (by_call.ok_or_else(|| Error::custom("a join names a call"))?, Some(half.into_fields()))
+            halves.push(half.into_fields());
         }
-        None => return session.abort_transaction().await, // Names no call: refused before it came here.
+        (doc! { "_id": kept.key() }, halves)
+    } else {
+        let Some(key) = Key::of(&patch) else {
+            return session.abort_transaction().await; // Names no call: refused before it came here.
+        };
+        (key.filter(), Vec::new())
     };
-    let stages = pipeline(&patch, half).map_err(|(_, why)| Error::custom(why))?;
-    calls.update_one(key.filter(), stages).upsert(true).session(&mut *session).await?;
+    let stages = pipeline(&patch, halves).map_err(|(_, why)| Error::custom(why))?;
+    calls.update_one(filter, stages).upsert(true).session(&mut *session).await?;
     session.commit_transaction().await
 }
 
-/// Decides from what is stored under either identifier.
-fn plan(patch: &CallPatch, by_call: Option<&CallView>, by_conversation: Option<&CallView>) -> Option<Plan> {
-    let key = Key::of(patch)?;
-    let (Some(call_id), Some(conversation_id)) = (&patch.call_id, &patch.conversation_id) else {
-        return Some(Plan::Link(key));
-    };
-    let Some(half) = by_conversation else { return Some(Plan::Link(key)) };
-    if half.call_id().is_some_and(|other| other != *call_id) {
-        return Some(Plan::Contradiction);
-    }
-    Some(match by_call {
-        None => Plan::Link(Key::Conversation(conversation_id.clone())),
-        Some(call) if call.key() == half.key() => Plan::Link(key),
-        Some(call) if call.conversation_id().is_some() => Plan::Contradiction,
-        Some(_) => Plan::Join,
-    })
-}
-
+/// The documents the patch's identifiers name, each once, the one to keep first.
 async fn find(
     session: &mut ClientSession,
     calls: &Collection<Document>,
-    key: Option<&Key>,
-) -> Result<Option<CallView>> {
-    let Some(key) = key else { return Ok(None) };
-    Ok(calls.find_one(key.filter()).session(session).await?.map(CallView::new))
+    patch: &CallPatch,
+) -> Result<Vec<CallView>> {
+    let mut found: Vec<CallView> = Vec::with_capacity(3);
+    for key in Key::all_of(patch) {
+        let Some(document) = calls.find_one(key.filter()).session(&mut *session).await? else { continue };
+        let call = CallView::new(document);
+        if found.iter().all(|other| other.key() != call.key()) {
+            found.push(call);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether patch and documents cannot all be one call, since they name two of a kind.
+fn contradict(patch: &CallPatch, found: &[CallView]) -> bool {
+    fn differ<T: PartialEq>(own: Option<&T>, stored: impl Iterator<Item = Option<T>>) -> bool {
+        let mut stored = stored.flatten();
+        let Some(first) = stored.next() else { return false };
+        own.is_some_and(|own| *own != first) || stored.any(|other| other != first)
+    }
+    let placement = patch.placement.as_ref().map(|placement| &placement.id);
+    differ(patch.call_id.as_ref(), found.iter().map(CallView::call_id))
+        || differ(patch.conversation_id.as_ref(), found.iter().map(CallView::conversation_id))
+        || differ(placement, found.iter().map(CallView::placement_id))
+}
+
+/// Lets go of the identifier that counts least: the event still belongs to the call it names first.
+fn forget_weakest(patch: &mut CallPatch) {
+    if patch.placement.take().is_none() && patch.call_id.is_some() {
+        patch.conversation_id = None;
+    }
 }
 
 /// Whether the same transaction may succeed next time: somebody else touched the same call.
@@ -133,7 +134,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{ConversationId, Envelope, parse};
+    use crate::{
+        call::Placement,
+        event::{Envelope, Origin, PlacementId, parse},
+    };
 
     fn stored(id: i32, call: Option<&str>, conversation: Option<&str>) -> CallView {
         let mut document = doc! { "_id": id };
@@ -143,25 +147,37 @@ mod tests {
     }
 
     #[test]
-    fn every_pair_of_halves_has_a_plan() {
+    fn documents_that_name_two_of_a_kind_are_not_one_call() {
         let body = json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" }).to_string();
-        let envelope = Envelope { id: "e".to_owned(), stored_at: Timestamp::UNIX_EPOCH };
+        let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
+        let envelope = Envelope { id: "e".to_owned(), stored_at, origin, signature: None };
         let patch = CallPatch::from(parse(&envelope, body.as_bytes()).unwrap());
-        let by_call = || Plan::Link(Key::Call(CallId::new("c").unwrap()));
-        let by_conversation = || Plan::Link(Key::Conversation(ConversationId::new("v").unwrap()));
         #[rustfmt::skip]
-        let table = [ // found by call, found by conversation, plan
-            (None,                             None,                             by_call()),
-            (Some(stored(1, Some("c"), None)), None,                             by_call()),
-            (None,                             Some(stored(2, None, Some("v"))), by_conversation()),
-            (Some(stored(1, Some("c"), Some("v"))), Some(stored(1, Some("c"), Some("v"))), by_call()),
-            (Some(stored(1, Some("c"), None)), Some(stored(2, None, Some("v"))), Plan::Join),
-            (Some(stored(1, Some("c"), Some("w"))), Some(stored(2, None, Some("v"))), Plan::Contradiction),
-            (Some(stored(1, Some("c"), None)), Some(stored(2, Some("d"), Some("v"))), Plan::Contradiction),
-            (None,                             Some(stored(2, Some("d"), Some("v"))), Plan::Contradiction),
+        let table = [ // found, whether they contradict
+            (vec![],                                                             false),
+            (vec![stored(1, Some("c"), None)],                                   false),
+            (vec![stored(2, None, Some("v"))],                                   false),
+            (vec![stored(1, Some("c"), Some("v"))],                              false),
+            (vec![stored(1, Some("c"), None), stored(2, None, Some("v"))],       false),
+            (vec![stored(1, Some("c"), Some("w")), stored(2, None, Some("v"))],  true),
+            (vec![stored(1, Some("c"), None), stored(2, Some("d"), Some("v"))],  true),
+            (vec![stored(2, Some("d"), Some("v"))],                              true),
         ];
-        for (first, second, expected) in table {
-            assert_eq!(plan(&patch, first.as_ref(), second.as_ref()), Some(expected), "{first:?} {second:?}");
+        for (found, expected) in table {
+            assert_eq!(contradict(&patch, &found), expected, "{found:?}");
         }
+    }
+
+    #[test]
+    fn links_are_given_up_from_the_weakest_to_the_call_itself() {
+        let body = json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" }).to_string();
+        let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
+        let envelope = Envelope { id: "e".to_owned(), stored_at, origin, signature: None };
+        let mut patch = CallPatch::from(parse(&envelope, body.as_bytes()).unwrap());
+        patch.placement = Some(Placement { id: PlacementId::new("p").unwrap(), request: None });
+        forget_weakest(&mut patch);
+        assert!(patch.placement.is_none() && patch.conversation_id.is_some());
+        forget_weakest(&mut patch);
+        assert!(patch.conversation_id.is_none() && patch.call_id.is_some());
     }
 }

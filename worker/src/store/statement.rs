@@ -7,32 +7,46 @@
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::document::{bson_date, json_to_bson};
+use super::document::{bson_date, json_to_bson, value_to_bson};
 use crate::{
-    call::{CallPatch, HISTORY_LIMIT, HistoryEntry, RawClaim, StatusClaim, TranscriptState},
-    event::{CallId, ConversationId},
+    call::{CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, StatusClaim, TranscriptState},
+    event::{CallId, ConversationId, PlacementId},
 };
 
-/// What names a call: which of the two identifiers a statement finds its document by.
+/// What names a call: which of the identifiers a statement finds its document by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// Its call id.
     Call(CallId),
     /// Its conversation id, where the call id is not known.
     Conversation(ConversationId),
+    /// Our id of its placement, while nothing else is known.
+    Placement(PlacementId),
 }
 
 impl Key {
     /// The call id where there is one: it is what providers start with.
     pub fn of(patch: &CallPatch) -> Option<Self> {
-        let by_call = patch.call_id.clone().map(Self::Call);
-        by_call.or_else(|| patch.conversation_id.clone().map(Self::Conversation))
+        Self::all_of(patch).next()
+    }
+
+    /// Every identifier of the patch, the one that counts most first.
+    pub(super) fn all_of(patch: &CallPatch) -> impl Iterator<Item = Self> {
+        let placement = patch.placement.as_ref().map(|placement| Self::Placement(placement.id.clone()));
+        [
+            patch.call_id.clone().map(Self::Call),
+            patch.conversation_id.clone().map(Self::Conversation),
+            placement,
+        ]
+        .into_iter()
+        .flatten()
     }
 
     pub(super) fn filter(&self) -> Document {
         match self {
             Self::Call(id) => doc! { "callId": id.as_str() },
             Self::Conversation(id) => doc! { "conversationId": id.as_str() },
+            Self::Placement(id) => doc! { "_placementId": id.as_str() },
         }
     }
 }
@@ -40,20 +54,23 @@ impl Key {
 /// Why a patch cannot be put into a statement: a label and a sentence, for a dead letter.
 pub(super) type Unstorable = (&'static str, &'static str);
 
+const UNSTORABLE: Unstorable =
+    ("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store");
+
 /// The pipeline that joins `patch` with the document it is applied to, existing or new.
 ///
-/// `half` is the other document of the same call, about to be removed: its fields stay where the
+/// `halves` are the other documents of the same call, about to be removed: their fields stay where the
 /// remaining document has none of that name.
-pub(super) fn pipeline(patch: &CallPatch, half: Option<Document>) -> Result<Vec<Document>, Unstorable> {
+pub(super) fn pipeline(patch: &CallPatch, halves: Vec<Document>) -> Result<Vec<Document>, Unstorable> {
     // An event changes a call once: what is known is not even rewritten. An observation, which has
     // no payload, or a whole document holds more than its events.
-    let skips = patch.raw.is_some() && half.is_none();
-    let mut layers = Vec::with_capacity(5);
-    layers.extend(half.map(|half| doc! { "$literal": half }.into()));
-    layers.extend([Bson::from("$$ROOT"), always(patch).into()]);
+    let skips = patch.fields.contains_key(&Field::RawResponse) && halves.is_empty();
+    let mut layers = Vec::with_capacity(6);
+    layers.extend(halves.into_iter().map(|half| doc! { "$literal": half }.into()));
+    layers.extend([Bson::from("$$ROOT"), always(patch)?.into()]);
     layers.extend(patch.status.as_ref().map(|claim| status(claim).into()));
-    if let Some(claim) = &patch.raw {
-        layers.push(raw(claim)?.into());
+    for (name, claim) in &patch.fields {
+        layers.push(field(*name, claim)?.into());
     }
     let joined = doc! { "$mergeObjects": layers };
     if !skips {
@@ -65,7 +82,7 @@ pub(super) fn pipeline(patch: &CallPatch, half: Option<Document>) -> Result<Vec<
 }
 
 /// What is joined field by field, whichever event is the latest.
-fn always(patch: &CallPatch) -> Document {
+fn always(patch: &CallPatch) -> Result<Document, Unstorable> {
     let mut fields = doc! {
         "createdAt": { "$min": ["$createdAt", bson_date(patch.created_at)] },
         "updatedAt": { "$max": ["$updatedAt", bson_date(patch.updated_at)] },
@@ -79,6 +96,11 @@ fn always(patch: &CallPatch) -> Document {
     };
     first("callId", patch.call_id.as_ref().map(CallId::as_str));
     first("conversationId", patch.conversation_id.as_ref().map(ConversationId::as_str));
+    first("_placementId", patch.placement.as_ref().map(|placement| placement.id.as_str()));
+    if let Some(request) = patch.placement.as_ref().and_then(|placement| placement.request.as_ref()) {
+        let request = json_to_bson(request).ok_or(UNSTORABLE)?;
+        fields.insert("requestPayload", doc! { "$ifNull": ["$requestPayload", { "$literal": request }] });
+    }
     let mut smallest = |field: &str, value: Option<&String>| {
         if let Some(value) = value {
             fields.insert(field, doc! { "$min": [format!("${field}"), literal(value)] });
@@ -93,7 +115,7 @@ fn always(patch: &CallPatch) -> Document {
     if let Some(since) = patch.owed_since {
         fields.insert("_owedSince", doc! { "$min": ["$_owedSince", bson_date(since)] });
     }
-    fields
+    Ok(fields)
 }
 
 /// `owed` < `unavailable` < `saved`.
@@ -122,11 +144,18 @@ fn history_entry(entry: &HistoryEntry) -> Document {
     let mut fields = doc! {
         "eventId": &entry.event_id,
         "eventType": &entry.event_type,
-        "status": &entry.status,
+        "status": entry.status.as_deref(),
         "at": bson_date(entry.at),
     };
-    if let Some(word) = &entry.received_status {
-        fields.insert("receivedStatus", word);
+    let rest = [
+        ("receivedStatus", &entry.received_status),
+        ("origin", &entry.origin),
+        ("signature", &entry.signature),
+    ];
+    for (name, value) in rest {
+        if let Some(value) = value {
+            fields.insert(name, value);
+        }
     }
     fields
 }
@@ -152,17 +181,17 @@ fn status(claim: &StatusClaim) -> Document {
     doc! { "$cond": [newer, fields, {}] }
 }
 
-/// The payload, where it is the latest.
-fn raw(claim: &RawClaim) -> Result<Document, Unstorable> {
+/// A field that one event gives whole, where that event is the latest.
+fn field(field: Field, claim: &FieldClaim) -> Result<Document, Unstorable> {
+    let (name, key) = (field.name(), field.key_name());
     let newer = doc! { "$gt": [
         [bson_date(claim.at), literal(&claim.event_id)],
-        ["$_raw.at", "$_raw.eventId"],
+        [format!("${key}.at"), format!("${key}.eventId")],
     ] };
-    let payload = json_to_bson(&claim.payload)
-        .ok_or(("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store"))?;
+    let value = value_to_bson(&claim.value).ok_or(UNSTORABLE)?;
     let fields = doc! { "$literal": {
-        "rawResponse": payload,
-        "_raw": { "at": bson_date(claim.at), "eventId": &claim.event_id },
+        name: value,
+        key: { "at": bson_date(claim.at), "eventId": &claim.event_id },
     } };
     Ok(doc! { "$cond": [newer, fields, {}] })
 }
@@ -227,10 +256,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Envelope, parse};
+    use crate::event::{Envelope, Origin, parse};
 
     fn patch(body: &serde_json::Value) -> CallPatch {
-        let envelope = Envelope { id: "e1".to_owned(), stored_at: Timestamp::UNIX_EPOCH };
+        let envelope = Envelope {
+            id: "e1".to_owned(),
+            stored_at: Timestamp::UNIX_EPOCH,
+            origin: Origin::ElevenLabs,
+            signature: None,
+        };
         parse(&envelope, body.to_string().as_bytes()).unwrap().into()
     }
 
@@ -248,7 +282,7 @@ mod tests {
             "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
             "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
         }));
-        let text = format!("{:?}", pipeline(&hostile, None).unwrap());
+        let text = format!("{:?}", pipeline(&hostile, Vec::new()).unwrap());
         assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
         assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
     }
@@ -256,6 +290,6 @@ mod tests {
     #[test]
     fn what_bson_cannot_hold_is_refused() {
         let patch = patch(&json!({ "event_type": "call.busy", "call_id": "c", "a\u{0}b": 1 }));
-        assert_eq!(pipeline(&patch, None).unwrap_err().0, "unstorable_payload");
+        assert_eq!(pipeline(&patch, Vec::new()).unwrap_err().0, "unstorable_payload");
     }
 }
