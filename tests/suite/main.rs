@@ -12,6 +12,7 @@ mod durability;
 mod gateway;
 mod local;
 mod lookups;
+mod providers;
 mod sources;
 mod statuses;
 mod transcripts;

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::{Mongo, PATIENCE, Service, servers, until, until_equal};
 
 pub const CALL_STATUS: &str = "/api/webhooks/elevenlabs/call-status";
+pub const TWILIO_CALL_STATUS: &str = "/api/webhooks/twilio/call-status";
 pub const LOOKUP: &str = "/api/agent-calls/status";
 
 /// What a test wants to be different.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     CallId, ConversationId, Envelope, Event, ParseError, Parties, PlacementId, Recording, cut, identifier,
@@ -83,6 +83,12 @@ pub(super) fn event(
     let (placement_id, parties, received_status) = (placement_id(data), parties(data), word(data, "status"));
     let began_at = at_path(data, &["metadata", "start_time_unix_secs"]).and_then(time::read).map(to_millis);
     let mut fields = claims.fields;
+    if let Some(recording) = &recording {
+        // Its file has the name of the event, so that a repetition is the same file.
+        let audio =
+            json!({ "fileId": &envelope.id, "bytes": recording.0.len(), "contentType": "audio/mpeg" });
+        fields.insert(Field::Audio, audio);
+    }
     fields.insert(Field::RawResponse, Value::Object(raw));
     Ok(Event {
         id: envelope.id.clone(),
@@ -195,7 +201,7 @@ fn recording(data: &mut Map<String, Value>) -> Result<Option<Recording>, ParseEr
     match data.remove("full_audio") {
         Some(Value::String(audio)) if !audio.is_empty() => {
             let audio = BASE64_STANDARD.decode(audio.trim()).map_err(|_error| ParseError::InvalidAudio)?;
-            Ok(Some(Recording(audio)))
+            Ok(Some(Recording(audio.into())))
         }
         Some(Value::Null | Value::String(_)) | None => Ok(None),
         Some(_) => Err(ParseError::InvalidAudio),

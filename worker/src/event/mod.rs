@@ -11,6 +11,7 @@ mod twilio;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
@@ -93,9 +94,9 @@ pub struct Event {
     pub recording: Option<Recording>,
 }
 
-/// A recorded call: MP3.
+/// A recorded call: MP3. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Recording(pub Vec<u8>);
+pub struct Recording(pub Bytes);
 
 impl std::fmt::Debug for Recording {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -89,3 +89,172 @@ proptest! {
         }
     }
 }
+
+fn envelope_event(kind: &str, data: &Value) -> Event {
+    parse_json(&json!({ "type": kind, "event_timestamp": 1_790_000_300, "data": data })).unwrap()
+}
+
+#[test]
+fn a_transcription_brings_ids_parties_and_its_transcript() {
+    let event = envelope_event(
+        "post_call_transcription",
+        &json!({
+            "agent_id": "agent_1", "conversation_id": "conv_1", "status": "done",
+            "transcript": [{ "role": "agent", "message": "Hello.", "time_in_call_secs": 0 }],
+            "metadata": { "start_time_unix_secs": 1_790_000_000, "phone_call": {
+                "type": "twilio", "direction": "outbound", "phone_number_id": "phnum_1",
+                "agent_number": "+15005550006", "external_number": "+6580000001", "call_sid": "CA1",
+            } },
+            "analysis": { "call_successful": "success" },
+            "conversation_initiation_client_data": { "dynamic_variables": { PLACEMENT_VARIABLE: "p-1" } },
+        }),
+    );
+    assert_eq!(event.status, Some(Status::Completed));
+    assert_eq!(event.call_id, Some(CallId::new("CA1").unwrap()));
+    assert_eq!(event.conversation_id, Some(ConversationId::new("conv_1").unwrap()));
+    assert_eq!(event.placement_id, Some(PlacementId::new("p-1").unwrap()));
+    assert_eq!(event.parties.to_number.as_deref(), Some("+6580000001"));
+    assert_eq!(event.parties.agent_phone_number_id.as_deref(), Some("phnum_1"));
+    assert_eq!((event.at.as_second(), event.began_at.unwrap().as_second()), (1_790_000_300, 1_790_000_000));
+    assert_eq!(event.fields[&Field::Transcript][0]["message"], "Hello.");
+    assert_eq!(event.fields[&Field::Analysis]["call_successful"], "success");
+}
+
+#[test]
+fn what_a_transcription_says_of_the_call_decides_its_status() {
+    let phone = |result: &str| json!({ "phone_call": { "call_result": result } });
+    #[rustfmt::skip]
+    let table = [ // data.status, metadata, status, reason
+        ("done",   json!({}),                                        Status::Completed, None),
+        ("done",   phone("answered"),                                Status::Completed, None),
+        ("done",   phone("voicemail"),                               Status::Completed, None),
+        ("done",   phone("busy"),                                    Status::Busy,      Some("Recipient was busy")),
+        ("failed", phone("no_answer"),                               Status::NoAnswer,  Some("No answer from recipient")),
+        ("failed", phone("failed"),                                  Status::Failed,    Some("Call failed")),
+        ("failed", json!({ "error": { "code": 1, "reason": "x" }, "termination_reason": "y" }), Status::Failed, Some("x")),
+        ("failed", json!({ "error": null, "termination_reason": "y" }), Status::Failed, Some("y")),
+        ("failed", json!({ "termination_reason": "" }),              Status::Failed,    Some("Call failed")),
+        ("new",    json!(null),                                      Status::Completed, None),
+    ];
+    for (word, metadata, status, reason) in table {
+        let data =
+            json!({ "conversation_id": "conv_1", "status": word, "metadata": metadata, "transcript": [] });
+        let event = envelope_event("post_call_transcription", &data);
+        assert_eq!(
+            (event.status, event.failure_reason.as_deref()),
+            (Some(status), reason),
+            "{word} {metadata}"
+        );
+        assert!(!event.fields.contains_key(&Field::Transcript), "an empty transcript is asked for");
+    }
+}
+
+#[test]
+fn a_failed_initiation_keeps_its_reason_and_what_the_carrier_said() {
+    let twilio = json!({ "type": "twilio", "body": {
+        "CallSid": "CA2", "CallStatus": "no-answer", "To": "+6580000002", "SipResponseCode": "487" } });
+    let sip = json!({ "type": "sip", "body": {
+        "to_number": 6_580_000_003_i64, "sip_status_code": 503, "error_reason": "trunk refused the call", "call_sid": "s-3" } });
+    #[rustfmt::skip]
+    let table = [ // reason, metadata, failure reason, call id, callee
+        ("no-answer", &twilio, "no-answer",                                 "CA2", "+6580000002"),
+        ("unknown",   &sip,    "unknown: trunk refused the call (SIP 503)", "s-3", "6580000003"),
+        ("new-word",  &sip,    "new-word",                                  "s-3", "6580000003"),
+    ];
+    for (reason, metadata, expected, call_id, callee) in table {
+        let data = json!({ "conversation_id": "conv_2", "failure_reason": reason, "metadata": metadata });
+        let event = envelope_event("call_initiation_failure", &data);
+        assert_eq!(event.status, Some(Status::InitiationFailed));
+        assert_eq!(event.failure_reason.as_deref(), Some(expected));
+        assert_eq!(event.call_id, Some(CallId::new(call_id).unwrap()));
+        assert_eq!(event.parties.to_number.as_deref(), Some(callee));
+        assert_eq!(&event.fields[&Field::InitiationFailure], metadata);
+    }
+}
+
+#[test]
+fn a_recording_leaves_the_payload_and_a_verdict_leaves_the_status() {
+    let event =
+        envelope_event("post_call_audio", &json!({ "conversation_id": "conv_1", "full_audio": "SUQz" }));
+    assert_eq!((event.status, event.recording), (None, Some(Recording(Bytes::from_static(b"ID3")))));
+    assert_eq!(
+        event.fields[&Field::Audio],
+        json!({ "fileId": "e1", "bytes": 3, "contentType": "audio/mpeg" })
+    );
+    assert!(!event.fields[&Field::RawResponse].to_string().contains("SUQz"));
+    for audio in [json!("not base64!"), json!(7)] {
+        let data = json!({ "conversation_id": "conv_1", "full_audio": audio });
+        let refused = parse_json(&json!({ "type": "post_call_audio", "data": data }));
+        assert_eq!(refused.unwrap_err().label(), "invalid_audio");
+    }
+    let data = json!({ "call_sid": "CA1", "answered_by": "machine_start" });
+    let event = envelope_event("answering_machine_detection", &data);
+    assert_eq!((event.status, &event.fields[&Field::AnsweredBy]), (None, &json!("machine_start")));
+}
+
+#[test]
+fn an_unknown_envelope_is_kept_for_later_and_one_without_a_call_is_refused() {
+    #[rustfmt::skip]
+    let table = [
+        (json!({ "type": "voice_removed", "data": { "voice_id": "v" } }),                  "unsupported_event"),
+        (json!({ "type": "post_call_transcription", "data": "text" }),                     "unsupported_event"),
+        (json!({ "type": "post_call_transcription", "data": { "agent_id": "a" } }),        "no_identifier"),
+        (json!({ "type": "post_call_transcription", "data": { "conversation_id": 7 } }),   "invalid_identifier"),
+    ];
+    for (body, label) in table {
+        assert_eq!(parse_json(&body).unwrap_err().label(), label, "{body}");
+    }
+}
+
+fn twilio(form: &str) -> Result<Event, ParseError> {
+    parse(&Envelope { origin: Origin::Twilio, ..envelope() }, form.as_bytes())
+}
+
+#[test]
+fn twilios_words_have_their_statuses_and_sip_codes_refine_a_mere_failure() {
+    #[rustfmt::skip]
+    let table = [
+        ("queued",      "",    Status::Initiated),
+        ("initiated",   "",    Status::Initiated),
+        ("ringing",     "",    Status::Ringing),
+        ("in-progress", "",    Status::Answered),
+        ("completed",   "200", Status::Ended),
+        ("busy",        "487", Status::Busy),
+        ("no-answer",   "",    Status::NoAnswer),
+        ("canceled",    "487", Status::Canceled),
+        ("failed",      "",    Status::Failed),
+        ("failed",      "486", Status::Busy),
+        ("failed",      "603", Status::Rejected),
+        ("failed",      "404", Status::Unreachable),
+        ("failed",      "480", Status::Unreachable),
+        ("failed",      "408", Status::NoAnswer),
+        ("failed",      "503", Status::Failed),
+    ];
+    for (word, code, status) in table {
+        let event =
+            twilio(&format!("CallSid=CA1&CallStatus={word}&SipResponseCode={code}&To=%2B658")).unwrap();
+        assert_eq!(event.status, Some(status), "{word} {code}");
+        assert_eq!(event.received_status.as_deref(), Some(word));
+        assert_eq!(event.parties.to_number.as_deref(), Some("+658"));
+        assert_eq!(event.failure_reason.is_some(), status.is_failure());
+    }
+    for (form, label) in
+        [("CallSid=CA1&CallStatus=paused", "unsupported_event"), ("CallStatus=busy", "no_identifier")]
+    {
+        assert_eq!(twilio(form).unwrap_err().label(), label);
+    }
+    let verdict = twilio("CallSid=CA1&AnsweredBy=machine_start").unwrap();
+    assert_eq!((verdict.status, &verdict.fields[&Field::AnsweredBy]), (None, &json!("machine_start")));
+}
+
+#[test]
+fn the_sequence_number_orders_callbacks_of_one_second() {
+    let at = |sequence: u32| {
+        let time = "Tue%2C+22+Sep+2026+01%3A05%3A00+%2B0000";
+        twilio(&format!("CallSid=CA1&CallStatus=ringing&Timestamp={time}&SequenceNumber={sequence}"))
+            .unwrap()
+            .at
+    };
+    assert_eq!(at(0), "2026-09-22T01:05:00Z".parse().unwrap());
+    assert!(at(1) < at(2) && at(2) < at(10) && at(5000).as_second() == at(0).as_second());
+}

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::{
     call::{CallPatch, Status},
     dead_letters::Cause,
-    event::{self, Envelope, Event, Origin, ParseError},
+    event::{self, Envelope, Event, Origin, ParseError, Recording},
     store::{Applied, Changed, Key},
 };
 
@@ -45,11 +45,13 @@ pub(super) struct Batch {
     parsed: Vec<Parsed>,
     patches: Vec<CallPatch>,
     may_owe: Vec<bool>,
+    recordings: Vec<(String, Recording)>,
 }
 
 impl Batch {
-    pub(super) fn of(messages: &[Message]) -> Self {
-        Self::from_parsed(messages.iter().map(parse))
+    /// A batch of messages and their bodies.
+    pub(super) fn of<'a>(messages: impl Iterator<Item = (&'a Message, &'a [u8])>) -> Self {
+        Self::from_parsed(messages.map(|(message, body)| parse(message, body)))
     }
 
     /// Joins the events that name the same call, or the same conversation and no call. Which call a
@@ -59,7 +61,7 @@ impl Batch {
         let mut positions: HashMap<Option<Key>, usize> = HashMap::new();
         let mut patches: Vec<Option<CallPatch>> = Vec::new();
         for result in results {
-            let event = match result {
+            let mut event = match result {
                 Ok(event) => event,
                 Err(cause) => {
                     batch.parsed.push(Parsed::Dead(cause));
@@ -67,6 +69,7 @@ impl Batch {
                 }
             };
             let line = Line::of(&event);
+            batch.recordings.extend(event.recording.take().map(|recording| (event.id.clone(), recording)));
             let patch = CallPatch::from(event);
             let position = *positions.entry(Key::of(&patch)).or_insert_with(|| {
                 patches.push(None);
@@ -92,6 +95,11 @@ impl Batch {
     /// The patches, to be written. Positions stay valid.
     pub(super) fn take_patches(&mut self) -> Vec<CallPatch> {
         std::mem::take(&mut self.patches)
+    }
+
+    /// The recordings of the batch and their ids, to be stored before the patches that point to them.
+    pub(super) fn take_recordings(&mut self) -> Vec<(String, Recording)> {
+        std::mem::take(&mut self.recordings)
     }
 
     /// Whether the patch at `position` can have made a transcript due.
@@ -133,7 +141,7 @@ fn origin(subject: &str) -> Origin {
     }
 }
 
-fn parse(message: &Message) -> Result<Event, Cause> {
+fn parse(message: &Message, body: &[u8]) -> Result<Event, Cause> {
     let undeliverable = |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
     let info = message.info().map_err(|_error| undeliverable("it carries no stream metadata"))?;
     let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
@@ -149,7 +157,7 @@ fn parse(message: &Message) -> Result<Event, Cause> {
         origin: origin(&message.subject),
         signature: header(HeaderName::from_static(header::SIGNATURE)),
     };
-    event::parse(&envelope, &message.payload)
+    event::parse(&envelope, body)
         .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
 }
 

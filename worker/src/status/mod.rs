@@ -4,6 +4,7 @@
 //! job that follows from it is stored. Until then it may come again, which changes nothing.
 
 mod batch;
+mod bodies;
 
 use std::{
     pin::pin,
@@ -13,16 +14,21 @@ use std::{
 
 use aftercall_common::stream::{self, consumer};
 use async_nats::jetstream::{AckKind, Message};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use self::batch::{Batch, Fate};
+use self::{
+    batch::{Batch, Fate},
+    bodies::NoBody,
+};
 use crate::{
     Context,
     call::{CallPatch, Status},
     clock::between,
     dead_letters,
+    event::Recording,
     pull::{Batches, Source, settle},
     retry::Pauses,
     store::Changed,
@@ -52,17 +58,51 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     while unsettled.is_empty()
         && let Some(messages) = batches.next(&stop).await
     {
-        unsettled = process(&context, messages, &stop).await;
+        // One body that is not in its message fills a batch by itself.
+        let (large, small): (Vec<_>, Vec<_>) =
+            messages.into_iter().partition(|message| bodies::elsewhere(message).is_some());
+        if !small.is_empty() {
+            let payloads: Vec<_> = small.iter().map(|message| message.payload.clone()).collect();
+            unsettled = process(&context, small, &payloads, &stop).await;
+        }
+        for message in large {
+            if stop.is_cancelled() {
+                unsettled.push(message);
+            } else {
+                unsettled.extend(Box::pin(process_large(&context, message, &stop)).await);
+            }
+        }
     }
     batches.release(unsettled).await;
 }
 
+/// Fetches the body of one message and applies it.
+async fn process_large(context: &Context, message: Message, stop: &CancellationToken) -> Vec<Message> {
+    let object = bodies::elsewhere(&message).unwrap_or_default();
+    match bodies::fetch(&context.jetstream, object).await {
+        Ok(body) => return process(context, vec![message], &[body], stop).await,
+        Err(NoBody::Dead(cause)) => {
+            dead_letters::bury(context, consumer::STATUS, &message, &cause).await;
+        }
+        Err(NoBody::Later(why)) => {
+            tracing::warn!(object, why, "the body of a webhook could not be read; trying again");
+            settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+        }
+    }
+    Vec::new()
+}
+
 /// Applies one batch. Gives it back where the process stops before the database took it.
-async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationToken) -> Vec<Message> {
+async fn process(
+    context: &Context,
+    messages: Vec<Message>,
+    bodies: &[Bytes],
+    stop: &CancellationToken,
+) -> Vec<Message> {
     let started = Instant::now();
-    let mut batch = Batch::of(&messages);
-    let patches = batch.take_patches();
-    let Some(changes) = apply(context, &messages, &patches, stop).await else {
+    let mut batch = Batch::of(messages.iter().zip(bodies.iter().map(|body| &body[..])));
+    let (patches, recordings) = (batch.take_patches(), batch.take_recordings());
+    let Some(changes) = apply(context, &messages, (&patches, &recordings), stop).await else {
         return messages;
     };
     let jobless = owed(context, &batch, &changes).await;
@@ -98,10 +138,10 @@ async fn process(context: &Context, messages: Vec<Message>, stop: &CancellationT
 async fn apply(
     context: &Context,
     messages: &[Message],
-    patches: &[CallPatch],
+    claims: Claims<'_>,
     stop: &CancellationToken,
 ) -> Option<Vec<Changed>> {
-    let mut writing = pin!(write(context, patches, stop));
+    let mut writing = pin!(write(context, claims, stop));
     let mut overdue = pin!(overdue(stop));
     let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
     progress.tick().await; // The first is at once.
@@ -122,10 +162,20 @@ async fn overdue(stop: &CancellationToken) {
     tokio::time::sleep(DRAIN).await;
 }
 
-async fn write(context: &Context, patches: &[CallPatch], stop: &CancellationToken) -> Option<Vec<Changed>> {
+/// What a batch claims: patches, and the recordings some of them point to.
+type Claims<'a> = (&'a [CallPatch], &'a [(String, Recording)]);
+
+async fn write(context: &Context, claims: Claims<'_>, stop: &CancellationToken) -> Option<Vec<Changed>> {
+    let (patches, recordings) = claims;
     let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
     loop {
-        match context.store.apply(patches).await {
+        let written = async {
+            for (id, recording) in recordings {
+                context.store.save_recording(id, recording).await?;
+            }
+            context.store.apply(patches).await
+        };
+        match written.await {
             Ok(changes) => return Some(changes),
             Err(error) => {
                 context.metrics.store_retry();

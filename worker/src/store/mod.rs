@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod indexes;
 mod merge;
+mod recordings;
 mod statement;
 
 use std::{sync::Arc, time::Duration};
