@@ -21,12 +21,24 @@ fn event(n: u32, event_type: EventType, at: Option<i64>, ids: u8) -> Event {
     parse(&envelope, body.to_string().as_bytes()).unwrap()
 }
 
+/// ElevenLabs' own event, which brings a transcript and says which placement the call came from.
+fn transcription(n: u32) -> Event {
+    let body = json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000 + n % 5, "data": {
+        "conversation_id": "conversation", "status": "done", "transcript": [{ "message": n }],
+        "metadata": { "start_time_unix_secs": 1_789_990_000 + n, "phone_call": { "call_sid": "call" } },
+        "conversation_initiation_client_data": { "dynamic_variables": { "aftercall_placement_id": "p" } },
+    } });
+    let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n)).unwrap();
+    let envelope = Envelope { id: format!("{n:04}"), stored_at, origin: Origin::ElevenLabs, signature: None };
+    parse(&envelope, body.to_string().as_bytes()).unwrap()
+}
+
 prop_compose! {
     /// The number decides everything, so that the same number twice is the same event twice.
     fn any_event()(n in 0..40u32) -> Event {
         let kind = EventType::ALL[n as usize * 7 % 12];
         let own_time = (n % 3 != 0).then(|| 1_790_000_000 + i64::from(n % 7));
-        event(n, kind, own_time, (n % 4) as u8)
+        if n % 5 == 4 { transcription(n) } else { event(n, kind, own_time, (n % 4) as u8) }
     }
 }
 
