@@ -25,15 +25,61 @@ impl ConfigError {
     }
 }
 
-/// Reads `T` from the environment. An empty variable counts as unset.
+/// The file that [`environment`] reads besides the process' own variables.
+pub const ENV_FILE: &str = "ENV_FILE";
+
+/// Reads `T` from the [`environment`].
 pub fn from_env<T: DeserializeOwned>() -> Result<T, ConfigError> {
-    from_vars(std::env::vars_os().filter_map(|(name, value)| {
-        // A variable of ours is text; anything else belongs to somebody else.
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    }))
+    from_vars(environment()?)
 }
 
-/// Reads `T` from `vars`. Every field of `T` must have a default, which lets an error be traced to
+/// The variables of the process, and those of the file that `ENV_FILE` names, which prevail: unlike
+/// the former they can change while the process runs.
+///
+/// The file has lines of `NAME=value`, as systemd's `EnvironmentFile` and a container's `--env-file`
+/// take them: empty lines and lines that begin with `#` are passed over, a value may stand in single
+/// or double quotes, and nothing in it is expanded.
+pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
+    // A variable of ours is text; anything else belongs to somebody else.
+    let mut vars: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let file = vars.iter().find(|(name, value)| name == ENV_FILE && !value.trim().is_empty());
+    if let Some((_, path)) = file {
+        let text = std::fs::read_to_string(path.trim())
+            .map_err(|error| ConfigError::new(ENV_FILE, format!("cannot read '{path}': {error}")))?;
+        let fresh = read_file(&text)?;
+        vars.retain(|(name, _)| fresh.iter().all(|(other, _)| other != name));
+        vars.extend(fresh);
+    }
+    Ok(vars)
+}
+
+/// The lines of a file of variables. An error names the line and repeats nothing of it.
+fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+    let mut vars: Vec<(String, String)> = Vec::new();
+    for (n, line) in (1..).zip(text.lines().map(str::trim)) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = || ConfigError::new(ENV_FILE, format!("line {n} is not NAME=value"));
+        let (name, value) = line.split_once('=').ok_or_else(wrong)?;
+        let name = name.trim();
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return Err(wrong());
+        }
+        let value = value.trim();
+        let unquoted = ['"', '\'']
+            .into_iter()
+            .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
+            .unwrap_or(value);
+        vars.retain(|(other, _)| other != name); // The last line of a name counts.
+        vars.push((name.to_owned(), unquoted.to_owned()));
+    }
+    Ok(vars)
+}
+
+/// Reads `T` from `vars`. An empty variable counts as unset. Every field of `T` must have a default, which lets an error be traced to
 /// the one variable that causes it: envy itself does not name it.
 pub fn from_vars<T: DeserializeOwned>(
     vars: impl IntoIterator<Item = (String, String)>,
@@ -156,6 +202,18 @@ mod tests {
             read(&[("PORT", "eighty")]).unwrap_err().to_string(),
             "PORT: invalid digit found in string"
         );
+    }
+
+    #[test]
+    fn a_file_of_variables_is_read_as_it_stands() {
+        let text = "# secrets\n\nA=1\n B = two words \nC=\"quo ted\"\nD='$A'\nE=x=y\nA=2\n";
+        let vars = read_file(text).unwrap();
+        let wanted = [("B", "two words"), ("C", "quo ted"), ("D", "$A"), ("E", "x=y"), ("A", "2")];
+        assert_eq!(vars, wanted.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        for wrong in ["A=1\nS3CRET", "A=1\n=S3CRET", "A=1\nA B=S3CRET"] {
+            let error = read_file(wrong).unwrap_err().to_string();
+            assert!(error.contains("line 2") && !error.contains("S3CRET"), "{error}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, pull},
+    object_store,
     stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
 
@@ -51,8 +52,10 @@ pub mod header {
     pub const RECEIVED_AT: &str = "Aftercall-Received-At";
     /// The address the webhook came from, after trusted proxies.
     pub const SOURCE_IP: &str = "Aftercall-Source-Ip";
-    /// `verified` or `absent`.
+    /// `verified` or `absent`; `missing`, `invalid` or `expired` where the gateway merely observes.
     pub const SIGNATURE: &str = "Aftercall-Signature";
+    /// Code of the refusal the webhook would have met, had the gateway not merely observed.
+    pub const WOULD_REFUSE: &str = "Aftercall-Would-Refuse";
     /// Content type the sender declared.
     pub const CONTENT_TYPE: &str = "Content-Type";
     /// The provider's own signature, kept for audits.
@@ -96,6 +99,8 @@ pub mod consumer {
 }
 
 const DAY: Duration = Duration::from_hours(24);
+/// How long webhooks can be replayed.
+const WEBHOOKS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// How long a delivered message may stay unsettled before another worker gets it. Workers extend it
 /// while they wait for the database.
@@ -122,7 +127,7 @@ pub fn streams(replicas: usize) -> [Config; 3] {
         ..Config::default()
     };
     [
-        Config { allow_atomic_publish: true, ..base(WEBHOOKS, "webhooks.>", 30 * DAY) },
+        Config { allow_atomic_publish: true, ..base(WEBHOOKS, "webhooks.>", WEBHOOKS_MAX_AGE) },
         Config {
             allow_message_schedules: true,
             allow_rollup: true, // Schedules imply it: a later one on the same subject replaces the earlier.
@@ -189,6 +194,7 @@ pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(),
     for wanted in streams(replicas) {
         Box::pin(ensure_stream(context, wanted)).await?;
     }
+    ensure_bucket(context, replicas).await?;
     for (stream, config) in consumers() {
         let name = config.durable_name.clone().unwrap_or_default();
         context
@@ -197,6 +203,27 @@ pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(),
             .map_err(|error| EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))?;
     }
     Ok(())
+}
+
+/// The object store of large bodies. Its objects outlive the messages that name them by a day, so
+/// that none is missed, and what no message names any more goes by itself.
+async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
+    let name = format!("OBJ_{WEBHOOK_BODIES}");
+    match context.get_stream(&name).await {
+        Ok(_) => return Ok(()),
+        Err(error) if is_not_found(&error) => {}
+        Err(error) => return Err(EnsureError::broker(format!("reading stream {name}"), &error)),
+    }
+    let config = object_store::Config {
+        bucket: WEBHOOK_BODIES.to_owned(),
+        description: Some("Bodies of webhooks too large for a message".to_owned()),
+        max_age: WEBHOOKS_MAX_AGE + DAY,
+        storage: StorageType::File,
+        num_replicas: replicas,
+        ..object_store::Config::default()
+    };
+    let created = context.create_object_store(config).await;
+    created.map(drop).map_err(|error| EnsureError::broker(format!("creating object store {name}"), &error))
 }
 
 async fn ensure_stream(context: &jetstream::Context, wanted: Config) -> Result<(), EnsureError> {

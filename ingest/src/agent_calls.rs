@@ -5,14 +5,18 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use aftercall_common::{agent_calls::ERROR_CODE_HEADER, broker, config::Secret};
+use aftercall_common::{
+    agent_calls::{ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, STATUS_SUBJECT},
+    broker,
+    config::Secret,
+};
 use async_nats::{
     Client, Message, Request,
     client::RequestErrorKind,
     service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE},
 };
 use bytes::Bytes;
-use hyper::{HeaderMap, StatusCode, header};
+use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
 use subtle::ConstantTimeEq as _;
 
 use crate::{
@@ -24,6 +28,10 @@ use crate::{
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 /// A worker may have to ask `ElevenLabs` first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Placing a call takes `ElevenLabs` longer. More than the worker's own limit of 45 s.
+const PLACE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest `Idempotency-Key`.
+const MAX_KEY: usize = 255;
 /// Longest code and detail passed on.
 const MAX_CODE: usize = 64;
 const MAX_DETAIL: usize = 1024;
@@ -60,21 +68,50 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Asks a worker and returns its JSON as it is.
-pub async fn ask(client: &Client, subject: &'static str, question: Bytes) -> Result<Bytes, Rejection> {
+/// Asks a worker for the status of a call and returns its JSON as it is.
+pub async fn status(client: &Client, question: Bytes) -> Result<Bytes, Rejection> {
+    let request = Request::new().payload(question).timeout(Some(ANSWER_TIMEOUT));
+    ask(client, STATUS_SUBJECT, request, Rejection::NoWorker).await
+}
+
+/// Has a worker place a call and returns its JSON as it is. Never asked twice: an answer that does
+/// not come says nothing about the call.
+pub async fn place(client: &Client, key: Option<&HeaderValue>, order: Bytes) -> Result<Bytes, Rejection> {
+    let mut headers = async_nats::HeaderMap::new();
+    if let Some(key) = key {
+        headers.insert(IDEMPOTENCY_KEY_HEADER, idempotency_key(key)?);
+    }
+    let request = Request::new().payload(order).headers(headers).timeout(Some(PLACE_TIMEOUT));
+    ask(client, PLACE_SUBJECT, request, Rejection::OutcomeUnknown).await
+}
+
+fn idempotency_key(key: &HeaderValue) -> Result<&str, Rejection> {
+    let visible =
+        |key: &&str| (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let detail = "Idempotency-Key must be 1 to 255 visible ASCII characters.";
+    key.to_str().ok().filter(visible).ok_or(Rejection::InvalidRequest { detail })
+}
+
+/// `silence` is what it means that a worker was asked and did not answer.
+async fn ask(
+    client: &Client,
+    subject: &'static str,
+    request: Request,
+    silence: Rejection,
+) -> Result<Bytes, Rejection> {
     if !broker::is_connected(client) {
         return Err(Rejection::NoWorker);
     }
-    let request = Request::new().payload(question).timeout(Some(ANSWER_TIMEOUT));
     match client.send_request(subject, request).await {
         Ok(answer) => read(&answer),
         Err(error) => match error.kind() {
-            RequestErrorKind::NoResponders | RequestErrorKind::TimedOut => Err(Rejection::NoWorker),
+            RequestErrorKind::NoResponders => Err(Rejection::NoWorker),
+            RequestErrorKind::TimedOut => Err(silence),
             RequestErrorKind::InvalidSubject
             | RequestErrorKind::MaxPayloadExceeded
             | RequestErrorKind::Other => {
                 tracing::warn!(%error, subject, "a worker could not be asked");
-                Err(Rejection::NoWorker)
+                Err(silence)
             }
         },
     }
@@ -95,10 +132,14 @@ fn read(answer: &Message) -> Result<Bytes, Rejection> {
 fn refusal(status: Option<&str>, code: Option<String>, detail: Option<String>) -> Rejection {
     let (status, usual) = match status {
         Some("400") => (StatusCode::BAD_REQUEST, "bad_request"),
+        Some("402") => (StatusCode::PAYMENT_REQUIRED, "payment_required"),
         Some("404") => (StatusCode::NOT_FOUND, "not_found"),
+        Some("409") => (StatusCode::CONFLICT, "conflict"),
+        Some("422") => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable"),
         Some("429") => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
         Some("502") => (StatusCode::BAD_GATEWAY, "bad_gateway"),
         Some("503") => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        Some("504") => (StatusCode::GATEWAY_TIMEOUT, "no_answer"),
         _ => return Rejection::BadAnswer,
     };
     let is_code = |code: &String| {

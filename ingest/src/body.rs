@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as HttpBody;
 use prometheus_client::metrics::gauge::Gauge;
@@ -13,8 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes are reserved in units of this many, as a semaphore counts to 2^29 at least.
 const UNIT: usize = 1024;
-/// Largest buffer made on the word of a `Content-Length` alone.
-const MAX_PREALLOCATED: usize = 1024 * 1024;
+/// A piece below this is joined with its neighbours once there are enough of them.
+const SMALL: usize = 16 * 1024;
+const MOST_SMALL: usize = 64;
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,67 +92,110 @@ fn gauge(units: usize) -> i64 {
 /// A complete body, and the part of the budget it takes.
 #[derive(Debug)]
 pub struct Body {
-    /// The bytes received.
-    pub bytes: Bytes,
+    /// The bytes received: in one piece, or, beyond the length that one message takes, in several.
+    pieces: Vec<Bytes>,
     /// Kept for as long as the bytes are.
     _hold: Hold,
+}
+
+impl Body {
+    /// The bytes, in their order.
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.iter().all(Bytes::is_empty)
+    }
+
+    /// The bytes in one piece. Of a body in several pieces this is a copy.
+    pub fn whole(&self) -> Bytes {
+        match &self.pieces[..] {
+            [] => Bytes::new(),
+            [only] => only.clone(),
+            pieces => pieces.concat().into(),
+        }
+    }
+
+    /// Lets go of the bytes, which are stored elsewhere.
+    pub fn clear(&mut self) {
+        self.pieces.clear();
+    }
 }
 
 #[cfg(test)]
 impl Body {
     /// A body outside of any budget, for tests of what comes after reading.
     pub(crate) fn unbudgeted(bytes: &[u8]) -> Self {
-        Self { bytes: Bytes::copy_from_slice(bytes), _hold: Budget::new(0, Gauge::default()).hold() }
+        Self { pieces: vec![Bytes::copy_from_slice(bytes)], _hold: Budget::new(0, Gauge::default()).hold() }
     }
 }
 
-/// Reads `incoming` to its end: at most `limit` bytes, within `time`, from `budget`.
+/// How much of a body is read, and how it is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most bytes taken.
+    pub most: usize,
+    /// Most bytes put into one piece. What is longer stays in the pieces it came in, so that there is
+    /// never a second copy of it.
+    pub joined: usize,
+    /// Time to arrive.
+    pub time: Duration,
+}
+
+/// Reads `incoming` to its end, within `limits`, from `budget`.
 ///
 /// A body that arrives in one piece, as small ones do, is not copied.
-pub async fn read<B>(
-    incoming: &mut B,
-    limit: usize,
-    time: Duration,
-    budget: &Budget,
-) -> Result<Body, BodyError>
+pub async fn read<B>(incoming: &mut B, limits: Limits, budget: &Budget) -> Result<Body, BodyError>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    if incoming.size_hint().lower() > limit as u64 {
+    if incoming.size_hint().lower() > limits.most as u64 {
         return Err(BodyError::TooLarge);
     }
-    tokio::time::timeout(time, collect(incoming, limit, budget)).await.unwrap_or(Err(BodyError::Timeout))
+    let collected = tokio::time::timeout(limits.time, collect(incoming, limits, budget));
+    collected.await.unwrap_or(Err(BodyError::Timeout))
 }
 
-async fn collect<B>(incoming: &mut B, limit: usize, budget: &Budget) -> Result<Body, BodyError>
+async fn collect<B>(incoming: &mut B, limits: Limits, budget: &Budget) -> Result<Body, BodyError>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let expected = incoming.size_hint().exact().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(0);
-    let mut hold = budget.hold();
-    let mut first = Bytes::new();
-    let mut joined = BytesMut::new();
+    let (mut hold, mut length, mut pieces) = (budget.hold(), 0, Vec::new());
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue }; // Trailers.
-        let length = first.len() + joined.len() + data.len();
-        if length > limit {
+        length += data.len();
+        if length > limits.most {
             return Err(BodyError::TooLarge);
         }
         if !hold.raise_to(length) {
             return Err(BodyError::OverBudget);
         }
-        if length == data.len() {
-            first = data;
-            continue;
+        if !data.is_empty() {
+            keep(&mut pieces, data);
         }
-        if joined.is_empty() {
-            joined.reserve(expected.min(MAX_PREALLOCATED).max(length));
-            joined.extend_from_slice(&first);
-            first = Bytes::new();
-        }
-        joined.extend_from_slice(&data);
     }
-    Ok(Body { bytes: if joined.is_empty() { first } else { joined.freeze() }, _hold: hold })
+    if pieces.len() > 1 && length <= limits.joined {
+        pieces = vec![pieces.concat().into()];
+    }
+    Ok(Body { pieces, _hold: hold })
+}
+
+/// Adds `data`, in a buffer of its own if it is small: a piece keeps the whole buffer it was read into,
+/// and many small ones would keep far more than they hold.
+fn keep(pieces: &mut Vec<Bytes>, data: Bytes) {
+    pieces.push(data);
+    let tail = pieces.iter().rev().take_while(|piece| piece.len() < SMALL).count();
+    if tail >= MOST_SMALL {
+        let joined = pieces.split_off(pieces.len() - tail).concat();
+        pieces.push(joined.into());
+    }
 }
 
 /// Reads and forgets what is left of `incoming`, for at most `time`: closing a socket with unread

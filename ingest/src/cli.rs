@@ -43,7 +43,7 @@ impl StartError {
             Self::Config(_) | Self::Run(RunError::Broker(_) | RunError::Stream(_)) => {
                 ExitCode::from(EXIT_CONFIG)
             }
-            Self::Bind { .. } | Self::Process(_) => ExitCode::FAILURE,
+            Self::Bind { .. } | Self::Process(_) | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
         }
     }
 }
@@ -66,7 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn start(cli: &Cli) -> Result<(), StartError> {
     let config = Config::from_env()?;
     if cli.check {
-        println!("{config}\nconfiguration is valid");
+        println!("{config}\n{}configuration is valid", config.policy);
         return Ok(());
     }
     telemetry::init(config.log_format, config.rust_log.as_deref());
@@ -82,13 +82,10 @@ fn start(cli: &Cli) -> Result<(), StartError> {
             listen = listener.local_addr().ok().map(tracing::field::display),
             admin = admin_listener.local_addr().ok().map(tracing::field::display),
             config = config.to_string().replace('\n', " "),
+            policy = config.policy.to_string().replace('\n', " "),
             "gateway starting"
         );
-        if config.elevenlabs_webhook_secret.is_empty() {
-            tracing::warn!(
-                "ELEVENLABS_WEBHOOK_SECRET is unset: webhooks are accepted without a signature, from ALLOWED_SOURCES only"
-            );
-        }
+        config.policy.warn();
         Ok(crate::run(config, listener, admin_listener, stop).await?)
     })
 }

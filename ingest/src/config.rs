@@ -11,7 +11,8 @@ use aftercall_common::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::source_ip::{Networks, Sources};
+use crate::policy::Policy;
+pub use crate::policy::PublicUrl;
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,17 +28,6 @@ pub struct Config {
     pub nats_creds_file: Option<PathBuf>,
     /// Copies the broker keeps of each stream it makes. More on an existing stream are kept.
     pub stream_replicas: NonZeroUsize,
-    /// Networks webhooks may come from.
-    pub allowed_sources: Sources,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Networks,
-    /// Secrets a webhook may be signed with. Empty: signatures are not required.
-    pub elevenlabs_webhook_secret: Secrets,
-    /// How old a signature may be.
-    #[serde(deserialize_with = "positive")]
-    pub signature_tolerance: Duration,
-    /// Bearer token of `/api/agent-calls*`. Unset: callers on this machine only.
-    pub api_token: Option<Secret>,
     /// Largest body of one request, in bytes.
     pub max_body_bytes: NonZeroUsize,
     /// Bytes of all bodies held at one time.
@@ -60,6 +50,9 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Which log lines are written, in `tracing`'s filter language.
     pub rust_log: Option<String>,
+    /// Who may send. Read by itself, as it can change while the gateway runs.
+    #[serde(skip)]
+    pub policy: Policy,
 }
 
 impl Default for Config {
@@ -72,11 +65,6 @@ impl Default for Config {
             nats_url: Url::new("nats://127.0.0.1:4222"),
             nats_creds_file: None,
             stream_replicas: size(1),
-            allowed_sources: Sources::default(),
-            trusted_proxies: Networks::default(),
-            elevenlabs_webhook_secret: Secrets::default(),
-            signature_tolerance: Duration::from_hours(1),
-            api_token: None,
             max_body_bytes: size(32 * MIB),
             max_inflight_bytes: size(256 * MIB),
             max_connections: size(4096),
@@ -86,6 +74,7 @@ impl Default for Config {
             shutdown_grace: Duration::from_secs(20),
             log_format: LogFormat::default(),
             rust_log: None,
+            policy: Policy::default(),
         }
     }
 }
@@ -93,25 +82,22 @@ impl Default for Config {
 impl Config {
     /// Reads and checks the environment.
     pub fn from_env() -> Result<Self, ConfigError> {
-        config::from_env::<Self>()?.checked()
+        Self::from_vars(config::environment()?)
     }
 
     /// Reads and checks `vars`.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
-        config::from_vars::<Self>(vars)?.checked()
-    }
-
-    /// What no single variable shows.
-    fn checked(self) -> Result<Self, ConfigError> {
-        if self.max_inflight_bytes < self.max_body_bytes {
+        let vars: Vec<_> = vars.into_iter().collect();
+        let read = config::from_vars::<Self>(vars.clone())?;
+        if read.max_inflight_bytes < read.max_body_bytes {
             return Err(ConfigError::new("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES"));
         }
-        broker::check(&self.nats_url, self.nats_creds_file.as_deref())?;
-        Ok(self)
+        broker::check(&read.nats_url, read.nats_creds_file.as_deref())?;
+        Ok(Self { policy: Policy::from_vars(vars)?, ..read })
     }
 }
 
-/// One `NAME=value` a line, secrets as `***`, unset ones left out.
+/// One `NAME=value` a line, unset ones left out; without the policy.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "LISTEN_ADDR={}", self.listen_addr)?;
@@ -121,15 +107,6 @@ impl fmt::Display for Config {
             writeln!(f, "NATS_CREDS_FILE={}", file.display())?;
         }
         writeln!(f, "STREAM_REPLICAS={}", self.stream_replicas)?;
-        writeln!(f, "ALLOWED_SOURCES={}", self.allowed_sources)?;
-        writeln!(f, "TRUSTED_PROXIES={}", self.trusted_proxies)?;
-        if !self.elevenlabs_webhook_secret.is_empty() {
-            writeln!(f, "ELEVENLABS_WEBHOOK_SECRET=***")?;
-        }
-        writeln!(f, "SIGNATURE_TOLERANCE={:?}", self.signature_tolerance)?;
-        if self.api_token.is_some() {
-            writeln!(f, "API_TOKEN=***")?;
-        }
         writeln!(f, "MAX_BODY_BYTES={}", self.max_body_bytes)?;
         writeln!(f, "MAX_INFLIGHT_BYTES={}", self.max_inflight_bytes)?;
         writeln!(f, "MAX_CONNECTIONS={}", self.max_connections)?;
@@ -173,7 +150,7 @@ impl TryFrom<String> for Secrets {
 }
 
 /// A duration with its unit (`10s`, `60m`), longer than nothing.
-fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let duration: Duration = humantime_serde::deserialize(deserializer)?;
     if duration.is_zero() { Err(D::Error::custom("must be longer than 0s")) } else { Ok(duration) }
 }
@@ -189,10 +166,11 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_contract() {
         let config = read(&[]).unwrap();
-        let shown = config.to_string();
+        let shown = format!("{config}\n{}", config.policy);
         for line in [
             "LISTEN_ADDR=0.0.0.0:8080",
             "ADMIN_ADDR=127.0.0.1:9080",
+            "SOURCE_POLICY=enforce",
             "SIGNATURE_TOLERANCE=3600s",
             "MAX_BODY_BYTES=33554432",
             "MAX_INFLIGHT_BYTES=268435456",
@@ -216,6 +194,10 @@ mod tests {
             ("TRUSTED_PROXIES", "loopback"),
             ("ELEVENLABS_WEBHOOK_SECRET", "one,,two"),
             ("SIGNATURE_TOLERANCE", "60"),
+            ("SIGNATURE_MAX_AHEAD", "0s"),
+            ("SOURCE_POLICY", "maybe"),
+            ("WEBHOOK_HEADER_SECRET", "token"),
+            ("PUBLIC_URL", "hooks.example.com"),
             ("MAX_BODY_BYTES", "0"),
             ("MAX_BODY_BYTES", "-1"),
             ("MAX_INFLIGHT_BYTES", "1000"),
@@ -230,6 +212,8 @@ mod tests {
             assert_eq!(error.variable, name, "{error}");
             assert!(!error.to_string().contains('\n') && !error.to_string().contains("t0ken"), "{error}");
         }
+        let unsigned = read(&[("TWILIO_AUTH_TOKEN", "t0ken")]).unwrap_err();
+        assert_eq!(unsigned.variable, "PUBLIC_URL", "{unsigned}");
         let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();
         assert!(error.reason.contains("10.0.0.0/33"), "{error}");
     }
@@ -238,8 +222,11 @@ mod tests {
     fn secrets_are_a_list_and_never_printed() {
         let config =
             read(&[("ELEVENLABS_WEBHOOK_SECRET", "wsec_a , wsec_b"), ("API_TOKEN", "t0ken")]).unwrap();
-        assert_eq!(config.elevenlabs_webhook_secret.iter().collect::<Vec<_>>(), [b"wsec_a", b"wsec_b"]);
-        let shown = format!("{config} {config:?}");
+        assert_eq!(
+            config.policy.elevenlabs_webhook_secret.iter().collect::<Vec<_>>(),
+            [b"wsec_a", b"wsec_b"]
+        );
+        let shown = format!("{config} {config:?} {}", config.policy);
         assert!(!shown.contains("wsec_") && !shown.contains("t0ken"), "{shown}");
     }
 }

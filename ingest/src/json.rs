@@ -4,8 +4,13 @@
 //! values in a loop), so depth is bounded by the size of the body; and what it says about a bad
 //! body repeats nothing of it.
 
-use std::{fmt, str};
+use std::{
+    fmt,
+    io::{self, BufReader},
+    str,
+};
 
+use bytes::Bytes;
 use serde::{
     Deserializer as _,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
@@ -22,13 +27,73 @@ pub fn check(body: &[u8]) -> Result<(), String> {
         format!("the body is not UTF-8 at line {line} column {column}")
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
-    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| match error.classify() {
+    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
+}
+
+/// Checks a body in several pieces, without joining them.
+///
+/// # Errors
+/// As of [`check`].
+pub fn check_pieces(pieces: &[Bytes]) -> Result<(), String> {
+    if let [only] = pieces {
+        return check(only);
+    }
+    check_utf8(pieces)?;
+    let mut json =
+        serde_json::Deserializer::from_reader(BufReader::new(Reader { current: &[], rest: pieces.iter() }));
+    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
+}
+
+/// The reader of `serde_json` does not look at the text it skips. A character may lie across pieces.
+fn check_utf8(pieces: &[Bytes]) -> Result<(), String> {
+    let wrong = || "the body is not UTF-8".to_owned();
+    let mut open: Vec<u8> = Vec::with_capacity(4);
+    for piece in pieces {
+        let mut rest = &piece[..];
+        while !open.is_empty()
+            && let Some((&byte, after)) = rest.split_first()
+        {
+            rest = after;
+            open.push(byte);
+            match str::from_utf8(&open) {
+                Ok(_) => open.clear(),
+                Err(error) if error.error_len().is_none() => {}
+                Err(_) => return Err(wrong()),
+            }
+        }
+        match str::from_utf8(rest) {
+            Ok(_) => {}
+            Err(error) if error.error_len().is_none() => open.extend_from_slice(&rest[error.valid_up_to()..]),
+            Err(_) => return Err(wrong()),
+        }
+    }
+    if open.is_empty() { Ok(()) } else { Err(wrong()) }
+}
+
+/// Reads pieces one after the other.
+struct Reader<'a> {
+    current: &'a [u8],
+    rest: std::slice::Iter<'a, Bytes>,
+}
+
+impl io::Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            let Some(next) = self.rest.next() else { return Ok(0) };
+            self.current = next;
+        }
+        self.current.read(buffer)
+    }
+}
+
+fn complaint(error: &serde_json::Error) -> String {
+    match error.classify() {
         // These are fixed phrases of serde_json. A data error would name the value it found.
         Category::Syntax | Category::Eof | Category::Io => format!("the body is not valid JSON: {error}"),
         Category::Data => {
             format!("the body must be one JSON object at line {} column {}", error.line(), error.column())
         }
-    })
+    }
 }
 
 /// Line and column of the byte after `before`, both from 1.
@@ -105,6 +170,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_are_judged_as_the_whole(text in "\\{\"a\":(\"[a-zé新😀]{0,20}\"|1|\\[)\\}?", at in prop::collection::vec(0..40usize, 1..4), flip: bool) {
+            let mut body = text.into_bytes();
+            if flip && let Some(byte) = body.get_mut(at[0]) { *byte ^= 0x80; }
+            let mut cuts: Vec<_> = at.iter().map(|&cut| cut.min(body.len())).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            for (from, to) in std::iter::once(0).chain(cuts.clone()).zip(cuts.into_iter().chain([body.len()])) {
+                pieces.push(Bytes::copy_from_slice(&body[from..to]));
+            }
+            prop_assert_eq!(check_pieces(&pieces).is_ok(), check(&body).is_ok());
+        }
+
         #[test]
         fn anything_has_an_answer_that_repeats_nothing(body: Vec<u8>, value in "[a-z]{12}") {
             let _any = check(&body);

@@ -1,25 +1,30 @@
 //! The gateway: decides whether a webhook may enter, stores its bytes durably, answers 200.
 //!
 //! It knows no event, no status and no database. The path of a webhook:
-//! [`routes`] (the checks in order) → [`source_ip`] → [`body`] → [`signature`] → [`json`] →
-//! [`message`] → [`publisher`] (group commit into `JetStream`) → 200. What is refused becomes a
+//! [`routes`] → [`webhook`] (the checks in order, by the [`policy`] of now) → [`source_ip`] → [`body`] →
+//! [`signature`] → [`json`] → [`message`] → [`publisher`] (group commit into `JetStream`; large bodies by
+//! [`claim_check`]) → 200. What is refused becomes a
 //! [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
 //!
 //! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes.
 
 pub mod agent_calls;
 pub mod body;
+pub mod claim_check;
 mod cli;
 pub mod config;
 pub mod json;
 pub mod message;
 pub mod metrics;
+pub mod policy;
 pub mod publisher;
 pub mod rejection;
+mod reload;
 pub mod routes;
 pub mod signature;
 pub mod source_ip;
 pub mod topology;
+pub mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +32,10 @@ use aftercall_common::{admin, broker, http, stream::EnsureError};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{body::Budget, metrics::Metrics, publisher::Publisher, routes::Gateway, topology::Topology};
+use crate::{
+    body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::Live, publisher::Publisher,
+    routes::Gateway, topology::Topology,
+};
 pub use crate::{cli::main, config::Config};
 
 /// Longest wait for the last bytes to leave for the broker, once every request is answered.
@@ -42,6 +50,9 @@ pub enum RunError {
     /// A stream exists with settings under which accepted webhooks get lost.
     #[error(transparent)]
     Stream(EnsureError),
+    /// The system does not let us listen for SIGHUP.
+    #[error("cannot listen for SIGHUP: {0}")]
+    Signal(std::io::Error),
 }
 
 /// Serves webhooks on `listener` and health on `admin_listener` until `stop`, then drains: refuses
@@ -57,6 +68,7 @@ pub async fn run(
     let client = broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-ingest")
         .await
         .map_err(RunError::Broker)?;
+    let policy = Live::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
     let topology = Arc::new(Topology::new(client.clone(), config.stream_replicas.get(), metrics.clone()));
@@ -81,6 +93,8 @@ pub async fn run(
         topology.readiness(stop.clone()),
         reporting.clone(),
     ));
+    let reload = reload::on_hangup(config.clone(), policy.clone(), storing.clone());
+    tasks.spawn(reload.map_err(RunError::Signal)?);
     tasks.close();
 
     let limits = http::Limits {
@@ -89,7 +103,15 @@ pub async fn run(
         drain: config.shutdown_grace,
     };
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
-    let gateway = Arc::new(Gateway { config, client: client.clone(), publisher, budget, metrics });
+    let gateway = Arc::new(Gateway {
+        claim_check: ClaimCheck::new(client.clone(), metrics.clone()),
+        config,
+        policy,
+        client: client.clone(),
+        publisher,
+        budget,
+        metrics,
+    });
     http::serve(listener, limits, stop, move |peer, request| gateway.clone().answer(peer, request)).await;
 
     storing.cancel();

@@ -22,6 +22,24 @@ pub struct RequestLabels {
     pub code: &'static str,
 }
 
+/// Labels of a webhook's origin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OriginLabels {
+    /// Which endpoint.
+    pub route: &'static str,
+    /// `allowed` or `refused`.
+    pub source: &'static str,
+    /// `verified`, `absent`, `missing`, `invalid`, `expired`, or `unchecked` for what was refused unread.
+    pub signature: &'static str,
+}
+
+/// Labels of what was taken in although it would be refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ObservedLabels {
+    /// Code of the refusal.
+    pub code: &'static str,
+}
+
 /// Labels of a publish.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PublishLabels {
@@ -34,6 +52,12 @@ pub struct PublishLabels {
 pub struct Metrics {
     /// Requests answered.
     pub requests: Family<RequestLabels, Counter>,
+    /// Webhooks by what source and signature say of them.
+    pub origins: Family<OriginLabels, Counter>,
+    /// Webhooks taken in although they would be refused, were `SOURCE_POLICY` not `observe`.
+    pub observed: Family<ObservedLabels, Counter>,
+    /// Bodies stored in the object store.
+    pub claim_checks: Family<PublishLabels, Counter>,
     /// Webhooks handed to the publisher, by what became of them.
     pub publishes: Family<PublishLabels, Counter>,
     /// Messages a commit carried: 1 for a message published alone.
@@ -53,6 +77,9 @@ impl Metrics {
     pub fn new() -> (Self, Registry) {
         let metrics = Self {
             requests: Family::default(),
+            origins: Family::default(),
+            observed: Family::default(),
+            claim_checks: Family::default(),
             publishes: Family::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batches_refused: Counter::default(),
@@ -62,6 +89,21 @@ impl Metrics {
         };
         let mut registry = Registry::with_prefix("aftercall");
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
+        registry.register(
+            "webhook_origins",
+            "Webhooks by what source and signature say of them",
+            metrics.origins.clone(),
+        );
+        registry.register(
+            "webhooks_observed",
+            "Webhooks taken in that would be refused, were SOURCE_POLICY not observe",
+            metrics.observed.clone(),
+        );
+        registry.register(
+            "claim_checks",
+            "Large bodies by what became of them in the object store",
+            metrics.claim_checks.clone(),
+        );
         registry.register("publishes", "Webhooks by what became of them", metrics.publishes.clone());
         registry.register("commit_messages", "Messages stored by one commit", metrics.batch_size.clone());
         registry.register(
@@ -82,6 +124,17 @@ impl Metrics {
     /// Counts a request.
     pub fn request(&self, route: &'static str, code: &'static str) {
         self.requests.get_or_create(&RequestLabels { route, code }).inc();
+    }
+
+    /// Counts a webhook by what source and signature say of it.
+    pub fn origin(&self, route: &'static str, allowed: bool, signature: &'static str) {
+        let source = if allowed { "allowed" } else { "refused" };
+        self.origins.get_or_create(&OriginLabels { route, source, signature }).inc();
+    }
+
+    /// Counts a webhook taken in that would be refused with `code`.
+    pub fn observed(&self, code: &'static str) {
+        self.observed.get_or_create(&ObservedLabels { code }).inc();
     }
 
     /// Counts a publish.

@@ -41,7 +41,7 @@ pub struct Webhook {
     pub id: WebhookId,
     /// The headers of its message.
     pub headers: HeaderMap,
-    /// Its bytes.
+    /// Its bytes, in one piece; none where they are in the object store.
     pub body: Body,
 }
 
@@ -71,6 +71,8 @@ pub enum PublishError {
     ConnectionLost,
     /// The broker refused, by this error code of `JetStream` (10077: the stream is full).
     Refused(u64),
+    /// The body is too large for a message, and the object store did not take it.
+    BodyNotStored,
     /// The broker answered something that is not an acknowledgement.
     Garbled,
     /// The gateway is stopping.
@@ -88,6 +90,7 @@ impl PublishError {
             Self::TimedOut => "timed_out",
             Self::ConnectionLost => "connection_lost",
             Self::Refused(_) => "refused",
+            Self::BodyNotStored => "body_not_stored",
             Self::Garbled => "garbled",
             Self::Stopping => "stopping",
         }

@@ -41,19 +41,28 @@ pub enum Rejection {
     BodyIncomplete,
     /// The signature is missing, wrong or too old.
     Signature(SignatureError),
+    /// The header of `WEBHOOK_HEADER_SECRET` is missing or has another value.
+    HeaderSecret,
     /// The body is not one JSON object.
     InvalidJson {
         /// What is wrong, with line and column.
         detail: String,
     },
+    /// The body is no form.
+    InvalidForm,
+    /// The `Idempotency-Key` cannot be used.
+    InvalidRequest {
+        /// What is wrong with it.
+        detail: &'static str,
+    },
     /// As much is in flight as may be.
     Overloaded,
     /// The broker did not confirm that the webhook is stored.
     NotStored(PublishError),
-    /// To be built.
-    NotImplemented,
     /// No worker answered in time, or none is there.
     NoWorker,
+    /// A worker was asked to place a call, and did not answer: it may have placed it.
+    OutcomeUnknown,
     /// A worker answered what cannot be passed on.
     BadAnswer,
     /// A worker refused, for a reason of its own.
@@ -63,7 +72,7 @@ pub enum Rejection {
 /// A worker's refusal, checked: see [`crate::agent_calls`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct WorkerRefusal {
-    /// 400, 404, 429, 502 or 503.
+    /// One of those that workers choose from: see [`crate::agent_calls`].
     pub status: StatusCode,
     /// Stable code.
     pub code: String,
@@ -107,11 +116,14 @@ impl Rejection {
             | Self::SourceNotAllowed
             | Self::Unauthorized { .. }
             | Self::Signature(_)
+            | Self::HeaderSecret
             | Self::InvalidJson { .. }
+            | Self::InvalidForm
+            | Self::InvalidRequest { .. }
             | Self::Overloaded
             | Self::NotStored(_)
-            | Self::NotImplemented
             | Self::NoWorker
+            | Self::OutcomeUnknown
             | Self::BadAnswer
             | Self::Worker(_) => false,
         }
@@ -136,7 +148,7 @@ impl Rejection {
                 (S::BAD_REQUEST, "body_incomplete", "The body ended before it was complete.")
             }
             Self::Signature(SignatureError::Missing) => {
-                (S::UNAUTHORIZED, "signature_missing", "The ElevenLabs-Signature header is missing.")
+                (S::UNAUTHORIZED, "signature_missing", "The header with the provider's signature is missing.")
             }
             Self::Signature(SignatureError::Invalid) => {
                 (S::UNAUTHORIZED, "signature_invalid", "The signature does not match the body.")
@@ -144,6 +156,13 @@ impl Rejection {
             Self::Signature(SignatureError::Expired) => {
                 (S::UNAUTHORIZED, "signature_expired", "The signature's time is outside the tolerance.")
             }
+            Self::HeaderSecret => (
+                S::UNAUTHORIZED,
+                "header_secret_invalid",
+                "The agreed header is missing or has another value.",
+            ),
+            Self::InvalidForm => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::InvalidRequest { detail } => (S::BAD_REQUEST, "invalid_request", detail),
             Self::InvalidJson { .. } => (S::BAD_REQUEST, "invalid_json", "The body must be one JSON object."),
             Self::Overloaded => {
                 (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is in flight; try again later.")
@@ -153,10 +172,12 @@ impl Rejection {
                 "not_stored",
                 "The webhook could not be stored durably; send it again later.",
             ),
-            Self::NotImplemented => {
-                (S::NOT_IMPLEMENTED, "not_implemented", "Placing calls is not built yet.")
-            }
             Self::NoWorker => (S::SERVICE_UNAVAILABLE, "no_worker", "No worker answered; try again later."),
+            Self::OutcomeUnknown => (
+                S::GATEWAY_TIMEOUT,
+                "outcome_unknown",
+                "The call may have been placed; repeat with the same Idempotency-Key to learn.",
+            ),
             Self::BadAnswer => (S::BAD_GATEWAY, "bad_answer", "A worker answered what cannot be passed on."),
             Self::Worker(refusal) => (refusal.status, "refused_by_worker", "The worker refused the request."),
         }
@@ -231,7 +252,10 @@ mod tests {
             (Rejection::InvalidJson { detail: "at line 1".into() }, 400, "invalid_json",       None),
             (Rejection::Overloaded,                                 503, "overloaded",         Some(RETRY_AFTER)),
             (Rejection::NotStored(PublishError::TimedOut),          503, "not_stored",         Some(RETRY_AFTER)),
-            (Rejection::NotImplemented,                             501, "not_implemented",    None),
+            (Rejection::HeaderSecret,                               401, "header_secret_invalid", None),
+            (Rejection::InvalidForm,                                400, "invalid_form",       None),
+            (Rejection::InvalidRequest { detail: "key" },           400, "invalid_request",    None),
+            (Rejection::OutcomeUnknown,                             504, "outcome_unknown",    None),
             (Rejection::NoWorker,                                   503, "no_worker",          Some(RETRY_AFTER)),
             (Rejection::BadAnswer,                                  502, "bad_answer",         None),
             (worker(StatusCode::NOT_FOUND, "not_found"),            404, "not_found",          None),

@@ -1,7 +1,6 @@
-//! The checks of a request, in order, and its answer.
+//! Which request is whose, and its answer. The checks of a webhook are in [`crate::webhook`].
 //!
-//! Invariant: path and method, source, size, body, signature, JSON, publish; each check comes
-//! before the cost of the next, and a refused request leaves nothing but a count and a log line.
+//! Invariant: path and method first; a refused request leaves nothing but counts and a log line.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -9,11 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::{
-    agent_calls::STATUS_SUBJECT,
-    http::Reply,
-    stream::{header as ours, subject},
-};
+use aftercall_common::{agent_calls::IDEMPOTENCY_KEY_HEADER, http::Reply};
 use async_nats::Client;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -23,44 +18,54 @@ use hyper::{
     header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue},
     http::request::Parts,
 };
-use jiff::Timestamp;
 
 use crate::{
     Config, agent_calls,
     body::{self, Body, Budget},
+    claim_check::ClaimCheck,
     json,
-    message::{self, WebhookId},
+    message::WebhookId,
     metrics::Metrics,
-    publisher::{PublishError, Publisher, Stored, Webhook},
+    policy::Live,
+    publisher::{PublishError, Publisher, Stored},
     rejection::Rejection,
-    signature, source_ip,
+    source_ip,
+    webhook::Provider,
 };
 
 /// Time a refused sender gets to finish sending, so that it reads the answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The endpoints.
+/// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Route {
-    CallStatus,
+pub enum Route {
+    /// A provider's webhooks.
+    Webhook(Provider),
+    /// Status of a call.
     AgentCallStatus,
+    /// Calls to be placed.
     AgentCalls,
+    /// Nothing.
     Unknown,
 }
 
 impl Route {
     fn of(path: &str) -> Self {
         match path {
-            "/api/webhooks/elevenlabs/call-status" => Self::CallStatus,
+            "/api/webhooks/elevenlabs/call-status" => Self::Webhook(Provider::ElevenLabs),
+            "/api/webhooks/twilio/call-status" => Self::Webhook(Provider::Twilio),
             "/api/agent-calls/status" => Self::AgentCallStatus,
             "/api/agent-calls" => Self::AgentCalls,
             _ => Self::Unknown,
         }
     }
 
-    fn label(self) -> &'static str {
+    /// The word in metrics and log lines.
+    pub fn label(self) -> &'static str {
         match self {
-            Self::CallStatus => "elevenlabs_call_status",
+            Self::Webhook(Provider::ElevenLabs) => "elevenlabs_call_status",
+            Self::Webhook(Provider::Twilio) => "twilio_call_status",
             Self::AgentCallStatus => "agent_call_status",
             Self::AgentCalls => "agent_calls",
             Self::Unknown => "unknown",
@@ -72,6 +77,7 @@ impl Route {
 enum Success {
     Accepted { id: WebhookId, stored: Stored },
     Answer(Bytes),
+    Placed(Bytes),
 }
 
 /// Everything a request needs.
@@ -79,10 +85,14 @@ enum Success {
 pub struct Gateway {
     /// The configuration.
     pub config: Config,
+    /// The part of it that can change.
+    pub policy: Live,
     /// The connection to the broker.
     pub client: Client,
     /// Stores webhooks.
     pub publisher: Publisher,
+    /// Stores what is too large for a message.
+    pub claim_check: ClaimCheck,
     /// Bytes all requests may hold.
     pub budget: Budget,
     /// Counts.
@@ -96,7 +106,7 @@ impl Gateway {
         let (parts, mut body) = request.into_parts();
         let route = Route::of(parts.uri.path());
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
-        let client = source_ip::client(peer.ip(), forwarded, &self.config.trusted_proxies);
+        let client = source_ip::client(peer.ip(), forwarded, &self.policy.get().trusted_proxies);
         let mut bytes = 0;
         let outcome = self.decide(route, (peer.ip(), client), &parts, &mut body, &mut bytes).await;
         let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started };
@@ -141,70 +151,69 @@ impl Gateway {
         }
         match route {
             Route::Unknown => Err(Rejection::NotFound),
-            Route::CallStatus => self.webhook(client, parts, body, bytes).await,
+            Route::Webhook(provider) => {
+                let (id, stored) = self.webhook(provider, (peer, client), parts, body, bytes).await?;
+                Ok(Success::Accepted { id, stored })
+            }
             Route::AgentCallStatus => {
-                agent_calls::authorize(self.config.api_token.as_ref(), &parts.headers, peer, client)?;
-                let body = self.read(body, agent_calls::MAX_BODY_BYTES, bytes).await?;
-                json::check(&body.bytes).map_err(|detail| Rejection::InvalidJson { detail })?;
-                agent_calls::ask(&self.client, STATUS_SUBJECT, body.bytes.clone()).await.map(Success::Answer)
+                let question = self.question(peer, client, parts, body, bytes).await?;
+                agent_calls::status(&self.client, question).await.map(Success::Answer)
             }
             Route::AgentCalls => {
-                agent_calls::authorize(self.config.api_token.as_ref(), &parts.headers, peer, client)?;
-                Err(Rejection::NotImplemented)
+                let order = self.question(peer, client, parts, body, bytes).await?;
+                let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
+                agent_calls::place(&self.client, key, order).await.map(Success::Placed)
             }
         }
     }
 
-    async fn webhook(
+    /// The JSON of a request about calls, from someone who may ask.
+    async fn question(
         &self,
+        peer: IpAddr,
         client: Option<IpAddr>,
         parts: &Parts,
         body: &mut Incoming,
         bytes: &mut usize,
-    ) -> Result<Success, Rejection> {
-        let received_at = Timestamp::now();
-        let source = client
-            .filter(|&client| self.config.allowed_sources.contain(client))
-            .ok_or(Rejection::SourceNotAllowed)?;
-        let fits_broker = self.publisher.max_payload().saturating_sub(message::MAX_HEADER_BYTES);
-        let body = self.read(body, self.config.max_body_bytes.get().min(fits_broker), bytes).await?;
-        let signature = signature::verify(
-            parts.headers.get_all(ours::ELEVENLABS_SIGNATURE).iter().map(HeaderValue::as_bytes),
-            &body.bytes,
-            &self.config.elevenlabs_webhook_secret,
-            self.config.signature_tolerance,
-            received_at.as_second(),
-        )
-        .map_err(Rejection::Signature)?;
-        json::check(&body.bytes).map_err(|detail| Rejection::InvalidJson { detail })?;
-        let id = message::webhook_id(parts.uri.path(), &body.bytes);
-        let headers = message::headers(id, &parts.headers, source, signature, received_at);
-        let webhook = Webhook { subject: subject::ELEVENLABS_CALL_STATUS, id, headers, body };
-        let stored = self.publisher.publish(webhook).await.map_err(|error| match error {
-            PublishError::QueueFull => Rejection::Overloaded,
-            error => Rejection::NotStored(error),
-        })?;
-        Ok(Success::Accepted { id, stored })
+    ) -> Result<Bytes, Rejection> {
+        const LIMIT: usize = agent_calls::MAX_BODY_BYTES;
+        agent_calls::authorize(self.policy.get().api_token.as_ref(), &parts.headers, peer, client)?;
+        let body = self.read(body, LIMIT, LIMIT, bytes).await?.whole();
+        json::check(&body).map_err(|detail| Rejection::InvalidJson { detail })?;
+        Ok(body)
     }
 
-    async fn read(&self, body: &mut Incoming, limit: usize, bytes: &mut usize) -> Result<Body, Rejection> {
-        let body = body::read(body, limit, self.config.body_timeout, &self.budget)
-            .await
-            .map_err(|error| Rejection::body(error, limit))?;
-        *bytes = body.bytes.len();
+    /// Reads a body of at most `most` bytes, in one piece up to `joined`.
+    pub(crate) async fn read(
+        &self,
+        body: &mut Incoming,
+        most: usize,
+        joined: usize,
+        bytes: &mut usize,
+    ) -> Result<Body, Rejection> {
+        let limits = body::Limits { most, joined, time: self.config.body_timeout };
+        let body =
+            body::read(body, limits, &self.budget).await.map_err(|error| Rejection::body(error, most))?;
+        *bytes = body.len();
         Ok(body)
     }
 }
 
 impl Success {
     fn reply(self) -> Reply {
+        let mut status = StatusCode::OK;
         let body = match self {
             Self::Accepted { id, stored: Stored { sequence, duplicate } } => Bytes::from(format!(
                 r#"{{"accepted":true,"id":"{id}","sequence":{sequence},"duplicate":{duplicate}}}"#
             )),
+            Self::Placed(body) => {
+                status = StatusCode::CREATED;
+                body
+            }
             Self::Answer(body) => body,
         };
         let mut reply = Response::new(Full::new(body));
+        *reply.status_mut() = status;
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         reply
     }
@@ -232,6 +241,7 @@ impl Line {
                 tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, "webhook stored");
             }
             Success::Answer(_) => tracing::info!(route, status, bytes, duration_ms, "question answered"),
+            Success::Placed(_) => tracing::info!(route, bytes, duration_ms, "call placed"),
         }
     }
 

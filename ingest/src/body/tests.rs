@@ -6,7 +6,9 @@ use hyper::body::Frame;
 
 use super::*;
 
-const TIME: Duration = Duration::from_secs(10);
+fn limits(most: usize) -> Limits {
+    Limits { most, joined: 100, time: Duration::from_secs(10) }
+}
 
 fn budget(bytes: usize) -> Budget {
     Budget::new(bytes, Gauge::default())
@@ -21,43 +23,51 @@ fn chunks(chunks: &[&'static str]) -> impl HttpBody<Data = Bytes, Error = Infall
 #[tokio::test]
 async fn one_piece_is_not_copied_and_several_are_joined() {
     let text = Bytes::from_static(b"{\"a\":1}");
-    let body = read(&mut Full::new(text.clone()), 100, TIME, &budget(1024)).await.unwrap();
-    assert_eq!(body.bytes.as_ptr(), text.as_ptr());
+    let body = read(&mut Full::new(text.clone()), limits(100), &budget(1024)).await.unwrap();
+    assert_eq!(body.pieces()[0].as_ptr(), text.as_ptr());
     for pieces in [&["{\"a\"", ":", "1}"][..], &["", "{\"a\":1}"], &["{\"a\":1}", ""]] {
-        let body = read(&mut chunks(pieces), 100, TIME, &budget(1024)).await.unwrap();
-        assert_eq!(body.bytes, text, "{pieces:?}");
+        let body = read(&mut chunks(pieces), limits(100), &budget(1024)).await.unwrap();
+        assert_eq!((body.whole(), body.pieces().len()), (text.clone(), 1), "{pieces:?}");
     }
-    assert!(read(&mut chunks(&[]), 100, TIME, &budget(1024)).await.unwrap().bytes.is_empty());
+    assert!(read(&mut chunks(&[]), limits(100), &budget(1024)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_long_body_stays_in_its_pieces_and_small_ones_are_gathered() {
+    let thousand: Vec<&str> = vec!["0123456789"; 1000];
+    let body = read(&mut chunks(&thousand), limits(20_000), &budget(64 * 1024)).await.unwrap();
+    assert_eq!((body.len(), body.whole()), (10_000, Bytes::from("0123456789".repeat(1000))));
+    assert!((2..200).contains(&body.pieces().len()), "{}", body.pieces().len());
 }
 
 #[tokio::test]
 async fn the_size_is_checked_when_announced_and_while_reading() {
     let ten = || Full::new(Bytes::from_static(b"0123456789"));
-    assert!(read(&mut ten(), 10, TIME, &budget(1024)).await.is_ok());
-    assert_eq!(read(&mut ten(), 9, TIME, &budget(1024)).await.unwrap_err(), BodyError::TooLarge);
+    assert!(read(&mut ten(), limits(10), &budget(1024)).await.is_ok());
+    assert_eq!(read(&mut ten(), limits(9), &budget(1024)).await.unwrap_err(), BodyError::TooLarge);
     let pieces = || chunks(&["01234", "56789"]);
-    assert!(read(&mut pieces(), 10, TIME, &budget(1024)).await.is_ok());
-    assert_eq!(read(&mut pieces(), 9, TIME, &budget(1024)).await.unwrap_err(), BodyError::TooLarge);
+    assert!(read(&mut pieces(), limits(10), &budget(1024)).await.is_ok());
+    assert_eq!(read(&mut pieces(), limits(9), &budget(1024)).await.unwrap_err(), BodyError::TooLarge);
 }
 
 #[tokio::test]
 async fn the_budget_is_shared_and_given_back() {
     let budget = budget(3 * UNIT);
     let two = Bytes::from(vec![b' '; UNIT + 1]);
-    let body = read(&mut Full::new(two.clone()), 10 * UNIT, TIME, &budget).await.unwrap();
+    let body = read(&mut Full::new(two.clone()), limits(10 * UNIT), &budget).await.unwrap();
     assert_eq!(budget.held.get(), 2048);
-    let refused = read(&mut Full::new(two.clone()), 10 * UNIT, TIME, &budget).await;
+    let refused = read(&mut Full::new(two.clone()), limits(10 * UNIT), &budget).await;
     assert_eq!(refused.unwrap_err(), BodyError::OverBudget);
     assert_eq!(budget.held.get(), 2048, "a refused body holds nothing");
     drop(body);
     assert_eq!((budget.held.get(), budget.units.available_permits()), (0, 3));
-    assert!(read(&mut Full::new(two), 10 * UNIT, TIME, &budget).await.is_ok());
+    assert!(read(&mut Full::new(two), limits(10 * UNIT), &budget).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_body_times_out_and_a_broken_one_says_so() {
     let mut stalled = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-    assert_eq!(read(&mut stalled, 10, TIME, &budget(1024)).await.unwrap_err(), BodyError::Timeout);
+    assert_eq!(read(&mut stalled, limits(10), &budget(1024)).await.unwrap_err(), BodyError::Timeout);
     let mut broken = StreamBody::new(stream::iter([Err::<Frame<Bytes>, _>(io::Error::other("reset"))]));
-    assert_eq!(read(&mut broken, 10, TIME, &budget(1024)).await.unwrap_err(), BodyError::Broken);
+    assert_eq!(read(&mut broken, limits(10), &budget(1024)).await.unwrap_err(), BodyError::Broken);
 }

@@ -110,7 +110,7 @@ impl Committer {
             if line.is_empty() {
                 continue;
             }
-            let fitting = group::fitting(line.iter().map(|entry| entry.webhook.body.bytes.len()));
+            let fitting = group::fitting(line.iter().map(|entry| entry.webhook.body.len()));
             let group: Vec<Entry> = line.drain(..fitting).collect();
             self.commit(group, &mut inbox).await;
         }
@@ -204,7 +204,7 @@ impl Committer {
             return Err(PublishError::Disconnected);
         }
         let subject = Subject::from_static(slot.webhook.subject);
-        let body = slot.webhook.body.bytes.clone();
+        let body = slot.webhook.body.whole();
         let mut headers = slot.webhook.headers.clone(); // Kept: a refused batch is sent again, singly.
         if let Some((id, n, of)) = batch {
             wire::mark(&mut headers, id, n, of);

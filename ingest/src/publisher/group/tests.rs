@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,13 +15,17 @@ type Texts = &'static [&'static str];
 fn entry(text: &str, deadline: Instant) -> (Entry, oneshot::Receiver<Outcome>) {
     let (reply, outcome) = oneshot::channel();
     let body = Body::unbudgeted(text.as_bytes());
-    let webhook =
-        Webhook { subject: "s", id: webhook_id("/", text.as_bytes()), headers: HeaderMap::new(), body };
+    let webhook = Webhook {
+        subject: "s",
+        id: webhook_id("/", &[Bytes::copy_from_slice(text.as_bytes())]),
+        headers: HeaderMap::new(),
+        body,
+    };
     (Entry { webhook, deadline, reply }, outcome)
 }
 
 fn texts(slots: &[Slot]) -> Vec<String> {
-    slots.iter().map(|slot| String::from_utf8(slot.webhook.body.bytes.to_vec()).unwrap()).collect()
+    slots.iter().map(|slot| String::from_utf8(slot.webhook.body.whole().to_vec()).unwrap()).collect()
 }
 
 /// Batch, singles and expired of a group of `posted`; `-` in front means past its deadline.
@@ -28,7 +33,7 @@ fn planned(posted: &[&str], smallest: usize, remembered: &[&str]) -> (Vec<String
     let now = Instant::now();
     let mut recent = Recent::default();
     for text in remembered {
-        recent.insert(webhook_id("/", text.as_bytes()));
+        recent.insert(webhook_id("/", &[Bytes::copy_from_slice(text.as_bytes())]));
     }
     let entries = posted.iter().map(|text| match text.strip_prefix('-') {
         Some(text) => entry(text, now).0,
@@ -87,7 +92,7 @@ fn a_group_is_bounded_in_messages_and_bytes_but_never_empty() {
 #[test]
 fn memory_of_ids_is_bounded_and_keeps_the_latest() {
     let mut recent = Recent::default();
-    let id = |n: usize| webhook_id("/", n.to_string().as_bytes());
+    let id = |n: usize| webhook_id("/", &[n.to_string().into()]);
     for n in 0..5 * REMEMBERED {
         recent.insert(id(n));
     }

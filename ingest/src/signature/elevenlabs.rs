@@ -1,7 +1,7 @@
 //! The signature `ElevenLabs` puts on a webhook: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex>`.
 //!
 //! Signed are the bytes `<t>.<body>` as received, by HMAC-SHA256 with the whole secret string as the
-//! key. Pure: time is an argument. Every signature is compared with every secret in constant time and
+//! key. Every signature is compared with every secret in constant time and
 //! without an early exit, so the time taken tells nothing about which of them matched.
 
 use std::time::Duration;
@@ -9,53 +9,32 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use bytes::Bytes;
+
+use super::{Signature, SignatureError};
 use crate::config::Secrets;
 
 /// Signatures read from one header. The provider sends one, or two while a secret is replaced.
 const MAX_SIGNATURES: usize = 8;
-/// How far ahead of our clock a signature's time may be. Clocks differ by less; the official
-/// verifiers set no bound at all.
-const MAX_AHEAD: Duration = Duration::from_mins(5);
+/// How far a signature's time may be from ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tolerance {
+    /// How old it may be.
+    pub past: Duration,
+    /// How far ahead it may be. The official verifiers set no bound at all.
+    pub ahead: Duration,
+}
+
 /// Digits of a Unix time in seconds, for some hundred million years.
 const MAX_TIME_DIGITS: usize = 16;
 
-/// What is known of an accepted webhook's origin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// Signed with one of our secrets.
-    Verified,
-    /// Not checked, because no secret is configured.
-    Absent,
-}
-
-impl Signature {
-    /// Value of the `Aftercall-Signature` header.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Absent => "absent",
-        }
-    }
-}
-
-/// Why a signature was not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignatureError {
-    /// No signature header.
-    Missing,
-    /// Not readable, or of other bytes, or by another secret.
-    Invalid,
-    /// Genuine, but too old, or from the future.
-    Expired,
-}
-
-/// Checks the signature `headers` (one value a header line) of `body` at `now` (Unix seconds).
-/// Without secrets nothing is required and nothing checked.
+/// Checks the signature `headers` (one value a header line) of `body`, in its pieces, at `now` (Unix
+/// seconds). Without secrets nothing is required and nothing checked.
 pub fn verify<'a>(
     mut headers: impl Iterator<Item = &'a [u8]>,
-    body: &[u8],
+    body: &[Bytes],
     secrets: &Secrets,
-    tolerance: Duration,
+    tolerance: Tolerance,
     now: i64,
 ) -> Result<Signature, SignatureError> {
     if secrets.is_empty() {
@@ -71,7 +50,9 @@ pub fn verify<'a>(
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
         mac.update(claim.time);
         mac.update(b".");
-        mac.update(body);
+        for piece in body {
+            mac.update(piece);
+        }
         for signature in &claim.signatures {
             genuine |= mac.clone().verify_slice(signature).is_ok();
         }
@@ -80,7 +61,7 @@ pub fn verify<'a>(
         return Err(SignatureError::Invalid);
     }
     let age = i128::from(now) - i128::from(claim.seconds);
-    let allowed = -i128::from(MAX_AHEAD.as_secs())..=i128::from(tolerance.as_secs());
+    let allowed = -i128::from(tolerance.ahead.as_secs())..=i128::from(tolerance.past.as_secs());
     if allowed.contains(&age) { Ok(Signature::Verified) } else { Err(SignatureError::Expired) }
 }
 

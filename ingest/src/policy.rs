@@ -1,0 +1,288 @@
+//! Who may send: the part of the configuration that can change while the gateway runs.
+//!
+//! Invariant: a request is judged by one policy from its first check to its last, and a policy that
+//! cannot be used changes nothing.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use aftercall_common::config::{self, ConfigError, Secret};
+use hyper::{HeaderMap, Uri, header::HeaderName};
+use serde::Deserialize;
+use subtle::ConstantTimeEq as _;
+
+use crate::{
+    config::{Secrets, positive},
+    signature::elevenlabs::Tolerance,
+    source_ip::{Networks, Sources},
+};
+
+/// What a webhook must be to be let in. Field names in upper case are the variables.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default)]
+pub struct Policy {
+    /// Networks webhooks may come from.
+    pub allowed_sources: Sources,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Networks,
+    /// Whether what is not allowed is refused, or merely reported.
+    pub source_policy: SourcePolicy,
+    /// Secrets a webhook of ElevenLabs may be signed with. Empty: signatures are not required.
+    pub elevenlabs_webhook_secret: Secrets,
+    /// How old such a signature may be.
+    #[serde(deserialize_with = "positive")]
+    pub signature_tolerance: Duration,
+    /// How far ahead of our clock it may be.
+    #[serde(deserialize_with = "positive")]
+    pub signature_max_ahead: Duration,
+    /// A header that a webhook of ElevenLabs must carry.
+    pub webhook_header_secret: Option<HeaderSecret>,
+    /// Secrets a callback of Twilio may be signed with. Empty: signatures are not required.
+    pub twilio_auth_token: Secrets,
+    /// Where Twilio reaches us: its signatures cover the URL.
+    pub public_url: Option<PublicUrl>,
+    /// Bearer token of `/api/agent-calls*`. Unset: callers on this machine only.
+    pub api_token: Option<Secret>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allowed_sources: Sources::default(),
+            trusted_proxies: Networks::default(),
+            source_policy: SourcePolicy::Enforce,
+            elevenlabs_webhook_secret: Secrets::default(),
+            signature_tolerance: Duration::from_hours(1),
+            signature_max_ahead: Duration::from_mins(5),
+            webhook_header_secret: None,
+            twilio_auth_token: Secrets::default(),
+            public_url: None,
+            api_token: None,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads and checks `vars`.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let policy: Self = config::from_vars(vars)?;
+        if !policy.twilio_auth_token.is_empty() && policy.public_url.is_none() {
+            let reason = "must be set with TWILIO_AUTH_TOKEN: Twilio signs the URL it calls";
+            return Err(ConfigError::new("PUBLIC_URL", reason));
+        }
+        Ok(policy)
+    }
+
+    /// How far a signature's time may be from ours.
+    pub fn tolerance(&self) -> Tolerance {
+        Tolerance { past: self.signature_tolerance, ahead: self.signature_max_ahead }
+    }
+
+    /// Whether what is not allowed is merely reported.
+    pub fn observes(&self) -> bool {
+        self.source_policy == SourcePolicy::Observe
+    }
+
+    /// Says loudly what is not checked.
+    pub fn warn(&self) {
+        if self.observes() {
+            tracing::warn!("SOURCE_POLICY is observe: webhooks are accepted from anyone, and only reported");
+        }
+        if self.elevenlabs_webhook_secret.is_empty() {
+            tracing::warn!(
+                "ELEVENLABS_WEBHOOK_SECRET is unset: webhooks are accepted without a signature, from ALLOWED_SOURCES only"
+            );
+        }
+        if self.twilio_auth_token.is_empty() {
+            tracing::warn!(
+                "TWILIO_AUTH_TOKEN is unset: callbacks of Twilio are accepted without a signature, from ALLOWED_SOURCES only"
+            );
+        }
+    }
+}
+
+/// One `NAME=value` a line, secrets as `***`, unset ones left out.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "ALLOWED_SOURCES={}", self.allowed_sources)?;
+        writeln!(f, "TRUSTED_PROXIES={}", self.trusted_proxies)?;
+        writeln!(f, "SOURCE_POLICY={}", if self.observes() { "observe" } else { "enforce" })?;
+        writeln!(f, "SIGNATURE_TOLERANCE={:?}", self.signature_tolerance)?;
+        writeln!(f, "SIGNATURE_MAX_AHEAD={:?}", self.signature_max_ahead)?;
+        if let Some(url) = &self.public_url {
+            writeln!(f, "PUBLIC_URL={url}")?;
+        }
+        for (name, is_set) in [
+            ("ELEVENLABS_WEBHOOK_SECRET", !self.elevenlabs_webhook_secret.is_empty()),
+            ("WEBHOOK_HEADER_SECRET", self.webhook_header_secret.is_some()),
+            ("TWILIO_AUTH_TOKEN", !self.twilio_auth_token.is_empty()),
+            ("API_TOKEN", self.api_token.is_some()),
+        ] {
+            if is_set {
+                writeln!(f, "{name}=***")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What happens to a webhook that source or signature speak against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourcePolicy {
+    /// It is refused.
+    Enforce,
+    /// It is taken in, marked and counted: for trying out lists and secrets on real traffic.
+    Observe,
+}
+
+/// `Name: value`, or several values with commas while one is replaced by the next: what ElevenLabs'
+/// `request_headers` of a webhook can carry.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct HeaderSecret {
+    name: HeaderName,
+    values: Secrets,
+}
+
+impl HeaderSecret {
+    /// Whether `headers` carry one of the values. The time taken tells nothing about which.
+    pub fn is_carried(&self, headers: &HeaderMap) -> bool {
+        let given = headers.get(&self.name).map(|value| value.as_bytes().trim_ascii());
+        let mut equal = false;
+        for value in self.values.iter() {
+            equal |= given.is_some_and(|given| bool::from(given.ct_eq(value)));
+        }
+        equal
+    }
+}
+
+impl TryFrom<String> for HeaderSecret {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let (name, values) = text.split_once(':').ok_or("must be of the form 'Name: value'")?;
+        let name = name.trim().parse().map_err(|_error| "begins with no name of a header")?;
+        let values = Secrets::try_from(values.to_owned()).map_err(|_error| "holds an empty value")?;
+        Ok(Self { name, values })
+    }
+}
+
+impl fmt::Debug for HeaderSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ***", self.name)
+    }
+}
+
+/// Scheme, host and perhaps port and a path in front of ours, as the outside sees them.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct PublicUrl {
+    scheme: String,
+    host: String,
+    port: u16,
+    prefix: String,
+}
+
+impl PublicUrl {
+    /// The URL of `path_and_query` without and with its port.
+    pub fn spellings(&self, path_and_query: &str) -> [String; 2] {
+        let Self { scheme, host, port, prefix } = self;
+        [
+            format!("{scheme}://{host}{prefix}{path_and_query}"),
+            format!("{scheme}://{host}:{port}{prefix}{path_and_query}"),
+        ]
+    }
+}
+
+impl TryFrom<String> for PublicUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let form = || "must be a URL like https://hooks.example.com".to_owned();
+        let url: Uri = text.trim().parse().map_err(|_error| form())?;
+        let (scheme, usual) = match url.scheme_str() {
+            Some("https") => ("https", 443),
+            Some("http") => ("http", 80),
+            _ => return Err(form()),
+        };
+        let authority = url.authority().ok_or_else(form)?;
+        if url.query().is_some() || authority.as_str().contains('@') {
+            return Err(form());
+        }
+        Ok(Self {
+            scheme: scheme.to_owned(),
+            host: authority.host().to_owned(),
+            port: authority.port_u16().unwrap_or(usual),
+            prefix: url.path().trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.spellings("")[1])
+    }
+}
+
+/// The policy of now. Cheap to clone, all clones see the same.
+#[derive(Clone, Debug)]
+pub struct Live(Arc<RwLock<Arc<Policy>>>);
+
+impl Live {
+    /// Begins with `policy`.
+    pub fn new(policy: Policy) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(policy))))
+    }
+
+    /// The policy to judge one request by.
+    pub fn get(&self) -> Arc<Policy> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Judges by `policy` from now on.
+    pub fn set(&self, policy: Policy) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_secret_is_one_of_its_values() {
+        let secret = HeaderSecret::try_from("X-Hook-Token: old, new".to_owned()).unwrap();
+        let carried = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("x-hook-token", value.parse().unwrap());
+            secret.is_carried(&headers)
+        };
+        assert!(carried("old") && carried("new") && carried(" new "));
+        assert!(
+            !carried("") && !carried("ol") && !carried("old, new") && !secret.is_carried(&HeaderMap::new())
+        );
+        for wrong in ["token", "X Y: a", ": a", "X-A: a,,b"] {
+            assert!(HeaderSecret::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_scheme_host_port_and_prefix() {
+        #[rustfmt::skip]
+        let table = [
+            ("https://h.example",        "https://h.example/p?q",      "https://h.example:443/p?q"),
+            ("https://h.example/",       "https://h.example/p?q",      "https://h.example:443/p?q"),
+            ("http://h.example:8080/in", "http://h.example/in/p?q",    "http://h.example:8080/in/p?q"),
+        ];
+        for (text, without, with) in table {
+            assert_eq!(PublicUrl::try_from(text.to_owned()).unwrap().spellings("/p?q"), [without, with]);
+        }
+        for wrong in ["", "h.example", "ftp://h", "https://", "https://u:p@h", "https://h/?q=1"] {
+            assert!(PublicUrl::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The checks of a webhook, in order: source, size, body, signature, form, publish.
+//!
+//! Invariant: each check comes before the cost of the next. Under `SOURCE_POLICY=observe` what source
+//! and signature speak against goes on, marked with the refusal it would have met.
+
+use std::{net::IpAddr, time::Duration};
+
+use aftercall_common::stream::{header as ours, subject};
+use async_nats::HeaderName;
+use hyper::{
+    body::{Body as _, Incoming},
+    header::{CONTENT_TYPE, HeaderValue},
+    http::request::Parts,
+};
+use jiff::Timestamp;
+
+use crate::{
+    body::{self, Body},
+    json,
+    message::{self, WebhookId},
+    policy::Policy,
+    publisher::{PublishError, Stored, Webhook},
+    rejection::Rejection,
+    routes::Gateway,
+    signature::{Signature, SignatureError, elevenlabs, twilio},
+};
+
+/// Largest body of a sender from elsewhere that is read merely to tell who it is.
+const GLANCE_BYTES: usize = 256 * 1024;
+/// Time such a body gets.
+const GLANCE_TIME: Duration = Duration::from_secs(1);
+
+/// Whose webhook it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// ElevenLabs: JSON.
+    ElevenLabs,
+    /// Twilio: a form.
+    Twilio,
+}
+
+impl Provider {
+    fn subject(self) -> &'static str {
+        match self {
+            Self::ElevenLabs => subject::ELEVENLABS_CALL_STATUS,
+            Self::Twilio => subject::TWILIO_CALL_STATUS,
+        }
+    }
+
+    /// Twilio has no fixed addresses: where its signature is required, that decides alone.
+    fn allows(self, client: Option<IpAddr>, policy: &Policy) -> bool {
+        (self == Self::Twilio && !policy.twilio_auth_token.is_empty())
+            || client.is_some_and(|client| policy.allowed_sources.contain(client))
+    }
+
+    fn is_signed(self, parts: &Parts) -> bool {
+        parts.headers.contains_key(match self {
+            Self::ElevenLabs => ours::ELEVENLABS_SIGNATURE,
+            Self::Twilio => ours::TWILIO_SIGNATURE,
+        })
+    }
+
+    fn verify(
+        self,
+        policy: &Policy,
+        parts: &Parts,
+        body: &Body,
+        now: i64,
+    ) -> Result<Signature, SignatureError> {
+        match self {
+            Self::ElevenLabs => elevenlabs::verify(
+                parts.headers.get_all(ours::ELEVENLABS_SIGNATURE).iter().map(HeaderValue::as_bytes),
+                body.pieces(),
+                &policy.elevenlabs_webhook_secret,
+                policy.tolerance(),
+                now,
+            ),
+            Self::Twilio => {
+                let header = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+                let callback = twilio::Callback {
+                    path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
+                    body: &body.whole(),
+                    is_form: !is_json(parts),
+                };
+                let secrets = &policy.twilio_auth_token;
+                let (signature, settings) = (header(ours::TWILIO_SIGNATURE), header(twilio::SETTINGS_HEADER));
+                twilio::verify(signature, settings, &callback, policy.public_url.as_ref(), secrets)
+            }
+        }
+    }
+
+    fn check_form(self, parts: &Parts, body: &Body) -> Result<(), Rejection> {
+        if self == Self::ElevenLabs || is_json(parts) {
+            return json::check_pieces(body.pieces()).map_err(|detail| Rejection::InvalidJson { detail });
+        }
+        let body = body.whole();
+        let is_form = std::str::from_utf8(&body).is_ok() && form_urlencoded::parse(&body).next().is_some();
+        if is_form { Ok(()) } else { Err(Rejection::InvalidForm) }
+    }
+}
+
+fn is_json(parts: &Parts) -> bool {
+    let value = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("application/json"))
+}
+
+impl Gateway {
+    /// Takes in a webhook that `client`, or failing that `peer`, sent.
+    pub(crate) async fn webhook(
+        &self,
+        provider: Provider,
+        (peer, client): (IpAddr, Option<IpAddr>),
+        parts: &Parts,
+        body: &mut Incoming,
+        bytes: &mut usize,
+    ) -> Result<(WebhookId, Stored), Rejection> {
+        let (policy, received_at) = (self.policy.get(), Timestamp::now());
+        let route = crate::routes::Route::Webhook(provider).label();
+        let allowed = provider.allows(client, &policy);
+        if !allowed && !policy.observes() {
+            let verdict = self.glance(provider, &policy, parts, body, received_at).await;
+            self.metrics.origin(route, allowed, verdict);
+            return Err(Rejection::SourceNotAllowed);
+        }
+        let room = self.publisher.max_payload().saturating_sub(message::MAX_HEADER_BYTES);
+        let mut body = self.read(body, self.config.max_body_bytes.get(), room, bytes).await?;
+        let verdict = provider.verify(&policy, parts, &body, received_at.as_second());
+        self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
+        let agreed = provider == Provider::Twilio
+            || policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
+        let doubt = match verdict {
+            _ if !allowed => Some(Rejection::SourceNotAllowed),
+            Err(error) => Some(Rejection::Signature(error)),
+            Ok(_) if !agreed => Some(Rejection::HeaderSecret),
+            Ok(_) => None,
+        };
+        let signature = verdict.unwrap_or_else(Signature::Doubtful);
+        let would_refuse = self.weigh(doubt, &policy)?;
+        provider.check_form(parts, &body)?;
+
+        let id = message::webhook_id(parts.uri.path(), body.pieces());
+        let source = client.unwrap_or(peer);
+        let mut headers = message::headers(id, &parts.headers, source, signature, received_at);
+        if let Some(code) = would_refuse {
+            headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), code);
+        }
+        let length = body.len();
+        if length > room {
+            let object = self.claim_check.store(id, &body).await.map_err(Rejection::NotStored)?;
+            body.clear();
+            headers.insert(HeaderName::from_static(ours::BODY_OBJECT), object);
+            headers.insert(HeaderName::from_static(ours::BODY_BYTES), length.to_string());
+        }
+        let webhook = Webhook { subject: provider.subject(), id, headers, body };
+        let stored = self.publisher.publish(webhook).await.map_err(|error| match error {
+            PublishError::QueueFull => Rejection::Overloaded,
+            error => Rejection::NotStored(error),
+        })?;
+        Ok((id, stored))
+    }
+
+    /// What becomes of a refusal: one indeed, or, where the gateway observes, the code of it.
+    fn weigh(&self, doubt: Option<Rejection>, policy: &Policy) -> Result<Option<&'static str>, Rejection> {
+        match doubt {
+            Some(rejection) if !policy.observes() => Err(rejection),
+            Some(rejection) => {
+                let code = rejection.label();
+                self.metrics.observed(code);
+                tracing::warn!(code, "this webhook would be refused, were SOURCE_POLICY not observe");
+                Ok(Some(code))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What the signature says of a sender from elsewhere: it tells our own provider at a new address
+    /// from noise. Only what claims to be signed, and is small, is read for that.
+    async fn glance(
+        &self,
+        provider: Provider,
+        policy: &Policy,
+        parts: &Parts,
+        body: &mut Incoming,
+        now: Timestamp,
+    ) -> &'static str {
+        const UNCHECKED: &str = "unchecked";
+        let small = body.size_hint().exact().is_some_and(|bytes| bytes <= GLANCE_BYTES as u64);
+        if !small || !provider.is_signed(parts) {
+            return UNCHECKED;
+        }
+        let limits = body::Limits { most: GLANCE_BYTES, joined: GLANCE_BYTES, time: GLANCE_TIME };
+        match body::read(body, limits, &self.budget).await {
+            Ok(body) => provider
+                .verify(policy, parts, &body, now.as_second())
+                .map_or_else(SignatureError::label, Signature::label),
+            Err(_) => UNCHECKED,
+        }
+    }
+}
