@@ -26,7 +26,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Bodies on their way at a time: each is cut into chunks, which are in flight one after the other.
 const PARALLEL: usize = 4;
-/// Bytes of a chunk.
+/// Most bytes of a chunk, which is a message of its own.
 const CHUNK: usize = 128 * 1024;
 /// Longest one answer of the broker is waited for.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -71,8 +71,8 @@ impl ClaimCheck {
         }
         let pieces = body.pieces().iter().cloned().map(Ok::<_, io::Error>);
         let mut reader = StreamReader::new(stream::iter(pieces));
-        let metadata =
-            ObjectMetadata { name: name.clone(), chunk_size: Some(CHUNK), ..ObjectMetadata::default() };
+        let chunk_size = Some(CHUNK.min(self.client.max_payload() / 2));
+        let metadata = ObjectMetadata { name: name.clone(), chunk_size, ..ObjectMetadata::default() };
         bucket.put(metadata, &mut reader).await.map_err(|error| refused(&error))?;
         Ok(name)
     }

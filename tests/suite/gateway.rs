@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use aftercall_common::stream;
-use aftercall_local::{nats, process::Signal};
+use aftercall_local::process::Signal;
 use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{CALL_STATUS, LOOKUP, Service, Setup, Stack, until};
+use crate::harness::{CALL_STATUS, LOOKUP, Service, Setup, Stack, TWILIO_CALL_STATUS, until};
 
 fn busy(call_id: &str) -> Value {
     json!({ "event_type": "call.busy", "call_id": call_id })
@@ -88,7 +88,9 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
         (stack.http.post(url(CALL_STATUS)).body(b"{\"a\":\"\xff\"}".to_vec()), 400, "invalid_json"),
         (stack.http.post(url(LOOKUP)).body("{}"),                            401, "unauthorized"),
         (stack.http.post(url(LOOKUP)).bearer_auth("wrong").body("{}"),       401, "unauthorized"),
-        (stack.http.post(url("/api/agent-calls")).bearer_auth("t0ken").body("{}"), 501, "not_implemented"),
+        (stack.http.post(url("/api/agent-calls")).bearer_auth("t0ken").body("{}"), 503, "no_worker"),
+        (stack.http.post(url("/api/agent-calls")).bearer_auth("t0ken").header("idempotency-key", "a b").body("{}"), 400, "invalid_request"),
+        (stack.http.post(url(TWILIO_CALL_STATUS)).body("{\"a\": nope}"),      400, "invalid_json"),
     ];
     for (request, status, code) in table {
         let shown = format!("{request:?}");
@@ -154,15 +156,6 @@ async fn bodies_beyond_the_budget_are_turned_away() {
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "overloaded");
     drop(slow);
     stack.webhook_until_accepted(&busy("c")).await;
-}
-
-#[tokio::test]
-async fn a_body_beyond_what_the_broker_takes_is_too_large() {
-    let options = nats::Options { extra: "max_payload: 64KB".to_owned(), ..nats::Options::default() };
-    let stack = Setup::default().without_worker().nats(options).start().await;
-    let answer = stack.post_to(CALL_STATUS, json!({ "pad": "x".repeat(65_536) }).to_string()).await;
-    assert_eq!((answer.status, answer.code()), (413, "body_too_large"));
-    stack.webhook(&json!({ "pad": "x".repeat(50_000) })).await;
 }
 
 #[tokio::test]

@@ -8,10 +8,12 @@
 
 mod harness;
 
+mod bodies;
 mod durability;
 mod gateway;
 mod local;
 mod lookups;
+mod origins;
 mod providers;
 mod sources;
 mod statuses;

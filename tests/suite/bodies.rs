@@ -1,0 +1,114 @@
+//! Bodies that no message takes: the object store has them, the message names the object.
+
+use std::time::Duration;
+
+use aftercall_common::stream;
+use aftercall_local::nats;
+use async_nats::jetstream::object_store::ObjectStore;
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncReadExt as _;
+
+use crate::harness::{CALL_STATUS, Setup, Stack, until};
+
+const MIB: usize = 1024 * 1024;
+
+async fn bucket(stack: &Stack) -> ObjectStore {
+    stack.jetstream.get_object_store(stream::WEBHOOK_BODIES).await.unwrap()
+}
+
+async fn objects(stack: &Stack) -> usize {
+    bucket(stack).await.list().await.unwrap().count().await
+}
+
+/// Posts `body` as a sender does that does not know its length.
+async fn post_chunked(stack: &Stack, body: &str) -> (u16, Value) {
+    let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
+        body.as_bytes().chunks(50_000).map(|chunk| Ok(chunk.to_vec())).collect();
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
+    let answer = stack.post_to(CALL_STATUS, body).await;
+    (answer.status, answer.body)
+}
+
+fn audio(bytes: usize) -> String {
+    let audio = "SUQz".repeat(bytes / 4);
+    format!(r#"{{"type":"post_call_audio","data":{{"conversation_id":"conv_1","full_audio":"{audio}"}}}}"#)
+}
+
+#[tokio::test]
+async fn a_large_body_is_stored_once_and_named_by_its_message() {
+    let options = nats::Options { extra: "max_payload: 64KB".to_owned(), ..nats::Options::default() };
+    let stack =
+        Setup::default().without_worker().nats(options).gateway_env("MAX_BODY_BYTES", "300000").start().await;
+    let large = json!({ "pad": "é".repeat(100_000) }).to_string();
+    for (n, duplicate) in [false, true].into_iter().enumerate() {
+        let (status, answer) = post_chunked(&stack, &large).await;
+        assert_eq!((status, &answer["duplicate"]), (200, &json!(duplicate)), "post {n}: {answer}");
+    }
+    let id = hex::encode(Sha256::digest(format!("{CALL_STATUS}\n{large}")));
+    let message = stack.message(stream::WEBHOOKS, 1).await;
+    let header = |name: &str| message.headers.get(name).map(ToString::to_string).unwrap_or_default();
+    assert!(message.payload.is_empty());
+    assert_eq!((header("Nats-Msg-Id"), header(stream::header::BODY_OBJECT)), (id.clone(), id.clone()));
+    assert_eq!(header(stream::header::BODY_BYTES), large.len().to_string());
+    assert_eq!(objects(&stack).await, 1);
+    let (mut object, mut found) = (bucket(&stack).await.get(&id).await.unwrap(), Vec::new());
+    object.read_to_end(&mut found).await.unwrap();
+    assert!(found == large.as_bytes(), "the bytes are those that were posted");
+
+    // What fits a message stays in it; what nobody takes is refused, announced or not.
+    stack.webhook(&json!({ "pad": "x".repeat(50_000) })).await;
+    assert_eq!(objects(&stack).await, 1);
+    let (status, answer) = post_chunked(&stack, &json!({ "pad": "x".repeat(300_000) }).to_string()).await;
+    assert_eq!((status, &answer["code"]), (413, &json!("body_too_large")));
+    for broken in [&large[..large.len() - 1], &large.replacen('é', "\u{7}", 1)] {
+        let (status, answer) = post_chunked(&stack, broken).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("invalid_json")));
+    }
+    assert_eq!((objects(&stack).await, stack.stored(stream::WEBHOOKS).await), (1, 2));
+}
+
+#[tokio::test]
+async fn thirty_two_mebibytes_pass_a_small_gateway() {
+    let stack = Setup::default().without_worker().start().await;
+    let body = audio(32 * MIB - 1024);
+    let posting = post_chunked(&stack, &body);
+    let watching = async {
+        let mut most = 0;
+        loop {
+            most = most.max(stack.gateway.resident());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            if stack.stored(stream::WEBHOOKS).await > 0 {
+                return most.max(stack.gateway.resident());
+            }
+        }
+    };
+    let ((status, answer), most) = tokio::join!(posting, watching);
+    assert_eq!(status, 200, "{answer}");
+    assert!(most < 120 * MIB as u64, "the gateway held {} MiB", most / MIB as u64);
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_meanwhile_leaves_no_message_without_its_body() {
+    let mut stack = Setup::default().without_worker().start().await;
+    let body = audio(16 * MIB);
+    let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(body.clone());
+    let mut posting = tokio::task::JoinSet::new();
+    posting.spawn(request.send());
+    until("the first chunk stored", async || {
+        let mut chunks = stack.jetstream.get_stream("OBJ_WEBHOOK_BODIES").await.ok()?;
+        (chunks.info().await.ok()?.state.messages > 3).then_some(())
+    })
+    .await;
+    stack.gateway.kill().await;
+    let answered = posting.join_next().await.unwrap().unwrap().is_ok_and(|answer| answer.status() == 200);
+    let stored = stack.stored(stream::WEBHOOKS).await;
+    assert!(stored == 0 || objects(&stack).await == 1, "a message names an object that is not there");
+    assert!(!answered || stored == 1);
+    stack.gateway.restart().await;
+    let http = stack.http.clone();
+    stack.gateway.until_ready(&http).await;
+    let (status, _) = post_chunked(&stack, &body).await;
+    assert_eq!((status, objects(&stack).await, stack.stored(stream::WEBHOOKS).await), (200, 1, 1));
+}
