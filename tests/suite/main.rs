@@ -15,6 +15,7 @@ mod local;
 mod lookups;
 mod origins;
 mod providers;
+mod simulator;
 mod sources;
 mod statuses;
 mod transcripts;

@@ -6,7 +6,13 @@ use aftercall_common::cli;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::{reset, running::Data, send, simulator::Simulator, up};
+use crate::{
+    reset,
+    running::Data,
+    send,
+    simulator::{self, Simulator},
+    up,
+};
 
 /// The whole of Aftercall on this machine.
 #[derive(Debug, Parser)]
@@ -32,6 +38,11 @@ enum Command {
     Simulator {
         #[arg(long)]
         listen: SocketAddr,
+        /// Gateway that its webhooks go to
+        #[arg(long)]
+        gateway: Option<String>,
+        #[command(flatten)]
+        behaviour: up::Behaviour,
     },
 }
 
@@ -58,7 +69,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
-            Command::Simulator { listen } => simulate(listen).await.map(|()| ExitCode::SUCCESS),
+            Command::Simulator { listen, gateway, behaviour } => {
+                simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)
+            }
         }
     });
     // Nothing that still waits in the background is worth waiting for.
@@ -66,9 +79,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     code
 }
 
-async fn simulate(listen: SocketAddr) -> anyhow::Result<()> {
+async fn simulate(listen: SocketAddr, options: simulator::Options) -> anyhow::Result<()> {
     let stop = aftercall_common::shutdown::on_signal()?;
-    let simulator = Simulator::start(listen).await?;
+    let simulator = Simulator::start_with(listen, options).await?;
     println!("simulated ElevenLabs API at {}", simulator.base_url());
     stop.cancelled().await;
     simulator.stop().await;

@@ -7,7 +7,11 @@ use std::{
 };
 
 use aftercall_common::stream;
-use aftercall_local::{nats, ports, server::Server, simulator::Simulator};
+use aftercall_local::{
+    nats, ports,
+    server::Server,
+    simulator::{self, Simulator},
+};
 use async_nats::jetstream;
 use mongodb::{
     Collection,
@@ -29,6 +33,7 @@ pub struct Setup {
     nats: nats::Options,
     own_mongod: bool,
     without_worker: bool,
+    simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
     worker: Vec<(String, String)>,
 }
@@ -51,6 +56,13 @@ impl Setup {
         self
     }
 
+    /// A simulated provider that reports its calls to the gateway; as Twilio too, where the options say
+    /// so with any URL.
+    pub fn simulator(mut self, options: simulator::Options) -> Self {
+        self.simulator = Some(options);
+        self
+    }
+
     pub fn gateway_env(mut self, name: &str, value: &str) -> Self {
         self.gateway.push((name.to_owned(), value.to_owned()));
         self
@@ -67,12 +79,19 @@ impl Setup {
         let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
         let nats = servers::nats(self.nats).await;
         let mongo = if self.own_mongod { Mongo::own().await } else { Mongo::shared().await };
-        let simulator = Simulator::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let (public, admin) = (ports::free().unwrap(), ports::free().unwrap());
+        let mut options = self.simulator.clone().unwrap_or_default();
+        if self.simulator.is_some() {
+            options.webhook_url = Some(format!("http://127.0.0.1:{public}{CALL_STATUS}"));
+            if let Some(twilio) = &mut options.twilio {
+                twilio.url = format!("http://127.0.0.1:{public}{TWILIO_CALL_STATUS}");
+            }
+        }
+        let simulator = Simulator::start_with(([127, 0, 0, 1], 0).into(), options).await.unwrap();
         let http = aftercall_local::http_client(PATIENCE).unwrap();
         let database = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
 
         let pair = |name: &str, value: String| (name.to_owned(), value);
-        let (public, admin) = (ports::free().unwrap(), ports::free().unwrap());
         let mut vars = vec![
             pair("LISTEN_ADDR", format!("127.0.0.1:{public}")),
             pair("ADMIN_ADDR", format!("127.0.0.1:{admin}")),

@@ -1,10 +1,10 @@
 //! The simulator's listener. Not the accept loop of `common`: a provider that breaks connections in
 //! the middle is what this one is for.
 
-use std::{pin::pin, sync::Arc, time::Duration, time::Instant};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
@@ -13,6 +13,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rand::RngExt as _;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,6 +21,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Answer, State,
     conversation::{conversation, error},
+    endpoints::{self, Asked, Said},
+    lock,
 };
 
 type Reply = Response<Full<Bytes>>;
@@ -65,14 +68,50 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
     if request.uri().path() == "/livez" {
         return Ok(Response::new("ok\n".into()));
     }
-    let id = request.uri().path().strip_prefix(CONVERSATIONS);
-    let Some(id) = id.filter(|id| !id.is_empty() && !id.contains('/')) else {
-        return Ok(json(404, &error(404)));
-    };
-    if request.method() != Method::GET {
+    let authorized = request.headers().get("xi-api-key").is_some_and(|key| !key.is_empty());
+    let mut query: HashMap<String, Vec<String>> = HashMap::new();
+    for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
+        query.entry(name.into_owned()).or_default().push(value.into_owned());
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let body = request.into_body().collect().await.map_err(|_left| Broken)?.to_bytes();
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let asked = Asked { method, path, query, body };
+
+    let faults = state.faults();
+    if !faults.slow.is_zero() {
+        let share = lock(&state.rng).random_range(0.0..1.0);
+        tokio::time::sleep(faults.slow.mul_f64(share)).await;
+    }
+    if authorized && state.happens(faults.rate_limit) {
+        return Ok(rate_limited(Some(Duration::ZERO)));
+    }
+    let is_call = asked.path.ends_with("/outbound-call"); // Those fail in a way of their own.
+    if authorized && !is_call && state.happens(faults.fail) {
+        return Ok(json(500, &error(500)));
+    }
+    let scripted = asked.path.strip_prefix(CONVERSATIONS).filter(|id| !id.is_empty() && !id.contains('/'));
+    if !authorized && scripted.is_none() {
+        return Ok(json(401, &error(401)));
+    }
+    if authorized && let Some(said) = endpoints::answer(&state, &asked).await {
+        if let Some(id) = scripted {
+            state.note(id, authorized, Instant::now());
+        }
+        return Ok(match said {
+            Said::Json(status, body) => json(status, &body),
+            Said::Audio(audio) => {
+                let mut reply = Response::new(Full::new(audio.into()));
+                reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("audio/mpeg"));
+                reply
+            }
+            Said::Nothing => std::future::pending().await,
+        });
+    }
+    let Some(id) = scripted else { return Ok(json(404, &error(404))) };
+    if asked.method != Method::GET {
         return Ok(json(405, &error(405)));
     }
-    let authorized = request.headers().get("xi-api-key").is_some_and(|key| !key.is_empty());
     let done = |filler| conversation(id, "done", filler);
     Ok(match state.answer(id, authorized, Instant::now()) {
         Answer::Initiated => json(200, &conversation(id, "initiated", 0)),

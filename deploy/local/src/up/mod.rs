@@ -4,6 +4,7 @@
 //! where we still can, else by its guard.
 
 mod addresses;
+mod behaviour;
 mod logs;
 mod stack;
 mod summary;
@@ -13,6 +14,7 @@ use std::{net::SocketAddr, pin::pin, time::Duration};
 use anyhow::{Context as _, bail};
 use tokio_util::sync::CancellationToken;
 
+pub use self::behaviour::Behaviour;
 use self::{logs::Logs, stack::Stack};
 use crate::{config::Config, process::TAIL_LINES, progress::Progress, running::Data};
 
@@ -34,6 +36,8 @@ pub struct Options {
     /// How many workers to run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
     workers: u8,
+    #[command(flatten)]
+    behaviour: Behaviour,
 }
 
 /// Runs everything until Ctrl-C, SIGTERM, or the end of a part.

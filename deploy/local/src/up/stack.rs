@@ -79,7 +79,7 @@ impl Stack {
             stack.start_mongod(&launcher, data, config, mongod_port, progress).await?;
         }
         if config.elevenlabs_api_key.is_none() {
-            stack.start_simulator(&launcher, data, simulator_port, progress).await?;
+            stack.start_simulator(&launcher, data, options, simulator_port, progress).await?;
         }
         stack.start_services(&launcher, data, options, progress).await?;
         Ok(stack)
@@ -133,13 +133,17 @@ impl Stack {
         &mut self,
         launcher: &Launcher,
         data: &Data,
+        options: &Options,
         port: u16,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         progress.step("starting the simulated ElevenLabs API");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let command = launcher.service("simulator", data.log("simulator"));
-        let mut process = launcher.spawn(&command.args(["--listen", &address.to_string()])).await?;
+        let mut arguments = vec!["--listen".to_owned(), address.to_string()];
+        arguments.extend(["--gateway".to_owned(), self.running.public_url.clone()]);
+        arguments.extend(options.behaviour.arguments());
+        let mut process = launcher.spawn(&command.args(&arguments)).await?;
         until_answers(&mut process, &format!("http://{address}/livez")).await?;
         progress.done(&format!("simulated ElevenLabs API at http://{address}"));
         self.running.simulator_url = Some(format!("http://{address}"));
@@ -197,9 +201,17 @@ impl Stack {
             .env("LOG_FORMAT", "text")
             .env("NO_COLOR", "1");
         match &self.running.simulator_url {
-            Some(url) => command.env("ELEVENLABS_BASE_URL", url).env("ELEVENLABS_API_KEY", SIMULATED_KEY),
+            Some(url) => command
+                .env("ELEVENLABS_BASE_URL", url)
+                .env("ELEVENLABS_API_KEY", SIMULATED_KEY)
+                .env("ELEVENLABS_STATUS_CALLBACK_URL", self.callback_url()),
             None => command,
         }
+    }
+
+    /// Where the simulated provider's webhooks go.
+    fn callback_url(&self) -> String {
+        format!("{}/api/webhooks/elevenlabs/call-status", self.running.public_url)
     }
 
     /// What runs, and where.

@@ -39,8 +39,22 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
         curls(&host)
     )
     .expect("writing to a String cannot fail");
+    if running.simulator_url.is_some() {
+        write!(text, "\nPlace a simulated call (numbers that end in {ENDINGS}):\n\n{}", placing(&host))
+            .expect("writing to a String cannot fail");
+    }
     text.push_str("\nTraffic: cargo local send --help.  Ctrl-C stops everything.\n\n");
     text
+}
+
+/// How a simulated call ends, by the last digits of its number.
+const ENDINGS: &str = "00 are answered, 01 busy, 02 not answered, 03 fail, 04 reach voicemail";
+
+fn placing(host: &str) -> String {
+    format!(
+        "curl -X POST http://{host}/api/agent-calls -H \"Content-Type: application/json\" -d '{}'\n",
+        r#"{"agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": "+15005550000"}"#
+    )
 }
 
 fn admin(urls: &[String]) -> String {

@@ -1,0 +1,202 @@
+//! The endpoints beside the scripted conversations, in the vendor's shapes.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hyper::Method;
+use rand::RngExt as _;
+use serde_json::{Value, json};
+
+use super::{State, calls::Call, conversation::error, life, lock, options::Carrier, registry::Registry};
+
+/// What a request is answered.
+pub(super) enum Said {
+    Json(u16, Value),
+    Audio(Vec<u8>),
+    /// Nothing, ever.
+    Nothing,
+}
+
+/// A request, read.
+pub(super) struct Asked {
+    pub method: Method,
+    pub path: String,
+    pub query: HashMap<String, Vec<String>>,
+    pub body: Value,
+}
+
+impl Asked {
+    fn text(&self, name: &str) -> Option<&str> {
+        self.query.get(name)?.last().map(String::as_str)
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.text(name)?.parse().ok()
+    }
+}
+
+/// Answers, or passes: `None` is for the scripts.
+pub(super) async fn answer(state: &Arc<State>, asked: &Asked) -> Option<Said> {
+    let path: Vec<&str> = asked.path.trim_start_matches('/').split('/').collect();
+    let registry = || lock(&state.registry);
+    let said = match (&asked.method, &path[..]) {
+        (&Method::POST, ["v1", "convai", "twilio", "outbound-call"]) => {
+            dial(state, asked, Carrier::Twilio).await
+        }
+        (&Method::POST, ["v1", "convai", "sip-trunk", "outbound-call"]) => {
+            dial(state, asked, Carrier::Sip).await
+        }
+        (&Method::GET, ["v1", "convai", "conversations"]) => list(state, asked),
+        (&Method::GET, ["v1", "convai", "conversations", id]) => {
+            let call = state.call(id)?;
+            Said::Json(200, call.detail())
+        }
+        (&Method::GET, ["v1", "convai", "conversations", id, "audio"]) => match state.call(id) {
+            Some(call) if call.status() == "done" => Said::Audio(life::recording(&call)),
+            _ => not_found(),
+        },
+        (&Method::GET, ["v1", "workspace", "webhooks"]) => {
+            Said::Json(200, json!({ "webhooks": registry().list(false) }))
+        }
+        (&Method::POST, ["v1", "workspace", "webhooks"]) => create(&mut registry(), &asked.body["settings"]),
+        (&Method::PATCH, ["v1", "workspace", "webhooks", id]) => patch(&mut registry(), id, &asked.body),
+        (&Method::DELETE, ["v1", "workspace", "webhooks", id]) => {
+            if registry().remove(id) {
+                ok()
+            } else {
+                not_found()
+            }
+        }
+        (&Method::GET, ["v1", "convai", "settings"]) => Said::Json(200, registry().settings()),
+        (&Method::PATCH, ["v1", "convai", "settings"]) => {
+            let mut registry = registry();
+            registry.change_settings(&asked.body);
+            Said::Json(200, registry.settings())
+        }
+        (_, ["v1", "convai", "agents", "agent_missing"]) => not_found(),
+        (&Method::GET, ["v1", "convai", "agents", id]) => Said::Json(200, registry().agent(id)),
+        (&Method::PATCH, ["v1", "convai", "agents", id]) => {
+            let mut registry = registry();
+            registry.change_agent(id, &asked.body);
+            Said::Json(200, registry.agent(id))
+        }
+        _ => return None,
+    };
+    Some(said)
+}
+
+/// Dials, or does what the faults make of it.
+async fn dial(state: &Arc<State>, asked: &Asked, carrier: Carrier) -> Said {
+    let faults = state.faults();
+    if asked.body["agent_id"] == "agent_missing" {
+        return not_found();
+    }
+    let fails = state.happens(faults.fail);
+    if fails && state.happens(0.5) {
+        return Said::Json(500, error(500));
+    }
+    if state.happens(faults.hang_before_dial) {
+        return Said::Nothing;
+    }
+    if state.happens(faults.refuse) {
+        return placed(carrier, false, "simulated refusal", None);
+    }
+    let drawn = lock(&state.rng).random_range(0..1_000_000);
+    let call = {
+        let mut calls = lock(&state.calls);
+        match Call::new(&asked.body, carrier, calls.len(), drawn) {
+            Ok(call) => calls.push(call.clone()),
+            Err(missing) => return unprocessable(missing),
+        }
+        calls[calls.len() - 1].clone()
+    };
+    let id = call.dialled.conversation_id.clone();
+    if call.fails_at_once() {
+        life::fail_at_once(state, &id).await;
+    } else {
+        state.spawn(life::live(state.clone(), id));
+    }
+    if fails {
+        return Said::Json(500, error(500));
+    }
+    if state.happens(faults.hang_after_dial) {
+        return Said::Nothing;
+    }
+    placed(carrier, true, "simulated: dialling", Some(&call))
+}
+
+fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -> Said {
+    let key = if carrier == Carrier::Twilio { "callSid" } else { "sip_call_id" };
+    let call = call.map(|call| &call.dialled);
+    Said::Json(
+        200,
+        json!({
+            "success": success, "message": message,
+            "conversation_id": call.map(|call| &call.conversation_id), key: call.map(|call| &call.call_sid),
+        }),
+    )
+}
+
+/// The newest first, or the oldest; the cursor is the number of conversations passed.
+fn list(state: &State, asked: &Asked) -> Said {
+    let size = asked.number("page_size").unwrap_or(30);
+    if !(1..=100).contains(&size) {
+        return unprocessable("page_size");
+    }
+    let (after, before) = (asked.number("call_start_after_unix"), asked.number("call_start_before_unix"));
+    let excluded = asked.query.get("exclude_statuses").cloned().unwrap_or_default();
+    let mut found: Vec<_> = lock(&state.calls)
+        .iter()
+        .filter(|call| after.is_none_or(|after| call.began.as_second() >= after))
+        .filter(|call| before.is_none_or(|before| call.began.as_second() <= before))
+        .filter(|call| asked.text("agent_id").is_none_or(|agent| agent == call.dialled.agent_id))
+        .filter(|call| !excluded.iter().any(|status| status == call.status()))
+        .map(Call::summary)
+        .collect();
+    if asked.text("sort_direction") != Some("asc") {
+        found.reverse();
+    }
+    let from = asked.number("cursor").and_then(|cursor| usize::try_from(cursor).ok()).unwrap_or(0);
+    let size = usize::try_from(size).unwrap_or(30);
+    let page: Vec<_> = found.iter().skip(from).take(size).cloned().collect();
+    let has_more = from + page.len() < found.len();
+    let next = has_more.then(|| (from + page.len()).to_string());
+    Said::Json(200, json!({ "conversations": page, "next_cursor": next, "has_more": has_more }))
+}
+
+fn create(registry: &mut Registry, settings: &Value) -> Said {
+    let (Some(name), Some(url)) = (settings["name"].as_str(), settings["webhook_url"].as_str()) else {
+        return unprocessable("settings");
+    };
+    let webhook = registry.create(name, url, &settings["request_headers"], None);
+    Said::Json(200, json!({ "webhook_id": webhook.id, "webhook_secret": webhook.secret }))
+}
+
+fn patch(registry: &mut Registry, id: &str, body: &Value) -> Said {
+    let (Some(name), Some(is_disabled)) = (body["name"].as_str(), body["is_disabled"].as_bool()) else {
+        return unprocessable("name");
+    };
+    let Some(webhook) = registry.find(id) else { return not_found() };
+    (webhook.name, webhook.is_disabled) = (name.to_owned(), is_disabled);
+    webhook.retry_enabled = body["retry_enabled"].as_bool().unwrap_or(webhook.retry_enabled);
+    if let Some(headers) = body["request_headers"].as_object() {
+        let headers = headers.iter();
+        webhook.headers = headers
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect();
+    }
+    ok()
+}
+
+fn ok() -> Said {
+    Said::Json(200, json!({ "status": "ok" }))
+}
+
+fn not_found() -> Said {
+    Said::Json(404, error(404))
+}
+
+/// As `FastAPI` says it.
+fn unprocessable(parameter: &str) -> Said {
+    let detail = json!({ "loc": ["body", parameter], "msg": "Field required", "type": "missing" });
+    Said::Json(422, json!({ "detail": [detail] }))
+}

@@ -1,0 +1,90 @@
+//! A call's life: one phase after the other, each reported by whoever reports it in reality.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+
+use super::{
+    State,
+    calls::{Call, Phase},
+    lock,
+    options::{Carrier, Outcome},
+    sender::{self, Event},
+};
+
+/// Lives the call through, from its dialling to its last webhook.
+pub(super) async fn live(state: Arc<State>, id: String) {
+    callback(&state, &id, "initiated", 0);
+    for phase in [Phase::Ringing, Phase::InProgress, Phase::Processing, Phase::Over] {
+        tokio::time::sleep(state.options.pace).await;
+        let Some(call) = step(&state, &id, phase) else { return };
+        match phase {
+            Phase::Ringing => callback(&state, &id, "ringing", 1),
+            Phase::InProgress if call.outcome.connects() => callback(&state, &id, "in-progress", 2),
+            Phase::Processing => callback(&state, &id, "completed", 3),
+            Phase::Initiated | Phase::InProgress | Phase::Over => {}
+        }
+        if call.is_over() {
+            return end(&state, &call).await;
+        }
+    }
+}
+
+/// Ends a call that fails while it is being dialled, its webhook included.
+pub(super) async fn fail_at_once(state: &Arc<State>, id: &str) {
+    if let Some(call) = step(state, id, Phase::Over) {
+        end(state, &call).await;
+    }
+}
+
+/// Brings the call to `phase`; one that does not connect is over instead of in progress.
+fn step(state: &State, id: &str, phase: Phase) -> Option<Call> {
+    let mut calls = lock(&state.calls);
+    let call = calls.iter_mut().find(|call| call.dialled.conversation_id == id)?;
+    let connects = call.outcome.connects();
+    call.phase = if phase >= Phase::InProgress && !connects { Phase::Over } else { phase };
+    if call.phase >= Phase::Processing && call.seconds == 0 {
+        call.seconds = (jiff::Timestamp::now().as_second() - call.began.as_second()).max(1);
+    }
+    Some(call.clone())
+}
+
+/// Twilio's own report of a step, if it makes any.
+fn callback(state: &Arc<State>, id: &str, status: &'static str, n: u32) {
+    let Some(twilio) = state.options.twilio.clone() else { return };
+    let call = lock(&state.calls).iter().find(|call| call.dialled.conversation_id == id).cloned();
+    let Some(call) = call.filter(|call| call.dialled.carrier == Carrier::Twilio) else { return };
+    let parameters = call.twilio(status, n);
+    state.spawn({
+        let state = state.clone();
+        async move { sender::call_back(&state, &twilio, &parameters).await }
+    });
+}
+
+/// What is told of a call that is over.
+async fn end(state: &Arc<State>, call: &Call) {
+    let agent = call.dialled.agent_id.clone();
+    let event = |bound_as, kind, data: Value| Event { agent: agent.clone(), bound_as, kind, data };
+    if call.outcome.connects() {
+        let audio = json!({
+            "agent_id": agent, "conversation_id": call.dialled.conversation_id,
+            "full_audio": BASE64_STANDARD.encode(recording(call)),
+        });
+        let transcript = event("transcript", "post_call_transcription", call.detail());
+        if call.outcome != Outcome::ConversationFailed {
+            let (state, audio) = (state.clone(), event("audio", "post_call_audio", audio));
+            state.clone().spawn(async move { sender::send(&state, audio).await });
+        }
+        sender::send(state, transcript).await;
+    } else {
+        callback(state, &call.dialled.conversation_id, call.outcome.twilio_status(), 2);
+        let failure = "call_initiation_failure";
+        sender::send(state, event(failure, failure, call.initiation_failure())).await;
+    }
+}
+
+/// Something that begins like an MP3.
+pub(super) fn recording(call: &Call) -> Vec<u8> {
+    format!("ID3simulated recording of {}", call.dialled.conversation_id).into_bytes()
+}

@@ -1,0 +1,165 @@
+//! Workspace webhooks, and which events of whom are bound to them.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+/// Failures in a row after which a webhook that never succeeded is switched off.
+const MOST_FAILURES: u32 = 10;
+
+/// One workspace webhook.
+#[derive(Clone, Debug)]
+pub(super) struct Webhook {
+    pub id: String,
+    pub name: String,
+    pub url: String,
+    pub secret: String,
+    pub headers: BTreeMap<String, String>,
+    pub retry_enabled: bool,
+    pub is_disabled: bool,
+    pub is_auto_disabled: bool,
+    failures: u32,
+    last_success: Option<i64>,
+    last_failure: Option<(u16, i64)>,
+    created: i64,
+}
+
+impl Webhook {
+    fn json(&self) -> Value {
+        json!({
+            "name": self.name, "webhook_id": self.id, "webhook_url": self.url, "is_disabled": self.is_disabled,
+            "is_auto_disabled": self.is_auto_disabled, "created_at_unix": self.created, "auth_type": "hmac",
+            "retry_enabled": self.retry_enabled, "usage": null,
+            "most_recent_failure_error_code": self.last_failure.map(|(code, _)| code),
+            "most_recent_failure_timestamp": self.last_failure.map(|(_, at)| at),
+        })
+    }
+
+    /// Notes the answer to a delivery; 0 where there was none.
+    pub(super) fn delivered(&mut self, status: u16) {
+        if status == 200 {
+            (self.failures, self.last_success) = (0, Some(Timestamp::now().as_second()));
+            return;
+        }
+        self.failures += 1;
+        self.last_failure = Some((status, Timestamp::now().as_second()));
+        self.is_auto_disabled |= self.failures >= MOST_FAILURES && self.last_success.is_none();
+    }
+}
+
+/// Everything about webhooks that the API can change.
+#[derive(Debug)]
+pub(super) struct Registry {
+    webhooks: Vec<Webhook>,
+    made: usize,
+    /// `webhooks` of the workspace settings.
+    settings: Value,
+    /// `platform_settings.workspace_overrides.webhooks` by agent.
+    agents: BTreeMap<String, Value>,
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        let settings = json!({ "post_call_webhook_id": null, "events": [], "send_audio": false });
+        Self { webhooks: Vec::new(), made: 0, settings, agents: BTreeMap::new() }
+    }
+
+    /// Makes a webhook; its id.
+    pub(super) fn create(
+        &mut self,
+        name: &str,
+        url: &str,
+        headers: &Value,
+        secret: Option<String>,
+    ) -> &Webhook {
+        self.made += 1;
+        let headers = headers.as_object().into_iter().flatten();
+        self.webhooks.push(Webhook {
+            id: format!("wh_simulated{}", self.made),
+            name: name.to_owned(),
+            url: url.to_owned(),
+            secret: secret.unwrap_or_else(|| format!("wsec_simulated{:032x}", self.made)),
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
+                .collect(),
+            retry_enabled: false,
+            is_disabled: false,
+            is_auto_disabled: false,
+            failures: 0,
+            last_success: None,
+            last_failure: None,
+            created: Timestamp::now().as_second(),
+        });
+        &self.webhooks[self.webhooks.len() - 1]
+    }
+
+    /// Binds `events` of the workspace to the webhook `id`.
+    pub(super) fn bind(&mut self, id: &str, events: &[&str]) {
+        self.settings = json!({ "post_call_webhook_id": id, "events": events, "send_audio": false });
+    }
+
+    pub(super) fn find(&mut self, id: &str) -> Option<&mut Webhook> {
+        self.webhooks.iter_mut().find(|webhook| webhook.id == id)
+    }
+
+    pub(super) fn remove(&mut self, id: &str) -> bool {
+        let before = self.webhooks.len();
+        self.webhooks.retain(|webhook| webhook.id != id);
+        self.webhooks.len() < before
+    }
+
+    /// The list; with `secrets` what only a test may see.
+    pub(super) fn list(&self, secrets: bool) -> Vec<Value> {
+        let shown = self.webhooks.iter().map(|webhook| {
+            let mut json = webhook.json();
+            if secrets {
+                json["secret"] = webhook.secret.as_str().into();
+                json["request_headers"] = json!(webhook.headers);
+            }
+            json
+        });
+        shown.collect()
+    }
+
+    /// The webhook that gets `event` of `agent`.
+    pub(super) fn bound(&self, agent: &str, event: &str) -> Option<Webhook> {
+        let own = self.agents.get(agent).filter(|own| own["post_call_webhook_id"].is_string());
+        let binding = own.unwrap_or(&self.settings);
+        let wants = binding["events"].as_array()?.iter().any(|name| name == event);
+        let id = binding["post_call_webhook_id"].as_str().filter(|_| wants)?;
+        let webhook = self.webhooks.iter().find(|webhook| webhook.id == id)?;
+        (!webhook.is_disabled && !webhook.is_auto_disabled).then(|| webhook.clone())
+    }
+
+    pub(super) fn settings(&self) -> Value {
+        json!({
+            "webhooks": self.settings, "conversation_initiation_client_data_webhook": null,
+            "can_use_mcp_servers": false, "rag_retention_period_days": 10,
+        })
+    }
+
+    /// The nested object is replaced as a whole: whoever wants to keep a key has to send it.
+    pub(super) fn change_settings(&mut self, patch: &Value) {
+        if patch["webhooks"].is_object() {
+            self.settings = patch["webhooks"].clone();
+        }
+    }
+
+    pub(super) fn agent(&self, id: &str) -> Value {
+        let webhooks = self.agents.get(id).cloned().unwrap_or_else(|| json!({}));
+        json!({
+            "agent_id": id, "name": "Simulated agent", "conversation_config": {},
+            "metadata": { "created_at_unix_secs": 1_790_000_000, "updated_at_unix_secs": 1_790_000_000 },
+            "platform_settings": { "workspace_overrides": { "webhooks": webhooks } },
+            "phone_numbers": [], "tags": [],
+        })
+    }
+
+    pub(super) fn change_agent(&mut self, id: &str, patch: &Value) {
+        let webhooks = &patch["platform_settings"]["workspace_overrides"]["webhooks"];
+        if webhooks.is_object() {
+            self.agents.insert(id.to_owned(), webhooks.clone());
+        }
+    }
+}

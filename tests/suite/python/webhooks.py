@@ -1,0 +1,16 @@
+"""Reads webhooks from standard input, one a line as [body, signature, secret], as the official SDK does."""
+
+import json
+import sys
+
+from elevenlabs.client import ElevenLabs
+from elevenlabs.types.get_conversation_response_model import GetConversationResponseModel
+
+webhooks = ElevenLabs(api_key="none").webhooks
+for line in sys.stdin:
+    body, signature, secret = json.loads(line)
+    event = webhooks.construct_event(rawBody=body, sig_header=signature, secret=secret)
+    event = event if isinstance(event, dict) else json.loads(event.json())
+    if event["type"] == "post_call_transcription":
+        GetConversationResponseModel.model_validate(event["data"])
+    print(event["type"])

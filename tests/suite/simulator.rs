@@ -1,0 +1,92 @@
+//! The simulated ElevenLabs API, judged by the vendor's own SDK: what holds against it holds in
+//! production as far as the SDK knows.
+
+use std::time::Duration;
+
+use aftercall_common::stream;
+use aftercall_local::simulator::{Options, Outcome, Twilio};
+use mongodb::bson::{Document, doc};
+use serde_json::json;
+
+use crate::harness::{Setup, Stack, python, until, until_equal};
+
+const SECRET: &str = "wsec_simulated";
+
+fn reporting() -> Options {
+    let twilio = Twilio { url: String::new(), auth_token: None, public_url: None };
+    Options { pace: Duration::from_millis(20), twilio: Some(twilio), ..Options::default() }
+}
+
+/// Places a call straight at the simulated API, as somebody does who does not know us.
+pub async fn dial(stack: &Stack, number: &str) {
+    let url = format!("{}/v1/convai/twilio/outbound-call", stack.simulator.base_url());
+    let order = json!({ "agent_id": "agent_1", "agent_phone_number_id": "phnum_1", "to_number": number });
+    let answer = stack.http.post(url).header("xi-api-key", "simulated").body(order.to_string()).send().await;
+    assert!(answer.unwrap().status().is_success());
+}
+
+#[tokio::test]
+async fn the_official_sdk_drives_it_and_understands_its_webhooks() {
+    let stack = Setup::default()
+        .without_worker()
+        .simulator(reporting())
+        .gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET)
+        .start()
+        .await;
+    let client = include_str!("python/client.py");
+    let calls = python::run(client, &[&stack.simulator.base_url()], b"").await;
+    assert_eq!(calls.lines().count(), 12);
+    until("every call reported", async || stack.simulator.settled().then_some(())).await;
+
+    let mut lines = Vec::new();
+    for sequence in 1..=stack.stored(stream::WEBHOOKS).await {
+        let message = stack.message(stream::WEBHOOKS, sequence).await;
+        if message.subject.as_str() != stream::subject::ELEVENLABS_CALL_STATUS {
+            continue;
+        }
+        let body = String::from_utf8(message.payload.to_vec()).unwrap();
+        let signature = message.headers.get(stream::header::ELEVENLABS_SIGNATURE).unwrap().to_string();
+        lines.push(json!([body, signature, SECRET]).to_string());
+    }
+    let kinds = python::run(include_str!("python/webhooks.py"), &[], lines.join("\n").as_bytes()).await;
+    let count = |kind: &str| kinds.lines().filter(|line| *line == kind).count();
+    assert_eq!(count("post_call_transcription"), 6, "answered, voicemail and failed, by two carriers");
+    assert_eq!((count("post_call_audio"), count("call_initiation_failure")), (4, 6));
+}
+
+/// The status a call must have that was reported by ElevenLabs and Twilio both.
+fn status(outcome: Outcome) -> &'static [&'static str] {
+    match outcome {
+        Outcome::Answered | Outcome::Voicemail => &["ended"],
+        Outcome::ConversationFailed => &["failed"],
+        // Told by two, who call it by two names: the later one counts.
+        Outcome::Busy => &["busy", "initiation_failed"],
+        Outcome::NoAnswer => &["no_answer", "initiation_failed"],
+        Outcome::Failed => &["failed", "initiation_failed"],
+    }
+}
+
+#[tokio::test]
+async fn whole_calls_are_seen_from_their_first_ring_to_their_recording() {
+    let stack = Setup::default().simulator(reporting()).start().await;
+    for n in 0..40 {
+        dial(&stack, &format!("+150055520{:02}", n % 20)).await;
+    }
+    until("every call reported", async || stack.simulator.settled().then_some(())).await;
+    stack.settled().await;
+    for truth in stack.simulator.truth() {
+        let call = stack.document(doc! { "callId": &truth.call_sid }).await;
+        assert!(status(truth.outcome).contains(&call.get_str("status").unwrap()), "{truth:?} {call}");
+        assert_eq!(call.get_str("conversationId").unwrap(), truth.conversation_id);
+        assert_eq!(call.get_str("toNumber").unwrap(), truth.to_number);
+        assert_eq!(call.get_str("answeredBy").is_ok(), truth.outcome == Outcome::Voicemail);
+        if matches!(truth.outcome, Outcome::Answered | Outcome::Voicemail) {
+            assert_eq!(call.get_str("transcriptState").unwrap(), "saved");
+            assert!(call.get_document("audio").is_ok(), "{call}");
+        }
+    }
+    until_equal("one document a call", 40, async || {
+        stack.calls.count_documents(Document::new()).await.unwrap()
+    })
+    .await;
+}
