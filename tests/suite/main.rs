@@ -14,6 +14,7 @@ mod gateway;
 mod local;
 mod lookups;
 mod origins;
+mod placing;
 mod providers;
 mod simulator;
 mod sources;

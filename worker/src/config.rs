@@ -36,6 +36,9 @@ pub struct Config {
     /// How long a transcript is waited for.
     #[serde(with = "humantime_serde")]
     pub transcript_give_up_after: Duration,
+    /// How long ElevenLabs is waited for when it places a call.
+    #[serde(with = "humantime_serde")]
+    pub place_timeout: Duration,
     /// What this process does.
     pub roles: Roles,
     /// Health and metrics.
@@ -61,6 +64,7 @@ impl Default for Config {
             elevenlabs_base_url: BaseUrl("https://api.elevenlabs.io".to_owned()),
             status_stale_after: Duration::from_mins(1),
             transcript_give_up_after: Duration::from_hours(24),
+            place_timeout: Duration::from_secs(45),
             roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api]),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
             shutdown_grace: Duration::from_secs(20),

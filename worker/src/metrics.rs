@@ -39,6 +39,7 @@ struct Inner {
     dead_letters: Family<ByReason, Counter>,
     transcripts: Family<ByOutcome, Counter>,
     lookups: Family<ByOutcome, Counter>,
+    placements: Family<ByOutcome, Counter>,
     api: Family<ByOutcome, Counter>,
     store_retries: Counter,
     age: Histogram,
@@ -54,6 +55,7 @@ impl Metrics {
             dead_letters: Family::default(),
             transcripts: Family::default(),
             lookups: Family::default(),
+            placements: Family::default(),
             api: Family::default(),
             store_retries: Counter::default(),
             age: Histogram::new(exponential_buckets(0.001, 2.0, 22)), // 1 ms to 35 min
@@ -65,6 +67,7 @@ impl Metrics {
         registry.register("dead_letters", "Messages buried, by reason", inner.dead_letters.clone());
         registry.register("transcripts", "Transcript jobs done, by outcome", inner.transcripts.clone());
         registry.register("status_lookups", "Status lookups answered, by outcome", inner.lookups.clone());
+        registry.register("placements", "Calls asked for, by outcome", inner.placements.clone());
         registry.register("elevenlabs_answers", "Answers of the ElevenLabs API, by class", inner.api.clone());
         registry.register(
             "store_retries",
@@ -106,6 +109,11 @@ impl Metrics {
     /// A lookup was answered; `outcome` is `ok` or the refusal's code.
     pub fn lookup(&self, outcome: &'static str) {
         self.0.lookups.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// A call was asked for; `outcome` is `placed` or the problem's code.
+    pub fn placement(&self, outcome: &'static str) {
+        self.0.placements.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     /// The API answered; `outcome` is `ok` or the error's class.

@@ -10,7 +10,7 @@ use std::{fmt::Debug, time::Duration};
 pub use self::{
     servers::Mongo,
     service::Service,
-    stack::{CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS},
+    stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS},
 };
 
 /// Longest anything is waited for. Far above what it takes, for machines that are busy.

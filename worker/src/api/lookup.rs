@@ -89,6 +89,11 @@ impl Lookup {
         Self { api, under_way: Mutex::default() }
     }
 
+    /// The API, where there is a key for it.
+    pub(super) fn api(&self) -> Option<&ElevenLabs> {
+        self.api.as_ref()
+    }
+
     /// The status of the call, as the JSON of the answer.
     pub async fn status(&self, context: &Arc<Context>, query: Query) -> Answer {
         let stored = context.store.find(query.call_id.as_ref(), query.conversation_id.as_ref()).await?;

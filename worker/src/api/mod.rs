@@ -1,6 +1,8 @@
-//! The status lookup, a NATS service: any number of workers share its requests.
+//! Requests about calls, a NATS service: any number of workers share its requests, each goes to one.
 
 mod lookup;
+mod order;
+mod place;
 mod request;
 
 use std::{
@@ -8,20 +10,27 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::agent_calls::{ERROR_CODE_HEADER, SERVICE_NAME, STATUS_SUBJECT};
+use aftercall_common::agent_calls::{
+    ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, SERVICE_NAME, STATUS_SUBJECT,
+};
 use async_nats::{
     HeaderMap,
-    service::{Request, ServiceExt as _, error::Error as ServiceError},
+    service::{Request, ServiceExt as _, endpoint::Endpoint, error::Error as ServiceError},
 };
 use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::lookup::{Lookup, Refusal};
+pub use self::{
+    lookup::{Lookup, Refusal},
+    place::{DIALLING, NotPlaced},
+};
 use crate::{Context, retry::Pauses};
 
-/// Requests answered at a time.
-const PARALLEL: usize = 64;
+/// Lookups answered at a time.
+const LOOKUPS: usize = 64;
+/// Calls placed at a time. ElevenLabs takes its time, and limits calls at a time to a few dozen.
+const PLACEMENTS: usize = 64;
 /// Room the broker's `max_payload` needs besides the body.
 const HEADROOM: usize = 1024;
 
@@ -31,8 +40,8 @@ pub async fn run(context: Arc<Context>, lookup: Lookup, stop: CancellationToken)
     let lookup = Arc::new(lookup);
     while !stop.is_cancelled() {
         match serve(&context, &lookup, &stop).await {
-            Ok(()) => tracing::debug!("status lookups ended"),
-            Err(error) => tracing::warn!(%error, "status lookups are not served; trying again"),
+            Ok(()) => tracing::debug!("requests about calls ended"),
+            Err(error) => tracing::warn!(%error, "requests about calls are not served; trying again"),
         }
         pauses.sleep(&stop).await;
     }
@@ -46,46 +55,97 @@ async fn serve(
     let service = context
         .nats
         .service_builder()
-        .description("Status of calls")
+        .description("Status of calls, and placing them")
         .start(SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await?;
-    let mut requests = service.endpoint(STATUS_SUBJECT).await?;
+    let lookups = service.endpoint(STATUS_SUBJECT).await?;
+    let placements = service.endpoint(PLACE_SUBJECT).await?;
     context.nats.flush().await?; // From here on the broker knows that we answer.
     context.answers_lookups.store(true, Ordering::Relaxed);
-    let slots = Arc::new(Semaphore::new(PARALLEL));
-    let answers = TaskTracker::new();
+    let find = {
+        let (context, lookup) = (context.clone(), lookup.clone());
+        move |request: Request| {
+            let (context, lookup) = (context.clone(), lookup.clone());
+            async move { find(&context, &lookup, &request).await }
+        }
+    };
+    let place = {
+        let (context, lookup) = (context.clone(), lookup.clone());
+        move |request: Request| {
+            let (context, lookup) = (context.clone(), lookup.clone());
+            async move { place_call(&context, &lookup, &request).await }
+        }
+    };
+    let ended = tokio::join!(
+        answer_all(lookups, LOOKUPS, stop, find),
+        answer_all(placements, PLACEMENTS, stop, place)
+    );
+    ended.0?;
+    ended.1?;
+    service.stop().await
+}
+
+/// Answers the requests of one endpoint, `parallel` at a time, until `stop`.
+async fn answer_all<F>(
+    mut requests: Endpoint,
+    parallel: usize,
+    stop: &CancellationToken,
+    answer: impl Fn(Request) -> F,
+) -> Result<(), async_nats::Error>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (slots, answers) = (Arc::new(Semaphore::new(parallel)), TaskTracker::new());
     loop {
         let slot = slots.clone().acquire_owned().await?;
         let Some(Some(request)) = stop.run_until_cancelled(requests.next()).await else { break };
-        let (context, lookup) = (context.clone(), lookup.clone());
+        let answering = answer(request);
         answers.spawn(async move {
-            answer(&context, &lookup, &request).await;
+            answering.await;
             drop(slot);
         });
     }
     requests.stop().await?;
     answers.close();
     answers.wait().await;
-    service.stop().await
+    Ok(())
 }
 
-async fn answer(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
+async fn find(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
     let found = match request::Query::read(&request.message.payload) {
         Ok(query) => lookup.status(context, query).await,
         Err(refusal) => Err(refusal),
     };
     context.metrics.lookup(found.as_ref().map_or_else(Refusal::code, |_| "ok"));
     let room = context.nats.max_payload().saturating_sub(HEADROOM);
-    let sent = match found {
-        Ok(call) => request.respond(Ok(request::fit(call, room).into())).await,
-        Err(refusal) => {
+    match found {
+        Ok(call) => respond(request, Ok(request::fit(call, room))).await,
+        Err(refusal) => respond(request, Err((refusal.status(), refusal.code(), refusal.to_string()))).await,
+    }
+}
+
+async fn place_call(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
+    let headers = request.message.headers.as_ref();
+    let key = headers.and_then(|headers| headers.get(IDEMPOTENCY_KEY_HEADER)).map(ToString::to_string);
+    let placed = place::place(context, lookup.api(), &request.message.payload, key).await;
+    context.metrics.placement(placed.as_ref().map_or_else(NotPlaced::code, |_| "placed"));
+    match placed {
+        Ok(call) => respond(request, Ok(call.to_string().into_bytes())).await,
+        Err(why) => respond(request, Err((why.status(), why.code(), why.to_string()))).await,
+    }
+}
+
+/// Sends an answer, or a refusal: its HTTP status, its code, and a sentence.
+async fn respond(request: &Request, answer: Result<Vec<u8>, (usize, &'static str, String)>) {
+    let sent = match answer {
+        Ok(body) => request.respond(Ok(body.into())).await,
+        Err((code, name, status)) => {
             let mut headers = HeaderMap::new();
-            headers.insert(ERROR_CODE_HEADER, refusal.code());
-            let error = ServiceError { code: refusal.status(), status: refusal.to_string() };
-            request.respond_with_headers(Err(error), headers).await
+            headers.insert(ERROR_CODE_HEADER, name);
+            request.respond_with_headers(Err(ServiceError { code, status }), headers).await
         }
     };
     if let Err(error) = sent {
-        tracing::warn!(%error, "answer to a status lookup not sent");
+        tracing::warn!(%error, "an answer was not sent");
     }
 }

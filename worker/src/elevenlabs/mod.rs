@@ -2,6 +2,7 @@
 
 mod answer;
 mod gate;
+mod outbound;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use reqwest::{
 pub use self::{
     answer::{ApiError, Conversation, ConversationStatus, Metadata},
     gate::Gate,
+    outbound::{Accepted, Carrier, OutboundError, Refused},
 };
 use crate::{
     config::{BaseUrl, Config},

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document};
 use serde_json::{Map, Value, json};
 
+use super::Placing;
 use crate::{
     call::{CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
     event::{CallId, ConversationId, Parties, PlacementId},
@@ -93,6 +94,18 @@ impl CallView {
     /// Our id of its placement, where it was placed through us.
     pub fn placement_id(&self) -> Option<PlacementId> {
         PlacementId::new(self.document.get_str("_placementId").ok()?).ok()
+    }
+
+    /// How far its placement is, where it was placed through us.
+    pub fn placing(&self) -> Option<Placing> {
+        let placing = self.document.get_document("_placement").ok()?;
+        let text = |field: &str| placing.get_str(field).ok().map(str::to_owned);
+        Some(Placing {
+            state: text("state")?,
+            code: text("code"),
+            digest: text("digest").unwrap_or_default(),
+            at: date(placing, "at")?,
+        })
     }
 
     /// Whether its transcript has been asked for and not arrived.

@@ -20,6 +20,8 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
     let plain = |keys: Document| IndexModel::builder().keys(keys).build();
     let transcripts =
         IndexOptions::builder().partial_filter_expression(doc! { "transcriptState": "owed" }).build();
+    let placements =
+        IndexOptions::builder().partial_filter_expression(doc! { "_placement.open": true }).build();
     let indexes = [
         unique("callId"),
         unique("conversationId"),
@@ -29,6 +31,8 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         plain(doc! { "status": 1, "statusUpdatedAt": -1 }),
         plain(doc! { "failureReason": 1 }),
         plain(doc! { "createdAt": -1, "status": 1 }),
+        // Only the placements of which nobody knows what became.
+        IndexModel::builder().keys(doc! { "_placement.at": 1 }).options(placements).build(),
         // Only the transcripts still owed: small however many calls there are.
         IndexModel::builder().keys(doc! { "transcriptState": 1 }).options(transcripts).build(),
     ];

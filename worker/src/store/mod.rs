@@ -9,6 +9,7 @@ mod document;
 mod error;
 mod indexes;
 mod merge;
+mod placements;
 mod recordings;
 mod statement;
 
@@ -28,6 +29,7 @@ pub use self::{
     apply::{Applied, Changed},
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,
+    placements::{Begun, Concluded, NewPlacement, Placing},
     statement::{Key, Settled},
 };
 use crate::{
