@@ -16,6 +16,8 @@ mod lookups;
 mod origins;
 mod placing;
 mod providers;
+mod reconciliation;
+mod registration;
 mod simulator;
 mod sources;
 mod statuses;

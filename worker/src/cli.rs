@@ -5,7 +5,12 @@ use std::{ffi::OsString, process::ExitCode};
 use aftercall_common::{cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
 use clap::{Parser, Subcommand};
 
-use crate::{Config, store::StoreError};
+use crate::{
+    Config,
+    commands::{self, Reconcile},
+    register,
+    store::StoreError,
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -27,6 +32,10 @@ enum Command {
     Run,
     /// Validate the configuration and exit.
     Check,
+    /// Create or find the webhook at ElevenLabs, bind its events, and see that it works.
+    Register(register::Options),
+    /// Ask ElevenLabs for calls that no webhook told of, and make up for them.
+    Reconcile(Reconcile),
 }
 
 /// The whole process, from arguments to exit status: 0, 1 for failures, 2 for wrong usage, 78 for a
@@ -44,12 +53,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         println!("configuration is valid\n{config:#?}");
         return ExitCode::SUCCESS;
     }
-    telemetry::init(config.log_format, config.rust_log.as_deref());
+    let service = matches!(cli.command, None | Some(Command::Run));
+    // A command speaks for itself; what goes wrong on the way is still said.
+    let filter = config.rust_log.clone().or_else(|| (!service).then(|| "warn".to_owned()));
+    telemetry::init(config.log_format, filter.as_deref());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, ExitCode::FAILURE),
     };
-    match runtime.block_on(crate::start(config)) {
+    let ended = runtime.block_on(async {
+        match cli.command {
+            Some(Command::Register(options)) => commands::register(config, &options).await,
+            Some(Command::Reconcile(options)) => commands::reconcile(config, &options).await,
+            None | Some(Command::Run | Command::Check) => crate::start(config).await,
+        }
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_configuration(&error) => fail(&format!("{error:#}"), ExitCode::from(EXIT_CONFIG)),
         Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),

@@ -39,6 +39,13 @@ pub struct Config {
     /// How long ElevenLabs is waited for when it places a call.
     #[serde(with = "humantime_serde")]
     pub place_timeout: Duration,
+    /// Pause between two reconciliations.
+    #[serde(with = "humantime_serde")]
+    pub reconcile_every: Duration,
+    /// Conversations it asks for per second.
+    pub reconcile_rate: f64,
+    /// Where ElevenLabs is to send its webhooks: our public URL, path included.
+    pub elevenlabs_status_callback_url: Option<CallbackUrl>,
     /// What this process does.
     pub roles: Roles,
     /// Health and metrics.
@@ -65,7 +72,10 @@ impl Default for Config {
             status_stale_after: Duration::from_mins(1),
             transcript_give_up_after: Duration::from_hours(24),
             place_timeout: Duration::from_secs(45),
-            roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api]),
+            reconcile_every: Duration::from_mins(10),
+            reconcile_rate: 4.0,
+            elevenlabs_status_callback_url: None,
+            roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api, Role::Reconcile]),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
             shutdown_grace: Duration::from_secs(20),
             log_format: LogFormat::Json,
@@ -96,6 +106,13 @@ impl Config {
             let reason = "holds characters that cannot be sent in a header";
             return Err(ConfigError::new("ELEVENLABS_API_KEY", reason));
         }
+        if !(self.reconcile_rate > 0.0 && self.reconcile_rate <= 100.0) {
+            return Err(ConfigError::new("RECONCILE_RATE", "must be above 0 and at most 100"));
+        }
+        let waits = [("PLACE_TIMEOUT", self.place_timeout), ("RECONCILE_EVERY", self.reconcile_every)];
+        if let Some((name, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {
+            return Err(ConfigError::new(name, "must be longer than 0s"));
+        }
         Ok(self)
     }
 }
@@ -112,8 +129,10 @@ pub enum Role {
     Status,
     /// Fetches transcripts.
     Transcripts,
-    /// Answers status lookups.
+    /// Answers requests about calls.
     Api,
+    /// Makes up for webhooks that never came, and looks after their registration.
+    Reconcile,
 }
 
 /// A comma list of roles, not empty.
@@ -136,7 +155,8 @@ impl TryFrom<String> for Roles {
             "status" => Ok(Role::Status),
             "transcripts" => Ok(Role::Transcripts),
             "api" => Ok(Role::Api),
-            other => Err(format!("{other:?} is not a role; they are status, transcripts and api")),
+            "reconcile" => Ok(Role::Reconcile),
+            other => Err(format!("{other:?} is not a role; they are status, transcripts, api and reconcile")),
         });
         roles.collect::<Result<_, _>>().map(Self)
     }
@@ -169,6 +189,32 @@ impl TryFrom<String> for BaseUrl {
     }
 }
 
+/// Where webhooks are sent: `https`, or `http` on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct CallbackUrl(String);
+
+impl CallbackUrl {
+    /// The URL as text, as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for CallbackUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let text = text.trim();
+        let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+        let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        if url.scheme() == "https" || (url.scheme() == "http" && here) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err("must be an https URL: it is called from outside".to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use aftercall_common::config::from_vars;
@@ -194,6 +240,10 @@ mod tests {
             ("ELEVENLABS_BASE_URL", "ftp://x"),
             ("TRANSCRIPT_GIVE_UP_AFTER", "soon"),
             ("ADMIN_ADDR", "9081"),
+            ("PLACE_TIMEOUT", "0s"),
+            ("RECONCILE_EVERY", "often"),
+            ("RECONCILE_RATE", "0"),
+            ("ELEVENLABS_STATUS_CALLBACK_URL", "http://hooks.example.com"),
             ("STREAM_REPLICAS", "many"),
             ("STREAM_REPLICAS", "0"),
             ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),

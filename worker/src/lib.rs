@@ -9,12 +9,15 @@ pub mod api;
 pub mod call;
 mod cli;
 mod clock;
+pub mod commands;
 pub mod config;
 pub mod dead_letters;
 pub mod elevenlabs;
 pub mod event;
 mod metrics;
 pub mod pull;
+pub mod reconcile;
+pub mod register;
 mod retry;
 pub mod status;
 pub mod store;
@@ -66,6 +69,28 @@ pub struct Context {
     pub answers_lookups: AtomicBool,
 }
 
+impl Context {
+    /// Prepares every connection; broker and database may still be away.
+    async fn connect(config: Config, registry: &mut Registry) -> anyhow::Result<(Self, Option<ElevenLabs>)> {
+        install_tls();
+        let metrics = Metrics::register(registry);
+        let nats =
+            broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-worker").await?;
+        let jetstream =
+            jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
+        let store = Store::new(&config).await?;
+        let api = ElevenLabs::new(&config, metrics.clone())?;
+        let answers_lookups = AtomicBool::new(false);
+        Ok((Self { config, nats, jetstream, store, metrics, answers_lookups }, api))
+    }
+}
+
+/// One TLS library for NATS, MongoDB and HTTPS.
+fn install_tls() {
+    // An error means that it is installed already.
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
+}
+
 /// Starts the worker as configured, until a signal.
 async fn start(config: Config) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
@@ -81,24 +106,10 @@ async fn start(config: Config) -> anyhow::Result<()> {
 /// What only an operator can mend: see [`stream::EnsureError::Contradiction`], [`StoreError::Standalone`],
 /// and unusable addresses.
 pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    // One TLS library for NATS, MongoDB and HTTPS. An error means that it is installed already.
-    let _installed_before = rustls::crypto::ring::default_provider().install_default();
     tracing::info!(?config, "starting");
     let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let nats =
-        broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-worker").await?;
-    let jetstream = jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
-    let store = Store::new(&config).await?;
-    let api = ElevenLabs::new(&config, metrics.clone())?;
-    let context = Arc::new(Context {
-        config,
-        nats,
-        jetstream,
-        store,
-        metrics,
-        answers_lookups: AtomicBool::new(false),
-    });
+    let (context, api) = Context::connect(config, &mut registry).await?;
+    let context = Arc::new(context);
 
     let tasks = TaskTracker::new();
     let prepared = CancellationToken::new();
@@ -173,7 +184,14 @@ async fn work(
         }
     }
     if context.config.roles.has(Role::Api) {
-        roles.spawn(api::run(context.clone(), api::Lookup::new(api), stop.clone()));
+        roles.spawn(api::run(context.clone(), api::Lookup::new(api.clone()), stop.clone()));
+    }
+    if context.config.roles.has(Role::Reconcile) {
+        if let Some(api) = api {
+            roles.spawn(reconcile_and_watch(context.clone(), api, stop.clone()));
+        } else {
+            tracing::warn!("ELEVENLABS_API_KEY is unset: webhooks that get lost stay lost");
+        }
     }
     let early = tokio::select! {
         biased;
@@ -186,6 +204,14 @@ async fn work(
         tracing::warn!("work cut off at the end of SHUTDOWN_GRACE; its messages come again");
     }
     early
+}
+
+/// The role `reconcile`: makes up for lost webhooks, and looks after where they come from.
+async fn reconcile_and_watch(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
+    tokio::join!(
+        reconcile::run(context.clone(), api.clone(), stop.clone()),
+        register::watch(context, api, stop),
+    );
 }
 
 /// State of the parts, for `/readyz`.

@@ -7,12 +7,15 @@ use prometheus_client::{
     metrics::{
         counter::Counter,
         family::Family,
+        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit},
 };
 
-use crate::call::Status;
+use jiff::Timestamp;
+
+use crate::{call::Status, reconcile::Report};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
@@ -40,6 +43,11 @@ struct Inner {
     transcripts: Family<ByOutcome, Counter>,
     lookups: Family<ByOutcome, Counter>,
     placements: Family<ByOutcome, Counter>,
+    reconciliations: Family<ByOutcome, Counter>,
+    reconciled: Family<ByReason, Counter>,
+    conversations: Counter,
+    last_reconciliation: Gauge,
+    registration: Family<ByReason, Gauge>,
     api: Family<ByOutcome, Counter>,
     store_retries: Counter,
     age: Histogram,
@@ -56,6 +64,11 @@ impl Metrics {
             transcripts: Family::default(),
             lookups: Family::default(),
             placements: Family::default(),
+            reconciliations: Family::default(),
+            reconciled: Family::default(),
+            conversations: Counter::default(),
+            last_reconciliation: Gauge::default(),
+            registration: Family::default(),
             api: Family::default(),
             store_retries: Counter::default(),
             age: Histogram::new(exponential_buckets(0.001, 2.0, 22)), // 1 ms to 35 min
@@ -68,6 +81,20 @@ impl Metrics {
         registry.register("transcripts", "Transcript jobs done, by outcome", inner.transcripts.clone());
         registry.register("status_lookups", "Status lookups answered, by outcome", inner.lookups.clone());
         registry.register("placements", "Calls asked for, by outcome", inner.placements.clone());
+        registry.register("reconciliations", "Passes, by outcome", inner.reconciliations.clone());
+        registry.register("reconciled_events", "Events made up for, by reason", inner.reconciled.clone());
+        registry.register("reconciled_conversations", "Conversations looked at", inner.conversations.clone());
+        registry.register_with_unit(
+            "last_reconciliation_timestamp",
+            "Unix time at which the last complete pass of this process began",
+            Unit::Seconds,
+            inner.last_reconciliation.clone(),
+        );
+        registry.register(
+            "webhook_registration_problems",
+            "1 for what is wrong with the webhook at ElevenLabs",
+            inner.registration.clone(),
+        );
         registry.register("elevenlabs_answers", "Answers of the ElevenLabs API, by class", inner.api.clone());
         registry.register(
             "store_retries",
@@ -114,6 +141,25 @@ impl Metrics {
     /// A call was asked for; `outcome` is `placed` or the problem's code.
     pub fn placement(&self, outcome: &'static str) {
         self.0.placements.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// A pass ended as `complete` or `failed`.
+    pub fn reconciliation(&self, outcome: &'static str) {
+        self.0.reconciliations.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// What a complete pass, begun at `at`, made up for.
+    pub fn reconciled(&self, report: &Report, at: Timestamp) {
+        for finding in &report.findings {
+            self.0.reconciled.get_or_create(&ByReason { reason: finding.reason.as_str() }).inc();
+        }
+        self.0.conversations.inc_by(report.seen as u64);
+        self.0.last_reconciliation.set(at.as_second());
+    }
+
+    /// Whether `problem` was found with the webhook at ElevenLabs.
+    pub fn registration(&self, problem: &'static str, found: bool) {
+        self.0.registration.get_or_create(&ByReason { reason: problem }).set(i64::from(found));
     }
 
     /// The API answered; `outcome` is `ok` or the error's class.

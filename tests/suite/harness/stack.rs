@@ -187,6 +187,16 @@ impl Stack {
         self.workers.last_mut().unwrap()
     }
 
+    /// Runs a command of the worker in the workers' environment; its exit code, and what it printed.
+    pub async fn command(&self, args: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
+        command.env_clear().envs(self.worker_vars.iter().cloned()).envs(vars.iter().copied());
+        command.arg("worker").args(args).kill_on_drop(true).stdin(std::process::Stdio::null());
+        let output = tokio::time::timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+
     /// Posts `body` as it is.
     pub async fn post_to(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         self.send(self.http.post(format!("{}{path}", self.base)).body(body)).await

@@ -196,8 +196,8 @@ impl Conversation {
     }
 }
 
-/// Reads a conversation. What breaks off or is of another shape is an outage of theirs, not an answer.
-pub(super) fn conversation(body: &[u8]) -> Result<Conversation, ApiError> {
+/// Reads an answer. What breaks off or is of another shape is an outage of theirs, not an answer.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|_error| ApiError::Unavailable("answer not understood"))
 }
 
@@ -244,16 +244,16 @@ mod tests {
 
     #[test]
     fn a_conversation_is_read_and_garbage_is_an_outage() {
-        let read = conversation(
+        let seen = read::<Conversation>(
             br#"{"status":"in-progress","agent_id":"a","transcript":[{"role":"user"}],"metadata":{"error":null,"x":1}}"#,
         );
-        assert_eq!(read.unwrap().status, ConversationStatus::InProgress);
-        let odd = conversation(
+        assert_eq!(seen.unwrap().status, ConversationStatus::InProgress);
+        let odd = read::<Conversation>(
             br#"{"status":"done","transcript":null,"metadata":{"call_duration_secs":1.5,"start_time_unix_secs":7}}"#,
         );
         assert_eq!(odd.unwrap().metadata.start_time_unix_secs, Some(7));
         for garbage in [&b"{\"status\":\"do"[..], b"[]", b"{\"status\":\"new\"}", b""] {
-            assert_eq!(conversation(garbage).unwrap_err().label(), "unavailable");
+            assert_eq!(read::<Conversation>(garbage).unwrap_err().label(), "unavailable");
         }
     }
 }

@@ -6,9 +6,10 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
-use crate::clock::after;
+use crate::clock::{after, between};
 
 /// Pause after a refused key: someone has to change it, and then work goes on by itself.
 const KEY_PAUSE: Duration = Duration::from_mins(1);
@@ -23,6 +24,17 @@ impl Gate {
     /// Until when the gate is closed; `None` when it is open at `now`.
     pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > now)
+    }
+
+    /// Waits while the gate is closed. `false` once the process stops.
+    pub async fn opened(&self, stop: &CancellationToken) -> bool {
+        while let Some(until) = self.closed_until(Timestamp::now()) {
+            let wait = between(Timestamp::now(), until);
+            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return false;
+            }
+        }
+        !stop.is_cancelled()
     }
 
     /// Closes the gate where `error` concerns every request, and says so loudly for a refused key.

@@ -1,8 +1,10 @@
 //! Client of the ElevenLabs API: one request at a time per caller, every answer classed once.
 
 mod answer;
+mod conversations;
 mod gate;
 mod outbound;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -17,8 +19,10 @@ use reqwest::{
 
 pub use self::{
     answer::{ApiError, Conversation, ConversationStatus, Metadata},
+    conversations::{Page, Summary},
     gate::Gate,
     outbound::{Accepted, Carrier, OutboundError, Refused},
+    webhooks::{NewWebhook, Scope, Webhook},
 };
 use crate::{
     config::{BaseUrl, Config},
@@ -72,9 +76,21 @@ impl ElevenLabs {
     /// Asks again for a few seconds where the network or the server fails, and closes the
     /// [`Gate`] where the answer concerns every request.
     pub async fn conversation(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
+        let path = format!("/v1/convai/conversations/{}", id.as_str());
+        self.persist(self.request(Method::GET, &path), answer::read).await
+    }
+
+    /// Sends `request` again for a few seconds where the network or the server fails, and closes the
+    /// [`Gate`] where the answer concerns every request. Only for what may be asked twice.
+    async fn persist<T>(
+        &self,
+        request: RequestBuilder,
+        read: fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let mut pauses = Pauses::within(RETRY_FIRST, RETRY_MOST, RETRY_TOTAL);
         loop {
-            let answer = self.ask(id).await;
+            let copy = request.try_clone().expect("no body of ours is a stream");
+            let answer = self.send(copy, MAX_BODY_BYTES).await.and_then(|body| read(&body));
             self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
             match answer {
                 Err(ApiError::Unavailable(why)) => match pauses.next() {
@@ -85,14 +101,9 @@ impl ElevenLabs {
                     self.gate.heed(&error, Timestamp::now());
                     return Err(error);
                 }
-                Ok(conversation) => return Ok(conversation),
+                Ok(answer) => return Ok(answer),
             }
         }
-    }
-
-    async fn ask(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
-        let path = format!("/v1/convai/conversations/{}", id.as_str());
-        answer::conversation(&self.send(self.request(Method::GET, &path), MAX_BODY_BYTES).await?)
     }
 
     /// A request to `path` (which begins with a slash) with the key.

@@ -10,6 +10,7 @@ mod error;
 mod indexes;
 mod merge;
 mod placements;
+mod reconciliation;
 mod recordings;
 mod statement;
 

@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     Context,
-    clock::{after, between},
+    clock::after,
     dead_letters::{self, Cause},
     elevenlabs::ElevenLabs,
     pull::{Batches, Source, settle},
@@ -57,7 +57,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     let slots = Arc::new(Semaphore::new(PARALLEL));
     let tasks = TaskTracker::new();
     tasks.spawn(look_after(context.clone(), stop.clone()));
-    while until_open(&api, &stop).await {
+    while api.gate.opened(&stop).await {
         let Some(messages) = batches.next(&stop).await else { break };
         for message in messages {
             let slot = slots.clone().acquire_owned().await.expect("never closed");
@@ -91,17 +91,6 @@ async fn look_after(context: Arc<Context>, stop: CancellationToken) {
             return;
         }
     }
-}
-
-/// Waits while the API is closed to us. `false` once the process stops.
-async fn until_open(api: &ElevenLabs, stop: &CancellationToken) -> bool {
-    while let Some(until) = api.gate.closed_until(Timestamp::now()) {
-        let wait = between(Timestamp::now(), until);
-        if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-            return false;
-        }
-    }
-    !stop.is_cancelled()
 }
 
 /// Publishes the jobs of calls that are owed a transcript; the broker drops those it still has.

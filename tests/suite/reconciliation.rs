@@ -1,0 +1,196 @@
+//! What no webhook told of is made up for, and ends as if it had.
+
+use std::time::Duration;
+
+use aftercall_common::stream;
+use aftercall_local::simulator::{Faults, Options, Outcome, Truth};
+use futures_util::{StreamExt as _, future::join_all};
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{CALL_STATUS, Setup, Stack, until, until_equal},
+    placing::place,
+    simulator::dial,
+};
+
+fn setup(roles: &str) -> Setup {
+    let options = Options { pace: Duration::from_millis(20), ..Options::default() };
+    Setup::default().simulator(options).worker_env("ROLES", roles).worker_env("RECONCILE_RATE", "100")
+}
+
+/// Status and beginning of the reason that a call must have.
+fn wanted(outcome: Outcome) -> (&'static str, &'static str) {
+    match outcome {
+        Outcome::Answered | Outcome::Voicemail => ("completed", ""),
+        Outcome::ConversationFailed => ("failed", ""),
+        Outcome::Busy => ("initiation_failed", "busy"),
+        Outcome::NoAnswer => ("initiation_failed", "no-answer"),
+        Outcome::Failed => ("initiation_failed", "unknown"),
+    }
+}
+
+fn is_right(call: &Document, truth: &Truth) -> bool {
+    let (status, reason) = wanted(truth.outcome);
+    let talked = matches!(truth.outcome, Outcome::Answered | Outcome::Voicemail);
+    call.get_str("status").is_ok_and(|found| found == status)
+        && call.get_str("failureReason").unwrap_or_default().starts_with(reason)
+        && call.get_str("callId").is_ok_and(|id| id == truth.call_sid)
+        && call.get_str("toNumber").is_ok_and(|number| number == truth.to_number)
+        && call.get_str("transcriptState").is_ok_and(|state| state == "saved") == talked
+        && call.get_array("transcript").is_ok_and(|turns| turns.len() == 5) == talked
+}
+
+/// How many calls are not as they really were.
+async fn wrong(stack: &Stack) -> usize {
+    let mut wrong = 0;
+    for truth in stack.simulator.truth() {
+        let found = stack.calls.find(doc! { "conversationId": &truth.conversation_id }).await.unwrap();
+        let found: Vec<_> = found.map(Result::unwrap).collect().await;
+        wrong += usize::from(found.len() != 1 || !is_right(&found[0], &truth));
+    }
+    wrong
+}
+
+async fn dial_many(stack: &Stack, count: usize) {
+    for batch in (0..count).collect::<Vec<_>>().chunks(50) {
+        join_all(
+            batch.iter().map(|n| async move { dial(stack, &format!("+1555{:05}{:02}", n, n % 30)).await }),
+        )
+        .await;
+    }
+    until("every call is over", async || stack.simulator.settled().then_some(())).await;
+}
+
+async fn reconcile(stack: &Stack, args: &[&str]) -> Value {
+    let args = [&["reconcile", "--json", "--since", "1h"], args].concat();
+    let (code, stdout, stderr) = stack.command(&args, &[]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+#[tokio::test]
+async fn half_of_the_webhooks_lost_and_yet_every_call_is_right() {
+    let stack = setup("status,transcripts,api").start().await;
+    let late = Duration::from_millis(500);
+    stack.simulator.set_faults(Faults { lose: 0.5, duplicate: 0.5, late, ..Faults::default() });
+    dial_many(&stack, 300).await;
+    stack.settled().await;
+    let before = wrong(&stack).await;
+    assert!((80..250).contains(&before), "the faults did too much or too little: {before} of 300");
+
+    let stored = stack.stored(stream::WEBHOOKS).await;
+    let shown = reconcile(&stack, &["--dry-run"]).await;
+    assert_eq!(shown["events"].as_array().unwrap().len(), before);
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, stored, "a dry run publishes nothing");
+    let (_, table, _) = stack.command(&["reconcile", "--dry-run"], &[]).await;
+    assert!(table.contains("CONVERSATION") && !table.contains("+1555"), "{table}");
+
+    stack.simulator.set_faults(Faults { rate_limit: 0.05, fail: 0.05, ..Faults::default() });
+    let report = reconcile(&stack, &[]).await;
+    assert_eq!(
+        (report["conversations"].as_u64(), report["events"].as_array().unwrap().len()),
+        (Some(300), before)
+    );
+    stack.simulator.set_faults(Faults::default());
+    stack.settled().await;
+    until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
+    let again = reconcile(&stack, &[]).await;
+    assert_eq!(again["events"].as_array().unwrap().len(), 0, "{again}");
+
+    // The webhooks come after all: later in time, and about the same.
+    for truth in stack.simulator.truth().into_iter().filter(|truth| truth.outcome.connects()) {
+        let url = format!("{}/v1/convai/conversations/{}", stack.simulator.base_url(), truth.conversation_id);
+        let detail = stack.http.get(url).header("xi-api-key", "simulated").send().await.unwrap();
+        let detail: Value = detail.json().await.unwrap();
+        let now = jiff::Timestamp::now().as_second();
+        stack
+            .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": now, "data": detail }))
+            .await;
+    }
+    stack.settled().await;
+    assert_eq!(wrong(&stack).await, 0);
+    assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 300);
+    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+}
+
+#[tokio::test]
+async fn after_an_outage_of_the_broker_it_runs_by_itself() {
+    let mut stack = setup("status,transcripts,api,reconcile").start().await;
+    until("the first pass", async || stack.workers[0].log().contains("reconciled").then_some(())).await;
+    stack.nats.kill().await.unwrap();
+    dial_many(&stack, 40).await;
+    let refused = stack.post_to(CALL_STATUS, "{}").await;
+    assert_eq!(refused.status, 503);
+    stack.nats.restart().await.unwrap();
+    until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
+    let metrics = stack.workers[0].metrics(&stack.http).await;
+    assert!(metrics.contains("aftercall_reconciled_events_total{reason=\"untold\"}"), "{metrics}");
+    assert!(metrics.contains("aftercall_last_reconciliation_timestamp_seconds 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_placement_nobody_knew_the_end_of_is_found_or_given_up() {
+    let stack = setup("status,transcripts,api").worker_env("PLACE_TIMEOUT", "300ms").start().await;
+    stack.simulator.set_faults(Faults { hang_after_dial: 1.0, ..Faults::default() });
+    let order =
+        |number: &str| json!({ "agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": number });
+    let mut keys = Vec::new();
+    for n in 0..12 {
+        let (key, number) = (format!("key-{n}"), format!("+15550000{n:02}{:02}", n % 6));
+        let answer = place(&stack, &order(&number), Some(&key)).await;
+        assert_eq!((answer.status, answer.code()), (504, "outcome_unknown"));
+        keys.push((key, number));
+    }
+    stack.simulator.set_faults(Faults { hang_before_dial: 1.0, ..Faults::default() });
+    let answer = place(&stack, &order("+15550009900"), Some("never")).await;
+    assert_eq!((answer.status, answer.code()), (504, "outcome_unknown"));
+    stack.simulator.set_faults(Faults::default());
+    until("every call is over", async || stack.simulator.settled().then_some(())).await;
+    stack.settled().await;
+    assert!(
+        stack.calls.count_documents(doc! {}).await.unwrap() > 13,
+        "what never connected has two documents yet"
+    );
+
+    reconcile(&stack, &[]).await;
+    stack.settled().await;
+    until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
+    assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 13);
+    for (key, number) in &keys {
+        let answer = place(&stack, &order(number), Some(key)).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    }
+    assert_eq!(stack.simulator.dialled().len(), 12);
+
+    // What ElevenLabs never heard of stays unknown for a while, then it is given up.
+    let never = doc! { "_idempotencyKey": "never" };
+    assert_eq!(stack.document(never.clone()).await.get_str("status").unwrap(), "initiated");
+    let long_ago =
+        mongodb::bson::DateTime::from_millis(mongodb::bson::DateTime::now().timestamp_millis() - 1_200_000);
+    stack.calls.update_one(never.clone(), doc! { "$set": { "_placement.at": long_ago } }).await.unwrap();
+    assert_eq!(reconcile(&stack, &[]).await["placementsGivenUp"], 1);
+    let call = stack.document(never).await;
+    assert_eq!(call.get_str("status").unwrap(), "initiation_failed");
+    assert_eq!(call.get_str("failureReason").unwrap(), "ElevenLabs knows no such call");
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_one_line() {
+    /// Arguments, variables, exit code, what is named.
+    type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], i32, &'static str);
+    #[rustfmt::skip]
+    let table: [Row; 5] = [
+        (&["reconcile", "--since", "yesterday"],                  &[],                                     2, "--since"),
+        (&["reconcile", "--since", "1h", "--until", "2h"],        &[],                                     1, "--since must be before --until"),
+        (&["reconcile"],                                          &[("ELEVENLABS_API_KEY", "")],           1, "ELEVENLABS_API_KEY"),
+        (&["reconcile"],                                          &[("NATS_URL", "nats://127.0.0.1:9")],   1, "NATS does not answer"),
+        (&["reconcile"],                                          &[("RECONCILE_RATE", "0")],              78, "RECONCILE_RATE"),
+    ];
+    let stack = Setup::default().without_worker().start().await;
+    for (args, vars, code, word) in table {
+        let (found, _, stderr) = stack.command(args, vars).await;
+        assert_eq!(found, Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(word) && stderr.lines().last().is_some(), "{args:?}: {stderr}");
+    }
+}

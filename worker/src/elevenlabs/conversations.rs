@@ -1,0 +1,105 @@
+//! The list of conversations (`GET /v1/convai/conversations`), page by page, and one of them whole.
+
+use jiff::Timestamp;
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{ApiError, ConversationStatus, ElevenLabs, answer::read};
+use crate::event::ConversationId;
+
+/// Most conversations of one page that the API gives.
+const PAGE: &str = "100";
+
+/// One line of the list. It names neither the call nor its number.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Which conversation.
+    pub id: ConversationId,
+    /// Where it stands; `None` for a word we do not know.
+    pub status: Option<ConversationStatus>,
+    /// When it began.
+    pub began: Option<Timestamp>,
+}
+
+/// A part of the list.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// Its conversations.
+    pub conversations: Vec<Summary>,
+    /// What the next part is asked for by; `None` after the last.
+    pub next: Option<String>,
+}
+
+impl ElevenLabs {
+    /// One page of the conversations that began from `since` to `until`, the oldest first.
+    pub async fn list(
+        &self,
+        since: Timestamp,
+        until: Timestamp,
+        cursor: Option<&str>,
+    ) -> Result<Page, ApiError> {
+        let (since, until) = (since.as_second().to_string(), until.as_second().to_string());
+        let mut pairs = vec![
+            ("page_size", PAGE),
+            ("sort_direction", "asc"),
+            ("call_start_after_unix", &since),
+            ("call_start_before_unix", &until),
+        ];
+        pairs.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let path = format!("/v1/convai/conversations?{query}");
+        self.persist(self.request(Method::GET, &path), page).await
+    }
+
+    /// One conversation, every field of it.
+    pub async fn whole_conversation(&self, id: &ConversationId) -> Result<Map<String, Value>, ApiError> {
+        let path = format!("/v1/convai/conversations/{}", id.as_str());
+        self.persist(self.request(Method::GET, &path), read).await
+    }
+}
+
+/// Reads a page. Conversations whose id is none are passed over: no call of ours can bear it.
+fn page(body: &[u8]) -> Result<Page, ApiError> {
+    #[derive(Deserialize)]
+    struct Wire {
+        conversations: Vec<Value>,
+        #[serde(default)]
+        next_cursor: Option<String>,
+        #[serde(default)]
+        has_more: bool,
+    }
+    let wire: Wire = read(body)?;
+    let summary = |item: &Value| {
+        Some(Summary {
+            id: ConversationId::new(item["conversation_id"].as_str()?).ok()?,
+            status: serde_json::from_value(item["status"].clone()).ok(),
+            began: item["start_time_unix_secs"].as_i64().and_then(|begin| Timestamp::from_second(begin).ok()),
+        })
+    };
+    Ok(Page {
+        conversations: wire.conversations.iter().filter_map(summary).collect(),
+        next: wire.next_cursor.filter(|_| wire.has_more),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_and_the_last_one_has_no_next() {
+        let body = |more: bool| {
+            format!(
+                r#"{{"conversations":[{{"conversation_id":"v1","status":"done","start_time_unix_secs":7,"x":1}},
+                {{"conversation_id":"../v2","status":"done"}},{{"conversation_id":"v3","status":"new"}}],
+                "next_cursor":"c","has_more":{more}}}"#
+            )
+        };
+        let first = page(body(true).as_bytes()).unwrap();
+        let found: Vec<_> = first.conversations.iter().map(|one| (one.id.as_str(), one.status)).collect();
+        assert_eq!(found, [("v1", Some(ConversationStatus::Done)), ("v3", None)]);
+        assert_eq!((first.next.as_deref(), page(body(false).as_bytes()).unwrap().next), (Some("c"), None));
+        assert!(page(b"{}").is_err());
+    }
+}

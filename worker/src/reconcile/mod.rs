@@ -1,0 +1,149 @@
+//! Makes up for webhooks that never came: asks ElevenLabs which conversations there were, and puts
+//! the events of those nobody told of into the stream, as if they had come.
+//!
+//! As a role: one worker at a time, at the start, every `RECONCILE_EVERY`, and at once when the broker
+//! was away. The window reaches back behind the last complete pass, so nothing falls between two.
+
+mod decide;
+mod pass;
+mod publish;
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rand::RngExt as _;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    decide::{Known, Reason},
+    pass::{Finding, PassError, Report, Window, pass},
+};
+use crate::{Context, clock::between, elevenlabs::ElevenLabs, retry::Pauses};
+
+/// How far a window reaches back behind the last complete pass: a call may last two hours.
+const OVERLAP: Duration = Duration::from_hours(3);
+/// The longest window, and the first one.
+const LONGEST: Duration = Duration::from_hours(7 * 24);
+const FIRST: Duration = Duration::from_hours(24);
+/// How long a worker that died keeps the others from a pass.
+const LEASE: Duration = Duration::from_mins(2);
+/// How often it is looked whether there is something to do.
+const TICK: Duration = Duration::from_millis(500);
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MOST: Duration = Duration::from_mins(1);
+
+/// Runs the role until `stop`.
+pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
+    let owner = format!("{:016x}", rand::random::<u64>());
+    let statistics = context.nats.statistics();
+    let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
+    let mut connects = statistics.connects.load(Ordering::Relaxed);
+    let mut outage = false;
+    while !stop.is_cancelled() {
+        let every = context.config.reconcile_every;
+        match attempt(&context, &api, &owner, outage, &stop).await {
+            Ok(()) => pauses.reset(),
+            Err(PassError::Stopped) => break,
+            Err(error) => {
+                context.metrics.reconciliation("failed");
+                tracing::warn!(%error, "reconciliation broke off; trying again");
+                pauses.sleep(&stop).await;
+                continue; // As urgent as before.
+            }
+        }
+        outage = false;
+        let wait = every.mul_f64(rand::rng().random_range(0.8..=1.0));
+        let due = Instant::now() + wait;
+        while Instant::now() < due && !outage {
+            if stop.run_until_cancelled(tokio::time::sleep(TICK.min(wait))).await.is_none() {
+                return;
+            }
+            let now = statistics.connects.load(Ordering::Relaxed);
+            outage = now != connects;
+            connects = now;
+        }
+    }
+}
+
+/// A pass, unless another worker makes one or has just made it. After an `outage` it is made anyway.
+async fn attempt(
+    context: &Context,
+    api: &ElevenLabs,
+    owner: &str,
+    outage: bool,
+    stop: &CancellationToken,
+) -> Result<(), PassError> {
+    let now = Timestamp::now();
+    if !context.store.lease_pass(owner, now, LEASE).await? {
+        return Ok(());
+    }
+    let last = context.store.last_pass().await?;
+    let fresh = last.is_some_and(|last| between(last, now) < context.config.reconcile_every / 2);
+    if fresh && !outage {
+        return Ok(context.store.end_pass(owner, None).await?);
+    }
+    let window =
+        Window { since: since(last, now), until: now, rate: context.config.reconcile_rate, dry_run: false };
+    let outcome = tokio::select! {
+        outcome = pass(context, api, window, stop, |_| ()) => outcome,
+        error = keep_lease(context, owner) => Err(error),
+    };
+    context.store.end_pass(owner, outcome.is_ok().then_some(now)).await?;
+    let report = outcome?;
+    context.metrics.reconciliation("complete");
+    context.metrics.reconciled(&report, now);
+    tracing::info!(
+        since = %window.since,
+        conversations = report.seen,
+        published = report.findings.len(),
+        placements_given_up = report.given_up,
+        duration_ms = between(now, Timestamp::now()).as_millis(),
+        "reconciled"
+    );
+    Ok(())
+}
+
+/// Keeps the right to make a pass; ends when it cannot be kept.
+async fn keep_lease(context: &Context, owner: &str) -> PassError {
+    loop {
+        tokio::time::sleep(LEASE / 4).await;
+        match context.store.lease_pass(owner, Timestamp::now(), LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return PassError::LeaseLost,
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+/// Where a window begins whose predecessor ended at `last`.
+fn since(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let back = match last {
+        Some(last) => between(last, now).saturating_add(OVERLAP).min(LONGEST),
+        None => FIRST,
+    };
+    now.saturating_sub(back).unwrap_or(now)
+}
+
+/// The default window of the command.
+pub fn default_since(now: Timestamp) -> Timestamp {
+    now.saturating_sub(FIRST).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::after;
+
+    #[test]
+    fn windows_overlap_and_are_bounded() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let ago = |time: Duration| now.checked_sub(time).unwrap();
+        assert_eq!(since(None, now), ago(FIRST));
+        assert_eq!(since(Some(ago(Duration::from_mins(10))), now), ago(OVERLAP + Duration::from_mins(10)));
+        assert_eq!(since(Some(ago(LONGEST * 2)), now), ago(LONGEST));
+        assert_eq!(since(Some(after(now, FIRST)), now), ago(OVERLAP), "a clock that was ahead");
+    }
+}
