@@ -90,7 +90,7 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
             output(Command::new("sh").args(["-c", &format!("{curl} --silent --fail-with-body")])).await;
         output.status.success().then(|| text(&output))
     };
-    let [complete, unanswered, ask] = curls[..] else { panic!("three lines to paste: {}", up.text) };
+    let [complete, unanswered, ask, place] = curls[..] else { panic!("four lines to paste: {}", up.text) };
     assert!(paste(complete).await.unwrap().contains("\"accepted\":true"));
     // A person pastes one after the other; meanwhile the call is known and its transcript fetched.
     let known = async |what: &str| paste(ask).await.filter(|answer| answer.contains(what));
@@ -98,6 +98,18 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
     assert!(paste(unanswered).await.unwrap().contains("\"accepted\":true"));
     let answer = until("the call is unanswered", async || known(r#""status":"no_answer""#).await).await;
     assert!(answer.contains("No answer from recipient") && answer.contains("test_conv_123"), "{answer}");
+
+    // A whole simulated call: placed, reported by Twilio's side step by step, its transcript by webhook.
+    let placed: serde_json::Value = serde_json::from_str(&paste(place).await.unwrap()).unwrap();
+    let ask = ask.replace("test_call_123", placed["callId"].as_str().unwrap());
+    let reached = async |what: &str| paste(&ask).await.filter(|answer| answer.contains(what));
+    until("it rings", async || reached(r#""receivedStatus":"ringing""#).await).await;
+    until("it is over", async || reached(r#""status":"ended""#).await).await;
+    let answer = until("its words are here", async || reached(r#""transcriptState":"saved""#).await).await;
+    assert!(
+        answer.contains("[simulated, conversation") && answer.contains("aftercall_placement_id"),
+        "{answer}"
+    );
 
     let second = output(local(data.path()).arg("up")).await;
     assert!(!second.status.success() && text(&second).contains("running"), "{}", text(&second));

@@ -40,7 +40,7 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
     )
     .expect("writing to a String cannot fail");
     if running.simulator_url.is_some() {
-        write!(text, "\nPlace a simulated call (numbers that end in {ENDINGS}):\n\n{}", placing(&host))
+        write!(text, "\nPlace a simulated call, then ask for the callId of its answer (numbers that end in {ENDINGS}):\n\n{}", placing(&host))
             .expect("writing to a String cannot fail");
     }
     text.push_str("\nTraffic: cargo local send --help.  Ctrl-C stops everything.\n\n");
