@@ -1,4 +1,4 @@
-//! The vendors' official Python libraries, in an environment of the tests' own.
+//! The vendors' official Python libraries, in a folder of the tests' own.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -11,10 +11,11 @@ const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.tx
 ///
 /// The first call on a machine installs `requirements.txt`; the others of all processes wait.
 pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
-    static PYTHON: OnceCell<PathBuf> = OnceCell::const_new();
-    let python = PYTHON
+    static PACKAGES: OnceCell<PathBuf> = OnceCell::const_new();
+    let packages = PACKAGES
         .get_or_init(async || tokio::task::spawn_blocking(provide).await.expect("installing does not panic"));
-    let mut command = Command::new(python.await);
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", packages.await).env("PYTHONUTF8", "1");
     command.arg("-c").arg(script).args(args).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -27,25 +28,28 @@ pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The interpreter of the environment; its folder gets its name when it is complete.
+/// The folder of the packages; complete once the list of them is in it.
 fn provide() -> PathBuf {
     let services = shared_services();
     std::fs::create_dir_all(&services).unwrap();
     let lock = std::fs::File::options().append(true).create(true).open(services.join("python.lock")).unwrap();
     lock.lock().unwrap();
     let wanted = std::fs::read(REQUIREMENTS).unwrap();
-    let environment = services.join("python");
-    let (python, installed) = (environment.join("bin/python"), environment.join("requirements.txt"));
+    let packages = services.join("python");
+    let installed = packages.join("installed.txt");
     if std::fs::read(&installed).ok().as_ref() == Some(&wanted) {
-        return python;
+        return packages;
     }
-    let said = |command: &mut std::process::Command| {
-        let output = command.stdin(Stdio::null()).output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    said(std::process::Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment));
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", REQUIREMENTS];
-    said(std::process::Command::new(&python).args(pip));
+    if packages.exists() {
+        std::fs::remove_dir_all(&packages).unwrap();
+    }
+    // Needs pip, and neither root nor the means to make virtual environments.
+    let mut pip = std::process::Command::new("python3");
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
+    pip.args(["--requirement", REQUIREMENTS, "--target"]).arg(&packages);
+    pip.env("PIP_REQUIRE_VIRTUALENV", "0").stdin(Stdio::null());
+    let output = pip.output().unwrap();
+    assert!(output.status.success(), "pip: {}", String::from_utf8_lossy(&output.stderr));
     std::fs::write(&installed, wanted).unwrap(); // Last: from here on it counts as installed.
-    python
+    packages
 }
