@@ -26,7 +26,7 @@ use crate::{
     json,
     message::WebhookId,
     metrics::Metrics,
-    policy::Live,
+    policy::{Live, Policy},
     publisher::{PublishError, Publisher, Stored},
     rejection::Rejection,
     source_ip,
@@ -103,12 +103,13 @@ impl Gateway {
     /// Answers one request, logs one line, counts one.
     pub async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
         let started = Instant::now();
+        let policy = self.policy.get(); // One for the whole request, whatever changes meanwhile.
         let (parts, mut body) = request.into_parts();
         let route = Route::of(parts.uri.path());
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
-        let client = source_ip::client(peer.ip(), forwarded, &self.policy.get().trusted_proxies);
+        let client = source_ip::client(peer.ip(), forwarded, &policy.trusted_proxies);
         let mut bytes = 0;
-        let outcome = self.decide(route, (peer.ip(), client), &parts, &mut body, &mut bytes).await;
+        let outcome = self.decide(route, &policy, (peer.ip(), client), &parts, &mut body, &mut bytes).await;
         let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started };
         match outcome {
             Ok(success) => {
@@ -138,6 +139,7 @@ impl Gateway {
     async fn decide(
         &self,
         route: Route,
+        policy: &Policy,
         (peer, client): (IpAddr, Option<IpAddr>),
         parts: &Parts,
         body: &mut Incoming,
@@ -152,32 +154,26 @@ impl Gateway {
         match route {
             Route::Unknown => Err(Rejection::NotFound),
             Route::Webhook(provider) => {
-                let (id, stored) = self.webhook(provider, (peer, client), parts, body, bytes).await?;
+                let (id, stored) = self.webhook(provider, policy, (peer, client), parts, body, bytes).await?;
                 Ok(Success::Accepted { id, stored })
             }
             Route::AgentCallStatus => {
-                let question = self.question(peer, client, parts, body, bytes).await?;
+                agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
+                let question = self.question(body, bytes).await?;
                 agent_calls::status(&self.client, question).await.map(Success::Answer)
             }
             Route::AgentCalls => {
-                let order = self.question(peer, client, parts, body, bytes).await?;
+                agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
+                let order = self.question(body, bytes).await?;
                 let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
                 agent_calls::place(&self.client, key, order).await.map(Success::Placed)
             }
         }
     }
 
-    /// The JSON of a request about calls, from someone who may ask.
-    async fn question(
-        &self,
-        peer: IpAddr,
-        client: Option<IpAddr>,
-        parts: &Parts,
-        body: &mut Incoming,
-        bytes: &mut usize,
-    ) -> Result<Bytes, Rejection> {
+    /// The JSON of a request about calls.
+    async fn question(&self, body: &mut Incoming, bytes: &mut usize) -> Result<Bytes, Rejection> {
         const LIMIT: usize = agent_calls::MAX_BODY_BYTES;
-        agent_calls::authorize(self.policy.get().api_token.as_ref(), &parts.headers, peer, client)?;
         let body = self.read(body, LIMIT, LIMIT, bytes).await?.whole();
         json::check(&body).map_err(|detail| Rejection::InvalidJson { detail })?;
         Ok(body)

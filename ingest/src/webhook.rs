@@ -109,22 +109,23 @@ impl Gateway {
     pub(crate) async fn webhook(
         &self,
         provider: Provider,
+        policy: &Policy,
         (peer, client): (IpAddr, Option<IpAddr>),
         parts: &Parts,
         body: &mut Incoming,
         bytes: &mut usize,
     ) -> Result<(WebhookId, Stored), Rejection> {
-        let (policy, received_at) = (self.policy.get(), Timestamp::now());
+        let received_at = Timestamp::now();
         let route = crate::routes::Route::Webhook(provider).label();
-        let allowed = provider.allows(client, &policy);
+        let allowed = provider.allows(client, policy);
         if !allowed && !policy.observes() {
-            let verdict = self.glance(provider, &policy, parts, body, received_at).await;
+            let verdict = self.glance(provider, policy, parts, body, received_at).await;
             self.metrics.origin(route, allowed, verdict);
             return Err(Rejection::SourceNotAllowed);
         }
         let room = self.publisher.max_payload().saturating_sub(message::MAX_HEADER_BYTES);
         let mut body = self.read(body, self.config.max_body_bytes.get(), room, bytes).await?;
-        let verdict = provider.verify(&policy, parts, &body, received_at.as_second());
+        let verdict = provider.verify(policy, parts, &body, received_at.as_second());
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
         let agreed = provider == Provider::Twilio
             || policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
@@ -135,7 +136,7 @@ impl Gateway {
             Ok(_) => None,
         };
         let signature = verdict.unwrap_or_else(Signature::Doubtful);
-        let would_refuse = self.weigh(doubt, &policy)?;
+        let would_refuse = self.weigh(doubt, policy)?;
         provider.check_form(parts, &body)?;
 
         let id = message::webhook_id(parts.uri.path(), body.pieces());

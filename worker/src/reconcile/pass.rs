@@ -23,11 +23,20 @@ use crate::{
     clock::after,
     elevenlabs::{ApiError, ConversationStatus, ElevenLabs},
     event::{ConversationId, PlacementId},
+    retry::Pauses,
     store::{CallView, Concluded, StoreError},
 };
 
-/// Placements and silent calls looked after in one pass.
+/// Placements looked after in one pass.
 const MOST: i64 = 1000;
+/// Silent calls asked for in one pass.
+const SILENT: i64 = 200;
+/// How long an API that is away is waited for in the middle of a pass.
+const AWAY_FIRST: Duration = Duration::from_millis(500);
+const AWAY_MOST: Duration = Duration::from_secs(30);
+const AWAY_TOTAL: Duration = Duration::from_mins(5);
+/// Calls silent for longer than this are not asked for any more.
+const SILENT_MOST: Duration = Duration::from_hours(7 * 24);
 /// A placement that no conversation of its time bears is given up after this.
 const PLACEMENT_GIVE_UP: Duration = Duration::from_mins(15);
 /// Clocks, and the second ElevenLabs rounds a begin to.
@@ -139,7 +148,8 @@ pub async fn pass(
         }
     }
     let silent = window.until.saturating_sub(context.config.status_stale_after).unwrap_or(window.until);
-    for id in context.store.unfinished(silent, MOST).await? {
+    let oldest = window.until.saturating_sub(SILENT_MOST).unwrap_or(Timestamp::MIN);
+    for id in context.store.unfinished(oldest, silent, SILENT).await? {
         if !seen.contains(&id) {
             pass.look(&id, Reason::Unfinished, None, None).await?;
             progress(&pass.report);
@@ -189,7 +199,7 @@ impl Pass<'_> {
             Ok(whole) => whole,
             // Gone, or never to be had: no pass will ever learn more.
             Err(PassError::Api(ApiError::NotFound | ApiError::Refused(_) | ApiError::TooLarge)) => {
-                tracing::warn!(conversation_id = id.as_str(), "a listed conversation cannot be had");
+                tracing::debug!(conversation_id = id.as_str(), "ElevenLabs does not give this conversation");
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -245,11 +255,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Asks as soon as the API takes requests, and again where it asks for quiet.
+    /// Asks as soon as the API takes requests, and again where it asks for quiet or is away for a
+    /// while: what has been seen is not to be seen again.
     async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, PassError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
+        let mut pauses = Pauses::within(AWAY_FIRST, AWAY_MOST, AWAY_TOTAL);
         loop {
             if !self.api.gate.opened(self.stop).await {
                 return Err(PassError::Stopped);
@@ -259,6 +271,12 @@ impl Pass<'_> {
             };
             match answer {
                 Err(ApiError::RateLimited { .. }) => {} // The gate is closed now, and says for how long.
+                Err(error @ ApiError::Unavailable(_)) => {
+                    let Some(pause) = pauses.next() else { return Err(error.into()) };
+                    if self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                        return Err(PassError::Stopped);
+                    }
+                }
                 answer => return Ok(answer?),
             }
         }

@@ -42,14 +42,19 @@ impl Store {
         Ok(found.into_iter().filter_map(entry).collect())
     }
 
-    /// Conversations of calls that are not finished and of which nothing was heard since `before`, the
-    /// longest silent first.
-    pub async fn unfinished(&self, before: Timestamp, most: i64) -> Result<Vec<ConversationId>, StoreError> {
+    /// Conversations of calls that are not finished, and of which was last heard between `from` and
+    /// `to`; the latest come first.
+    pub async fn unfinished(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        most: i64,
+    ) -> Result<Vec<ConversationId>, StoreError> {
         let words: Vec<_> =
             Status::ALL.into_iter().filter(|status| !status.is_finished()).map(Status::as_str).collect();
         let filter = doc! {
             "status": { "$in": words },
-            "updatedAt": { "$lt": bson_date(before) },
+            "updatedAt": { "$gt": bson_date(from), "$lt": bson_date(to) },
             "conversationId": { "$exists": true },
         };
         let calls = self.calls.clone();
@@ -57,7 +62,7 @@ impl Store {
             .run(async move {
                 let found = calls.find(filter).projection(doc! { "_id": 0, "conversationId": 1 });
                 found
-                    .sort(doc! { "updatedAt": 1 })
+                    .sort(doc! { "updatedAt": -1 })
                     .limit(most)
                     .max_time(SERVER_TIME)
                     .await?
