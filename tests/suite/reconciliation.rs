@@ -194,3 +194,22 @@ async fn what_cannot_work_is_one_line() {
         assert!(stderr.contains(word) && stderr.lines().last().is_some(), "{args:?}: {stderr}");
     }
 }
+
+#[tokio::test]
+async fn a_placement_whose_call_goes_on_is_not_given_up() {
+    let options = Options { pace: Duration::from_secs(3), ..Options::default() };
+    let setup = Setup::default().simulator(options).worker_env("ROLES", "status,transcripts,api");
+    let stack = setup.worker_env("PLACE_TIMEOUT", "300ms").start().await;
+    stack.simulator.set_faults(Faults { hang_after_dial: 1.0, ..Faults::default() });
+    let order = json!({ "agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": "+15550000000" });
+    assert_eq!(place(&stack, &order, None).await.code(), "outcome_unknown");
+    let call = stack.document(doc! { "_placement.state": "unknown" }).await;
+    let long_ago =
+        mongodb::bson::DateTime::from_millis(mongodb::bson::DateTime::now().timestamp_millis() - 1_800_000);
+    let aged = doc! { "$set": { "_placement.at": long_ago } };
+    stack.calls.update_one(doc! { "_id": call.get("_id") }, aged).await.unwrap();
+    let report = reconcile(&stack, &[]).await;
+    assert_eq!((&report["placementsGivenUp"], &report["events"]), (&json!(0), &json!([])));
+    let ended = stack.document(doc! { "status": "completed" }).await;
+    assert_eq!(ended.get("_id"), call.get("_id"), "its webhook leads back to it");
+}

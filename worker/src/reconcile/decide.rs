@@ -44,15 +44,14 @@ impl Reason {
 /// placement began that is still looked for.
 pub fn decide(listed: &Summary, known: Option<&Known>, placed_since: Option<Timestamp>) -> Option<Reason> {
     let over = matches!(listed.status, Some(ConversationStatus::Done | ConversationStatus::Failed));
+    let began_since = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
+    let may_be_placed = began_since && !known.is_some_and(|known| known.has_placement);
     match known {
-        // What goes on will have a webhook; if that gets lost too, a later pass sees it over.
-        _ if !over => None,
-        None => Some(Reason::Untold),
-        Some(known) if !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
-        Some(known) => {
-            let may_be = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
-            (may_be && !known.has_placement).then_some(Reason::Placement)
-        }
+        None if over => Some(Reason::Untold),
+        Some(known) if over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
+        // What goes on will have a webhook, and if that gets lost too, a later pass sees it over. But a
+        // placement whose call goes on must not be given up.
+        _ => may_be_placed.then_some(Reason::Placement),
     }
 }
 
@@ -118,7 +117,9 @@ mod tests {
         #[rustfmt::skip]
         let table = [ // there, here, a placement is looked for, consequence
             (Some(InProgress), None,                             None,         None),
-            (Some(Initiated),  known(Status::Ringing, false),    Some(at(50)), None),
+            (Some(InProgress), None,                             Some(at(50)), Some(Reason::Placement)),
+            (Some(Initiated),  known(Status::Ringing, false),    Some(at(50)), Some(Reason::Placement)),
+            (Some(Initiated),  known(Status::Ringing, true),     Some(at(50)), None),
             (Some(Done),       None,                             None,         Some(Reason::Untold)),
             (Some(Failed),     None,                             None,         Some(Reason::Untold)),
             (None,             None,                             None,         None),

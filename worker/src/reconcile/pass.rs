@@ -242,7 +242,9 @@ impl Pass<'_> {
     async fn give_up(&mut self) -> Result<(), PassError> {
         for (id, call) in &self.open {
             let Some(placing) = call.placing() else { continue };
-            let covered = placing.at >= self.window.since;
+            // What lies behind every window to come cannot be found any more.
+            let too_old = self.window.until >= after(placing.at, SILENT_MOST);
+            let covered = placing.at >= self.window.since || too_old;
             let waited = self.window.until >= after(placing.at, PLACEMENT_GIVE_UP.max(DIALLING));
             if covered && waited {
                 self.report.given_up += 1;
