@@ -9,6 +9,7 @@
 mod harness;
 
 mod bodies;
+mod dead_letters;
 mod durability;
 mod gateway;
 mod local;

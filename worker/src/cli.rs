@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Config,
     commands::{self, Reconcile},
-    register,
+    dead_letters, register,
     store::StoreError,
 };
 
@@ -34,6 +34,9 @@ enum Command {
     Check,
     /// Create or find the webhook at ElevenLabs, bind its events, and see that it works.
     Register(register::Options),
+    /// List, show, replay or drop what can never work.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// Ask ElevenLabs for calls that no webhook told of, and make up for them.
     Reconcile(Reconcile),
 }
@@ -64,6 +67,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = runtime.block_on(async {
         match cli.command {
             Some(Command::Register(options)) => commands::register(config, &options).await,
+            Some(Command::DeadLetters(command)) => commands::dead_letters(config, &command).await,
             Some(Command::Reconcile(options)) => commands::reconcile(config, &options).await,
             None | Some(Command::Run | Command::Check) => crate::start(config).await,
         }

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use aftercall_common::{broker, shutdown};
+use aftercall_common::{broker, shutdown, stream};
 use anyhow::{Context as _, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     Config, Context, Metrics,
     call::Status,
+    dead_letters,
     elevenlabs::{ConversationStatus, ElevenLabs},
     reconcile::{self, Finding, Report, Window},
     register,
@@ -38,7 +39,7 @@ pub struct Reconcile {
 }
 
 /// `2026-11-24T08:00:00Z`, or `24h`: so long ago.
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let now = Timestamp::now();
     let ago =
         humantime_serde::re::humantime::parse_duration(text).ok().and_then(|ago| now.checked_sub(ago).ok());
@@ -73,7 +74,7 @@ pub async fn reconcile(config: Config, options: &Reconcile) -> anyhow::Result<()
     let (context, api) = Context::connect(config, &mut Registry::default()).await?;
     let api = api.context("ELEVENLABS_API_KEY is not set")?;
     connected(&context).await?;
-    let bar = bar();
+    let bar = spinner();
     let progress = |report: &Report| {
         bar.set_message(format!("{} conversations, {} to make up for", report.seen, report.findings.len()));
         bar.tick();
@@ -90,7 +91,14 @@ pub async fn reconcile(config: Config, options: &Reconcile) -> anyhow::Result<()
     Ok(())
 }
 
-/// A command does not wait for a broker as a service does.
+/// `aftercall-worker dead-letters`.
+pub async fn dead_letters(config: Config, command: &dead_letters::Command) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connected(&context).await?;
+    dead_letters::run(&context, command).await
+}
+
+/// A command does not wait for a broker as a service does. The streams are there afterwards.
 async fn connected(context: &Context) -> anyhow::Result<()> {
     let connected = async {
         while !broker::is_connected(&context.nats) {
@@ -98,14 +106,28 @@ async fn connected(context: &Context) -> anyhow::Result<()> {
         }
     };
     let waited = tokio::time::timeout(CONNECT, connected).await;
-    waited.map_err(|_elapsed| anyhow::anyhow!("NATS does not answer at {}", context.config.nats_url))
+    waited.map_err(|_elapsed| anyhow::anyhow!("NATS does not answer at {}", context.config.nats_url))?;
+    Ok(stream::ensure(&context.jetstream, context.config.stream_replicas.get()).await?)
 }
 
-fn bar() -> ProgressBar {
+/// Shows progress of what has no known end, on a terminal.
+fn spinner() -> ProgressBar {
+    ProgressBar::with_draw_target(None, target()).with_style(style("{spinner} {msg}  {elapsed}"))
+}
+
+/// Shows progress through `length` things, on a terminal.
+pub(crate) fn bar(length: usize) -> ProgressBar {
+    let style = style("{wide_bar} {pos}/{len}  {per_sec}  {elapsed}");
+    ProgressBar::with_draw_target(Some(length as u64), target()).with_style(style)
+}
+
+fn target() -> ProgressDrawTarget {
     let is_terminal = std::io::stderr().is_terminal();
-    let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}").expect("the template is valid");
-    ProgressBar::with_draw_target(None, target).with_style(style)
+    if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is valid")
 }
 
 fn table(report: &Report, window: Window) -> String {

@@ -1,4 +1,4 @@
-//! The graveyard: messages that no retry can help, kept with the reason for an operator.
+//! Burying a message.
 //!
 //! The body is unchanged. Buried first, terminated after: a crash in between costs a second burial,
 //! which the broker drops for its id, never the message.
@@ -73,7 +73,7 @@ fn kept(headers: Option<&HeaderMap>) -> HeaderMap {
     ours.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()
 }
 
-fn is_of_broker(name: &str) -> bool {
+pub(super) fn is_of_broker(name: &str) -> bool {
     name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 

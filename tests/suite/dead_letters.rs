@@ -1,0 +1,84 @@
+//! What can never work: looked at, sent again after a fix, dropped.
+
+use aftercall_common::stream;
+use mongodb::bson::doc;
+use serde_json::{Value, json};
+
+use crate::harness::{CALL_STATUS, Setup, Stack, until_equal};
+
+async fn run(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
+    stack.command(&[&["dead-letters"], args].concat(), &[]).await
+}
+
+async fn graves(stack: &Stack, count: u64) {
+    until_equal("dead letters", count, async || stack.stored(stream::DEAD_LETTERS).await).await;
+}
+
+#[tokio::test]
+async fn they_are_listed_shown_replayed_and_dropped() {
+    let stack = Setup::default().start().await;
+    assert_eq!(run(&stack, &["list"]).await.1, "no dead letters\n");
+    let unknown = json!({ "type": "call.teleported", "data": { "conversation_id": "conv_1" } });
+    stack.webhook(&unknown).await;
+    stack.webhook(&json!({ "event_type": "call.busy" })).await;
+    graves(&stack, 2).await;
+
+    let (_, listed, _) = run(&stack, &["list"]).await;
+    assert!(listed.contains("unsupported_event") && listed.contains("call.teleported"), "{listed}");
+    let (_, listed, _) = run(&stack, &["list", "--json", "--reason", "unsupported_event"]).await;
+    let letter: Value = serde_json::from_str(&listed).unwrap();
+    let number = letter["sequence"].to_string();
+    assert_eq!((letter["originStream"].as_str(), &letter["originSequence"]), (Some("WEBHOOKS"), &json!(1)));
+    let (_, shown, _) = run(&stack, &["show", &number]).await;
+    assert!(shown.ends_with(&format!("\n{unknown}\n")), "the body as it was received: {shown}");
+    assert_eq!(run(&stack, &["list", "--until", "1h"]).await.1, "no dead letters\n");
+
+    // Nothing was fixed, so it comes back: its bytes, and a grave of their own.
+    let (code, said, stderr) = run(&stack, &["replay", "--all", "--dry-run"]).await;
+    assert!(code == Some(0) && said.lines().count() == 2, "{said}{stderr}");
+    graves(&stack, 2).await;
+    let (code, said, stderr) = run(&stack, &["replay", &number]).await;
+    assert!(code == Some(0) && said.contains("1 dead letters sent again"), "{said}{stderr}");
+    graves(&stack, 2).await;
+    let message = stack.message(stream::WEBHOOKS, 3).await;
+    assert_eq!(message.payload, unknown.to_string().as_bytes());
+    assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), "replayed:WEBHOOKS:1");
+    assert!(message.headers.get(stream::header::DEAD_REASON).is_none());
+
+    let (code, _, stderr) = run(&stack, &["drop", "--all"]).await;
+    assert!(code == Some(1) && stderr.contains("--yes"), "{stderr}");
+    let (code, _, stderr) = run(&stack, &["drop", "99"]).await;
+    assert!(code == Some(1) && stderr.contains("no dead letter number 99"), "{stderr}");
+    let (code, _, _) = run(&stack, &["drop"]).await;
+    assert_eq!(code, Some(2), "which ones?");
+    let (_, said, _) = run(&stack, &["drop", "--reason", "no_identifier", "--yes"]).await;
+    assert!(said.contains("1 dead letters dropped"), "{said}");
+    graves(&stack, 1).await;
+    assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_letter_is_applied_once_its_cause_is_gone() {
+    let stack = Setup::default().start().await;
+    // A letter whose body is fine by now, as after an upgrade.
+    let body = json!({ "event_type": "call.busy", "call_id": "CAd1" }).to_string();
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, value) in [
+        (stream::header::DEAD_REASON, "unsupported_event"),
+        (stream::header::DEAD_STREAM, "WEBHOOKS"),
+        (stream::header::DEAD_SEQUENCE, "77"),
+        (stream::header::DEAD_SUBJECT, stream::subject::ELEVENLABS_CALL_STATUS),
+        (stream::header::SIGNATURE, "verified"),
+    ] {
+        headers.insert(name, value);
+    }
+    let grave = stream::subject::dead_letter("status");
+    stack.jetstream.publish_with_headers(grave, headers, body.into()).await.unwrap().await.unwrap();
+    let (code, _, stderr) = run(&stack, &["replay", "--reason", "unsupported_event"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let call = stack.until_call("CAd1", doc! { "status": "busy" }).await;
+    let entry = call.get_array("history").unwrap()[0].as_document().unwrap();
+    assert_eq!(entry.get_str("signature").unwrap(), "verified", "what was known of it goes with it");
+    graves(&stack, 0).await;
+    assert_eq!(stack.post_to(CALL_STATUS, "{}").await.status, 200);
+}

@@ -1,0 +1,97 @@
+//! A dead letter as it lies in its stream, and the message it becomes again. Pure but for the reading.
+
+use aftercall_common::stream::header;
+use async_nats::{
+    HeaderMap,
+    header::NATS_MESSAGE_ID,
+    jetstream::{
+        message::StreamMessage,
+        stream::{DirectGetErrorKind, Stream},
+    },
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::bury::is_of_broker;
+
+/// Every subject of the stream.
+const ALL: &str = "dead-letters.>";
+
+/// One dead letter.
+#[derive(Clone, Debug)]
+pub(super) struct Letter(pub StreamMessage);
+
+impl Letter {
+    /// The first letter at or behind `sequence`.
+    pub(super) async fn next(stream: &Stream, sequence: u64) -> Result<Option<Self>, async_nats::Error> {
+        match stream.direct_get_next_for_subject(ALL, Some(sequence)).await {
+            Ok(message) => Ok(Some(Self(message))),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The letter at `sequence`.
+    pub(super) async fn at(stream: &Stream, sequence: u64) -> Result<Option<Self>, async_nats::Error> {
+        Ok(Self::next(stream, sequence).await?.filter(|letter| letter.0.sequence == sequence))
+    }
+
+    /// A header's value, or nothing.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.0.headers.get(name).map_or("", async_nats::HeaderValue::as_str)
+    }
+
+    /// When it was buried.
+    pub(super) fn buried_at(&self) -> Timestamp {
+        Timestamp::from_nanosecond(self.0.time.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Bytes of its body, which may be in the object store.
+    pub(super) fn bytes(&self) -> usize {
+        self.header(header::BODY_BYTES).parse().unwrap_or(self.0.payload.len())
+    }
+
+    /// Where it was, and its headers when it goes there again: its own, and an id that is the same
+    /// however often this letter is replayed, yet not the one the broker may remember.
+    pub(super) fn again(&self) -> Option<(String, HeaderMap)> {
+        const OURS: [&str; 7] = [
+            header::DEAD_REASON,
+            header::DEAD_DETAIL,
+            header::DEAD_ATTEMPTS,
+            header::DEAD_ID,
+            header::DEAD_STREAM,
+            header::DEAD_SEQUENCE,
+            header::DEAD_SUBJECT,
+        ];
+        let subject = Some(self.header(header::DEAD_SUBJECT)).filter(|subject| !subject.is_empty())?;
+        let own = self.0.headers.iter().filter(|(name, _)| {
+            let name: &str = name.as_ref();
+            !is_of_broker(name) && !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name))
+        });
+        let mut headers: HeaderMap = own
+            .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))
+            .collect();
+        let id =
+            format!("replayed:{}:{}", self.header(header::DEAD_STREAM), self.header(header::DEAD_SEQUENCE));
+        headers.insert(NATS_MESSAGE_ID, id.as_str());
+        Some((subject.to_owned(), headers))
+    }
+
+    /// All that is known of it, without its body.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "sequence": self.0.sequence,
+            "buriedAt": self.buried_at().to_string(),
+            "reason": self.header(header::DEAD_REASON),
+            "detail": self.header(header::DEAD_DETAIL),
+            "attempts": self.header(header::DEAD_ATTEMPTS).parse::<u64>().ok(),
+            "originId": self.header(header::DEAD_ID),
+            "originStream": self.header(header::DEAD_STREAM),
+            "originSequence": self.header(header::DEAD_SEQUENCE).parse::<u64>().ok(),
+            "originSubject": self.header(header::DEAD_SUBJECT),
+            "receivedAt": self.header(header::RECEIVED_AT),
+            "bodyObject": Some(self.header(header::BODY_OBJECT)).filter(|name| !name.is_empty()),
+            "bytes": self.bytes(),
+        })
+    }
+}
