@@ -33,7 +33,7 @@ pub enum Refusal {
     #[error("{0}")]
     Invalid(String),
     /// It names no call.
-    #[error("conversation_id or callSid must be given")]
+    #[error("conversation_id, callSid or placementId must be given")]
     NoIdentifier,
     /// Nobody knows the call.
     #[error("no such call")]
@@ -96,11 +96,14 @@ impl Lookup {
 
     /// The status of the call, as the JSON of the answer.
     pub async fn status(&self, context: &Arc<Context>, query: Query) -> Answer {
-        let stored = context.store.find(query.call_id.as_ref(), query.conversation_id.as_ref()).await?;
+        let mut stored = context.store.find(query.call.as_ref(), query.conversation.as_ref()).await?;
+        if let (None, Some(placement)) = (&stored, &query.placement) {
+            stored = context.store.find_placed(placement).await?;
+        }
         let now = Timestamp::now();
         let fresh =
             stored.as_ref().is_some_and(|call| is_fresh(call, now, context.config.status_stale_after));
-        let conversation = stored.as_ref().and_then(CallView::conversation_id).or(query.conversation_id);
+        let conversation = stored.as_ref().and_then(CallView::conversation_id).or(query.conversation);
         match conversation {
             Some(conversation) if !fresh => self.ask_once(context, conversation, stored).await,
             // Without a conversation id there is nothing to ask by: the API does not know call ids.

@@ -3,19 +3,21 @@
 use serde_json::{Map, Value, json};
 
 use super::Refusal;
-use crate::event::{CallId, ConversationId};
+use crate::event::{CallId, ConversationId, PlacementId};
 
 /// Which call is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     /// `callSid`.
-    pub call_id: Option<CallId>,
+    pub call: Option<CallId>,
     /// `conversation_id`.
-    pub conversation_id: Option<ConversationId>,
+    pub conversation: Option<ConversationId>,
+    /// `placementId`, for a call whose outcome was not known when it was placed.
+    pub placement: Option<PlacementId>,
 }
 
 impl Query {
-    /// Reads `{"conversation_id"?, "callSid"?}`. An operator object in place of an id is refused like
+    /// Reads `{"conversation_id"?, "callSid"?, "placementId"?}`. An operator object in place of an id is refused like
     /// anything else that is no string.
     pub fn read(payload: &[u8]) -> Result<Self, Refusal> {
         let object: Map<String, Value> = serde_json::from_slice(payload)
@@ -29,13 +31,17 @@ impl Query {
             move |_error| Refusal::Invalid(format!("{field} holds characters that no such id has"))
         };
         let query = Self {
-            call_id: text("callSid")?.map(CallId::new).transpose().map_err(invalid("callSid"))?,
-            conversation_id: text("conversation_id")?
+            call: text("callSid")?.map(CallId::new).transpose().map_err(invalid("callSid"))?,
+            conversation: text("conversation_id")?
                 .map(ConversationId::new)
                 .transpose()
                 .map_err(invalid("conversation_id"))?,
+            placement: text("placementId")?
+                .map(PlacementId::new)
+                .transpose()
+                .map_err(invalid("placementId"))?,
         };
-        if query.call_id.is_none() && query.conversation_id.is_none() {
+        if query.call.is_none() && query.conversation.is_none() && query.placement.is_none() {
             return Err(Refusal::NoIdentifier);
         }
         Ok(query)
@@ -72,6 +78,9 @@ mod tests {
         let table = [
             (r#"{"callSid":"c"}"#,                          None),
             (r#"{"conversation_id":"v","callSid":null}"#,   None),
+            (r#"{"placementId":"0af1"}"#,                   None),
+            (r#"{"placementId":{"$ne":null}}"#,             Some("invalid_request")),
+            (r#"{"placementId":"a b"}"#,                    Some("invalid_request")),
             (r"{}",                                         Some("no_identifier")),
             (r#"{"callSid":" "}"#,                          Some("no_identifier")),
             (r#"{"callSid":{"$ne":null}}"#,                 Some("invalid_request")),

@@ -234,6 +234,9 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
         .into_iter()
         .map(|field| (field.to_owned(), call.document.get(field).map_or(Value::Null, bson_to_value)))
         .collect();
+    if let Some(id) = call.placement_id() {
+        answer.insert("placementId".to_owned(), id.as_str().into());
+    }
     answer.insert("stale".to_owned(), json!(stale));
     Value::Object(answer)
 }

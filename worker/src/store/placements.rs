@@ -92,7 +92,16 @@ impl Store {
 
     /// The call that was placed under `key`.
     pub async fn find_placement(&self, key: &str) -> Result<Option<CallView>, StoreError> {
-        let (calls, filter) = (self.calls.clone(), doc! { "_idempotencyKey": key });
+        self.find_by(doc! { "_idempotencyKey": key }).await
+    }
+
+    /// The call of the placement `id`.
+    pub async fn find_placed(&self, id: &PlacementId) -> Result<Option<CallView>, StoreError> {
+        self.find_by(doc! { "_placementId": id.as_str() }).await
+    }
+
+    async fn find_by(&self, filter: Document) -> Result<Option<CallView>, StoreError> {
+        let calls = self.calls.clone();
         let found = self.run(async move { calls.find_one(filter).max_time(SERVER_TIME).await }).await?;
         Ok(found.map(CallView::new))
     }
