@@ -209,21 +209,38 @@ pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(),
 /// that none is missed, and what no message names any more goes by itself.
 async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
     let name = format!("OBJ_{WEBHOOK_BODIES}");
+    let reading =
+        |error: &dyn ToString| EnsureError::broker(format!("reading stream {name}"), &error.to_string());
+    let webhooks = context.get_stream(WEBHOOKS).await.map_err(|error| reading(&error))?;
+    let max_age = bodies_max_age(webhooks.cached_info().config.max_age);
     match context.get_stream(&name).await {
-        Ok(_) => return Ok(()),
-        Err(error) if is_not_found(&error) => {}
-        Err(error) => return Err(EnsureError::broker(format!("reading stream {name}"), &error)),
+        Ok(found) if found.cached_info().config.max_age == max_age => Ok(()),
+        Ok(found) => {
+            let config = Config { max_age, ..found.cached_info().config.clone() };
+            let updated = context.update_stream(config).await;
+            updated.map(drop).map_err(|error| EnsureError::broker(format!("updating stream {name}"), &error))
+        }
+        Err(error) if is_not_found(&error) => {
+            let config = object_store::Config {
+                bucket: WEBHOOK_BODIES.to_owned(),
+                description: Some("Bodies of webhooks too large for a message".to_owned()),
+                max_age,
+                storage: StorageType::File,
+                num_replicas: replicas,
+                ..object_store::Config::default()
+            };
+            let created = context.create_object_store(config).await;
+            created
+                .map(drop)
+                .map_err(|error| EnsureError::broker(format!("creating object store {name}"), &error))
+        }
+        Err(error) => Err(reading(&error)),
     }
-    let config = object_store::Config {
-        bucket: WEBHOOK_BODIES.to_owned(),
-        description: Some("Bodies of webhooks too large for a message".to_owned()),
-        max_age: WEBHOOKS_MAX_AGE + DAY,
-        storage: StorageType::File,
-        num_replicas: replicas,
-        ..object_store::Config::default()
-    };
-    let created = context.create_object_store(config).await;
-    created.map(drop).map_err(|error| EnsureError::broker(format!("creating object store {name}"), &error))
+}
+
+/// How long bodies are kept whose messages are kept for `webhooks`; zero is for ever.
+fn bodies_max_age(webhooks: Duration) -> Duration {
+    if webhooks.is_zero() { webhooks } else { webhooks + DAY }
 }
 
 async fn ensure_stream(context: &jetstream::Context, wanted: Config) -> Result<(), EnsureError> {

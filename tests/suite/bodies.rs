@@ -112,3 +112,22 @@ async fn a_gateway_that_dies_meanwhile_leaves_no_message_without_its_body() {
     let (status, _) = post_chunked(&stack, &body).await;
     assert_eq!((status, objects(&stack).await, stack.stored(stream::WEBHOOKS).await), (200, 1, 1));
 }
+
+#[tokio::test]
+async fn bodies_are_kept_a_day_longer_than_the_messages_that_name_them() {
+    let mut stack = Setup::default().without_worker().start().await;
+    let day = Duration::from_hours(24);
+    let age = async |stack: &Stack, name: &str| {
+        stack.jetstream.get_stream(name).await.unwrap().cached_info().config.max_age
+    };
+    assert_eq!(age(&stack, "OBJ_WEBHOOK_BODIES").await, age(&stack, stream::WEBHOOKS).await + day);
+    // An operator keeps webhooks for longer; the next start follows.
+    let mut config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+    config.max_age = 90 * day;
+    stack.jetstream.update_stream(config).await.unwrap();
+    stack.gateway.kill().await;
+    stack.gateway.restart().await;
+    let http = stack.http.clone();
+    stack.gateway.until_ready(&http).await;
+    assert_eq!(age(&stack, "OBJ_WEBHOOK_BODIES").await, 91 * day);
+}
