@@ -12,7 +12,6 @@ use aftercall_common::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use crate::policy::Policy;
-pub use crate::policy::PublicUrl;
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]

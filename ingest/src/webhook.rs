@@ -21,7 +21,7 @@ use crate::{
     policy::Policy,
     publisher::{PublishError, Stored, Webhook},
     rejection::Rejection,
-    routes::Gateway,
+    routes::{Gateway, Route},
     signature::{Signature, SignatureError, elevenlabs, twilio},
 };
 
@@ -116,7 +116,7 @@ impl Gateway {
         bytes: &mut usize,
     ) -> Result<(WebhookId, Stored), Rejection> {
         let received_at = Timestamp::now();
-        let route = crate::routes::Route::Webhook(provider).label();
+        let route = Route::Webhook(provider).label();
         let allowed = provider.allows(client, policy);
         if !allowed && !policy.observes() {
             let verdict = self.glance(provider, policy, parts, body, received_at).await;

@@ -100,6 +100,7 @@ async fn what_cannot_be_placed_says_why_and_dials_nothing() {
         (with("toNumber", json!("12")),             400, "invalid_request"),
         (with("tonumber", json!("+15005550000")),   400, "invalid_request"),
         (with("agentId", json!({ "$ne": 1 })),      400, "invalid_request"),
+        (with("conversationInitiationClientData", json!({ "a\u{0}b": 1 })), 400, "invalid_request"),
         (with("agentId", json!("agent_missing")),   404, "agent_or_number_not_found"),
     ];
     for (body, status, code) in table {

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{Signature, SignatureError};
-use crate::config::{PublicUrl, Secrets};
+use crate::{config::Secrets, policy::PublicUrl};
 
 /// Says by which algorithm a callback is signed; absent: SHA-1.
 pub const SETTINGS_HEADER: &str = "x-twilio-webhooks-signature-settings";

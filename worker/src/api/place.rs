@@ -97,6 +97,9 @@ impl NotPlaced {
 
 impl From<StoreError> for NotPlaced {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Refused(_)) {
+            return Self::Invalid("the request holds what the database cannot store".to_owned());
+        }
         tracing::warn!(%error, "a call was not placed for want of the database");
         Self::NoDatabase
     }
