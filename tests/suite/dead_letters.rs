@@ -32,6 +32,7 @@ async fn they_are_listed_shown_replayed_and_dropped() {
     let (_, shown, _) = run(&stack, &["show", &number]).await;
     assert!(shown.ends_with(&format!("\n{unknown}\n")), "the body as it was received: {shown}");
     assert_eq!(run(&stack, &["list", "--until", "1h"]).await.1, "no dead letters\n");
+    assert_eq!(run(&stack, &["list"]).await.1.lines().count(), 3, "a heading and two letters");
 
     // Nothing was fixed, so it comes back: its bytes, and a grave of their own.
     let (code, said, stderr) = run(&stack, &["replay", "--all", "--dry-run"]).await;

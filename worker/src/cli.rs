@@ -53,8 +53,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return fail(&error, ExitCode::from(EXIT_CONFIG)),
     };
     if cli.check || matches!(cli.command, Some(Command::Check)) {
-        println!("configuration is valid\n{config:#?}");
-        return ExitCode::SUCCESS;
+        let shown = commands::print_line(format!("configuration is valid\n{config:#?}"));
+        return end(shown);
     }
     let service = matches!(cli.command, None | Some(Command::Run));
     // A command speaks for itself; what goes wrong on the way is still said.
@@ -72,11 +72,22 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             None | Some(Command::Run | Command::Check) => crate::start(config).await,
         }
     });
+    end(ended)
+}
+
+fn end(ended: anyhow::Result<()>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_read_enough(&error) => ExitCode::SUCCESS,
         Err(error) if is_configuration(&error) => fail(&format!("{error:#}"), ExitCode::from(EXIT_CONFIG)),
         Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
     }
+}
+
+/// Whether whoever reads our output has stopped reading, as `head` does.
+fn is_read_enough(error: &anyhow::Error) -> bool {
+    let error: Option<&std::io::Error> = error.downcast_ref();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Whether an operator has to change something before another start can go better.

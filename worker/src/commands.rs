@@ -83,9 +83,9 @@ pub async fn reconcile(config: Config, options: &Reconcile) -> anyhow::Result<()
     bar.finish_and_clear();
     let report = outcome?;
     if options.json {
-        println!("{}", as_json(&report, window));
+        print_line(as_json(&report, window))?;
     } else {
-        print!("{}", table(&report, window));
+        print_line(table(&report, window).trim_end())?;
     }
     context.store.clone().shutdown().await;
     Ok(())
@@ -108,6 +108,12 @@ async fn connected(context: &Context) -> anyhow::Result<()> {
     let waited = tokio::time::timeout(CONNECT, connected).await;
     waited.map_err(|_elapsed| anyhow::anyhow!("NATS does not answer at {}", context.config.nats_url))?;
     Ok(stream::ensure(&context.jetstream, context.config.stream_replicas.get()).await?)
+}
+
+/// Prints a line. Whoever reads may have read enough: that is an error here, and none to the user.
+pub(crate) fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
 /// Shows progress of what has no known end, on a terminal.

@@ -12,7 +12,10 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 
 use super::letter::Letter;
-use crate::{Context, commands};
+use crate::{
+    Context,
+    commands::{self, print_line},
+};
 
 /// What to do with dead letters.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -110,19 +113,22 @@ async fn list(graves: &Stream, filter: &Filter, json: bool) -> anyhow::Result<()
             continue;
         }
         if json {
-            println!("{}", letter.json());
+            print_line(letter.json())?;
         } else {
             if shown == 0 {
-                println!("{:<8} {:<20} {:<20} {:>9}  DETAIL", "NUMBER", "BURIED", "REASON", "BYTES");
+                print_line(format!(
+                    "{:<8} {:<20} {:<20} {:>9}  DETAIL",
+                    "NUMBER", "BURIED", "REASON", "BYTES"
+                ))?;
             }
-            println!(
+            print_line(format!(
                 "{:<8} {:<20} {:<20} {:>9}  {}",
                 letter.0.sequence,
                 format!("{:.0}", letter.buried_at()),
                 letter.header(header::DEAD_REASON),
                 letter.bytes(),
                 letter.header(header::DEAD_DETAIL),
-            );
+            ))?;
         }
         shown += 1;
     }
@@ -138,14 +144,13 @@ async fn show(graves: &Stream, sequence: u64, json: bool) -> anyhow::Result<()> 
     let mut fields = letter.json();
     if json {
         fields["body"] = body.into_owned().into();
-        println!("{fields}");
-        return Ok(());
+        return print_line(fields);
     }
     for (name, value) in fields.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-        println!("{name:<15} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        print_line(format!("{name:<15} {value}"))?;
     }
-    println!("\n{body}");
-    Ok(())
+    print_line(format!("\n{body}"))
 }
 
 async fn replay(context: &Context, graves: &Stream, which: &Which, dry_run: bool) -> anyhow::Result<()> {
@@ -156,7 +161,10 @@ async fn replay(context: &Context, graves: &Stream, which: &Which, dry_run: bool
         let (subject, headers) =
             letter.again().with_context(|| format!("number {sequence} does not say where it came from"))?;
         if dry_run {
-            println!("would send number {sequence} ({}) to {subject}", letter.header(header::DEAD_REASON));
+            print_line(format!(
+                "would send number {sequence} ({}) to {subject}",
+                letter.header(header::DEAD_REASON)
+            ))?;
             continue;
         }
         let sent = context.jetstream.publish_with_headers(subject, headers, letter.0.payload).await;
