@@ -15,8 +15,25 @@ use crate::http::{self, Limits, Reply};
 const LIMITS: Limits =
     Limits { connections: 64, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(1) };
 
-/// State of the parts a process needs, by name: `Ok` or what is wrong.
-pub type Parts = Vec<(&'static str, Result<(), String>)>;
+/// State of the parts a process needs, by name.
+pub type Parts = Vec<(&'static str, State)>;
+
+/// How a part is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it must be.
+    Ready,
+    /// Not as it must be, and why; the process does its work all the same.
+    Degraded(String),
+    /// Not as it must be, and why: the process cannot do its work.
+    Unready(String),
+}
+
+impl From<Result<(), String>> for State {
+    fn from(state: Result<(), String>) -> Self {
+        state.map_or_else(Self::Unready, |()| Self::Ready)
+    }
+}
 
 /// Asks every part for its state, within a second or so.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Parts> + Send>> + Send + Sync + 'static>;
@@ -56,10 +73,16 @@ async fn answer(method: &Method, path: &str, registry: &Registry, readiness: &Re
 }
 
 fn ready(parts: Parts) -> Reply {
-    let ready = parts.iter().all(|(_, state)| state.is_ok());
+    let ready = !parts.iter().any(|(_, state)| matches!(state, State::Unready(_)));
     let parts: Map<String, Value> = parts
         .into_iter()
-        .map(|(name, state)| (name.to_owned(), state.map_or_else(Value::String, |()| "ok".into())))
+        .map(|(name, state)| {
+            let text = match state {
+                State::Ready => "ok".to_owned(),
+                State::Degraded(problem) | State::Unready(problem) => problem,
+            };
+            (name.to_owned(), Value::String(text))
+        })
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": ready, "parts": parts });

@@ -90,12 +90,12 @@ fn gauge(units: usize) -> i64 {
 }
 
 /// A complete body, and the part of the budget it takes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Body {
     /// The bytes received: in one piece, or, beyond the length that one message takes, in several.
     pieces: Vec<Bytes>,
     /// Kept for as long as the bytes are.
-    _hold: Hold,
+    _hold: Option<Hold>,
 }
 
 impl Body {
@@ -123,17 +123,9 @@ impl Body {
         }
     }
 
-    /// Lets go of the bytes, which are stored elsewhere.
-    pub fn clear(&mut self) {
-        self.pieces.clear();
-    }
-}
-
-#[cfg(test)]
-impl Body {
-    /// A body outside of any budget, for tests of what comes after reading.
+    /// A body that no request brought, outside of the budget.
     pub(crate) fn unbudgeted(bytes: &[u8]) -> Self {
-        Self { pieces: vec![Bytes::copy_from_slice(bytes)], _hold: Budget::new(0, Gauge::default()).hold() }
+        Self { pieces: vec![Bytes::copy_from_slice(bytes)], _hold: None }
     }
 }
 
@@ -184,7 +176,7 @@ where
     if pieces.len() > 1 && length <= limits.joined {
         pieces = vec![pieces.concat().into()];
     }
-    Ok(Body { pieces, _hold: hold })
+    Ok(Body { pieces, _hold: Some(hold) })
 }
 
 /// Adds `data`, in a buffer of its own if it is small: a piece keeps the whole buffer it was read into,

@@ -40,7 +40,7 @@ impl StartError {
     /// 78 where only a change by an operator helps, 1 where another try might.
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Run(RunError::Broker(_) | RunError::Stream(_)) => {
+            Self::Config(_) | Self::Run(RunError::Broker(_) | RunError::Stream(_) | RunError::Spool(_)) => {
                 ExitCode::from(EXIT_CONFIG)
             }
             Self::Bind { .. } | Self::Process(_) | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,

@@ -2,7 +2,13 @@
 //!
 //! Nothing else in the crate reads the environment.
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aftercall_common::{
     broker,
@@ -42,6 +48,10 @@ pub struct Config {
     /// Time from a complete request to the broker's acknowledgement, waiting in line included.
     #[serde(deserialize_with = "positive")]
     pub publish_timeout: Duration,
+    /// Folder where webhooks wait while the broker is away. None: they are refused with 503 then.
+    pub spool_dir: Option<PathBuf>,
+    /// Bytes of webhooks that may wait there.
+    pub spool_max_bytes: NonZeroU64,
     /// Time accepted requests get to finish after the stop signal.
     #[serde(deserialize_with = "positive")]
     pub shutdown_grace: Duration,
@@ -70,6 +80,8 @@ impl Default for Config {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(5),
+            spool_dir: None,
+            spool_max_bytes: NonZeroU64::new(1024 * MIB as u64).expect("a literal above zero"),
             shutdown_grace: Duration::from_secs(20),
             log_format: LogFormat::default(),
             rust_log: None,
@@ -112,6 +124,10 @@ impl fmt::Display for Config {
         writeln!(f, "HEADER_TIMEOUT={:?}", self.header_timeout)?;
         writeln!(f, "BODY_TIMEOUT={:?}", self.body_timeout)?;
         writeln!(f, "PUBLISH_TIMEOUT={:?}", self.publish_timeout)?;
+        if let Some(folder) = &self.spool_dir {
+            writeln!(f, "SPOOL_DIR={}", folder.display())?;
+            writeln!(f, "SPOOL_MAX_BYTES={}", self.spool_max_bytes)?;
+        }
         write!(f, "SHUTDOWN_GRACE={:?}", self.shutdown_grace)
     }
 }
@@ -204,6 +220,7 @@ mod tests {
             ("HEADER_TIMEOUT", "soon"),
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
+            ("SPOOL_MAX_BYTES", "0"),
             ("SHUTDOWN_GRACE", "-5s"),
             ("LOG_FORMAT", "xml"),
         ] {

@@ -2,11 +2,11 @@
 //!
 //! It knows no event, no status and no database. The path of a webhook:
 //! [`routes`] → [`webhook`] (the checks in order, by the [`policy`] of now) → [`source_ip`] → [`body`] →
-//! [`signature`] → [`json`] → [`message`] → [`publisher`] (group commit into `JetStream`; large bodies by
-//! [`claim_check`]) → 200. What is refused becomes a
-//! [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
+//! [`signature`] → [`json`] → [`message`] → [`storage`]: [`publisher`] (group commit into `JetStream`; large
+//! bodies by [`claim_check`]), failing that the [`spool`] → 200. What is refused becomes a [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
 //!
-//! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes.
+//! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes, or, with
+//! `SPOOL_DIR`, our own disk has them.
 
 pub mod agent_calls;
 pub mod body;
@@ -23,6 +23,8 @@ mod reload;
 pub mod routes;
 pub mod signature;
 pub mod source_ip;
+pub mod spool;
+pub mod storage;
 pub mod topology;
 pub mod webhook;
 
@@ -34,7 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::Live, publisher::Publisher,
-    routes::Gateway, topology::Topology,
+    routes::Gateway, spool::Spool, storage::Storage, topology::Topology,
 };
 pub use crate::{cli::main, config::Config};
 
@@ -50,6 +52,9 @@ pub enum RunError {
     /// A stream exists with settings under which accepted webhooks get lost.
     #[error(transparent)]
     Stream(EnsureError),
+    /// The spool cannot be opened.
+    #[error("SPOOL_DIR: {0}")]
+    Spool(redb::Error),
     /// The system does not let us listen for SIGHUP.
     #[error("cannot listen for SIGHUP: {0}")]
     Signal(std::io::Error),
@@ -87,10 +92,22 @@ pub async fn run(
     let (publisher, committer) =
         Publisher::new(client.clone(), topology.clone(), config.publish_timeout, metrics.clone());
     tasks.spawn(committer.run(storing.clone()));
+    let spool = match &config.spool_dir {
+        Some(folder) => {
+            let spool = Spool::open(folder, config.spool_max_bytes.get(), metrics.clone());
+            Some(Arc::new(spool.map_err(RunError::Spool)?))
+        }
+        None => None,
+    };
+    let claim_check = ClaimCheck::new(client.clone(), metrics.clone());
+    let storage = Arc::new(Storage::new(publisher, claim_check, spool.clone()));
+    if let Some(spool) = spool.clone() {
+        tasks.spawn(spool::replay(storage.clone(), spool, storing.clone()));
+    }
     tasks.spawn(admin::serve(
         admin_listener,
         Arc::new(registry),
-        topology.readiness(stop.clone()),
+        topology.readiness(spool, stop.clone()),
         reporting.clone(),
     ));
     let reload = reload::on_hangup(config.clone(), policy.clone(), storing.clone());
@@ -103,15 +120,7 @@ pub async fn run(
         drain: config.shutdown_grace,
     };
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
-    let gateway = Arc::new(Gateway {
-        claim_check: ClaimCheck::new(client.clone(), metrics.clone()),
-        config,
-        policy,
-        client: client.clone(),
-        publisher,
-        budget,
-        metrics,
-    });
+    let gateway = Arc::new(Gateway { config, policy, client: client.clone(), storage, budget, metrics });
     http::serve(listener, limits, stop, move |peer, request| gateway.clone().answer(peer, request)).await;
 
     storing.cancel();

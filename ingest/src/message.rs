@@ -27,10 +27,21 @@ const MAX_KEPT_VALUE: usize = 1024;
 pub struct WebhookId([u8; 32]);
 
 impl WebhookId {
+    /// All of it.
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// The first eight bytes, as good as random.
     pub(crate) fn short(self) -> u64 {
         let (first, _) = self.0.split_first_chunk().expect("32 bytes are more than 8");
         u64::from_be_bytes(*first)
+    }
+}
+
+impl From<[u8; 32]> for WebhookId {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 

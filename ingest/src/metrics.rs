@@ -60,6 +60,14 @@ pub struct Metrics {
     pub claim_checks: Family<PublishLabels, Counter>,
     /// Webhooks handed to the publisher, by what became of them.
     pub publishes: Family<PublishLabels, Counter>,
+    /// Webhooks the broker did not take, by what became of them in the spool.
+    pub spooled: Family<PublishLabels, Counter>,
+    /// Webhooks brought from the spool to the broker.
+    pub spool_replayed: Counter,
+    /// Webhooks in the spool.
+    pub spool_webhooks: Gauge,
+    /// Their bytes.
+    pub spool_bytes: Gauge,
     /// Messages a commit carried: 1 for a message published alone.
     pub batch_size: Histogram,
     /// Batches the broker refused, whose messages were then published one by one.
@@ -81,6 +89,10 @@ impl Metrics {
             observed: Family::default(),
             claim_checks: Family::default(),
             publishes: Family::default(),
+            spooled: Family::default(),
+            spool_replayed: Counter::default(),
+            spool_webhooks: Gauge::default(),
+            spool_bytes: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batches_refused: Counter::default(),
             publish_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
@@ -105,6 +117,18 @@ impl Metrics {
             metrics.claim_checks.clone(),
         );
         registry.register("publishes", "Webhooks by what became of them", metrics.publishes.clone());
+        registry.register(
+            "spooled",
+            "Webhooks the broker did not take, by what became of them in the spool",
+            metrics.spooled.clone(),
+        );
+        registry.register(
+            "spool_replayed",
+            "Webhooks brought from the spool to the broker",
+            metrics.spool_replayed.clone(),
+        );
+        registry.register("spool_webhooks", "Webhooks in the spool", metrics.spool_webhooks.clone());
+        registry.register("spool_bytes", "Bytes of the webhooks in the spool", metrics.spool_bytes.clone());
         registry.register("commit_messages", "Messages stored by one commit", metrics.batch_size.clone());
         registry.register(
             "batches_refused",
@@ -135,6 +159,11 @@ impl Metrics {
     /// Counts a webhook taken in that would be refused with `code`.
     pub fn observed(&self, code: &'static str) {
         self.observed.get_or_create(&ObservedLabels { code }).inc();
+    }
+
+    /// Counts a webhook that went, or was to go, to the spool.
+    pub fn spooled(&self, outcome: &'static str) {
+        self.spooled.get_or_create(&PublishLabels { outcome }).inc();
     }
 
     /// Counts a publish.

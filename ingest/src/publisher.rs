@@ -18,7 +18,7 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::broker;
-use async_nats::{Client, HeaderMap};
+use async_nats::{Client, HeaderMap, Subject};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -36,7 +36,7 @@ const QUEUE: usize = 8192;
 #[derive(Debug)]
 pub struct Webhook {
     /// Where it goes.
-    pub subject: &'static str,
+    pub subject: Subject,
     /// Its id, which is also in the headers.
     pub id: WebhookId,
     /// The headers of its message.
@@ -126,7 +126,7 @@ impl Publisher {
     }
 
     /// Stores `webhook`, or says why it is not known to be stored.
-    pub async fn publish(&self, webhook: Webhook) -> Result<Stored, PublishError> {
+    pub async fn publish(&self, webhook: Arc<Webhook>) -> Result<Stored, PublishError> {
         let started = Instant::now();
         let outcome = self.enqueue(webhook, started + self.timeout).await;
         self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
@@ -138,13 +138,19 @@ impl Publisher {
         outcome
     }
 
-    async fn enqueue(&self, webhook: Webhook, deadline: Instant) -> Result<Stored, PublishError> {
+    /// Whether the broker can be asked right now.
+    pub fn is_ready(&self) -> Result<(), PublishError> {
         if !broker::is_connected(&self.client) {
             return Err(PublishError::Disconnected);
         }
         if !self.topology.is_ensured() {
             return Err(PublishError::NoStream);
         }
+        Ok(())
+    }
+
+    async fn enqueue(&self, webhook: Arc<Webhook>, deadline: Instant) -> Result<Stored, PublishError> {
+        self.is_ready()?;
         let (reply, outcome) = oneshot::channel();
         self.queue.try_send(Entry { webhook, deadline, reply }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => PublishError::QueueFull,

@@ -22,14 +22,14 @@ use hyper::{
 use crate::{
     Config, agent_calls,
     body::{self, Body, Budget},
-    claim_check::ClaimCheck,
     json,
     message::WebhookId,
     metrics::Metrics,
     policy::{Live, Policy},
-    publisher::{PublishError, Publisher, Stored},
+    publisher::{PublishError, Stored},
     rejection::Rejection,
     source_ip,
+    storage::{Accepted, Storage},
     webhook::Provider,
 };
 
@@ -75,7 +75,7 @@ impl Route {
 
 /// What an accepted request is answered.
 enum Success {
-    Accepted { id: WebhookId, stored: Stored },
+    Accepted { id: WebhookId, accepted: Accepted },
     Answer(Bytes),
     Placed(Bytes),
 }
@@ -90,9 +90,7 @@ pub struct Gateway {
     /// The connection to the broker.
     pub client: Client,
     /// Stores webhooks.
-    pub publisher: Publisher,
-    /// Stores what is too large for a message.
-    pub claim_check: ClaimCheck,
+    pub storage: Arc<Storage>,
     /// Bytes all requests may hold.
     pub budget: Budget,
     /// Counts.
@@ -154,8 +152,9 @@ impl Gateway {
         match route {
             Route::Unknown => Err(Rejection::NotFound),
             Route::Webhook(provider) => {
-                let (id, stored) = self.webhook(provider, policy, (peer, client), parts, body, bytes).await?;
-                Ok(Success::Accepted { id, stored })
+                let (id, accepted) =
+                    self.webhook(provider, policy, (peer, client), parts, body, bytes).await?;
+                Ok(Success::Accepted { id, accepted })
             }
             Route::AgentCallStatus => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
@@ -199,8 +198,12 @@ impl Success {
     fn reply(self) -> Reply {
         let mut status = StatusCode::OK;
         let body = match self {
-            Self::Accepted { id, stored: Stored { sequence, duplicate } } => Bytes::from(format!(
-                r#"{{"accepted":true,"id":"{id}","sequence":{sequence},"duplicate":{duplicate}}}"#
+            Self::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => Bytes::from(
+                format!(r#"{{"accepted":true,"id":"{id}","sequence":{sequence},"duplicate":{duplicate}}}"#),
+            ),
+            // It has no sequence yet.
+            Self::Accepted { id, accepted: Accepted::Spool { duplicate } } => Bytes::from(format!(
+                r#"{{"accepted":true,"id":"{id}","sequence":null,"duplicate":{duplicate},"spooled":true}}"#
             )),
             Self::Placed(body) => {
                 status = StatusCode::CREATED;
@@ -233,8 +236,11 @@ impl Line {
         let (status, route, bytes, duration_ms) =
             (StatusCode::OK.as_u16(), self.route, self.bytes, self.duration_ms());
         match success {
-            Success::Accepted { id, stored: Stored { sequence, duplicate } } => {
+            Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
                 tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, "webhook stored");
+            }
+            Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
+                tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, "webhook spooled");
             }
             Success::Answer(_) => tracing::info!(route, status, bytes, duration_ms, "question answered"),
             Success::Placed(_) => tracing::info!(route, bytes, duration_ms, "call placed"),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aftercall_common::{
-    admin::{Parts, Readiness},
+    admin::{Parts, Readiness, State},
     broker,
     stream::{self, EnsureError},
 };
@@ -21,7 +21,7 @@ use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, spool::Spool};
 
 /// How often the state of the connection is looked at.
 const WATCH: Duration = Duration::from_millis(200);
@@ -128,21 +128,32 @@ impl Topology {
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 
-    fn parts(&self, stop: &CancellationToken) -> Parts {
+    fn parts(&self, spool: Option<&Spool>, stop: &CancellationToken) -> Parts {
+        // As long as the spool takes what the broker cannot, webhooks must keep coming here.
+        let broker = match spool {
+            Some(spool) if !spool.is_full() => State::Degraded,
+            _ => State::Unready,
+        };
         let connected = broker::is_connected(&self.client);
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        vec![
-            ("listener", if stop.is_cancelled() { Err("stopping".to_owned()) } else { Ok(()) }),
-            ("nats", if connected { Ok(()) } else { Err("not connected".to_owned()) }),
-            ("stream", problem.map_or(Ok(()), Err)),
-        ]
+        let stopping = stop.is_cancelled().then(|| State::Unready("stopping".to_owned()));
+        let mut parts = vec![
+            ("listener", stopping.unwrap_or(State::Ready)),
+            ("nats", if connected { State::Ready } else { broker("not connected".to_owned()) }),
+            ("stream", problem.map_or(State::Ready, broker)),
+        ];
+        if let Some(spool) = spool {
+            let full = spool.is_full().then(|| State::Degraded("full".to_owned()));
+            parts.push(("spool", full.unwrap_or(State::Ready)));
+        }
+        parts
     }
 
-    /// What `/readyz` shows: the listener until `stop`, the connection, the streams.
-    pub fn readiness(self: &Arc<Self>, stop: CancellationToken) -> Readiness {
+    /// What `/readyz` shows: the listener until `stop`, the connection, the streams, the spool.
+    pub fn readiness(self: &Arc<Self>, spool: Option<Arc<Spool>>, stop: CancellationToken) -> Readiness {
         let topology = self.clone();
         Arc::new(move || {
-            let parts = topology.parts(&stop);
+            let parts = topology.parts(spool.as_deref(), &stop);
             Box::pin(std::future::ready(parts))
         })
     }

@@ -6,7 +6,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use aftercall_common::stream::{header as ours, subject};
-use async_nats::HeaderName;
+use async_nats::{HeaderName, Subject};
 use hyper::{
     body::{Body as _, Incoming},
     header::{CONTENT_TYPE, HeaderValue},
@@ -19,10 +19,11 @@ use crate::{
     json,
     message::{self, WebhookId},
     policy::Policy,
-    publisher::{PublishError, Stored, Webhook},
+    publisher::{PublishError, Webhook},
     rejection::Rejection,
     routes::{Gateway, Route},
     signature::{Signature, SignatureError, elevenlabs, twilio},
+    storage::Accepted,
 };
 
 /// Largest body of a sender from elsewhere that is read merely to tell who it is.
@@ -114,7 +115,7 @@ impl Gateway {
         parts: &Parts,
         body: &mut Incoming,
         bytes: &mut usize,
-    ) -> Result<(WebhookId, Stored), Rejection> {
+    ) -> Result<(WebhookId, Accepted), Rejection> {
         let received_at = Timestamp::now();
         let route = Route::Webhook(provider).label();
         let allowed = provider.allows(client, policy);
@@ -123,8 +124,7 @@ impl Gateway {
             self.metrics.origin(route, allowed, verdict);
             return Err(Rejection::SourceNotAllowed);
         }
-        let room = self.publisher.max_payload().saturating_sub(message::MAX_HEADER_BYTES);
-        let mut body = self.read(body, self.config.max_body_bytes.get(), room, bytes).await?;
+        let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;
         let verdict = provider.verify(policy, parts, &body, received_at.as_second());
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
         let agreed = provider == Provider::Twilio
@@ -145,19 +145,12 @@ impl Gateway {
         if let Some(code) = would_refuse {
             headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), code);
         }
-        let length = body.len();
-        if length > room {
-            let object = self.claim_check.store(id, &body).await.map_err(Rejection::NotStored)?;
-            body.clear();
-            headers.insert(HeaderName::from_static(ours::BODY_OBJECT), object);
-            headers.insert(HeaderName::from_static(ours::BODY_BYTES), length.to_string());
-        }
-        let webhook = Webhook { subject: provider.subject(), id, headers, body };
-        let stored = self.publisher.publish(webhook).await.map_err(|error| match error {
+        let webhook = Webhook { subject: Subject::from_static(provider.subject()), id, headers, body };
+        let accepted = self.storage.store(webhook).await.map_err(|error| match error {
             PublishError::QueueFull => Rejection::Overloaded,
             error => Rejection::NotStored(error),
         })?;
-        Ok((id, stored))
+        Ok((id, accepted))
     }
 
     /// What becomes of a refusal: one indeed, or, where the gateway observes, the code of it.

@@ -1,7 +1,5 @@
 //! The gateway: what it stores, what it refuses, how it starts and stops.
 
-use std::{path::Path, time::Duration};
-
 use aftercall_common::stream;
 use aftercall_local::process::Signal;
 use futures_util::future::join_all;
@@ -251,7 +249,6 @@ async fn metrics_count_what_happened() {
 
 #[tokio::test]
 async fn a_wrong_configuration_stops_the_start_with_one_line() {
-    let logs = tempfile::tempdir().unwrap();
     #[rustfmt::skip]
     let table = [
         ("gateway", "ALLOWED_SOURCES", "loopback, 300.1.2.3"),
@@ -262,7 +259,7 @@ async fn a_wrong_configuration_stops_the_start_with_one_line() {
         ("worker",  "NATS_URL",        "nats://me:pa55@:notaport"),
     ];
     for (part, variable, value) in table {
-        let (status, log) = exit(part, logs.path(), &[(variable, value)]).await;
+        let (status, log) = Service::exit(part, &[(variable, value)]).await;
         assert_eq!(status, Some(78), "{part} with {variable}: {log}");
         let last = log.lines().last().unwrap();
         assert!(last.contains(variable), "{part} with {variable}: {last}");
@@ -277,24 +274,12 @@ async fn a_stream_that_loses_messages_is_refused() {
     config.discard = async_nats::jetstream::stream::DiscardPolicy::Old;
     config.max_messages = 10;
     stack.jetstream.update_stream(config).await.unwrap();
-    let logs = tempfile::tempdir().unwrap();
     for part in ["gateway", "worker"] {
         let vars = [("NATS_URL", stack.nats.url()), ("LISTEN_ADDR", "127.0.0.1:0".to_owned())];
         let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (status, log) = exit(part, logs.path(), &vars).await;
+        let (status, log) = Service::exit(part, &vars).await;
         let last = log.lines().last().unwrap();
         assert_eq!(status, Some(78), "{part}: {log}");
         assert!(last.contains("WEBHOOKS") && last.contains("discard"), "{part}: {last}");
     }
-}
-
-/// Starts a process that is to end by itself; its exit status and log.
-async fn exit(part: &str, logs: &Path, vars: &[(&str, &str)]) -> (Option<i32>, String) {
-    let mut vars: Vec<_> =
-        vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    vars.push(("ADMIN_ADDR".to_owned(), "127.0.0.1:0".to_owned()));
-    let logs = tempfile::tempdir_in(logs).unwrap();
-    let mut service = Service::start(Service::command(part, logs.path(), &vars), 0).await;
-    let status = tokio::time::timeout(Duration::from_secs(30), service.ended()).await.unwrap();
-    (status.code(), service.log())
 }

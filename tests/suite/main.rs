@@ -21,5 +21,6 @@ mod reconciliation;
 mod registration;
 mod simulator;
 mod sources;
+mod spool;
 mod statuses;
 mod transcripts;

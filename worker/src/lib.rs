@@ -31,7 +31,10 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::{admin, broker, shutdown, stream};
+use aftercall_common::{
+    admin::{self, State},
+    broker, shutdown, stream,
+};
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
 use prometheus_client::registry::Registry;
@@ -223,12 +226,14 @@ fn readiness(
     Arc::new(move || {
         let (context, prepared, stop) = (context.clone(), prepared.clone(), stop.clone());
         Box::pin(async move {
-            let is = |fine: bool, otherwise: &str| if fine { Ok(()) } else { Err(otherwise.to_owned()) };
+            let is = |fine: bool, otherwise: &str| {
+                if fine { State::Ready } else { State::Unready(otherwise.to_owned()) }
+            };
             let answers =
                 !context.config.roles.has(Role::Api) || context.answers_lookups.load(Ordering::Relaxed);
             vec![
                 ("nats", is(broker::is_connected(&context.nats), "not connected")),
-                ("mongodb", context.store.ping().await.map_err(|error| error.to_string())),
+                ("mongodb", context.store.ping().await.map_err(|error| error.to_string()).into()),
                 ("prepared", is(prepared.is_cancelled(), "streams or indexes are not there yet")),
                 ("lookups", is(answers, "not answered yet")),
                 ("running", is(!stop.is_cancelled(), "stopping")),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use aftercall_common::broker;
-use async_nats::{Client, Message, Statistics, Subject, Subscriber};
+use async_nats::{Client, Message, Statistics, Subscriber};
 use futures_util::StreamExt as _;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -203,7 +203,7 @@ impl Committer {
         if !broker::is_connected(&self.client) {
             return Err(PublishError::Disconnected);
         }
-        let subject = Subject::from_static(slot.webhook.subject);
+        let subject = slot.webhook.subject.clone();
         let body = slot.webhook.body.whole();
         let mut headers = slot.webhook.headers.clone(); // Kept: a refused batch is sent again, singly.
         if let Some((id, n, of)) = batch {

@@ -2,7 +2,10 @@
 //!
 //! Invariant: every entry ends in exactly one place of a [`Plan`], and the same id is sent once.
 
-use std::collections::{HashMap, HashSet, hash_map};
+use std::{
+    collections::{HashMap, HashSet, hash_map},
+    sync::Arc,
+};
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -34,7 +37,7 @@ pub(super) type Outcome = Result<Stored, PublishError>;
 /// A webhook in line.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub webhook: Webhook,
+    pub webhook: Arc<Webhook>,
     pub deadline: Instant,
     pub reply: oneshot::Sender<Outcome>,
 }
@@ -42,7 +45,7 @@ pub(super) struct Entry {
 /// One message to send, and everyone who waits for it.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub webhook: Webhook,
+    pub webhook: Arc<Webhook>,
     pub deadline: Instant,
     reply: oneshot::Sender<Outcome>,
     /// Who posted the same bytes while the first waited.

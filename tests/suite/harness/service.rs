@@ -27,11 +27,26 @@ impl Service {
         Self { process, command, admin: format!("http://127.0.0.1:{admin_port}") }
     }
 
+    /// Starts a process that is to end by itself; its exit status and log.
+    pub async fn exit(part: &str, vars: &[(&str, &str)]) -> (Option<i32>, String) {
+        let logs = tempfile::tempdir().unwrap();
+        let vars = vars.iter().copied().chain([("ADMIN_ADDR", "127.0.0.1:0")]);
+        let vars: Vec<_> = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut service = Self::start(Self::command(part, logs.path(), &vars), 0).await;
+        (service.ended().await.code(), service.log())
+    }
+
     /// Waits until `/readyz` says so.
     pub async fn until_ready(&mut self, http: &reqwest::Client) {
         let url = format!("{}/readyz", self.admin);
         let ready = async || http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
         self.process.until(PATIENCE, ready).await.unwrap();
+    }
+
+    /// What `/readyz` says now.
+    pub async fn readiness(&self, http: &reqwest::Client) -> (u16, serde_json::Value) {
+        let answer = http.get(format!("{}/readyz", self.admin)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
     /// Waits until `/readyz` says no: the process has noticed what the test did.

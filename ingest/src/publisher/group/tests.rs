@@ -15,12 +15,12 @@ type Texts = &'static [&'static str];
 fn entry(text: &str, deadline: Instant) -> (Entry, oneshot::Receiver<Outcome>) {
     let (reply, outcome) = oneshot::channel();
     let body = Body::unbudgeted(text.as_bytes());
-    let webhook = Webhook {
-        subject: "s",
+    let webhook = Arc::new(Webhook {
+        subject: "s".into(),
         id: webhook_id("/", &[Bytes::copy_from_slice(text.as_bytes())]),
         headers: HeaderMap::new(),
         body,
-    };
+    });
     (Entry { webhook, deadline, reply }, outcome)
 }
 

@@ -1,0 +1,148 @@
+//! With `SPOOL_DIR`, a webhook is accepted while the broker is away, and arrives when it is back.
+
+use std::{path::Path, time::Duration};
+
+use aftercall_common::stream;
+use async_nats::jetstream;
+use futures_util::future::join_all;
+use mongodb::bson::doc;
+use serde_json::{Value, json};
+
+use crate::harness::{CALL_STATUS, Service, Setup, Stack, TWILIO_CALL_STATUS, until_equal};
+
+async fn stack(folder: &Path, vars: &[(&str, &str)]) -> Stack {
+    let setup = Setup::default().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
+    vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value)).start().await
+}
+
+fn busy(n: usize) -> Value {
+    json!({ "event_type": "call.busy", "call_id": format!("c{n}") })
+}
+
+/// The broker is gone, and the gateway knows.
+async fn take_broker_away(stack: &mut Stack) {
+    stack.nats.kill().await.unwrap();
+    let parts = async || stack.gateway.readiness(&stack.http).await.1["parts"]["nats"].clone();
+    until_equal("the gateway's word on NATS", json!("not connected"), parts).await;
+}
+
+#[tokio::test]
+async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = stack(folder.path(), &[]).await;
+    assert_eq!(stack.webhook(&busy(0)).await["sequence"], 1);
+    take_broker_away(&mut stack).await;
+    let (status, ready) = stack.gateway.readiness(&stack.http).await;
+    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "webhooks must keep coming: {ready}");
+
+    for answer in join_all((1..200).map(|n| stack.post_to(CALL_STATUS, busy(n).to_string()))).await {
+        assert_eq!((answer.status, &answer.body["spooled"]), (200, &json!(true)), "{}", answer.body);
+        assert_eq!((&answer.body["sequence"], &answer.body["duplicate"]), (&Value::Null, &json!(false)));
+    }
+    let again = stack.webhook(&busy(7)).await;
+    assert_eq!(again["duplicate"], true, "{again}");
+    // Known to the broker, which cannot be asked.
+    assert_eq!(stack.webhook(&busy(0)).await["duplicate"], false);
+    let form = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base));
+    let form = form.header("content-type", "application/x-www-form-urlencoded");
+    let answer = form.body("CallSid=CA1&CallStatus=no-answer").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+
+    // What was spooled is on disk: neither a crash of the gateway nor one more start without a broker
+    // changes that.
+    stack.gateway.kill().await;
+    stack.gateway.restart().await;
+    stack.gateway.until_ready(&stack.http).await;
+    assert_eq!(stack.webhook(&busy(8)).await["duplicate"], true);
+
+    stack.nats.restart().await.unwrap();
+    until_equal("busy calls", 200, async || stack.count(doc! { "status": "busy" }).await).await;
+    stack.until_call("CA1", doc! { "status": "no_answer" }).await;
+    until_equal("spooled webhooks", true, async || {
+        stack.gateway.metrics(&stack.http).await.contains("aftercall_spool_webhooks 0\n")
+    })
+    .await;
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 201, "each once, the duplicates collapsed");
+
+    // In order, and under the id and with the headers it was given when it came.
+    let first = stack.message(stream::WEBHOOKS, 2).await;
+    let (id, received) = (first.headers.get("Nats-Msg-Id"), first.headers.get("Aftercall-Received-At"));
+    assert_eq!(id.map(|id| id.as_str().len()), Some(64));
+    assert!(received.is_some());
+    // Live webhooks go to the broker again.
+    assert!(stack.webhook(&busy(200)).await["sequence"].is_u64());
+}
+
+#[tokio::test]
+async fn a_large_body_waits_in_the_spool_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = stack(folder.path(), &[]).await;
+    take_broker_away(&mut stack).await;
+    let mut large = busy(1);
+    large["padding"] = "x".repeat(3 * 1024 * 1024).into();
+    assert_eq!(stack.webhook(&large).await["spooled"], true);
+    stack.nats.restart().await.unwrap();
+    stack.until_call("c1", doc! { "status": "busy" }).await;
+    let message = stack.message(stream::WEBHOOKS, 1).await;
+    assert!(message.headers.get("Aftercall-Body-Object").is_some() && message.payload.is_empty());
+}
+
+#[tokio::test]
+async fn a_broker_that_hangs_or_is_full_is_as_good_as_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = stack(folder.path(), &[("PUBLISH_TIMEOUT", "300ms")]).await;
+    stack.nats.freeze().unwrap();
+    assert_eq!(stack.webhook(&busy(1)).await["spooled"], true);
+    stack.nats.thaw().unwrap();
+    stack.until_call("c1", doc! { "status": "busy" }).await;
+
+    let full = jetstream::stream::Config { max_messages: 1, ..config(&stack).await };
+    stack.jetstream.update_stream(&full).await.unwrap();
+    assert_eq!(stack.webhook(&busy(2)).await["spooled"], true);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let roomy = jetstream::stream::Config { max_messages: -1, ..full };
+    stack.jetstream.update_stream(&roomy).await.unwrap();
+    stack.until_call("c2", doc! { "status": "busy" }).await;
+}
+
+async fn config(stack: &Stack) -> jetstream::stream::Config {
+    stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone()
+}
+
+#[tokio::test]
+async fn the_spool_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stack = stack(folder.path(), &[("SPOOL_MAX_BYTES", "3000")]).await;
+    take_broker_away(&mut stack).await;
+    let mut accepted = Vec::new();
+    let refused = loop {
+        let n = accepted.len();
+        assert!(n < 20, "3000 bytes are not enough for this many");
+        let answer = stack.post_to(CALL_STATUS, busy(n).to_string()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        accepted.push(n);
+    };
+    assert_eq!((refused.status, refused.code()), (503, "not_stored"));
+    let (status, ready) = stack.gateway.readiness(&stack.http).await;
+    assert_eq!((status, &ready["parts"]["spool"]), (503, &json!("full")), "{ready}");
+
+    stack.nats.restart().await.unwrap();
+    for n in &accepted {
+        stack.until_call(&format!("c{n}"), doc! { "status": "busy" }).await;
+    }
+    stack.gateway.until_ready(&stack.http).await;
+    assert_eq!(stack.gateway.readiness(&stack.http).await.1["parts"]["spool"], "ok");
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted.len() as u64);
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_stops_the_start() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let folder = file.path().to_str().unwrap();
+    let (status, log) =
+        Service::exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
+    assert_eq!(status, Some(78), "{log}");
+    assert!(log.lines().last().unwrap().contains("SPOOL_DIR: "), "{log}");
+}
