@@ -103,8 +103,10 @@ const DAY: Duration = Duration::from_hours(24);
 const WEBHOOKS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// How long a delivered message may stay unsettled before another worker gets it. Workers extend it
-/// while they wait for the database.
-pub const ACK_WAIT: Duration = Duration::from_secs(30);
+/// while they wait for the database. Short, since a worker that was killed is missed only then.
+pub const ACK_WAIT: Duration = Duration::from_secs(10);
+/// The same for transcript jobs, each of which waits for the provider.
+const JOB_ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// How long the broker collapses publishes of the same id: longer than ElevenLabs' retry span of
 /// about 45 minutes.
@@ -142,18 +144,18 @@ pub fn streams(replicas: usize) -> [Config; 3] {
 
 /// The durable consumers and the stream each reads.
 pub fn consumers() -> [(&'static str, pull::Config); 2] {
-    let base = |name: &str, filter: &str, max_ack_pending| pull::Config {
+    let base = |name: &str, filter: &str, ack_wait, max_ack_pending| pull::Config {
         durable_name: Some(name.to_owned()),
         ack_policy: AckPolicy::Explicit,
-        ack_wait: ACK_WAIT,
+        ack_wait,
         max_deliver: -1, // Poison goes to the dead letters by our own decision, never by a count.
         filter_subject: filter.to_owned(),
         max_ack_pending,
         ..pull::Config::default()
     };
     [
-        (WEBHOOKS, base(consumer::STATUS, "webhooks.>", 20_000)),
-        (TRANSCRIPTS, base(consumer::TRANSCRIPTS, subject::TRANSCRIPT_DUE, 1_000)),
+        (WEBHOOKS, base(consumer::STATUS, "webhooks.>", ACK_WAIT, 20_000)),
+        (TRANSCRIPTS, base(consumer::TRANSCRIPTS, subject::TRANSCRIPT_DUE, JOB_ACK_WAIT, 1_000)),
     ]
 }
 

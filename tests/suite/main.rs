@@ -9,6 +9,7 @@
 mod harness;
 
 mod bodies;
+mod chaos;
 mod dead_letters;
 mod durability;
 mod gateway;

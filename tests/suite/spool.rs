@@ -12,7 +12,12 @@ use crate::harness::{CALL_STATUS, Service, Setup, Stack, TWILIO_CALL_STATUS, unt
 
 async fn stack(folder: &Path, vars: &[(&str, &str)]) -> Stack {
     let setup = Setup::default().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
-    vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value)).start().await
+    let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
+    let stack = setup.start().await;
+    // With a spool a gateway is ready before it knows the broker.
+    let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
+    until_equal("the gateway's word on the streams", json!("ok"), known).await;
+    stack
 }
 
 fn busy(n: usize) -> Value {

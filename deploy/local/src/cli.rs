@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    reset,
+    chaos, reset,
     running::Data,
     send,
     simulator::{self, Simulator},
@@ -31,6 +31,8 @@ enum Command {
     Up(up::Options),
     /// Post realistic call traffic to what `up` runs, and check what becomes of it
     Send(send::Options),
+    /// Break everything in turn under load, and see whether anything is lost or wrong
+    Chaos(chaos::Options),
     /// Remove the data of earlier runs
     Reset(reset::Options),
     /// Serve the simulated ElevenLabs API
@@ -68,6 +70,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         match cli.command {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
+            Command::Chaos(options) => chaos::command(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
             Command::Simulator { listen, gateway, behaviour } => {
                 simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)

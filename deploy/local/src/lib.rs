@@ -3,10 +3,12 @@
 //! One binary plays every part. `cargo local up` starts the gateway, the worker and the simulated
 //! ElevenLabs API as processes of its own executable, nats-server and mongod from wherever
 //! [`servers`] finds them, and every one of them under a `guard`, so that nothing outlives `up`
-//! however it ends. The tests use the same pieces: [`process`], [`nats`], [`mongod`], [`simulator`].
+//! however it ends. The tests use the same pieces: [`process`], [`nats`], [`mongod`], [`simulator`],
+//! [`chaos`].
 
 use std::{ffi::OsString, process::ExitCode};
 
+pub mod chaos;
 mod cli;
 mod client;
 mod config;

@@ -8,7 +8,7 @@ mod stack;
 use std::{fmt::Debug, time::Duration};
 
 pub use self::{
-    servers::Mongo,
+    servers::{Mongo, launcher},
     service::Service,
     stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS},
 };

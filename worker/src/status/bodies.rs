@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::dead_letters::Cause;
 
-/// Longest one body may take: well under the time after which the broker gives the message away.
+/// Longest one body may take, with all its pieces.
 const FETCH: Duration = Duration::from_secs(20);
 /// Largest body read. Above what any gateway takes in by default.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;

@@ -79,7 +79,8 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 /// Fetches the body of one message and applies it.
 async fn process_large(context: &Context, message: Message, stop: &CancellationToken) -> Vec<Message> {
     let object = bodies::elsewhere(&message).unwrap_or_default();
-    match bodies::fetch(&context.jetstream, object).await {
+    let fetching = bodies::fetch(&context.jetstream, object);
+    match Box::pin(at_work(std::slice::from_ref(&message), fetching)).await {
         Ok(body) => return process(context, vec![message], &[body], stop).await,
         Err(NoBody::Dead(cause)) => {
             dead_letters::bury(context, consumer::STATUS, &message, &cause).await;
@@ -133,27 +134,36 @@ async fn process(
     Vec::new()
 }
 
-/// Writes until the database takes it, and tells the broker meanwhile that we are still at it: it
-/// would give the batch to another worker. `None` where the process stops first.
+/// Awaits `work`, and tells the broker meanwhile that we are still at it: it would give the messages to
+/// another worker.
+async fn at_work<T>(messages: &[Message], work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
+    progress.tick().await; // The first is at once.
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = progress.tick() => for message in messages {
+                settle(message, AckKind::Progress).await;
+            },
+        }
+    }
+}
+
+/// Writes until the database takes it. `None` where the process stops first.
 async fn apply(
     context: &Context,
     messages: &[Message],
     claims: Claims<'_>,
     stop: &CancellationToken,
 ) -> Option<Vec<Changed>> {
-    let mut writing = pin!(write(context, claims, stop));
-    let mut overdue = pin!(overdue(stop));
-    let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
-    progress.tick().await; // The first is at once.
-    loop {
+    let written = async {
         tokio::select! {
-            written = &mut writing => return written,
-            () = &mut overdue => return None, // A write under way may yet land: it can be repeated.
-            _ = progress.tick() => for message in messages {
-                settle(message, AckKind::Progress).await;
-            },
+            written = write(context, claims, stop) => written,
+            () = overdue(stop) => None, // A write under way may yet land: it can be repeated.
         }
-    }
+    };
+    at_work(messages, written).await
 }
 
 /// Ends [`DRAIN`] after `stop`.

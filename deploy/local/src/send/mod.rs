@@ -3,12 +3,12 @@
 //! What a call must end as is known from how it was made up ([`story`]), not from the worker's code:
 //! the two must agree, in any order and with any repetition.
 
-mod check;
+pub(crate) mod check;
 mod payload;
 mod post;
 mod report;
-mod story;
-mod traffic;
+pub(crate) mod story;
+pub(crate) mod traffic;
 mod visible;
 
 use std::{

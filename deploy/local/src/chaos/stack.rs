@@ -1,0 +1,349 @@
+//! What is broken: two gateways, two workers, broker, database and simulated API, with a cuttable link
+//! between every service and what it talks to.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use aftercall_common::stream;
+use anyhow::Context as _;
+use async_nats::jetstream::{self, consumer::PullConsumer};
+use bytes::Bytes;
+use mongodb::{Collection, bson::Document};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use super::{
+    Fault,
+    link::{Link, Mode},
+};
+use crate::{
+    http_client, mongod, nats, ports,
+    process::{Command, Launcher, Process, Signal},
+    server::Server,
+    servers::{self, MONGOD, NATS},
+    simulator::{Answer, Faults, Simulator},
+};
+
+/// Path of the ElevenLabs webhook.
+pub(super) const WEBHOOK_PATH: &str = "/api/webhooks/elevenlabs/call-status";
+const DATABASE: &str = "chaos";
+/// Of gateways, and of workers.
+const COPIES: usize = 2;
+const READY: Duration = Duration::from_mins(1);
+/// Connections of [`Fault::SlowClients`].
+const SLOW_CLIENTS: usize = 300;
+/// How late a slow database answers.
+const LATE: Duration = Duration::from_millis(300);
+
+/// Bodies that are no webhooks and can never become one. The worker has to bury each.
+const POISON: [&str; 6] = [
+    "\u{0}\u{1}\u{2}",
+    "[]",
+    r#"{"event_type":"call.busy"}"#,
+    r#"{"event_type":"call.vanished","call_id":"c"}"#,
+    r#"{"event_type":"call.busy","conversation_id":"../../etc"}"#,
+    r#"{"event_type":null,"call_id":{"$gt":""}}"#,
+];
+
+/// A gateway or a worker.
+pub(super) struct Service {
+    process: Process,
+    command: Command,
+    admin: u16,
+}
+
+/// Everything that runs.
+pub(super) struct Stack {
+    launcher: Launcher,
+    pub gateways: Vec<Service>,
+    pub workers: Vec<Service>,
+    broker: Server,
+    database: Server,
+    simulator: Simulator,
+    /// Towards the broker, of every service.
+    to_broker: Link,
+    to_database: Link,
+    to_api: Link,
+    /// Where webhooks are posted.
+    pub urls: Vec<String>,
+    pub http: reqwest::Client,
+    pub calls: Collection<Document>,
+    pub jetstream: jetstream::Context,
+    slow: Vec<TcpStream>,
+    /// Poison put into the stream so far.
+    pub poison: usize,
+    logs: PathBuf,
+}
+
+impl Stack {
+    /// Starts everything and waits until it is ready. Logs and spools are kept in `folder`.
+    pub async fn start(launcher: Launcher, folder: &Path) -> anyhow::Result<Self> {
+        let services = servers::shared_services();
+        let broker = servers::locate(&NATS, &services).await?;
+        let broker = nats::start(&launcher, &broker, nats::Options::default()).await?;
+        let database = servers::locate(&MONGOD, &services).await?;
+        let database = mongod::start(&launcher, &database, mongod::Options::default()).await?;
+        let simulator = Simulator::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
+        let client = mongodb::Client::with_uri_str(database.url()).await?;
+        let mut stack = Self {
+            to_broker: Link::to(port(&broker.url())?).await?,
+            to_database: Link::to(port(&database.url())?).await?,
+            to_api: Link::to(port(&simulator.base_url())?).await?,
+            jetstream: jetstream::new(async_nats::connect(broker.url()).await?),
+            http: http_client(Duration::from_secs(15))?,
+            calls: client.database(DATABASE).collection("agent_calls"),
+            gateways: Vec::new(),
+            workers: Vec::new(),
+            urls: Vec::new(),
+            slow: Vec::new(),
+            poison: 0,
+            logs: folder.to_owned(),
+            launcher,
+            broker,
+            database,
+            simulator,
+        };
+        for n in 0..COPIES {
+            let public = ports::free()?;
+            stack.urls.push(format!("http://127.0.0.1:{public}{WEBHOOK_PATH}"));
+            let (mut command, admin) = stack.command("gateway", n)?;
+            command = command.env("LISTEN_ADDR", format!("127.0.0.1:{public}"));
+            if n == 0 {
+                // The other one refuses with 503 what the broker does not take.
+                command = command.env("SPOOL_DIR", folder.join("spool"));
+            }
+            let gateway = stack.launch((command, admin)).await?;
+            stack.gateways.push(gateway);
+        }
+        for n in 0..COPIES {
+            let command = stack.command("worker", n)?;
+            let worker = stack.launch(command).await?;
+            stack.workers.push(worker);
+        }
+        Ok(stack)
+    }
+
+    fn command(&self, part: &str, n: usize) -> anyhow::Result<(Command, u16)> {
+        let admin = ports::free()?;
+        let command = self
+            .launcher
+            .service(part, self.logs.join(format!("{part}-{n}.log")))
+            .clean_env()
+            .env("ADMIN_ADDR", format!("127.0.0.1:{admin}"))
+            .env("NATS_URL", format!("nats://127.0.0.1:{}", self.to_broker.port()))
+            .env(
+                "MONGODB_URI",
+                // Direct, lest the driver goes around the link to the address the server has of itself.
+                format!("mongodb://127.0.0.1:{}/?directConnection=true", self.to_database.port()),
+            )
+            .env("MONGODB_DATABASE", DATABASE)
+            .env("ELEVENLABS_BASE_URL", format!("http://127.0.0.1:{}", self.to_api.port()))
+            .env("ELEVENLABS_API_KEY", "simulated")
+            // Reconciliation would ask the simulated API how the calls of the load went on, of which only
+            // their webhooks are made up.
+            .env("ROLES", "status,transcripts,api")
+            .env("LOG_FORMAT", "text");
+        Ok((command, admin))
+    }
+
+    async fn launch(&self, (command, admin): (Command, u16)) -> anyhow::Result<Service> {
+        let process = self.launcher.spawn(&command).await?;
+        let mut service = Service { process, command, admin };
+        service.until_ready(&self.http).await?;
+        Ok(service)
+    }
+
+    /// Begins `fault`; `pick` chooses which of several is hit.
+    pub async fn begin(&mut self, fault: Fault, pick: usize) -> anyhow::Result<()> {
+        match fault {
+            Fault::BrokerKilled => self.broker.kill().await?,
+            Fault::BrokerFrozen => self.broker.freeze()?,
+            Fault::BrokerCut => self.to_broker.set(Mode::Cut),
+            Fault::BrokerMute => self.to_broker.set(Mode::AnswersCut),
+            Fault::BrokerReset => self.to_broker.set(Mode::Reset),
+            Fault::BrokerTrickle => self.to_broker.set(Mode::Trickle),
+            Fault::StreamFull => self.limit_stream(true).await?,
+            Fault::ConsumerDeleted => {
+                let stream = self.jetstream.get_stream(stream::WEBHOOKS).await?;
+                stream.delete_consumer(stream::consumer::STATUS).await?;
+            }
+            Fault::GatewayKilled => self.gateways[pick % COPIES].end(true).await?,
+            Fault::GatewayStopped => self.gateways[pick % COPIES].end(false).await?,
+            Fault::WorkerKilled => self.workers[pick % COPIES].end(true).await?,
+            Fault::WorkerFrozen => self.workers[pick % COPIES].process.signal(Signal::SIGSTOP)?,
+            Fault::WorkerReplaced => {
+                let (command, admin) = self.command("worker", pick % COPIES)?;
+                let process = self.launcher.spawn(&command).await?;
+                let young = Service { process, command, admin };
+                let mut old = std::mem::replace(&mut self.workers[pick % COPIES], young);
+                old.end(false).await?;
+            }
+            Fault::DatabaseKilled => self.database.kill().await?,
+            Fault::DatabaseFrozen => self.database.freeze()?,
+            Fault::DatabaseSlow => self.to_database.set(Mode::Slow(LATE)),
+            Fault::DatabaseMute => self.to_database.set(Mode::AnswersCut),
+            Fault::ApiStorm => {
+                let late =
+                    Faults { slow: Duration::from_secs(1), rate_limit: 0.3, fail: 0.3, ..Faults::default() };
+                self.simulator.set_faults(late);
+                let answers =
+                    [Answer::Status(500), Answer::Reset, Answer::Garbage, Answer::NotFound, Answer::Done];
+                self.simulator.script_default(answers);
+            }
+            Fault::Garbage => self.throw_garbage().await?,
+            Fault::SlowClients => self.dribble().await,
+        }
+        Ok(())
+    }
+
+    /// Ends `fault`: what was stopped runs again. Does not wait for it to be ready.
+    pub async fn end(&mut self, fault: Fault, pick: usize) -> anyhow::Result<()> {
+        match fault {
+            Fault::BrokerKilled => self.broker.restart().await?,
+            Fault::BrokerFrozen => self.broker.thaw()?,
+            Fault::BrokerCut | Fault::BrokerMute | Fault::BrokerReset | Fault::BrokerTrickle => {
+                self.to_broker.set(Mode::Open);
+            }
+            Fault::StreamFull => self.limit_stream(false).await?,
+            Fault::ConsumerDeleted | Fault::WorkerReplaced | Fault::Garbage => {}
+            Fault::GatewayKilled | Fault::GatewayStopped => {
+                self.gateways[pick % COPIES].restart(&self.launcher).await?;
+            }
+            Fault::WorkerKilled => self.workers[pick % COPIES].restart(&self.launcher).await?,
+            Fault::WorkerFrozen => self.workers[pick % COPIES].process.signal(Signal::SIGCONT)?,
+            Fault::DatabaseKilled => self.database.restart().await?,
+            Fault::DatabaseFrozen => self.database.thaw()?,
+            Fault::DatabaseSlow | Fault::DatabaseMute => self.to_database.set(Mode::Open),
+            Fault::ApiStorm => {
+                self.simulator.set_faults(Faults::default());
+                self.simulator.script_default([Answer::Done]);
+            }
+            Fault::SlowClients => self.slow.clear(),
+        }
+        Ok(())
+    }
+
+    async fn limit_stream(&self, full: bool) -> anyhow::Result<()> {
+        let stream = self.jetstream.get_stream(stream::WEBHOOKS).await?;
+        let info = stream.cached_info();
+        let mut config = info.config.clone();
+        config.max_messages = if full { i64::try_from(info.state.messages)?.max(1) } else { -1 };
+        self.jetstream.update_stream(&config).await?;
+        Ok(())
+    }
+
+    async fn throw_garbage(&mut self) -> anyhow::Result<()> {
+        let huge = Bytes::from(vec![b' '; 33 * 1024 * 1024]);
+        for url in &self.urls {
+            for body in [Bytes::from_static(b"{"), Bytes::from_static(b"\xff\xfe"), huge.clone()] {
+                // A gateway that closes before it has read all is right to do so.
+                if let Ok(answer) = self.http.post(url).body(body).send().await {
+                    anyhow::ensure!(
+                        !answer.status().is_success(),
+                        "garbage was accepted: {}",
+                        answer.status()
+                    );
+                }
+            }
+        }
+        for body in POISON {
+            let subject = stream::subject::ELEVENLABS_CALL_STATUS;
+            self.jetstream.publish(subject, body.into()).await?.await?;
+            self.poison += 1;
+        }
+        Ok(())
+    }
+
+    async fn dribble(&mut self) {
+        for n in 0..SLOW_CLIENTS {
+            let url = &self.urls[n % self.urls.len()];
+            let address = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
+            let Ok(mut client) = TcpStream::connect(address).await else { continue };
+            let begun: &[u8] = match n % 3 {
+                0 => b"",
+                1 => b"POST /api/webhooks/elevenlabs/call-status HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+                _ => b"POST /api/webhooks/elevenlabs/call-status HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+            };
+            if client.write_all(begun).await.is_ok() {
+                self.slow.push(client);
+            }
+        }
+    }
+
+    /// Waits until every gateway accepts, everything stored so far is settled, and no spool holds anything.
+    pub async fn until_recovered(&self, http: &reqwest::Client, patience: Duration) -> anyhow::Result<()> {
+        let recovered = async {
+            for gateway in &self.gateways {
+                while !gateway.is_ready_and_drained(http).await {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+            let last = loop {
+                if let Ok(stream) = self.jetstream.get_stream(stream::WEBHOOKS).await {
+                    break stream.cached_info().state.last_sequence;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            };
+            while self.settled_up_to().await.is_none_or(|floor| floor < last) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(patience, recovered)
+            .await
+            .with_context(|| format!("no recovery within {patience:?}"))
+    }
+
+    /// Every message of `WEBHOOKS` up to this one is settled.
+    async fn settled_up_to(&self) -> Option<u64> {
+        let consumer: PullConsumer =
+            self.jetstream.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.ok()?;
+        let info = consumer.cached_info();
+        // A consumer that was made again begins with nothing settled and everything pending.
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            return Some(u64::MAX);
+        }
+        Some(info.ack_floor.stream_sequence)
+    }
+}
+
+impl Service {
+    async fn end(&mut self, killed: bool) -> anyhow::Result<()> {
+        if killed {
+            self.process.kill()?;
+            self.process.wait(READY).await?;
+        } else {
+            self.process.stop().await?;
+        }
+        Ok(())
+    }
+
+    async fn restart(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
+        self.process = launcher.spawn(&self.command).await?;
+        Ok(())
+    }
+
+    async fn until_ready(&mut self, http: &reqwest::Client) -> anyhow::Result<()> {
+        let url = format!("http://127.0.0.1:{}/readyz", self.admin);
+        let ready = async || http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
+        self.process.until(READY, ready).await
+    }
+
+    /// Whether the gateway reaches the broker, and nothing waits in its spool.
+    async fn is_ready_and_drained(&self, http: &reqwest::Client) -> bool {
+        let page = async |path: &str| {
+            http.get(format!("http://127.0.0.1:{}{path}", self.admin)).send().await.ok()?.text().await.ok()
+        };
+        let (ready, metrics) = (page("/readyz").await, page("/metrics").await);
+        ready.is_some_and(|text| text.contains(r#""nats":"ok""#) && text.contains(r#""stream":"ok""#))
+            && metrics.is_some_and(|text| text.contains("aftercall_spool_webhooks 0\n"))
+    }
+}
+
+/// The port of a URL on this machine.
+fn port(url: &str) -> anyhow::Result<u16> {
+    let digits = url.rsplit(':').next().unwrap_or_default();
+    let digits = digits.split('/').next().unwrap_or_default();
+    digits.parse().with_context(|| format!("{url} names no port"))
+}
