@@ -55,8 +55,8 @@ pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     Ok(vars)
 }
 
-/// The lines of a file of variables. An error names the line and repeats nothing of it.
-fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+/// The variables in the text of a file that `ENV_FILE` names. An error names the line and repeats nothing of it.
+pub fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let mut vars: Vec<(String, String)> = Vec::new();
     for (n, line) in (1..).zip(text.lines().map(str::trim)) {
         if line.is_empty() || line.starts_with('#') {

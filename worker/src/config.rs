@@ -87,7 +87,12 @@ impl Default for Config {
 impl Config {
     /// Reads and checks the environment.
     pub fn from_env() -> Result<Self, ConfigError> {
-        config::from_env::<Self>()?.checked()
+        Self::from_vars(config::environment()?)
+    }
+
+    /// Reads and checks `vars`.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        config::from_vars::<Self>(vars)?.checked()
     }
 
     /// What only the clients of broker and database can tell of a value.
@@ -217,12 +222,10 @@ impl TryFrom<String> for CallbackUrl {
 
 #[cfg(test)]
 mod tests {
-    use aftercall_common::config::from_vars;
-
     use super::*;
 
     fn read(name: &str, value: &str) -> Result<Config, String> {
-        from_vars([(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
+        Config::from_vars([(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -251,7 +254,7 @@ mod tests {
             ("MONGODB_DATABASE", "a.b"),
             ("MONGODB_URI", "postgres://me:pa55@host"),
         ] {
-            let error = read(name, value).and_then(|c| c.checked().map_err(|e| e.to_string())).unwrap_err();
+            let error = read(name, value).unwrap_err();
             assert!(!error.contains("pa55"), "{error}");
             assert!(error.starts_with(&format!("{name}: ")), "{error}");
         }

@@ -1,0 +1,92 @@
+//! The environment of gateway and worker.
+//!
+//! Input: a file of variables, as `ENV_FILE` names one. A `$` in a secret, or in the credentials of a
+//! URL, becomes a word that must never be seen.
+
+use aftercall_common::config::{ConfigError, read_file};
+
+const SECRET: &str = "c4n4ry5ecret";
+const SECRETS: [&str; 5] = [
+    "API_TOKEN",
+    "ELEVENLABS_API_KEY",
+    "ELEVENLABS_WEBHOOK_SECRET",
+    "TWILIO_AUTH_TOKEN",
+    "WEBHOOK_HEADER_SECRET",
+];
+const URLS: [&str; 5] =
+    ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "MONGODB_URI", "NATS_URL", "PUBLIC_URL"];
+const OTHERS: [&str; 27] = [
+    "ADMIN_ADDR",
+    "ALLOWED_SOURCES",
+    "BODY_TIMEOUT",
+    "HEADER_TIMEOUT",
+    "LISTEN_ADDR",
+    "LOG_FORMAT",
+    "MAX_BODY_BYTES",
+    "MAX_CONNECTIONS",
+    "MAX_INFLIGHT_BYTES",
+    "MONGODB_DATABASE",
+    "NATS_CREDS_FILE",
+    "PLACE_TIMEOUT",
+    "PUBLISH_TIMEOUT",
+    "RECONCILE_EVERY",
+    "RECONCILE_RATE",
+    "ROLES",
+    "RUST_LOG",
+    "SHUTDOWN_GRACE",
+    "SIGNATURE_MAX_AHEAD",
+    "SIGNATURE_TOLERANCE",
+    "SOURCE_POLICY",
+    "STATUS_STALE_AFTER",
+    "STREAM_REPLICAS",
+    "TRANSCRIPT_GIVE_UP_AFTER",
+    "TRUSTED_PROXIES",
+    "ENV_FILE",
+    // Of no variable in particular: one name given twice, in different case.
+    "environment",
+];
+
+/// A configuration is either right or names a variable in one line, and no text holds a secret.
+pub fn run(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let vars = match read_file(&text) {
+        Ok(vars) => vars.into_iter().map(prepared).collect::<Vec<_>>(),
+        Err(error) => return names_a_variable(&error),
+    };
+    match aftercall_ingest::Config::from_vars(vars.clone()) {
+        Ok(config) => is_discreet(&format!("{config}\n{config:?}\n{}", config.policy)),
+        Err(error) => names_a_variable(&error),
+    }
+    match aftercall_worker::Config::from_vars(vars) {
+        Ok(config) => is_discreet(&format!("{config:#?}")),
+        Err(error) => names_a_variable(&error),
+    }
+}
+
+/// Puts the secret in, and keeps away from the files of this machine.
+fn prepared((name, value): (String, String)) -> (String, String) {
+    let upper = name.to_ascii_uppercase();
+    let value = if SECRETS.contains(&&*upper) {
+        value.replace('$', SECRET)
+    } else if URLS.contains(&&*upper) {
+        // Credentials are what stands before an '@'.
+        let (credentials, rest) = value.split_at(value.rfind('@').unwrap_or(0));
+        format!("{}{rest}", credentials.replace('$', SECRET))
+    } else if upper == "NATS_CREDS_FILE" {
+        "/nowhere/at.all".to_owned()
+    } else {
+        value
+    };
+    (name, value)
+}
+
+fn names_a_variable(error: &ConfigError) {
+    let known = [&SECRETS[..], &URLS, &OTHERS].concat();
+    assert!(known.contains(&&*error.variable), "{error}");
+    assert!(!error.reason.trim().is_empty(), "{error}");
+    is_discreet(&error.to_string());
+}
+
+fn is_discreet(text: &str) {
+    assert!(!text.to_ascii_lowercase().contains(SECRET), "a secret is shown: {text}");
+}
