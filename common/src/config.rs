@@ -148,15 +148,15 @@ impl fmt::Debug for Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Credentials end at the last '@' and may hold any character before it, commas included.
-        let (base, options) = self.0.split_once('?').unwrap_or((&self.0, ""));
         let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
-        let (scheme, rest) = base.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", base));
+        let (scheme, rest) =
+            self.0.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", &self.0));
         let separator = if scheme.is_empty() { "" } else { "://" };
-        match rest.rsplit_once('@') {
-            Some((_, hosts)) => write!(f, "{scheme}{separator}***@{hosts}")?,
-            None => write!(f, "{scheme}{separator}{rest}")?,
-        }
+        // Credentials end at the last '@' and may hold any character before it: commas, and a '?' that
+        // nobody escaped. Where that '@' stands in an option instead, too much is hidden, never too little.
+        let (credentials, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+        let (hosts, options) = rest.split_once('?').unwrap_or((rest, ""));
+        write!(f, "{scheme}{separator}{credentials}{hosts}")?;
         for (n, option) in options.split('&').filter(|option| !option.is_empty()).enumerate() {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let shown = if HARMLESS_OPTIONS.contains(&name) { value } else { "***" };
@@ -230,6 +230,8 @@ mod tests {
             ("nats://me:p@ss@host:4222", "nats://***@host:4222"),
             ("nats://h1:4222,nats://h2:4222", "nats://h1:4222,nats://h2:4222"),
             ("me:pass@host,tls://token@other", "***@other"),
+            ("nats://me:pa?ss@host:4222", "nats://***@host:4222"),
+            ("mongodb://u:p?w@h1/?tls=true&x=y", "mongodb://***@h1/?tls=true&x=***"),
             (
                 "mongodb://u:p,w@h1,h2/?replicaSet=a&tlsKeyPassword=x",
                 "mongodb://***@h1,h2/?replicaSet=a&tlsKeyPassword=***",

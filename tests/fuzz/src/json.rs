@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::pieces;
 
 /// Everything that may be said of a bad body, so that nothing of the body is.
-const PHRASES: [&str; 20] = [
+const PHRASES: [&str; 21] = [
     "the body is not UTF-8",
     "the body must be one JSON object",
     "the body is not valid JSON: EOF while parsing a list",
@@ -28,6 +28,7 @@ const PHRASES: [&str; 20] = [
     "the body is not valid JSON: invalid unicode code point",
     "the body is not valid JSON: key must be a string",
     "the body is not valid JSON: lone leading surrogate in hex escape",
+    "the body is not valid JSON: number out of range",
     "the body is not valid JSON: trailing characters",
     "the body is not valid JSON: trailing comma",
     "the body is not valid JSON: unexpected end of hex escape",
