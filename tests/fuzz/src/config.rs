@@ -13,8 +13,8 @@ const SECRETS: [&str; 5] = [
     "TWILIO_AUTH_TOKEN",
     "WEBHOOK_HEADER_SECRET",
 ];
-const URLS: [&str; 5] =
-    ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "MONGODB_URI", "NATS_URL", "PUBLIC_URL"];
+const URLS: [&str; 3] = ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "PUBLIC_URL"];
+const SERVERS: [&str; 2] = ["MONGODB_URI", "NATS_URL"];
 const OTHERS: [&str; 27] = [
     "ADMIN_ADDR",
     "ALLOWED_SOURCES",
@@ -68,10 +68,15 @@ fn prepared((name, value): (String, String)) -> (String, String) {
     let upper = name.to_ascii_uppercase();
     let value = if SECRETS.contains(&&*upper) {
         value.replace('$', SECRET)
+    } else if SERVERS.contains(&&*upper) {
+        // A comma list of servers, so credentials end at the last '@' of all.
+        let start = value.find("://").map_or(0, |at| at + "://".len());
+        with_credentials(&value, start, value.len())
     } else if URLS.contains(&&*upper) {
-        // Credentials are what stands before an '@'.
-        let (credentials, rest) = value.split_at(value.rfind('@').unwrap_or(0));
-        format!("{}{rest}", credentials.replace('$', SECRET))
+        let start = value.find(':').map_or(0, |colon| colon + 1);
+        let host = value[start..].trim_start_matches(['/', '\\', '\t', '\r']);
+        let start = value.len() - host.len();
+        with_credentials(&value, start, start + host.find(['/', '\\', '?', '#']).unwrap_or(host.len()))
     } else if upper == "NATS_CREDS_FILE" {
         "/nowhere/at.all".to_owned()
     } else {
@@ -80,8 +85,15 @@ fn prepared((name, value): (String, String)) -> (String, String) {
     (name, value)
 }
 
+/// Puts the secret into what stands before the last '@' from `start` to `end`.
+fn with_credentials(value: &str, start: usize, end: usize) -> String {
+    let credentials = value[start..end].rfind('@').map_or("", |at| &value[start..start + at]);
+    let (before, rest) = (&value[..start], &value[start + credentials.len()..]);
+    format!("{before}{}{rest}", credentials.replace('$', SECRET))
+}
+
 fn names_a_variable(error: &ConfigError) {
-    let known = [&SECRETS[..], &URLS, &OTHERS].concat();
+    let known = [&SECRETS[..], &SERVERS, &URLS, &OTHERS].concat();
     assert!(known.contains(&&*error.variable), "{error}");
     assert!(!error.reason.trim().is_empty(), "{error}");
     is_discreet(&error.to_string());
