@@ -66,7 +66,10 @@ pub fn run(data: &[u8]) {
 /// Puts the secret in, and keeps away from the files of this machine.
 fn prepared((name, value): (String, String)) -> (String, String) {
     let upper = name.to_ascii_uppercase();
-    let value = if SECRETS.contains(&&*upper) {
+    let value = if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
+        let (name, secret) = value.split_at(value.find(':').unwrap_or(0)); // The name is none.
+        format!("{name}{}", secret.replace('$', SECRET))
+    } else if SECRETS.contains(&&*upper) {
         value.replace('$', SECRET)
     } else if SERVERS.contains(&&*upper) {
         // A comma list of servers, so credentials end at the last '@' of all.
