@@ -19,9 +19,10 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `variable` cannot be used, for this reason.
+    /// `variable` cannot be used, for this reason. One line, though the value that it may repeat had more.
     pub fn new(variable: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { variable: variable.into(), reason: reason.into() }
+        let reason: String = reason.into();
+        Self { variable: variable.into(), reason: reason.replace(char::is_control, " ") }
     }
 }
 
@@ -88,14 +89,14 @@ pub fn from_vars<T: DeserializeOwned>(
     envy::from_iter(vars.iter().cloned()).map_err(|error| {
         let culprit = vars.iter().find(|&var| envy::from_iter::<_, T>(std::iter::once(var.clone())).is_err());
         match culprit {
-            Some((variable, value)) => ConfigError {
-                variable: variable.to_uppercase(),
-                // Numbers: envy repeats value and name, which we say ourselves or do not want said.
-                reason: error
+            // Numbers: envy repeats value and name, which we say ourselves or do not want said.
+            Some((variable, value)) => ConfigError::new(
+                variable.to_uppercase(),
+                error
                     .to_string()
                     .replace(&format!(" while parsing value '{value}' provided by {variable}"), ""),
-            },
-            None => ConfigError { variable: "environment".to_owned(), reason: error.to_string() },
+            ),
+            None => ConfigError::new("environment", error.to_string()),
         }
     })
 }
@@ -202,6 +203,8 @@ mod tests {
             read(&[("PORT", "eighty")]).unwrap_err().to_string(),
             "PORT: invalid digit found in string"
         );
+        let error = read(&[("FORMAT", "x\nml\u{1b}[2J")]).unwrap_err().to_string();
+        assert!(error.starts_with("FORMAT: ") && !error.contains(char::is_control), "{error:?}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The environment of gateway and worker.
 //!
 //! Input: a file of variables, as `ENV_FILE` names one. A `$` in a secret, or in the credentials of a
-//! URL, becomes a word that must never be seen.
+//! URL, becomes a word that must never be seen, and a `^` a line feed, which only the environment of a
+//! process can hold.
 
 use aftercall_common::config::{ConfigError, read_file};
 use sha2::{Digest as _, Sha256};
@@ -68,6 +69,7 @@ pub fn run(data: &[u8]) {
 /// Puts the secret in, and keeps away from the files of this machine.
 fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
     let upper = name.to_ascii_uppercase();
+    let value = &value.replace('^', "\n");
     let value = if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
         let (name, hidden) = value.split_at(value.find(':').unwrap_or(0)); // The name is none.
         format!("{name}{}", hidden.replace('$', secret))
@@ -79,7 +81,7 @@ fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
         with_credentials(value, secret, start, value.len())
     } else if URLS.contains(&&*upper) {
         let start = value.find(':').map_or(0, |colon| colon + 1);
-        let host = value[start..].trim_start_matches(['/', '\\', '\t', '\r']);
+        let host = value[start..].trim_start_matches(['/', '\\', '\t', '\r', '\n']);
         let start = value.len() - host.len();
         with_credentials(value, secret, start, start + host.find(['/', '\\', '?', '#']).unwrap_or(host.len()))
     } else if upper == "NATS_CREDS_FILE" {
@@ -101,6 +103,7 @@ fn names_a_variable(error: &ConfigError, secret: &str) {
     let known = [&SECRETS[..], &SERVERS, &URLS, &OTHERS].concat();
     assert!(known.contains(&&*error.variable), "{error}");
     assert!(!error.reason.trim().is_empty(), "{error}");
+    assert!(!error.to_string().contains(char::is_control), "not one line: {error}");
     is_discreet(&error.to_string(), secret);
 }
 
