@@ -19,9 +19,10 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// `variable` cannot be used, for this reason.
+    /// `variable` cannot be used, for this reason. One line, though the value that it may repeat had more.
     pub fn new(variable: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { variable: variable.into(), reason: reason.into() }
+        let reason: String = reason.into();
+        Self { variable: variable.into(), reason: reason.replace(char::is_control, " ") }
     }
 }
 
@@ -55,8 +56,8 @@ pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     Ok(vars)
 }
 
-/// The lines of a file of variables. An error names the line and repeats nothing of it.
-fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+/// The variables in the text of a file that `ENV_FILE` names. An error names the line and repeats nothing of it.
+pub fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let mut vars: Vec<(String, String)> = Vec::new();
     for (n, line) in (1..).zip(text.lines().map(str::trim)) {
         if line.is_empty() || line.starts_with('#') {
@@ -88,14 +89,14 @@ pub fn from_vars<T: DeserializeOwned>(
     envy::from_iter(vars.iter().cloned()).map_err(|error| {
         let culprit = vars.iter().find(|&var| envy::from_iter::<_, T>(std::iter::once(var.clone())).is_err());
         match culprit {
-            Some((variable, value)) => ConfigError {
-                variable: variable.to_uppercase(),
-                // Numbers: envy repeats value and name, which we say ourselves or do not want said.
-                reason: error
+            // Numbers: envy repeats value and name, which we say ourselves or do not want said.
+            Some((variable, value)) => ConfigError::new(
+                variable.to_uppercase(),
+                error
                     .to_string()
                     .replace(&format!(" while parsing value '{value}' provided by {variable}"), ""),
-            },
-            None => ConfigError { variable: "environment".to_owned(), reason: error.to_string() },
+            ),
+            None => ConfigError::new("environment", error.to_string()),
         }
     })
 }
@@ -148,15 +149,15 @@ impl fmt::Debug for Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Credentials end at the last '@' and may hold any character before it, commas included.
-        let (base, options) = self.0.split_once('?').unwrap_or((&self.0, ""));
         let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
-        let (scheme, rest) = base.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", base));
+        let (scheme, rest) =
+            self.0.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", &self.0));
         let separator = if scheme.is_empty() { "" } else { "://" };
-        match rest.rsplit_once('@') {
-            Some((_, hosts)) => write!(f, "{scheme}{separator}***@{hosts}")?,
-            None => write!(f, "{scheme}{separator}{rest}")?,
-        }
+        // Credentials end at the last '@' and may hold any character before it: commas, and a '?' that
+        // nobody escaped. Where that '@' stands in an option instead, too much is hidden, never too little.
+        let (credentials, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
+        let (hosts, options) = rest.split_once('?').unwrap_or((rest, ""));
+        write!(f, "{scheme}{separator}{credentials}{hosts}")?;
         for (n, option) in options.split('&').filter(|option| !option.is_empty()).enumerate() {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let shown = if HARMLESS_OPTIONS.contains(&name) { value } else { "***" };
@@ -202,6 +203,8 @@ mod tests {
             read(&[("PORT", "eighty")]).unwrap_err().to_string(),
             "PORT: invalid digit found in string"
         );
+        let error = read(&[("FORMAT", "x\nml\u{1b}[2J")]).unwrap_err().to_string();
+        assert!(error.starts_with("FORMAT: ") && !error.contains(char::is_control), "{error:?}");
     }
 
     #[test]
@@ -230,6 +233,8 @@ mod tests {
             ("nats://me:p@ss@host:4222", "nats://***@host:4222"),
             ("nats://h1:4222,nats://h2:4222", "nats://h1:4222,nats://h2:4222"),
             ("me:pass@host,tls://token@other", "***@other"),
+            ("nats://me:pa?ss@host:4222", "nats://***@host:4222"),
+            ("mongodb://u:p?w@h1/?tls=true&x=y", "mongodb://***@h1/?tls=true&x=***"),
             (
                 "mongodb://u:p,w@h1,h2/?replicaSet=a&tlsKeyPassword=x",
                 "mongodb://***@h1,h2/?replicaSet=a&tlsKeyPassword=***",

@@ -87,7 +87,12 @@ impl Default for Config {
 impl Config {
     /// Reads and checks the environment.
     pub fn from_env() -> Result<Self, ConfigError> {
-        config::from_env::<Self>()?.checked()
+        Self::from_vars(config::environment()?)
+    }
+
+    /// Reads and checks `vars`.
+    pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        config::from_vars::<Self>(vars)?.checked()
     }
 
     /// What only the clients of broker and database can tell of a value.
@@ -182,11 +187,16 @@ impl TryFrom<String> for BaseUrl {
         if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
             return Err("must be an http or https URL without query".to_owned());
         }
-        if !url.username().is_empty() || url.password().is_some() {
+        if holds_credentials(&url) {
             return Err("must hold no credentials; the key is ELEVENLABS_API_KEY".to_owned());
         }
         Ok(Self(url.as_str().trim_end_matches('/').to_owned()))
     }
+}
+
+/// Such URLs are printed as they are, to the log and by commands.
+fn holds_credentials(url: &reqwest::Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// Where webhooks are sent: `https`, or `http` on this machine.
@@ -207,6 +217,9 @@ impl TryFrom<String> for CallbackUrl {
     fn try_from(text: String) -> Result<Self, String> {
         let text = text.trim();
         let url = reqwest::Url::parse(text).map_err(|error| error.to_string())?;
+        if holds_credentials(&url) {
+            return Err("must hold no credentials; `register --header` sends a secret".to_owned());
+        }
         let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         if url.scheme() == "https" || (url.scheme() == "http" && here) {
             return Ok(Self(text.to_owned()));
@@ -217,12 +230,10 @@ impl TryFrom<String> for CallbackUrl {
 
 #[cfg(test)]
 mod tests {
-    use aftercall_common::config::from_vars;
-
     use super::*;
 
     fn read(name: &str, value: &str) -> Result<Config, String> {
-        from_vars([(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
+        Config::from_vars([(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -247,11 +258,12 @@ mod tests {
             ("STREAM_REPLICAS", "many"),
             ("STREAM_REPLICAS", "0"),
             ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
+            ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
             ("ELEVENLABS_API_KEY", "sk_\u{7}"),
             ("MONGODB_DATABASE", "a.b"),
             ("MONGODB_URI", "postgres://me:pa55@host"),
         ] {
-            let error = read(name, value).and_then(|c| c.checked().map_err(|e| e.to_string())).unwrap_err();
+            let error = read(name, value).unwrap_err();
             assert!(!error.contains("pa55"), "{error}");
             assert!(error.starts_with(&format!("{name}: ")), "{error}");
         }

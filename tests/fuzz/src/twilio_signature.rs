@@ -1,0 +1,124 @@
+//! The signature of Twilio, over a form or over the hash of any other body.
+//!
+//! Input: the values of the signature's and of the settings' header on a line each, path and query on
+//! the third, then the body.
+
+use aftercall_ingest::{
+    config::Secrets,
+    policy::PublicUrl,
+    signature::{
+        Signature,
+        SignatureError::{Invalid, Missing},
+        twilio::{Callback, verify},
+    },
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+use crate::line;
+
+const SHA256: &[u8] = b"key=webhooks_sharedkey_1, algorithm=HMAC_SHA256";
+
+/// Nobody verifies without the token; who has it does, by either algorithm, however the URL names its
+/// port and in whatever order the parameters are; and no other form or body does.
+pub fn run(data: &[u8]) {
+    let (signature, rest) = line(data);
+    let (settings, rest) = line(rest);
+    let (path, body) = line(rest);
+    let path = String::from_utf8_lossy(path);
+    // A token that depends on the whole input cannot be known to the input.
+    let token = hex::encode(Sha256::digest(data));
+    let secrets = Secrets::try_from(format!("old, {token}")).expect("two secrets");
+    let url = PublicUrl::try_from("https://hooks.example.com:8443/in/".to_owned()).expect("a URL");
+    let verdict = |signature: Option<&[u8]>, settings: Option<&[u8]>, callback: &Callback<'_>| {
+        verify(signature, settings, callback, Some(&url), &secrets)
+    };
+    let form = Callback { path_and_query: &path, body, is_form: true };
+    let plain = Callback { is_form: false, ..form };
+
+    for callback in [form, plain] {
+        assert_eq!(verdict(Some(signature), Some(settings), &callback), Err(Invalid), "without the token");
+        assert_eq!(verdict(None, Some(settings), &callback), Err(Missing));
+        let none = Secrets::default();
+        assert_eq!(verify(Some(signature), None, &callback, Some(&url), &none), Ok(Signature::Absent));
+    }
+
+    let signed = parameters(body);
+    let added = [body, b"&aftercall=added"].concat();
+    let another = Callback { body: &added, ..form };
+    let turned = turned(body);
+    let turned = Callback { body: &turned, ..form };
+    for origin in ["https://hooks.example.com/in", "https://hooks.example.com:8443/in"] {
+        let signed = format!("{origin}{path}{signed}");
+        let [first, second] = [mac::<Hmac<Sha1>>(&token, &signed), mac::<Hmac<Sha256>>(&token, &signed)];
+        let [first, second] = [Some(first.as_bytes()), Some(second.as_bytes())];
+        for callback in [&form, &turned] {
+            assert_eq!(verdict(first, None, callback), Ok(Signature::Verified), "SHA-1");
+            assert_eq!(verdict(second, Some(SHA256), callback), Ok(Signature::Verified), "SHA-256");
+        }
+        assert_eq!(verdict(second, None, &form), Err(Invalid), "the other algorithm");
+        assert_eq!(verdict(first, Some(SHA256), &form), Err(Invalid), "the other algorithm");
+        assert_eq!(verdict(first, None, &another), Err(Invalid), "another form");
+        let either = [first, second].map(|signature| verdict(signature, Some(settings), &form));
+        assert!(either.contains(&Err(Invalid)), "by two algorithms at once");
+        if settings.trim_ascii().is_empty() {
+            assert_eq!(either[0], Ok(Signature::Verified), "SHA-1 where nothing else is said");
+        }
+    }
+    covers_its_body(&token, &plain, verdict);
+}
+
+/// Of a body that is no form the URL holds the hash.
+fn covers_its_body(
+    token: &str,
+    plain: &Callback<'_>,
+    verdict: impl Fn(
+        Option<&[u8]>,
+        Option<&[u8]>,
+        &Callback<'_>,
+    ) -> Result<Signature, aftercall_ingest::signature::SignatureError>,
+) {
+    let sign = |path: &str| mac::<Hmac<Sha1>>(token, &format!("https://hooks.example.com/in{path}"));
+    let (path, query) = plain.path_and_query.split_once('?').unwrap_or((plain.path_and_query, ""));
+    let hashed = format!("{path}?bodySHA256={}&{query}", hex::encode(Sha256::digest(plain.body)));
+    let signature = sign(&hashed);
+    let hashed = Callback { path_and_query: &hashed, ..*plain };
+    assert_eq!(
+        verdict(Some(signature.as_bytes()), None, &hashed),
+        Ok(Signature::Verified),
+        "the hash of the body"
+    );
+    let added = [plain.body, b" "].concat();
+    let another = Callback { body: &added, ..hashed };
+    assert_eq!(verdict(Some(signature.as_bytes()), None, &another), Err(Invalid), "another body");
+    let bare = sign(path);
+    let bare_callback = Callback { path_and_query: path, ..*plain };
+    assert_eq!(
+        verdict(Some(bare.as_bytes()), None, &bare_callback),
+        Err(Invalid),
+        "a body that nothing covers"
+    );
+}
+
+/// Names and values as Twilio signs them.
+fn parameters(form: &[u8]) -> String {
+    let mut pairs: Vec<_> = form_urlencoded::parse(form).collect();
+    pairs.sort();
+    pairs.dedup();
+    pairs.into_iter().flat_map(|(name, value)| [name, value]).collect()
+}
+
+/// The same parameters from the last to the first.
+fn turned(form: &[u8]) -> Vec<u8> {
+    let mut items: Vec<_> = form.split(|&byte| byte == b'&').collect();
+    items.reverse();
+    items.join(&b'&')
+}
+
+fn mac<M: Mac + KeyInit>(token: &str, signed: &str) -> String {
+    let mut mac = <M as KeyInit>::new_from_slice(token.as_bytes()).expect("HMAC takes a key of any length");
+    mac.update(signed.as_bytes());
+    BASE64_STANDARD.encode(mac.finalize().into_bytes())
+}

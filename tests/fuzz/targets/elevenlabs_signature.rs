@@ -1,0 +1,5 @@
+//! libFuzzer's way into [`aftercall_fuzz::elevenlabs_signature`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| aftercall_fuzz::elevenlabs_signature::run(data));

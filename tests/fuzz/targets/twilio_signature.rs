@@ -1,0 +1,5 @@
+//! libFuzzer's way into [`aftercall_fuzz::twilio_signature`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| aftercall_fuzz::twilio_signature::run(data));
