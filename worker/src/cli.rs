@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Config,
     commands::{self, Reconcile},
-    dead_letters, register,
+    dead_letters, forget, register, replay,
     store::StoreError,
 };
 
@@ -37,6 +37,10 @@ enum Command {
     /// List, show, replay or drop what can never work.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Apply stored webhooks once more.
+    Replay(replay::Options),
+    /// Erase a person from everything that is stored.
+    Forget(forget::Options),
     /// Ask ElevenLabs for calls that no webhook told of, and make up for them.
     Reconcile(Reconcile),
 }
@@ -68,6 +72,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         match cli.command {
             Some(Command::Register(options)) => commands::register(config, &options).await,
             Some(Command::DeadLetters(command)) => commands::dead_letters(config, &command).await,
+            Some(Command::Replay(options)) => commands::replay(config, &options).await,
+            Some(Command::Forget(options)) => commands::forget(config, &options).await,
             Some(Command::Reconcile(options)) => commands::reconcile(config, &options).await,
             None | Some(Command::Run | Command::Check) => crate::start(config).await,
         }

@@ -14,8 +14,9 @@ use crate::{
     call::Status,
     dead_letters,
     elevenlabs::{ConversationStatus, ElevenLabs},
+    forget,
     reconcile::{self, Finding, Report, Window},
-    register,
+    register, replay,
 };
 
 /// Longest a command waits for the broker.
@@ -98,6 +99,24 @@ pub async fn dead_letters(config: Config, command: &dead_letters::Command) -> an
     dead_letters::run(&context, command).await
 }
 
+/// `aftercall-worker replay`.
+pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connected(&context).await?;
+    let ended = replay::run(&context, options).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
+/// `aftercall-worker forget`.
+pub async fn forget(config: Config, options: &forget::Options) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connected(&context).await?;
+    let ended = forget::run(&context, options).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
 /// A command does not wait for a broker as a service does. The streams are there afterwards.
 async fn connected(context: &Context) -> anyhow::Result<()> {
     let connected = async {
@@ -114,6 +133,17 @@ async fn connected(context: &Context) -> anyhow::Result<()> {
 pub(crate) fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     use std::io::Write as _;
     Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// Asks whoever sits at the terminal whether to do `what`.
+pub(crate) fn is_confirmed(what: &str) -> anyhow::Result<bool> {
+    use std::io::{BufRead as _, Write as _};
+    ensure!(std::io::stdin().is_terminal(), "nobody is there to confirm; --yes does it without asking");
+    eprint!("{what}? [y/N] ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Shows progress of what has no known end, on a terminal.

@@ -1,6 +1,11 @@
 //! The worker's environment.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use aftercall_common::{
     broker,
@@ -46,6 +51,8 @@ pub struct Config {
     pub reconcile_rate: f64,
     /// Where ElevenLabs is to send its webhooks: our public URL, path included.
     pub elevenlabs_status_callback_url: Option<CallbackUrl>,
+    /// Days after which a call and its recording are erased from the database. None: never.
+    pub retention_days: Option<NonZeroU32>,
     /// What this process does.
     pub roles: Roles,
     /// Health and metrics.
@@ -75,6 +82,7 @@ impl Default for Config {
             reconcile_every: Duration::from_mins(10),
             reconcile_rate: 4.0,
             elevenlabs_status_callback_url: None,
+            retention_days: None,
             roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api, Role::Reconcile]),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
             shutdown_grace: Duration::from_secs(20),
@@ -93,6 +101,11 @@ impl Config {
     /// Reads and checks `vars`.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         config::from_vars::<Self>(vars)?.checked()
+    }
+
+    /// How long calls are kept. None: for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        self.retention_days.map(|days| Duration::from_hours(24) * days.get())
     }
 
     /// What only the clients of broker and database can tell of a value.
@@ -257,6 +270,7 @@ mod tests {
             ("ELEVENLABS_STATUS_CALLBACK_URL", "http://hooks.example.com"),
             ("STREAM_REPLICAS", "many"),
             ("STREAM_REPLICAS", "0"),
+            ("RETENTION_DAYS", "0"),
             ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
             ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
             ("ELEVENLABS_API_KEY", "sk_\u{7}"),

@@ -14,11 +14,15 @@ pub mod config;
 pub mod dead_letters;
 pub mod elevenlabs;
 pub mod event;
+pub mod forget;
 mod metrics;
 pub mod pull;
 pub mod reconcile;
 pub mod register;
+pub mod replay;
+mod retention;
 mod retry;
+mod scan;
 pub mod status;
 pub mod store;
 pub mod transcripts;
@@ -178,6 +182,9 @@ async fn work(
     let mut roles = JoinSet::new();
     if context.config.roles.has(Role::Status) {
         roles.spawn(status::run(context.clone(), stop.clone()));
+        if let Some(retention) = context.config.retention() {
+            roles.spawn(retention::run(context.clone(), retention, stop.clone()));
+        }
     }
     if context.config.roles.has(Role::Transcripts) {
         if let Some(api) = api.clone() {

@@ -2,7 +2,7 @@
 //!
 //! ElevenLabs never repeats a failed `call_initiation_failure`, so a 503 for it is a lost call. With
 //! `SPOOL_DIR` set, a webhook that the broker does not take within its deadline is written to the
-//! [`journal`], answered 200 once it is synced, and [`replay`]ed when the broker is back.
+//! `journal`, answered 200 once it is synced, and brought to the broker by [`replay()`] when the broker is back.
 //!
 //! Invariants: `Ok` means on disk. Everything waits in bounds: for the writer by count, on disk by bytes.
 //! A webhook leaves the spool only after the broker has acknowledged it; crashing in between sends it

@@ -21,7 +21,7 @@ use crate::{line, pieces};
 const NOW: i64 = 1_790_000_000;
 const PAST: i64 = 3600;
 const AHEAD: i64 = 300;
-const TOLERANCE: Tolerance = Tolerance { past: Duration::from_secs(3600), ahead: Duration::from_secs(300) };
+const TOLERANCE: Tolerance = Tolerance { past: Duration::from_hours(1), ahead: Duration::from_mins(5) };
 /// Signatures that are read from one header.
 const MOST_SIGNATURES: usize = 8;
 

@@ -176,6 +176,12 @@ impl Stack {
         Setup::default().start().await
     }
 
+    /// Changes the environment of the workers to come.
+    pub fn worker_env(&mut self, name: &str, value: &str) {
+        self.worker_vars.retain(|(other, _)| other != name);
+        self.worker_vars.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts one more worker and waits until it is ready.
     pub async fn add_worker(&mut self) -> &mut Service {
         let admin = ports::free().unwrap();

@@ -3,10 +3,8 @@
 //! Sent first, removed after: a crash in between leaves a letter that is sent once more under the same
 //! id, which changes nothing.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
-
 use aftercall_common::stream::{self, header};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use async_nats::jetstream::stream::Stream;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
@@ -188,7 +186,7 @@ async fn remove(graves: &Stream, which: &Which, yes: bool) -> anyhow::Result<()>
         println!("no dead letters");
         return Ok(());
     }
-    if !yes && !is_sure(letters.len())? {
+    if !yes && !commands::is_confirmed(&format!("Drop {} dead letters for good", letters.len()))? {
         bail!("nothing was dropped");
     }
     let bar: ProgressBar = commands::bar(letters.len());
@@ -202,16 +200,6 @@ async fn remove(graves: &Stream, which: &Which, yes: bool) -> anyhow::Result<()>
     bar.finish_and_clear();
     println!("{} dead letters dropped", letters.len());
     Ok(())
-}
-
-/// Asks whoever sits at the terminal.
-fn is_sure(count: usize) -> anyhow::Result<bool> {
-    ensure!(std::io::stdin().is_terminal(), "nobody is there to confirm; --yes drops without asking");
-    eprint!("Drop {count} dead letters for good? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// The numbers that are meant, all of which exist.

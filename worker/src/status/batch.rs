@@ -141,7 +141,7 @@ fn origin(subject: &str) -> Origin {
     }
 }
 
-fn parse(message: &Message, body: &[u8]) -> Result<Event, Cause> {
+pub(super) fn parse(message: &Message, body: &[u8]) -> Result<Event, Cause> {
     let undeliverable = |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
     let info = message.info().map_err(|_error| undeliverable("it carries no stream metadata"))?;
     let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())

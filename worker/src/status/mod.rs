@@ -13,7 +13,7 @@ use std::{
 };
 
 use aftercall_common::stream::{self, consumer};
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::{self, AckKind, Message};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -27,8 +27,8 @@ use crate::{
     Context,
     call::{CallPatch, Status},
     clock::between,
-    dead_letters,
-    event::Recording,
+    dead_letters::{self, Cause},
+    event::{Event, Recording},
     pull::{Batches, Source, settle},
     retry::Pauses,
     store::Changed,
@@ -43,6 +43,25 @@ const RETRY_MOST: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(5);
 /// After a job could not be stored: short, since a delayed message counts as pending.
 const REDELIVER_AFTER: Duration = Duration::from_secs(2);
+
+/// The body of a stored webhook, wherever it is; an error where it cannot be had.
+pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
+    let Some(object) = bodies::elsewhere(message) else { return Ok(message.payload.clone()) };
+    Box::pin(bodies::fetch(context, object)).await.map_err(|error| match error {
+        NoBody::Dead(cause) => cause,
+        NoBody::Later(detail) => Cause { label: "body_missing", detail },
+    })
+}
+
+/// What a stored webhook says, its body given.
+pub fn parse_stored(message: &Message, body: &[u8]) -> Result<Event, Cause> {
+    batch::parse(message, body)
+}
+
+/// What a stored webhook says.
+pub async fn stored_event(context: &jetstream::Context, message: &Message) -> Result<Event, Cause> {
+    parse_stored(message, &body_of(context, message).await?)
+}
 
 /// Runs the role until `stop`.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {

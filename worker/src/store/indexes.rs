@@ -1,11 +1,36 @@
 //! Indexes of `agent_calls`.
 
+use std::time::Duration;
+
 use mongodb::{
     Collection, IndexModel,
     bson::{Document, doc},
     error::Result,
     options::IndexOptions,
 };
+
+/// The index by which the server erases old calls.
+const RETENTION: &str = "retention";
+
+/// Makes the server erase calls that were created so long ago, or none.
+pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
+    let found = calls.list_index_names().await?.iter().any(|name| name == RETENTION);
+    match time {
+        None if found => calls.drop_index(RETENTION).await,
+        None => Ok(()),
+        Some(time) if found => {
+            let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+            let database = calls.client().database(&calls.namespace().db);
+            let index = doc! { "name": RETENTION, "expireAfterSeconds": seconds };
+            database.run_command(doc! { "collMod": calls.name(), "index": index }).await.map(drop)
+        }
+        Some(time) => {
+            let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(time).build();
+            let index = IndexModel::builder().keys(doc! { "createdAt": 1 }).options(options).build();
+            calls.create_index(index).await.map(drop)
+        }
+    }
+}
 
 /// Creates what is missing. Idempotent.
 pub(super) async fn create(calls: Collection<Document>) -> Result<()> {

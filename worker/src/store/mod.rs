@@ -6,10 +6,12 @@
 
 mod apply;
 mod document;
+mod erase;
 mod error;
 mod indexes;
 mod merge;
 mod placements;
+mod preview;
 mod reconciliation;
 mod recordings;
 mod statement;
@@ -31,6 +33,7 @@ pub use self::{
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,
     placements::{Begun, Concluded, NewPlacement, Placing},
+    preview::{Difference, Preview},
     statement::{Key, Settled},
 };
 use crate::{
@@ -60,6 +63,8 @@ pub struct Store {
     calls: Collection<Document>,
     operations: TaskTracker,
     ping: Arc<Semaphore>,
+    /// How long calls are kept.
+    retention: Option<Duration>,
 }
 
 impl Store {
@@ -87,6 +92,7 @@ impl Store {
             calls,
             operations: TaskTracker::new(),
             ping: Arc::new(Semaphore::new(1)),
+            retention: config.retention(),
         })
     }
 
@@ -101,7 +107,8 @@ impl Store {
         if !hello.contains_key("setName") && hello.get_str("msg").ok() != Some("isdbgrid") {
             return Err(StoreError::Standalone);
         }
-        self.run(indexes::create(self.calls.clone())).await
+        self.run(indexes::create(self.calls.clone())).await?;
+        self.run(indexes::retain(self.calls.clone(), self.retention)).await
     }
 
     /// Whether the database answers, and does so within a moment. One question at a time, however

@@ -4,6 +4,7 @@
 
 use futures_util::AsyncWriteExt as _;
 use mongodb::{
+    Database,
     bson::{Bson, doc},
     error::Result,
     gridfs::GridFsBucket,
@@ -22,11 +23,14 @@ impl Store {
         id: &str,
         recording: &Recording,
     ) -> std::result::Result<(), StoreError> {
-        let options = GridFsBucketOptions::builder().bucket_name(BUCKET.to_owned()).build();
-        let bucket = self.database.gridfs_bucket(options);
+        let bucket = bucket(&self.database);
         let (id, recording) = (id.to_owned(), recording.clone());
         self.run(async move { save(&bucket, id, &recording).await }).await
     }
+}
+
+pub(super) fn bucket(database: &Database) -> GridFsBucket {
+    database.gridfs_bucket(GridFsBucketOptions::builder().bucket_name(BUCKET.to_owned()).build())
 }
 
 async fn save(bucket: &GridFsBucket, id: String, recording: &Recording) -> Result<()> {

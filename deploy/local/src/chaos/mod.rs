@@ -2,7 +2,7 @@
 //!
 //! A seed decides the calls, the faults, their order and their length. Real processes, a real
 //! nats-server and a real mongod run behind links that can be cut ([`link`]); every webhook and its
-//! answers are remembered ([`load`]); at the end stream and database must agree with that ([`verdict`]).
+//! answers are remembered (`load`); at the end stream and database must agree with that (`verdict`).
 
 mod fault;
 pub mod link;

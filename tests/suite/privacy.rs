@@ -1,0 +1,133 @@
+//! Forgetting a person, and everybody after a while.
+
+use aftercall_common::stream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+
+use crate::harness::{Setup, Stack, until_equal};
+
+const NUMBER: &str = "+12025550100";
+/// `audio`, in base64.
+const AUDIO: &str = "YXVkaW8=";
+
+async fn forget(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
+    stack.command(&[&["forget"], args].concat(), &[]).await
+}
+
+/// Whether any message of `stream` holds one of these words.
+async fn holds(stack: &Stack, stream: &str, words: &[&str]) -> bool {
+    let stream = stack.jetstream.get_stream(stream).await.unwrap();
+    let last = stream.cached_info().state.last_sequence;
+    for sequence in 1..=last {
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            let text = format!("{} {}", message.subject, String::from_utf8_lossy(&message.payload));
+            if words.iter().any(|word| text.contains(word)) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_person_is_erased_everywhere_and_nobody_else() {
+    let stack = Stack::start().await;
+    let completed = |call: &str, number: &str| {
+        json!({
+            "event_type": "call.completed", "call_id": call, "conversation_id": format!("conv_{call}"),
+            "to_number": number,
+        })
+    };
+    for event in [
+        // The number is in the first alone; the ids lead to the others.
+        completed("theirs", NUMBER),
+        json!({ "event_type": "call.ended", "call_id": "theirs", "padding": "x".repeat(2_000_000) }),
+        json!({ "type": "post_call_audio", "event_timestamp": 1_790_000_000,
+                "data": { "agent_id": "a", "conversation_id": "conv_theirs", "full_audio": AUDIO } }),
+        json!({ "type": "call.teleported", "data": { "to": NUMBER } }),
+        completed("other", "+12025550101"),
+        json!({ "type": "call.teleported", "data": { "to": "+12025550101" } }),
+    ] {
+        stack.webhook(&event).await;
+    }
+    for call in ["theirs", "other"] {
+        stack.until_call(call, doc! { "transcriptState": "saved" }).await;
+    }
+    stack.until_call("theirs", doc! { "audio": { "$exists": true }, "status": "ended" }).await;
+    stack.settled().await;
+    until_equal("dead letters", 2, async || stack.stored(stream::DEAD_LETTERS).await).await;
+
+    let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--dry-run"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(said.starts_with("would be erased: 4 webhooks, 1 large bodies"), "{said}");
+    assert!(said.contains("1 dead letters, 1 documents, 1 recordings"), "{said}");
+    assert!(!said.contains("2025550100"), "{said}");
+    let (code, _, stderr) = forget(&stack, &["--to-number", NUMBER]).await;
+    assert!(code == Some(1) && stderr.contains("--yes"), "{stderr}");
+    assert_eq!(stack.count(doc! {}).await, 2);
+
+    let (code, said, stderr) = forget(&stack, &["--to-number", "+1 (202) 555-0100", "--yes", "--json"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        (&said["erased"], &said["documents"], &said["recordings"]),
+        (&json!(true), &json!(1), &json!(1))
+    );
+
+    for name in [stream::WEBHOOKS, stream::DEAD_LETTERS, stream::TRANSCRIPTS] {
+        assert!(!holds(&stack, name, &["2025550100", "theirs"]).await, "{name}");
+    }
+    assert_eq!(stack.count(doc! {}).await, 1);
+    stack.until_call("other", doc! { "transcriptState": "saved" }).await;
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2);
+    let bodies = stack.jetstream.get_object_store(stream::WEBHOOK_BODIES).await.unwrap();
+    let left: Vec<_> = bodies.list().await.unwrap().collect().await;
+    assert!(left.is_empty(), "{left:?}");
+    let database = stack.calls.client().database(&stack.calls.namespace().db);
+    for files in ["recordings.files", "recordings.chunks"] {
+        assert_eq!(
+            database.collection::<Document>(files).count_documents(doc! {}).await.unwrap(),
+            0,
+            "{files}"
+        );
+    }
+    // Nothing brings it back, and there is nothing more to forget.
+    assert!(stack.command(&["replay"], &[]).await.1.starts_with("1 webhooks applied"));
+    assert_eq!(stack.count(doc! {}).await, 1);
+    assert_eq!(forget(&stack, &["--to-number", NUMBER, "--yes"]).await.1, "nothing is known of them\n");
+    assert!(forget(&stack, &["--call-id", "conv_other", "--yes"]).await.1.starts_with("erased: 1 webhooks"));
+    assert_eq!(stack.count(doc! {}).await, 0);
+}
+
+#[tokio::test]
+async fn whom_to_forget_must_be_said_plainly() {
+    let stack = Stack::start().await;
+    for (args, wrong) in [
+        (&[][..], "--to-number"),
+        (&["--to-number", "911"], "at least seven digits"),
+        (&["--to-number", NUMBER, "--call-id", "c"], "cannot be used with"),
+    ] {
+        let (code, _, stderr) = forget(&stack, args).await;
+        assert!(code != Some(0) && stderr.contains(wrong), "{args:?}: {stderr}");
+        assert!(!stderr.contains("2025550100"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn the_database_erases_what_is_older_than_it_may_be() {
+    let mut stack = Setup::default().worker_env("RETENTION_DAYS", "30").start().await;
+    let seconds = async |stack: &Stack| -> Option<u64> {
+        let indexes: Vec<_> = stack.calls.list_indexes().await.unwrap().try_collect().await.unwrap();
+        let options = indexes.into_iter().filter_map(|index| index.options);
+        let retention = options.filter(|options| options.name.as_deref() == Some("retention"));
+        retention.filter_map(|options| options.expire_after).map(|time| time.as_secs()).next()
+    };
+    assert_eq!(seconds(&stack).await, Some(30 * 86_400));
+    stack.worker_env("RETENTION_DAYS", "7");
+    stack.add_worker().await;
+    assert_eq!(seconds(&stack).await, Some(7 * 86_400));
+    stack.worker_env("RETENTION_DAYS", "");
+    stack.add_worker().await;
+    assert_eq!(seconds(&stack).await, None);
+}

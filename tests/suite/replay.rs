@@ -1,0 +1,90 @@
+//! Stored webhooks applied once more: nothing changes where nothing was missing, and what was comes back.
+
+use aftercall_common::stream;
+use futures_util::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
+use serde_json::json;
+
+use crate::harness::{Stack, until_equal};
+
+async fn documents(stack: &Stack) -> Vec<Document> {
+    let found = stack.calls.find(doc! {}).projection(doc! { "_id": 0 }).sort(doc! { "callId": 1 });
+    found.await.unwrap().try_collect().await.unwrap()
+}
+
+async fn replay(stack: &Stack, args: &[&str]) -> String {
+    let (code, said, stderr) = stack.command(&[&["replay"], args].concat(), &[]).await;
+    assert_eq!(code, Some(0), "{said}{stderr}");
+    said
+}
+
+#[tokio::test]
+async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing() {
+    let stack = Stack::start().await;
+    for n in 0..10 {
+        for (event, at) in [("call.initiated", 0), ("call.ringing", 1), ("call.busy", 2)] {
+            stack
+                .webhook(&json!({
+                    "event_type": event, "call_id": format!("c{n}"), "timestamp": 1_790_000_000 + at,
+                    "conversation_id": format!("conv_{n}"), "to_number": "+12025550100",
+                }))
+                .await;
+        }
+    }
+    stack.webhook(&json!({ "event_type": "call.busy" })).await;
+    stack.settled().await;
+    let intact = documents(&stack).await;
+    assert_eq!(intact.len(), 10);
+
+    let said = replay(&stack, &["--dry-run"]).await;
+    assert_eq!(said, "30 webhooks would be applied: 0 calls created, 0 changed, 0 merged; 1 unreadable\n");
+    assert_eq!(replay(&stack, &[]).await, "30 webhooks applied, 1 unreadable\n");
+    assert_eq!(documents(&stack).await, intact);
+
+    // What an operator, or a restore from a backup, did to the database.
+    stack.calls.delete_many(doc! { "callId": { "$in": ["c1", "c2"] } }).await.unwrap();
+    let said = replay(&stack, &["--call-id", "c2", "--event-type", "call.initiated"]).await;
+    assert_eq!(said, "1 webhooks applied, 1 unreadable\n");
+    stack.until_call("c2", doc! { "status": "initiated" }).await;
+    let said = replay(&stack, &["--dry-run", "--since", "1h"]).await;
+    assert!(said.contains("c1: would be created\n"), "{said}");
+    assert!(said.contains(", status initiated → busy"), "{said}");
+    assert!(!said.contains("+1202") && said.contains("1 calls created, 1 changed"), "{said}");
+    assert_ne!(documents(&stack).await, intact, "a dry run changes nothing");
+
+    let said = replay(&stack, &["--call-id", "conv_1", "--event-type", "call.busy", "--dry-run"]).await;
+    assert!(said.starts_with("c1: would be created\n1 webhooks would be applied"), "{said}");
+    assert!(replay(&stack, &["--until", "1h"]).await.starts_with("0 webhooks"));
+    assert!(
+        replay(&stack, &["--from", "31"]).await.starts_with("0 webhooks"),
+        "the 31st is the unreadable one"
+    );
+    replay(&stack, &["--rate", "100"]).await;
+    assert_eq!(documents(&stack).await, intact);
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 31, "nothing is published");
+}
+
+#[tokio::test]
+async fn a_replayed_completion_has_its_transcript_fetched() {
+    let stack = Stack::start().await;
+    stack
+        .webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "conv_c" }))
+        .await;
+    stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+    stack.calls.delete_one(doc! { "callId": "c" }).await.unwrap();
+    // Past the broker's memory of the first job, as days later.
+    stack.jetstream.get_stream(stream::TRANSCRIPTS).await.unwrap().purge().await.unwrap();
+    replay(&stack, &[]).await;
+    let owed =
+        async || stack.count(doc! { "callId": "c", "transcriptState": { "$in": ["owed", "saved"] } }).await;
+    until_equal("the call with its transcript owed", 1, owed).await;
+}
+
+#[tokio::test]
+async fn wrong_usage_says_what_is_wrong() {
+    let stack = Stack::start().await;
+    let (code, _, stderr) = stack.command(&["replay", "--since", "1h", "--until", "2h"], &[]).await;
+    assert!(code == Some(1) && stderr.contains("--since must be before --until"), "{stderr}");
+    let (code, _, stderr) = stack.command(&["replay", "--since", "yesterday"], &[]).await;
+    assert!(code == Some(2) && stderr.contains("--since"), "{stderr}");
+}

@@ -1,0 +1,64 @@
+//! Erasing calls and recordings: of a person who asks for it, and of everybody after a while.
+
+use futures_util::TryStreamExt as _;
+use mongodb::{
+    bson::{Bson, Document, doc},
+    gridfs::GridFsBucket,
+};
+
+use super::{SERVER_TIME, Store, StoreError, document::bson_date, recordings};
+
+impl Store {
+    /// What names the calls that `filter` matches.
+    pub async fn calls_of(&self, filter: Document) -> Result<Vec<Document>, StoreError> {
+        let calls = self.calls.clone();
+        self.run(async move {
+            let fields = doc! { "_id": 0, "callId": 1, "conversationId": 1, "_placementId": 1, "audio": 1 };
+            calls.find(filter).projection(fields).max_time(SERVER_TIME).await?.try_collect().await
+        })
+        .await
+    }
+
+    /// Erases the calls that `filter` matches; how many.
+    pub async fn erase_calls(&self, filter: Document) -> Result<u64, StoreError> {
+        let calls = self.calls.clone();
+        let erased = self.run(async move { calls.delete_many(filter).await }).await?;
+        Ok(erased.deleted_count)
+    }
+
+    /// How many of these events have a recording.
+    pub async fn count_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
+        let bucket = recordings::bucket(&self.database);
+        Ok(self.run(async move { found(&bucket, doc! { "_id": { "$in": events } }).await }).await?.len()
+            as u64)
+    }
+
+    /// Erases the recordings of these events; how many.
+    pub async fn erase_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
+        self.erase_files(doc! { "_id": { "$in": events } }).await
+    }
+
+    /// Erases recordings stored before `then`; how many. Calls go by an index, which knows no files.
+    pub async fn erase_old_recordings(&self, then: jiff::Timestamp) -> Result<u64, StoreError> {
+        self.erase_files(doc! { "uploadDate": { "$lt": bson_date(then) } }).await
+    }
+
+    async fn erase_files(&self, filter: Document) -> Result<u64, StoreError> {
+        let bucket = recordings::bucket(&self.database);
+        let files = self.run({
+            let bucket = bucket.clone();
+            async move { found(&bucket, filter).await }
+        });
+        let mut erased = 0;
+        for file in files.await? {
+            let bucket = bucket.clone();
+            self.run(async move { bucket.delete(file).await }).await?;
+            erased += 1;
+        }
+        Ok(erased)
+    }
+}
+
+async fn found(bucket: &GridFsBucket, filter: Document) -> mongodb::error::Result<Vec<Bson>> {
+    bucket.find(filter).await?.map_ok(|file| file.id).try_collect().await
+}

@@ -1,0 +1,101 @@
+//! What a patch would do to what is stored, without doing it: the statement's own pipeline, as a query.
+
+use futures_util::TryStreamExt as _;
+use mongodb::bson::{Document, doc};
+
+use super::{Key, SERVER_TIME, Store, StoreError, statement};
+use crate::call::CallPatch;
+
+/// What would become of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Preview {
+    /// Nothing.
+    Unchanged,
+    /// A document would be made.
+    Created,
+    /// Documents that are one call would be joined.
+    Merged,
+    /// These fields would have another value.
+    Changed(Vec<Difference>),
+}
+
+/// A field that would change. Values are named of fields that hold nothing personal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The field.
+    pub field: String,
+    /// Its values, before and after.
+    pub values: Option<(String, String)>,
+}
+
+/// Fields whose values may be shown.
+const SHOWN: [&str; 4] = ["status", "transcriptState", "failureReason", "statusUpdatedAt"];
+
+impl Store {
+    /// What [`Store::apply`] would do with `patch`.
+    pub async fn preview(&self, patch: &CallPatch) -> Result<Preview, StoreError> {
+        let filters: Vec<_> = Key::all_of(patch).map(|key| key.filter()).collect();
+        if filters.is_empty() {
+            return Ok(Preview::Unchanged);
+        }
+        let calls = self.calls.clone();
+        let found: Vec<Document> = self
+            .run(async move {
+                calls.find(doc! { "$or": filters }).max_time(SERVER_TIME).await?.try_collect().await
+            })
+            .await?;
+        let [before] = &found[..] else {
+            return Ok(if found.is_empty() { Preview::Created } else { Preview::Merged });
+        };
+        let Ok(pipeline) = statement::pipeline(patch, Vec::new()) else { return Ok(Preview::Unchanged) };
+        let mut stages = vec![doc! { "$match": { "_id": before.get("_id") } }];
+        stages.extend(pipeline);
+        let calls = self.calls.clone();
+        let after: Option<Document> = self
+            .run(async move { calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await })
+            .await?;
+        Ok(after.map_or(Preview::Unchanged, |after| compare(before, &after)))
+    }
+}
+
+fn compare(before: &Document, after: &Document) -> Preview {
+    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(name)));
+    let changed: Vec<_> = names
+        .filter(|name| before.get(name) != after.get(name))
+        .map(|name| Difference {
+            field: name.clone(),
+            values: SHOWN.contains(&name.as_str()).then(|| (text(before, name), text(after, name))),
+        })
+        .collect();
+    if changed.is_empty() { Preview::Unchanged } else { Preview::Changed(changed) }
+}
+
+fn text(document: &Document, name: &str) -> String {
+    document.get(name).map_or_else(
+        || "absent".to_owned(),
+        |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named_and_only_the_harmless_is_shown() {
+        let before = doc! { "_id": 1, "status": "ringing", "toNumber": "+1", "same": 1 };
+        assert_eq!(compare(&before, &before), Preview::Unchanged);
+        let after =
+            doc! { "_id": 1, "status": "ended", "toNumber": "+2", "same": 1, "transcriptState": "owed" };
+        let shown = |before: &str, after: &str| Some((before.to_owned(), after.to_owned()));
+        let difference = |field: &str, values| Difference { field: field.to_owned(), values };
+        assert_eq!(
+            compare(&before, &after),
+            Preview::Changed(vec![
+                difference("status", shown("ringing", "ended")),
+                difference("toNumber", None),
+                difference("transcriptState", shown("absent", "owed")),
+            ])
+        );
+    }
+}
