@@ -47,7 +47,7 @@ const OTHERS: [&str; 27] = [
     "environment",
 ];
 
-/// A configuration is either right or names a variable in one line, and no text holds a secret.
+/// A configuration is right, or one line names the variable that is not; and no text holds a secret.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     // A secret that depends on the whole input cannot be in the input already.

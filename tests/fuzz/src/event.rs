@@ -4,7 +4,7 @@
 
 use aftercall_ingest::message::webhook_id;
 use aftercall_worker::{
-    call::{CallPatch, Field, TranscriptState},
+    call::{CallPatch, Field, Status, TranscriptState},
     event::{Envelope, Event, Origin, ParseError, parse},
     store::{Key, value_to_bson},
 };
@@ -68,7 +68,7 @@ fn is_sound(event: &Event) {
         let id = id.as_str();
         assert!((1..=64).contains(&id.len()) && id.bytes().all(is_word), "{id:?}");
     }
-    let fails = event.status.is_some_and(aftercall_worker::call::Status::is_failure);
+    let fails = event.status.is_some_and(Status::is_failure);
     assert_eq!(event.failure_reason.is_some(), fails, "a failure has a reason, and nothing else has");
     assert!(event.failure_reason.as_ref().is_none_or(|reason| !reason.trim().is_empty()), "an empty reason");
     let word = event.received_status.as_deref().unwrap_or_default();

@@ -8,7 +8,7 @@ use aftercall_ingest::{
     policy::PublicUrl,
     signature::{
         Signature,
-        SignatureError::{Invalid, Missing},
+        SignatureError::{self, Invalid, Missing},
         twilio::{Callback, verify},
     },
 };
@@ -60,7 +60,9 @@ pub fn run(data: &[u8]) {
         }
         assert_eq!(verdict(second, None, &form), Err(Invalid), "the other algorithm");
         assert_eq!(verdict(first, Some(SHA256), &form), Err(Invalid), "the other algorithm");
-        assert_eq!(verdict(first, None, &another), Err(Invalid), "another form");
+        if parameters(&added) != parameters(body) {
+            assert_eq!(verdict(first, None, &another), Err(Invalid), "another form");
+        }
         let either = [first, second].map(|signature| verdict(signature, Some(settings), &form));
         assert!(either.contains(&Err(Invalid)), "by two algorithms at once");
         if settings.trim_ascii().is_empty() {
@@ -74,32 +76,21 @@ pub fn run(data: &[u8]) {
 fn covers_its_body(
     token: &str,
     plain: &Callback<'_>,
-    verdict: impl Fn(
-        Option<&[u8]>,
-        Option<&[u8]>,
-        &Callback<'_>,
-    ) -> Result<Signature, aftercall_ingest::signature::SignatureError>,
+    verdict: impl Fn(Option<&[u8]>, Option<&[u8]>, &Callback<'_>) -> Result<Signature, SignatureError>,
 ) {
-    let sign = |path: &str| mac::<Hmac<Sha1>>(token, &format!("https://hooks.example.com/in{path}"));
+    let signed = |signed: &str, callback: &Callback<'_>| {
+        let signature = mac::<Hmac<Sha1>>(token, &format!("https://hooks.example.com/in{signed}"));
+        verdict(Some(signature.as_bytes()), None, callback)
+    };
     let (path, query) = plain.path_and_query.split_once('?').unwrap_or((plain.path_and_query, ""));
-    let hashed = format!("{path}?bodySHA256={}&{query}", hex::encode(Sha256::digest(plain.body)));
-    let signature = sign(&hashed);
-    let hashed = Callback { path_and_query: &hashed, ..*plain };
-    assert_eq!(
-        verdict(Some(signature.as_bytes()), None, &hashed),
-        Ok(Signature::Verified),
-        "the hash of the body"
-    );
+    let bare = Callback { path_and_query: path, ..*plain };
+    assert_eq!(signed(path, &bare), Err(Invalid), "a body that nothing covers");
+    let path = format!("{path}?bodySHA256={}&{query}", hex::encode(Sha256::digest(plain.body)));
+    let covered = Callback { path_and_query: &path, ..*plain };
+    assert_eq!(signed(&path, &covered), Ok(Signature::Verified), "the hash of the body");
     let added = [plain.body, b" "].concat();
-    let another = Callback { body: &added, ..hashed };
-    assert_eq!(verdict(Some(signature.as_bytes()), None, &another), Err(Invalid), "another body");
-    let bare = sign(path);
-    let bare_callback = Callback { path_and_query: path, ..*plain };
-    assert_eq!(
-        verdict(Some(bare.as_bytes()), None, &bare_callback),
-        Err(Invalid),
-        "a body that nothing covers"
-    );
+    let another = Callback { body: &added, ..covered };
+    assert_eq!(signed(&path, &another), Err(Invalid), "another body");
 }
 
 /// Names and values as Twilio signs them.
