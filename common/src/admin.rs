@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{self, Limits, Reply};
+use crate::http::{Limits, Reply, Server};
 
 const LIMITS: Limits =
     Limits { connections: 64, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(1) };
@@ -45,11 +45,12 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    http::serve(listener, LIMITS, stop, move |_: SocketAddr, request: Request<_>| {
+    let server = Server { listener, limits: LIMITS, sources: None, tls: None };
+    let handler = move |_: SocketAddr, request: Request<_>| {
         let (registry, readiness) = (registry.clone(), readiness.clone());
         async move { answer(request.method(), request.uri().path(), &registry, &readiness).await }
-    })
-    .await;
+    };
+    server.serve(stop, handler).await;
 }
 
 async fn answer(method: &Method, path: &str, registry: &Registry, readiness: &Readiness) -> Reply {

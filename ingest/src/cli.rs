@@ -11,7 +11,7 @@ use aftercall_common::{
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use crate::{Config, RunError};
+use crate::{Config, RunError, open_files};
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
 ///
@@ -40,9 +40,10 @@ impl StartError {
     /// 78 where only a change by an operator helps, 1 where another try might.
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Run(RunError::Broker(_) | RunError::Stream(_) | RunError::Spool(_)) => {
-                ExitCode::from(EXIT_CONFIG)
-            }
+            Self::Config(_)
+            | Self::Run(
+                RunError::Config(_) | RunError::Broker(_) | RunError::Stream(_) | RunError::Spool(_),
+            ) => ExitCode::from(EXIT_CONFIG),
             Self::Bind { .. } | Self::Process(_) | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
         }
     }
@@ -86,6 +87,7 @@ fn start(cli: &Cli) -> Result<(), StartError> {
             "gateway starting"
         );
         config.policy.warn();
+        open_files::allow(config.max_connections.get());
         Ok(crate::run(config, listener, admin_listener, stop).await?)
     })
 }

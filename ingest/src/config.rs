@@ -13,6 +13,7 @@ use std::{
 use aftercall_common::{
     broker,
     config::{self, ConfigError, Secret, Url},
+    http::tls::{self, Tls},
     telemetry::LogFormat,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -39,6 +40,12 @@ pub struct Config {
     pub max_inflight_bytes: NonZeroUsize,
     /// Connections open at one time.
     pub max_connections: NonZeroUsize,
+    /// Those of one source, which no trusted proxy is.
+    pub max_connections_per_source: NonZeroUsize,
+    /// The certificate of the public listener, and those up to its authority's (PEM). None: no TLS.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key (PEM).
+    pub tls_key_file: Option<PathBuf>,
     /// Time a connection gets to complete a request's headers.
     #[serde(deserialize_with = "positive")]
     pub header_timeout: Duration,
@@ -77,6 +84,9 @@ impl Default for Config {
             max_body_bytes: size(32 * MIB),
             max_inflight_bytes: size(256 * MIB),
             max_connections: size(4096),
+            max_connections_per_source: size(1024),
+            tls_cert_file: None,
+            tls_key_file: None,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(5),
@@ -104,7 +114,18 @@ impl Config {
             return Err(ConfigError::new("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES"));
         }
         broker::check(&read.nats_url, read.nats_creds_file.as_deref())?;
+        read.tls()?;
         Ok(Self { policy: Policy::from_vars(vars)?, ..read })
+    }
+
+    /// TLS of the public listener, where it is wanted.
+    pub fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        match (&self.tls_cert_file, &self.tls_key_file) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Tls::read(certificate, key).map(Some),
+            (Some(_), None) => Err(ConfigError::new(tls::KEY, "must be set with TLS_CERT_FILE")),
+            (None, Some(_)) => Err(ConfigError::new(tls::CERTIFICATE, "must be set with TLS_KEY_FILE")),
+        }
     }
 }
 
@@ -121,6 +142,11 @@ impl fmt::Display for Config {
         writeln!(f, "MAX_BODY_BYTES={}", self.max_body_bytes)?;
         writeln!(f, "MAX_INFLIGHT_BYTES={}", self.max_inflight_bytes)?;
         writeln!(f, "MAX_CONNECTIONS={}", self.max_connections)?;
+        writeln!(f, "MAX_CONNECTIONS_PER_SOURCE={}", self.max_connections_per_source)?;
+        if let Some((certificate, key)) = self.tls_cert_file.as_ref().zip(self.tls_key_file.as_ref()) {
+            writeln!(f, "TLS_CERT_FILE={}", certificate.display())?;
+            writeln!(f, "TLS_KEY_FILE={}", key.display())?;
+        }
         writeln!(f, "HEADER_TIMEOUT={:?}", self.header_timeout)?;
         writeln!(f, "BODY_TIMEOUT={:?}", self.body_timeout)?;
         writeln!(f, "PUBLISH_TIMEOUT={:?}", self.publish_timeout)?;
@@ -217,6 +243,7 @@ mod tests {
             ("MAX_BODY_BYTES", "-1"),
             ("MAX_INFLIGHT_BYTES", "1000"),
             ("MAX_CONNECTIONS", "0"),
+            ("MAX_CONNECTIONS_PER_SOURCE", "0"),
             ("HEADER_TIMEOUT", "soon"),
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
@@ -228,6 +255,12 @@ mod tests {
             assert_eq!(error.variable, name, "{error}");
             assert!(!error.to_string().contains('\n') && !error.to_string().contains("t0ken"), "{error}");
         }
+        let halves = [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")];
+        for (set, missing) in halves {
+            assert_eq!(read(&[(set, "/nowhere/at.all")]).unwrap_err().variable, missing);
+        }
+        let both = halves.map(|(name, _)| (name, "/nowhere/at.all"));
+        assert_eq!(read(&both).unwrap_err().variable, "TLS_CERT_FILE");
         let unsigned = read(&[("TWILIO_AUTH_TOKEN", "t0ken")]).unwrap_err();
         assert_eq!(unsigned.variable, "PUBLIC_URL", "{unsigned}");
         let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();

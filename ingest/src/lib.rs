@@ -16,6 +16,7 @@ pub mod config;
 pub mod json;
 pub mod message;
 pub mod metrics;
+mod open_files;
 pub mod policy;
 pub mod publisher;
 pub mod rejection;
@@ -30,7 +31,7 @@ pub mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{admin, broker, http, stream::EnsureError};
+use aftercall_common::{admin, broker, config::ConfigError, http, stream::EnsureError};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -46,6 +47,9 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Why a gateway could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// What was right when the configuration was checked no longer is.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The address or the credentials of the broker cannot be used at all.
     #[error("{0:#}")]
     Broker(anyhow::Error),
@@ -73,6 +77,7 @@ pub async fn run(
     let client = broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-ingest")
         .await
         .map_err(RunError::Broker)?;
+    let tls = config.tls()?;
     let policy = Live::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
@@ -110,7 +115,7 @@ pub async fn run(
         topology.readiness(spool, stop.clone()),
         reporting.clone(),
     ));
-    let reload = reload::on_hangup(config.clone(), policy.clone(), storing.clone());
+    let reload = reload::on_hangup(config.clone(), policy.clone(), tls.clone(), storing.clone());
     tasks.spawn(reload.map_err(RunError::Signal)?);
     tasks.close();
 
@@ -119,9 +124,18 @@ pub async fn run(
         header_timeout: config.header_timeout,
         drain: config.shutdown_grace,
     };
+    let sources = http::PerSource::new(
+        config.max_connections_per_source.get(),
+        {
+            let policy = policy.clone();
+            move |peer| policy.get().trusted_proxies.contains(peer)
+        },
+        metrics.connections_refused.clone(),
+    );
+    let server = http::Server { listener, limits, sources: Some(sources), tls };
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
     let gateway = Arc::new(Gateway { config, policy, client: client.clone(), storage, budget, metrics });
-    http::serve(listener, limits, stop, move |peer, request| gateway.clone().answer(peer, request)).await;
+    server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
 
     storing.cancel();
     let ended = watch.await;

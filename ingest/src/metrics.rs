@@ -52,6 +52,8 @@ pub struct PublishLabels {
 pub struct Metrics {
     /// Requests answered.
     pub requests: Family<RequestLabels, Counter>,
+    /// Connections closed unread, as their source had `MAX_CONNECTIONS_PER_SOURCE` open.
+    pub connections_refused: Counter,
     /// Webhooks by what source and signature say of them.
     pub origins: Family<OriginLabels, Counter>,
     /// Webhooks taken in although they would be refused, were `SOURCE_POLICY` not `observe`.
@@ -85,6 +87,7 @@ impl Metrics {
     pub fn new() -> (Self, Registry) {
         let metrics = Self {
             requests: Family::default(),
+            connections_refused: Counter::default(),
             origins: Family::default(),
             observed: Family::default(),
             claim_checks: Family::default(),
@@ -101,6 +104,11 @@ impl Metrics {
         };
         let mut registry = Registry::with_prefix("aftercall");
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
+        registry.register(
+            "connections_refused",
+            "Connections closed unread, their source having MAX_CONNECTIONS_PER_SOURCE open",
+            metrics.connections_refused.clone(),
+        );
         registry.register(
             "webhook_origins",
             "Webhooks by what source and signature say of them",

@@ -1,8 +1,11 @@
-//! SIGHUP: the policy is read again, from `ENV_FILE`.
+//! SIGHUP: the policy is read again, from `ENV_FILE`, and the certificate of the public listener.
 //!
 //! Requests under way keep the policy they began with, so none is lost or judged by halves.
 
-use aftercall_common::config::{self, ConfigError, ENV_FILE};
+use aftercall_common::{
+    config::{self, ConfigError, ENV_FILE},
+    http::tls::Tls,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -11,18 +14,24 @@ use crate::{
     policy::{Live, Policy},
 };
 
-/// Takes up a changed policy at every SIGHUP until `stop`.
+/// Takes up a changed policy and certificate at every SIGHUP until `stop`.
 ///
 /// # Errors
 /// The system does not let us listen for the signal.
 pub fn on_hangup(
     config: Config,
     live: Live,
+    tls: Option<Tls>,
     stop: CancellationToken,
 ) -> std::io::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while stop.run_until_cancelled(hangup.recv()).await.is_some() {
+            match tls.as_ref().map(Tls::reload) {
+                Some(Ok(())) => tracing::info!("SIGHUP: certificate read again"),
+                Some(Err(error)) => tracing::error!(%error, "SIGHUP: the certificate stays as it was"),
+                None => {}
+            }
             match reload(&config, &live) {
                 Ok(true) => live.get().warn(),
                 Ok(false) => tracing::info!("SIGHUP: nothing has changed"),

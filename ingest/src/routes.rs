@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body as _, Incoming},
-    header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue},
+    header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING},
     http::request::Parts,
 };
 
@@ -36,7 +36,6 @@ use crate::{
 /// Time a refused sender gets to finish sending, so that it reads the answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The endpoints.
 /// What a path stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -108,8 +107,11 @@ impl Gateway {
         let client = source_ip::client(peer.ip(), forwarded, &policy.trusted_proxies);
         let mut bytes = 0;
         let outcome = self.decide(route, &policy, (peer.ip(), client), &parts, &mut body, &mut bytes).await;
+        // Its length may also be given by a Content-Length that hyper drops: a proxy that goes by that would
+        // take the rest for another request, so nothing after it is read (RFC 9112, section 6.1).
+        let last = parts.headers.contains_key(TRANSFER_ENCODING);
         let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started };
-        match outcome {
+        let mut reply = match outcome {
             Ok(success) => {
                 self.metrics.request(route.label(), "ok");
                 line.accepted(&success);
@@ -118,7 +120,6 @@ impl Gateway {
             Err(rejection) => {
                 self.metrics.request(route.label(), rejection.label());
                 line.refused(&rejection);
-                let mut reply = rejection.reply();
                 // Nobody is asked to send a body that is refused already.
                 if !body.is_end_stream()
                     && rejection != Rejection::BodyTimeout
@@ -126,12 +127,13 @@ impl Gateway {
                 {
                     body::discard(&mut body, LINGER).await;
                 }
-                if !body.is_end_stream() {
-                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                reply
+                rejection.reply()
             }
+        };
+        if last || !body.is_end_stream() {
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        reply
     }
 
     async fn decide(

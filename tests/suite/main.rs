@@ -10,6 +10,7 @@ mod harness;
 
 mod bodies;
 mod chaos;
+mod crowds;
 mod dead_letters;
 mod durability;
 mod gateway;
@@ -26,4 +27,5 @@ mod simulator;
 mod sources;
 mod spool;
 mod statuses;
+mod tls;
 mod transcripts;

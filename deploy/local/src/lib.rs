@@ -27,7 +27,7 @@ pub mod servers;
 pub mod simulator;
 mod up;
 
-pub use client::http_client;
+pub use client::{http_client, http_client_builder};
 
 /// Plays the part that `args` name. The first argument is the executable, as in `std::env::args_os`.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

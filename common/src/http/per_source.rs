@@ -1,0 +1,124 @@
+//! How many connections one source may hold.
+//!
+//! Invariant: what is counted in is counted out when the connection ends, however it ends.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::metrics::counter::Counter;
+
+/// Bits of an IPv6 address that tell sources apart: who has one address of a /64 has all of them.
+const IPV6_SOURCE_BITS: u32 = 64;
+
+/// A cap on the connections of one source, some sources exempt.
+pub struct PerSource {
+    most: usize,
+    exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    refused: Counter,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl PerSource {
+    /// At most `most` at a time for one IPv4 address or one IPv6 /64, save where `exempt` says so (a
+    /// proxy speaks for many). Counts in `refused` what is turned away.
+    pub fn new(
+        most: usize,
+        exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+        refused: Counter,
+    ) -> Arc<Self> {
+        Arc::new(Self { most, exempt: Box::new(exempt), refused, open: Mutex::default() })
+    }
+
+    /// Counts one more connection of `address`, until the pass is dropped. None: it has enough.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Pass> {
+        let address = address.to_canonical();
+        if (self.exempt)(address) {
+            return Some(Pass(None));
+        }
+        let source = source_of(address);
+        {
+            let mut open = self.open();
+            let held = open.entry(source).or_default();
+            if *held < self.most {
+                *held += 1;
+                return Some(Pass(Some((self.clone(), source))));
+            }
+        }
+        self.refused.inc();
+        tracing::debug!(%source, "connection refused: MAX_CONNECTIONS_PER_SOURCE are open");
+        None
+    }
+
+    fn leave(&self, source: IpAddr) {
+        let mut open = self.open();
+        if let Some(held) = open.get_mut(&source) {
+            *held -= 1;
+            if *held == 0 {
+                open.remove(&source);
+            }
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for PerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerSource").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+/// A place among the connections of its source, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Pass(Option<(Arc<PerSource>, IpAddr)>);
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        if let Some((sources, source)) = self.0.take() {
+            sources.leave(source);
+        }
+    }
+}
+
+fn source_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let kept = u128::MAX << (Ipv6Addr::BITS - IPV6_SOURCE_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & kept))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_source_has_its_own_places_and_gets_them_back() {
+        let refused = Counter::default();
+        let sources = PerSource::new(2, |address| address == IpAddr::from([10, 0, 0, 1]), refused.clone());
+        let admit = |text: &str| sources.admit(address(text));
+        let first = (admit("192.0.2.1").unwrap(), admit("::ffff:192.0.2.1").unwrap());
+        assert!(admit("192.0.2.1").is_none() && refused.get() == 1);
+        let other = admit("192.0.2.2").unwrap();
+        drop(first.0);
+        let again = admit("192.0.2.1").unwrap();
+        assert!(admit("192.0.2.1").is_none() && refused.get() == 2);
+        let v6 = (admit("2001:db8::1").unwrap(), admit("2001:db8:0:0:ffff::2").unwrap());
+        assert!(admit("2001:db8::3").is_none() && admit("2001:db8:0:1::1").is_some());
+        let proxied: Vec<_> = (0..9).map(|_| admit("10.0.0.1").unwrap()).collect();
+        drop((first.1, other, again, v6, proxied));
+        assert!(sources.open().is_empty(), "nothing is remembered of who has left");
+    }
+}

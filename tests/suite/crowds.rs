@@ -1,0 +1,142 @@
+//! Who holds connections without using them, and who writes requests that can be read in two ways.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use aftercall_common::stream;
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::harness::{CALL_STATUS, PATIENCE, Setup, Stack, until};
+
+/// Opens a connection from `source`, any address of 127.0.0.0/8.
+async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
+    socket.connect(stack.public).await.unwrap()
+}
+
+/// A request with this body, as bytes.
+fn request(body: &str) -> String {
+    format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+fn webhook(call_id: &str) -> String {
+    request(&json!({ "event_type": "call.busy", "call_id": call_id }).to_string())
+}
+
+/// Sends `bytes` and reads what comes until the gateway closes.
+async fn exchange(socket: &mut TcpStream, bytes: &[u8]) -> String {
+    // The gateway may close before it has all: then the answer is there already.
+    let _closed_early = socket.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "the gateway closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Whether a webhook on a connection from `source` is answered 200, or not at all.
+async fn is_served(stack: &Stack, source: [u8; 4]) -> bool {
+    let mut socket = connect(stack, source).await;
+    let close = webhook("c").replace("host: x", "host: x\r\nconnection: close");
+    exchange(&mut socket, close.as_bytes()).await.starts_with("HTTP/1.1 200 ")
+}
+
+#[tokio::test]
+async fn one_source_cannot_hold_every_connection() {
+    let stack = Setup::default()
+        .without_worker()
+        .gateway_env("MAX_CONNECTIONS_PER_SOURCE", "5")
+        .gateway_env("TRUSTED_PROXIES", "127.0.0.8")
+        .gateway_env("HEADER_TIMEOUT", "5m")
+        .start()
+        .await;
+    let greedy = join_all((0..5).map(|_| connect(&stack, [127, 0, 0, 9]))).await;
+    assert!(!is_served(&stack, [127, 0, 0, 9]).await, "a sixth connection");
+    assert!(is_served(&stack, [127, 0, 0, 10]).await, "another source");
+    let proxied = join_all((0..9).map(|_| connect(&stack, [127, 0, 0, 8]))).await;
+    assert!(is_served(&stack, [127, 0, 0, 8]).await, "a trusted proxy speaks for many");
+    let metrics = stack.gateway.metrics(&stack.http).await;
+    assert!(metrics.contains("aftercall_connections_refused_total 1\n"), "{metrics}");
+    drop((greedy, proxied));
+    until("its places are free again", async || is_served(&stack, [127, 0, 0, 9]).await.then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_not_waited_for() {
+    let stack = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms").start().await;
+    let began = Instant::now();
+    // One that says nothing, one that stops half-way, and one that goes on for ever, a byte at a time.
+    let mut silent = connect(&stack, [127, 0, 0, 1]).await;
+    let mut half = connect(&stack, [127, 0, 0, 1]).await;
+    let mut endless = connect(&stack, [127, 0, 0, 1]).await;
+    let drip = async {
+        endless.write_all(b"POST / HTTP/1.1\r\nx-padding: ").await.unwrap();
+        while endless.write_all(b"x").await.is_ok() {
+            assert!(began.elapsed() < PATIENCE, "the gateway closes");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let (silent, half, ()) =
+        tokio::join!(exchange(&mut silent, b""), exchange(&mut half, b"POST / HTTP/1.1\r\nhost"), drip);
+    assert_eq!((silent.as_str(), half.as_str()), ("", ""));
+    // The next request of a connection has no more time than its first.
+    let mut idle = connect(&stack, [127, 0, 0, 1]).await;
+    let answer = exchange(&mut idle, webhook("c").as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
+}
+
+/// Every shape hides a second request where a proxy that reads the first differently would not see one.
+#[tokio::test]
+async fn a_request_that_can_be_read_in_two_ways_smuggles_nothing_in() {
+    let stack = Setup::default().without_worker().start().await;
+    let hidden = webhook("smuggled");
+    let length = hidden.len();
+    #[rustfmt::skip]
+    let table = [
+        // Both lengths, in either order: hyper goes by the chunks, and what follows must not be read.
+        ("content-length: 5\r\ntransfer-encoding: chunked".to_owned(),         format!("0\r\n\r\n{hidden}")),
+        ("transfer-encoding: chunked\r\ncontent-length: 5".to_owned(),         format!("0\r\n\r\n{hidden}")),
+        (format!("content-length: 0\r\ncontent-length: {length}"),             hidden.clone()),
+        (format!("content-length: 0, {length}"),                               hidden.clone()),
+        ("content-length: +0".to_owned(),                                      hidden.clone()),
+        ("content-length: 0x0".to_owned(),                                     hidden.clone()),
+        ("content-length: -1".to_owned(),                                      hidden.clone()),
+        ("content-length: 99999999999999999999".to_owned(),                    hidden.clone()),
+        ("content-length : 0".to_owned(),                                      hidden.clone()),
+        ("transfer-encoding: xchunked".to_owned(),                             format!("0\r\n\r\n{hidden}")),
+        ("transfer-encoding: chunked, identity".to_owned(),                    format!("0\r\n\r\n{hidden}")),
+        ("transfer-encoding: identity\r\ntransfer-encoding: chunked".to_owned(), format!("0\r\n\r\n{hidden}")),
+        ("transfer-encoding:\u{b}chunked".to_owned(),                          format!("0\r\n\r\n{hidden}")),
+        ("transfer-encoding : chunked".to_owned(),                             format!("0\r\n\r\n{hidden}")),
+        ("x: y\r\n transfer-encoding: chunked".to_owned(),                     format!("0\r\n\r\n{hidden}")),
+        ("transfer-encoding: chunked".to_owned(),                              format!("0;\n\r\n\r\n{hidden}")),
+        ("transfer-encoding: chunked".to_owned(),                              format!("fffffffffffffffff\r\n{hidden}")),
+        ("transfer-encoding: chunked".to_owned(),                              format!("0x0\r\n\r\n{hidden}")),
+        ("transfer-encoding: chunked".to_owned(),                              format!("-0\r\n\r\n{hidden}")),
+        ("x: \0".to_owned(),                                                   hidden.clone()),
+    ];
+    for (headers, body) in table {
+        let text = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n{body}");
+        let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, text.as_bytes()).await;
+        let answers: Vec<_> = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
+        assert!(answers.iter().all(|line| line.starts_with("HTTP/1.1 400 ")), "{headers:?}: {answer}");
+        assert!(answers.len() <= 1, "{headers:?}: {answer}");
+    }
+    let old = format!("POST {CALL_STATUS} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
+    let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, old.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 ") || answer.is_empty(), "{answer}");
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0, "nothing was smuggled in");
+    // Two requests in a row that can be read in one way only are two requests.
+    let close = hidden.replace("host: x", "host: x\r\nconnection: close");
+    let answer =
+        exchange(&mut connect(&stack, [127, 0, 0, 1]).await, format!("{}{close}", webhook("a")).as_bytes())
+            .await;
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 2, "{answer}");
+}

@@ -1,0 +1,137 @@
+//! TLS of the public listener, its certificate replaced while it serves.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aftercall_local::process::Signal;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::{CALL_STATUS, PATIENCE, Service, Setup, until};
+
+/// An authority of the test's own, and files with what it has signed for 127.0.0.1.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
+        Self { issuer, folder }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Certificate and key for 127.0.0.1, in PEM.
+    fn sign(&self) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Writes a certificate and its key; their files.
+    fn issue(&self) -> (PathBuf, PathBuf) {
+        let (certificate, key) = self.sign();
+        let files = (self.file("server.pem"), self.file("server.key"));
+        fs::write(&files.0, certificate).unwrap();
+        fs::write(&files.1, key).unwrap();
+        files
+    }
+
+    /// A client that trusts this authority and nobody else, and opens a connection for each request.
+    fn client(&self) -> reqwest::Client {
+        let root = reqwest::Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap();
+        aftercall_local::http_client_builder(PATIENCE)
+            .tls_certs_only([root])
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap()
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (certificate, key) = old.issue();
+    let mut stack = Setup::default()
+        .without_worker()
+        .gateway_env("TLS_CERT_FILE", text(&certificate))
+        .gateway_env("TLS_KEY_FILE", text(&key))
+        .gateway_env("HEADER_TIMEOUT", "1s")
+        .start()
+        .await;
+    let url = format!("https://{}{CALL_STATUS}", stack.public);
+    let post = async |client: &reqwest::Client| {
+        let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
+        client.post(&url).body(body).send().await.ok().map(|answer| answer.status().as_u16())
+    };
+    assert_eq!(post(&old.client()).await, Some(200));
+    assert_eq!(post(&new.client()).await, None, "an authority that is not trusted");
+    assert_eq!(post(&stack.http).await, None, "an authority that is not known");
+    let plain = stack.http.post(url.replace("https", "http")).body("{}").send().await;
+    assert!(plain.is_err(), "{plain:?}");
+    // Who does not shake hands is not waited for, and keeps nobody else waiting.
+    let silent = tokio::net::TcpStream::connect(stack.public).await.unwrap();
+    assert_eq!(post(&old.client()).await, Some(200));
+    let ended = tokio::time::timeout(PATIENCE, silent.readable()).await;
+    assert!(ended.is_ok() && matches!(silent.try_read(&mut [0]), Ok(0) | Err(_)), "closed by the gateway");
+
+    // A connection that is open keeps its certificate.
+    let keeper = {
+        let root = reqwest::Certificate::from_pem(old.issuer.pem().as_bytes()).unwrap();
+        aftercall_local::http_client_builder(PATIENCE).tls_certs_only([root]).build().unwrap()
+    };
+    assert_eq!(post(&keeper).await, Some(200));
+
+    // A certificate that does not belong to the key changes nothing.
+    fs::write(&certificate, new.sign().0).unwrap();
+    stack.gateway.signal(Signal::SIGHUP);
+    until("the gateway complains", async || {
+        stack.gateway.log().contains("the certificate stays as it was").then_some(())
+    })
+    .await;
+    assert_eq!(post(&old.client()).await, Some(200));
+
+    let (fresh, its_key) = new.sign();
+    fs::write(&certificate, fresh).unwrap();
+    fs::write(&key, its_key).unwrap();
+    stack.gateway.signal(Signal::SIGHUP);
+    until("the new certificate is taken up", async || post(&new.client()).await).await;
+    assert_eq!(post(&old.client()).await, None);
+    assert!(stack.gateway.log().contains("TLS_CERT_FILE"), "{}", stack.gateway.log());
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_stops_the_start() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue();
+    let foreign = authority.file("foreign.key");
+    fs::write(&foreign, KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    #[rustfmt::skip]
+    let table = [
+        (text(&certificate), text(&foreign),     "TLS_CERT_FILE"),
+        (text(&certificate), text(&certificate), "TLS_KEY_FILE"),
+        (text(&key),         text(&key),         "TLS_CERT_FILE"),
+        (text(&certificate), "/nowhere/at.all",  "TLS_KEY_FILE"),
+    ];
+    for (certificate, key, variable) in table {
+        let vars = [("TLS_CERT_FILE", certificate), ("TLS_KEY_FILE", key)];
+        let (status, log) = Service::exit("gateway", &vars).await;
+        assert_eq!(status, Some(78), "{log}");
+        assert!(log.lines().last().unwrap().contains(&format!("{variable}: ")), "{log}");
+    }
+}
