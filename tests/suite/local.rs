@@ -46,6 +46,7 @@ fn address() -> String {
 fn up_at(data: &Path, listen: &str) -> Command {
     let mut command = local(data);
     command.args(["up", "--listen", listen, "--gateway-admin", &address(), "--worker-admin", &address()]);
+    command.args(["--console", &address()]);
     command
 }
 

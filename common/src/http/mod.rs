@@ -11,7 +11,12 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,8 +29,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::per_source::PerSource;
 use self::tls::Tls;
 
-/// What a handler answers: a body held in memory.
+/// What most handlers answer: a body held in memory.
 pub type Reply = Response<Full<Bytes>>;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -58,10 +65,11 @@ pub struct Server {
 
 impl Server {
     /// Serves with `handler` until `stop`, then lets open connections finish their answer.
-    pub async fn serve<H, F>(self, stop: CancellationToken, handler: H)
+    pub async fn serve<H, F, B>(self, stop: CancellationToken, handler: H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
-        F: Future<Output = Reply> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let Self { listener, limits, sources, tls } = self;
         let handler = Arc::new(handler);
@@ -139,11 +147,12 @@ struct Connection {
 
 impl Connection {
     /// Answers its requests until it ends, or, once stopped, the one under way.
-    async fn serve<S, H, F>(self, socket: S, handler: &H)
+    async fn serve<S, H, F, B>(self, socket: S, handler: &H)
     where
         S: AsyncRead + AsyncWrite + Unpin,
         H: Fn(SocketAddr, Request<Incoming>) -> F,
-        F: Future<Output = Reply>,
+        F: Future<Output = Response<B>>,
+        B: Body<Error: Into<BoxError>> + 'static,
     {
         let service = service_fn(|request| {
             let reply = handler(self.peer, request);

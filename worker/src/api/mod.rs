@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     lookup::{Lookup, Refusal},
-    place::{DIALLING, NotPlaced},
+    place::{DIALLING, NotPlaced, place},
 };
 use crate::{Context, retry::Pauses};
 
@@ -127,7 +127,7 @@ async fn find(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
 async fn place_call(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
     let headers = request.message.headers.as_ref();
     let key = headers.and_then(|headers| headers.get(IDEMPOTENCY_KEY_HEADER)).map(ToString::to_string);
-    let placed = place::place(context, lookup.api(), &request.message.payload, key).await;
+    let placed = place(context, lookup.api(), &request.message.payload, key).await;
     context.metrics.placement(placed.as_ref().map_or_else(NotPlaced::code, |_| "placed"));
     match placed {
         Ok(call) => respond(request, Ok(call.to_string().into_bytes())).await,

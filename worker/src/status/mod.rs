@@ -19,6 +19,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::batch::origin;
 use self::{
     batch::{Batch, Fate},
     bodies::NoBody,
@@ -51,6 +52,11 @@ pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<
         NoBody::Dead(cause) => cause,
         NoBody::Later(detail) => Cause { label: "body_missing", detail },
     })
+}
+
+/// The body in the object `name`, for somebody who wants to see it.
+pub(crate) async fn object(context: &jetstream::Context, name: &str) -> Option<Bytes> {
+    Box::pin(bodies::fetch(context, name)).await.ok()
 }
 
 /// What a stored webhook says, its body given.

@@ -15,6 +15,7 @@ mod preview;
 mod reconciliation;
 mod recordings;
 mod statement;
+pub mod views;
 
 use std::{sync::Arc, time::Duration};
 
@@ -73,9 +74,17 @@ impl Store {
     /// # Errors
     /// A URI that cannot be read.
     pub async fn new(config: &Config) -> anyhow::Result<Self> {
+        Self::connect(config, "aftercall-worker", None).await
+    }
+
+    /// The same under another name, with at most `pool` connections to each server.
+    async fn connect(config: &Config, name: &str, pool: Option<u32>) -> anyhow::Result<Self> {
         let mut options =
             ClientOptions::parse(config.mongodb_uri.expose()).await.context("MONGODB_URI cannot be used")?;
-        options.app_name.get_or_insert_with(|| "aftercall-worker".to_owned());
+        options.app_name.get_or_insert_with(|| name.to_owned());
+        if pool.is_some() {
+            options.max_pool_size = pool;
+        }
         options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
         options.connect_timeout.get_or_insert(CONNECT);
         // Stronger than any default, and not to be weakened by a URI: an ack follows these writes.

@@ -17,7 +17,7 @@ use rand::RngExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::job::owe;
+pub use self::job::{owe, waiting};
 use self::{
     decide::{Next, decide},
     job::Job,
@@ -161,7 +161,9 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
         Next::Save(turns) => {
             let count = turns.len();
             let settled = match turns.iter().map(value_to_bson).collect::<Option<Vec<_>>>() {
-                Some(turns) => Settled::Saved { transcript: Bson::Array(turns), at: now },
+                Some(turns) => {
+                    Settled::Saved { transcript: Bson::Array(turns), at: now, attempts: job.attempt + 1 }
+                }
                 None => {
                     Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
                 }
