@@ -10,6 +10,7 @@ mod harness;
 
 mod bodies;
 mod chaos;
+mod console;
 mod crowds;
 mod dead_letters;
 mod durability;

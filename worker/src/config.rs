@@ -157,8 +157,7 @@ impl Config {
         if self.console_user.contains(|c: char| c == ':' || c.is_control()) {
             return Err(ConfigError::new("CONSOLE_USER", "must hold no colon, which ends it in a login"));
         }
-        let secrets =
-            [("CONSOLE_PASSWORD", &self.console_password), ("CONSOLE_TOKEN", &self.console_token)];
+        let secrets = [("CONSOLE_PASSWORD", &self.console_password), ("CONSOLE_TOKEN", &self.console_token)];
         for (name, secret) in secrets {
             let Some(secret) = secret else { continue };
             let fits = |c: char| c.is_ascii_graphic() || (c == ' ' && name == "CONSOLE_PASSWORD");
@@ -169,7 +168,8 @@ impl Config {
         }
         let has_login = self.console_password.is_some() || self.console_token.is_some();
         if self.roles.has(Role::Console) && !self.console_addr.ip().is_loopback() && !has_login {
-            let reason = "beyond this machine the console needs a login: set CONSOLE_PASSWORD or CONSOLE_TOKEN";
+            let reason =
+                "beyond this machine the console needs a login: set CONSOLE_PASSWORD or CONSOLE_TOKEN";
             return Err(ConfigError::new("CONSOLE_ADDR", reason));
         }
         Ok(())

@@ -26,9 +26,8 @@ pub struct Assets {
 }
 
 pub static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    let [css, js, htmx, icon] = FILES.map(|(name, _, content)| {
-        format!("/assets/{name}?{}", &hex::encode(Sha256::digest(content))[..12])
-    });
+    let [css, js, htmx, icon] = FILES
+        .map(|(name, _, content)| format!("/assets/{name}?{}", &hex::encode(Sha256::digest(content))[..12]));
     Assets { css, js, htmx, icon }
 });
 

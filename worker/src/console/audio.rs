@@ -29,7 +29,9 @@ pub async fn serve(
 
 async fn find(console: &Console, name: &str, headers: &HeaderMap) -> Result<Response, StoreError> {
     let call = console.views.detail(name, usize::MAX).await?;
-    let Some(id) = call.and_then(|call| call.audio_file) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
+    let Some(id) = call.and_then(|call| call.audio_file) else {
+        return Ok(StatusCode::NOT_FOUND.into_response());
+    };
     let Some(file) = console.views.audio(&id).await?.filter(|file| file.length > 0) else {
         return Ok(StatusCode::NOT_FOUND.into_response());
     };

@@ -98,10 +98,8 @@ async fn ask(context: &jetstream::Context) -> Option<(u64, u64, Duration)> {
     let waiting = status.num_pending + status.num_ack_pending as u64;
     let mut lag = Duration::ZERO;
     if waiting > 0 {
-        let oldest = webhooks.direct_get_next_for_subject(
-            "webhooks.>",
-            Some(status.ack_floor.stream_sequence + 1),
-        );
+        let oldest =
+            webhooks.direct_get_next_for_subject("webhooks.>", Some(status.ack_floor.stream_sequence + 1));
         if let Ok(oldest) = oldest.await {
             let stored_at = Timestamp::from_nanosecond(oldest.time.unix_timestamp_nanos()).ok()?;
             lag = between(stored_at, Timestamp::now());

@@ -148,7 +148,14 @@ fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&
         ("Answered by", call.answered_by.as_deref().map(text)),
         ("Ended by", call.termination_reason.as_deref().map(text)),
         ("Spoken", call.row.duration.map(words::spoken)),
-        ("Created", Some(format!("{} ({} ago)", words::moment(call.row.created_at), words::age(call.row.created_at, now)))),
+        (
+            "Created",
+            Some(format!(
+                "{} ({} ago)",
+                words::moment(call.row.created_at),
+                words::age(call.row.created_at, now)
+            )),
+        ),
         ("Last heard of", call.updated_at.map(words::moment)),
     ];
     optional.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect()
@@ -188,12 +195,24 @@ pub async fn raw(
     RawQuery(query): RawQuery,
 ) -> Response {
     let Some(field) = RAW_FIELDS.into_iter().find(|known| *known == field) else {
-        return page::message(&console, "/calls", StatusCode::NOT_FOUND, "Not found", "Calls have no such payload.");
+        return page::message(
+            &console,
+            "/calls",
+            StatusCode::NOT_FOUND,
+            "Not found",
+            "Calls have no such payload.",
+        );
     };
     let mut value = match console.views.raw(&name, field).await {
         Ok(Some(value)) => value,
         Ok(None) => {
-            return page::message(&console, "/calls", StatusCode::NOT_FOUND, "Not found", "This call has none.");
+            return page::message(
+                &console,
+                "/calls",
+                StatusCode::NOT_FOUND,
+                "Not found",
+                "This call has none.",
+            );
         }
         Err(error) => return page::without_database(&console, "/calls", &error),
     };

@@ -93,11 +93,19 @@ impl Row {
             at: row.created_at.as_millisecond(),
             href: row.name().map(|name| format!("/calls/{}", segment(name))).unwrap_or_default(),
             name: row.name().unwrap_or("no id yet").to_owned(),
-            number: row.to_number.as_deref().map(|number| numbers.number(number).into_owned()).unwrap_or_default(),
+            number: row
+                .to_number
+                .as_deref()
+                .map(|number| numbers.number(number).into_owned())
+                .unwrap_or_default(),
             glyph: words::glyph(row.status),
             tone: Tone::of(row.status).class(),
             status: words::status(row.status),
-            reason: row.failure_reason.as_deref().map(|reason| numbers.text(reason).into_owned()).unwrap_or_default(),
+            reason: row
+                .failure_reason
+                .as_deref()
+                .map(|reason| numbers.text(reason).into_owned())
+                .unwrap_or_default(),
             duration: row.duration.map(words::spoken).unwrap_or_default(),
             age: words::age(row.created_at, now),
             iso: row.created_at.to_string(),
@@ -126,7 +134,8 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     if console.health().mongodb {
         reasons = console.reasons.known(&console).await;
         let filter = params.filter(&reasons, now);
-        let (found, counted) = tokio::join!(console.views.list(&filter, params.cursor), console.views.count());
+        let (found, counted) =
+            tokio::join!(console.views.list(&filter, params.cursor), console.views.count());
         total = counted.ok();
         match found {
             Ok(found) if !found.more && matches!(params.cursor, Some((_, Direction::Newer))) => {

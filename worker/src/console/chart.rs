@@ -86,7 +86,8 @@ impl Bars {
 fn title(bucket: &Bucket, window: Window) -> String {
     let total: u64 = bucket.calls.iter().sum();
     let parts = Tone::ALL.into_iter().zip(by_tone(&bucket.calls)).filter(|(_, calls)| *calls > 0);
-    let parts: Vec<_> = parts.map(|(tone, calls)| format!("{} {}", words::count(calls), tone.name())).collect();
+    let parts: Vec<_> =
+        parts.map(|(tone, calls)| format!("{} {}", words::count(calls), tone.name())).collect();
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     format!("{}, {} calls{parts}", time(bucket.at, window), words::count(total))
 }
@@ -183,7 +184,10 @@ mod tests {
         let bar = &plot.bars[0];
         let height: f64 = bar.parts.iter().map(|part| part.height).sum();
         assert!((height - HEIGHT).abs() < 0.1, "ten of ten: {height}");
-        assert_eq!(bar.parts.iter().map(|part| part.tone).collect::<Vec<_>>(), [Tone::Done, Tone::Going, Tone::Missed]);
+        assert_eq!(
+            bar.parts.iter().map(|part| part.tone).collect::<Vec<_>>(),
+            [Tone::Done, Tone::Going, Tone::Missed]
+        );
         assert!(bar.title.ends_with("10 calls: 5 held, 3 under way, 2 not reached"), "{}", bar.title);
         assert!(plot.bars[1].parts.is_empty());
     }

@@ -52,7 +52,11 @@ mod tests {
             headers.insert(header::HOST, "localhost:9082".parse().unwrap());
             site.map(|site| headers.insert("sec-fetch-site", site.parse().unwrap()));
             origin.map(|origin| headers.insert(header::ORIGIN, origin.parse().unwrap()));
-            assert_eq!(is_ours(&method, &headers, caller), expected, "{method} {caller:?} {site:?} {origin:?}");
+            assert_eq!(
+                is_ours(&method, &headers, caller),
+                expected,
+                "{method} {caller:?} {site:?} {origin:?}"
+            );
         }
     }
 }

@@ -173,7 +173,8 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     };
     let elsewhere = match &letter.object {
         Some(object) => {
-            let body = tokio::time::timeout(TIMEOUT, status::object(&console.context.jetstream, object)).await;
+            let body =
+                tokio::time::timeout(TIMEOUT, status::object(&console.context.jetstream, object)).await;
             Some(body.ok().flatten().unwrap_or_default())
         }
         None => None,
@@ -181,7 +182,10 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     let (body, cut) = readable(elsewhere.as_ref().unwrap_or(&letter.body), console.numbers);
     let facts = [
         ("Buried", words::moment(letter.buried_at)),
-        ("Delivered", format!("{} times", letter.attempts)),
+        (
+            "Delivered",
+            if letter.attempts == "1" { "once".to_owned() } else { format!("{} times", letter.attempts) },
+        ),
         ("From", format!("{} {} · {}", letter.origin.0, letter.origin.1, letter.subject)),
         ("Received", letter.received_at.clone()),
         ("Sender", letter.source_ip.clone()),
@@ -257,7 +261,12 @@ pub async fn replay(
         Some((None, _)) => return gone(&console),
         None => return page::without_broker(&console, HERE),
     };
-    tracing::info!(letter = number, sequence = sent.sequence, edited, "dead letter sent again from the console");
+    tracing::info!(
+        letter = number,
+        sequence = sent.sequence,
+        edited,
+        "dead letter sent again from the console"
+    );
     Redirect::to(&sent::address(&letter.subject, &sent, &shown, end)).into_response()
 }
 

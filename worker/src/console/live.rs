@@ -149,7 +149,12 @@ impl Live {
     }
 
     /// Watches until nobody looks any more.
-    async fn watch(&self, views: &Views, numbers: Numbers, stop: &CancellationToken) -> Result<(), StoreError> {
+    async fn watch(
+        &self,
+        views: &Views,
+        numbers: Numbers,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
         let mut changes = views.watch().await?;
         let (sender, mut receiver) = mpsc::channel(CHANGES);
         let (enough, overflown) = (stop.child_token(), Arc::new(AtomicBool::new(false)));

@@ -102,6 +102,9 @@ mod tests {
     fn no_text_of_a_payload_is_forgotten() {
         let mut payload = json!({ "To": "+6580000001", "n": 1, "a": [{ "b": "6580000001" }], "id": "CA1" });
         Numbers::Masked.payload(&mut payload);
-        assert_eq!(payload, json!({ "To": "+65••••••01", "n": 1, "a": [{ "b": "658•••••01" }], "id": "CA1" }));
+        assert_eq!(
+            payload,
+            json!({ "To": "+65••••••01", "n": 1, "a": [{ "b": "658•••••01" }], "id": "CA1" })
+        );
     }
 }

@@ -135,7 +135,8 @@ fn counted(figures: &Figures, numbers: Numbers) -> Counted {
                 form_urlencoded::Serializer::new(String::new()).append_pair("reason", reason).finish();
             let shown = numbers.text(reason).into_owned();
             // What is hidden in the text is not said in its link either.
-            let href = if shown == *reason { format!("/calls?{query}&period={period}") } else { String::new() };
+            let href =
+                if shown == *reason { format!("/calls?{query}&period={period}") } else { String::new() };
             share(shown, href, *n, figures.failed)
         })
         .collect();
@@ -150,11 +151,14 @@ fn counted(figures: &Figures, numbers: Numbers) -> Counted {
         tones: Tone::ALL.into_iter().zip(chart::by_tone(&totals).map(words::count)).collect(),
         statuses: statuses.collect(),
         reasons,
-        others: (rest > 0).then(|| share("all other reasons".to_owned(), String::new(), rest, figures.failed)),
+        others: (rest > 0)
+            .then(|| share("all other reasons".to_owned(), String::new(), rest, figures.failed)),
         table: figures
             .buckets
             .iter()
-            .map(|bucket| (chart::time(bucket.at, figures.window), chart::by_tone(&bucket.calls).map(words::count)))
+            .map(|bucket| {
+                (chart::time(bucket.at, figures.window), chart::by_tone(&bucket.calls).map(words::count))
+            })
             .collect(),
         at: words::clock(figures.at),
     }

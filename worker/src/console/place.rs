@@ -62,7 +62,13 @@ fn key() -> String {
 }
 
 fn not_offered(console: &Arc<Console>) -> Response {
-    page::message(console, "", StatusCode::NOT_FOUND, "Not found", "Calls here would be real: none is placed from here.")
+    page::message(
+        console,
+        "",
+        StatusCode::NOT_FOUND,
+        "Not found",
+        "Calls here would be real: none is placed from here.",
+    )
 }
 
 /// `GET /test-call`
@@ -85,7 +91,8 @@ pub async fn place(State(console): State<Arc<Console>>, Form(order): Form<Order>
         "agentId": order.agent.trim(), "agentPhoneNumberId": order.from.trim(), "toNumber": order.to.trim(),
     });
     let key = Some(order.key.clone()).filter(|key| !key.is_empty());
-    let placed = api::place(&console.context, console.api.as_ref(), payload.to_string().as_bytes(), key).await;
+    let placed =
+        api::place(&console.context, console.api.as_ref(), payload.to_string().as_bytes(), key).await;
     console.context.metrics.placement(placed.as_ref().map_or_else(api::NotPlaced::code, |_| "placed"));
     match placed {
         Ok(call) => {
@@ -95,7 +102,8 @@ pub async fn place(State(console): State<Arc<Console>>, Form(order): Form<Order>
             Redirect::to(&format!("/calls/{}", segment(name))).into_response()
         }
         Err(why) => {
-            let status = u16::try_from(why.status()).ok().and_then(|status| StatusCode::from_u16(status).ok());
+            let status =
+                u16::try_from(why.status()).ok().and_then(|status| StatusCode::from_u16(status).ok());
             shown(&console, order, Some((status.unwrap_or(StatusCode::BAD_GATEWAY), why.to_string())))
         }
     }

@@ -16,9 +16,7 @@ use tower_http::compression::{
 };
 
 use super::{
-    Console, assets, audio,
-    auth::Denied,
-    call, calls, csrf, dead_letters, overview, page, place, sent, sse,
+    Console, assets, audio, auth::Denied, call, calls, csrf, dead_letters, overview, page, place, sent, sse,
 };
 
 /// Longest an answer takes to begin. Above `PLACE_TIMEOUT`'s default.
@@ -67,7 +65,8 @@ async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next
     let mut answer = match console.access.admit(request.headers()) {
         Ok(caller) if csrf::is_ours(request.method(), request.headers(), caller) => {
             let answer = tokio::time::timeout(ANSWER, next.run(request)).await;
-            answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
+            answer
+                .unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
         }
         Ok(_) => {
             tracing::warn!("a request of another site was refused");
@@ -102,7 +101,8 @@ async fn refuse(denied: Denied) -> Response {
                 tracing::warn!("wrong login at the console");
                 tokio::time::sleep(WRONG_LOGIN).await;
             }
-            let challenge = [(header::WWW_AUTHENTICATE, r#"Basic realm="Aftercall console", charset="UTF-8""#)];
+            let challenge =
+                [(header::WWW_AUTHENTICATE, r#"Basic realm="Aftercall console", charset="UTF-8""#)];
             (StatusCode::UNAUTHORIZED, challenge, "a login is needed\n").into_response()
         }
     }

@@ -57,7 +57,9 @@ pub async fn events(State(console): State<Arc<Console>>, RawQuery(query): RawQue
             let known = console.reasons.known(&console).await;
             Interest::List(Box::new(Params::read(&query).filter(&known, Timestamp::now())))
         }
-        Some("call") => word("id").and_then(|id| ObjectId::parse_str(&*id).ok()).map_or(Interest::None, Interest::Call),
+        Some("call") => {
+            word("id").and_then(|id| ObjectId::parse_str(&*id).ok()).map_or(Interest::None, Interest::Call)
+        }
         _ => Interest::None,
     };
     let seen = word("seen").and_then(|seen| seen.parse().ok()).unwrap_or(0);

@@ -101,13 +101,21 @@ fn marks(history: &[HistoryEntry], n: usize) -> Vec<(&'static str, String)> {
         && stored_at > overtaken
     {
         let delay = between(entry.at, stored_at);
-        let by = if delay >= NOTICEABLE { format!(", {} after it happened", words::wait(delay)) } else { String::new() };
+        let by = if delay >= NOTICEABLE {
+            format!(", {} after it happened", words::wait(delay))
+        } else {
+            String::new()
+        };
         marks.push(("late", format!("came after later events{by}")));
     }
     let before = &history[..n];
     let is_same = |other: &&HistoryEntry| other.status == entry.status && other.status.is_some();
     if let Some(first) = before.iter().find(is_same) {
-        let again = if first.origin == entry.origin { "the same source had said so" } else { "another source had said so" };
+        let again = if first.origin == entry.origin {
+            "the same source had said so"
+        } else {
+            "another source had said so"
+        };
         marks.push(("duplicate", again.to_owned()));
     } else if let (Some(own), Some(reached)) = (rank(entry), before.iter().filter_map(rank).max())
         && own < reached
@@ -138,7 +146,11 @@ pub fn why(call: &Detail) -> String {
 }
 
 /// What it took to learn all this: placing, asking, waiting.
-pub fn efforts(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timestamp) -> Vec<(&'static str, String)> {
+pub fn efforts(
+    call: &Detail,
+    job: Option<(u32, Option<Timestamp>)>,
+    now: Timestamp,
+) -> Vec<(&'static str, String)> {
     let mut efforts = Vec::new();
     if let Some(placing) = &call.placing {
         let text = match (placing.state.as_str(), &placing.code) {
@@ -150,9 +162,8 @@ pub fn efforts(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timest
         };
         efforts.push(("Placing", text));
     }
-    let from = |origin: &str| {
-        call.history.iter().filter(|entry| entry.origin.as_deref() == Some(origin)).count()
-    };
+    let from =
+        |origin: &str| call.history.iter().filter(|entry| entry.origin.as_deref() == Some(origin)).count();
     match from("reconciliation") {
         0 => {}
         1 => efforts.push(("Reconciliation", "made up for one webhook that never came".to_owned())),
@@ -169,7 +180,8 @@ pub fn efforts(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timest
 }
 
 fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timestamp) -> Option<String> {
-    let after = |at| call.owed_since.map(|owed| format!(", {} after it was due", words::wait(between(owed, at))));
+    let after =
+        |at| call.owed_since.map(|owed| format!(", {} after it was due", words::wait(between(owed, at))));
     match call.row.transcript.as_deref()? {
         "saved" => Some(match call.fetched {
             Some((at, tries)) => {
@@ -180,10 +192,12 @@ fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timesta
         }),
         "unavailable" => Some("given up".to_owned()),
         _ => {
-            let since = call.owed_since.map(|since| format!(" for {}", words::age(since, now))).unwrap_or_default();
+            let since =
+                call.owed_since.map(|since| format!(" for {}", words::age(since, now))).unwrap_or_default();
             let asked = match job {
                 Some((tries, next)) => {
-                    let next = next.map(|next| format!(", again at {}", words::clock(next))).unwrap_or_default();
+                    let next =
+                        next.map(|next| format!(", again at {}", words::clock(next))).unwrap_or_default();
                     format!("; asked {}{next}", times(usize::try_from(tries).unwrap_or(usize::MAX)))
                 }
                 None => String::new(),
@@ -231,8 +245,9 @@ mod tests {
             entry(11, 11, Some(Status::Initiated), "twilio"),
             entry(12, 12, None, "elevenlabs"),
         ];
-        let found: Vec<Vec<_>> =
-            (0..history.len()).map(|n| marks(&history, n).into_iter().map(|(mark, _)| mark).collect()).collect();
+        let found: Vec<Vec<_>> = (0..history.len())
+            .map(|n| marks(&history, n).into_iter().map(|(mark, _)| mark).collect())
+            .collect();
         let expected: [&[&str]; 7] =
             [&["late"], &[], &["duplicate"], &[], &["duplicate"], &["no effect"], &[]];
         assert_eq!(found, expected);

@@ -148,9 +148,10 @@ mod tests {
     #[test]
     fn numbers_are_words() {
         let seconds = Duration::from_secs;
-        assert_eq!([0, 59, 60, 3599, 3600, 86_400].map(|n| length(seconds(n))), [
-            "0 s", "59 s", "1 min", "59 min", "1 h", "1 d"
-        ]);
+        assert_eq!(
+            [0, 59, 60, 3599, 3600, 86_400].map(|n| length(seconds(n))),
+            ["0 s", "59 s", "1 min", "59 min", "1 h", "1 d"]
+        );
         assert_eq!([5, 65, 3723].map(|n| spoken(seconds(n))), ["0:05", "1:05", "1:02:03"]);
         assert_eq!(wait(Duration::from_millis(440)), "0.4 s");
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);

@@ -75,8 +75,9 @@ fn mark_edited(headers: &mut HeaderMap, body: &Bytes) {
         let signatures = [header::ELEVENLABS_SIGNATURE, header::TWILIO_SIGNATURE, header::SIGNATURE];
         !signatures.iter().any(|signature| signature.eq_ignore_ascii_case(name))
     });
-    let mut kept: HeaderMap =
-        kept.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect();
+    let mut kept: HeaderMap = kept
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))
+        .collect();
     kept.insert(header::SIGNATURE, EDITED);
     *headers = kept;
 }

@@ -154,8 +154,9 @@ async fn replay(context: &Context, graves: &Stream, which: &Which, dry_run: bool
     for sequence in &letters {
         let Some(letter) = Letter::at(graves, *sequence).await.map_err(broken)? else { continue };
         if dry_run {
-            let (subject, _) =
-                letter.again().with_context(|| format!("number {sequence} does not say where it came from"))?;
+            let (subject, _) = letter
+                .again()
+                .with_context(|| format!("number {sequence} does not say where it came from"))?;
             print_line(format!(
                 "would send number {sequence} ({}) to {subject}",
                 letter.header(header::DEAD_REASON)

@@ -139,7 +139,11 @@ impl Desk {
 
     /// Sends the letter `number` to where it came from, with another body if one is given. `None`
     /// where it is gone.
-    pub async fn send(&self, number: u64, body: Option<Bytes>) -> Result<Option<Result<Sent, NotSent>>, Silent> {
+    pub async fn send(
+        &self,
+        number: u64,
+        body: Option<Bytes>,
+    ) -> Result<Option<Result<Sent, NotSent>>, Silent> {
         let Some(letter) = self.next(number).await?.filter(|letter| letter.0.sequence == number) else {
             return Ok(None);
         };
@@ -160,7 +164,9 @@ impl Desk {
         for _ in 0..LOOKED_THROUGH {
             let Some(letter) = self.next(next).await? else { break };
             next = letter.0.sequence + 1;
-            if letter.header(header::DEAD_STREAM) == stream && letter.header(header::DEAD_SEQUENCE) == sequence {
+            if letter.header(header::DEAD_STREAM) == stream
+                && letter.header(header::DEAD_SEQUENCE) == sequence
+            {
                 return Ok(Some(letter.into()));
             }
         }

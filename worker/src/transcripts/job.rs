@@ -76,7 +76,8 @@ pub async fn waiting(
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let next = message.headers.get(header::SCHEDULE).and_then(|at| at.as_str().strip_prefix("@at ")?.parse().ok());
+    let next =
+        message.headers.get(header::SCHEDULE).and_then(|at| at.as_str().strip_prefix("@at ")?.parse().ok());
     Ok(Job::read(&message.payload).ok().map(|job| (job.attempt, next)))
 }
 

@@ -20,7 +20,8 @@ use crate::{
 /// Turns of a conversation shown at a time.
 pub const TURNS_A_PAGE: usize = 200;
 /// Payloads that are shown on demand.
-pub const RAW_FIELDS: [&str; 5] = ["rawResponse", "requestPayload", "metadata", "analysis", "initiationFailure"];
+pub const RAW_FIELDS: [&str; 5] =
+    ["rawResponse", "requestPayload", "metadata", "analysis", "initiationFailure"];
 
 /// A call as its page shows it.
 #[derive(Clone, Debug)]

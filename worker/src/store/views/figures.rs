@@ -131,11 +131,7 @@ impl Figures {
 
 impl Views {
     /// Counts, which may take seconds where there are millions of calls.
-    pub async fn figures(
-        &self,
-        window: Window,
-        now: Timestamp,
-    ) -> std::result::Result<Figures, StoreError> {
+    pub async fn figures(&self, window: Window, now: Timestamp) -> std::result::Result<Figures, StoreError> {
         let calls = self.store.calls.clone();
         let starts = window.starts(now);
         let since = starts.first().copied().unwrap_or(now);

@@ -97,7 +97,10 @@ impl Filter {
         let by_reason = self.reasons.is_some() && self.search.is_none();
         if !self.statuses.is_empty() || by_reason {
             let all = if self.statuses.is_empty() { &Status::ALL[..] } else { &self.statuses };
-            query.insert("status", doc! { "$in": all.iter().map(|status| status.as_str()).collect::<Vec<_>>() });
+            query.insert(
+                "status",
+                doc! { "$in": all.iter().map(|status| status.as_str()).collect::<Vec<_>>() },
+            );
         }
         query
     }

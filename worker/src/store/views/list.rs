@@ -97,7 +97,8 @@ async fn find(
     index: Option<Document>,
 ) -> Result<Vec<Document>> {
     let limit = i64::try_from(PAGE + 1).expect("a small constant");
-    let mut found = calls.find(query).sort(order).limit(limit).projection(row::fields()).max_time(SERVER_TIME);
+    let mut found =
+        calls.find(query).sort(order).limit(limit).projection(row::fields()).max_time(SERVER_TIME);
     if let Some(index) = index {
         found = found.hint(Hint::Keys(index));
     }

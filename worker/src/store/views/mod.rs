@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 use mongodb::{bson::doc, options::Hint};
 use tokio::sync::Semaphore;
 
+pub(super) use self::filter::{number_index, reason_index, status_index, time_index};
 pub use self::{
     audio::{AudioFile, Chunks},
     detail::{Detail, RAW_FIELDS, TURNS_A_PAGE},
@@ -25,7 +26,6 @@ pub use self::{
     row::CallRow,
     watch::{Change, Changes},
 };
-pub(super) use self::filter::{number_index, reason_index, status_index, time_index};
 use super::{Store, StoreError};
 use crate::config::Config;
 
