@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    chaos, reset,
+    bench, chaos, reset,
     running::Data,
     send,
     simulator::{self, Simulator},
@@ -33,6 +33,9 @@ enum Command {
     Send(send::Options),
     /// Break everything in turn under load, and see whether anything is lost or wrong
     Chaos(chaos::Options),
+    /// Measure what the README says of speed and size
+    #[command(subcommand)]
+    Bench(bench::Command),
     /// Remove the data of earlier runs
     Reset(reset::Options),
     /// Serve the simulated ElevenLabs API
@@ -71,6 +74,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
             Command::Chaos(options) => chaos::command(&data, options).await,
+            Command::Bench(command) => bench::run(command).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
             Command::Simulator { listen, gateway, behaviour } => {
                 simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)

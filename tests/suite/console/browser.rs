@@ -1,4 +1,4 @@
-//! A real Chromium, driven over WebDriver.
+//! A real Chromium, driven over `WebDriver`.
 //!
 //! Where it is not installed these tests say so and end, unless `AFTERCALL_TEST_BROWSER=required` is set,
 //! as CI sets it.

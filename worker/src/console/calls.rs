@@ -60,10 +60,6 @@ impl Calls<'_> {
     fn total_word(&self) -> String {
         self.total.map(words::count).unwrap_or_default()
     }
-
-    fn page(&self) -> usize {
-        PAGE
-    }
 }
 
 /// A line of the list, in words.

@@ -74,10 +74,9 @@ struct One {
     line: Line,
     facts: Vec<(&'static str, String)>,
     body: String,
-    cut: bool,
-    masked: bool,
     editable: bool,
-    elsewhere: bool,
+    /// What has to be known of the body as it is shown.
+    notes: Vec<&'static str>,
 }
 
 #[derive(Template)]
@@ -192,15 +191,18 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
         ("Signature", letter.signature.clone()),
         ("Size", words::bytes(letter.bytes as u64)),
     ];
+    let notes = [
+        (cut, "This is its beginning."),
+        (elsewhere.is_some(), "It is large, and kept in the object store: it can be sent again as it is."),
+        (console.numbers == Numbers::Masked, "Telephone numbers are hidden here, not in what is sent."),
+    ];
     let template = One {
         shell: Shell::new(&console, HERE),
         line: Line::new(&letter, Timestamp::now()),
         facts: facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect(),
         body,
-        cut,
-        masked: console.numbers == Numbers::Masked,
         editable: is_editable(&letter),
-        elsewhere: elsewhere.is_some(),
+        notes: notes.into_iter().filter_map(|(applies, note)| applies.then_some(note)).collect(),
     };
     page::page(StatusCode::OK, &template)
 }

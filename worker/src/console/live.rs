@@ -35,9 +35,9 @@ const CHANGES: usize = 1024;
 /// Changes told one by one; more at a time, and viewers look for themselves.
 const TOLD: usize = 25;
 /// How long changes gather after the first.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(30);
 /// Shortest time between two tellings.
-const PACE: Duration = Duration::from_millis(200);
+const PACE: Duration = Duration::from_millis(100);
 /// Shortest time between two requests to look for themselves.
 const RESYNC_PACE: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -213,15 +213,14 @@ impl Live {
             } else {
                 read(views, numbers, latest).await
             };
-            match told {
-                Some(calls) => self.tell(News::Calls(calls)),
-                None => {
-                    tokio::time::sleep(RESYNC_PACE.saturating_sub(resynced.elapsed())).await;
-                    // What came meanwhile is seen by looking.
-                    while changes.try_recv().is_ok() {}
-                    resynced = Instant::now();
-                    self.tell(News::Resync);
-                }
+            if let Some(calls) = told {
+                self.tell(News::Calls(calls));
+            } else {
+                tokio::time::sleep(RESYNC_PACE.saturating_sub(resynced.elapsed())).await;
+                // What came meanwhile is seen by looking.
+                while changes.try_recv().is_ok() {}
+                resynced = Instant::now();
+                self.tell(News::Resync);
             }
             tokio::time::sleep(PACE).await;
         }

@@ -32,8 +32,8 @@ struct Overview {
 }
 
 impl Overview {
-    fn windows(&self) -> impl Iterator<Item = (Window, &'static str)> {
-        Window::ALL.into_iter().map(|window| (window, name(window)))
+    fn windows() -> [(Window, &'static str); 3] {
+        Window::ALL.map(|window| (window, name(window)))
     }
 
     fn window_name(&self) -> String {

@@ -7,7 +7,7 @@ use mongodb::bson::{Bson, Document, doc, spec::BinarySubtype};
 use super::Views;
 use crate::store::StoreError;
 
-/// The collections of the bucket `recordings`, as GridFS lays them out.
+/// The collections of the bucket `recordings`, as `GridFS` lays them out.
 const FILES: &str = "recordings.files";
 const CHUNKS: &str = "recordings.chunks";
 

@@ -1,6 +1,8 @@
 //! Pages of the list of calls, by keyset: a page is found by the call it begins behind, so the
 //! thousandth costs what the first does.
 
+use std::cmp::Reverse;
+
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection,
@@ -122,6 +124,6 @@ async fn named(calls: &Collection<Document>, id: &str, filter: &Filter) -> Resul
     }
     let more = found.len() > PAGE;
     found.truncate(PAGE);
-    found.sort_by(|a, b| (b.created_at, b.id).cmp(&(a.created_at, a.id)));
+    found.sort_by_key(|call| Reverse((call.created_at, call.id)));
     Ok(Listed { calls: found, more })
 }

@@ -30,7 +30,7 @@ use super::{Store, StoreError};
 use crate::config::Config;
 
 /// Connections of the console: questions under way, the change stream, and one to spare.
-const POOL: u32 = QUESTIONS as u32 + 2;
+const POOL: u32 = 8;
 /// Questions asked at a time.
 const QUESTIONS: usize = 6;
 /// Longest a page waits for an answer, its turn included.
