@@ -62,7 +62,7 @@
     });
     on("changed", () => refresh("changed"));
     // All who look are told at once: they must not all ask at once.
-    on("resync", (why) => refresh("resync", why === "behind" ? 0 : Math.random() * 400));
+    on("resync", (why) => refresh("resync", why === "behind" ? 0 : Math.random() * 250));
     on("tick", () => refresh("tick"));
     on("letters", letters);
     on("health", health);

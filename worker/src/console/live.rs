@@ -38,8 +38,13 @@ const TOLD: usize = 25;
 const GATHER: Duration = Duration::from_millis(30);
 /// Shortest time between two tellings.
 const PACE: Duration = Duration::from_millis(100);
-/// Shortest time between two requests to look for themselves.
-const RESYNC_PACE: Duration = Duration::from_secs(2);
+/// How long the watch goes on with nobody looking: whoever goes from page to page is gone for a moment.
+const LINGER: Duration = Duration::from_secs(30);
+/// Shortest time between two requests to look for themselves: some, and more the more there are to look.
+const RESYNC_PACE: Duration = Duration::from_millis(300);
+const RESYNC_PACE_A_VIEWER: Duration = Duration::from_millis(1);
+/// Beyond that nobody is kept waiting.
+const RESYNC_PACE_MOST: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(3);
 
@@ -148,7 +153,7 @@ impl Live {
         }
     }
 
-    /// Watches until nobody looks any more.
+    /// Watches until nobody has looked for a while.
     async fn watch(
         &self,
         views: &Views,
@@ -181,7 +186,7 @@ impl Live {
         if reading.is_finished() { reading.await.unwrap_or(Ok(())) } else { Ok(()) }
     }
 
-    /// Tells changes until nobody looks, or none come any more.
+    /// Tells changes until nobody has looked for a while, or none come any more.
     async fn forward(
         &self,
         views: &Views,
@@ -190,14 +195,23 @@ impl Live {
         overflown: &AtomicBool,
         stop: &CancellationToken,
     ) {
-        let mut resynced = Instant::now();
-        while self.viewers() > 0 {
+        let (mut resynced, mut looked) = (Instant::now(), Instant::now());
+        loop {
+            if self.viewers() > 0 {
+                looked = Instant::now();
+            } else if looked.elapsed() > LINGER {
+                return;
+            }
             let first = tokio::time::timeout(Duration::from_secs(1), changes.recv());
             let first = match stop.run_until_cancelled(first).await {
                 None | Some(Ok(None)) => return,
                 Some(Err(_nothing_yet)) => continue,
                 Some(Ok(Some(first))) => first,
             };
+            if self.viewers() == 0 {
+                self.told.fetch_add(1, Ordering::SeqCst); // Whoever comes back has missed something.
+                continue;
+            }
             tokio::time::sleep(GATHER).await;
             let mut latest = BTreeMap::new();
             let mut add = |change| match change {
@@ -216,7 +230,7 @@ impl Live {
             if let Some(calls) = told {
                 self.tell(News::Calls(calls));
             } else {
-                tokio::time::sleep(RESYNC_PACE.saturating_sub(resynced.elapsed())).await;
+                tokio::time::sleep(resync_pace(self.viewers()).saturating_sub(resynced.elapsed())).await;
                 // What came meanwhile is seen by looking.
                 while changes.try_recv().is_ok() {}
                 resynced = Instant::now();
@@ -225,6 +239,11 @@ impl Live {
             tokio::time::sleep(PACE).await;
         }
     }
+}
+
+fn resync_pace(viewers: usize) -> Duration {
+    let all = RESYNC_PACE_A_VIEWER.saturating_mul(u32::try_from(viewers).unwrap_or(u32::MAX));
+    all.clamp(RESYNC_PACE, RESYNC_PACE_MOST)
 }
 
 /// The calls behind a batch of changes, written once for all viewers.
