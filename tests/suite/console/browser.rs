@@ -3,12 +3,16 @@
 //! Where it is not installed these tests say so and end, unless `AFTERCALL_TEST_BROWSER=required` is set,
 //! as CI sets it.
 
-use std::path::PathBuf;
+use std::{
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::PathBuf,
+};
 
 use aftercall_local::{
     ports,
     process::{Command, Process},
 };
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thirtyfour::{
@@ -51,8 +55,11 @@ fn programs() -> Option<(PathBuf, PathBuf)> {
 pub async fn with_browser(test: impl AsyncFnOnce(&Browser)) {
     let Some((chromium, chromedriver)) = programs() else { return };
     let browser = Browser::start(chromium, chromedriver).await;
-    test(&browser).await;
+    let ended = AssertUnwindSafe(test(&browser)).catch_unwind().await;
     browser.close().await;
+    if let Err(panic) = ended {
+        resume_unwind(panic);
+    }
 }
 
 impl Browser {
@@ -61,7 +68,7 @@ impl Browser {
         let profile = tempfile::Builder::new().prefix("aftercall-chromium-").tempdir().unwrap();
         let port = ports::free().unwrap();
         let command = Command::new("chromedriver", chromedriver, profile.path().join("chromedriver.log"));
-        let command = command.arg(format!("--port={port}")).arg("--silent");
+        let command = command.arg(format!("--port={port}")).arg("--silent").remove(profile.path());
         let grace = std::time::Duration::from_secs(5); // In which it ends its browser.
         let mut chromedriver = launcher().grace(grace).spawn(&command).await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
@@ -73,6 +80,8 @@ impl Browser {
         wanted.set_binary(chromium.to_str().unwrap()).unwrap();
         for argument in [
             "--headless",
+            // It ends when the pipe does, however its driver ends.
+            "--remote-debugging-pipe",
             "--no-sandbox",
             "--disable-gpu",
             "--disable-quic",
