@@ -5,7 +5,7 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, header};
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None };
+    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open: Gauge::default() };
     let handler = move |_: SocketAddr, request: Request<_>| {
         let (registry, readiness) = (registry.clone(), readiness.clone());
         async move { answer(request.method(), request.uri().path(), &registry, &readiness).await }

@@ -18,7 +18,7 @@ use aftercall_common::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::policy::Policy;
+use crate::{durability::MonitorUrls, policy::Policy};
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Config {
     pub nats_url: Url,
     /// Credentials for the broker (`.creds`).
     pub nats_creds_file: Option<PathBuf>,
+    /// The broker's monitoring endpoints, which tell whether it syncs before it acknowledges. None: nobody tells.
+    pub nats_monitor_url: Option<MonitorUrls>,
     /// Copies the broker keeps of each stream it makes. More on an existing stream are kept.
     pub stream_replicas: NonZeroUsize,
     /// Largest body of one request, in bytes.
@@ -80,6 +82,7 @@ impl Default for Config {
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9080)),
             nats_url: Url::new("nats://127.0.0.1:4222"),
             nats_creds_file: None,
+            nats_monitor_url: None,
             stream_replicas: size(1),
             max_body_bytes: size(32 * MIB),
             max_inflight_bytes: size(256 * MIB),
@@ -137,6 +140,9 @@ impl fmt::Display for Config {
         writeln!(f, "NATS_URL={}", self.nats_url)?;
         if let Some(file) = &self.nats_creds_file {
             writeln!(f, "NATS_CREDS_FILE={}", file.display())?;
+        }
+        if let Some(urls) = &self.nats_monitor_url {
+            writeln!(f, "NATS_MONITOR_URL={urls}")?;
         }
         writeln!(f, "STREAM_REPLICAS={}", self.stream_replicas)?;
         writeln!(f, "MAX_BODY_BYTES={}", self.max_body_bytes)?;
@@ -229,6 +235,7 @@ mod tests {
             ("ADMIN_ADDR", "localhost"),
             ("NATS_URL", "nats://host:notaport"),
             ("NATS_CREDS_FILE", "/nowhere/at.all"),
+            ("NATS_MONITOR_URL", "https://broker:8222"),
             ("STREAM_REPLICAS", "0"),
             ("ALLOWED_SOURCES", "loopback,,10.0.0.0/8"),
             ("ALLOWED_SOURCES", "10.0.0.0/33"),

@@ -5,6 +5,8 @@
 //! [`signature`] → [`json`] → [`message`] → [`storage`]: [`publisher`] (group commit into `JetStream`; large
 //! bodies by [`claim_check`]), failing that the [`spool`] → 200. What is refused becomes a [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
 //!
+//! What a 200 is worth with this broker: [`durability`].
+//!
 //! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes, or, with
 //! `SPOOL_DIR`, our own disk has them.
 
@@ -13,6 +15,7 @@ pub mod body;
 pub mod claim_check;
 mod cli;
 pub mod config;
+pub mod durability;
 pub mod json;
 pub mod message;
 pub mod metrics;
@@ -31,7 +34,12 @@ pub mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{admin, broker, config::ConfigError, http, stream::EnsureError};
+use aftercall_common::{
+    admin, broker,
+    config::ConfigError,
+    http::{self, tls::Tls},
+    stream::EnsureError,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -80,6 +88,7 @@ pub async fn run(
     let tls = config.tls()?;
     let policy = Live::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
+    metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
     let topology = Arc::new(Topology::new(client.clone(), config.stream_replicas.get(), metrics.clone()));
     let tasks = TaskTracker::new();
@@ -115,7 +124,16 @@ pub async fn run(
         topology.readiness(spool, stop.clone()),
         reporting.clone(),
     ));
-    let reload = reload::on_hangup(config.clone(), policy.clone(), tls.clone(), storing.clone());
+    let monitors = config.nats_monitor_url.clone().unwrap_or_default();
+    tasks.spawn(durability::watch(
+        client.clone(),
+        topology.clone(),
+        monitors,
+        metrics.clone(),
+        storing.clone(),
+    ));
+    let expiry = metrics.certificate_expiry.clone();
+    let reload = reload::on_hangup(config.clone(), policy.clone(), tls.clone(), expiry, storing.clone());
     tasks.spawn(reload.map_err(RunError::Signal)?);
     tasks.close();
 
@@ -132,7 +150,8 @@ pub async fn run(
         },
         metrics.connections_refused.clone(),
     );
-    let server = http::Server { listener, limits, sources: Some(sources), tls };
+    let server =
+        http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() };
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
     let gateway = Arc::new(Gateway { config, policy, client: client.clone(), storage, budget, metrics });
     server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;

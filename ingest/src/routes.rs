@@ -24,7 +24,7 @@ use crate::{
     body::{self, Body, Budget},
     json,
     message::WebhookId,
-    metrics::Metrics,
+    metrics::{Metrics, RouteLabels},
     policy::{Live, Policy},
     publisher::{PublishError, Stored},
     rejection::Rejection,
@@ -110,6 +110,10 @@ impl Gateway {
         // Its length may also be given by a Content-Length that hyper drops: a proxy that goes by that would
         // take the rest for another request, so nothing after it is read (RFC 9112, section 6.1).
         let last = parts.headers.contains_key(TRANSFER_ENCODING);
+        self.metrics
+            .request_seconds
+            .get_or_create(&RouteLabels { route: route.label() })
+            .observe(started.elapsed().as_secs_f64());
         let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started };
         let mut reply = match outcome {
             Ok(success) => {
@@ -154,9 +158,12 @@ impl Gateway {
         match route {
             Route::Unknown => Err(Rejection::NotFound),
             Route::Webhook(provider) => {
-                let (id, accepted) =
-                    self.webhook(provider, policy, (peer, client), parts, body, bytes).await?;
-                Ok(Success::Accepted { id, accepted })
+                let outcome = self.webhook(provider, policy, (peer, client), parts, body, bytes).await;
+                // What comes from elsewhere is no failure in the provider's eyes; see `webhook`.
+                if !matches!(outcome, Err(Rejection::SourceNotAllowed)) {
+                    self.metrics.webhook(route.label(), outcome.is_ok());
+                }
+                outcome.map(|(id, accepted)| Success::Accepted { id, accepted })
             }
             Route::AgentCallStatus => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;

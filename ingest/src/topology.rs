@@ -125,6 +125,7 @@ impl Topology {
     }
 
     fn set_problem(&self, problem: Option<String>) {
+        self.metrics.streams_ready.set(i64::from(problem.is_none()));
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 

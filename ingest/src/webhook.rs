@@ -122,6 +122,9 @@ impl Gateway {
         if !allowed && !policy.observes() {
             let verdict = self.glance(provider, policy, parts, body, received_at).await;
             self.metrics.origin(route, allowed, verdict);
+            if verdict == Signature::Verified.label() {
+                self.metrics.webhook(route, false); // Our own provider, at a new address.
+            }
             return Err(Rejection::SourceNotAllowed);
         }
         let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;

@@ -16,6 +16,7 @@ mod durability;
 mod gateway;
 mod local;
 mod lookups;
+mod metrics;
 mod origins;
 mod placing;
 mod privacy;

@@ -4,6 +4,7 @@
 //! hyper times out nothing unless given a timer, and never a stalled body: header time is limited
 //! here, body time by whoever reads a body.
 
+pub mod client;
 mod per_source;
 pub mod tls;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -54,6 +56,8 @@ pub struct Server {
     pub sources: Option<Arc<PerSource>>,
     /// How connections are secured. None: not at all.
     pub tls: Option<Tls>,
+    /// Shows how many are open.
+    pub open: Gauge,
 }
 
 impl Server {
@@ -63,7 +67,7 @@ impl Server {
         H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        let Self { listener, limits, sources, tls } = self;
+        let Self { listener, limits, sources, tls, open } = self;
         let handler = Arc::new(handler);
         let slots = Arc::new(Semaphore::new(limits.connections));
         let connections = TaskTracker::new();
@@ -92,7 +96,8 @@ impl Server {
                 continue;
             }
             let connection = Connection { http: http.clone(), stop: stop.clone(), peer };
-            let (handler, tls) = (handler.clone(), tls.clone());
+            let (handler, tls, open) = (handler.clone(), tls.clone(), open.clone());
+            open.inc();
             connections.spawn(async move {
                 match tls {
                     None => connection.serve(socket, &*handler).await,
@@ -103,6 +108,7 @@ impl Server {
                         }
                     }
                 }
+                open.dec();
                 drop((slot, pass));
             });
         }

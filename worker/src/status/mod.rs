@@ -120,6 +120,11 @@ async fn process(
     stop: &CancellationToken,
 ) -> Vec<Message> {
     let started = Instant::now();
+    for message in &messages {
+        if message.info().is_ok_and(|info| info.delivered > 1) {
+            context.metrics.redelivered(consumer::STATUS);
+        }
+    }
     let mut batch = Batch::of(messages.iter().zip(bodies.iter().map(|body| &body[..])));
     let (patches, recordings) = (batch.take_patches(), batch.take_recordings());
     let Some(changes) = apply(context, &messages, (&patches, &recordings), stop).await else {
@@ -133,7 +138,8 @@ async fn process(
                 let stored = !jobless.contains(&patch);
                 settle(message, if stored { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) })
                     .await;
-                context.metrics.applied(event.status, between(event.stored_at, now));
+                let came = batch::received_at(message).unwrap_or(event.stored_at);
+                context.metrics.applied(event.status, event.failure, between(came, now));
                 tracing::info!(
                     call_id = event.call_id.as_deref(),
                     conversation_id = event.conversation_id.as_deref(),

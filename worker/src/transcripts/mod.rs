@@ -24,7 +24,7 @@ use self::{
 };
 use crate::{
     Context,
-    clock::after,
+    clock::{after, between},
     dead_letters::{self, Cause},
     elevenlabs::ElevenLabs,
     pull::{Batches, Source, settle},
@@ -111,6 +111,9 @@ async fn resume(context: &Context) {
 
 /// Does one job and settles its message.
 async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
+    if message.info().is_ok_and(|info| info.delivered > 1) {
+        context.metrics.redelivered(consumer::TRANSCRIPTS);
+    }
     let job = match Job::read(&message.payload) {
         Ok(job) => job,
         Err(detail) => {
@@ -168,6 +171,9 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
             };
             store(context, job, settled).await?;
             context.metrics.transcript("saved");
+            if let Some(since) = call.owed_since() {
+                context.metrics.transcript_delay(between(since, now));
+            }
             tracing::info!(conversation_id, turns = count, attempt = job.attempt, "transcript saved");
         }
         Next::GiveUp(reason) => {
