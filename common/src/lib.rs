@@ -1,7 +1,8 @@
 //! What gateway and worker agree on, and what any process of Aftercall needs.
 //!
 //! [`stream`] and [`agent_calls`] are the contract between the two: streams, subjects, headers,
-//! consumers. The rest is the frame of a process: [`config`], [`telemetry`], [`shutdown`],
+//! consumers. The rest is the frame of a process: [`config`], [`telemetry`] (logs), [`trace`],
+//! [`shutdown`],
 //! [`broker`] (the connection to NATS), [`http`] (the accept loop), [`cli`], [`admin`] (health, metrics) and
 //! [`metrics`] (what a process shows of itself).
 
@@ -15,3 +16,4 @@ pub mod metrics;
 pub mod shutdown;
 pub mod stream;
 pub mod telemetry;
+pub mod trace;

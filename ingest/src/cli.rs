@@ -42,7 +42,11 @@ impl StartError {
         match self {
             Self::Config(_)
             | Self::Run(
-                RunError::Config(_) | RunError::Broker(_) | RunError::Stream(_) | RunError::Spool(_),
+                RunError::Config(_)
+                | RunError::Broker(_)
+                | RunError::Stream(_)
+                | RunError::Spool(_)
+                | RunError::Traces(_),
             ) => ExitCode::from(EXIT_CONFIG),
             Self::Bind { .. } | Self::Process(_) | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
         }

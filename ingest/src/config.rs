@@ -15,6 +15,7 @@ use aftercall_common::{
     config::{self, ConfigError, Secret, Url},
     http::tls::{self, Tls},
     telemetry::LogFormat,
+    trace,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -64,6 +65,8 @@ pub struct Config {
     /// Time accepted requests get to finish after the stop signal.
     #[serde(deserialize_with = "positive")]
     pub shutdown_grace: Duration,
+    /// Collector of traces. None: nothing is traced.
+    pub otel_exporter_otlp_endpoint: Option<trace::Endpoint>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written, in `tracing`'s filter language.
@@ -96,6 +99,7 @@ impl Default for Config {
             spool_dir: None,
             spool_max_bytes: NonZeroU64::new(1024 * MIB as u64).expect("a literal above zero"),
             shutdown_grace: Duration::from_secs(20),
+            otel_exporter_otlp_endpoint: None,
             log_format: LogFormat::default(),
             rust_log: None,
             policy: Policy::default(),
@@ -159,6 +163,9 @@ impl fmt::Display for Config {
         if let Some(folder) = &self.spool_dir {
             writeln!(f, "SPOOL_DIR={}", folder.display())?;
             writeln!(f, "SPOOL_MAX_BYTES={}", self.spool_max_bytes)?;
+        }
+        if let Some(endpoint) = &self.otel_exporter_otlp_endpoint {
+            writeln!(f, "OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}")?;
         }
         write!(f, "SHUTDOWN_GRACE={:?}", self.shutdown_grace)
     }
@@ -255,6 +262,7 @@ mod tests {
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
             ("SPOOL_MAX_BYTES", "0"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
             ("SHUTDOWN_GRACE", "-5s"),
             ("LOG_FORMAT", "xml"),
         ] {

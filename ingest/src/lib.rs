@@ -39,6 +39,7 @@ use aftercall_common::{
     config::ConfigError,
     http::{self, tls::Tls},
     stream::EnsureError,
+    trace::Tracer,
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -67,6 +68,9 @@ pub enum RunError {
     /// The spool cannot be opened.
     #[error("SPOOL_DIR: {0}")]
     Spool(redb::Error),
+    /// One of OpenTelemetry's own variables cannot be used.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0:#}")]
+    Traces(anyhow::Error),
     /// The system does not let us listen for SIGHUP.
     #[error("cannot listen for SIGHUP: {0}")]
     Signal(std::io::Error),
@@ -86,6 +90,12 @@ pub async fn run(
         .await
         .map_err(RunError::Broker)?;
     let tls = config.tls()?;
+    let tracer = Tracer::start(
+        config.otel_exporter_otlp_endpoint.as_ref(),
+        "aftercall-ingest",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .map_err(RunError::Traces)?;
     let policy = Live::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
     metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
@@ -153,7 +163,15 @@ pub async fn run(
     let server =
         http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() };
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
-    let gateway = Arc::new(Gateway { config, policy, client: client.clone(), storage, budget, metrics });
+    let gateway = Arc::new(Gateway {
+        config,
+        policy,
+        client: client.clone(),
+        storage,
+        budget,
+        metrics,
+        tracer: tracer.clone(),
+    });
     server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
 
     storing.cancel();
@@ -161,6 +179,7 @@ pub async fn run(
     if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await, Ok(Ok(()))) {
         tracing::debug!("nothing left to flush to the broker, or no broker");
     }
+    tracer.shut_down().await;
     reporting.cancel();
     tasks.wait().await;
     if let Err(error) = client.drain().await {

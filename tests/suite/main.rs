@@ -29,4 +29,5 @@ mod sources;
 mod spool;
 mod statuses;
 mod tls;
+mod traces;
 mod transcripts;

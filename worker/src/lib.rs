@@ -40,6 +40,7 @@ use std::{
 use aftercall_common::{
     admin::{self, State},
     broker, shutdown, stream,
+    trace::Tracer,
 };
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
@@ -74,6 +75,8 @@ pub struct Context {
     pub store: Store,
     /// Counters.
     pub metrics: Metrics,
+    /// Traces.
+    pub tracer: Tracer,
     /// Whether the broker gives us status lookups.
     pub answers_lookups: AtomicBool,
 }
@@ -89,8 +92,14 @@ impl Context {
             jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
         let store = Store::new(&config, metrics.clone()).await?;
         let api = ElevenLabs::new(&config, metrics.clone())?;
+        let tracer = Tracer::start(
+            config.otel_exporter_otlp_endpoint.as_ref(),
+            "aftercall-worker",
+            env!("CARGO_PKG_VERSION"),
+        )
+        .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
         let answers_lookups = AtomicBool::new(false);
-        Ok((Self { config, nats, jetstream, store, metrics, answers_lookups }, api))
+        Ok((Self { config, nats, jetstream, store, metrics, tracer, answers_lookups }, api))
     }
 }
 
@@ -139,6 +148,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, context.nats.flush()).await, Ok(Ok(()))) {
         tracing::warn!("the last acknowledgements may be lost; their messages come again");
     }
+    context.tracer.clone().shut_down().await;
     context.store.clone().shutdown().await;
     tracing::info!("stopped");
     outcome

@@ -109,6 +109,11 @@ impl Batch {
         self.may_owe[position]
     }
 
+    /// The first message that is part of the patch at `position`.
+    pub(super) fn message_of(&self, position: usize) -> Option<usize> {
+        self.parsed.iter().position(|parsed| matches!(parsed, Parsed::Event(_, patch) if *patch == position))
+    }
+
     /// What to do with every message, in their order.
     pub(super) fn fates(self, changes: &[Changed]) -> impl Iterator<Item = Fate> {
         self.parsed.into_iter().map(|parsed| match parsed {
