@@ -118,6 +118,7 @@ pub async fn run(
     tasks.spawn(committer.run(storing.clone()));
     let spool = match &config.spool_dir {
         Some(folder) => {
+            metrics.spool_max_bytes.set(i64::try_from(config.spool_max_bytes.get()).unwrap_or(i64::MAX));
             let spool = Spool::open(folder, config.spool_max_bytes.get(), metrics.clone());
             Some(Arc::new(spool.map_err(RunError::Spool)?))
         }

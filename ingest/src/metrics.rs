@@ -119,6 +119,8 @@ pub struct Metrics {
     pub spool_webhooks: Gauge,
     /// Their bytes.
     pub spool_bytes: Gauge,
+    /// Bytes it may hold; 0 without a spool.
+    pub spool_max_bytes: Gauge,
     /// Messages a commit carried: 1 for a message published alone.
     pub batch_size: Histogram,
     /// Batches the broker refused, whose messages were then published one by one.
@@ -157,6 +159,7 @@ impl Metrics {
             spool_replayed: Counter::default(),
             spool_webhooks: Gauge::default(),
             spool_bytes: Gauge::default(),
+            spool_max_bytes: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batches_refused: Counter::default(),
             publish_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
@@ -261,6 +264,11 @@ impl Metrics {
         );
         registry.register("spool_webhooks", "Webhooks in the spool", metrics.spool_webhooks.clone());
         registry.register("spool_bytes", "Bytes of the webhooks in the spool", metrics.spool_bytes.clone());
+        registry.register(
+            "spool_max_bytes",
+            "Bytes the spool may hold, 0 without one",
+            metrics.spool_max_bytes.clone(),
+        );
         registry.register("commit_messages", "Messages stored by one commit", metrics.batch_size.clone());
         registry.register(
             "batches_refused",

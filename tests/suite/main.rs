@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod alerts;
 mod bodies;
 mod chaos;
 mod crowds;
