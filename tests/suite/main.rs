@@ -12,6 +12,7 @@ mod alerts;
 mod bodies;
 mod chaos;
 mod crowds;
+mod dashboard;
 mod dead_letters;
 mod durability;
 mod gateway;
