@@ -12,8 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{Limits, Reply, Server};
 
-const LIMITS: Limits =
-    Limits { connections: 64, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(1) };
+const LIMITS: Limits = Limits {
+    connections: 64,
+    header_timeout: Duration::from_secs(10),
+    linger: Duration::ZERO,
+    drain: Duration::from_secs(1),
+};
 
 /// State of the parts a process needs, by name.
 pub type Parts = Vec<(&'static str, State)>;

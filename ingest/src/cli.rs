@@ -11,7 +11,7 @@ use aftercall_common::{
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use crate::{Config, RunError, open_files};
+use crate::{Config, RunError, open_files, socket};
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
 ///
@@ -30,6 +30,8 @@ enum StartError {
     Config(#[from] ConfigError),
     #[error("{variable}: cannot listen on {address}: {source}")]
     Bind { variable: &'static str, address: SocketAddr, source: io::Error },
+    #[error("LISTEN_FDS: the socket handed over cannot be used: {0}")]
+    Inherit(io::Error),
     #[error("cannot start: {0}")]
     Process(io::Error),
     #[error(transparent)]
@@ -48,7 +50,9 @@ impl StartError {
                 | RunError::Spool(_)
                 | RunError::Traces(_),
             ) => ExitCode::from(EXIT_CONFIG),
-            Self::Bind { .. } | Self::Process(_) | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
+            Self::Bind { .. } | Self::Inherit(_) | Self::Process(_) | Self::Run(RunError::Signal(_)) => {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -74,17 +78,23 @@ fn start(cli: &Cli) -> Result<(), StartError> {
         println!("{config}\n{}configuration is valid", config.policy);
         return Ok(());
     }
+    let inherited = socket::inherited().map_err(StartError::Inherit)?;
     telemetry::init(config.log_format, config.rust_log.as_deref());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Process)?;
     runtime.block_on(async {
         let stop = shutdown::on_signal().map_err(StartError::Process)?;
-        let listener = bind("LISTEN_ADDR", config.listen_addr).await?;
+        let is_inherited = inherited.is_some();
+        let listener = match inherited {
+            Some(listener) => TcpListener::from_std(listener).map_err(StartError::Inherit)?,
+            None => bind("LISTEN_ADDR", config.listen_addr).await?,
+        };
         let admin_listener = bind("ADMIN_ADDR", config.admin_addr).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             // The ports really bound: a configured port of 0 lets the system choose.
             listen = listener.local_addr().ok().map(tracing::field::display),
+            inherited = is_inherited,
             admin = admin_listener.local_addr().ok().map(tracing::field::display),
             config = config.to_string().replace('\n', " "),
             policy = config.policy.to_string().replace('\n', " "),

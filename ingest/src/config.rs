@@ -62,7 +62,11 @@ pub struct Config {
     pub spool_dir: Option<PathBuf>,
     /// Bytes of webhooks that may wait there.
     pub spool_max_bytes: NonZeroU64,
-    /// Time accepted requests get to finish after the stop signal.
+    /// Time the listener stays open after the stop signal, `/readyz` saying no: a load balancer needs so long
+    /// to notice.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_delay: Duration,
+    /// Time accepted requests get to finish after that.
     #[serde(deserialize_with = "positive")]
     pub shutdown_grace: Duration,
     /// Collector of traces. None: nothing is traced.
@@ -98,6 +102,7 @@ impl Default for Config {
             publish_timeout: Duration::from_secs(5),
             spool_dir: None,
             spool_max_bytes: NonZeroU64::new(1024 * MIB as u64).expect("a literal above zero"),
+            shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(20),
             otel_exporter_otlp_endpoint: None,
             log_format: LogFormat::default(),
@@ -164,6 +169,7 @@ impl fmt::Display for Config {
             writeln!(f, "SPOOL_DIR={}", folder.display())?;
             writeln!(f, "SPOOL_MAX_BYTES={}", self.spool_max_bytes)?;
         }
+        writeln!(f, "SHUTDOWN_DELAY={:?}", self.shutdown_delay)?;
         if let Some(endpoint) = &self.otel_exporter_otlp_endpoint {
             writeln!(f, "OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}")?;
         }
@@ -263,6 +269,7 @@ mod tests {
             ("PUBLISH_TIMEOUT", "0ms"),
             ("SPOOL_MAX_BYTES", "0"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
+            ("SHUTDOWN_DELAY", "5"),
             ("SHUTDOWN_GRACE", "-5s"),
             ("LOG_FORMAT", "xml"),
         ] {

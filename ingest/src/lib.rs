@@ -26,6 +26,7 @@ pub mod rejection;
 mod reload;
 pub mod routes;
 pub mod signature;
+mod socket;
 pub mod source_ip;
 pub mod spool;
 pub mod storage;
@@ -38,6 +39,7 @@ use aftercall_common::{
     admin, broker,
     config::ConfigError,
     http::{self, tls::Tls},
+    shutdown,
     stream::EnsureError,
     trace::Tracer,
 };
@@ -50,6 +52,8 @@ use crate::{
 };
 pub use crate::{cli::main, config::Config};
 
+/// Longest a broker is waited for before webhooks are taken in that it cannot store.
+const READY_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait for the last bytes to leave for the broker, once every request is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -132,7 +136,7 @@ pub async fn run(
     tasks.spawn(admin::serve(
         admin_listener,
         Arc::new(registry),
-        topology.readiness(spool, stop.clone()),
+        topology.readiness(spool.clone(), stop.clone()),
         reporting.clone(),
     ));
     let monitors = config.nats_monitor_url.clone().unwrap_or_default();
@@ -148,21 +152,7 @@ pub async fn run(
     tasks.spawn(reload.map_err(RunError::Signal)?);
     tasks.close();
 
-    let limits = http::Limits {
-        connections: config.max_connections.get(),
-        header_timeout: config.header_timeout,
-        drain: config.shutdown_grace,
-    };
-    let sources = http::PerSource::new(
-        config.max_connections_per_source.get(),
-        {
-            let policy = policy.clone();
-            move |peer| policy.get().trusted_proxies.contains(peer)
-        },
-        metrics.connections_refused.clone(),
-    );
-    let server =
-        http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() };
+    let server = server(&config, listener, tls, policy.clone(), &metrics);
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
     let gateway = Arc::new(Gateway {
         config,
@@ -173,6 +163,9 @@ pub async fn run(
         metrics,
         tracer: tracer.clone(),
     });
+    // A socket that others have too must not be taken up before we can store what comes by it.
+    topology.settled(READY_WAIT, spool.is_some(), &stop).await;
+    shutdown::ready();
     server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
 
     storing.cancel();
@@ -188,4 +181,26 @@ pub async fn run(
     }
     tracing::info!("stopped");
     ended.unwrap_or(Ok(())).map_err(RunError::Stream)
+}
+
+/// The public listener within its bounds.
+fn server(
+    config: &Config,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    policy: Live,
+    metrics: &Metrics,
+) -> http::Server {
+    let limits = http::Limits {
+        connections: config.max_connections.get(),
+        header_timeout: config.header_timeout,
+        linger: config.shutdown_delay,
+        drain: config.shutdown_grace,
+    };
+    let sources = http::PerSource::new(
+        config.max_connections_per_source.get(),
+        move |peer| policy.get().trusted_proxies.contains(peer),
+        metrics.connections_refused.clone(),
+    );
+    http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() }
 }

@@ -26,6 +26,7 @@ mod providers;
 mod reconciliation;
 mod registration;
 mod replay;
+mod rolling;
 mod simulator;
 mod sources;
 mod spool;

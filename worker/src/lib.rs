@@ -139,6 +139,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
         Ok(true) => {
             prepared.cancel();
             tracing::info!("ready");
+            shutdown::ready();
             work(&context, api, &stop).await
         }
         ended => ended.map(drop),

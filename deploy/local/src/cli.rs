@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    chaos, reset,
+    chaos, reset, rolling,
     running::Data,
     send,
     simulator::{self, Simulator},
@@ -33,6 +33,8 @@ enum Command {
     Send(send::Options),
     /// Break everything in turn under load, and see whether anything is lost or wrong
     Chaos(chaos::Options),
+    /// Replace every gateway and every worker under load, and see whether any request is lost
+    Rolling(rolling::Options),
     /// Remove the data of earlier runs
     Reset(reset::Options),
     /// Serve the simulated ElevenLabs API
@@ -71,6 +73,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
             Command::Chaos(options) => chaos::command(&data, options).await,
+            Command::Rolling(options) => rolling::command(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
             Command::Simulator { listen, gateway, behaviour } => {
                 simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)

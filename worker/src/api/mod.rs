@@ -33,6 +33,8 @@ use crate::{Context, retry::Pauses};
 const LOOKUPS: usize = 64;
 /// Calls placed at a time. ElevenLabs takes its time, and limits calls at a time to a few dozen.
 const PLACEMENTS: usize = 64;
+/// How long requests are looked for that came while we stopped.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
 /// Room the broker's `max_payload` needs besides the body.
 const HEADROOM: usize = 1024;
 
@@ -108,6 +110,10 @@ where
         });
     }
     requests.stop().await?;
+    // The broker gives us no more; what it has given is answered.
+    while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS, requests.next()).await {
+        answers.spawn(answer(request));
+    }
     answers.close();
     answers.wait().await;
     Ok(())
