@@ -4,7 +4,7 @@
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
 
 use aftercall_common::{
-    cli,
+    admin, cli,
     config::{ConfigError, EXIT_CONFIG},
     shutdown, telemetry,
 };
@@ -22,6 +22,9 @@ struct Cli {
     /// Check the configuration, print it without secrets, and exit.
     #[arg(long)]
     check: bool,
+    /// Ask the gateway that runs with this configuration whether it is ready, and exit with 0 if so.
+    #[arg(long, conflicts_with = "check")]
+    healthcheck: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,8 @@ enum StartError {
     Bind { variable: &'static str, address: SocketAddr, source: io::Error },
     #[error("LISTEN_FDS: the socket handed over cannot be used: {0}")]
     Inherit(io::Error),
+    #[error("not ready: {0}")]
+    Unhealthy(String),
     #[error("cannot start: {0}")]
     Process(io::Error),
     #[error(transparent)]
@@ -50,9 +55,11 @@ impl StartError {
                 | RunError::Spool(_)
                 | RunError::Traces(_),
             ) => ExitCode::from(EXIT_CONFIG),
-            Self::Bind { .. } | Self::Inherit(_) | Self::Process(_) | Self::Run(RunError::Signal(_)) => {
-                ExitCode::FAILURE
-            }
+            Self::Bind { .. }
+            | Self::Inherit(_)
+            | Self::Unhealthy(_)
+            | Self::Process(_)
+            | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
         }
     }
 }
@@ -76,6 +83,13 @@ fn start(cli: &Cli) -> Result<(), StartError> {
     let config = Config::from_env()?;
     if cli.check {
         println!("{config}\n{}configuration is valid", config.policy);
+        return Ok(());
+    }
+    if cli.healthcheck {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Process)?;
+        let answer = runtime.block_on(admin::probe(config.admin_addr)).map_err(StartError::Unhealthy)?;
+        println!("{answer}");
         return Ok(());
     }
     let inherited = socket::inherited().map_err(StartError::Inherit)?;

@@ -14,6 +14,7 @@ mod chaos;
 mod crowds;
 mod dashboard;
 mod dead_letters;
+mod deployment;
 mod durability;
 mod gateway;
 mod local;
