@@ -8,14 +8,18 @@
 
 mod harness;
 
+mod alerts;
 mod bodies;
 mod chaos;
 mod crowds;
+mod dashboard;
 mod dead_letters;
+mod deployment;
 mod durability;
 mod gateway;
 mod local;
 mod lookups;
+mod metrics;
 mod origins;
 mod placing;
 mod privacy;
@@ -23,9 +27,11 @@ mod providers;
 mod reconciliation;
 mod registration;
 mod replay;
+mod rolling;
 mod simulator;
 mod sources;
 mod spool;
 mod statuses;
 mod tls;
+mod traces;
 mod transcripts;

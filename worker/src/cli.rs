@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use aftercall_common::{cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
+use aftercall_common::{admin, cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -32,6 +32,8 @@ enum Command {
     Run,
     /// Validate the configuration and exit.
     Check,
+    /// Ask the worker that runs with this configuration whether it is ready; exit status 0 if so.
+    Healthcheck,
     /// Create or find the webhook at ElevenLabs, bind its events, and see that it works.
     Register(register::Options),
     /// List, show, replay or drop what can never work.
@@ -75,6 +77,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Command::Replay(options)) => commands::replay(config, &options).await,
             Some(Command::Forget(options)) => commands::forget(config, &options).await,
             Some(Command::Reconcile(options)) => commands::reconcile(config, &options).await,
+            Some(Command::Healthcheck) => {
+                let answer = admin::probe(config.admin_addr).await;
+                commands::print_line(answer.map_err(|answer| anyhow::anyhow!("not ready: {answer}"))?)
+            }
             None | Some(Command::Run | Command::Check) => crate::start(config).await,
         }
     });

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench, chaos, reset,
+    bench, chaos, reset, rolling,
     running::Data,
     send,
     simulator::{self, Simulator},
@@ -35,6 +35,8 @@ enum Command {
     Chaos(chaos::Options),
     /// Measure how fast it is, next to the limits of broker and database and to a naive version
     Bench(bench::Options),
+    /// Replace every gateway and every worker under load, and see whether any request is lost
+    Rolling(rolling::Options),
     /// Remove the data of earlier runs
     Reset(reset::Options),
     /// The gateway that `bench` compares ours with
@@ -82,6 +84,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Send(options) => send::run(&data, options).await,
             Command::Chaos(options) => chaos::command(&data, options).await,
             Command::Bench(options) => bench::command(&data, options).await,
+            Command::Rolling(options) => rolling::command(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
             Command::NaiveGateway { listen, nats_url } => {
                 bench::naive::gateway::serve(listen, &nats_url).await.map(|()| ExitCode::SUCCESS)

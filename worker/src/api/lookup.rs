@@ -234,7 +234,7 @@ async fn store(context: &Context, patch: CallPatch) -> Answer {
                     "status learned from ElevenLabs"
                 );
                 if let Some(owed) = &applied.transcript_due
-                    && let Err(error) = transcripts::owe(&context.jetstream, owed).await
+                    && let Err(error) = transcripts::owe(&context.jetstream, owed, None).await
                 {
                     tracing::warn!(%error, "transcript job not stored; the next event or start makes up for it");
                 }

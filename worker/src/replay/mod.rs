@@ -163,7 +163,7 @@ async fn apply(
     for change in &changes {
         let Changed::Applied(applied) = change else { continue };
         if let Some(conversation) = &applied.transcript_due {
-            let owed = transcripts::owe(&context.jetstream, conversation).await;
+            let owed = transcripts::owe(&context.jetstream, conversation, None).await;
             owed.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
     }

@@ -7,7 +7,7 @@ use async_nats::{HeaderName, header::NATS_MESSAGE_ID, jetstream::Message};
 use jiff::Timestamp;
 
 use crate::{
-    call::{CallPatch, Status},
+    call::{CallPatch, Status, failure_class},
     dead_letters::Cause,
     event::{self, Envelope, Event, Origin, ParseError, Recording},
     store::{Applied, Changed, Key},
@@ -19,6 +19,8 @@ pub(super) struct Line {
     pub id: String,
     pub event_type: &'static str,
     pub status: Option<Status>,
+    /// Class of the reason, for a failure.
+    pub failure: Option<&'static str>,
     pub call_id: Option<String>,
     pub conversation_id: Option<String>,
     pub stored_at: Timestamp,
@@ -107,6 +109,11 @@ impl Batch {
         self.may_owe[position]
     }
 
+    /// The first message that is part of the patch at `position`.
+    pub(super) fn message_of(&self, position: usize) -> Option<usize> {
+        self.parsed.iter().position(|parsed| matches!(parsed, Parsed::Event(_, patch) if *patch == position))
+    }
+
     /// What to do with every message, in their order.
     pub(super) fn fates(self, changes: &[Changed]) -> impl Iterator<Item = Fate> {
         self.parsed.into_iter().map(|parsed| match parsed {
@@ -125,6 +132,7 @@ impl Line {
             id: event.id.clone(),
             event_type: event.event_type,
             status: event.status,
+            failure: event.failure_reason.as_deref().map(failure_class),
             call_id: event.call_id.as_ref().map(|id| id.as_str().to_owned()),
             conversation_id: event.conversation_id.as_ref().map(|id| id.as_str().to_owned()),
             stored_at: event.stored_at,
@@ -139,6 +147,11 @@ fn origin(subject: &str) -> Origin {
         subject::RECONCILED => Origin::Reconciliation,
         _ => Origin::ElevenLabs,
     }
+}
+
+/// When the gateway took in `message`; it may have waited in a spool since.
+pub(super) fn received_at(message: &Message) -> Option<Timestamp> {
+    message.headers.as_ref()?.get(HeaderName::from_static(header::RECEIVED_AT))?.as_str().parse().ok()
 }
 
 pub(super) fn parse(message: &Message, body: &[u8]) -> Result<Event, Cause> {

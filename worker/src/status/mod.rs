@@ -5,6 +5,7 @@
 
 mod batch;
 mod bodies;
+mod traces;
 
 use std::{
     pin::pin,
@@ -12,16 +13,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::stream::{self, consumer};
+use aftercall_common::{
+    stream::{self, consumer},
+    trace,
+};
 use async_nats::jetstream::{self, AckKind, Message};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::traces::traceparent;
 use self::{
     batch::{Batch, Fate},
     bodies::NoBody,
+    traces::Traces,
 };
 use crate::{
     Context,
@@ -120,20 +126,29 @@ async fn process(
     stop: &CancellationToken,
 ) -> Vec<Message> {
     let started = Instant::now();
+    for message in &messages {
+        if message.info().is_ok_and(|info| info.delivered > 1) {
+            context.metrics.redelivered(consumer::STATUS);
+        }
+    }
     let mut batch = Batch::of(messages.iter().zip(bodies.iter().map(|body| &body[..])));
     let (patches, recordings) = (batch.take_patches(), batch.take_recordings());
+    let mut traces = Traces::begin(&context.tracer, &messages);
+    let begun = Timestamp::now();
     let Some(changes) = apply(context, &messages, (&patches, &recordings), stop).await else {
         return messages;
     };
-    let jobless = owed(context, &batch, &changes).await;
+    traces.written(patches.len(), begun);
+    let jobless = owed(context, &batch, &changes, &traces).await;
     let now = Timestamp::now();
-    for (message, fate) in messages.iter().zip(batch.fates(&changes)) {
+    for (n, (message, fate)) in messages.iter().zip(batch.fates(&changes)).enumerate() {
         match fate {
             Fate::Applied { event, applied, patch } => {
                 let stored = !jobless.contains(&patch);
                 settle(message, if stored { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) })
                     .await;
-                context.metrics.applied(event.status, between(event.stored_at, now));
+                let came = batch::received_at(message).unwrap_or(event.stored_at);
+                context.metrics.applied(event.status, event.failure, between(came, now));
                 tracing::info!(
                     call_id = event.call_id.as_deref(),
                     conversation_id = event.conversation_id.as_deref(),
@@ -143,12 +158,17 @@ async fn process(
                     status_after = applied.after.map(Status::as_str),
                     attempt = message.info().map_or(0, |info| info.delivered),
                     duration_ms = started.elapsed().as_millis(),
+                    trace_id = traceparent(message).and_then(trace::trace_id),
                     "event applied"
                 );
             }
-            Fate::Dead(cause) => dead_letters::bury(context, consumer::STATUS, message, &cause).await,
+            Fate::Dead(cause) => {
+                traces.dead(n, cause.label);
+                dead_letters::bury(context, consumer::STATUS, message, &cause).await;
+            }
         }
     }
+    drop(traces);
     context.metrics.batch(messages.len(), started.elapsed());
     Vec::new()
 }
@@ -221,19 +241,21 @@ async fn write(context: &Context, claims: Claims<'_>, stop: &CancellationToken) 
 ///
 /// What is owed is read from the stored call and not from the event: after a crash between the two
 /// writes the redelivered event changes nothing, yet the job is still missing.
-async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Vec<usize> {
+async fn owed(context: &Context, batch: &Batch, changes: &[Changed], traces: &Traces<'_>) -> Vec<usize> {
     let due = changes.iter().enumerate().filter_map(|(n, change)| match change {
         Changed::Applied(applied) if batch.may_owe(n) => Some((n, applied.transcript_due.as_ref()?)),
         Changed::Applied(_) | Changed::Refused { .. } => None,
     });
-    let stored =
-        due.map(async |(n, conversation)| match transcripts::owe(&context.jetstream, conversation).await {
+    let stored = due.map(async |(n, conversation)| {
+        let trace = batch.message_of(n).and_then(|message| traces.context(message));
+        match transcripts::owe(&context.jetstream, conversation, trace.as_deref()).await {
             Ok(()) => None,
             Err(error) => {
                 let conversation_id = conversation.as_str();
                 tracing::warn!(conversation_id, %error, "transcript job not stored; trying again");
                 Some(n)
             }
-        });
+        }
+    });
     join_all(stored).await.into_iter().flatten().collect()
 }

@@ -16,7 +16,10 @@ mod reconciliation;
 mod recordings;
 mod statement;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -40,6 +43,7 @@ use crate::{
     call::CallPatch,
     config::Config,
     event::{CallId, ConversationId},
+    metrics::Metrics,
 };
 
 const COLLECTION: &str = "agent_calls";
@@ -65,6 +69,7 @@ pub struct Store {
     ping: Arc<Semaphore>,
     /// How long calls are kept.
     retention: Option<Duration>,
+    metrics: Metrics,
 }
 
 impl Store {
@@ -72,7 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// A URI that cannot be read.
-    pub async fn new(config: &Config) -> anyhow::Result<Self> {
+    pub async fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Self> {
         let mut options =
             ClientOptions::parse(config.mongodb_uri.expose()).await.context("MONGODB_URI cannot be used")?;
         options.app_name.get_or_insert_with(|| "aftercall-worker".to_owned());
@@ -93,6 +98,7 @@ impl Store {
             operations: TaskTracker::new(),
             ping: Arc::new(Semaphore::new(1)),
             retention: config.retention(),
+            metrics,
         })
     }
 
@@ -191,6 +197,26 @@ impl Store {
             .collect())
     }
 
+    /// How many transcripts are owed, and since when the oldest of them.
+    pub async fn owing(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+        use futures_util::TryStreamExt as _;
+        let calls = self.calls.clone();
+        let found: Option<Document> = self
+            .run(async move {
+                // By the index of owed transcripts, which is small however many calls there are.
+                let group =
+                    doc! { "_id": null, "owed": { "$sum": 1_i64 }, "since": { "$min": "$_owedSince" } };
+                let stages = [doc! { "$match": { "transcriptState": "owed" } }, doc! { "$group": group }];
+                calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await
+            })
+            .await?;
+        let Some(found) = found else { return Ok((0, None)) };
+        let owed = found.get_i64("owed").ok().and_then(|owed| u64::try_from(owed).ok());
+        let since = found.get_datetime("since").ok();
+        let since = since.and_then(|since| Timestamp::from_millisecond(since.timestamp_millis()).ok());
+        Ok((owed.unwrap_or(0), since))
+    }
+
     /// Waits for operations under way, within a bound, and closes the connections.
     pub async fn shutdown(self) {
         self.operations.close();
@@ -208,10 +234,14 @@ impl Store {
         &self,
         operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION, self.operations.spawn(operation)).await {
+        let started = Instant::now();
+        let done = match tokio::time::timeout(OPERATION, self.operations.spawn(operation)).await {
             Ok(Ok(done)) => done.map_err(StoreError::from),
             Ok(Err(_panicked)) => Err(StoreError::Unavailable("operation panicked".to_owned())),
             Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
-        }
+        };
+        self.metrics
+            .store_operation(done.as_ref().map_or_else(StoreError::label, |_| "ok"), started.elapsed());
+        done
     }
 }

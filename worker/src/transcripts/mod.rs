@@ -9,7 +9,10 @@ mod job;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::stream::{self, consumer};
+use aftercall_common::{
+    stream::{self, consumer},
+    trace::{self, Kind, Span},
+};
 use async_nats::jetstream::{AckKind, Message};
 use jiff::Timestamp;
 use mongodb::bson::Bson;
@@ -24,10 +27,11 @@ use self::{
 };
 use crate::{
     Context,
-    clock::after,
+    clock::{after, between},
     dead_letters::{self, Cause},
-    elevenlabs::ElevenLabs,
+    elevenlabs::{ApiError, Conversation, ElevenLabs},
     pull::{Batches, Source, settle},
+    status::traceparent,
     store::{CallView, Settled, StoreError, value_to_bson},
 };
 
@@ -100,7 +104,7 @@ async fn resume(context: &Context) {
         Err(error) => return tracing::warn!(%error, "owed transcripts not looked up"),
     };
     for conversation in &owed {
-        if let Err(error) = owe(&context.jetstream, conversation).await {
+        if let Err(error) = owe(&context.jetstream, conversation, None).await {
             return tracing::warn!(%error, "owed transcripts not resumed");
         }
     }
@@ -111,7 +115,10 @@ async fn resume(context: &Context) {
 
 /// Does one job and settles its message.
 async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
-    let job = match Job::read(&message.payload) {
+    if message.info().is_ok_and(|info| info.delivered > 1) {
+        context.metrics.redelivered(consumer::TRANSCRIPTS);
+    }
+    let job = match Job::read(&message.payload, traceparent(&message)) {
         Ok(job) => job,
         Err(detail) => {
             let cause = Cause { label: "invalid_job", detail };
@@ -119,11 +126,15 @@ async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
             return;
         }
     };
-    match fetch(context, api, &job).await {
+    let mut span = context.tracer.span("process TRANSCRIPTS", Kind::Consumer, job.trace.as_deref());
+    span.set("messaging.system", || "nats");
+    span.set("aftercall.attempt", || i64::from(job.attempt));
+    match fetch(context, api, &job, &span).await {
         Ok(()) => settle(&message, AckKind::Ack).await,
         Err(error) => {
             let conversation_id = job.conversation_id.as_str();
             tracing::warn!(conversation_id, %error, "outcome of a transcript job not stored; trying again");
+            span.fail("not_stored");
             settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
         }
     }
@@ -139,8 +150,9 @@ enum JobError {
     Moved,
 }
 
-async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), JobError> {
+async fn fetch(context: &Context, api: &ElevenLabs, job: &Job, span: &Span) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
+    let trace_id = job.trace.as_deref().and_then(trace::trace_id);
     let call = context.store.find(None, Some(&job.conversation_id)).await?;
     let Some(call) = call.filter(CallView::owes_transcript) else {
         tracing::debug!(conversation_id, "transcript is no longer owed");
@@ -148,7 +160,7 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
     };
     let answer = match api.gate.closed_until(Timestamp::now()) {
         Some(_) => None, // Closed since the job was pulled.
-        None => Some(api.conversation(&job.conversation_id).await),
+        None => Some(ask(context, api, job, span).await),
     };
     let now = Timestamp::now();
     let waits = decide::Waits {
@@ -166,13 +178,25 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
                     Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
                 }
             };
+            let mut saving = context.tracer.child("update agent_calls", Kind::Client, span);
+            saving.set("db.system.name", || "mongodb");
             store(context, job, settled).await?;
+            drop(saving);
             context.metrics.transcript("saved");
-            tracing::info!(conversation_id, turns = count, attempt = job.attempt, "transcript saved");
+            if let Some(since) = call.owed_since() {
+                context.metrics.transcript_delay(between(since, now));
+            }
+            tracing::info!(
+                conversation_id,
+                turns = count,
+                attempt = job.attempt,
+                trace_id,
+                "transcript saved"
+            );
         }
         Next::GiveUp(reason) => {
             // The reason may hold ElevenLabs' own words, and those anything: it is in the document only.
-            tracing::warn!(conversation_id, attempt = job.attempt, "transcript given up");
+            tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
             store(context, job, Settled::Unavailable { reason, at: now }).await?;
             context.metrics.transcript("unavailable");
         }
@@ -180,10 +204,20 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
             let job = Job { attempt, ..job.clone() };
             job::later(&context.jetstream, &job, at).await.map_err(JobError::Broker)?;
             context.metrics.transcript("waiting");
-            tracing::info!(conversation_id, attempt, next = %at, why, "transcript is not ready");
+            tracing::info!(conversation_id, attempt, next = %at, why, trace_id, "transcript is not ready");
         }
     }
     Ok(())
+}
+
+async fn ask(context: &Context, api: &ElevenLabs, job: &Job, span: &Span) -> Result<Conversation, ApiError> {
+    let mut asking = context.tracer.child("GET /v1/convai/conversations/{id}", Kind::Client, span);
+    asking.set("http.request.method", || "GET");
+    let answer = api.conversation(&job.conversation_id).await;
+    if let Err(error) = &answer {
+        asking.fail(error.label());
+    }
+    answer
 }
 
 /// Stores the outcome of `job`, which is done only when the call owes nothing any more.

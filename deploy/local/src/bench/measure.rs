@@ -41,9 +41,6 @@ impl Series {
         Summary { median: at(sorted.len() / 2), least: at(0), most: at(sorted.len().saturating_sub(1)) }
     }
 
-    pub fn median(&self) -> f64 {
-        self.summary().median
-    }
 
     /// Each of these by its counterpart of `other`: they were measured in turn.
     pub fn by(&self, other: &Self) -> Self {
