@@ -27,6 +27,7 @@ mod providers;
 mod reconciliation;
 mod registration;
 mod replay;
+mod report;
 mod rolling;
 mod simulator;
 mod sources;

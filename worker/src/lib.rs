@@ -22,6 +22,7 @@ pub mod pull;
 pub mod reconcile;
 pub mod register;
 pub mod replay;
+pub mod report;
 mod retention;
 mod retry;
 mod scan;

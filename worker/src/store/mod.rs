@@ -14,6 +14,7 @@ mod placements;
 mod preview;
 mod reconciliation;
 mod recordings;
+mod report;
 mod statement;
 
 use std::{
@@ -37,6 +38,7 @@ pub use self::{
     error::StoreError,
     placements::{Begun, Concluded, NewPlacement, Placing},
     preview::{Difference, Preview},
+    report::{Plan, Question, questions},
     statement::{Key, Settled},
 };
 use crate::{
