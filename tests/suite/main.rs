@@ -9,6 +9,7 @@
 mod harness;
 
 mod alerts;
+mod backup;
 mod bodies;
 mod chaos;
 mod crowds;
