@@ -8,6 +8,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
+mod bench;
 pub mod chaos;
 mod cli;
 mod client;
