@@ -9,6 +9,7 @@
 mod harness;
 
 mod alerts;
+mod backup;
 mod bodies;
 mod chaos;
 mod crowds;
@@ -27,6 +28,7 @@ mod providers;
 mod reconciliation;
 mod registration;
 mod replay;
+mod report;
 mod rolling;
 mod simulator;
 mod sources;

@@ -87,7 +87,9 @@ async fn the_failure_reason_is_the_first_that_says_something() {
 
 /// What must not depend on order, repetition or batching: everything but the names of the call.
 fn essence(mut call: Document) -> Document {
-    for field in ["_id", "callId", "conversationId", "updatedAt", "_owedSince", "transcript"] {
+    let theirs =
+        ["_id", "callId", "conversationId", "updatedAt", "_owedSince", "_transcriptSavedAt", "transcript"];
+    for field in theirs {
         call.remove(field);
     }
     for key in ["_status", "_raw"] {

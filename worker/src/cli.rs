@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     Config,
     commands::{self, Reconcile},
-    dead_letters, forget, register, replay,
+    dead_letters, forget, register, replay, report,
     store::StoreError,
 };
 
@@ -41,6 +41,8 @@ enum Command {
     DeadLetters(dead_letters::Command),
     /// Apply stored webhooks once more.
     Replay(replay::Options),
+    /// How calls go: statuses, failures, rates, slow transcripts.
+    Report(report::Options),
     /// Erase a person from everything that is stored.
     Forget(forget::Options),
     /// Ask ElevenLabs for calls that no webhook told of, and make up for them.
@@ -75,6 +77,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Command::Register(options)) => commands::register(config, &options).await,
             Some(Command::DeadLetters(command)) => commands::dead_letters(config, &command).await,
             Some(Command::Replay(options)) => commands::replay(config, &options).await,
+            Some(Command::Report(options)) => commands::report(config, &options).await,
             Some(Command::Forget(options)) => commands::forget(config, &options).await,
             Some(Command::Reconcile(options)) => commands::reconcile(config, &options).await,
             Some(Command::Healthcheck) => {

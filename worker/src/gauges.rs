@@ -18,11 +18,14 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// Looks until `stop`.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    // A look at a database that hangs must not hold up the end.
+    stop.run_until_cancelled(forever(&context)).await;
+}
+
+async fn forever(context: &Context) {
     loop {
-        look(&context).await;
-        if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
-            return;
-        }
+        look(context).await;
+        tokio::time::sleep(EVERY).await;
     }
 }
 

@@ -23,6 +23,7 @@ pub mod pull;
 pub mod reconcile;
 pub mod register;
 pub mod replay;
+pub mod report;
 mod retention;
 pub mod retry;
 mod scan;

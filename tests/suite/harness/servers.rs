@@ -88,5 +88,10 @@ impl Mongo {
 }
 
 async fn start() -> Server {
-    mongod::start(&launcher(), &binary(&MONGOD).await, mongod::Options::default()).await.unwrap()
+    mongod(mongod::Options::default()).await
+}
+
+/// A database server of the test's own, as `options` say.
+pub async fn mongod(options: mongod::Options) -> Server {
+    mongod::start(&launcher(), &binary(&MONGOD).await, options).await.unwrap()
 }

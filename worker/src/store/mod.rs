@@ -15,6 +15,7 @@ mod placements;
 mod preview;
 mod reconciliation;
 mod recordings;
+mod report;
 mod statement;
 mod update;
 
@@ -40,6 +41,7 @@ pub use self::{
     error::StoreError,
     placements::{Begun, Concluded, NewPlacement, Placing},
     preview::{Difference, Preview},
+    report::{Plan, Question, questions},
     statement::{Key, Settled},
 };
 use crate::{

@@ -254,7 +254,12 @@ pub(super) fn transcript(conversation: &ConversationId, settled: Settled) -> (Do
     let filter = doc! { "conversationId": conversation.as_str(), "transcriptState": { "$ne": "saved" } };
     let (fields, at) = match settled {
         Settled::Saved { transcript, at } => {
-            (doc! { "transcript": { "$literal": transcript }, "transcriptState": "saved" }, at)
+            let saved_at = bson_date(at);
+            let transcript = doc! { "$literal": transcript };
+            (
+                doc! { "transcript": transcript, "transcriptState": "saved", "_transcriptSavedAt": saved_at },
+                at,
+            )
         }
         Settled::Unavailable { reason, at } => {
             let reason = doc! { "$literal": reason };
