@@ -8,15 +8,20 @@
 
 mod harness;
 
+mod alerts;
+mod backup;
 mod bodies;
 mod chaos;
 mod console;
 mod crowds;
+mod dashboard;
 mod dead_letters;
+mod deployment;
 mod durability;
 mod gateway;
 mod local;
 mod lookups;
+mod metrics;
 mod origins;
 mod placing;
 mod privacy;
@@ -24,9 +29,12 @@ mod providers;
 mod reconciliation;
 mod registration;
 mod replay;
+mod report;
+mod rolling;
 mod simulator;
 mod sources;
 mod spool;
 mod statuses;
 mod tls;
+mod traces;
 mod transcripts;

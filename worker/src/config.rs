@@ -11,6 +11,7 @@ use aftercall_common::{
     broker,
     config::{self, ConfigError, Secret, Url},
     telemetry::LogFormat,
+    trace,
 };
 use mongodb::options::ConnectionString;
 use serde::Deserialize;
@@ -72,6 +73,8 @@ pub struct Config {
     /// Time to finish what was begun, once stopped.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
+    /// Collector of traces. None: nothing is traced.
+    pub otel_exporter_otlp_endpoint: Option<trace::Endpoint>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written.
@@ -104,6 +107,7 @@ impl Default for Config {
             console_show_numbers: false,
             console_test_calls: false,
             shutdown_grace: Duration::from_secs(20),
+            otel_exporter_otlp_endpoint: None,
             log_format: LogFormat::Json,
             rust_log: None,
         }

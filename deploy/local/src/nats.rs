@@ -25,6 +25,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
+    /// Port of the monitoring endpoint on 127.0.0.1; 0 is none.
+    pub monitor: u16,
     /// Whether an acknowledged message is on disk, not only in the page cache.
     pub sync_always: bool,
     /// Settings added to the `jetstream` block, such as `max_file_store: 10MB`.
@@ -40,6 +42,7 @@ impl Default for Options {
         Self {
             data: None,
             port: 0,
+            monitor: 0,
             sync_always: true,
             jetstream: String::new(),
             extra: String::new(),
@@ -66,9 +69,13 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
 fn config(options: &Options, data: &Path, port: u16) -> String {
     // A JSON string is a valid string of the configuration language.
     let store = serde_json::Value::from(data.join("jetstream").display().to_string());
+    let monitor = match options.monitor {
+        0 => String::new(),
+        port => format!("http: \"127.0.0.1:{port}\"\n"),
+    };
     let sync = if options.sync_always { "sync_interval: always" } else { "" };
     format!(
-        "server_name: aftercall\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
+        "server_name: aftercall\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
         options.jetstream, options.extra
     )
 }

@@ -1,21 +1,70 @@
-//! The vendors' official Python libraries, in a folder of the tests' own.
+//! Python libraries that judge what is ours, in folders of the tests' own: the vendors' official ones, and those
+//! that read files of deployments.
 
 use std::{path::PathBuf, process::Stdio};
 
 use aftercall_local::servers::shared_services;
 use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell};
 
-const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt");
-const AXE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/requirements-axe.txt");
+/// Libraries that are installed together.
+pub struct Packages {
+    /// Their names and versions.
+    requirements: &'static str,
+    /// Where they are, among the downloaded servers.
+    folder: &'static str,
+    /// Further arguments of `pip install`.
+    options: &'static [&'static str],
+    installed: OnceCell<PathBuf>,
+}
+
+/// The vendors' own.
+pub static VENDORS: Packages = Packages {
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt"),
+    folder: "python",
+    options: &[],
+    installed: OnceCell::const_new(),
+};
+
+/// Compose, Helm, Kubernetes.
+pub static DEPLOYMENT: Packages = Packages {
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/deployment-requirements.txt"),
+    folder: "python-deployment",
+    options: &[],
+    installed: OnceCell::const_new(),
+};
+
+/// What carries axe-core. Only the script is wanted of it.
+static AXE: Packages = Packages {
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/axe-requirements.txt"),
+    folder: "python-axe",
+    options: &["--no-deps", "--require-hashes"],
+    installed: OnceCell::const_new(),
+};
+
+/// axe-core, which judges how accessible a page is.
+pub async fn axe() -> String {
+    let script = folder(&AXE).await.join("axe_playwright_python/axe.min.js");
+    std::fs::read_to_string(script).unwrap()
+}
+
+/// Where `packages` are. The first call on a machine installs them; the others of all processes wait.
+async fn folder(packages: &'static Packages) -> &'static PathBuf {
+    let installing =
+        async || tokio::task::spawn_blocking(|| provide(packages)).await.expect("installing does not panic");
+    packages.installed.get_or_init(installing).await
+}
+
+/// Runs `script` with `args` and the vendors' libraries; see [`run_with`].
+pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
+    run_with(&VENDORS, script, args, input).await
+}
 
 /// Runs `script` with `args`, gives it `input` on standard input; its standard output.
 ///
-/// The first call on a machine installs `requirements.txt`; the others of all processes wait.
-pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
-    static PACKAGES: OnceCell<PathBuf> = OnceCell::const_new();
-    let packages = PACKAGES.get_or_init(async || provide("python", REQUIREMENTS, &[]).await);
+/// The first call on a machine installs `packages`; the others of all processes wait.
+pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], input: &[u8]) -> String {
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", packages.await).env("PYTHONUTF8", "1");
+    command.env("PYTHONPATH", folder(packages).await).env("PYTHONUTF8", "1");
     command.arg("-c").arg(script).args(args).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -28,26 +77,19 @@ pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// axe-core, which judges how accessible a page is. Only the script is wanted of its wheel.
-pub async fn axe() -> String {
-    let packages = provide("axe", AXE, &["--no-deps", "--require-hashes"]).await;
-    std::fs::read_to_string(packages.join("axe_playwright_python/axe.min.js")).unwrap()
-}
-
-async fn provide(name: &'static str, requirements: &'static str, options: &'static [&str]) -> PathBuf {
-    let installing = tokio::task::spawn_blocking(move || install(name, requirements, options));
-    installing.await.expect("installing does not panic")
-}
-
 /// The folder of the packages; complete once the list of them is in it.
-fn install(name: &str, requirements: &str, options: &[&str]) -> PathBuf {
+fn provide(packages: &Packages) -> PathBuf {
+    let Packages { requirements, folder, options, .. } = *packages;
     let services = shared_services();
     std::fs::create_dir_all(&services).unwrap();
-    let lock = services.join(format!("{name}.lock"));
-    let lock = std::fs::File::options().append(true).create(true).open(lock).unwrap();
+    let lock = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(services.join(format!("{folder}.lock")))
+        .unwrap();
     lock.lock().unwrap();
     let wanted = std::fs::read(requirements).unwrap();
-    let packages = services.join(name);
+    let packages = services.join(folder);
     let installed = packages.join("installed.txt");
     if std::fs::read(&installed).ok().as_ref() == Some(&wanted) {
         return packages;

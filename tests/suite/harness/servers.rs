@@ -1,10 +1,13 @@
 //! nats-server and mongod for tests, by the code of `cargo local`.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use aftercall_local::{
     mongod, nats,
-    process::Launcher,
+    process::{Command, Launcher, Process},
     server::Server,
     servers::{self, MONGOD, NATS, Program},
 };
@@ -22,6 +25,12 @@ async fn binary(server: &'static Program) -> PathBuf {
 /// A broker of the test's own.
 pub async fn nats(options: nats::Options) -> Server {
     nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
+}
+
+/// A broker by a configuration file of its own, its log in `folder`. Whoever connects waits for it.
+pub async fn nats_with(configuration: &Path, folder: &Path) -> Process {
+    let command = Command::new("nats-server", binary(&NATS).await, folder.join("nats-server.log"));
+    launcher().spawn(&command.arg("--config").arg(configuration)).await.unwrap()
 }
 
 /// A database server: the shared one, or the test's own.
@@ -79,5 +88,10 @@ impl Mongo {
 }
 
 async fn start() -> Server {
-    mongod::start(&launcher(), &binary(&MONGOD).await, mongod::Options::default()).await.unwrap()
+    mongod(mongod::Options::default()).await
+}
+
+/// A database server of the test's own, as `options` say.
+pub async fn mongod(options: mongod::Options) -> Server {
+    mongod::start(&launcher(), &binary(&MONGOD).await, options).await.unwrap()
 }

@@ -172,9 +172,8 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     };
     let elsewhere = match &letter.object {
         Some(object) => {
-            let body =
-                tokio::time::timeout(TIMEOUT, status::object(&console.context.jetstream, object)).await;
-            Some(body.ok().flatten().unwrap_or_default())
+            let body = tokio::time::timeout(TIMEOUT, status::fetch(&console.context.jetstream, object)).await;
+            Some(body.ok().and_then(Result::ok).unwrap_or_default())
         }
         None => None,
     };

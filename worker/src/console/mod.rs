@@ -42,6 +42,7 @@ use aftercall_common::{
 };
 use anyhow::Context as _;
 use axum::http::Request;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
@@ -56,8 +57,12 @@ use self::{
 use crate::{Context, config::Config, elevenlabs::ElevenLabs, store::views::Views};
 
 /// Viewers and whatever else connects.
-const LIMITS: Limits =
-    Limits { connections: 2048, header_timeout: Duration::from_secs(30), drain: Duration::from_secs(2) };
+const LIMITS: Limits = Limits {
+    connections: 2048,
+    header_timeout: Duration::from_secs(30),
+    linger: Duration::ZERO,
+    drain: Duration::from_secs(2),
+};
 /// Pause between two looks at what may change by itself.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -128,7 +133,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = &context.config;
     let console = Arc::new(Console {
-        views: Views::new(config).await?,
+        views: Views::new(config, context.metrics.clone()).await?,
         access: Access::new(config),
         numbers: if config.console_show_numbers { Numbers::Whole } else { Numbers::Masked },
         live: Live::default(),
@@ -152,7 +157,7 @@ pub async fn run(
     });
     let router = routes::router(console.clone());
     tracing::info!(address = ?listener.local_addr().ok(), "console");
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None };
+    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open: Gauge::default() };
     server
         .serve(stop, move |_: SocketAddr, request: Request<_>| {
             let answered = router.clone().call(request);

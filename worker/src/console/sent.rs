@@ -22,7 +22,7 @@ use super::{
 use crate::{
     dead_letters::{Desk, Sent, Silent},
     event::{self, CallId, ConversationId, Envelope},
-    status,
+    outside::origin,
 };
 
 /// Where to look.
@@ -43,7 +43,7 @@ pub fn address(subject: &str, sent: &Sent, body: &[u8], after: u64) -> String {
     let envelope = Envelope {
         id: sent.id.clone(),
         stored_at: Timestamp::UNIX_EPOCH,
-        origin: status::origin(subject),
+        origin: origin(subject),
         signature: None,
     };
     let parsed = event::parse(&envelope, body).ok();

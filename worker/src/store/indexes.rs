@@ -14,8 +14,8 @@ use super::views::{number_index, reason_index, status_index, time_index};
 /// The index by which the server erases old calls.
 const RETENTION: &str = "retention";
 
-/// Indexes of earlier versions.
-const SUPERSEDED: [&str; 2] = ["status_1_statusUpdatedAt_-1", "createdAt_-1_status_1"];
+/// Names of indexes that nothing uses any more.
+const OUTDATED: [&str; 3] = ["transcriptState_1", "status_1_statusUpdatedAt_-1", "createdAt_-1_status_1"];
 
 /// Makes the server erase calls that were created so long ago, or none.
 pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
@@ -67,13 +67,13 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         // Only the placements of which nobody knows what became.
         partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),
         // Only the transcripts still owed: small however many calls there are.
-        partial(doc! { "transcriptState": 1 }, doc! { "transcriptState": "owed" }),
+        partial(doc! { "transcriptState": 1, "conversationId": 1 }, doc! { "transcriptState": "owed" }),
     ];
     calls.create_indexes(indexes).await?;
-    // Every index costs each write: those that others have taken the place of go.
+    // Of earlier versions.
     let found = calls.list_index_names().await?;
-    for name in SUPERSEDED.iter().filter(|name| found.iter().any(|found| found == *name)) {
-        calls.drop_index(*name).await?;
+    for name in found.iter().filter(|name| OUTDATED.contains(&name.as_str())) {
+        calls.drop_index(name).await?;
     }
     Ok(())
 }

@@ -51,6 +51,7 @@ const SCREEN_BAR: Duration = Duration::from_secs(1);
 
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Of the console")]
 pub struct Options {
     /// Calls stored
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]

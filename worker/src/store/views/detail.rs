@@ -166,7 +166,7 @@ impl Detail {
             answered_by: text("answeredBy"),
             transcript_error: text("_transcriptError"),
             owed_since: date(call, "_owedSince"),
-            fetched: date(call, "_transcriptAt").zip(attempts),
+            fetched: date(call, "_transcriptSavedAt").zip(attempts),
             turns_total: number(call, "_turns").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
             turns: array("transcript").iter().map(bson_to_value).collect(),
             analysis: document("analysis").map(document_to_json).unwrap_or_default(),

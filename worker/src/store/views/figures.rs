@@ -214,7 +214,7 @@ async fn waits(calls: &Collection<Document>, since: Timestamp) -> Result<Vec<Dur
         doc! { "$match": { "transcriptState": "saved", "_owedSince": { "$exists": true } } },
         doc! { "$limit": WAITS },
         doc! { "$project": {
-            "_id": 0, "owed": "$_owedSince", "saved": { "$ifNull": ["$_transcriptAt", "$_transcript.at"] },
+            "_id": 0, "owed": "$_owedSince", "saved": { "$ifNull": ["$_transcriptSavedAt", "$_transcript.at"] },
         } },
     ];
     let cursor = calls.aggregate(stages).hint(Hint::Keys(time_index())).max_time(COUNTING).await?;

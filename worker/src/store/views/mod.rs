@@ -27,7 +27,7 @@ pub use self::{
     watch::{Change, Changes},
 };
 use super::{Store, StoreError};
-use crate::config::Config;
+use crate::{config::Config, metrics::Metrics};
 
 /// Connections of the console: questions under way, the change stream, and one to spare.
 const POOL: u32 = 8;
@@ -52,8 +52,8 @@ impl Views {
     ///
     /// # Errors
     /// A URI that cannot be read.
-    pub async fn new(config: &Config) -> anyhow::Result<Self> {
-        let store = Store::connect(config, "aftercall-console", Some(POOL)).await?;
+    pub async fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Self> {
+        let store = Store::connect(config, metrics, "aftercall-console", Some(POOL)).await?;
         Ok(Self { store, turns: Arc::new(Semaphore::new(QUESTIONS)) })
     }
 
