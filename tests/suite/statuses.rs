@@ -85,10 +85,19 @@ async fn the_failure_reason_is_the_first_that_says_something() {
     }
 }
 
-/// What must not depend on order, repetition or batching: everything but the names of the call.
+/// What must not depend on order, repetition or batching: everything but the names of the call, and when and
+/// after how many tries something reached us.
 fn essence(mut call: Document) -> Document {
-    let theirs =
-        ["_id", "callId", "conversationId", "updatedAt", "_owedSince", "_transcriptSavedAt", "transcript"];
+    let theirs = [
+        "_id",
+        "callId",
+        "conversationId",
+        "updatedAt",
+        "_owedSince",
+        "_transcriptSavedAt",
+        "_transcriptAttempts",
+        "transcript",
+    ];
     for field in theirs {
         call.remove(field);
     }
@@ -98,6 +107,7 @@ fn essence(mut call: Document) -> Document {
     for entry in call.get_array_mut("history").unwrap() {
         if let Bson::Document(entry) = entry {
             entry.remove("eventId");
+            assert!(entry.remove("storedAt").is_some(), "every event says when it was stored");
         }
     }
     let raw = call.get_document_mut("rawResponse").unwrap();
