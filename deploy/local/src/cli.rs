@@ -107,3 +107,15 @@ async fn simulate(listen: SocketAddr, options: simulator::Options) -> anyhow::Re
     simulator.stop().await;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_can_be_parsed() {
+        Cli::command().debug_assert();
+    }
+}

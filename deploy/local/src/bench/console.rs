@@ -52,6 +52,7 @@ const SCREEN_BAR: Duration = Duration::from_secs(1);
 /// How much of it.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Of the console")]
+#[group(id = "console")]
 pub struct Options {
     /// Calls stored
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
