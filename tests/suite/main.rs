@@ -18,6 +18,7 @@ mod local;
 mod lookups;
 mod origins;
 mod placing;
+mod power;
 mod privacy;
 mod providers;
 mod reconciliation;
