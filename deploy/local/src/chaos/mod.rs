@@ -86,12 +86,11 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     let seed = options.seed.unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
     let folder = data.path("chaos");
     let _gone = std::fs::remove_dir_all(&folder);
-    let (plan, rate, what) = match options.power_cuts {
-        Some(cuts) => (Plan::PowerCuts(cuts), 500.0, format!("{cuts} power cuts")),
-        None => {
-            let time = Duration::from_secs(options.minutes * 60);
-            (Plan::For(time), 150.0, format!("{} minutes of faults", options.minutes))
-        }
+    let (plan, rate, what) = if let Some(cuts) = options.power_cuts {
+        (Plan::PowerCuts(cuts), 500.0, format!("{cuts} power cuts"))
+    } else {
+        let time = Duration::from_secs(options.minutes * 60);
+        (Plan::For(time), 150.0, format!("{} minutes of faults", options.minutes))
     };
     println!("{what}  (--seed {seed})");
     let round = Round { seed, rate: options.rate.unwrap_or(rate), plan, sync_always: true, folder };
