@@ -28,5 +28,6 @@ mod simulator;
 mod sources;
 mod spool;
 mod statuses;
+mod steps;
 mod tls;
 mod transcripts;
