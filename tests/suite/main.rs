@@ -11,6 +11,7 @@ mod harness;
 mod bodies;
 mod chaos;
 mod crowds;
+mod database_errors;
 mod dead_letters;
 mod durability;
 mod gateway;

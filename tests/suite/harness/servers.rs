@@ -46,7 +46,7 @@ impl Mongo {
                     .enable_all()
                     .build()
                     .unwrap();
-                let mongod = runtime.block_on(start());
+                let mongod = runtime.block_on(start(mongod::Options::default()));
                 let uri = mongod.url();
                 assert!(KEPT.set((runtime, mongod)).is_ok(), "started once");
                 uri
@@ -57,9 +57,9 @@ impl Mongo {
         Self::Shared(uri.await.clone())
     }
 
-    /// One that the test may kill.
+    /// One that the test may kill, and tell to fail.
     pub async fn own() -> Self {
-        Self::Own(Box::new(start().await))
+        Self::Own(Box::new(start(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
     }
 
     pub fn uri(&self) -> String {
@@ -78,6 +78,6 @@ impl Mongo {
     }
 }
 
-async fn start() -> Server {
-    mongod::start(&launcher(), &binary(&MONGOD).await, mongod::Options::default()).await.unwrap()
+async fn start(options: mongod::Options) -> Server {
+    mongod::start(&launcher(), &binary(&MONGOD).await, options).await.unwrap()
 }
