@@ -13,6 +13,7 @@ mod chaos;
 mod crowds;
 mod database_errors;
 mod dead_letters;
+mod disks;
 mod durability;
 mod gateway;
 mod local;
