@@ -10,7 +10,7 @@
 //! waits for it any more, lest a broker that hangs be buried under what it will store late.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -106,7 +106,7 @@ pub struct Commits<W> {
     /// The slot of each id that somebody waits for.
     places: HashMap<WebhookId, usize>,
     line: VecDeque<usize>,
-    flights: HashMap<u64, Flight>,
+    flights: BTreeMap<u64, Flight>,
     singles: usize,
     batch: Option<Batch>,
     /// Whether the broker takes batches, and from when on it is worth asking.
@@ -129,7 +129,7 @@ impl<W> Default for Commits<W> {
             slots: Slab::new(),
             places: HashMap::new(),
             line: VecDeque::new(),
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             singles: 0,
             batch: None,
             takes_batches: false,
@@ -283,7 +283,7 @@ impl<W> Commits<W> {
         self.batch.take_if(|batch| !self.flights.get(&batch.number).is_some_and(waits_for));
         let never =
             |flight: &mut Flight| now.saturating_duration_since(flight.at) > FORGET && !waits_for(flight);
-        let forgotten: Vec<_> = self.flights.extract_if(|_, flight| never(flight)).collect();
+        let forgotten: Vec<_> = self.flights.extract_if(.., |_, flight| never(flight)).collect();
         for (_, flight) in forgotten {
             self.singles -= usize::from(matches!(flight.sent, Sent::Single(_)));
             flight.sent.keys().iter().for_each(|&key| self.forget(key));

@@ -15,7 +15,7 @@ struct Bench {
 fn webhook(text: &str) -> Arc<Webhook> {
     let mut id = [0; 32];
     id[..text.len()].copy_from_slice(text.as_bytes());
-    let body = Body::unbudgeted(text.as_bytes());
+    let body = Body::unbudgeted(text.as_bytes().to_vec().into());
     Arc::new(Webhook { subject: "s".into(), id: id.into(), headers: HeaderMap::new(), body })
 }
 
