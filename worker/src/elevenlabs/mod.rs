@@ -95,7 +95,7 @@ impl ElevenLabs {
             self.metrics.api_time(started.elapsed());
             self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
             match answer {
-                Err(ApiError::Unavailable(why)) => match pauses.next() {
+                Err(ApiError::Unavailable(why)) => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(ApiError::Unavailable(why)),
                 },

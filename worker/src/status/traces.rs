@@ -1,56 +1,57 @@
 //! The spans of a batch: one a message, in the trace its webhook began. Without tracing there are none, and
 //! the context a message came with is passed on as it is.
 
-use aftercall_common::{
-    stream::header,
-    trace::{Kind, Span, Tracer},
-};
-use async_nats::jetstream::Message;
+use aftercall_common::trace::{Kind, Span, Tracer};
 use jiff::Timestamp;
 
-/// The trace context a message carries.
-pub(crate) fn traceparent(message: &Message) -> Option<&str> {
-    Some(message.headers.as_ref()?.get(header::TRACEPARENT)?.as_str())
-}
+use super::desk::Line;
+use crate::outside::Stored;
 
-/// Spans of the messages of one batch.
-pub(super) struct Traces<'a> {
+/// Spans of the messages of one batch, call by call.
+pub(super) struct Traces<'a, M> {
     tracer: &'a Tracer,
-    messages: &'a [Message],
-    spans: Vec<Span>,
+    calls: &'a [Vec<(M, Line)>],
+    spans: Vec<Vec<Span>>,
 }
 
-impl<'a> Traces<'a> {
+impl<'a, M: Stored> Traces<'a, M> {
     /// Begins them.
-    pub(super) fn begin(tracer: &'a Tracer, messages: &'a [Message]) -> Self {
-        let begin = |message: &Message| {
-            let mut span = tracer.span("process WEBHOOKS", Kind::Consumer, traceparent(message));
+    pub(super) fn begin(tracer: &'a Tracer, calls: &'a [Vec<(M, Line)>]) -> Self {
+        let messages = calls.iter().map(Vec::len).sum();
+        let begin = |(message, _): &(M, Line)| {
+            let mut span = tracer.span("process WEBHOOKS", Kind::Consumer, message.traceparent());
             span.set("messaging.system", || "nats");
-            span.set("messaging.batch.message_count", || count(messages.len()));
+            span.set("messaging.batch.message_count", || count(messages));
             span
         };
-        let spans = if tracer.is_on() { messages.iter().map(begin).collect() } else { Vec::new() };
-        Self { tracer, messages, spans }
+        let spans = |messages: &Vec<(M, Line)>| messages.iter().map(begin).collect();
+        let spans = if tracer.is_on() { calls.iter().map(spans).collect() } else { Vec::new() };
+        Self { tracer, calls, spans }
     }
 
     /// One command has written what `calls` claim, since `from`.
     pub(super) fn written(&self, calls: usize, from: Timestamp) {
-        for span in &self.spans {
+        for span in self.spans.iter().flatten() {
             let mut write = self.tracer.done("update agent_calls", Kind::Client, span, from.into());
             write.set("db.system.name", || "mongodb");
             write.set("db.operation.batch.size", || count(calls));
         }
     }
 
-    /// The context for what follows from message `n`.
+    /// The context for what follows from call `n`.
     pub(super) fn context(&self, n: usize) -> Option<String> {
-        let ours = self.spans.get(n).and_then(Span::traceparent);
-        ours.or_else(|| traceparent(self.messages.get(n)?).map(str::to_owned))
+        let ours = self.spans.get(n).and_then(|spans| spans.first()).and_then(Span::traceparent);
+        ours.or_else(|| self.calls.get(n)?.first()?.0.traceparent().map(str::to_owned))
     }
 
-    /// Message `n` is poison, for a reason with this label.
+    /// A message is poison, for a reason with this label.
+    pub(super) fn poison(&self, message: &M, label: &'static str) {
+        self.tracer.span("process WEBHOOKS", Kind::Consumer, message.traceparent()).fail(label);
+    }
+
+    /// Call `n` is refused, for a reason with this label.
     pub(super) fn dead(&mut self, n: usize, label: &'static str) {
-        if let Some(span) = self.spans.get_mut(n) {
+        for span in self.spans.get_mut(n).into_iter().flatten() {
             span.fail(label);
         }
     }

@@ -5,6 +5,8 @@ use mongodb::error::{
     WriteFailure,
 };
 
+use super::calls::Failure;
+
 /// Why the store could not do as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -62,9 +64,21 @@ fn is_final(code: i32) -> bool {
     matches!(code, 2 | 15 | 22 | 121 | 10_334 | 17_280 | 17_419 | 17_420)
 }
 
+/// The server's answer where a unique index holds the value already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// What the code says of a statement that failed within a command.
+pub(super) fn classify(code: i32) -> Failure {
+    match code {
+        DUPLICATE_KEY => Failure::Duplicate,
+        code if is_passing(code) => Failure::Passing(code),
+        code => Failure::Final("rejected_by_database", format!("MongoDB refuses the change: code {code}")),
+    }
+}
+
 /// Whether a statement that failed within a command may succeed next time: write conflicts, step-downs,
 /// shutdowns, time limits, a right not granted yet. Any other failure is the statement's own.
-pub(super) fn is_passing(code: i32) -> bool {
+fn is_passing(code: i32) -> bool {
     // HostUnreachable, HostNotFound, Unauthorized, AuthenticationFailed, LockTimeout, MaxTimeMSExpired,
     // NetworkTimeout, ShutdownInProgress, WriteConflict, PrimarySteppedDown, SnapshotUnavailable,
     // ExceededTimeLimit, NotWritablePrimary, Interrupted…
@@ -82,11 +96,12 @@ mod tests {
     #[test]
     fn what_passes_is_told_from_what_does_not() {
         for code in [112, 189, 11_600, 11_602, 50] {
-            assert!(is_passing(code) && !is_final(code), "{code}");
+            assert!(classify(code) == Failure::Passing(code) && !is_final(code), "{code}");
         }
         for code in [121, 10_334] {
-            assert!(!is_passing(code) && is_final(code), "{code}");
+            assert!(matches!(classify(code), Failure::Final(..)) && is_final(code), "{code}");
         }
+        assert_eq!(classify(11_000), Failure::Duplicate);
         assert_eq!(
             StoreError::from(Error::custom("a half is not understood")),
             StoreError::Refused("it cannot be expressed".to_owned())

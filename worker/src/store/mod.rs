@@ -5,6 +5,7 @@
 //! once. Writes count once a majority has them in its journal.
 
 mod apply;
+mod calls;
 mod document;
 mod erase;
 mod error;
@@ -16,6 +17,7 @@ mod reconciliation;
 mod recordings;
 mod report;
 mod statement;
+mod update;
 
 use std::{
     sync::Arc,
@@ -33,7 +35,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
-    apply::{Applied, Changed},
+    apply::{Applied, Changed, apply},
+    calls::{Calls, Failure, Owing, Standing},
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,
     placements::{Begun, Concluded, NewPlacement, Placing},
@@ -44,7 +47,7 @@ pub use self::{
 use crate::{
     call::CallPatch,
     config::Config,
-    event::{CallId, ConversationId},
+    event::{CallId, ConversationId, Recording},
     metrics::Metrics,
 };
 
@@ -132,14 +135,6 @@ impl Store {
         tokio::time::timeout(PING, ping).await.unwrap_or_else(|_elapsed| Err(late()))
     }
 
-    /// Joins `patches` with what is stored. Answers in their order; see [`Changed`].
-    ///
-    /// # Errors
-    /// The whole was not, or not wholly, written: to be repeated as it is.
-    pub async fn apply(&self, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-        apply::apply(self, patches).await
-    }
-
     /// The call known by either identifier; by the call id where both know one.
     pub async fn find(
         &self,
@@ -156,22 +151,6 @@ impl Store {
             }
         }
         Ok(None)
-    }
-
-    /// Stores what became of a transcript; whether there was a call to store it with. One whose
-    /// transcript is saved is none.
-    ///
-    /// `false` may also mean that the call was just merged with its other half: the update waits for
-    /// the merge, then goes on behind the place where the merged document is. The caller looks again.
-    pub async fn settle_transcript(
-        &self,
-        conversation_id: &ConversationId,
-        settled: Settled,
-    ) -> Result<bool, StoreError> {
-        let (filter, update) = statement::transcript(conversation_id, settled);
-        let calls = self.calls.clone();
-        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
-        Ok(updated.matched_count > 0)
     }
 
     /// Gives up transcripts owed since before `before` whose conversation is still not known; how many.
@@ -200,7 +179,7 @@ impl Store {
     }
 
     /// How many transcripts are owed, and since when the oldest of them.
-    pub async fn owing(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+    pub async fn backlog_of_transcripts(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
         use futures_util::TryStreamExt as _;
         let calls = self.calls.clone();
         let found: Option<Document> = self
@@ -225,7 +204,11 @@ impl Store {
         if tokio::time::timeout(SHUTDOWN, self.operations.wait()).await.is_err() {
             tracing::warn!(operations = self.operations.len(), "MongoDB does not answer; not waited for");
         }
-        self.client.shutdown().immediate(true).await;
+        // The driver may wait for a server that does not answer; this process ends all the same.
+        let closed = tokio::time::timeout(SHUTDOWN, self.client.shutdown().immediate(true)).await;
+        if closed.is_err() {
+            tracing::debug!("connections to MongoDB are left as they are");
+        }
     }
 
     /// Runs one operation under a deadline.
@@ -245,5 +228,45 @@ impl Store {
         self.metrics
             .store_operation(done.as_ref().map_or_else(StoreError::label, |_| "ok"), started.elapsed());
         done
+    }
+}
+
+impl Calls for Store {
+    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        update::update(self, patches).await
+    }
+
+    async fn merge(&self, patch: &CallPatch) -> Result<(), StoreError> {
+        merge::merge(self, patch.clone()).await
+    }
+
+    async fn standings(
+        &self,
+        patches: &[&CallPatch],
+        with_status: bool,
+    ) -> Result<Vec<Standing>, StoreError> {
+        update::standings(self, patches, with_status).await
+    }
+
+    async fn save_recording(&self, id: &str, recording: &Recording) -> Result<(), StoreError> {
+        recordings::store(self, id, recording).await
+    }
+
+    async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {
+        let call = self.find(None, Some(conversation)).await?;
+        Ok(call.filter(CallView::owes_transcript).map(|call| Owing { since: call.owed_since() }))
+    }
+
+    /// `false` may also mean that the call was just merged with its other half: the update waits for
+    /// the merge, then goes on behind the place where the merged document is. The caller looks again.
+    async fn settle_transcript(
+        &self,
+        conversation: &ConversationId,
+        settled: Settled,
+    ) -> Result<bool, StoreError> {
+        let (filter, update) = statement::transcript(conversation, settled);
+        let calls = self.calls.clone();
+        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
     }
 }

@@ -9,7 +9,8 @@ use crate::event::ConversationId;
 
 /// One transcript to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Job {
+pub struct Job {
+    /// Whose.
     pub conversation_id: ConversationId,
     /// Times ElevenLabs was asked before. Kept here, for the broker forgets delivery counts.
     pub attempt: u32,
@@ -26,7 +27,7 @@ struct Wire {
 
 impl Job {
     /// Reads a job; a sentence where it is none.
-    pub(super) fn read(payload: &[u8], trace: Option<&str>) -> Result<Self, String> {
+    pub fn read(payload: &[u8], trace: Option<&str>) -> Result<Self, String> {
         let wire: Wire = serde_json::from_slice(payload)
             .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
         let conversation_id = ConversationId::new(wire.conversation_id).map_err(|error| error.to_string())?;
@@ -41,7 +42,8 @@ impl Job {
         headers
     }
 
-    fn payload(&self) -> Vec<u8> {
+    /// Its body.
+    pub fn payload(&self) -> Vec<u8> {
         let wire = Wire { conversation_id: self.conversation_id.as_str().to_owned(), attempt: self.attempt };
         serde_json::to_vec(&wire).expect("strings and numbers are JSON")
     }
@@ -62,11 +64,7 @@ pub async fn owe(
 }
 
 /// Publishes `job` so that the broker delivers it at `at`.
-pub(super) async fn later(
-    context: &jetstream::Context,
-    job: &Job,
-    at: Timestamp,
-) -> Result<(), async_nats::Error> {
+pub async fn later(context: &jetstream::Context, job: &Job, at: Timestamp) -> Result<(), async_nats::Error> {
     let mut headers = job.headers();
     headers.insert(header::SCHEDULE, format!("@at {at}").as_str());
     headers.insert(header::SCHEDULE_TARGET, subject::TRANSCRIPT_DUE);

@@ -6,40 +6,28 @@
 
 mod decide;
 mod job;
+mod work;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{
-    stream::{self, consumer},
-    trace::{self, Kind, Span},
-};
-use async_nats::jetstream::{AckKind, Message};
+use aftercall_common::stream::{self, consumer};
 use jiff::Timestamp;
-use mongodb::bson::Bson;
-use rand::RngExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::job::owe;
-use self::{
-    decide::{Next, decide},
-    job::Job,
+pub use self::{
+    job::{Job, later, owe},
+    work::work,
 };
 use crate::{
     Context,
-    clock::{after, between},
-    dead_letters::{self, Cause},
-    elevenlabs::{ApiError, Conversation, ElevenLabs},
-    pull::{Batches, Source, settle},
-    status::traceparent,
-    store::{CallView, Settled, StoreError, value_to_bson},
+    elevenlabs::ElevenLabs,
+    pull::{Batches, Pull as _, Source},
 };
 
 /// Conversations fetched at a time by one worker.
 const PARALLEL: usize = 8;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// After the database or the broker did not take the outcome.
-const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 /// Jobs pulled ahead. Few: the broker gives away again what is not settled within its `ack_wait`, and
 /// a conversation may take half of that.
 const PREFETCHED: usize = PARALLEL / 2;
@@ -67,7 +55,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
             let slot = slots.clone().acquire_owned().await.expect("never closed");
             let (context, api) = (context.clone(), api.clone());
             tasks.spawn(async move {
-                handle(&context, &api, message).await;
+                work(&*context, &api, context.config.transcript_give_up_after, &message).await;
                 drop(slot);
             });
         }
@@ -111,128 +99,4 @@ async fn resume(context: &Context) {
     if !owed.is_empty() {
         tracing::debug!(owed = owed.len(), "owed transcripts have their jobs");
     }
-}
-
-/// Does one job and settles its message.
-async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
-    if message.info().is_ok_and(|info| info.delivered > 1) {
-        context.metrics.redelivered(consumer::TRANSCRIPTS);
-    }
-    let job = match Job::read(&message.payload, traceparent(&message)) {
-        Ok(job) => job,
-        Err(detail) => {
-            let cause = Cause { label: "invalid_job", detail };
-            dead_letters::bury(context, consumer::TRANSCRIPTS, &message, &cause).await;
-            return;
-        }
-    };
-    let mut span = context.tracer.span("process TRANSCRIPTS", Kind::Consumer, job.trace.as_deref());
-    span.set("messaging.system", || "nats");
-    span.set("aftercall.attempt", || i64::from(job.attempt));
-    match fetch(context, api, &job, &span).await {
-        Ok(()) => settle(&message, AckKind::Ack).await,
-        Err(error) => {
-            let conversation_id = job.conversation_id.as_str();
-            tracing::warn!(conversation_id, %error, "outcome of a transcript job not stored; trying again");
-            span.fail("not_stored");
-            settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum JobError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the job could not be scheduled: {0}")]
-    Broker(async_nats::Error),
-    #[error("the call was being merged with its other half")]
-    Moved,
-}
-
-async fn fetch(context: &Context, api: &ElevenLabs, job: &Job, span: &Span) -> Result<(), JobError> {
-    let conversation_id = job.conversation_id.as_str();
-    let trace_id = job.trace.as_deref().and_then(trace::trace_id);
-    let call = context.store.find(None, Some(&job.conversation_id)).await?;
-    let Some(call) = call.filter(CallView::owes_transcript) else {
-        tracing::debug!(conversation_id, "transcript is no longer owed");
-        return Ok(());
-    };
-    let answer = match api.gate.closed_until(Timestamp::now()) {
-        Some(_) => None, // Closed since the job was pulled.
-        None => Some(ask(context, api, job, span).await),
-    };
-    let now = Timestamp::now();
-    let waits = decide::Waits {
-        // Told by the call and not by the job: a job made anew does not start the wait anew.
-        give_up_at: after(call.owed_since().unwrap_or(now), context.config.transcript_give_up_after),
-        closed_until: api.gate.closed_until(now),
-        jitter: rand::rng().random_range(0.0..1.0),
-    };
-    match decide(answer, job, &waits, now) {
-        Next::Save(turns) => {
-            let count = turns.len();
-            let settled = match turns.iter().map(value_to_bson).collect::<Option<Vec<_>>>() {
-                Some(turns) => Settled::Saved { transcript: Bson::Array(turns), at: now },
-                None => {
-                    Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
-                }
-            };
-            let mut saving = context.tracer.child("update agent_calls", Kind::Client, span);
-            saving.set("db.system.name", || "mongodb");
-            store(context, job, settled).await?;
-            drop(saving);
-            context.metrics.transcript("saved");
-            if let Some(since) = call.owed_since() {
-                context.metrics.transcript_delay(between(since, now));
-            }
-            tracing::info!(
-                conversation_id,
-                turns = count,
-                attempt = job.attempt,
-                trace_id,
-                "transcript saved"
-            );
-        }
-        Next::GiveUp(reason) => {
-            // The reason may hold ElevenLabs' own words, and those anything: it is in the document only.
-            tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
-            store(context, job, Settled::Unavailable { reason, at: now }).await?;
-            context.metrics.transcript("unavailable");
-        }
-        Next::Later { at, attempt, why } => {
-            let job = Job { attempt, ..job.clone() };
-            job::later(&context.jetstream, &job, at).await.map_err(JobError::Broker)?;
-            context.metrics.transcript("waiting");
-            tracing::info!(conversation_id, attempt, next = %at, why, trace_id, "transcript is not ready");
-        }
-    }
-    Ok(())
-}
-
-async fn ask(context: &Context, api: &ElevenLabs, job: &Job, span: &Span) -> Result<Conversation, ApiError> {
-    let mut asking = context.tracer.child("GET /v1/convai/conversations/{id}", Kind::Client, span);
-    asking.set("http.request.method", || "GET");
-    let answer = api.conversation(&job.conversation_id).await;
-    if let Err(error) = &answer {
-        asking.fail(error.label());
-    }
-    answer
-}
-
-/// Stores the outcome of `job`, which is done only when the call owes nothing any more.
-async fn store(context: &Context, job: &Job, settled: Settled) -> Result<(), JobError> {
-    let stored = match context.store.settle_transcript(&job.conversation_id, settled).await {
-        Err(StoreError::Refused(why)) => {
-            let reason = format!("it cannot be stored: {why}");
-            let unavailable = Settled::Unavailable { reason, at: Timestamp::now() };
-            context.store.settle_transcript(&job.conversation_id, unavailable).await?
-        }
-        stored => stored?,
-    };
-    if stored {
-        return Ok(());
-    }
-    let call = context.store.find(None, Some(&job.conversation_id)).await?;
-    if call.is_some_and(|call| call.owes_transcript()) { Err(JobError::Moved) } else { Ok(()) }
 }

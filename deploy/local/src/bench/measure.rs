@@ -74,7 +74,9 @@ mod tests {
     #[test]
     fn the_middle_and_the_spread() {
         let mut series = Series::default();
-        [3.0, 1.0, 2.0].into_iter().for_each(|value| series.push(value));
+        for value in [3.0, 1.0, 2.0] {
+            series.push(value);
+        }
         let Summary { median, least, most } = series.summary();
         assert_eq!((median, least, most), (2.0, 1.0, 3.0));
         assert!((series.by(&series).summary().median - 1.0).abs() < f64::EPSILON);

@@ -14,9 +14,9 @@ pub async fn run_again() -> anyhow::Result<ExitCode> {
     eprintln!("building with optimizations …");
     let mut build = Command::new("cargo");
     build.args(["build", "--quiet", "--release", "--locked", "--package", "aftercall-local"]);
-    let built =
+    let done =
         build.current_dir(&workspace).stdin(Stdio::null()).status().await.context("cannot run cargo")?;
-    ensure!(built.success(), "cargo build failed");
+    ensure!(done.success(), "cargo build failed");
     let own = std::env::current_exe().context("cannot find the own executable")?;
     let name = own.file_name().context("the own executable has no name")?;
     let target =
