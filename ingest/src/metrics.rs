@@ -138,6 +138,8 @@ pub struct Metrics {
     pub batch_size: Histogram,
     /// Batches the broker refused, whose messages were then published one by one.
     pub batches_refused: Counter,
+    /// Times the broker was found to have lost webhooks that it had acknowledged.
+    pub broker_losses: Counter,
     /// Seconds from a complete request to the broker's answer, waiting in line included.
     pub publish_seconds: Histogram,
     /// Bytes of bodies held, in whole units of the budget.
@@ -176,6 +178,7 @@ impl Metrics {
             spool_max_bytes: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batches_refused: Counter::default(),
+            broker_losses: Counter::default(),
             publish_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             bytes_in_flight: Gauge::default(),
             connected: Gauge::default(),
@@ -306,6 +309,11 @@ impl Metrics {
             "batches_refused",
             "Batches refused by the broker and published one by one",
             metrics.batches_refused.clone(),
+        );
+        registry.register(
+            "broker_losses",
+            "Times the broker was found to have lost webhooks that it had acknowledged",
+            metrics.broker_losses.clone(),
         );
         registry.register(
             "publish_duration_seconds",

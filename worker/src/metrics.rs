@@ -88,6 +88,7 @@ struct Inner {
     reconciliations: Family<ByOutcome, Counter>,
     reconciled: Family<ByReason, Counter>,
     conversations: Counter,
+    stream_losses: Counter,
     last_reconciliation: Gauge,
     registration: Family<ByReason, Gauge>,
     api: Family<ByOutcome, Counter>,
@@ -122,6 +123,7 @@ impl Metrics {
             reconciliations: Family::default(),
             reconciled: Family::default(),
             conversations: Counter::default(),
+            stream_losses: Counter::default(),
             last_reconciliation: Gauge::default(),
             registration: Family::default(),
             api: Family::default(),
@@ -202,6 +204,11 @@ impl Inner {
         registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
         registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
         registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
+        registry.register(
+            "stream_losses",
+            "Times the broker was found to have lost stored webhooks",
+            self.stream_losses.clone(),
+        );
         registry.register_with_unit(
             "last_reconciliation_timestamp",
             "Unix time at which the last complete pass of this process began",
@@ -318,6 +325,11 @@ impl Metrics {
         }
         self.0.conversations.inc_by(report.seen as u64);
         self.0.last_reconciliation.set(at.as_second());
+    }
+
+    /// The broker has lost webhooks that it had stored.
+    pub fn stream_loss(&self) {
+        self.0.stream_losses.inc();
     }
 
     /// Whether `problem` was found with the webhook at ElevenLabs.

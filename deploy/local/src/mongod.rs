@@ -35,6 +35,8 @@ pub struct Options {
     pub port: u16,
     /// Log file. None: in the data folder.
     pub log: Option<PathBuf>,
+    /// Whether it can be told to fail (`configureFailPoint`).
+    pub fail_points: bool,
 }
 
 /// Starts `binary` and waits until it is the primary of its replica set.
@@ -45,7 +47,11 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let home = Home::new(options.data.as_deref(), "aftercall-mongod-")?;
     let data = home.path().to_owned();
     let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
-    let command = |port| Ok(command(binary, &data, &log, port));
+    let command = |port| {
+        let command = command(binary, &data, &log, port);
+        let fail_points = ["--setParameter", "enableTestCommands=1"];
+        Ok(if options.fail_points { command.args(fail_points) } else { command })
+    };
     let url = |port| format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}");
     let kind = Kind { command: &command, ready: |process, port| ready(process, port).boxed_local(), url };
     Server::start(launcher, home, options.port, kind).await

@@ -1,6 +1,8 @@
 //! A private nats-server with JetStream that syncs before it acknowledges.
 
 use std::{
+    fs::File,
+    io::Write as _,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -58,12 +60,19 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let log = options.log.clone().unwrap_or_else(|| data.join("nats-server.log"));
     let command = |port: u16| {
         let file = data.join("nats-server.conf");
-        std::fs::write(&file, config(&options, &data, port))
+        write_synced(&file, &config(&options, &data, port))
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Command::new("nats-server", binary, &log).arg("--config").arg(&file))
     };
     let url = |port| format!("nats://127.0.0.1:{port}");
     Server::start(launcher, home, options.port, Kind { command: &command, ready, url }).await
+}
+
+/// Writes so that the file outlives a power cut: a server that finds it empty runs by its defaults.
+fn write_synced(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::create(file)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn config(options: &Options, data: &Path, port: u16) -> String {

@@ -55,7 +55,7 @@ impl Mongo {
                     .enable_all()
                     .build()
                     .unwrap();
-                let mongod = runtime.block_on(start());
+                let mongod = runtime.block_on(mongod(mongod::Options::default()));
                 let uri = mongod.url();
                 assert!(KEPT.set((runtime, mongod)).is_ok(), "started once");
                 uri
@@ -66,9 +66,9 @@ impl Mongo {
         Self::Shared(uri.await.clone())
     }
 
-    /// One that the test may kill.
+    /// One that the test may kill, and tell to fail.
     pub async fn own() -> Self {
-        Self::Own(Box::new(start().await))
+        Self::Own(Box::new(mongod(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
     }
 
     pub fn uri(&self) -> String {
@@ -85,10 +85,6 @@ impl Mongo {
             Self::Shared(_) => panic!("this test shares its mongod and may not harm it"),
         }
     }
-}
-
-async fn start() -> Server {
-    mongod(mongod::Options::default()).await
 }
 
 /// A database server of the test's own, as `options` say.
