@@ -2,8 +2,8 @@
 //!
 //! The path of a message: [`pull`] takes a batch from the stream, [`event`] parses, [`call`] joins,
 //! [`store`] writes, [`status`] settles. What follows from it: [`transcripts`] fetches by
-//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. [`metrics`] and
-//! [`gauges`] show how all of it goes. A worker can
+//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. `metrics` and
+//! `gauges` show how all of it goes. A worker can
 //! be killed at any instant and run in any number.
 
 pub mod api;
