@@ -52,7 +52,8 @@ pub mod header {
     pub const RECEIVED_AT: &str = "Aftercall-Received-At";
     /// The address the webhook came from, after trusted proxies.
     pub const SOURCE_IP: &str = "Aftercall-Source-Ip";
-    /// `verified` or `absent`; `missing`, `invalid` or `expired` where the gateway merely observes.
+    /// `verified` or `absent`; `missing`, `invalid` or `expired` where the gateway merely observes;
+    /// `edited` on a dead letter that an operator changed and sent again.
     pub const SIGNATURE: &str = "Aftercall-Signature";
     /// Code of the refusal the webhook would have met, had the gateway not merely observed.
     pub const WOULD_REFUSE: &str = "Aftercall-Would-Refuse";

@@ -12,12 +12,23 @@ use tokio::process::{Child, Command};
 
 use crate::harness::{PATIENCE, until};
 
+/// What a developer may have set, and a test must not see.
+const VARIABLES: [&str; 7] = [
+    "NATS_URL",
+    "MONGODB_URI",
+    "ELEVENLABS_API_KEY",
+    "ALLOWED_SOURCES",
+    "API_TOKEN",
+    "CONSOLE_PASSWORD",
+    "CONSOLE_TOKEN",
+];
+
 /// The tests' copy of the `cargo local` binary, with data in `data` and servers from the checkout.
 fn local(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
     command.arg("--data").arg(data).kill_on_drop(true).stdin(Stdio::null());
     // What the developer at this machine has set is not for the tests.
-    for variable in ["NATS_URL", "MONGODB_URI", "ELEVENLABS_API_KEY", "ALLOWED_SOURCES", "API_TOKEN"] {
+    for variable in VARIABLES {
         command.env_remove(variable);
     }
     command
@@ -46,6 +57,7 @@ fn address() -> String {
 fn up_at(data: &Path, listen: &str) -> Command {
     let mut command = local(data);
     command.args(["up", "--listen", listen, "--gateway-admin", &address(), "--worker-admin", &address()]);
+    command.args(["--console", &address()]);
     command
 }
 
@@ -110,6 +122,13 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
         answer.contains("[simulated, conversation") && answer.contains("aftercall_placement_id"),
         "{answer}"
     );
+
+    // The page to look at, which offers to place such calls.
+    let console = up.text.lines().find_map(|line| line.trim().strip_prefix("console ")).unwrap();
+    let console = console.split_whitespace().next().unwrap();
+    let page =
+        output(Command::new("curl").args(["--silent", "--fail", &format!("{console}/test-call")])).await;
+    assert!(page.status.success() && text(&page).contains("Place the call"), "{console}: {}", text(&page));
 
     let second = output(local(data.path()).arg("up")).await;
     assert!(!second.status.success() && text(&second).contains("running"), "{}", text(&second));

@@ -12,6 +12,7 @@ mod alerts;
 mod backup;
 mod bodies;
 mod chaos;
+mod console;
 mod crowds;
 mod dashboard;
 mod database_errors;

@@ -84,7 +84,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 let answer = admin::probe(config.admin_addr).await;
                 commands::print_line(answer.map_err(|answer| anyhow::anyhow!("not ready: {answer}"))?)
             }
-            None | Some(Command::Run | Command::Check) => crate::start(config).await,
+            None | Some(Command::Run | Command::Check) => Box::pin(crate::start(config)).await,
         }
     });
     end(ended)

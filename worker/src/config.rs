@@ -58,6 +58,18 @@ pub struct Config {
     pub roles: Roles,
     /// Health and metrics.
     pub admin_addr: SocketAddr,
+    /// The console, for people. Beyond this machine only with a login.
+    pub console_addr: SocketAddr,
+    /// Name of its basic login.
+    pub console_user: String,
+    /// Password of its basic login.
+    pub console_password: Option<Secret>,
+    /// Its bearer token, for proxies and programs.
+    pub console_token: Option<Secret>,
+    /// Whether it shows telephone numbers whole.
+    pub console_show_numbers: bool,
+    /// Whether it offers to place test calls: for a simulated provider.
+    pub console_test_calls: bool,
     /// Time to finish what was begun, once stopped.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
@@ -88,6 +100,12 @@ impl Default for Config {
             retention_days: None,
             roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api, Role::Reconcile]),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
+            console_addr: SocketAddr::from(([127, 0, 0, 1], 9082)),
+            console_user: "operator".to_owned(),
+            console_password: None,
+            console_token: None,
+            console_show_numbers: false,
+            console_test_calls: false,
             shutdown_grace: Duration::from_secs(20),
             otel_exporter_otlp_endpoint: None,
             log_format: LogFormat::Json,
@@ -135,9 +153,35 @@ impl Config {
         if let Some((name, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {
             return Err(ConfigError::new(name, "must be longer than 0s"));
         }
+        self.check_console()?;
         Ok(self)
     }
+
+    fn check_console(&self) -> Result<(), ConfigError> {
+        if self.console_user.contains(|c: char| c == ':' || c.is_control()) {
+            return Err(ConfigError::new("CONSOLE_USER", "must hold no colon, which ends it in a login"));
+        }
+        let secrets = [("CONSOLE_PASSWORD", &self.console_password), ("CONSOLE_TOKEN", &self.console_token)];
+        for (name, secret) in secrets {
+            let Some(secret) = secret else { continue };
+            let fits = |c: char| c.is_ascii_graphic() || (c == ' ' && name == "CONSOLE_PASSWORD");
+            if secret.expose().len() < CONSOLE_SECRET_MIN || !secret.expose().chars().all(fits) {
+                let reason = format!("must be at least {CONSOLE_SECRET_MIN} visible ASCII characters");
+                return Err(ConfigError::new(name, reason));
+            }
+        }
+        let has_login = self.console_password.is_some() || self.console_token.is_some();
+        if self.roles.has(Role::Console) && !self.console_addr.ip().is_loopback() && !has_login {
+            let reason =
+                "beyond this machine the console needs a login: set CONSOLE_PASSWORD or CONSOLE_TOKEN";
+            return Err(ConfigError::new("CONSOLE_ADDR", reason));
+        }
+        Ok(())
+    }
 }
+
+/// Shortest password and token of the console: it may be reached from anywhere.
+const CONSOLE_SECRET_MIN: usize = 12;
 
 /// The rules of MongoDB for names of databases.
 fn is_database_name(name: &str) -> bool {
@@ -155,6 +199,8 @@ pub enum Role {
     Api,
     /// Makes up for webhooks that never came, and looks after their registration.
     Reconcile,
+    /// Shows calls to people.
+    Console,
 }
 
 /// A comma list of roles, not empty.
@@ -178,7 +224,10 @@ impl TryFrom<String> for Roles {
             "transcripts" => Ok(Role::Transcripts),
             "api" => Ok(Role::Api),
             "reconcile" => Ok(Role::Reconcile),
-            other => Err(format!("{other:?} is not a role; they are status, transcripts, api and reconcile")),
+            "console" => Ok(Role::Console),
+            other => Err(format!(
+                "{other:?} is not a role; they are status, transcripts, api, reconcile and console"
+            )),
         });
         roles.collect::<Result<_, _>>().map(Self)
     }
@@ -278,6 +327,11 @@ mod tests {
             ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
             ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
             ("ELEVENLABS_API_KEY", "sk_\u{7}"),
+            ("CONSOLE_ADDR", "9082"),
+            ("CONSOLE_USER", "a:b"),
+            ("CONSOLE_PASSWORD", "pa55"),
+            ("CONSOLE_TOKEN", "pa55 word with spaces"),
+            ("CONSOLE_SHOW_NUMBERS", "perhaps"),
             ("MONGODB_DATABASE", "a.b"),
             ("MONGODB_URI", "postgres://me:pa55@host"),
         ] {
@@ -285,6 +339,20 @@ mod tests {
             assert!(!error.contains("pa55"), "{error}");
             assert!(error.starts_with(&format!("{name}: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_console_beyond_this_machine_needs_a_login() {
+        let read = |vars: &[(&str, &str)]| {
+            Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        };
+        let open = ("CONSOLE_ADDR", "0.0.0.0:9082");
+        let role = ("ROLES", "console");
+        assert_eq!(read(&[open, role]).unwrap_err().variable, "CONSOLE_ADDR");
+        assert!(read(&[open]).is_ok(), "nothing listens there without the role");
+        assert!(read(&[("CONSOLE_ADDR", "[::1]:9082"), role]).is_ok());
+        assert!(read(&[open, role, ("CONSOLE_PASSWORD", "correct horse")]).is_ok());
+        assert!(read(&[open, role, ("CONSOLE_TOKEN", "0123456789ab")]).is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The path of a message: [`pull`] takes a batch from the stream, [`event`] parses, [`call`] joins,
 //! [`store`] writes, [`status`] settles. What follows from it: [`transcripts`] fetches by
 //! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. `metrics` and
-//! `gauges` show how all of it goes. A worker can
+//! `gauges` show how all of it goes, `console` shows it to people. A worker can
 //! be killed at any instant and run in any number.
 
 pub mod api;
@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 pub mod commands;
 pub mod config;
+mod console;
 pub mod dead_letters;
 pub mod elevenlabs;
 pub mod event;
@@ -47,7 +48,10 @@ use aftercall_common::{
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
 use prometheus_client::registry::Registry;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{cli::main, config::Config, metrics::Metrics};
@@ -136,6 +140,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     let readiness = readiness(context.clone(), prepared.clone(), stop.clone());
     let admin_stop = CancellationToken::new();
     let admin = tasks.spawn(admin::serve(admin, Arc::new(registry), readiness, admin_stop.clone()));
+    let console = start_console(&context, api.clone(), &tasks, &stop).await?;
 
     let outcome = match prepare(&context, &stop).await {
         Ok(true) => {
@@ -146,6 +151,10 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
         }
         ended => ended.map(drop),
     };
+    stop.cancel();
+    if let Some(console) = console {
+        console.await.context("console")??;
+    }
     admin_stop.cancel();
     admin.await.context("admin listener")?;
     if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, context.nats.flush()).await, Ok(Ok(()))) {
@@ -155,6 +164,20 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     context.store.clone().shutdown().await;
     tracing::info!("stopped");
     outcome
+}
+
+/// Starts the role `console`, which says on its pages what the others wait for.
+async fn start_console(
+    context: &Arc<Context>,
+    api: Option<ElevenLabs>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<JoinHandle<anyhow::Result<()>>>> {
+    if !context.config.roles.has(Role::Console) {
+        return Ok(None);
+    }
+    let listener = console::bind(&context.config).await?;
+    Ok(Some(tasks.spawn(console::run(context.clone(), api, listener, stop.clone()))))
 }
 
 /// Brings streams, consumers and indexes into being. `false` where the process stops first.

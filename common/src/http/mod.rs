@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Request, Response,
-    body::Incoming,
+    body::{Body, Incoming},
     header::{CONNECTION, HeaderValue},
     server::conn::http1,
     service::service_fn,
@@ -32,8 +32,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::per_source::PerSource;
 use self::tls::Tls;
 
-/// What a handler answers: a body held in memory.
+/// What most handlers answer: a body held in memory.
 pub type Reply = Response<Full<Bytes>>;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Bounds of one listener.
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +74,11 @@ pub struct Server {
 
 impl Server {
     /// Serves with `handler` until `stop`, lingers, then lets open connections finish their answer.
-    pub async fn serve<H, F>(self, stop: CancellationToken, handler: H)
+    pub async fn serve<H, F, B>(self, stop: CancellationToken, handler: H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
-        F: Future<Output = Reply> + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let Self { listener, limits, sources, tls, open } = self;
         let handler = Arc::new(handler);
@@ -172,11 +175,12 @@ struct Connection {
 
 impl Connection {
     /// Answers its requests until it ends, or, once hung up, the one under way.
-    async fn serve<S, H, F>(self, socket: S, handler: &H)
+    async fn serve<S, H, F, B>(self, socket: S, handler: &H)
     where
         S: AsyncRead + AsyncWrite + Unpin,
         H: Fn(SocketAddr, Request<Incoming>) -> F,
-        F: Future<Output = Reply>,
+        F: Future<Output = Response<B>>,
+        B: Body<Error: Into<BoxError>> + 'static,
     {
         let service = service_fn(|request| {
             let reply = handler(self.peer, request);

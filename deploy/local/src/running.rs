@@ -40,6 +40,8 @@ pub struct Running {
     pub gateway_admin_url: String,
     /// Health and metrics of each worker.
     pub worker_admin_urls: Vec<String>,
+    /// The page to look at.
+    pub console_url: String,
     /// The broker.
     pub nats_url: String,
     /// Its monitoring endpoint, where we started it.

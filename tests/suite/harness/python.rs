@@ -12,6 +12,8 @@ pub struct Packages {
     requirements: &'static str,
     /// Where they are, among the downloaded servers.
     folder: &'static str,
+    /// Further arguments of `pip install`.
+    options: &'static [&'static str],
     installed: OnceCell<PathBuf>,
 }
 
@@ -19,6 +21,7 @@ pub struct Packages {
 pub static VENDORS: Packages = Packages {
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt"),
     folder: "python",
+    options: &[],
     installed: OnceCell::const_new(),
 };
 
@@ -26,8 +29,30 @@ pub static VENDORS: Packages = Packages {
 pub static DEPLOYMENT: Packages = Packages {
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/deployment-requirements.txt"),
     folder: "python-deployment",
+    options: &[],
     installed: OnceCell::const_new(),
 };
+
+/// What carries axe-core. Only the script is wanted of it.
+static AXE: Packages = Packages {
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/axe-requirements.txt"),
+    folder: "python-axe",
+    options: &["--no-deps", "--require-hashes"],
+    installed: OnceCell::const_new(),
+};
+
+/// axe-core, which judges how accessible a page is.
+pub async fn axe() -> String {
+    let script = folder(&AXE).await.join("axe_playwright_python/axe.min.js");
+    std::fs::read_to_string(script).unwrap()
+}
+
+/// Where `packages` are. The first call on a machine installs them; the others of all processes wait.
+async fn folder(packages: &'static Packages) -> &'static PathBuf {
+    let installing =
+        async || tokio::task::spawn_blocking(|| provide(packages)).await.expect("installing does not panic");
+    packages.installed.get_or_init(installing).await
+}
 
 /// Runs `script` with `args` and the vendors' libraries; see [`run_with`].
 pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
@@ -38,11 +63,8 @@ pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
 ///
 /// The first call on a machine installs `packages`; the others of all processes wait.
 pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], input: &[u8]) -> String {
-    let folder = packages.installed.get_or_init(async || {
-        tokio::task::spawn_blocking(|| provide(packages)).await.expect("installing does not panic")
-    });
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", folder.await).env("PYTHONUTF8", "1");
+    command.env("PYTHONPATH", folder(packages).await).env("PYTHONUTF8", "1");
     command.arg("-c").arg(script).args(args).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -57,7 +79,7 @@ pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], 
 
 /// The folder of the packages; complete once the list of them is in it.
 fn provide(packages: &Packages) -> PathBuf {
-    let Packages { requirements, folder, .. } = *packages;
+    let Packages { requirements, folder, options, .. } = *packages;
     let services = shared_services();
     std::fs::create_dir_all(&services).unwrap();
     let lock = std::fs::File::options()
@@ -78,7 +100,7 @@ fn provide(packages: &Packages) -> PathBuf {
     // Needs pip, and neither root nor the means to make virtual environments.
     let mut pip = std::process::Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
-    pip.args(["--requirement", requirements, "--target"]).arg(&packages);
+    pip.args(options).args(["--requirement", requirements, "--target"]).arg(&packages);
     pip.env("PIP_REQUIRE_VIRTUALENV", "0").stdin(Stdio::null());
     let output = pip.output().unwrap();
     assert!(output.status.success(), "pip: {}", String::from_utf8_lossy(&output.stderr));

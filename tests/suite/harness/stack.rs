@@ -9,6 +9,7 @@ use std::{
 use aftercall_common::stream;
 use aftercall_local::{
     nats, ports,
+    process::Command,
     server::Server,
     simulator::{self, Simulator},
 };
@@ -182,12 +183,18 @@ impl Stack {
         self.worker_vars.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Starts one more worker and waits until it is ready.
-    pub async fn add_worker(&mut self) -> &mut Service {
+    /// The command of one more worker, and the port of its admin listener.
+    pub fn worker_command(&self) -> (Command, u16) {
         let admin = ports::free().unwrap();
         let mut vars = self.worker_vars.clone();
         vars.push(("ADMIN_ADDR".to_owned(), format!("127.0.0.1:{admin}")));
-        let mut worker = Service::start(Service::command("worker", self.logs.path(), &vars), admin).await;
+        (Service::command("worker", self.logs.path(), &vars), admin)
+    }
+
+    /// Starts one more worker and waits until it is ready.
+    pub async fn add_worker(&mut self) -> &mut Service {
+        let (command, admin) = self.worker_command();
+        let mut worker = Service::start(command, admin).await;
         worker.until_ready(&self.http).await;
         self.workers.push(worker);
         self.workers.last_mut().unwrap()

@@ -212,6 +212,7 @@ fn observed(
             origin: Some("lookup".to_owned()),
             signature: None,
             at,
+            stored_at: Some(now),
         }],
         transcript: status.owes_transcript().then_some(TranscriptState::Owed),
         owed_since: status.owes_transcript().then_some(now),

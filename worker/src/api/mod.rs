@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     lookup::{Lookup, Refusal},
-    place::{DIALLING, NotPlaced},
+    place::{DIALLING, NotPlaced, place},
 };
 use crate::{Context, retry::Pauses};
 
@@ -140,7 +140,7 @@ async fn place_call(context: &Arc<Context>, lookup: &Lookup, request: &Request) 
     let headers = request.message.headers.as_ref();
     let key = headers.and_then(|headers| headers.get(IDEMPOTENCY_KEY_HEADER)).map(ToString::to_string);
     let mut span = span(context, "process agent-calls.place", request);
-    let placed = place::place(context, lookup.api(), &request.message.payload, key).await;
+    let placed = place(context, lookup.api(), &request.message.payload, key).await;
     if let Err(why) = &placed {
         span.fail(why.code());
     }

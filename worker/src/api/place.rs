@@ -257,6 +257,7 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
             origin: Some("placement".to_owned()),
             signature: None,
             at: now,
+            stored_at: Some(now),
         }],
         transcript: None,
         owed_since: None,

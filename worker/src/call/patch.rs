@@ -134,6 +134,8 @@ pub struct HistoryEntry {
     pub signature: Option<String>,
     /// When it happened.
     pub at: Timestamp,
+    /// When it was stored with us, which tells what came late. `None` in documents of earlier versions.
+    pub stored_at: Option<Timestamp>,
 }
 
 impl HistoryEntry {
@@ -218,6 +220,7 @@ impl From<Event> for CallPatch {
                 origin: Some(event.origin.as_str().to_owned()),
                 signature: event.signature,
                 at,
+                stored_at: Some(stored_at),
             }],
             owed_since: (transcript == Some(TranscriptState::Owed)).then_some(stored_at),
             transcript,

@@ -1,7 +1,4 @@
 //! `aftercall-worker dead-letters`: look at what can never work, send it again after a fix, or drop it.
-//!
-//! Sent first, removed after: a crash in between leaves a letter that is sent once more under the same
-//! id, which changes nothing.
 
 use aftercall_common::stream::{self, header};
 use anyhow::{Context as _, bail};
@@ -9,7 +6,7 @@ use async_nats::jetstream::stream::Stream;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 
-use super::letter::Letter;
+use super::{again, letter::Letter};
 use crate::{
     Context,
     commands::{self, print_line},
@@ -156,21 +153,17 @@ async fn replay(context: &Context, graves: &Stream, which: &Which, dry_run: bool
     let bar = commands::bar(letters.len());
     for sequence in &letters {
         let Some(letter) = Letter::at(graves, *sequence).await.map_err(broken)? else { continue };
-        let (subject, headers) =
-            letter.again().with_context(|| format!("number {sequence} does not say where it came from"))?;
         if dry_run {
+            let (subject, _) = letter
+                .again()
+                .with_context(|| format!("number {sequence} does not say where it came from"))?;
             print_line(format!(
                 "would send number {sequence} ({}) to {subject}",
                 letter.header(header::DEAD_REASON)
             ))?;
             continue;
         }
-        let sent = context.jetstream.publish_with_headers(subject, headers, letter.0.payload).await;
-        sent.map_err(broken)?.await.with_context(|| format!("number {sequence} was not taken"))?;
-        graves
-            .delete_message(*sequence)
-            .await
-            .with_context(|| format!("number {sequence} was sent, not removed"))?;
+        again::send(&context.jetstream, graves, letter, None).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();

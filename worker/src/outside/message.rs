@@ -73,7 +73,7 @@ impl Stored for jetstream::Message {
 }
 
 /// Who sent what is on `subject`.
-fn origin(subject: &str) -> Origin {
+pub(crate) fn origin(subject: &str) -> Origin {
     match subject {
         subject::TWILIO_CALL_STATUS => Origin::Twilio,
         subject::RECONCILED => Origin::Reconciliation,

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use rand::RngExt as _;
 
 pub use self::message::Stored;
+pub(crate) use self::message::origin;
 use crate::{
     Context,
     dead_letters::{self, Cause},

@@ -39,7 +39,7 @@ pub fn value_to_bson(value: &Value) -> Option<Bson> {
     })
 }
 
-fn bson_to_value(bson: &Bson) -> Value {
+pub(super) fn bson_to_value(bson: &Bson) -> Value {
     match bson {
         Bson::Null | Bson::Undefined => Value::Null,
         Bson::Boolean(truth) => (*truth).into(),
@@ -56,7 +56,7 @@ fn bson_to_value(bson: &Bson) -> Value {
     }
 }
 
-fn document_to_json(document: &Document) -> Map<String, Value> {
+pub(super) fn document_to_json(document: &Document) -> Map<String, Value> {
     document.iter().map(|(name, value)| (name.clone(), bson_to_value(value))).collect()
 }
 
@@ -98,14 +98,7 @@ impl CallView {
 
     /// How far its placement is, where it was placed through us.
     pub fn placing(&self) -> Option<Placing> {
-        let placing = self.document.get_document("_placement").ok()?;
-        let text = |field: &str| placing.get_str(field).ok().map(str::to_owned);
-        Some(Placing {
-            state: text("state")?,
-            code: text("code"),
-            digest: text("digest").unwrap_or_default(),
-            at: date(placing, "at")?,
-        })
+        Placing::read(&self.document)
     }
 
     /// Whether its transcript has been asked for and not arrived.
@@ -203,7 +196,7 @@ impl CallView {
     }
 }
 
-fn date(document: &Document, field: &str) -> Option<Timestamp> {
+pub(super) fn date(document: &Document, field: &str) -> Option<Timestamp> {
     Timestamp::from_millisecond(document.get_datetime(field).ok()?.timestamp_millis()).ok()
 }
 
@@ -212,7 +205,7 @@ fn transcript_state(word: &str) -> Option<TranscriptState> {
     [Owed, Unavailable, Saved].into_iter().find(|state| state.as_str() == word)
 }
 
-fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
+pub(super) fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
     let entry = entry.as_document()?;
     let text = |field: &str| entry.get_str(field).ok().map(str::to_owned);
     Some(HistoryEntry {
@@ -223,6 +216,7 @@ fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
         origin: text("origin"),
         signature: text("signature"),
         at: date(entry, "at")?,
+        stored_at: date(entry, "storedAt"),
     })
 }
 

@@ -9,11 +9,13 @@ use mongodb::{
     options::IndexOptions,
 };
 
+use super::views::{number_index, reason_index, status_index, time_index};
+
 /// The index by which the server erases old calls.
 const RETENTION: &str = "retention";
 
 /// Names of indexes that nothing uses any more.
-const OUTDATED: [&str; 1] = ["transcriptState_1"];
+const OUTDATED: [&str; 3] = ["transcriptState_1", "status_1_statusUpdatedAt_-1", "createdAt_-1_status_1"];
 
 /// Makes the server erase calls that were created so long ago, or none.
 pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
@@ -46,26 +48,26 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         IndexModel::builder().keys(doc! { field: 1 }).options(options).build()
     };
     let plain = |keys: Document| IndexModel::builder().keys(keys).build();
-    let transcripts =
-        IndexOptions::builder().partial_filter_expression(doc! { "transcriptState": "owed" }).build();
-    let placements =
-        IndexOptions::builder().partial_filter_expression(doc! { "_placement.open": true }).build();
+    let partial = |keys: Document, filter: Document| {
+        let options = IndexOptions::builder().partial_filter_expression(filter).build();
+        IndexModel::builder().keys(keys).options(options).build()
+    };
     let indexes = [
         unique("callId"),
         unique("conversationId"),
         unique("_placementId"),
         unique("_idempotencyKey"),
-        // The three monitoring queries: failed calls, failures by reason, distribution over a day.
-        plain(doc! { "status": 1, "statusUpdatedAt": -1 }),
+        // The three monitoring queries, and the console's lists: failed calls, failures by reason,
+        // distribution over a day.
+        plain(status_index()),
         plain(doc! { "failureReason": 1 }),
-        plain(doc! { "createdAt": -1, "status": 1 }),
+        plain(time_index()),
+        partial(reason_index(), doc! { "failureReason": { "$gt": "" } }),
+        partial(number_index(), doc! { "toNumber": { "$gt": "" } }),
         // Only the placements of which nobody knows what became.
-        IndexModel::builder().keys(doc! { "_placement.at": 1 }).options(placements).build(),
+        partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),
         // Only the transcripts still owed: small however many calls there are.
-        IndexModel::builder()
-            .keys(doc! { "transcriptState": 1, "conversationId": 1 })
-            .options(transcripts)
-            .build(),
+        partial(doc! { "transcriptState": 1, "conversationId": 1 }, doc! { "transcriptState": "owed" }),
     ];
     calls.create_indexes(indexes).await?;
     // Of earlier versions.

@@ -18,6 +18,7 @@ mod recordings;
 mod report;
 mod statement;
 mod update;
+pub mod views;
 
 use std::{
     sync::Arc,
@@ -86,9 +87,22 @@ impl Store {
     /// # Errors
     /// A URI that cannot be read.
     pub async fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Self> {
+        Self::connect(config, metrics, "aftercall-worker", None).await
+    }
+
+    /// The same under another name, with at most `pool` connections to each server.
+    async fn connect(
+        config: &Config,
+        metrics: Metrics,
+        name: &str,
+        pool: Option<u32>,
+    ) -> anyhow::Result<Self> {
         let mut options =
             ClientOptions::parse(config.mongodb_uri.expose()).await.context("MONGODB_URI cannot be used")?;
-        options.app_name.get_or_insert_with(|| "aftercall-worker".to_owned());
+        options.app_name.get_or_insert_with(|| name.to_owned());
+        if pool.is_some() {
+            options.max_pool_size = pool;
+        }
         options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
         options.connect_timeout.get_or_insert(CONNECT);
         options.heartbeat_freq.get_or_insert(LOOK);

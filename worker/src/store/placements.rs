@@ -11,7 +11,7 @@ use mongodb::{
 
 use super::{
     CallView, SERVER_TIME, Store, StoreError,
-    document::{bson_date, json_to_bson},
+    document::{bson_date, date, json_to_bson},
 };
 use crate::{
     call::Status,
@@ -46,6 +46,20 @@ pub struct Placing {
     pub digest: String,
     /// Since when.
     pub at: Timestamp,
+}
+
+impl Placing {
+    /// Reads it from the document of a call that was placed through us.
+    pub(super) fn read(call: &Document) -> Option<Self> {
+        let placing = call.get_document("_placement").ok()?;
+        let text = |field: &str| placing.get_str(field).ok().map(str::to_owned);
+        Some(Self {
+            state: text("state")?,
+            code: text("code"),
+            digest: text("digest").unwrap_or_default(),
+            at: date(placing, "at")?,
+        })
+    }
 }
 
 /// Whether a placement is new.

@@ -88,7 +88,7 @@ pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6
             "failed_calls",
             vec![
                 doc! { "$match": { "status": { "$in": failed() } } },
-                doc! { "$sort": { "statusUpdatedAt": -1 } },
+                doc! { "$sort": { "createdAt": -1 } },
                 doc! { "$limit": i64::from(named) },
                 doc! { "$project": {
                     "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "at": "$statusUpdatedAt",

@@ -171,6 +171,9 @@ fn history_entry(entry: &HistoryEntry) -> Document {
             fields.insert(name, value);
         }
     }
+    if let Some(stored_at) = entry.stored_at {
+        fields.insert("storedAt", bson_date(stored_at));
+    }
     fields
 }
 
@@ -224,6 +227,8 @@ pub enum Settled {
         transcript: Bson,
         /// When it was fetched.
         at: Timestamp,
+        /// After how many tries.
+        attempts: u32,
     },
     /// It will not come.
     Unavailable {
@@ -253,13 +258,13 @@ pub(super) fn give_up_unknown(before: Timestamp, now: Timestamp) -> (Document, D
 pub(super) fn transcript(conversation: &ConversationId, settled: Settled) -> (Document, Vec<Document>) {
     let filter = doc! { "conversationId": conversation.as_str(), "transcriptState": { "$ne": "saved" } };
     let (fields, at) = match settled {
-        Settled::Saved { transcript, at } => {
-            let saved_at = bson_date(at);
+        Settled::Saved { transcript, at, attempts } => {
             let transcript = doc! { "$literal": transcript };
-            (
-                doc! { "transcript": transcript, "transcriptState": "saved", "_transcriptSavedAt": saved_at },
-                at,
-            )
+            let fields = doc! {
+                "transcript": transcript, "transcriptState": "saved", "_transcriptSavedAt": bson_date(at),
+                "_transcriptAttempts": i64::from(attempts),
+            };
+            (fields, at)
         }
         Settled::Unavailable { reason, at } => {
             let reason = doc! { "$literal": reason };

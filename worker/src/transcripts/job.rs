@@ -1,7 +1,11 @@
 //! Transcript jobs on the wire.
 
-use aftercall_common::stream::{header, subject};
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
+use aftercall_common::stream::{TRANSCRIPTS, header, subject};
+use async_nats::{
+    HeaderMap,
+    header::NATS_MESSAGE_ID,
+    jetstream::{self, stream::DirectGetErrorKind},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +75,22 @@ pub async fn later(context: &jetstream::Context, job: &Job, at: Timestamp) -> Re
     let waiting = subject::transcript_later(job.conversation_id.as_str());
     context.publish_with_headers(waiting, headers, job.payload().into()).await?.await?;
     Ok(())
+}
+
+/// The job of a conversation that waits for its time: how often ElevenLabs was asked, and when it will be again.
+pub async fn waiting(
+    context: &jetstream::Context,
+    id: &ConversationId,
+) -> Result<Option<(u32, Option<Timestamp>)>, async_nats::Error> {
+    let stream = context.get_stream(TRANSCRIPTS).await?;
+    let message = match stream.direct_get_last_for_subject(subject::transcript_later(id.as_str())).await {
+        Ok(message) => message,
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let next =
+        message.headers.get(header::SCHEDULE).and_then(|at| at.as_str().strip_prefix("@at ")?.parse().ok());
+    Ok(Job::read(&message.payload, None).ok().map(|job| (job.attempt, next)))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
-    job::{Job, later, owe},
+    job::{Job, later, owe, waiting},
     work::work,
 };
 use crate::{

@@ -92,7 +92,9 @@ async fn fetch(
         Next::Save(turns) => {
             let count = turns.len();
             let settled = match turns.iter().map(value_to_bson).collect::<Option<Vec<_>>>() {
-                Some(turns) => Settled::Saved { transcript: Bson::Array(turns), at: now },
+                Some(turns) => {
+                    Settled::Saved { transcript: Bson::Array(turns), at: now, attempts: job.attempt + 1 }
+                }
                 None => {
                     Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
                 }

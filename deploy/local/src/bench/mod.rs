@@ -4,6 +4,7 @@
 //! Ratios carry from machine to machine, figures do not: every table names both. Servers are the bench's
 //! own and private; the load comes from this process, so it shares the machine with what it measures.
 
+mod console;
 mod gateway;
 mod load;
 mod measure;
@@ -38,12 +39,16 @@ pub struct Options {
     /// Also write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    console: console::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
     /// Webhooks answered per second, and how soon
     Gateway,
+    /// The console: its pages with a million calls stored, live viewers, the time to their screens
+    Console,
 }
 
 /// What every bench works with.
@@ -83,6 +88,9 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     if let Some(file) = options.json {
         let json = serde_json::to_string_pretty(&tables).context("the results are no JSON")?;
         std::fs::write(&file, json).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if options.what.is_none_or(|what| what == What::Console) {
+        return console::run(options.console).await;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
         ("--listen", options.listen),
         ("--gateway-admin", options.gateway_admin),
         ("--worker-admin", options.worker_admin),
+        ("--console", options.console),
     ];
     let mut taken = Vec::new(); // Held until all are checked: two options may name the same.
     for (option, address) in wanted {

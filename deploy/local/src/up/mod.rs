@@ -33,6 +33,9 @@ pub struct Options {
     /// Address for the first worker's health and metrics
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9081")]
     worker_admin: SocketAddr,
+    /// Address for the console
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9082")]
+    console: SocketAddr,
     /// How many workers to run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
     workers: u8,

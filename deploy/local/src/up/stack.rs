@@ -63,6 +63,7 @@ impl Stack {
                 public_url: format!("http://{}", reachable(options.listen)),
                 gateway_admin_url: format!("http://{}", reachable(options.gateway_admin)),
                 worker_admin_urls: Vec::new(),
+                console_url: format!("http://{}", reachable(options.console)),
                 nats_url: config.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
                 nats_monitor_url: None,
                 mongodb_uri: config
@@ -180,7 +181,13 @@ impl Stack {
                 1 => ("worker".to_owned(), options.worker_admin),
                 n => (format!("worker-{n}"), SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?))),
             };
-            let worker = self.service(launcher, data, "worker", &name, admin);
+            let mut worker = self.service(launcher, data, "worker", &name, admin);
+            if n == 1 {
+                worker = worker
+                    .env("ROLES", "status,transcripts,api,reconcile,console")
+                    .env("CONSOLE_ADDR", options.console.to_string())
+                    .env("CONSOLE_TEST_CALLS", self.running.simulator_url.is_some().to_string());
+            }
             self.running.worker_admin_urls.push(format!("http://{}", reachable(admin)));
             self.services.push(launcher.spawn(&worker).await?);
         }

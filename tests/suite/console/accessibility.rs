@@ -1,0 +1,71 @@
+//! Every page, wide and narrow, light and dark: judged by axe-core, and kept as a picture.
+
+use std::time::Duration;
+
+use mongodb::bson::doc;
+use serde_json::json;
+
+use super::{browser::with_browser, event, start, transcription};
+use crate::harness::until;
+
+#[tokio::test]
+async fn every_page_can_be_used_by_everybody() {
+    with_browser(async |browser| {
+        let shown = start(Duration::from_millis(50)).await;
+        let now = jiff::Timestamp::now().as_second();
+        let ends = ["ended", "completed", "busy", "no_answer", "failed", "ringing", "answered", "initiated", "unreachable"];
+        for n in 0..64_i64 {
+            let status = ends[usize::try_from(n * n % 13).unwrap() % ends.len()];
+            let mut event = event(&format!("CA{:032x}", 0x9a3f_77d1_u64 * u64::try_from(n + 1).unwrap()), status, now - n * 420);
+            event["to_number"] = format!("+1202555{:04}", 1000 + n * 37).into();
+            shown.stack.webhook(&event).await;
+        }
+        let turns = json!([
+            { "role": "agent", "message": "Good morning, this is the clinic. Is this a good moment?", "time_in_call_secs": 0 },
+            { "role": "user", "message": "One minute. Yes, go on.", "time_in_call_secs": 4 },
+            { "role": "agent", "message": "Your appointment is tomorrow at ten. Shall I send you a reminder to this number?", "time_in_call_secs": 8, "tool_calls": [{ "tool_name": "send_reminder" }] },
+            { "role": "user", "message": "Please do, +12025550123.", "time_in_call_secs": 15, "interrupted": true },
+        ]);
+        shown.stack.webhook(&event("CAshown", "initiated", 1_790_000_000)).await;
+        shown.stack.webhook(&event("CAshown", "ended", 1_790_000_070)).await;
+        shown.stack.webhook(&event("CAshown", "ringing", 1_790_000_002)).await;
+        shown.stack.webhook(&transcription("CAshown", &turns, "The patient confirmed tomorrow's appointment and asked for a reminder.")).await;
+        shown.stack.webhook(&json!({ "event_type": "call.teleported", "call_id": "CAdead", "to_number": "+12025550123" })).await;
+        shown.stack.webhook(&json!({ "event_type": "call.busy", "note": "names no call" })).await;
+        shown.stack.until_call("CAshown", doc! { "transcriptState": "saved", "status": "ended" }).await;
+        shown.stack.settled().await;
+        let counted = async || shown.page("/overview?window=24h").await.1.contains("By status").then_some(());
+        until("the overview is counted", counted).await;
+
+        let pages = [
+            ("calls", "/calls"),
+            ("filtered", "/calls?status=busy%2Cno_answer&period=24h"),
+            ("nothing", "/calls?q=CAnone"),
+            ("call", "/calls/CAshown"),
+            ("payload", "/calls/CAshown/raw/rawResponse"),
+            ("overview", "/overview"),
+            ("dead-letters", "/dead-letters"),
+            ("dead-letter", "/dead-letters/1"),
+            ("edit", "/dead-letters/1/edit"),
+            ("test-call", "/test-call"),
+            ("not-found", "/nowhere"),
+        ];
+        let mut findings = Vec::new();
+        for (narrow, width) in [(false, "wide"), (true, "narrow")] {
+            browser.narrow(narrow).await;
+            for scheme in ["light", "dark"] {
+                browser.scheme(scheme).await;
+                for (name, path) in pages {
+                    browser.open_live(&format!("{}{path}", shown.console)).await;
+                    browser.picture(&format!("{name}-{width}-{scheme}")).await;
+                    let found = browser.serious_findings().await;
+                    findings.extend(found.into_iter().map(|finding| format!("{name} {width} {scheme}: {finding}")));
+                    let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+                    assert_eq!(browser.eval(fits).await, true, "{name} {width} sticks out sideways");
+                }
+            }
+        }
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+    })
+    .await;
+}

@@ -1,0 +1,73 @@
+//! The console: over HTTP as any client sees it, and in a real Chromium as a person does.
+
+mod accessibility;
+mod browser;
+mod entering;
+mod following;
+mod hostile;
+mod letters;
+mod lists;
+mod outages;
+
+use std::time::Duration;
+
+use aftercall_local::{
+    ports,
+    simulator::{Options, Twilio},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{Setup, Stack};
+
+/// An Aftercall with a console.
+pub struct Shown {
+    pub stack: Stack,
+    /// Where the console is.
+    pub console: String,
+}
+
+/// A setup with a console at the address that comes with it.
+fn setup() -> (Setup, String) {
+    let address = format!("127.0.0.1:{}", ports::free().unwrap());
+    let setup = Setup::default()
+        .worker_env("ROLES", "status,transcripts,api,reconcile,console")
+        .worker_env("CONSOLE_ADDR", &address)
+        .worker_env("CONSOLE_TEST_CALLS", "true");
+    (setup, format!("http://{address}"))
+}
+
+/// A console, and a simulated provider whose calls take as long as `pace` says, step by step.
+async fn start(pace: Duration) -> Shown {
+    let (setup, console) = setup();
+    let twilio = Twilio { url: String::new(), auth_token: None, public_url: None };
+    let options = Options { pace, twilio: Some(twilio), ..Options::default() };
+    Shown { stack: setup.simulator(options).start().await, console }
+}
+
+impl Shown {
+    /// A page of the console as text, and its status.
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let answer = self.stack.http.get(format!("{}{path}", self.console)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+}
+
+/// An event of the call `id`, at second `at`.
+fn event(id: &str, kind: &str, at: i64) -> Value {
+    json!({ "event_type": format!("call.{kind}"), "call_id": id, "to_number": "+12025550123", "timestamp": at })
+}
+
+/// ElevenLabs' report of a conversation with these turns.
+fn transcription(call: &str, turns: &Value, summary: &str) -> Value {
+    json!({
+        "type": "post_call_transcription", "event_timestamp": 1_790_000_123, "data": {
+            "agent_id": "agent_1", "conversation_id": format!("conv_{call}"), "status": "done",
+            "transcript": turns,
+            "metadata": {
+                "start_time_unix_secs": 1_790_000_000, "call_duration_secs": 61, "termination_reason": "hang-up",
+                "phone_call": { "call_sid": call, "external_number": "+12025550123", "phone_number_id": "p" },
+            },
+            "analysis": { "call_successful": "success", "transcript_summary": summary },
+        },
+    })
+}

@@ -1,0 +1,250 @@
+//! Which calls a list shows, as a query, and the index that answers it. Pure.
+//!
+//! Invariant: every filter has one index that gives its calls in the order of the list, so that a
+//! page costs what is on it and not what is stored.
+
+use jiff::Timestamp;
+use mongodb::bson::{Document, doc, oid::ObjectId};
+
+use super::{CallRow, Direction};
+use crate::{call::Status, store::document::bson_date};
+
+/// Most reasons of one filter: with twelve statuses each, the server still merges as many ordered
+/// scans as it takes for that (200).
+pub const MAX_REASONS: usize = 16;
+
+/// Which calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// What names them.
+    pub search: Option<Search>,
+    /// Only these statuses; empty: any.
+    pub statuses: Vec<Status>,
+    /// Only those that failed for one of these reasons, at most [`MAX_REASONS`].
+    pub reasons: Option<Vec<String>>,
+    /// Created at that time or later.
+    pub since: Option<Timestamp>,
+    /// Created at that time or earlier.
+    pub until: Option<Timestamp>,
+}
+
+/// What names a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// The beginning of a call id or a conversation id, or a placement's id.
+    Id(String),
+    /// The callee's number, in its possible spellings.
+    Number(Vec<String>),
+}
+
+/// A place in the list: behind, or before, this call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// When the call was created.
+    pub at: Timestamp,
+    /// The call.
+    pub id: ObjectId,
+}
+
+impl Filter {
+    /// The query for everything but ids, which are looked up in another way.
+    pub(super) fn query(&self, from: Option<(Cursor, Direction)>) -> Document {
+        let mut query = self.properties();
+        if let Some((cursor, direction)) = from {
+            let at = bson_date(cursor.at);
+            let (bound, beyond) = match direction {
+                Direction::Older => ("$lte", "$lt"),
+                Direction::Newer => ("$gte", "$gt"),
+            };
+            // The bound is for the index, the rest for calls of the same millisecond.
+            let mut created = query.get_document("createdAt").cloned().unwrap_or_default();
+            let tighter = match direction {
+                Direction::Older => self.until.is_none_or(|until| until > cursor.at),
+                Direction::Newer => self.since.is_none_or(|since| since < cursor.at),
+            };
+            if tighter {
+                created.insert(bound, at);
+            }
+            query.insert("createdAt", created);
+            query.insert(
+                "$or",
+                vec![doc! { "createdAt": { beyond: at } }, doc! { "_id": { beyond: cursor.id } }],
+            );
+        }
+        if let Some(Search::Number(numbers)) = &self.search {
+            query.insert("toNumber", doc! { "$in": numbers });
+        }
+        query
+    }
+
+    /// The part of the query that is about what a call is, not about what it is called.
+    pub(super) fn properties(&self) -> Document {
+        let mut query = Document::new();
+        let mut created = Document::new();
+        if let Some(since) = self.since {
+            created.insert("$gte", bson_date(since));
+        }
+        if let Some(until) = self.until {
+            created.insert("$lte", bson_date(until));
+        }
+        if !created.is_empty() {
+            query.insert("createdAt", created);
+        }
+        if let Some(reasons) = &self.reasons {
+            query.insert("failureReason", doc! { "$in": reasons });
+        }
+        // Every status named: an index that has the status before the time then still gives the order.
+        let by_reason = self.reasons.is_some() && self.search.is_none();
+        if !self.statuses.is_empty() || by_reason {
+            let all = if self.statuses.is_empty() { &Status::ALL[..] } else { &self.statuses };
+            query.insert(
+                "status",
+                doc! { "$in": all.iter().map(|status| status.as_str()).collect::<Vec<_>>() },
+            );
+        }
+        query
+    }
+
+    /// The index for [`Self::query`].
+    pub(super) fn index(&self) -> Document {
+        match (&self.search, &self.reasons) {
+            (Some(Search::Number(_)), _) => number_index(),
+            (_, Some(_)) => reason_index(),
+            _ if self.statuses.is_empty() => time_index(),
+            _ => status_index(),
+        }
+    }
+
+    /// Whether the list shows `call`.
+    pub fn shows(&self, call: &CallRow) -> bool {
+        let names = match &self.search {
+            None => true,
+            Some(Search::Number(numbers)) => {
+                call.to_number.as_ref().is_some_and(|number| numbers.contains(number))
+            }
+            Some(Search::Id(id)) => [&call.call_id, &call.conversation_id, &call.placement_id]
+                .into_iter()
+                .flatten()
+                .any(|own| own.starts_with(id)),
+        };
+        let status = call.status;
+        names
+            && (self.statuses.is_empty() || status.is_some_and(|status| self.statuses.contains(&status)))
+            && self.reasons.as_ref().is_none_or(|reasons| {
+                call.failure_reason.as_ref().is_some_and(|reason| reasons.contains(reason))
+            })
+            && self.since.is_none_or(|since| call.created_at >= since)
+            && self.until.is_none_or(|until| call.created_at <= until)
+    }
+}
+
+/// The order of every list: the newest first.
+pub(super) fn order(direction: Direction) -> Document {
+    match direction {
+        Direction::Older => doc! { "createdAt": -1, "_id": -1 },
+        Direction::Newer => doc! { "createdAt": 1, "_id": 1 },
+    }
+}
+
+/// All calls by time; the status at its end lets the distribution over a day be counted from keys alone.
+pub(in crate::store) fn time_index() -> Document {
+    doc! { "createdAt": -1, "_id": -1, "status": 1 }
+}
+
+/// Calls of a status by time.
+pub(in crate::store) fn status_index() -> Document {
+    doc! { "status": 1, "createdAt": -1, "_id": -1 }
+}
+
+/// Failed calls by reason, status and time. Partial: a call that did not fail is not in it.
+pub(in crate::store) fn reason_index() -> Document {
+    doc! { "failureReason": 1, "status": 1, "createdAt": -1, "_id": -1 }
+}
+
+/// Calls to a number by time. Partial: a call without a number is not in it.
+pub(in crate::store) fn number_index() -> Document {
+    doc! { "toNumber": 1, "createdAt": -1, "_id": -1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: i64) -> Timestamp {
+        Timestamp::from_second(n).unwrap()
+    }
+
+    #[test]
+    fn every_filter_has_an_index_that_begins_with_what_it_asks_for() {
+        let number = Some(Search::Number(vec!["+1".to_owned()]));
+        let reasons = Some(vec!["busy".to_owned()]);
+        let statuses = vec![Status::Busy];
+        #[rustfmt::skip]
+        let table = [
+            (Filter::default(), "createdAt"),
+            (Filter { since: Some(second(1)), ..Filter::default() }, "createdAt"),
+            (Filter { statuses: statuses.clone(), ..Filter::default() }, "status"),
+            (Filter { reasons: reasons.clone(), ..Filter::default() }, "failureReason"),
+            (Filter { reasons, statuses: statuses.clone(), ..Filter::default() }, "failureReason"),
+            (Filter { search: number, statuses, ..Filter::default() }, "toNumber"),
+        ];
+        for (filter, first) in table {
+            let query = filter.query(None);
+            assert_eq!(filter.index().keys().next().unwrap(), first, "{query}");
+            assert!(first == "createdAt" || query.contains_key(first), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_reason_names_every_status_so_that_its_index_gives_the_order() {
+        let filter = Filter { reasons: Some(vec!["x".to_owned()]), ..Filter::default() };
+        let query = filter.query(None);
+        assert_eq!(query.get_document("status").unwrap().get_array("$in").unwrap().len(), 12);
+    }
+
+    #[test]
+    fn a_cursor_tightens_the_times_and_never_widens_them() {
+        let cursor = Cursor { at: second(50), id: ObjectId::from_bytes([7; 12]) };
+        let filter = Filter { since: Some(second(10)), until: Some(second(90)), ..Filter::default() };
+        let bounds = |filter: &Filter, direction| {
+            let query = filter.query(Some((cursor, direction)));
+            let created = query.get_document("createdAt").unwrap().clone();
+            let second = |name: &str| created.get_datetime(name).ok().map(|at| at.timestamp_millis() / 1000);
+            (second("$gte"), second("$lte"))
+        };
+        assert_eq!(bounds(&filter, Direction::Older), (Some(10), Some(50)));
+        assert_eq!(bounds(&filter, Direction::Newer), (Some(50), Some(90)));
+        let early = Filter { until: Some(second(40)), ..Filter::default() };
+        assert_eq!(bounds(&early, Direction::Older), (None, Some(40)));
+    }
+
+    #[test]
+    fn a_changed_call_is_shown_where_a_query_would_find_it() {
+        let call = CallRow {
+            call_id: Some("CA1".to_owned()),
+            to_number: Some("+65".to_owned()),
+            status: Some(Status::Busy),
+            failure_reason: Some("busy".to_owned()),
+            created_at: second(50),
+            ..CallRow::of_nothing()
+        };
+        let search = |search| Filter { search: Some(search), ..Filter::default() };
+        #[rustfmt::skip]
+        let table = [
+            (Filter::default(), true),
+            (search(Search::Id("CA".to_owned())), true),
+            (search(Search::Id("A1".to_owned())), false),
+            (search(Search::Number(vec!["+65".to_owned()])), true),
+            (search(Search::Number(vec!["+6".to_owned()])), false),
+            (Filter { statuses: vec![Status::Busy], ..Filter::default() }, true),
+            (Filter { statuses: vec![Status::Ended], ..Filter::default() }, false),
+            (Filter { reasons: Some(vec!["busy".to_owned()]), ..Filter::default() }, true),
+            (Filter { reasons: Some(vec![]), ..Filter::default() }, false),
+            (Filter { since: Some(second(51)), ..Filter::default() }, false),
+            (Filter { until: Some(second(50)), ..Filter::default() }, true),
+        ];
+        for (filter, shown) in table {
+            assert_eq!(filter.shows(&call), shown, "{filter:?}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Pages of the list of calls, by keyset: a page is found by the call it begins behind, so the
+//! thousandth costs what the first does.
+
+use std::cmp::Reverse;
+
+use futures_util::TryStreamExt as _;
+use mongodb::{
+    Collection,
+    bson::{Document, doc, oid::ObjectId},
+    error::{ErrorKind, Result},
+    options::Hint,
+};
+
+use super::{
+    CallRow, Cursor, Filter, SERVER_TIME, Search, Views,
+    filter::order,
+    row::{self},
+};
+use crate::store::StoreError;
+
+/// Calls on a page.
+pub const PAGE: usize = 50;
+/// The server's answer to a hint at an index that is not there (yet).
+const BAD_HINT: i32 = 2;
+
+/// Which way a page lies from its cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Behind it: earlier calls.
+    Older,
+    /// Before it: later calls.
+    Newer,
+}
+
+/// A page of calls, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Listed {
+    /// The calls.
+    pub calls: Vec<CallRow>,
+    /// Whether there are more in the direction asked for.
+    pub more: bool,
+}
+
+impl Views {
+    /// The calls that `filter` lets through, from the newest, or from a cursor on.
+    pub async fn list(
+        &self,
+        filter: &Filter,
+        from: Option<(Cursor, Direction)>,
+    ) -> std::result::Result<Listed, StoreError> {
+        let calls = self.store.calls.clone();
+        if let Some(Search::Id(id)) = &filter.search {
+            let (id, filter) = (id.clone(), filter.clone());
+            return self.ask(async move { named(&calls, &id, &filter).await }).await;
+        }
+        let direction = from.map_or(Direction::Older, |(_, direction)| direction);
+        let (query, index) = (filter.query(from), filter.index());
+        let mut found = self.ask(async move { page(&calls, query, index, direction).await }).await?;
+        let more = found.len() > PAGE;
+        found.truncate(PAGE);
+        if direction == Direction::Newer {
+            found.reverse();
+        }
+        Ok(Listed { calls: found.iter().filter_map(CallRow::read).collect(), more })
+    }
+
+    /// The calls of these documents, in no order.
+    pub async fn rows(&self, ids: Vec<ObjectId>) -> std::result::Result<Vec<CallRow>, StoreError> {
+        let calls = self.store.calls.clone();
+        let found: Vec<Document> = self
+            .ask(async move {
+                let found = calls.find(doc! { "_id": { "$in": ids } }).projection(row::fields());
+                found.max_time(SERVER_TIME).await?.try_collect().await
+            })
+            .await?;
+        Ok(found.iter().filter_map(CallRow::read).collect())
+    }
+}
+
+async fn page(
+    calls: &Collection<Document>,
+    query: Document,
+    index: Document,
+    direction: Direction,
+) -> Result<Vec<Document>> {
+    match find(calls, query.clone(), order(direction), Some(index)).await {
+        // Being built, or dropped by an operator: slower, and still right.
+        Err(error) if matches!(&*error.kind, ErrorKind::Command(error) if error.code == BAD_HINT) => {
+            find(calls, query, order(direction), None).await
+        }
+        found => found,
+    }
+}
+
+async fn find(
+    calls: &Collection<Document>,
+    query: Document,
+    order: Document,
+    index: Option<Document>,
+) -> Result<Vec<Document>> {
+    let limit = i64::try_from(PAGE + 1).expect("a small constant");
+    let mut found =
+        calls.find(query).sort(order).limit(limit).projection(row::fields()).max_time(SERVER_TIME);
+    if let Some(index) = index {
+        found = found.hint(Hint::Keys(index));
+    }
+    found.await?.try_collect().await
+}
+
+/// The calls one of whose ids begins with `id`: few, since what is searched for is mostly pasted whole.
+async fn named(calls: &Collection<Document>, id: &str, filter: &Filter) -> Result<Listed> {
+    let mut found: Vec<CallRow> = Vec::new();
+    let beyond = format!("{id}\u{10ffff}");
+    for field in ["callId", "conversationId", "_placementId"] {
+        let mut query = filter.properties();
+        query.insert(field, doc! { "$gte": id, "$lt": &beyond });
+        let rows = find(calls, query, doc! { field: 1 }, Some(doc! { field: 1 })).await?;
+        let rows = rows.iter().filter_map(CallRow::read);
+        for row in rows {
+            if found.iter().all(|other| other.id != row.id) {
+                found.push(row);
+            }
+        }
+    }
+    let more = found.len() > PAGE;
+    found.truncate(PAGE);
+    found.sort_by_key(|call| Reverse((call.created_at, call.id)));
+    Ok(Listed { calls: found, more })
+}

@@ -1,0 +1,142 @@
+//! A call as a line of a list. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
+
+use crate::{call::Status, clock::between, store::document::date};
+
+/// A call, as much of it as a list shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRow {
+    /// Its document.
+    pub id: ObjectId,
+    /// Telephony id.
+    pub call_id: Option<String>,
+    /// Conversation id.
+    pub conversation_id: Option<String>,
+    /// Our id of its placement.
+    pub placement_id: Option<String>,
+    /// The callee's number.
+    pub to_number: Option<String>,
+    /// Where it stands; `None` where this version does not understand the word.
+    pub status: Option<Status>,
+    /// Why it failed.
+    pub failure_reason: Option<String>,
+    /// The earliest time known of it.
+    pub created_at: Timestamp,
+    /// How long was spoken, once that is known.
+    pub duration: Option<Duration>,
+    /// `owed`, `saved` or `unavailable`.
+    pub transcript: Option<String>,
+}
+
+/// The fields a row is made of.
+pub(super) fn fields() -> Document {
+    doc! {
+        "callId": 1, "conversationId": 1, "_placementId": 1, "toNumber": 1, "status": 1, "failureReason": 1,
+        "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
+        "history.status": 1, "history.at": 1,
+    }
+}
+
+impl CallRow {
+    /// Reads a row; `None` for a document that is no call of ours.
+    pub(super) fn read(call: &Document) -> Option<Self> {
+        let text = |field: &str| call.get_str(field).ok().map(str::to_owned);
+        Some(Self {
+            id: call.get_object_id("_id").ok()?,
+            call_id: text("callId"),
+            conversation_id: text("conversationId"),
+            placement_id: text("_placementId"),
+            to_number: text("toNumber"),
+            status: call.get_str("status").ok().and_then(Status::from_word),
+            failure_reason: text("failureReason"),
+            created_at: date(call, "createdAt")?,
+            duration: duration(call),
+            transcript: text("transcriptState"),
+        })
+    }
+
+    /// The name under which it is found: the id a person is most likely to know it by.
+    pub fn name(&self) -> Option<&str> {
+        self.call_id.as_deref().or(self.conversation_id.as_deref()).or(self.placement_id.as_deref())
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_nothing() -> Self {
+        Self {
+            id: ObjectId::from_bytes([1; 12]),
+            call_id: None,
+            conversation_id: None,
+            placement_id: None,
+            to_number: None,
+            status: None,
+            failure_reason: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            duration: None,
+            transcript: None,
+        }
+    }
+}
+
+/// ElevenLabs' word, else Twilio's, else what lies between the answer and the end.
+pub(super) fn duration(call: &Document) -> Option<Duration> {
+    let metadata = call.get_document("metadata").ok().and_then(|metadata| metadata.get("call_duration_secs"));
+    let twilio = call.get_document("rawResponse").ok().and_then(|raw| raw.get("CallDuration"));
+    let said = [metadata, twilio].into_iter().flatten().filter_map(seconds);
+    said.map(Duration::from_secs).next().or_else(|| spoken(call))
+}
+
+fn seconds(value: &Bson) -> Option<u64> {
+    match value {
+        Bson::Int32(seconds) => u64::try_from(*seconds).ok(),
+        Bson::Int64(seconds) => u64::try_from(*seconds).ok(),
+        Bson::Double(seconds) => Duration::try_from_secs_f64(*seconds).ok().map(|time| time.as_secs()),
+        Bson::String(seconds) => seconds.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn spoken(call: &Document) -> Option<Duration> {
+    let history = call.get_array("history").ok()?;
+    let time_of = |statuses: &[Status]| {
+        history.iter().filter_map(Bson::as_document).find_map(|event| {
+            let status = event.get_str("status").ok().and_then(Status::from_word)?;
+            statuses.contains(&status).then(|| date(event, "at"))?
+        })
+    };
+    let answered = time_of(&[Status::Answered])?;
+    let ended = time_of(&[Status::Ended, Status::Completed, Status::Failed])?;
+    (ended >= answered).then(|| between(answered, ended))
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::DateTime;
+
+    use super::*;
+
+    #[test]
+    fn a_duration_is_told_by_whoever_knows_it_best() {
+        let at = |second: i64| DateTime::from_millis(second * 1000);
+        let history = vec![
+            doc! { "status": "ringing", "at": at(1) },
+            doc! { "status": "answered", "at": at(5) },
+            doc! { "status": "ended", "at": at(47) },
+        ];
+        #[rustfmt::skip]
+        let table = [
+            (doc! { "metadata": { "call_duration_secs": 61 }, "history": &history }, Some(61)),
+            (doc! { "rawResponse": { "CallDuration": "12" }, "history": &history },  Some(12)),
+            (doc! { "rawResponse": { "CallDuration": "soon" }, "history": &history }, Some(42)),
+            (doc! { "metadata": { "call_duration_secs": -1 } },                       None),
+            (doc! { "history": [{ "status": "answered", "at": at(5) }] },             None),
+            (doc! {},                                                                 None),
+        ];
+        for (call, seconds) in table {
+            assert_eq!(duration(&call), seconds.map(Duration::from_secs), "{call}");
+        }
+    }
+}
