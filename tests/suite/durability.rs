@@ -18,7 +18,7 @@ use crate::harness::{CALL_STATUS, Setup, Stack, until};
 
 /// Clients that post distinct webhooks, and remember which were answered 200.
 #[derive(Clone)]
-struct Load {
+pub struct Load {
     http: reqwest::Client,
     base: String,
     accepted: Arc<AtomicUsize>,
@@ -26,13 +26,13 @@ struct Load {
 }
 
 impl Load {
-    fn on(stack: &Stack) -> Self {
+    pub fn on(stack: &Stack) -> Self {
         let (http, base) = (stack.http.clone(), stack.base.clone());
         Self { http, base, accepted: Arc::default(), stop: Arc::default() }
     }
 
     /// Posts until [`Self::stop`]; the calls that were accepted.
-    async fn run(&self) -> Vec<String> {
+    pub async fn run(&self) -> Vec<String> {
         join_all((0..16).map(|client| self.client(client))).await.concat()
     }
 
@@ -58,7 +58,7 @@ impl Load {
     }
 
     /// Waits until `n` more were accepted.
-    async fn more(&self, n: usize) {
+    pub async fn more(&self, n: usize) {
         let goal = self.accepted.load(Ordering::Relaxed) + n;
         until(&format!("{n} more webhooks accepted"), async || {
             (self.accepted.load(Ordering::Relaxed) >= goal).then_some(())
@@ -66,13 +66,13 @@ impl Load {
         .await;
     }
 
-    fn stop(&self) {
+    pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
 /// Every call answered 200 has its document, and nothing is left over.
-async fn nothing_lost(stack: &Stack, accepted: &[String]) {
+pub async fn nothing_lost(stack: &Stack, accepted: &[String]) {
     stack.settled().await;
     for ids in accepted.chunks(1000) {
         let found = stack.count(doc! { "callId": { "$in": ids }, "status": "busy" }).await;

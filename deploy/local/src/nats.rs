@@ -27,6 +27,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
+    /// Its name; no two of a cluster have the same.
+    pub name: String,
     /// Whether an acknowledged message is on disk, not only in the page cache.
     pub sync_always: bool,
     /// Settings added to the `jetstream` block, such as `max_file_store: 10MB`.
@@ -42,6 +44,7 @@ impl Default for Options {
         Self {
             data: None,
             port: 0,
+            name: "aftercall".to_owned(),
             sync_always: true,
             jetstream: String::new(),
             extra: String::new(),
@@ -77,8 +80,8 @@ fn config(options: &Options, data: &Path, port: u16) -> String {
     let store = serde_json::Value::from(data.join("jetstream").display().to_string());
     let sync = if options.sync_always { "sync_interval: always" } else { "" };
     format!(
-        "server_name: aftercall\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
-        options.jetstream, options.extra
+        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
+        options.name, options.jetstream, options.extra
     )
 }
 

@@ -24,6 +24,11 @@ pub async fn nats(options: nats::Options) -> Server {
     nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
 }
 
+/// Three databases that are one, and their URI.
+pub async fn mongod_set() -> ([Server; 3], String) {
+    mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
+}
+
 /// A database server: the shared one, or the test's own.
 pub enum Mongo {
     /// Ends with the test process.

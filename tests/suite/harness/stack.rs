@@ -32,6 +32,7 @@ pub const LOOKUP: &str = "/api/agent-calls/status";
 pub struct Setup {
     nats: nats::Options,
     own_mongod: bool,
+    mongodb: Option<String>,
     without_worker: bool,
     simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
@@ -47,6 +48,12 @@ impl Setup {
     /// A mongod that the test may kill.
     pub fn own_mongod(mut self) -> Self {
         self.own_mongod = true;
+        self
+    }
+
+    /// A database of the test's own making.
+    pub fn mongodb(mut self, uri: String) -> Self {
+        self.mongodb = Some(uri);
         self
     }
 
@@ -78,7 +85,11 @@ impl Setup {
         static DATABASES: AtomicU32 = AtomicU32::new(0);
         let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
         let nats = servers::nats(self.nats).await;
-        let mongo = if self.own_mongod { Mongo::own().await } else { Mongo::shared().await };
+        let mongo = match self.mongodb {
+            Some(uri) => Mongo::Shared(uri),
+            None if self.own_mongod => Mongo::own().await,
+            None => Mongo::shared().await,
+        };
         let (public, admin) = (ports::free().unwrap(), ports::free().unwrap());
         let mut options = self.simulator.clone().unwrap_or_default();
         if self.simulator.is_some() {
