@@ -10,6 +10,7 @@ mod harness;
 
 mod bodies;
 mod chaos;
+mod clocks;
 mod cluster;
 mod crowds;
 mod database_errors;

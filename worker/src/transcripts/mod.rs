@@ -4,6 +4,7 @@
 //! that has to wait is published again with a schedule and a higher attempt, then acknowledged. So
 //! attempts survive restarts, and long waits block nobody.
 
+mod broker_time;
 mod decide;
 mod job;
 
@@ -19,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::job::owe;
 use self::{
+    broker_time::BrokerTime,
     decide::{Next, decide},
     job::Job,
 };
@@ -55,15 +57,16 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
     let slots = Arc::new(Semaphore::new(PARALLEL));
+    let broker_time = Arc::new(BrokerTime::default());
     let tasks = TaskTracker::new();
     tasks.spawn(look_after(context.clone(), stop.clone()));
     while api.gate.opened(&stop).await {
         let Some(messages) = batches.next(&stop).await else { break };
         for message in messages {
             let slot = slots.clone().acquire_owned().await.expect("never closed");
-            let (context, api) = (context.clone(), api.clone());
+            let (context, api, broker_time) = (context.clone(), api.clone(), broker_time.clone());
             tasks.spawn(async move {
-                handle(&context, &api, message).await;
+                handle(&context, &api, &broker_time, message).await;
                 drop(slot);
             });
         }
@@ -110,7 +113,7 @@ async fn resume(context: &Context) {
 }
 
 /// Does one job and settles its message.
-async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
+async fn handle(context: &Context, api: &ElevenLabs, broker_time: &BrokerTime, message: Message) {
     let job = match Job::read(&message.payload) {
         Ok(job) => job,
         Err(detail) => {
@@ -119,7 +122,7 @@ async fn handle(context: &Context, api: &ElevenLabs, message: Message) {
             return;
         }
     };
-    match fetch(context, api, &job).await {
+    match fetch(context, api, broker_time, &job).await {
         Ok(()) => settle(&message, AckKind::Ack).await,
         Err(error) => {
             let conversation_id = job.conversation_id.as_str();
@@ -139,7 +142,12 @@ enum JobError {
     Moved,
 }
 
-async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), JobError> {
+async fn fetch(
+    context: &Context,
+    api: &ElevenLabs,
+    broker_time: &BrokerTime,
+    job: &Job,
+) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
     let call = context.store.find(None, Some(&job.conversation_id)).await?;
     let Some(call) = call.filter(CallView::owes_transcript) else {
@@ -178,7 +186,8 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
         }
         Next::Later { at, attempt, why } => {
             let job = Job { attempt, ..job.clone() };
-            job::later(&context.jetstream, &job, at).await.map_err(JobError::Broker)?;
+            let due = broker_time.of(&context.jetstream, at).await;
+            job::later(&context.jetstream, &job, due).await.map_err(JobError::Broker)?;
             context.metrics.transcript("waiting");
             tracing::info!(conversation_id, attempt, next = %at, why, "transcript is not ready");
         }
