@@ -17,6 +17,7 @@ mod database_errors;
 mod dead_letters;
 mod disks;
 mod durability;
+mod exhaustion;
 mod gateway;
 mod local;
 mod lookups;

@@ -21,6 +21,14 @@ impl Service {
         vars.iter().fold(base, |command, (name, value)| command.env(name, value))
     }
 
+    /// The same under a limit of the shell's, such as `ulimit -n 64`.
+    pub fn limited(part: &str, log: &Path, vars: &[(String, String)], limit: &str) -> Command {
+        let command = Command::new(part, "/bin/sh", log.join(format!("{part}.log"))).clean_env();
+        let script = format!(r#"{limit} && exec "$0" "$@""#);
+        let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_aftercall-tests"), part]);
+        vars.iter().fold(command, |command, (name, value)| command.env(name, value))
+    }
+
     /// Starts without waiting for readiness.
     pub async fn start(command: Command, admin_port: u16) -> Self {
         let process = launcher().spawn(&command).await.unwrap();

@@ -36,6 +36,7 @@ pub struct Setup {
     without_worker: bool,
     simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
+    gateway_limit: Option<&'static str>,
     worker: Vec<(String, String)>,
 }
 
@@ -75,6 +76,12 @@ impl Setup {
         self
     }
 
+    /// A limit of the shell's for the gateway, such as `ulimit -n 64`.
+    pub fn gateway_limit(mut self, limit: &'static str) -> Self {
+        self.gateway_limit = Some(limit);
+        self
+    }
+
     pub fn worker_env(mut self, name: &str, value: &str) -> Self {
         self.worker.push((name.to_owned(), value.to_owned()));
         self
@@ -110,7 +117,11 @@ impl Setup {
             pair("LOG_FORMAT", "text".to_owned()),
         ];
         vars.extend(self.gateway);
-        let mut gateway = Service::start(Service::command("gateway", logs.path(), &vars), admin).await;
+        let command = match self.gateway_limit {
+            Some(limit) => Service::limited("gateway", logs.path(), &vars, limit),
+            None => Service::command("gateway", logs.path(), &vars),
+        };
+        let mut gateway = Service::start(command, admin).await;
         gateway.until_ready(&http).await;
 
         let worker_vars = [
