@@ -103,7 +103,9 @@ impl Brokers {
     /// Cuts one of them off from the others.
     fn cut_off(&self, n: usize) {
         let of = [[0, 1], [0, 2], [1, 2]];
-        of[n].map(|link| self.links[link].set(Mode::Cut));
+        for link in of[n] {
+            self.links[link].set(Mode::Cut);
+        }
     }
 
     fn heal(&self) {
