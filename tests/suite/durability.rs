@@ -233,3 +233,27 @@ async fn a_full_stream_refuses_and_evicts_nothing() {
     );
     assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted as u64);
 }
+
+#[tokio::test]
+async fn a_stream_and_a_consumer_that_were_deleted_are_made_again() {
+    let stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
+    stack.settled().await;
+    stack.jetstream.delete_stream(stream::WEBHOOKS).await.unwrap();
+    for id in ["a", "b", "c"] {
+        stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": id })).await;
+    }
+    for id in ["before", "a", "b", "c"] {
+        stack.until_call(id, doc! { "status": "busy" }).await;
+    }
+    let consumers = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap();
+    consumers.delete_consumer(stream::consumer::STATUS).await.unwrap();
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "d" })).await;
+    stack.until_call("d", doc! { "status": "busy" }).await;
+    stack.settled().await;
+    assert_eq!(
+        stack.count(doc! { "history.1": { "$exists": true } }).await,
+        0,
+        "delivered anew, applied once"
+    );
+}
