@@ -23,7 +23,7 @@ const FAULTS: [Row; 28] = [
     (4, "broker at its store limit", &["tests/suite/disks a_broker_at_its_store_limit_is_answered_503_and_what_it_has_is_processed"]),
     (5, "broker's disk full", &["[disk full]", "tests/suite/disks a_broker_whose_disk_is_full_is_answered_503_until_there_is_room_and_it_was_started_again"]),
     (6, "stream full", &["[stream full]", "tests/suite/durability a_full_stream_refuses_and_evicts_nothing", "tests/suite/spool a_broker_that_hangs_or_is_full_is_as_good_as_away"]),
-    (7, "stream or consumer deleted or changed", &["[consumer deleted]", "tests/suite/durability a_stream_and_a_consumer_that_were_deleted_are_made_again", "tests/suite/gateway a_stream_that_loses_messages_is_refused", "common/src/stream settings_that_lose_messages_are_refused"]),
+    (7, "stream or consumer deleted or changed", &["[consumer deleted]", "tests/suite/durability a_stream_and_a_consumer_that_were_deleted_are_made_again", "tests/suite/disks a_consumer_that_lost_its_files_is_made_anew", "tests/suite/gateway a_stream_that_loses_messages_is_refused", "common/src/stream settings_that_lose_messages_are_refused"]),
     (8, "broker's bits rot", &["tests/suite/disks stored_webhooks_that_rot_are_missed_told_of_and_made_up_for", "worker/src/reconcile/losses a_loss_is_what_the_broker_says_or_a_sequence_that_went_back"]),
     (9, "gateway killed", &["[gateway killed]", "tests/suite/durability a_gateway_killed_under_load_loses_no_200", "tests/suite/bodies a_gateway_that_dies_meanwhile_leaves_no_message_without_its_body"]),
     (10, "gateway stopped under load", &["[gateway stopped]", "tests/suite/gateway sigterm_answers_what_was_accepted"]),
