@@ -198,16 +198,23 @@ pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(),
     }
     ensure_bucket(context, replicas).await?;
     for (stream, config) in consumers() {
-        let name = config.durable_name.clone().unwrap_or_default();
-        if let Err(error) = context.create_consumer_on_stream(config, stream).await {
-            if has_lost_its_store(&error) {
-                // To be made anew by the next try. It has no position that would outlive the broker.
-                let _gone_already = context.delete_consumer_from_stream(&name, stream).await;
-            }
-            return Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error));
-        }
+        Box::pin(ensure_consumer(context, stream, config)).await?;
     }
     Ok(())
+}
+
+async fn ensure_consumer(
+    context: &jetstream::Context,
+    stream: &str,
+    config: pull::Config,
+) -> Result<(), EnsureError> {
+    let name = config.durable_name.clone().unwrap_or_default();
+    let Err(error) = context.create_consumer_on_stream(config, stream).await else { return Ok(()) };
+    if has_lost_its_store(&error) {
+        // To be made anew by the next try. It has no position that would outlive the broker.
+        let _gone_already = context.delete_consumer_from_stream(&name, stream).await;
+    }
+    Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))
 }
 
 /// Whether the broker has a consumer whose files are gone. nats-server (2.15.1) makes one where somebody makes a
