@@ -1,19 +1,34 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics`. Never on the public port.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, header};
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Limits, Reply, Server};
+use crate::http::{
+    Limits, Reply, Server,
+    client::{self, Bounds},
+};
 
-const LIMITS: Limits =
-    Limits { connections: 64, header_timeout: Duration::from_secs(10), drain: Duration::from_secs(1) };
+const LIMITS: Limits = Limits {
+    connections: 64,
+    header_timeout: Duration::from_secs(10),
+    linger: Duration::ZERO,
+    drain: Duration::from_secs(1),
+};
+
+/// Bounds of a health check.
+const PROBE: Bounds = Bounds { time: Duration::from_secs(3), bytes: 64 * 1024 };
 
 /// State of the parts a process needs, by name.
 pub type Parts = Vec<(&'static str, State)>;
@@ -45,12 +60,28 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None };
+    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open: Gauge::default() };
     let handler = move |_: SocketAddr, request: Request<_>| {
         let (registry, readiness) = (registry.clone(), readiness.clone());
         async move { answer(request.method(), request.uri().path(), &registry, &readiness).await }
     };
     server.serve(stop, handler).await;
+}
+
+/// Asks the `/readyz` of another process on this machine, whose `ADMIN_ADDR` is `address`, and says what it
+/// answers: the health check of containers that hold no other program.
+pub async fn probe(mut address: SocketAddr) -> Result<String, String> {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let request = Request::get(format!("http://{address}/readyz")).body(Full::default());
+    let request = request.map_err(|error| error.to_string())?;
+    let answer = client::send(request, PROBE).await.map_err(|error| format!("{address}: {error}"))?;
+    let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
+    if answer.status() == StatusCode::OK { Ok(text) } else { Err(text) }
 }
 
 async fn answer(method: &Method, path: &str, registry: &Registry, readiness: &Readiness) -> Reply {

@@ -1,5 +1,7 @@
-//! The stop signal: SIGTERM or SIGINT cancels one token that everything watches.
+//! The stop signal: SIGTERM or SIGINT cancels one token that everything watches. And what a supervisor is told
+//! of us: systemd waits for [`ready`] before it stops the instance that we replace.
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +23,27 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         };
         let name = next().await;
         tracing::info!(signal = name, "stopping: what was accepted is finished first");
+        stopping();
         cancel.cancel();
         next().await;
         tracing::warn!("second signal: stopping at once");
         std::process::exit(130);
     });
     Ok(stop)
+}
+
+/// Tells the supervisor that we do our work from now on. Without one, nothing happens.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells the supervisor that we finish what was begun.
+fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+fn notify(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "the supervisor cannot be told");
+    }
 }

@@ -9,6 +9,7 @@ use aftercall_common::{
     agent_calls::{ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, STATUS_SUBJECT},
     broker,
     config::Secret,
+    stream::header::TRACEPARENT,
 };
 use async_nats::{
     Client, Message, Request,
@@ -69,20 +70,33 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Asks a worker for the status of a call and returns its JSON as it is.
-pub async fn status(client: &Client, question: Bytes) -> Result<Bytes, Rejection> {
-    let request = Request::new().payload(question).timeout(Some(ANSWER_TIMEOUT));
+pub async fn status(client: &Client, question: Bytes, trace: Option<&str>) -> Result<Bytes, Rejection> {
+    let request = Request::new().payload(question).timeout(Some(ANSWER_TIMEOUT)).headers(headers(trace));
     ask(client, STATUS_SUBJECT, request, Rejection::NoWorker).await
 }
 
 /// Has a worker place a call and returns its JSON as it is. Never asked twice: an answer that does
 /// not come says nothing about the call.
-pub async fn place(client: &Client, key: Option<&HeaderValue>, order: Bytes) -> Result<Bytes, Rejection> {
-    let mut headers = async_nats::HeaderMap::new();
+pub async fn place(
+    client: &Client,
+    key: Option<&HeaderValue>,
+    order: Bytes,
+    trace: Option<&str>,
+) -> Result<Bytes, Rejection> {
+    let mut headers = headers(trace);
     if let Some(key) = key {
         headers.insert(IDEMPOTENCY_KEY_HEADER, idempotency_key(key)?);
     }
     let request = Request::new().payload(order).headers(headers).timeout(Some(PLACE_TIMEOUT));
     ask(client, PLACE_SUBJECT, request, Rejection::OutcomeUnknown).await
+}
+
+fn headers(trace: Option<&str>) -> async_nats::HeaderMap {
+    let mut headers = async_nats::HeaderMap::new();
+    if let Some(trace) = trace {
+        headers.insert(TRACEPARENT, trace);
+    }
+    headers
 }
 
 fn idempotency_key(key: &HeaderValue) -> Result<&str, Rejection> {

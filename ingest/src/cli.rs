@@ -4,14 +4,14 @@
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
 
 use aftercall_common::{
-    cli,
+    admin, cli,
     config::{ConfigError, EXIT_CONFIG},
     shutdown, telemetry,
 };
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use crate::{Config, RunError, open_files};
+use crate::{Config, RunError, open_files, socket};
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
 ///
@@ -22,6 +22,9 @@ struct Cli {
     /// Check the configuration, print it without secrets, and exit.
     #[arg(long)]
     check: bool,
+    /// Ask the gateway that runs with this configuration whether it is ready, and exit with 0 if so.
+    #[arg(long, conflicts_with = "check")]
+    healthcheck: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,10 @@ enum StartError {
     Config(#[from] ConfigError),
     #[error("{variable}: cannot listen on {address}: {source}")]
     Bind { variable: &'static str, address: SocketAddr, source: io::Error },
+    #[error("LISTEN_FDS: the socket handed over cannot be used: {0}")]
+    Inherit(io::Error),
+    #[error("not ready: {0}")]
+    Unhealthy(String),
     #[error("cannot start: {0}")]
     Process(io::Error),
     #[error(transparent)]
@@ -42,9 +49,17 @@ impl StartError {
         match self {
             Self::Config(_)
             | Self::Run(
-                RunError::Config(_) | RunError::Broker(_) | RunError::Stream(_) | RunError::Spool(_),
+                RunError::Config(_)
+                | RunError::Broker(_)
+                | RunError::Stream(_)
+                | RunError::Spool(_)
+                | RunError::Traces(_),
             ) => ExitCode::from(EXIT_CONFIG),
-            Self::Bind { .. } | Self::Process(_) | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
+            Self::Bind { .. }
+            | Self::Inherit(_)
+            | Self::Unhealthy(_)
+            | Self::Process(_)
+            | Self::Run(RunError::Signal(_)) => ExitCode::FAILURE,
         }
     }
 }
@@ -70,17 +85,30 @@ fn start(cli: &Cli) -> Result<(), StartError> {
         println!("{config}\n{}configuration is valid", config.policy);
         return Ok(());
     }
+    if cli.healthcheck {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(StartError::Process)?;
+        let answer = runtime.block_on(admin::probe(config.admin_addr)).map_err(StartError::Unhealthy)?;
+        println!("{answer}");
+        return Ok(());
+    }
+    let inherited = socket::inherited().map_err(StartError::Inherit)?;
     telemetry::init(config.log_format, config.rust_log.as_deref());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Process)?;
     runtime.block_on(async {
         let stop = shutdown::on_signal().map_err(StartError::Process)?;
-        let listener = bind("LISTEN_ADDR", config.listen_addr).await?;
+        let is_inherited = inherited.is_some();
+        let listener = match inherited {
+            Some(listener) => TcpListener::from_std(listener).map_err(StartError::Inherit)?,
+            None => bind("LISTEN_ADDR", config.listen_addr).await?,
+        };
         let admin_listener = bind("ADMIN_ADDR", config.admin_addr).await?;
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             // The ports really bound: a configured port of 0 lets the system choose.
             listen = listener.local_addr().ok().map(tracing::field::display),
+            inherited = is_inherited,
             admin = admin_listener.local_addr().ok().map(tracing::field::display),
             config = config.to_string().replace('\n', " "),
             policy = config.policy.to_string().replace('\n', " "),

@@ -15,10 +15,11 @@ use aftercall_common::{
     config::{self, ConfigError, Secret, Url},
     http::tls::{self, Tls},
     telemetry::LogFormat,
+    trace,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use crate::policy::Policy;
+use crate::{durability::MonitorUrls, policy::Policy};
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]
@@ -32,6 +33,8 @@ pub struct Config {
     pub nats_url: Url,
     /// Credentials for the broker (`.creds`).
     pub nats_creds_file: Option<PathBuf>,
+    /// The broker's monitoring endpoints, which tell whether it syncs before it acknowledges. None: nobody tells.
+    pub nats_monitor_url: Option<MonitorUrls>,
     /// Copies the broker keeps of each stream it makes. More on an existing stream are kept.
     pub stream_replicas: NonZeroUsize,
     /// Largest body of one request, in bytes.
@@ -59,9 +62,15 @@ pub struct Config {
     pub spool_dir: Option<PathBuf>,
     /// Bytes of webhooks that may wait there.
     pub spool_max_bytes: NonZeroU64,
-    /// Time accepted requests get to finish after the stop signal.
+    /// Time the listener stays open after the stop signal, `/readyz` saying no: a load balancer needs so long
+    /// to notice.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_delay: Duration,
+    /// Time accepted requests get to finish after that.
     #[serde(deserialize_with = "positive")]
     pub shutdown_grace: Duration,
+    /// Collector of traces. None: nothing is traced.
+    pub otel_exporter_otlp_endpoint: Option<trace::Endpoint>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written, in `tracing`'s filter language.
@@ -80,6 +89,7 @@ impl Default for Config {
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9080)),
             nats_url: Url::new("nats://127.0.0.1:4222"),
             nats_creds_file: None,
+            nats_monitor_url: None,
             stream_replicas: size(1),
             max_body_bytes: size(32 * MIB),
             max_inflight_bytes: size(256 * MIB),
@@ -92,7 +102,9 @@ impl Default for Config {
             publish_timeout: Duration::from_secs(5),
             spool_dir: None,
             spool_max_bytes: NonZeroU64::new(1024 * MIB as u64).expect("a literal above zero"),
+            shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(20),
+            otel_exporter_otlp_endpoint: None,
             log_format: LogFormat::default(),
             rust_log: None,
             policy: Policy::default(),
@@ -138,6 +150,9 @@ impl fmt::Display for Config {
         if let Some(file) = &self.nats_creds_file {
             writeln!(f, "NATS_CREDS_FILE={}", file.display())?;
         }
+        if let Some(urls) = &self.nats_monitor_url {
+            writeln!(f, "NATS_MONITOR_URL={urls}")?;
+        }
         writeln!(f, "STREAM_REPLICAS={}", self.stream_replicas)?;
         writeln!(f, "MAX_BODY_BYTES={}", self.max_body_bytes)?;
         writeln!(f, "MAX_INFLIGHT_BYTES={}", self.max_inflight_bytes)?;
@@ -153,6 +168,10 @@ impl fmt::Display for Config {
         if let Some(folder) = &self.spool_dir {
             writeln!(f, "SPOOL_DIR={}", folder.display())?;
             writeln!(f, "SPOOL_MAX_BYTES={}", self.spool_max_bytes)?;
+        }
+        writeln!(f, "SHUTDOWN_DELAY={:?}", self.shutdown_delay)?;
+        if let Some(endpoint) = &self.otel_exporter_otlp_endpoint {
+            writeln!(f, "OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}")?;
         }
         write!(f, "SHUTDOWN_GRACE={:?}", self.shutdown_grace)
     }
@@ -229,6 +248,7 @@ mod tests {
             ("ADMIN_ADDR", "localhost"),
             ("NATS_URL", "nats://host:notaport"),
             ("NATS_CREDS_FILE", "/nowhere/at.all"),
+            ("NATS_MONITOR_URL", "https://broker:8222"),
             ("STREAM_REPLICAS", "0"),
             ("ALLOWED_SOURCES", "loopback,,10.0.0.0/8"),
             ("ALLOWED_SOURCES", "10.0.0.0/33"),
@@ -248,6 +268,8 @@ mod tests {
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
             ("SPOOL_MAX_BYTES", "0"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
+            ("SHUTDOWN_DELAY", "5"),
             ("SHUTDOWN_GRACE", "-5s"),
             ("LOG_FORMAT", "xml"),
         ] {

@@ -5,6 +5,8 @@
 //! [`signature`] → [`json`] → [`message`] → [`storage`]: [`publisher`] (group commit into `JetStream`; large
 //! bodies by [`claim_check`]), failing that the [`spool`] → 200. What is refused becomes a [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
 //!
+//! What a 200 is worth with this broker: [`durability`].
+//!
 //! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes, or, with
 //! `SPOOL_DIR`, our own disk has them.
 
@@ -13,6 +15,7 @@ pub mod body;
 pub mod claim_check;
 mod cli;
 pub mod config;
+pub mod durability;
 pub mod json;
 pub mod message;
 pub mod metrics;
@@ -23,6 +26,7 @@ pub mod rejection;
 mod reload;
 pub mod routes;
 pub mod signature;
+mod socket;
 pub mod source_ip;
 pub mod spool;
 pub mod storage;
@@ -31,7 +35,14 @@ pub mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{admin, broker, config::ConfigError, http, stream::EnsureError};
+use aftercall_common::{
+    admin, broker,
+    config::ConfigError,
+    http::{self, tls::Tls},
+    shutdown,
+    stream::EnsureError,
+    trace::Tracer,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -41,6 +52,8 @@ use crate::{
 };
 pub use crate::{cli::main, config::Config};
 
+/// Longest a broker is waited for before webhooks are taken in that it cannot store.
+const READY_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait for the last bytes to leave for the broker, once every request is answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -59,6 +72,9 @@ pub enum RunError {
     /// The spool cannot be opened.
     #[error("SPOOL_DIR: {0}")]
     Spool(redb::Error),
+    /// One of OpenTelemetry's own variables cannot be used.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0:#}")]
+    Traces(anyhow::Error),
     /// The system does not let us listen for SIGHUP.
     #[error("cannot listen for SIGHUP: {0}")]
     Signal(std::io::Error),
@@ -78,8 +94,15 @@ pub async fn run(
         .await
         .map_err(RunError::Broker)?;
     let tls = config.tls()?;
+    let tracer = Tracer::start(
+        config.otel_exporter_otlp_endpoint.as_ref(),
+        "aftercall-ingest",
+        env!("CARGO_PKG_VERSION"),
+    )
+    .map_err(RunError::Traces)?;
     let policy = Live::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
+    metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
     let topology = Arc::new(Topology::new(client.clone(), config.stream_replicas.get(), metrics.clone()));
     let tasks = TaskTracker::new();
@@ -99,6 +122,7 @@ pub async fn run(
     tasks.spawn(committer.run(storing.clone()));
     let spool = match &config.spool_dir {
         Some(folder) => {
+            metrics.spool_max_bytes.set(i64::try_from(config.spool_max_bytes.get()).unwrap_or(i64::MAX));
             let spool = Spool::open(folder, config.spool_max_bytes.get(), metrics.clone());
             Some(Arc::new(spool.map_err(RunError::Spool)?))
         }
@@ -112,29 +136,36 @@ pub async fn run(
     tasks.spawn(admin::serve(
         admin_listener,
         Arc::new(registry),
-        topology.readiness(spool, stop.clone()),
+        topology.readiness(spool.clone(), stop.clone()),
         reporting.clone(),
     ));
-    let reload = reload::on_hangup(config.clone(), policy.clone(), tls.clone(), storing.clone());
+    let monitors = config.nats_monitor_url.clone().unwrap_or_default();
+    tasks.spawn(durability::watch(
+        client.clone(),
+        topology.clone(),
+        monitors,
+        metrics.clone(),
+        storing.clone(),
+    ));
+    let expiry = metrics.certificate_expiry.clone();
+    let reload = reload::on_hangup(config.clone(), policy.clone(), tls.clone(), expiry, storing.clone());
     tasks.spawn(reload.map_err(RunError::Signal)?);
     tasks.close();
 
-    let limits = http::Limits {
-        connections: config.max_connections.get(),
-        header_timeout: config.header_timeout,
-        drain: config.shutdown_grace,
-    };
-    let sources = http::PerSource::new(
-        config.max_connections_per_source.get(),
-        {
-            let policy = policy.clone();
-            move |peer| policy.get().trusted_proxies.contains(peer)
-        },
-        metrics.connections_refused.clone(),
-    );
-    let server = http::Server { listener, limits, sources: Some(sources), tls };
+    let server = server(&config, listener, tls, policy.clone(), &metrics);
     let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
-    let gateway = Arc::new(Gateway { config, policy, client: client.clone(), storage, budget, metrics });
+    let gateway = Arc::new(Gateway {
+        config,
+        policy,
+        client: client.clone(),
+        storage,
+        budget,
+        metrics,
+        tracer: tracer.clone(),
+    });
+    // A socket that others have too must not be taken up before we can store what comes by it.
+    topology.settled(READY_WAIT, spool.is_some(), &stop).await;
+    shutdown::ready();
     server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
 
     storing.cancel();
@@ -142,6 +173,7 @@ pub async fn run(
     if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await, Ok(Ok(()))) {
         tracing::debug!("nothing left to flush to the broker, or no broker");
     }
+    tracer.shut_down().await;
     reporting.cancel();
     tasks.wait().await;
     if let Err(error) = client.drain().await {
@@ -149,4 +181,26 @@ pub async fn run(
     }
     tracing::info!("stopped");
     ended.unwrap_or(Ok(())).map_err(RunError::Stream)
+}
+
+/// The public listener within its bounds.
+fn server(
+    config: &Config,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    policy: Live,
+    metrics: &Metrics,
+) -> http::Server {
+    let limits = http::Limits {
+        connections: config.max_connections.get(),
+        header_timeout: config.header_timeout,
+        linger: config.shutdown_delay,
+        drain: config.shutdown_grace,
+    };
+    let sources = http::PerSource::new(
+        config.max_connections_per_source.get(),
+        move |peer| policy.get().trusted_proxies.contains(peer),
+        metrics.connections_refused.clone(),
+    );
+    http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() }
 }

@@ -1,7 +1,11 @@
 //! What the gateway counts, under the prefix `aftercall`.
 //!
-//! Invariant: every label takes its values from a closed set, so no sender can make up a series.
+//! Invariant: every label takes its values from a closed set, so no sender can make up a series. What an
+//! alert watches is there from the start, at zero: Prometheus does not see a counter's first step otherwise.
+//! `deploy/METRICS.md` explains each.
 
+use aftercall_common::metrics;
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
@@ -12,6 +16,29 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+
+use crate::durability::Grade;
+
+/// The routes of webhooks, and what their requests can be answered besides 200.
+const WEBHOOK_ROUTES: [&str; 2] = ["elevenlabs_call_status", "twilio_call_status"];
+const WEBHOOK_CODES: [&str; 14] = [
+    "ok",
+    "source_not_allowed",
+    "signature_missing",
+    "signature_invalid",
+    "signature_expired",
+    "header_secret_invalid",
+    "invalid_json",
+    "invalid_form",
+    "body_incomplete",
+    "body_timeout",
+    "body_too_large",
+    "overloaded",
+    "not_stored",
+    "method_not_allowed",
+];
+const ROUTES: [&str; 5] =
+    ["elevenlabs_call_status", "twilio_call_status", "agent_call_status", "agent_calls", "unknown"];
 
 /// Labels of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -33,6 +60,20 @@ pub struct OriginLabels {
     pub signature: &'static str,
 }
 
+/// Labels of what is told by route alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabels {
+    /// Which endpoint.
+    pub route: &'static str,
+}
+
+/// Labels of the durability grade.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct GradeLabels {
+    /// `synced`, `replicated`, `page-cache` or `unknown`.
+    pub grade: &'static str,
+}
+
 /// Labels of what was taken in although it would be refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ObservedLabels {
@@ -52,6 +93,14 @@ pub struct PublishLabels {
 pub struct Metrics {
     /// Requests answered.
     pub requests: Family<RequestLabels, Counter>,
+    /// Seconds from complete headers to the answer.
+    pub request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    /// Webhooks of the provider in a row that were not answered 200.
+    pub failures_in_a_row: Family<RouteLabels, Gauge>,
+    /// Unix time of the last webhook answered 200; of the start, before the first.
+    pub last_accepted: Family<RouteLabels, Gauge>,
+    /// Connections open.
+    pub connections: Gauge,
     /// Connections closed unread, as their source had `MAX_CONNECTIONS_PER_SOURCE` open.
     pub connections_refused: Counter,
     /// Webhooks by what source and signature say of them.
@@ -70,6 +119,8 @@ pub struct Metrics {
     pub spool_webhooks: Gauge,
     /// Their bytes.
     pub spool_bytes: Gauge,
+    /// Bytes it may hold; 0 without a spool.
+    pub spool_max_bytes: Gauge,
     /// Messages a commit carried: 1 for a message published alone.
     pub batch_size: Histogram,
     /// Batches the broker refused, whose messages were then published one by one.
@@ -82,6 +133,12 @@ pub struct Metrics {
     pub bytes_in_flight: Gauge,
     /// 1 while connected to the broker.
     pub connected: Gauge,
+    /// 1 while the streams are as they must be.
+    pub streams_ready: Gauge,
+    /// 1 for what a 200 is worth.
+    pub durability: Family<GradeLabels, Gauge>,
+    /// Unix time at which the certificate of the public listener expires; 0 without one.
+    pub certificate_expiry: Gauge,
 }
 
 impl Metrics {
@@ -89,6 +146,12 @@ impl Metrics {
     pub fn new() -> (Self, Registry) {
         let metrics = Self {
             requests: Family::default(),
+            request_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
+            }),
+            failures_in_a_row: Family::default(),
+            last_accepted: Family::default(),
+            connections: Gauge::default(),
             connections_refused: Counter::default(),
             origins: Family::default(),
             observed: Family::default(),
@@ -98,15 +161,79 @@ impl Metrics {
             spool_replayed: Counter::default(),
             spool_webhooks: Gauge::default(),
             spool_bytes: Gauge::default(),
+            spool_max_bytes: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batches_refused: Counter::default(),
             broker_losses: Counter::default(),
             publish_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             bytes_in_flight: Gauge::default(),
             connected: Gauge::default(),
+            streams_ready: Gauge::default(),
+            durability: Family::default(),
+            certificate_expiry: Gauge::default(),
         };
-        let mut registry = Registry::with_prefix("aftercall");
+        metrics.begin();
+        let mut root = metrics::registry(env!("CARGO_PKG_VERSION"));
+        metrics.register(root.sub_registry_with_prefix("aftercall"));
+        (metrics, root)
+    }
+
+    /// Makes the series that alerts watch.
+    fn begin(&self) {
+        for route in WEBHOOK_ROUTES {
+            for code in WEBHOOK_CODES {
+                drop(self.requests.get_or_create(&RequestLabels { route, code }));
+            }
+            drop(self.failures_in_a_row.get_or_create(&RouteLabels { route }));
+            self.last_accepted.get_or_create(&RouteLabels { route }).set(Timestamp::now().as_second());
+            for signature in ["verified", "absent", "missing", "invalid", "expired", "unchecked"] {
+                for source in ["allowed", "refused"] {
+                    drop(self.origins.get_or_create(&OriginLabels { route, source, signature }));
+                }
+            }
+        }
+        for route in ROUTES {
+            drop(self.request_seconds.get_or_create(&RouteLabels { route }));
+        }
+        for code in ["source_not_allowed", "signature_missing", "signature_invalid", "signature_expired"] {
+            drop(self.observed.get_or_create(&ObservedLabels { code }));
+        }
+        let outcomes =
+            ["stored", "duplicate", "queue_full", "disconnected", "no_stream", "expired", "timed_out"];
+        for outcome in
+            outcomes.into_iter().chain(["connection_lost", "refused", "body_not_stored", "stopping"])
+        {
+            drop(self.publishes.get_or_create(&PublishLabels { outcome }));
+        }
+        drop(self.claim_checks.get_or_create(&PublishLabels { outcome: "stored" }));
+        for outcome in ["kept", "duplicate", "full", "busy", "timed_out", "disk_failed"] {
+            drop(self.spooled.get_or_create(&PublishLabels { outcome }));
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let metrics = self;
         registry.register("http_requests", "Requests answered", metrics.requests.clone());
+        registry.register(
+            "http_request_duration_seconds",
+            "Time from complete headers to the answer",
+            metrics.request_seconds.clone(),
+        );
+        registry.register(
+            "webhook_failures_in_a_row",
+            "Webhooks of the provider since the last one answered 200",
+            metrics.failures_in_a_row.clone(),
+        );
+        registry.register(
+            "webhook_last_accepted_timestamp_seconds",
+            "Unix time of the last webhook answered 200, at first of the start",
+            metrics.last_accepted.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections open on the public listener",
+            metrics.connections.clone(),
+        );
         registry.register(
             "connections_refused",
             "Connections closed unread, their source having MAX_CONNECTIONS_PER_SOURCE open",
@@ -140,6 +267,11 @@ impl Metrics {
         );
         registry.register("spool_webhooks", "Webhooks in the spool", metrics.spool_webhooks.clone());
         registry.register("spool_bytes", "Bytes of the webhooks in the spool", metrics.spool_bytes.clone());
+        registry.register(
+            "spool_max_bytes",
+            "Bytes the spool may hold, 0 without one",
+            metrics.spool_max_bytes.clone(),
+        );
         registry.register("commit_messages", "Messages stored by one commit", metrics.batch_size.clone());
         registry.register(
             "batches_refused",
@@ -158,12 +290,45 @@ impl Metrics {
         );
         registry.register("inflight_body_bytes", "Bytes of bodies held", metrics.bytes_in_flight.clone());
         registry.register("broker_connected", "1 while connected to NATS", metrics.connected.clone());
-        (metrics, registry)
+        registry.register(
+            "streams_ready",
+            "1 while the streams are as they must be",
+            metrics.streams_ready.clone(),
+        );
+        registry.register(
+            "durability_grade",
+            "1 for what a webhook answered 200 survives",
+            metrics.durability.clone(),
+        );
+        registry.register(
+            "tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which TLS_CERT_FILE expires, 0 without one",
+            metrics.certificate_expiry.clone(),
+        );
     }
 
     /// Counts a request.
     pub fn request(&self, route: &'static str, code: &'static str) {
         self.requests.get_or_create(&RequestLabels { route, code }).inc();
+    }
+
+    /// A webhook of the provider was answered 200, or not.
+    pub fn webhook(&self, route: &'static str, accepted: bool) {
+        let failures = self.failures_in_a_row.get_or_create(&RouteLabels { route });
+        if accepted {
+            failures.set(0);
+            self.last_accepted.get_or_create(&RouteLabels { route }).set(Timestamp::now().as_second());
+        } else {
+            failures.inc();
+        }
+    }
+
+    /// Shows what a 200 is worth.
+    pub fn durability(&self, grade: Grade) {
+        for other in Grade::ALL {
+            let labels = GradeLabels { grade: other.label() };
+            self.durability.get_or_create(&labels).set(i64::from(other == grade));
+        }
     }
 
     /// Counts a webhook by what source and signature say of it.

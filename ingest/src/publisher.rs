@@ -1,8 +1,8 @@
 //! Durable storage of webhooks: group commit into `JetStream`.
 //!
 //! Under `sync_interval: always` the price of a publish is one fsync, which an atomic batch shares.
-//! So one task commits: while a commit is in flight arrivals gather, when it returns everything
-//! that waits goes as the next. A webhook alone is published alone; an idle gateway adds no delay.
+//! So one task ([`committer`]) does what one core ([`commits`]) decides: which webhooks go singly, which
+//! together. A webhook alone is published alone; an idle gateway adds no delay.
 //!
 //! Invariants: `Ok` means the broker has acknowledged these bytes. Every webhook is answered by
 //! its deadline, waiting in line included. Nothing is handed to the client library while the broker
@@ -11,21 +11,23 @@
 //! A webhook that was not acknowledged may still be stored (the answer got lost). The sender's next
 //! try has the same id and collapses, here or in the worker.
 
+pub mod commits;
 mod committer;
-mod group;
-mod wire;
+pub mod pace;
+mod recent;
+pub mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aftercall_common::broker;
 use async_nats::{Client, HeaderMap, Subject};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 
 pub use self::committer::Committer;
-use self::group::Entry;
+use self::{commits::Entry, committer::Waiter};
 use crate::{body::Body, message::WebhookId, metrics::Metrics, topology::Topology};
 
 /// Webhooks that may wait for the commit in flight. More than connections by default, so that in
@@ -102,7 +104,7 @@ impl PublishError {
 pub struct Publisher {
     client: Client,
     topology: Arc<Topology>,
-    queue: mpsc::Sender<Entry>,
+    queue: mpsc::Sender<Entry<Waiter>>,
     timeout: Duration,
     metrics: Metrics,
 }
@@ -151,14 +153,12 @@ impl Publisher {
 
     async fn enqueue(&self, webhook: Arc<Webhook>, deadline: Instant) -> Result<Stored, PublishError> {
         self.is_ready()?;
-        let (reply, outcome) = oneshot::channel();
-        self.queue.try_send(Entry { webhook, deadline, reply }).map_err(|error| match error {
+        let (waiter, outcome) = oneshot::channel();
+        self.queue.try_send(Entry { webhook, deadline, waiter }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => PublishError::QueueFull,
             mpsc::error::TrySendError::Closed(_) => PublishError::Stopping,
         })?;
-        match tokio::time::timeout_at(deadline, outcome).await {
-            Ok(answered) => answered.unwrap_or(Err(PublishError::Stopping)),
-            Err(_) => Err(PublishError::TimedOut),
-        }
+        // The commit task keeps the deadline.
+        outcome.await.unwrap_or(Err(PublishError::Stopping))
     }
 }

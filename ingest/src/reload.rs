@@ -6,6 +6,7 @@ use aftercall_common::{
     config::{self, ConfigError, ENV_FILE},
     http::tls::Tls,
 };
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use crate::{
     policy::{Live, Policy},
 };
 
-/// Takes up a changed policy and certificate at every SIGHUP until `stop`.
+/// Takes up a changed policy and certificate at every SIGHUP until `stop`; `expiry` shows how long the latter lasts.
 ///
 /// # Errors
 /// The system does not let us listen for the signal.
@@ -22,12 +23,15 @@ pub fn on_hangup(
     config: Config,
     live: Live,
     tls: Option<Tls>,
+    expiry: Gauge,
     stop: CancellationToken,
 ) -> std::io::Result<impl Future<Output = ()>> {
     let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
         while stop.run_until_cancelled(hangup.recv()).await.is_some() {
-            match tls.as_ref().map(Tls::reload) {
+            let reloaded = tls.as_ref().map(Tls::reload);
+            expiry.set(tls.as_ref().map_or(0, Tls::expires));
+            match reloaded {
                 Some(Ok(())) => tracing::info!("SIGHUP: certificate read again"),
                 Some(Err(error)) => tracing::error!(%error, "SIGHUP: the certificate stays as it was"),
                 None => {}

@@ -8,12 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::{agent_calls::IDEMPOTENCY_KEY_HEADER, http::Reply};
+use aftercall_common::{
+    agent_calls::IDEMPOTENCY_KEY_HEADER,
+    http::Reply,
+    stream,
+    trace::{self, Kind, Span, Tracer},
+};
 use async_nats::Client;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
-    Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
     body::{Body as _, Incoming},
     header::{CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, TRANSFER_ENCODING},
     http::request::Parts,
@@ -24,7 +29,7 @@ use crate::{
     body::{self, Body, Budget},
     json,
     message::WebhookId,
-    metrics::Metrics,
+    metrics::{Metrics, RouteLabels},
     policy::{Live, Policy},
     publisher::{PublishError, Stored},
     rejection::Rejection,
@@ -57,6 +62,17 @@ impl Route {
             "/api/agent-calls/status" => Self::AgentCallStatus,
             "/api/agent-calls" => Self::AgentCalls,
             _ => Self::Unknown,
+        }
+    }
+
+    /// The span of a request.
+    fn span(self) -> Option<&'static str> {
+        match self {
+            Self::Webhook(Provider::ElevenLabs) => Some("POST /api/webhooks/elevenlabs/call-status"),
+            Self::Webhook(Provider::Twilio) => Some("POST /api/webhooks/twilio/call-status"),
+            Self::AgentCallStatus => Some("POST /api/agent-calls/status"),
+            Self::AgentCalls => Some("POST /api/agent-calls"),
+            Self::Unknown => None,
         }
     }
 
@@ -94,6 +110,21 @@ pub struct Gateway {
     pub budget: Budget,
     /// Counts.
     pub metrics: Metrics,
+    /// Traces.
+    pub tracer: Tracer,
+}
+
+/// What a request is judged by, and where it comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    /// One for the whole request.
+    pub policy: &'a Policy,
+    /// Its part of the trace.
+    pub span: &'a Span,
+    /// The address of the connection.
+    pub peer: IpAddr,
+    /// The address behind trusted proxies.
+    pub client: Option<IpAddr>,
 }
 
 impl Gateway {
@@ -105,12 +136,24 @@ impl Gateway {
         let route = Route::of(parts.uri.path());
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
         let client = source_ip::client(peer.ip(), forwarded, &policy.trusted_proxies);
+        let came_with = traceparent(&parts.headers);
+        let mut span = match route.span() {
+            Some(name) => self.tracer.span(name, Kind::Server, came_with),
+            None => Span::default(),
+        };
         let mut bytes = 0;
-        let outcome = self.decide(route, &policy, (peer.ip(), client), &parts, &mut body, &mut bytes).await;
+        let scope = Scope { policy: &policy, span: &span, peer: peer.ip(), client };
+        let outcome = self.decide(route, &scope, &parts, &mut body, &mut bytes).await;
+        let context = span.traceparent().or_else(|| came_with.map(str::to_owned));
         // Its length may also be given by a Content-Length that hyper drops: a proxy that goes by that would
         // take the rest for another request, so nothing after it is read (RFC 9112, section 6.1).
         let last = parts.headers.contains_key(TRANSFER_ENCODING);
-        let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started };
+        self.metrics
+            .request_seconds
+            .get_or_create(&RouteLabels { route: route.label() })
+            .observe(started.elapsed().as_secs_f64());
+        let trace_id = context.as_deref().and_then(trace::trace_id);
+        let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started, trace_id };
         let mut reply = match outcome {
             Ok(success) => {
                 self.metrics.request(route.label(), "ok");
@@ -120,6 +163,7 @@ impl Gateway {
             Err(rejection) => {
                 self.metrics.request(route.label(), rejection.label());
                 line.refused(&rejection);
+                span.fail(rejection.label());
                 // Nobody is asked to send a body that is refused already.
                 if !body.is_end_stream()
                     && rejection != Rejection::BodyTimeout
@@ -130,6 +174,7 @@ impl Gateway {
                 rejection.reply()
             }
         };
+        span.set("http.response.status_code", || i64::from(reply.status().as_u16()));
         if last || !body.is_end_stream() {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -139,35 +184,39 @@ impl Gateway {
     async fn decide(
         &self,
         route: Route,
-        policy: &Policy,
-        (peer, client): (IpAddr, Option<IpAddr>),
+        scope: &Scope<'_>,
         parts: &Parts,
         body: &mut Incoming,
         bytes: &mut usize,
     ) -> Result<Success, Rejection> {
+        let Scope { policy, span, peer, client } = *scope;
         if route == Route::Unknown {
             return Err(Rejection::NotFound);
         }
         if parts.method != Method::POST {
             return Err(Rejection::MethodNotAllowed);
         }
+        let context = span.traceparent().or_else(|| traceparent(&parts.headers).map(str::to_owned));
         match route {
             Route::Unknown => Err(Rejection::NotFound),
             Route::Webhook(provider) => {
-                let (id, accepted) =
-                    self.webhook(provider, policy, (peer, client), parts, body, bytes).await?;
-                Ok(Success::Accepted { id, accepted })
+                let outcome = self.webhook(provider, scope, parts, body, bytes).await;
+                // What comes from elsewhere is no failure in the provider's eyes; see `webhook`.
+                if !matches!(outcome, Err(Rejection::SourceNotAllowed)) {
+                    self.metrics.webhook(route.label(), outcome.is_ok());
+                }
+                outcome.map(|(id, accepted)| Success::Accepted { id, accepted })
             }
             Route::AgentCallStatus => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
                 let question = self.question(body, bytes).await?;
-                agent_calls::status(&self.client, question).await.map(Success::Answer)
+                agent_calls::status(&self.client, question, context.as_deref()).await.map(Success::Answer)
             }
             Route::AgentCalls => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
                 let order = self.question(body, bytes).await?;
                 let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
-                agent_calls::place(&self.client, key, order).await.map(Success::Placed)
+                agent_calls::place(&self.client, key, order, context.as_deref()).await.map(Success::Placed)
             }
         }
     }
@@ -220,8 +269,14 @@ impl Success {
     }
 }
 
+/// The trace context a request came with.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(stream::header::TRACEPARENT)?.to_str().ok().filter(|value| trace::is_traceparent(value))
+}
+
 /// What the log line of a request says besides its outcome.
-struct Line {
+struct Line<'a> {
+    trace_id: Option<&'a str>,
     route: &'static str,
     peer: IpAddr,
     client: Option<IpAddr>,
@@ -229,7 +284,7 @@ struct Line {
     started: Instant,
 }
 
-impl Line {
+impl Line<'_> {
     fn duration_ms(&self) -> f64 {
         (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
     }
@@ -237,15 +292,18 @@ impl Line {
     fn accepted(&self, success: &Success) {
         let (status, route, bytes, duration_ms) =
             (StatusCode::OK.as_u16(), self.route, self.bytes, self.duration_ms());
+        let trace_id = self.trace_id;
         match success {
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
-                tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, "webhook stored");
+                tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
             }
             Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
-                tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, "webhook spooled");
+                tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
             }
-            Success::Answer(_) => tracing::info!(route, status, bytes, duration_ms, "question answered"),
-            Success::Placed(_) => tracing::info!(route, bytes, duration_ms, "call placed"),
+            Success::Answer(_) => {
+                tracing::info!(route, status, bytes, duration_ms, trace_id, "question answered");
+            }
+            Success::Placed(_) => tracing::info!(route, bytes, duration_ms, trace_id, "call placed"),
         }
     }
 
@@ -269,6 +327,7 @@ impl Line {
             peer = %self.peer,
             bytes = self.bytes,
             duration_ms = self.duration_ms(),
+            trace_id = self.trace_id,
             "request refused"
         );
     }

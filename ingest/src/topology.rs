@@ -26,6 +26,8 @@ use crate::{metrics::Metrics, spool::Spool};
 
 /// How often the state of the connection is looked at.
 const WATCH: Duration = Duration::from_millis(200);
+/// How often a start looks whether the streams are there.
+const SETTLE: Duration = Duration::from_millis(10);
 /// First and longest pause after a failed try.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -62,6 +64,16 @@ impl Topology {
     /// Whether the streams were found or made right at least once.
     pub fn is_ensured(&self) -> bool {
         self.ensured.load(Ordering::Relaxed)
+    }
+
+    /// Waits until webhooks can be stored, at most `longest`; not at all where they can be stored elsewhere.
+    pub async fn settled(&self, longest: Duration, elsewhere: bool, stop: &CancellationToken) {
+        let ensured = async {
+            while !(elsewhere || self.is_ensured()) {
+                tokio::time::sleep(SETTLE).await;
+            }
+        };
+        let _settled_or_not = tokio::time::timeout(longest, stop.run_until_cancelled(ensured)).await;
     }
 
     /// Whether the broker stores atomic batches.
@@ -151,6 +163,7 @@ impl Topology {
     }
 
     fn set_problem(&self, problem: Option<String>) {
+        self.metrics.streams_ready.set(i64::from(problem.is_none()));
         *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
     }
 

@@ -5,7 +5,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use aftercall_common::stream::{header as ours, subject};
+use aftercall_common::{
+    stream::{header as ours, subject},
+    trace::Kind,
+};
 use async_nats::{HeaderName, Subject};
 use hyper::{
     body::{Body as _, Incoming},
@@ -21,7 +24,7 @@ use crate::{
     policy::Policy,
     publisher::{PublishError, Webhook},
     rejection::Rejection,
-    routes::{Gateway, Route},
+    routes::{Gateway, Route, Scope},
     signature::{Signature, SignatureError, elevenlabs, twilio},
     storage::Accepted,
 };
@@ -45,6 +48,14 @@ impl Provider {
         match self {
             Self::ElevenLabs => subject::ELEVENLABS_CALL_STATUS,
             Self::Twilio => subject::TWILIO_CALL_STATUS,
+        }
+    }
+
+    /// The span of a publish.
+    fn span(self) -> &'static str {
+        match self {
+            Self::ElevenLabs => "send webhooks.elevenlabs.call-status",
+            Self::Twilio => "send webhooks.twilio.call-status",
         }
     }
 
@@ -106,22 +117,25 @@ fn is_json(parts: &Parts) -> bool {
 }
 
 impl Gateway {
-    /// Takes in a webhook that `client`, or failing that `peer`, sent.
+    /// Takes in a webhook that the client of `scope`, or failing that its peer, sent.
     pub(crate) async fn webhook(
         &self,
         provider: Provider,
-        policy: &Policy,
-        (peer, client): (IpAddr, Option<IpAddr>),
+        scope: &Scope<'_>,
         parts: &Parts,
         body: &mut Incoming,
         bytes: &mut usize,
     ) -> Result<(WebhookId, Accepted), Rejection> {
+        let Scope { policy, span, peer, client } = *scope;
         let received_at = Timestamp::now();
         let route = Route::Webhook(provider).label();
         let allowed = provider.allows(client, policy);
         if !allowed && !policy.observes() {
             let verdict = self.glance(provider, policy, parts, body, received_at).await;
             self.metrics.origin(route, allowed, verdict);
+            if verdict == Signature::Verified.label() {
+                self.metrics.webhook(route, false); // Our own provider, at a new address.
+            }
             return Err(Rejection::SourceNotAllowed);
         }
         let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;
@@ -145,10 +159,19 @@ impl Gateway {
         if let Some(code) = would_refuse {
             headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), code);
         }
+        let mut sending = self.tracer.child(provider.span(), Kind::Producer, span);
+        sending.set("messaging.system", || "nats");
+        sending.set("messaging.message.id", || id.to_string());
+        if let Some(context) = sending.traceparent() {
+            headers.insert(HeaderName::from_static(ours::TRACEPARENT), context);
+        }
         let webhook = Webhook { subject: Subject::from_static(provider.subject()), id, headers, body };
-        let accepted = self.storage.store(webhook).await.map_err(|error| match error {
-            PublishError::QueueFull => Rejection::Overloaded,
-            error => Rejection::NotStored(error),
+        let accepted = self.storage.store(webhook).await.map_err(|error| {
+            sending.fail(error.label());
+            match error {
+                PublishError::QueueFull => Rejection::Overloaded,
+                error => Rejection::NotStored(error),
+            }
         })?;
         Ok((id, accepted))
     }

@@ -6,26 +6,31 @@ use std::{
 };
 
 use aftercall_local::process::Signal;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::harness::{CALL_STATUS, PATIENCE, Service, Setup, until};
+use crate::{
+    harness::{CALL_STATUS, PATIENCE, Service, Setup, until},
+    metrics::value,
+};
 
 /// An authority of the test's own, and files with what it has signed for 127.0.0.1.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
+    /// Its certificates expire on 4 May of it.
+    year: i32,
 }
 
 impl Authority {
-    fn new() -> Self {
+    fn new(year: i32) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder }
+        Self { issuer, folder, year }
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -35,7 +40,8 @@ impl Authority {
     /// Certificate and key for 127.0.0.1, in PEM.
     fn sign(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(self.year, 5, 4);
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
@@ -65,7 +71,7 @@ fn text(path: &Path) -> &str {
 
 #[tokio::test]
 async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
-    let (old, new) = (Authority::new(), Authority::new());
+    let (old, new) = (Authority::new(2031), Authority::new(2032));
     let (certificate, key) = old.issue();
     let mut stack = Setup::default()
         .without_worker()
@@ -90,6 +96,11 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     let ended = tokio::time::timeout(PATIENCE, silent.readable()).await;
     assert!(ended.is_ok() && matches!(silent.try_read(&mut [0]), Ok(0) | Err(_)), "closed by the gateway");
 
+    let expires = async || {
+        value(&stack.gateway.metrics(&stack.http).await, "aftercall_tls_certificate_expiry_timestamp_seconds")
+    };
+    assert_eq!(expires().await, Some(1_935_619_200.0), "2031-05-04");
+
     // A connection that is open keeps its certificate.
     let keeper = {
         let root = reqwest::Certificate::from_pem(old.issuer.pem().as_bytes()).unwrap();
@@ -112,12 +123,20 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     stack.gateway.signal(Signal::SIGHUP);
     until("the new certificate is taken up", async || post(&new.client()).await).await;
     assert_eq!(post(&old.client()).await, None);
+    assert_eq!(
+        value(
+            &stack.gateway.metrics(&stack.http).await,
+            "aftercall_tls_certificate_expiry_timestamp_seconds"
+        ),
+        Some(1_967_241_600.0),
+        "2032-05-04"
+    );
     assert!(stack.gateway.log().contains("TLS_CERT_FILE"), "{}", stack.gateway.log());
 }
 
 #[tokio::test]
 async fn a_certificate_that_cannot_be_used_stops_the_start() {
-    let authority = Authority::new();
+    let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
     let foreign = authority.file("foreign.key");
     fs::write(&foreign, KeyPair::generate().unwrap().serialize_pem()).unwrap();

@@ -33,7 +33,10 @@ async fn a_network_that_hiccups_is_asked_again_at_once() {
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     let metrics = stack.workers[0].metrics(&stack.http).await;
-    assert!(!metrics.contains(r#"outcome="waiting""#), "no job was put off: {metrics}");
+    assert!(
+        metrics.contains("aftercall_transcripts_total{outcome=\"waiting\"} 0\n"),
+        "no job was put off: {metrics}"
+    );
 }
 
 #[tokio::test]

@@ -2,13 +2,13 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use aftercall_common::{cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
+use aftercall_common::{admin, cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
 use clap::{Parser, Subcommand};
 
 use crate::{
     Config,
     commands::{self, Reconcile},
-    dead_letters, forget, register, replay,
+    dead_letters, forget, register, replay, report,
     store::StoreError,
 };
 
@@ -32,6 +32,8 @@ enum Command {
     Run,
     /// Validate the configuration and exit.
     Check,
+    /// Ask the worker that runs with this configuration whether it is ready; exit status 0 if so.
+    Healthcheck,
     /// Create or find the webhook at ElevenLabs, bind its events, and see that it works.
     Register(register::Options),
     /// List, show, replay or drop what can never work.
@@ -39,6 +41,8 @@ enum Command {
     DeadLetters(dead_letters::Command),
     /// Apply stored webhooks once more.
     Replay(replay::Options),
+    /// How calls go: statuses, failures, rates, slow transcripts.
+    Report(report::Options),
     /// Erase a person from everything that is stored.
     Forget(forget::Options),
     /// Ask ElevenLabs for calls that no webhook told of, and make up for them.
@@ -73,8 +77,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Command::Register(options)) => commands::register(config, &options).await,
             Some(Command::DeadLetters(command)) => commands::dead_letters(config, &command).await,
             Some(Command::Replay(options)) => commands::replay(config, &options).await,
+            Some(Command::Report(options)) => commands::report(config, &options).await,
             Some(Command::Forget(options)) => commands::forget(config, &options).await,
             Some(Command::Reconcile(options)) => commands::reconcile(config, &options).await,
+            Some(Command::Healthcheck) => {
+                let answer = admin::probe(config.admin_addr).await;
+                commands::print_line(answer.map_err(|answer| anyhow::anyhow!("not ready: {answer}"))?)
+            }
             None | Some(Command::Run | Command::Check) => crate::start(config).await,
         }
     });

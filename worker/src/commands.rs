@@ -16,7 +16,8 @@ use crate::{
     elevenlabs::{ConversationStatus, ElevenLabs},
     forget,
     reconcile::{self, Finding, Report, Window},
-    register, replay,
+    register, replay, report,
+    store::Store,
 };
 
 /// Longest a command waits for the broker.
@@ -105,6 +106,15 @@ pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result
     connected(&context).await?;
     let ended = replay::run(&context, options).await;
     context.store.clone().shutdown().await;
+    ended
+}
+
+/// `aftercall-worker report`. The broker is not asked.
+pub async fn report(config: Config, options: &report::Options) -> anyhow::Result<()> {
+    crate::install_tls();
+    let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
+    let ended = report::run(&store, options).await;
+    store.shutdown().await;
     ended
 }
 

@@ -11,6 +11,7 @@ use aftercall_common::{
     broker,
     config::{self, ConfigError, Secret, Url},
     telemetry::LogFormat,
+    trace,
 };
 use mongodb::options::ConnectionString;
 use serde::Deserialize;
@@ -60,6 +61,8 @@ pub struct Config {
     /// Time to finish what was begun, once stopped.
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
+    /// Collector of traces. None: nothing is traced.
+    pub otel_exporter_otlp_endpoint: Option<trace::Endpoint>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// Which log lines are written.
@@ -86,6 +89,7 @@ impl Default for Config {
             roles: Roles(vec![Role::Status, Role::Transcripts, Role::Api, Role::Reconcile]),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
             shutdown_grace: Duration::from_secs(20),
+            otel_exporter_otlp_endpoint: None,
             log_format: LogFormat::Json,
             rust_log: None,
         }

@@ -2,7 +2,8 @@
 //!
 //! The path of a message: [`pull`] takes a batch from the stream, [`event`] parses, [`call`] joins,
 //! [`store`] writes, [`status`] settles. What follows from it: [`transcripts`] fetches by
-//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. A worker can
+//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. [`metrics`] and
+//! [`gauges`] show how all of it goes. A worker can
 //! be killed at any instant and run in any number.
 
 pub mod api;
@@ -15,13 +16,16 @@ pub mod dead_letters;
 pub mod elevenlabs;
 pub mod event;
 pub mod forget;
+mod gauges;
 mod metrics;
+pub mod outside;
 pub mod pull;
 pub mod reconcile;
 pub mod register;
 pub mod replay;
+pub mod report;
 mod retention;
-mod retry;
+pub mod retry;
 mod scan;
 pub mod status;
 pub mod store;
@@ -38,6 +42,7 @@ use std::{
 use aftercall_common::{
     admin::{self, State},
     broker, shutdown, stream,
+    trace::Tracer,
 };
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
@@ -51,6 +56,7 @@ use self::{
     elevenlabs::ElevenLabs,
     retry::Pauses,
     store::{Store, StoreError},
+    transcripts::BrokerTime,
 };
 
 /// Longest the broker may take to store a job or a grave.
@@ -72,8 +78,12 @@ pub struct Context {
     pub store: Store,
     /// Counters.
     pub metrics: Metrics,
+    /// Traces.
+    pub tracer: Tracer,
     /// Whether the broker gives us status lookups.
     pub answers_lookups: AtomicBool,
+    /// What the broker's clock says.
+    pub broker_time: BrokerTime,
 }
 
 impl Context {
@@ -85,10 +95,16 @@ impl Context {
             broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-worker").await?;
         let jetstream =
             jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
-        let store = Store::new(&config).await?;
+        let store = Store::new(&config, metrics.clone()).await?;
         let api = ElevenLabs::new(&config, metrics.clone())?;
-        let answers_lookups = AtomicBool::new(false);
-        Ok((Self { config, nats, jetstream, store, metrics, answers_lookups }, api))
+        let tracer = Tracer::start(
+            config.otel_exporter_otlp_endpoint.as_ref(),
+            "aftercall-worker",
+            env!("CARGO_PKG_VERSION"),
+        )
+        .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
+        let (answers_lookups, broker_time) = (AtomicBool::new(false), BrokerTime::default());
+        Ok((Self { config, nats, jetstream, store, metrics, tracer, answers_lookups, broker_time }, api))
     }
 }
 
@@ -114,7 +130,7 @@ async fn start(config: Config) -> anyhow::Result<()> {
 /// and unusable addresses.
 pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(?config, "starting");
-    let mut registry = Registry::default();
+    let mut registry = aftercall_common::metrics::registry(env!("CARGO_PKG_VERSION"));
     let (context, api) = Context::connect(config, &mut registry).await?;
     let context = Arc::new(context);
 
@@ -128,6 +144,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
         Ok(true) => {
             prepared.cancel();
             tracing::info!("ready");
+            shutdown::ready();
             work(&context, api, &stop).await
         }
         ended => ended.map(drop),
@@ -137,6 +154,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, context.nats.flush()).await, Ok(Ok(()))) {
         tracing::warn!("the last acknowledgements may be lost; their messages come again");
     }
+    context.tracer.clone().shut_down().await;
     context.store.clone().shutdown().await;
     tracing::info!("stopped");
     outcome
@@ -180,6 +198,7 @@ async fn work(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut roles = JoinSet::new();
+    roles.spawn(gauges::run(context.clone(), stop.clone()));
     if context.config.roles.has(Role::Status) {
         roles.spawn(status::run(context.clone(), stop.clone()));
         if let Some(retention) = context.config.retention() {

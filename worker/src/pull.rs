@@ -33,6 +33,16 @@ pub struct Source {
     pub replicas: usize,
 }
 
+/// Where messages come from.
+pub trait Pull: Send {
+    /// What comes.
+    type Message;
+
+    /// The next messages, at least one; `None` once `stop` is cancelled. Nothing is lost where the wait is
+    /// given up.
+    fn next(&mut self, stop: &CancellationToken) -> impl Future<Output = Option<Vec<Self::Message>>> + Send;
+}
+
 /// Batches of a [`Source`], without end.
 pub struct Batches {
     context: jetstream::Context,
@@ -47,8 +57,7 @@ impl Batches {
         Self { context, source, open: None, pauses: Pauses::endless(RETRY_FIRST, RETRY_MOST) }
     }
 
-    /// The next batch, never empty; `None` once `stop` is cancelled.
-    pub async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
+    async fn pull(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
         while !stop.is_cancelled() {
             let Some(open) = &mut self.open else {
                 match stop.run_until_cancelled(Box::pin(self.open())).await? {
@@ -120,6 +129,14 @@ impl Batches {
             .messages()
             .await
             .map_err(OpenError::broker)
+    }
+}
+
+impl Pull for Batches {
+    type Message = Message;
+
+    async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
+        self.pull(stop).await
     }
 }
 

@@ -17,13 +17,20 @@ impl Pauses {
         Self(builder(first, most).with_max_elapsed_time(None).build())
     }
 
-    /// The same, until `total` has passed since now.
+    /// The same without chance, for simulations: they can be repeated.
+    #[must_use]
+    pub fn steady(mut self) -> Self {
+        self.0.randomization_factor = 0.0;
+        self
+    }
+
+    /// From about `first`, doubling, up to about `most`, until `total` has passed since now.
     pub fn within(first: Duration, most: Duration, total: Duration) -> Self {
         Self(builder(first, most).with_max_elapsed_time(Some(total)).build())
     }
 
     /// The next pause; `None` once the total is used up.
-    pub fn next(&mut self) -> Option<Duration> {
+    pub fn pause(&mut self) -> Option<Duration> {
         self.0.next_backoff()
     }
 
@@ -34,7 +41,7 @@ impl Pauses {
 
     /// Sleeps for the next pause. `false` where there is none left or the process stops.
     pub async fn sleep(&mut self, stop: &CancellationToken) -> bool {
-        let Some(pause) = self.next() else { return false };
+        let Some(pause) = self.pause() else { return false };
         stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
 }
@@ -57,7 +64,7 @@ mod tests {
     fn pauses_grow_to_their_bound_and_no_further() {
         let (first, most) = (Duration::from_millis(100), Duration::from_secs(5));
         let mut pauses = Pauses::endless(first, most);
-        let all: Vec<_> = (0..50).map(|_| pauses.next().unwrap()).collect();
+        let all: Vec<_> = (0..50).map(|_| pauses.pause().unwrap()).collect();
         assert!(all[0] <= first * 3 / 2 && all[49] >= most / 2);
         assert!(all.iter().all(|pause| *pause <= most * 3 / 2));
     }

@@ -4,6 +4,7 @@
 //! hyper times out nothing unless given a timer, and never a stalled body: header time is limited
 //! here, body time by whoever reads a body.
 
+pub mod client;
 mod per_source;
 pub mod tls;
 
@@ -11,8 +12,15 @@ use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Durat
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response,
+    body::Incoming,
+    header::{CONNECTION, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -35,7 +43,11 @@ pub struct Limits {
     /// Time from the opening of a connection, or from its last answer, to complete headers. A TLS
     /// handshake gets as much before that.
     pub header_timeout: Duration,
-    /// Time the open connections get to finish once stopped.
+    /// Time during which everything goes on once stopped, new connections included, but that every answer
+    /// closes its connection: whoever sends requests here needs as long to notice that we are not ready. An
+    /// open connection gets as long once more, for a request that is on its way.
+    pub linger: Duration,
+    /// Time the open connections get to finish after that.
     pub drain: Duration,
 }
 
@@ -54,24 +66,39 @@ pub struct Server {
     pub sources: Option<Arc<PerSource>>,
     /// How connections are secured. None: not at all.
     pub tls: Option<Tls>,
+    /// Shows how many are open.
+    pub open: Gauge,
 }
 
 impl Server {
-    /// Serves with `handler` until `stop`, then lets open connections finish their answer.
+    /// Serves with `handler` until `stop`, lingers, then lets open connections finish their answer.
     pub async fn serve<H, F>(self, stop: CancellationToken, handler: H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        let Self { listener, limits, sources, tls } = self;
+        let Self { listener, limits, sources, tls, open } = self;
         let handler = Arc::new(handler);
+        let (close, hang_up) = (CancellationToken::new(), CancellationToken::new());
+        let lingering = {
+            let (stop, close, hang_up) = (stop.clone(), close.clone(), hang_up.clone());
+            async move {
+                stop.cancelled().await;
+                tokio::time::sleep(limits.linger).await;
+                close.cancel();
+                tokio::time::sleep(limits.linger).await;
+                hang_up.cancel();
+            }
+        };
+        let timer = TaskTracker::new();
+        timer.spawn(lingering);
         let slots = Arc::new(Semaphore::new(limits.connections));
         let connections = TaskTracker::new();
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
 
-        while let Some(slot) = stop.run_until_cancelled(slots.clone().acquire_owned()).await {
-            let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
+        while let Some(slot) = close.run_until_cancelled(slots.clone().acquire_owned()).await {
+            let Some(accepted) = close.run_until_cancelled(listener.accept()).await else { break };
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -91,24 +118,27 @@ impl Server {
                 tracing::debug!(%peer, %error, "peer left before its first byte");
                 continue;
             }
-            let connection = Connection { http: http.clone(), stop: stop.clone(), peer };
-            let (handler, tls) = (handler.clone(), tls.clone());
+            let connection =
+                Connection { http: http.clone(), stop: stop.clone(), hang_up: hang_up.clone(), peer };
+            let (handler, tls, open) = (handler.clone(), tls.clone(), open.clone());
+            open.inc();
             connections.spawn(async move {
                 match tls {
                     None => connection.serve(socket, &*handler).await,
                     Some(tls) => {
-                        let socket = secure(&tls, socket, &connection.stop, limits.header_timeout).await;
+                        let socket = secure(&tls, socket, &connection.hang_up, limits.header_timeout).await;
                         if let Some(socket) = socket {
                             connection.serve(socket, &*handler).await;
                         }
                     }
                 }
+                open.dec();
                 drop((slot, pass));
             });
         }
         drop(listener); // Refuse new connections before waiting for the open ones.
         connections.close();
-        if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+        if tokio::time::timeout(limits.linger + limits.drain, connections.wait()).await.is_err() {
             tracing::warn!(open = connections.len(), "connections cut off at the end of SHUTDOWN_GRACE");
         }
     }
@@ -133,12 +163,15 @@ async fn secure(
 /// One accepted connection.
 struct Connection {
     http: http1::Builder,
+    /// From then on every answer is the last of its connection.
     stop: CancellationToken,
+    /// From then on no further request is waited for.
+    hang_up: CancellationToken,
     peer: SocketAddr,
 }
 
 impl Connection {
-    /// Answers its requests until it ends, or, once stopped, the one under way.
+    /// Answers its requests until it ends, or, once hung up, the one under way.
     async fn serve<S, H, F>(self, socket: S, handler: &H)
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -147,12 +180,18 @@ impl Connection {
     {
         let service = service_fn(|request| {
             let reply = handler(self.peer, request);
-            async { Ok::<_, Infallible>(reply.await) }
+            async {
+                let mut reply = reply.await;
+                if self.stop.is_cancelled() {
+                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(reply)
+            }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
+            () = self.hang_up.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

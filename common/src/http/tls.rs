@@ -15,6 +15,7 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
 use crate::config::ConfigError;
 
@@ -32,31 +33,43 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     certificate: PathBuf,
     key: PathBuf,
-    config: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+}
+
+#[derive(Clone, Debug)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// Unix seconds.
+    expires: i64,
 }
 
 impl Tls {
     /// Reads both files: PEM, the server's certificate first, then those up to its authority's.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, ConfigError> {
-        let config = RwLock::new(Arc::new(config(certificate, key)?));
-        Ok(Self(Arc::new(Inner { certificate: certificate.to_owned(), key: key.to_owned(), config })))
+        let current = RwLock::new(load(certificate, key)?);
+        Ok(Self(Arc::new(Inner { certificate: certificate.to_owned(), key: key.to_owned(), current })))
     }
 
     /// Reads both files again. Connections from now on get what is there; open ones keep what they have.
     pub fn reload(&self) -> Result<(), ConfigError> {
-        let fresh = Arc::new(config(&self.0.certificate, &self.0.key)?);
-        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        let fresh = load(&self.0.certificate, &self.0.key)?;
+        *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
+    }
+
+    /// Unix time, seconds, from which on nobody accepts the certificate any more.
+    pub fn expires(&self) -> i64 {
+        self.0.current.read().unwrap_or_else(PoisonError::into_inner).expires
     }
 
     /// Shakes hands.
     pub(super) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = self.0.current.read().unwrap_or_else(PoisonError::into_inner).config.clone();
         TlsAcceptor::from(config).accept(socket).await
     }
 }
 
-fn config(certificate: &Path, key: &Path) -> Result<ServerConfig, ConfigError> {
+fn load(certificate: &Path, key: &Path) -> Result<Current, ConfigError> {
     let unreadable = |variable: &'static str, path: &Path| {
         let path = path.display().to_string();
         move |error: rustls::pki_types::pem::Error| {
@@ -70,6 +83,11 @@ fn config(certificate: &Path, key: &Path) -> Result<ServerConfig, ConfigError> {
         let reason = format!("'{}' holds no certificate in PEM form", certificate.display());
         return Err(ConfigError::new(CERTIFICATE, reason));
     }
+    let (_, parsed) = X509Certificate::from_der(&chain[0]).map_err(|error| {
+        let reason = format!("'{}' holds no certificate that can be read: {error}", certificate.display());
+        ConfigError::new(CERTIFICATE, reason)
+    })?;
+    let expires = parsed.validity().not_after.timestamp();
     let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(KEY, key))?;
     let unusable = |error: rustls::Error| ConfigError::new(CERTIFICATE, format!("cannot be used: {error}"));
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -79,5 +97,5 @@ fn config(certificate: &Path, key: &Path) -> Result<ServerConfig, ConfigError> {
         .with_single_cert(chain, key)
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Current { config: Arc::new(config), expires })
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    chaos, reset,
+    bench, chaos, reset, rolling,
     running::Data,
     send,
     simulator::{self, Simulator},
@@ -33,8 +33,20 @@ enum Command {
     Send(send::Options),
     /// Break everything in turn under load, and see whether anything is lost or wrong
     Chaos(chaos::Options),
+    /// Measure how fast it is, next to the limits of broker and database and to a naive version
+    Bench(bench::Options),
+    /// Replace every gateway and every worker under load, and see whether any request is lost
+    Rolling(rolling::Options),
     /// Remove the data of earlier runs
     Reset(reset::Options),
+    /// The gateway that `bench` compares ours with
+    #[command(hide = true)]
+    NaiveGateway {
+        #[arg(long)]
+        listen: SocketAddr,
+        #[arg(long)]
+        nats_url: String,
+    },
     /// Serve the simulated ElevenLabs API
     #[command(hide = true)]
     Simulator {
@@ -71,7 +83,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
             Command::Chaos(options) => chaos::command(&data, options).await,
+            Command::Bench(options) => bench::command(&data, options).await,
+            Command::Rolling(options) => rolling::command(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
+            Command::NaiveGateway { listen, nats_url } => {
+                bench::naive::gateway::serve(listen, &nats_url).await.map(|()| ExitCode::SUCCESS)
+            }
             Command::Simulator { listen, gateway, behaviour } => {
                 simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)
             }

@@ -4,10 +4,11 @@
 //! ElevenLabs API as processes of its own executable, nats-server and mongod from wherever
 //! [`servers`] finds them, and every one of them under a `guard`, so that nothing outlives `up`
 //! however it ends. The tests use the same pieces: [`process`], [`nats`], [`mongod`], [`simulator`],
-//! [`chaos`], [`disk`].
+//! [`chaos`], [`disk`], [`rolling`].
 
 use std::{ffi::OsString, process::ExitCode};
 
+mod bench;
 pub mod chaos;
 mod cli;
 mod client;
@@ -21,6 +22,7 @@ pub mod ports;
 pub mod process;
 mod progress;
 mod reset;
+pub mod rolling;
 mod running;
 mod send;
 pub mod server;

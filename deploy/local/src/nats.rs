@@ -29,6 +29,8 @@ pub struct Options {
     pub port: u16,
     /// Its name; no two of a cluster have the same.
     pub name: String,
+    /// Port of the monitoring endpoint on 127.0.0.1; 0 is none.
+    pub monitor: u16,
     /// Whether an acknowledged message is on disk, not only in the page cache.
     pub sync_always: bool,
     /// Settings added to the `jetstream` block, such as `max_file_store: 10MB`.
@@ -45,6 +47,7 @@ impl Default for Options {
             data: None,
             port: 0,
             name: "aftercall".to_owned(),
+            monitor: 0,
             sync_always: true,
             jetstream: String::new(),
             extra: String::new(),
@@ -78,9 +81,13 @@ fn write_synced(file: &Path, text: &str) -> std::io::Result<()> {
 fn config(options: &Options, data: &Path, port: u16) -> String {
     // A JSON string is a valid string of the configuration language.
     let store = serde_json::Value::from(data.join("jetstream").display().to_string());
+    let monitor = match options.monitor {
+        0 => String::new(),
+        port => format!("http: \"127.0.0.1:{port}\"\n"),
+    };
     let sync = if options.sync_always { "sync_interval: always" } else { "" };
     format!(
-        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\njetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
+        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
         options.name, options.jetstream, options.extra
     )
 }

@@ -7,13 +7,16 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
+    net::TcpListener,
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
+use command_fds::{CommandFdExt as _, FdMapping};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::{
@@ -34,6 +37,8 @@ const TAIL_BYTES: u64 = 16 * 1024;
 const TAIL_LINE_CHARS: usize = 300;
 /// As many lines as an error message shows.
 pub(crate) const TAIL_LINES: usize = 12;
+/// File descriptor of the first socket that is handed over.
+const FIRST_SOCKET: i32 = 3;
 /// Pause between two looks at something that will be ready in a moment.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -95,6 +100,12 @@ impl Launcher {
         guard.envs(command.env.iter().map(|(name, value)| (name, value)));
         guard.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
 
+        if let Some(socket) = &command.socket {
+            // The guard has it too, and so its program.
+            let mapping = FdMapping { parent_fd: socket.try_clone()?.into(), child_fd: FIRST_SOCKET };
+            guard.fd_mappings(vec![mapping])?;
+        }
+
         let mut guard = guard.spawn().with_context(|| format!("cannot start {}", self.exe.display()))?;
         let alive = guard.stdin.take().context("the guard has no standard input")?;
         let mut said = String::new();
@@ -120,6 +131,7 @@ pub struct Command {
     clean_env: bool,
     log: PathBuf,
     remove: Option<PathBuf>,
+    socket: Option<Arc<TcpListener>>,
 }
 
 impl Command {
@@ -133,6 +145,7 @@ impl Command {
             clean_env: false,
             log: log.into(),
             remove: None,
+            socket: None,
         }
     }
 
@@ -169,6 +182,13 @@ impl Command {
     pub fn clean_env(mut self) -> Self {
         self.clean_env = true;
         self
+    }
+
+    /// Hands a listening socket over as systemd does (`LISTEN_FDS`); any number of programs may have it.
+    #[must_use]
+    pub fn socket(mut self, socket: Arc<TcpListener>) -> Self {
+        self.socket = Some(socket);
+        self.env("LISTEN_FDS", "1")
     }
 
     /// Lets the guard remove `directory` when it has to stop the program because we are gone.

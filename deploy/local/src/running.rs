@@ -42,6 +42,9 @@ pub struct Running {
     pub worker_admin_urls: Vec<String>,
     /// The broker.
     pub nats_url: String,
+    /// Its monitoring endpoint, where we started it.
+    #[serde(default)]
+    pub nats_monitor_url: Option<String>,
     /// The database server.
     pub mongodb_uri: String,
     /// The database.

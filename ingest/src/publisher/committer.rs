@@ -1,30 +1,35 @@
-//! The commit task: sends groups, reads the broker's answers, answers everyone who waits.
+//! The commit task: carries out what [`Commits`] decides, by the NATS client.
 //!
-//! One group is in flight at a time; what arrives meanwhile is the next one. Acknowledgements come
-//! to one subscription of ours, numbered, so a late answer to an earlier group is recognised and
-//! dropped, and a lost one leaves nothing behind.
+//! Answers come to one subscription of ours, numbered, so a late one is recognised, and a lost one leaves
+//! nothing behind.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aftercall_common::broker;
 use async_nats::{Client, Message, Statistics, Subscriber};
-use futures_util::StreamExt as _;
-use tokio::{sync::mpsc, time::Instant};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    PublishError, Stored,
-    group::{self, Entry, Plan, Recent, Slot},
+    PublishError,
+    commits::{Commits, Entry, MAX_BATCH, Order, Outcome},
     wire::{self, Answer},
 };
 use crate::{metrics::Metrics, topology::Topology};
 
-/// How often a wait for answers looks whether the connection they would come by still stands.
-const CONNECTION_CHECK: Duration = Duration::from_millis(50);
+/// How often, while somebody waits, deadlines and the connection are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Longest the client may take to take a message: the broker then does not read any more.
+const WRITE: Duration = Duration::from_millis(500);
+/// Webhooks and answers taken in before anything is decided.
+const GROUP: usize = 256;
+
+/// Whoever waits for a webhook to be stored.
+pub(super) type Waiter = oneshot::Sender<Outcome>;
 
 /// Stores what a [`super::Publisher`] takes in.
 #[derive(Debug)]
@@ -32,40 +37,11 @@ pub struct Committer {
     client: Client,
     statistics: Arc<Statistics>,
     topology: Arc<Topology>,
-    queue: mpsc::Receiver<Entry>,
-    recent: Recent,
+    queue: mpsc::Receiver<Entry<Waiter>>,
+    commits: Commits<Waiter>,
     metrics: Metrics,
-    /// Number of the next message that wants an answer.
-    next: u64,
-}
-
-/// What was sent under one number.
-#[derive(Debug)]
-enum Sent {
-    Single(Slot),
-    Batch(Vec<Slot>),
-}
-
-impl Sent {
-    fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Single(slot) => Some(slot.deadline),
-            Self::Batch(slots) => slots.iter().map(|slot| slot.deadline).max(),
-        }
-    }
-
-    fn fail(self, error: PublishError) {
-        match self {
-            Self::Single(slot) => slot.answer(Err(error)),
-            Self::Batch(slots) => slots.into_iter().for_each(|slot| slot.answer(Err(error))),
-        }
-    }
-}
-
-fn fail_all(all: impl IntoIterator<Item = Sent>, error: PublishError) {
-    for sent in all {
-        sent.fail(error);
-    }
+    /// Number of the connection that `commits` knows of: it changes when the broker was away.
+    connection: u64,
 }
 
 /// Where answers come.
@@ -75,222 +51,139 @@ struct Inbox {
     answers: Subscriber,
 }
 
+impl Inbox {
+    async fn open(client: &Client) -> Option<Self> {
+        let prefix = format!("{}.", client.new_inbox());
+        let answers = client.subscribe(format!("{prefix}*")).await.ok()?;
+        Some(Self { prefix, answers })
+    }
+
+    /// The number a message answers, and what it says.
+    fn read(&self, message: &Message) -> Option<(u64, Answer)> {
+        let number = message.subject.strip_prefix(&self.prefix)?.parse().ok()?;
+        Some((number, wire::read(message.status, &message.payload)))
+    }
+}
+
 impl Committer {
     pub(super) fn new(
         client: Client,
         topology: Arc<Topology>,
-        queue: mpsc::Receiver<Entry>,
+        queue: mpsc::Receiver<Entry<Waiter>>,
         metrics: Metrics,
     ) -> Self {
         let statistics = client.statistics();
-        Self { client, statistics, topology, queue, recent: Recent::default(), metrics, next: 0 }
+        let (commits, connection) = (Commits::default(), 0);
+        Self { client, statistics, topology, queue, commits, metrics, connection }
     }
 
     /// Commits until `stop`, then what is still in line.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut line = VecDeque::new();
-        let mut arrived = Vec::with_capacity(group::MAX_MESSAGES);
-        let mut inbox = None;
-        loop {
-            let room = group::MAX_MESSAGES.saturating_sub(line.len());
-            if line.is_empty() {
-                tokio::select! {
-                    count = self.queue.recv_many(&mut arrived, room) => if count == 0 { return },
-                    // Closed, the queue still gives what it holds, and then nothing.
-                    () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+        let Some(mut inbox) = Inbox::open(&self.client).await else { return };
+        let mut arrived = Vec::with_capacity(GROUP);
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut open = true;
+        while open || !self.commits.is_idle() {
+            let (has_room, is_idle) = (self.commits.waiting() < MAX_BATCH, self.commits.is_idle());
+            tokio::select! {
+                biased; // What is never overdue comes last: under load there is always an answer.
+                _ = look.tick(), if !is_idle => self.commits.expire(Instant::now()),
+                answer = inbox.answers.next(), if !is_idle => {
+                    let Some(message) = answer else { break };
+                    self.take_answers(message, &mut inbox);
                 }
+                count = self.queue.recv_many(&mut arrived, GROUP), if has_room && open => open = count > 0,
+                // Closed, the queue still gives what it holds, and then nothing.
+                () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
+            }
+            if has_room {
+                let waiting = std::iter::from_fn(|| self.queue.try_recv().ok());
+                arrived.extend(waiting.take(GROUP));
+            }
+            self.look_at_connection(); // First: what has arrived is not of the old one.
+            let now = Instant::now();
+            for entry in arrived.drain(..) {
+                self.commits.arrive(entry, now);
+            }
+            self.commits.set_takes_batches(self.topology.takes_batches());
+            if broker::is_connected(&self.client) {
+                self.commits.advance(now);
+                self.send(&inbox.prefix).await;
             } else {
-                while line.len() + arrived.len() < group::MAX_MESSAGES
-                    && let Ok(entry) = self.queue.try_recv()
-                {
-                    arrived.push(entry);
-                }
+                self.commits.lost();
             }
-            line.extend(arrived.drain(..));
-            if line.is_empty() {
-                continue;
+            self.tell();
+        }
+        self.commits.lost(); // Where the client closed our subscription.
+        self.tell();
+    }
+
+    /// The answer at hand, and those that are there already.
+    fn take_answers(&mut self, first: Message, inbox: &mut Inbox) {
+        let now = Instant::now();
+        let refused = self.commits.refused();
+        let mut next = Some(first);
+        for _ in 0..GROUP {
+            let Some(message) = next else { break };
+            if let Some((number, answer)) = inbox.read(&message) {
+                self.commits.answered(number, answer, now);
             }
-            let fitting = group::fitting(line.iter().map(|entry| entry.webhook.body.len()));
-            let group: Vec<Entry> = line.drain(..fitting).collect();
-            self.commit(group, &mut inbox).await;
+            next = inbox.answers.next().now_or_never().flatten();
+        }
+        self.metrics.batches_refused.inc_by(self.commits.refused() - refused);
+    }
+
+    /// Sends what is to be sent.
+    async fn send(&mut self, inbox: &str) {
+        while let Some(order) = self.commits.order() {
+            if !matches!(order.place, Some(place) if !place.commits) {
+                #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
+                self.metrics.batch_size.observe(order.place.map_or(1, |place| place.n) as f64);
+            }
+            let writing = tokio::time::timeout(WRITE, self.write(order, inbox)).await;
+            if writing != Ok(true) {
+                tracing::warn!("the NATS client does not take messages");
+                self.commits.lost();
+            }
         }
     }
 
-    async fn commit(&mut self, entries: Vec<Entry>, inbox: &mut Option<Inbox>) {
-        let smallest_batch = if self.topology.takes_batches() { group::SMALLEST_BATCH } else { usize::MAX };
-        let Plan { batch, singles, expired } =
-            group::plan(entries, Instant::now(), smallest_batch, &self.recent);
-        for entry in expired {
-            let _left = entry.reply.send(Err(PublishError::Expired));
-        }
-        let mut to_send: Vec<Sent> = singles.into_iter().map(Sent::Single).collect();
-        if !batch.is_empty() {
-            to_send.push(Sent::Batch(batch));
-        }
-        // At most twice: a batch that is refused comes back as single messages.
-        while let Some(deadline) = to_send.iter().filter_map(Sent::deadline).max() {
-            let Some(inbox) = self.inbox(inbox).await else {
-                fail_all(to_send, PublishError::Disconnected);
-                return;
-            };
-            let connection = self.connection();
-            let first = self.next;
-            let mut open = Vec::with_capacity(to_send.len());
-            for sent in to_send {
-                open.push(self.send(sent, &inbox.prefix, deadline).await);
-            }
-            to_send = self.settle(open, first, inbox, connection, deadline).await;
-        }
-    }
-
-    /// The subscription answers come to; `None` while the broker is away.
-    async fn inbox<'a>(&self, inbox: &'a mut Option<Inbox>) -> Option<&'a mut Inbox> {
+    /// Hands a message to the client; false where that does not take it, or would keep it for later.
+    async fn write(&self, Order { webhook, number, place }: Order, inbox: &str) -> bool {
         if !broker::is_connected(&self.client) {
-            return None;
+            return false;
         }
-        if inbox.is_none() {
-            let prefix = format!("{}.", self.client.new_inbox());
-            let answers = self.client.subscribe(format!("{prefix}*")).await.ok()?;
-            *inbox = Some(Inbox { prefix, answers });
+        let mut headers = webhook.headers.clone();
+        if let Some(place) = place {
+            wire::mark(&mut headers, inbox, place);
         }
-        inbox.as_mut()
-    }
-
-    /// Number of the connection we are on: it changes when the broker was away, however shortly.
-    fn connection(&self) -> u64 {
-        self.statistics.connects.load(Ordering::Relaxed)
-    }
-
-    /// Sends under the next number; `None` when that failed and was answered.
-    async fn send(&mut self, mut sent: Sent, inbox: &str, deadline: Instant) -> Option<Sent> {
-        let reply = format!("{inbox}{}", self.next);
-        self.next += 1;
-        let writing = async {
-            match &mut sent {
-                Sent::Single(slot) => {
-                    self.metrics.batch_size.observe(1.0);
-                    self.write(slot, None, Some(reply)).await
-                }
-                Sent::Batch(slots) => {
-                    #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
-                    self.metrics.batch_size.observe(slots.len() as f64);
-                    let (id, count) = (self.client.new_inbox(), slots.len());
-                    let mut reply = Some(reply);
-                    for (n, slot) in (1..).zip(slots) {
-                        let reply = if n == count { reply.take() } else { None };
-                        self.write(slot, Some((&id, n, count)), reply).await?;
-                    }
-                    Ok(())
-                }
+        let (subject, body) = (webhook.subject.clone(), webhook.body.whole());
+        let written = match number {
+            Some(number) => {
+                let reply = format!("{inbox}{number}");
+                self.client.publish_with_reply_and_headers(subject, reply, headers, body).await
             }
-        };
-        match tokio::time::timeout_at(deadline, writing).await.unwrap_or(Err(PublishError::TimedOut)) {
-            Ok(()) => Some(sent),
-            Err(error) => {
-                sent.fail(error);
-                None
-            }
-        }
-    }
-
-    /// Hands one message to the client, unless the broker is away.
-    async fn write(
-        &self,
-        slot: &mut Slot,
-        batch: Option<(&str, usize, usize)>,
-        reply: Option<String>,
-    ) -> Result<(), PublishError> {
-        if !broker::is_connected(&self.client) {
-            return Err(PublishError::Disconnected);
-        }
-        let subject = slot.webhook.subject.clone();
-        let body = slot.webhook.body.whole();
-        let mut headers = slot.webhook.headers.clone(); // Kept: a refused batch is sent again, singly.
-        if let Some((id, n, of)) = batch {
-            wire::mark(&mut headers, id, n, of);
-        }
-        let written = match reply {
-            Some(reply) => self.client.publish_with_reply_and_headers(subject, reply, headers, body).await,
             None => self.client.publish_with_headers(subject, headers, body).await,
         };
-        written.map_err(|error| {
-            tracing::warn!(%error, "the NATS client did not take a message");
-            PublishError::Refused(0)
-        })
+        written.is_ok()
     }
 
-    /// Waits for the answers to `open`, numbered from `first`. Returns what to send again.
-    async fn settle(
-        &mut self,
-        mut open: Vec<Option<Sent>>,
-        first: u64,
-        inbox: &mut Inbox,
-        connection: u64,
-        deadline: Instant,
-    ) -> Vec<Sent> {
-        let mut again = Vec::new();
-        let mut missing = open.iter().flatten().count();
-        let mut check = tokio::time::interval(CONNECTION_CHECK);
-        let gave_up = loop {
-            if missing == 0 {
-                return again;
-            }
-            tokio::select! {
-                biased;
-                answer = inbox.answers.next() => {
-                    let Some(message) = answer else { break PublishError::ConnectionLost };
-                    let place = number(&message, &inbox.prefix)
-                        .and_then(|number| usize::try_from(number.checked_sub(first)?).ok());
-                    if let Some(sent) = place.and_then(|place| open.get_mut(place)?.take()) {
-                        missing -= 1;
-                        let answer = wire::read(message.status, &message.payload);
-                        again.extend(self.conclude(sent, answer));
-                    }
-                }
-                () = tokio::time::sleep_until(deadline) => break PublishError::TimedOut,
-                _ = check.tick() => {
-                    if !broker::is_connected(&self.client) || self.connection() != connection {
-                        break PublishError::ConnectionLost;
-                    }
-                }
-            }
-        };
-        fail_all(open.into_iter().flatten().chain(again), gave_up);
-        Vec::new()
-    }
-
-    /// Passes `answer` on to whoever waits; a refused batch comes back as single messages, for each
-    /// of which the broker then gives its own answer. Nothing of a refused batch is stored.
-    fn conclude(&mut self, sent: Sent, answer: Answer) -> Vec<Sent> {
-        match (sent, answer) {
-            (Sent::Single(slot), Answer::Stored { sequence, duplicate, .. }) => {
-                self.recent.insert(slot.webhook.id);
-                slot.answer(Ok(Stored { sequence, duplicate }));
-            }
-            (Sent::Batch(slots), Answer::Stored { sequence, count, .. }) if count == slots.len() => {
-                for (n, slot) in slots.into_iter().enumerate() {
-                    self.recent.insert(slot.webhook.id);
-                    let sequence = wire::sequence_in_batch(sequence, count, n);
-                    slot.answer(Ok(Stored { sequence, duplicate: false }));
-                }
-            }
-            (Sent::Batch(slots), Answer::Refused(_) | Answer::Garbled | Answer::Stored { .. }) => {
-                tracing::debug!(?answer, messages = slots.len(), "batch refused: publishing one by one");
-                self.metrics.batches_refused.inc();
-                return slots.into_iter().map(Sent::Single).collect();
-            }
-            (sent, Answer::NoStream) => {
-                self.topology.doubt();
-                sent.fail(PublishError::NoStream);
-            }
-            (Sent::Single(slot), Answer::Refused(code)) => slot.answer(Err(PublishError::Refused(code))),
-            (Sent::Single(slot), Answer::Garbled) => slot.answer(Err(PublishError::Garbled)),
+    /// Gives up what was sent on a connection that is no more.
+    fn look_at_connection(&mut self) {
+        let connection = self.statistics.connects.load(Ordering::Relaxed);
+        if connection != self.connection {
+            self.connection = connection;
+            self.commits.lost();
         }
-        Vec::new()
     }
-}
 
-/// The number a message answers.
-fn number(message: &Message, prefix: &str) -> Option<u64> {
-    message.subject.strip_prefix(prefix)?.parse().ok()
+    fn tell(&mut self) {
+        for (waiter, outcome) in self.commits.told() {
+            if outcome == Err(PublishError::NoStream) {
+                self.topology.doubt();
+            }
+            let _left = waiter.send(outcome);
+        }
+    }
 }

@@ -9,18 +9,21 @@ use async_nats::{
 };
 use serde::Deserialize;
 
-/// Marks `headers` as those of message `n` (from 1) of `of` in batch `id`. The last one commits.
-pub(super) fn mark(headers: &mut HeaderMap, id: &str, n: usize, of: usize) {
-    headers.insert(NATS_BATCH_ID, id);
-    headers.insert(NATS_BATCH_SEQUENCE, n.to_string());
-    if n == of {
+use super::commits::Place;
+
+/// Marks `headers` as those of a message of a batch. `prefix` tells our batches from those of others; an
+/// id has 64 characters at most.
+pub(super) fn mark(headers: &mut HeaderMap, prefix: &str, place: Place) {
+    headers.insert(NATS_BATCH_ID, format!("{prefix}{}", place.batch));
+    headers.insert(NATS_BATCH_SEQUENCE, place.n.to_string());
+    if place.commits {
         headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
     }
 }
 
 /// The broker's answer to a message, or to the commit of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// Stored on disk, as the broker understands it.
     Stored {
         /// Sequence of the message, or of the last of the batch.
@@ -30,6 +33,8 @@ pub(super) enum Answer {
         /// Messages of the batch; 1 without one.
         count: usize,
     },
+    /// Staged as part of a batch that is not committed yet.
+    Staged,
     /// No stream takes the subject.
     NoStream,
     /// Refused with this error code; nothing was stored.
@@ -58,6 +63,9 @@ pub(super) fn read(status: Option<StatusCode>, payload: &[u8]) -> Answer {
     if status == Some(StatusCode::NO_RESPONDERS) {
         return Answer::NoStream;
     }
+    if payload.is_empty() {
+        return Answer::Staged;
+    }
     match serde_json::from_slice(payload) {
         Ok(Wire { error: Some(error), .. }) => Answer::Refused(error.err_code),
         Ok(Wire { error: None, seq, duplicate, count }) if seq > 0 => {
@@ -75,13 +83,16 @@ pub(super) fn sequence_in_batch(last: u64, count: usize, n: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use async_nats::HeaderName;
+
     use super::*;
 
     #[test]
     fn answers_as_a_real_server_gives_them() {
-        // The first four are nats-server 2.15.1's own words.
+        // The first five are nats-server 2.15.1's own words.
         #[rustfmt::skip]
         let table: [(&str, Answer); 9] = [
+            ("", Answer::Staged),
             (r#"{"stream":"WEBHOOKS","seq":3}"#, Answer::Stored { sequence: 3, duplicate: false, count: 1 }),
             (r#"{"stream":"WEBHOOKS","seq":3,"duplicate": true}"#, Answer::Stored { sequence: 3, duplicate: true, count: 1 }),
             (r#"{"stream":"WEBHOOKS","seq":9,"batch":"b","count":4}"#, Answer::Stored { sequence: 9, duplicate: false, count: 4 }),
@@ -89,7 +100,6 @@ mod tests {
             (r#"{"error":{"code":503,"err_code":10077,"description":"maximum messages exceeded"},"stream":"WEBHOOKS","seq":0}"#, Answer::Refused(10077)),
             (r#"{"error":{"code":503}}"#, Answer::Refused(0)),
             (r#"{"stream":"WEBHOOKS","seq":0}"#, Answer::Garbled),
-            ("", Answer::Garbled),
             ("+OK", Answer::Garbled),
         ];
         for (payload, expected) in table {
@@ -108,10 +118,11 @@ mod tests {
     fn only_the_last_message_commits() {
         for (n, commits) in [(1, false), (2, false), (3, true)] {
             let mut headers = HeaderMap::new();
-            mark(&mut headers, "batch", n, 3);
-            assert_eq!(headers.get(NATS_BATCH_ID).map(ToString::to_string).as_deref(), Some("batch"));
-            assert_eq!(headers.get(NATS_BATCH_SEQUENCE).map(ToString::to_string), Some(n.to_string()));
-            assert_eq!(headers.get(NATS_BATCH_COMMIT).is_some(), commits);
+            mark(&mut headers, "_INBOX.x.", Place { batch: 7, n, commits });
+            let text = |name: HeaderName| headers.get(name).map(ToString::to_string);
+            assert_eq!(text(NATS_BATCH_ID).as_deref(), Some("_INBOX.x.7"));
+            assert_eq!(text(NATS_BATCH_SEQUENCE), Some(n.to_string()));
+            assert_eq!(text(NATS_BATCH_COMMIT).is_some(), commits);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A whole Aftercall for one test.
 
 pub mod python;
-mod servers;
+pub mod servers;
 mod service;
 mod stack;
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, path::PathBuf, time::Duration};
 
 pub use self::{
     servers::{Mongo, launcher, mongod_set, nats},
@@ -15,6 +15,21 @@ pub use self::{
 
 /// Longest anything is waited for. Far above what it takes, for machines that are busy.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A program that a distribution's package brings. Where it is missing the test that asks is not run, and
+/// says so; CI installs them all.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    if name.starts_with('/') {
+        return Some(name.into());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    assert!(found.is_some() || std::env::var_os("CI").is_none(), "{name} is not on PATH");
+    if found.is_none() {
+        eprintln!("NOT RUN: {name} is not on PATH");
+    }
+    found
+}
 
 /// Asks `probe` until it answers; fails the test with the last word of `what` after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {

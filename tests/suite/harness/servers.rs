@@ -1,10 +1,13 @@
 //! nats-server and mongod for tests, by the code of `cargo local`.
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use aftercall_local::{
     mongod, nats,
-    process::Launcher,
+    process::{Command, Launcher, Process},
     server::Server,
     servers::{self, MONGOD, NATS, Program},
 };
@@ -29,6 +32,12 @@ pub async fn mongod_set() -> ([Server; 3], String) {
     mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
 }
 
+/// A broker by a configuration file of its own, its log in `folder`. Whoever connects waits for it.
+pub async fn nats_with(configuration: &Path, folder: &Path) -> Process {
+    let command = Command::new("nats-server", binary(&NATS).await, folder.join("nats-server.log"));
+    launcher().spawn(&command.arg("--config").arg(configuration)).await.unwrap()
+}
+
 /// A database server: the shared one, or the test's own.
 pub enum Mongo {
     /// Ends with the test process.
@@ -51,7 +60,7 @@ impl Mongo {
                     .enable_all()
                     .build()
                     .unwrap();
-                let mongod = runtime.block_on(start(mongod::Options::default()));
+                let mongod = runtime.block_on(mongod(mongod::Options::default()));
                 let uri = mongod.url();
                 assert!(KEPT.set((runtime, mongod)).is_ok(), "started once");
                 uri
@@ -64,7 +73,7 @@ impl Mongo {
 
     /// One that the test may kill, and tell to fail.
     pub async fn own() -> Self {
-        Self::Own(Box::new(start(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
+        Self::Own(Box::new(mongod(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
     }
 
     pub fn uri(&self) -> String {
@@ -83,6 +92,7 @@ impl Mongo {
     }
 }
 
-async fn start(options: mongod::Options) -> Server {
+/// A database server of the test's own, as `options` say.
+pub async fn mongod(options: mongod::Options) -> Server {
     mongod::start(&launcher(), &binary(&MONGOD).await, options).await.unwrap()
 }

@@ -64,6 +64,11 @@ impl Service {
         self.process.until(PATIENCE, unready).await.unwrap();
     }
 
+    /// Where its health and metrics are.
+    pub fn admin(&self) -> &str {
+        &self.admin
+    }
+
     /// Ends it as a crash would.
     pub async fn kill(&mut self) {
         self.process.kill().unwrap();

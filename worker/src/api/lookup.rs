@@ -22,7 +22,7 @@ use crate::{
     clock::after,
     elevenlabs::{ApiError, Conversation, ConversationStatus, ElevenLabs},
     event::{CallId, ConversationId, Parties, never_connected},
-    store::{CallView, Changed, StoreError, answer_json},
+    store::{self, CallView, Changed, StoreError, answer_json},
     transcripts,
 };
 
@@ -223,7 +223,7 @@ fn observed(
 /// Stores what was learned and answers what is then known.
 async fn store(context: &Context, patch: CallPatch) -> Answer {
     let (call_id, conversation_id) = (patch.call_id.clone(), patch.conversation_id.clone());
-    for change in context.store.apply(&[patch]).await? {
+    for change in store::apply(&context.store, &[patch]).await? {
         match change {
             Changed::Applied(applied) => {
                 tracing::info!(
@@ -234,7 +234,7 @@ async fn store(context: &Context, patch: CallPatch) -> Answer {
                     "status learned from ElevenLabs"
                 );
                 if let Some(owed) = &applied.transcript_due
-                    && let Err(error) = transcripts::owe(&context.jetstream, owed).await
+                    && let Err(error) = transcripts::owe(&context.jetstream, owed, None).await
                 {
                     tracing::warn!(%error, "transcript job not stored; the next event or start makes up for it");
                 }

@@ -10,8 +10,10 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::agent_calls::{
-    ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, SERVICE_NAME, STATUS_SUBJECT,
+use aftercall_common::{
+    agent_calls::{ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, SERVICE_NAME, STATUS_SUBJECT},
+    stream::header::TRACEPARENT,
+    trace::{Kind, Span},
 };
 use async_nats::{
     HeaderMap,
@@ -31,6 +33,8 @@ use crate::{Context, retry::Pauses};
 const LOOKUPS: usize = 64;
 /// Calls placed at a time. ElevenLabs takes its time, and limits calls at a time to a few dozen.
 const PLACEMENTS: usize = 64;
+/// How long requests are looked for that came while we stopped.
+const LAST_REQUESTS: Duration = Duration::from_millis(100);
 /// Room the broker's `max_payload` needs besides the body.
 const HEADROOM: usize = 1024;
 
@@ -106,16 +110,24 @@ where
         });
     }
     requests.stop().await?;
+    // The broker gives us no more; what it has given is answered.
+    while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS, requests.next()).await {
+        answers.spawn(answer(request));
+    }
     answers.close();
     answers.wait().await;
     Ok(())
 }
 
 async fn find(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
+    let mut span = span(context, "process agent-calls.status", request);
     let found = match request::Query::read(&request.message.payload) {
         Ok(query) => lookup.status(context, query).await,
         Err(refusal) => Err(refusal),
     };
+    if let Err(refusal) = &found {
+        span.fail(refusal.code());
+    }
     context.metrics.lookup(found.as_ref().map_or_else(Refusal::code, |_| "ok"));
     let room = context.nats.max_payload().saturating_sub(HEADROOM);
     match found {
@@ -127,12 +139,22 @@ async fn find(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
 async fn place_call(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
     let headers = request.message.headers.as_ref();
     let key = headers.and_then(|headers| headers.get(IDEMPOTENCY_KEY_HEADER)).map(ToString::to_string);
+    let mut span = span(context, "process agent-calls.place", request);
     let placed = place::place(context, lookup.api(), &request.message.payload, key).await;
+    if let Err(why) = &placed {
+        span.fail(why.code());
+    }
     context.metrics.placement(placed.as_ref().map_or_else(NotPlaced::code, |_| "placed"));
     match placed {
         Ok(call) => respond(request, Ok(call.to_string().into_bytes())).await,
         Err(why) => respond(request, Err((why.status(), why.code(), why.to_string()))).await,
     }
+}
+
+/// The worker's part of the trace that the request belongs to.
+fn span(context: &Context, name: &'static str, request: &Request) -> Span {
+    let trace = request.message.headers.as_ref().and_then(|headers| headers.get(TRACEPARENT));
+    context.tracer.span(name, Kind::Server, trace.map(async_nats::HeaderValue::as_str))
 }
 
 /// Sends an answer, or a refusal: its HTTP status, its code, and a sentence.

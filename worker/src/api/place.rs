@@ -17,7 +17,7 @@ use crate::{
     elevenlabs::{Accepted, ElevenLabs, OutboundError, Refused},
     event::{CallId, ConversationId, Parties, PlacementId},
     retry::Pauses,
-    store::{Begun, CallView, Concluded, NewPlacement, StoreError},
+    store::{self, Begun, CallView, Concluded, NewPlacement, StoreError},
 };
 
 /// After that, a placement still dialling was left so by a worker that died.
@@ -215,7 +215,7 @@ async fn persist(
     loop {
         let stored = async {
             if let Some(patch) = patch {
-                context.store.apply(std::slice::from_ref(patch)).await?;
+                store::apply(&context.store, std::slice::from_ref(patch)).await?;
             }
             context.store.conclude_placement(id, concluded, now).await
         };
@@ -225,7 +225,7 @@ async fn persist(
                 tracing::warn!(%error, placement_id = id.as_str(), "outcome of a placement not stored");
             }
         }
-        match pauses.next() {
+        match pauses.pause() {
             Some(pause) => tokio::time::sleep(pause).await,
             None => return false,
         }

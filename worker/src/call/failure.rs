@@ -1,4 +1,5 @@
-//! Why a call failed, in words: the payload's where it has any, else the status' own.
+//! Why a call failed, in words: the payload's where it has any, else the status' own; and the class of
+//! such words, which is all of them that metrics may show.
 
 use serde_json::{Map, Value};
 
@@ -32,5 +33,70 @@ fn own_words(status: Status) -> &'static str {
         | Status::Answered
         | Status::Completed
         | Status::Ended => "Call failed",
+    }
+}
+
+/// Classes of reasons, each with the words that tell it; the first that fits counts.
+const CLASSES: [(&str, &[&str]); 11] = [
+    ("voicemail", &["voicemail", "voice mail", "machine"]),
+    ("no_answer", &["no answer", "no-answer", "no_answer", "not answer", "unanswered", "not picked up"]),
+    ("busy", &["busy"]),
+    ("canceled", &["cancel"]),
+    ("rejected", &["reject", "declin"]),
+    (
+        "invalid_number",
+        &["invalid number", "not a valid", "invalid 'to'", "unallocated", "number format", "does not exist"],
+    ),
+    ("not_permitted", &["permission", "unauthor", "forbidden", "not allowed", "blocked", "denied"]),
+    ("limit", &["limit", "quota", "credit", "balance", "concurren", "too many"]),
+    ("unreachable", &["unreachable", "not reach", "unavailable", "out of service", "not in service"]),
+    ("timeout", &["timeout", "timed out", "time out"]),
+    ("carrier", &["carrier", "network", "trunk", "sip", "gateway"]),
+];
+
+/// Every class there is.
+pub const FAILURE_CLASSES: [&str; 12] = {
+    let mut classes = ["other"; 12];
+    let mut n = 0;
+    while n < CLASSES.len() {
+        classes[n] = CLASSES[n].0;
+        n += 1;
+    }
+    classes
+};
+
+/// The class of a reason. The words themselves are the sender's, without end and perhaps with names and
+/// numbers in them; a class is ours.
+pub fn failure_class(reason: &str) -> &'static str {
+    let reason = reason.to_lowercase();
+    let class = CLASSES.iter().find(|(_, words)| words.iter().any(|word| reason.contains(word)));
+    class.map_or("other", |(class, _)| class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_class_of_ours() {
+        #[rustfmt::skip]
+        let table = [
+            ("No answer from recipient",        "no_answer"),
+            ("no-answer",                       "no_answer"),
+            ("Recipient was busy",              "busy"),
+            ("Call was rejected by recipient",  "rejected"),
+            ("Recipient was unreachable",       "unreachable"),
+            ("Call was canceled",               "canceled"),
+            ("SIP 503 from the trunk",          "carrier"),
+            ("The number +15005550001 is not a valid phone number", "invalid_number"),
+            ("Concurrency limit reached",       "limit"),
+            ("Reached voicemail",               "voicemail"),
+            ("Call failed",                     "other"),
+            ("",                                "other"),
+        ];
+        for (reason, expected) in table {
+            assert_eq!(failure_class(reason), expected, "{reason}");
+            assert!(FAILURE_CLASSES.contains(&expected));
+        }
     }
 }

@@ -9,7 +9,7 @@ mod patch;
 mod status;
 
 pub use self::{
-    failure::failure_reason,
+    failure::{FAILURE_CLASSES, failure_class, failure_reason},
     patch::{
         CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, StatusClaim, TranscriptState,
     },

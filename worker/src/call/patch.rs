@@ -1,6 +1,6 @@
 //! What one or several events claim about a call, and the join of two such claims.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -27,7 +27,8 @@ pub struct StatusClaim {
 }
 
 impl StatusClaim {
-    fn key(&self) -> (i32, Timestamp, &str) {
+    /// What decides which of two prevails: the greater.
+    pub fn key(&self) -> (i32, Timestamp, &str) {
         (self.status.rank(), self.at, &self.event_id)
     }
 }
@@ -235,20 +236,30 @@ impl From<Event> for CallPatch {
 impl CallPatch {
     /// The two claims together. Commutative, associative, idempotent.
     #[must_use]
-    pub fn join(self, other: Self) -> Self {
-        Self {
-            call_id: smaller(self.call_id, other.call_id),
-            conversation_id: smaller(self.conversation_id, other.conversation_id),
-            placement: join_placements(self.placement, other.placement),
-            parties: join_parties(self.parties, other.parties),
-            status: greater(self.status, other.status, |a, b| a.key().cmp(&b.key())),
-            fields: join_fields(self.fields, other.fields),
-            history: join_history(self.history, other.history),
-            transcript: self.transcript.max(other.transcript),
-            owed_since: smaller(self.owed_since, other.owed_since),
-            created_at: self.created_at.min(other.created_at),
-            updated_at: self.updated_at.max(other.updated_at),
+    pub fn join(mut self, other: Self) -> Self {
+        self.take_in(other);
+        self
+    }
+
+    /// Joins `other` into this.
+    pub fn take_in(&mut self, other: Self) {
+        take_smaller(&mut self.call_id, other.call_id);
+        take_smaller(&mut self.conversation_id, other.conversation_id);
+        self.placement = join_placements(self.placement.take(), other.placement);
+        take_smaller(&mut self.parties.agent_id, other.parties.agent_id);
+        take_smaller(&mut self.parties.agent_phone_number_id, other.parties.agent_phone_number_id);
+        take_smaller(&mut self.parties.to_number, other.parties.to_number);
+        if let Some(theirs) = other.status
+            && self.status.as_ref().is_none_or(|ours| ours.key() < theirs.key())
+        {
+            self.status = Some(theirs);
         }
+        join_fields(&mut self.fields, other.fields);
+        join_history(&mut self.history, other.history);
+        self.transcript = self.transcript.max(other.transcript);
+        take_smaller(&mut self.owed_since, other.owed_since);
+        self.created_at = self.created_at.min(other.created_at);
+        self.updated_at = self.updated_at.max(other.updated_at);
     }
 }
 
@@ -261,46 +272,27 @@ fn join_placements(a: Option<Placement>, b: Option<Placement>) -> Option<Placeme
     }
 }
 
-fn join_fields(
-    mut a: BTreeMap<Field, FieldClaim>,
-    b: BTreeMap<Field, FieldClaim>,
-) -> BTreeMap<Field, FieldClaim> {
-    for (field, theirs) in b {
-        match a.get(&field) {
+fn join_fields(ours: &mut BTreeMap<Field, FieldClaim>, theirs: BTreeMap<Field, FieldClaim>) {
+    for (field, theirs) in theirs {
+        match ours.get(&field) {
             Some(ours) if ours.key() >= theirs.key() => {}
-            _ => drop(a.insert(field, theirs)),
+            _ => drop(ours.insert(field, theirs)),
         }
     }
-    a
 }
 
-fn join_parties(a: Parties, b: Parties) -> Parties {
-    Parties {
-        agent_id: smaller(a.agent_id, b.agent_id),
-        agent_phone_number_id: smaller(a.agent_phone_number_id, b.agent_phone_number_id),
-        to_number: smaller(a.to_number, b.to_number),
-    }
-}
-
-fn join_history(mut a: Vec<HistoryEntry>, b: Vec<HistoryEntry>) -> Vec<HistoryEntry> {
-    a.extend(b);
-    a.sort_by(|x, y| x.key().cmp(&y.key()));
-    a.dedup_by(|later, earlier| later.event_id == earlier.event_id && later.at == earlier.at);
-    a.drain(..a.len().saturating_sub(HISTORY_LIMIT));
-    a
+fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntry>) {
+    ours.extend(theirs);
+    ours.sort_by(|x, y| x.key().cmp(&y.key()));
+    ours.dedup_by(|later, earlier| later.event_id == earlier.event_id && later.at == earlier.at);
+    ours.drain(..ours.len().saturating_sub(HISTORY_LIMIT));
 }
 
 /// The smaller of what is there: what events agree on, and a total choice where they do not.
-fn smaller<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-fn greater<T>(a: Option<T>, b: Option<T>, compare: impl Fn(&T, &T) -> Ordering) -> Option<T> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(if compare(&a, &b) == Ordering::Less { b } else { a }),
-        (a, b) => a.or(b),
+fn take_smaller<T: Ord>(ours: &mut Option<T>, theirs: Option<T>) {
+    if let Some(theirs) = theirs
+        && ours.as_ref().is_none_or(|ours| theirs < *ours)
+    {
+        *ours = Some(theirs);
     }
 }

@@ -1,18 +1,10 @@
 //! Burying a message.
 //!
 //! The body is unchanged. Buried first, terminated after: a crash in between costs a second burial,
-//! which the broker drops for its id, never the message.
-
-use std::time::Duration;
+//! which the broker drops for its id, never the message. Whoever buries terminates.
 
 use aftercall_common::stream::{header, subject};
-use async_nats::{
-    HeaderMap,
-    header::NATS_MESSAGE_ID,
-    jetstream::{self, AckKind},
-};
-
-use crate::{Context, pull::settle};
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 
 /// Why a message is buried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,26 +15,9 @@ pub struct Cause {
     pub detail: String,
 }
 
-/// After a grave could not be dug.
-const REDELIVER_AFTER: Duration = Duration::from_secs(2);
-
-/// Buries `message` on behalf of `consumer` and terminates it. Where that fails it comes again.
-pub async fn bury(context: &Context, consumer: &str, message: &jetstream::Message, cause: &Cause) {
-    let reason = cause.label;
-    match try_bury(&context.jetstream, consumer, message, cause).await {
-        Ok(()) => {
-            context.metrics.dead_letter(reason);
-            let sequence = message.info().map_or(0, |info| info.stream_sequence);
-            tracing::warn!(consumer, reason, detail = cause.detail, sequence, "message is a dead letter");
-        }
-        Err(error) => {
-            tracing::warn!(consumer, reason, %error, "dead letter could not be stored; trying again");
-            settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-        }
-    }
-}
-
-async fn try_bury(
+/// Stores a copy of `message`, which `consumer` gave up, among the dead letters. Only then may it be
+/// terminated.
+pub async fn bury(
     context: &jetstream::Context,
     consumer: &str,
     message: &jetstream::Message,
@@ -63,7 +38,7 @@ async fn try_bury(
     set(header::DEAD_SUBJECT, message.subject.as_str());
     let grave = subject::dead_letter(consumer);
     context.publish_with_headers(grave, headers, message.payload.clone()).await?.await?;
-    message.ack_with(AckKind::Term).await
+    Ok(())
 }
 
 /// The headers without the broker's own: those of an atomic batch, kept on the message, would be an

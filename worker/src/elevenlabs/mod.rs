@@ -6,7 +6,7 @@ mod gate;
 mod outbound;
 mod webhooks;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aftercall_common::config::Secret;
 use anyhow::Context as _;
@@ -90,10 +90,12 @@ impl ElevenLabs {
         let mut pauses = Pauses::within(RETRY_FIRST, RETRY_MOST, RETRY_TOTAL);
         loop {
             let copy = request.try_clone().expect("no body of ours is a stream");
+            let started = Instant::now();
             let answer = self.send(copy, MAX_BODY_BYTES).await.and_then(|body| read(&body));
+            self.metrics.api_time(started.elapsed());
             self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
             match answer {
-                Err(ApiError::Unavailable(why)) => match pauses.next() {
+                Err(ApiError::Unavailable(why)) => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(ApiError::Unavailable(why)),
                 },

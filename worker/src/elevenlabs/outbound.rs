@@ -117,7 +117,7 @@ impl ElevenLabs {
         loop {
             match self.request(Method::POST, path).json(body).timeout(time).send().await {
                 Ok(response) => return self.read(response).await,
-                Err(error) if error.is_connect() => match pauses.next() {
+                Err(error) if error.is_connect() => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(refused(Refused::Unreachable, "no connection came about")),
                 },

@@ -15,7 +15,7 @@ use crate::{
     Context,
     commands::{self, print_line},
     scan::Scan,
-    status::{body_of, parse_stored},
+    status::{self, body_of},
 };
 
 /// Passes over the stream in search of more of a person's calls. Each finds what the last one led to.
@@ -142,7 +142,7 @@ async fn matching(
         bar.inc(1);
         // A body that is gone names nobody.
         let body = body_of(&context.jetstream, &message).await.unwrap_or_default();
-        let is_theirs = match parse_stored(&message, &body) {
+        let is_theirs = match status::read(&message, &body) {
             Ok(event) => person.took_part(&event, &body),
             Err(_) => person.is_named_in(&body) || person.is_named_in(message.subject.as_bytes()),
         };

@@ -30,6 +30,9 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Untold, Self::Unfinished, Self::Placement];
+
     /// The word in metrics and tables.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -274,7 +274,7 @@ impl Pass<'_> {
             match answer {
                 Err(ApiError::RateLimited { .. }) => {} // The gate is closed now, and says for how long.
                 Err(error @ ApiError::Unavailable(_)) => {
-                    let Some(pause) = pauses.next() else { return Err(error.into()) };
+                    let Some(pause) = pauses.pause() else { return Err(error.into()) };
                     if self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                         return Err(PassError::Stopped);
                     }

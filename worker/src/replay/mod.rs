@@ -19,7 +19,7 @@ use crate::{
     retry::Pauses,
     scan::Scan,
     status::stored_event,
-    store::{Changed, Key, Preview},
+    store::{self, Changed, Key, Preview},
     transcripts,
 };
 
@@ -138,7 +138,7 @@ async fn apply(
     done.webhooks += events.len();
     for event in &events {
         if let (Some(recording), false) = (&event.recording, options.dry_run) {
-            context.store.save_recording(&event.id, recording).await?;
+            store::Calls::save_recording(&context.store, &event.id, recording).await?;
         }
     }
     let patches = join(events);
@@ -151,7 +151,7 @@ async fn apply(
     let mut pauses = Pauses::endless(RETRY.0, RETRY.1);
     let begun = Instant::now();
     let changes = loop {
-        match context.store.apply(&patches).await {
+        match store::apply(&context.store, &patches).await {
             Ok(changes) => break changes,
             Err(error) if begun.elapsed() >= PATIENCE => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "calls not written; trying again"),
@@ -163,7 +163,7 @@ async fn apply(
     for change in &changes {
         let Changed::Applied(applied) = change else { continue };
         if let Some(conversation) = &applied.transcript_due {
-            let owed = transcripts::owe(&context.jetstream, conversation).await;
+            let owed = transcripts::owe(&context.jetstream, conversation, None).await;
             owed.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream::{WEBHOOK_BODIES, header};
+use aftercall_common::stream::WEBHOOK_BODIES;
 use async_nats::jetstream::{
-    self, Message,
+    self,
     object_store::{GetErrorKind, Object},
 };
 use bytes::Bytes;
@@ -18,20 +18,16 @@ const FETCH: Duration = Duration::from_secs(20);
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Why there is no body.
-pub(super) enum NoBody {
+#[derive(Clone, Debug)]
+pub enum NoBody {
     /// There never will be.
     Dead(Cause),
     /// Perhaps in a while.
     Later(String),
 }
 
-/// The object that holds the message's body, where the message itself does not.
-pub(super) fn elsewhere(message: &Message) -> Option<&str> {
-    message.headers.as_ref()?.get(header::BODY_OBJECT).map(async_nats::HeaderValue::as_str)
-}
-
 /// Reads the object `name`; the client compares its digest.
-pub(super) async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, NoBody> {
+pub async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, NoBody> {
     let fetching = async {
         let bucket = context.get_object_store(WEBHOOK_BODIES).await.map_err(later)?;
         match bucket.get(name).await {

@@ -1,52 +1,41 @@
 //! Webhooks → the state of calls: pull, parse, join, write, settle.
 //!
-//! A message is acknowledged only after its change is in a majority's journal and the transcript
-//! job that follows from it is stored. Until then it may come again, which changes nothing.
+//! Two writes are under way at a time; what is pulled meanwhile is parsed, joined and waits at the [`desk`].
+//! So a lone webhook is applied at once, and a backlog in large batches. Of one batch see [`work`].
 
-mod batch;
 mod bodies;
+mod desk;
+mod traces;
+mod work;
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use aftercall_common::stream::{self, consumer};
 use async_nats::jetstream::{self, AckKind, Message};
 use bytes::Bytes;
-use futures_util::future::join_all;
-use jiff::Timestamp;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    batch::{Batch, Fate},
-    bodies::NoBody,
-};
+pub use self::bodies::{NoBody, fetch};
+use self::desk::{Busy, Desk};
 use crate::{
     Context,
-    call::{CallPatch, Status},
-    clock::between,
-    dead_letters::{self, Cause},
-    event::{Event, Recording},
-    pull::{Batches, Source, settle},
-    retry::Pauses,
-    store::Changed,
-    transcripts,
+    dead_letters::Cause,
+    event::{self, Event, ParseError},
+    outside::{Outside, REDELIVER_AFTER, Stored},
+    pull::{Batches, Pull, Source},
 };
 
 const MAX_MESSAGES: usize = 500;
 const MAX_BYTES: usize = 32 * 1024 * 1024;
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MOST: Duration = Duration::from_secs(5);
-/// How long a write under way is waited for once the process stops.
-const DRAIN: Duration = Duration::from_secs(5);
-/// After a job could not be stored: short, since a delayed message counts as pending.
-const REDELIVER_AFTER: Duration = Duration::from_secs(2);
+/// Writes under way at a time. The database works on one command by one core.
+const WRITES: usize = 2;
+/// Large bodies fetched at a time, and messages without a body that wait for that.
+const BODIES: (usize, usize) = (1, 100);
 
 /// The body of a stored webhook, wherever it is; an error where it cannot be had.
 pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
-    let Some(object) = bodies::elsewhere(message) else { return Ok(message.payload.clone()) };
+    let Some(object) = message.object() else { return Ok(message.payload.clone()) };
     Box::pin(bodies::fetch(context, object)).await.map_err(|error| match error {
         NoBody::Dead(cause) => cause,
         NoBody::Later(detail) => Cause { label: "body_missing", detail },
@@ -54,13 +43,14 @@ pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<
 }
 
 /// What a stored webhook says, its body given.
-pub fn parse_stored(message: &Message, body: &[u8]) -> Result<Event, Cause> {
-    batch::parse(message, body)
+pub fn read(message: &impl Stored, body: &[u8]) -> Result<Event, Cause> {
+    event::parse(&message.envelope()?, body)
+        .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
 }
 
 /// What a stored webhook says.
 pub async fn stored_event(context: &jetstream::Context, message: &Message) -> Result<Event, Cause> {
-    parse_stored(message, &body_of(context, message).await?)
+    read(message, &body_of(context, message).await?)
 }
 
 /// Runs the role until `stop`.
@@ -73,167 +63,125 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         replicas: context.config.stream_replicas.get(),
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
-    let mut unsettled = Vec::new();
-    while unsettled.is_empty()
-        && let Some(messages) = batches.next(&stop).await
-    {
-        // One body that is not in its message fills a batch by itself.
-        let (large, small): (Vec<_>, Vec<_>) =
-            messages.into_iter().partition(|message| bodies::elsewhere(message).is_some());
-        if !small.is_empty() {
-            let payloads: Vec<_> = small.iter().map(|message| message.payload.clone()).collect();
-            unsettled = process(&context, small, &payloads, &stop).await;
-        }
-        for message in large {
-            if stop.is_cancelled() {
-                unsettled.push(message);
-            } else {
-                unsettled.extend(Box::pin(process_large(&context, message, &stop)).await);
-            }
-        }
-    }
+    let unsettled = serve(context, &mut batches, &stop).await;
     batches.release(unsettled).await;
 }
 
-/// Fetches the body of one message and applies it.
-async fn process_large(context: &Context, message: Message, stop: &CancellationToken) -> Vec<Message> {
-    let object = bodies::elsewhere(&message).unwrap_or_default();
-    let fetching = bodies::fetch(&context.jetstream, object);
-    match Box::pin(at_work(std::slice::from_ref(&message), fetching)).await {
-        Ok(body) => return process(context, vec![message], &[body], stop).await,
-        Err(NoBody::Dead(cause)) => {
-            dead_letters::bury(context, consumer::STATUS, &message, &cause).await;
-        }
-        Err(NoBody::Later(why)) => {
-            tracing::warn!(object, why, "the body of a webhook could not be read; trying again");
-            settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-        }
-    }
-    Vec::new()
+/// What a task has done.
+enum Done<M> {
+    /// A batch, but for these messages.
+    Batch(Busy, Vec<M>),
+    /// The body of a message that has none itself.
+    Body(M, Result<Bytes, NoBody>),
 }
 
-/// Applies one batch. Gives it back where the process stops before the database took it.
-async fn process(
-    context: &Context,
-    messages: Vec<Message>,
-    bodies: &[Bytes],
+/// Applies what `pull` gives until `stop`; the messages that are not settled.
+pub async fn serve<O: Outside>(
+    outside: Arc<O>,
+    pull: &mut impl Pull<Message = O::Message>,
     stop: &CancellationToken,
-) -> Vec<Message> {
-    let started = Instant::now();
-    let mut batch = Batch::of(messages.iter().zip(bodies.iter().map(|body| &body[..])));
-    let (patches, recordings) = (batch.take_patches(), batch.take_recordings());
-    let Some(changes) = apply(context, &messages, (&patches, &recordings), stop).await else {
-        return messages;
-    };
-    let jobless = owed(context, &batch, &changes).await;
-    let now = Timestamp::now();
-    for (message, fate) in messages.iter().zip(batch.fates(&changes)) {
-        match fate {
-            Fate::Applied { event, applied, patch } => {
-                let stored = !jobless.contains(&patch);
-                settle(message, if stored { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) })
-                    .await;
-                context.metrics.applied(event.status, between(event.stored_at, now));
-                tracing::info!(
-                    call_id = event.call_id.as_deref(),
-                    conversation_id = event.conversation_id.as_deref(),
-                    event = event.event_type,
-                    event_id = %event.id,
-                    status_before = applied.before.map(Status::as_str),
-                    status_after = applied.after.map(Status::as_str),
-                    attempt = message.info().map_or(0, |info| info.delivered),
-                    duration_ms = started.elapsed().as_millis(),
-                    "event applied"
-                );
-            }
-            Fate::Dead(cause) => dead_letters::bury(context, consumer::STATUS, message, &cause).await,
-        }
-    }
-    context.metrics.batch(messages.len(), started.elapsed());
-    Vec::new()
-}
-
-/// Awaits `work`, and tells the broker meanwhile that we are still at it: it would give the messages to
-/// another worker.
-async fn at_work<T>(messages: &[Message], work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
+) -> Vec<O::Message> {
+    let (mut desk, mut large) = (Desk::default(), VecDeque::new());
+    let (mut writes, mut fetches) = (JoinSet::new(), JoinSet::new());
+    let mut unsettled = Vec::new();
     let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
-    progress.tick().await; // The first is at once.
     loop {
-        tokio::select! {
-            done = &mut work => return done,
-            _ = progress.tick() => for message in messages {
-                settle(message, AckKind::Progress).await;
-            },
+        while writes.len() < WRITES
+            && !stop.is_cancelled()
+            && let Some(batch) = desk.next()
+        {
+            writes.spawn(write(outside.clone(), batch, stop.clone()));
         }
-    }
-}
-
-/// Writes until the database takes it. `None` where the process stops first.
-async fn apply(
-    context: &Context,
-    messages: &[Message],
-    claims: Claims<'_>,
-    stop: &CancellationToken,
-) -> Option<Vec<Changed>> {
-    let written = async {
-        tokio::select! {
-            written = write(context, claims, stop) => written,
-            () = overdue(stop) => None, // A write under way may yet land: it can be repeated.
+        if fetches.len() < BODIES.0
+            && desk.has_room()
+            && let Some(message) = large.pop_front()
+        {
+            fetches.spawn(fetch_large(outside.clone(), message));
         }
-    };
-    at_work(messages, written).await
-}
-
-/// Ends [`DRAIN`] after `stop`.
-async fn overdue(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(DRAIN).await;
-}
-
-/// What a batch claims: patches, and the recordings some of them point to.
-type Claims<'a> = (&'a [CallPatch], &'a [(String, Recording)]);
-
-async fn write(context: &Context, claims: Claims<'_>, stop: &CancellationToken) -> Option<Vec<Changed>> {
-    let (patches, recordings) = claims;
-    let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
-    loop {
-        let written = async {
-            for (id, recording) in recordings {
-                context.store.save_recording(id, recording).await?;
+        let done = tokio::select! {
+            biased;
+            Some(done) = writes.join_next() => done,
+            Some(done) = fetches.join_next() => done,
+            _ = progress.tick() => {
+                for message in desk.messages().chain(&large) {
+                    outside.settle(message, AckKind::Progress).await;
+                }
+                continue;
             }
-            context.store.apply(patches).await
+            pulled = pull.next(stop), if desk.has_room() && large.len() < BODIES.1 => {
+                let Some(messages) = pulled else { break };
+                for message in messages {
+                    if message.delivered() > 1 {
+                        outside.metrics().redelivered(consumer::STATUS);
+                    }
+                    if message.object().is_some() {
+                        large.push_back(message);
+                    } else {
+                        let body = message.payload();
+                        let read = read(&message, &body);
+                        desk.take_in(message, read, body.len());
+                    }
+                }
+                continue;
+            }
+            () = stop.cancelled() => break,
         };
-        match written.await {
-            Ok(changes) => return Some(changes),
-            Err(error) => {
-                context.metrics.store_retry();
-                tracing::warn!(%error, calls = patches.len(), "calls not written; trying again");
+        match done.expect("no task panics or is aborted") {
+            Done::Batch(busy, messages) => {
+                desk.done(busy);
+                unsettled.extend(messages);
             }
-        }
-        if !pauses.sleep(stop).await {
-            return None;
+            Done::Body(message, body) => take_in_large(&*outside, &mut desk, message, body).await,
         }
     }
+    unsettled.extend(desk.clear().chain(large));
+    while let Some(done) = writes.join_next().await {
+        if let Ok(Done::Batch(_, messages)) = done {
+            unsettled.extend(messages);
+        }
+    }
+    while let Some(done) = fetches.join_next().await {
+        if let Ok(Done::Body(message, _)) = done {
+            unsettled.push(message);
+        }
+    }
+    unsettled
 }
 
-/// Publishes the transcript jobs that follow from a batch; the patches whose job could not be stored.
-///
-/// What is owed is read from the stored call and not from the event: after a crash between the two
-/// writes the redelivered event changes nothing, yet the job is still missing.
-async fn owed(context: &Context, batch: &Batch, changes: &[Changed]) -> Vec<usize> {
-    let due = changes.iter().enumerate().filter_map(|(n, change)| match change {
-        Changed::Applied(applied) if batch.may_owe(n) => Some((n, applied.transcript_due.as_ref()?)),
-        Changed::Applied(_) | Changed::Refused { .. } => None,
-    });
-    let stored =
-        due.map(async |(n, conversation)| match transcripts::owe(&context.jetstream, conversation).await {
-            Ok(()) => None,
-            Err(error) => {
-                let conversation_id = conversation.as_str();
-                tracing::warn!(conversation_id, %error, "transcript job not stored; trying again");
-                Some(n)
-            }
-        });
-    join_all(stored).await.into_iter().flatten().collect()
+async fn write<O: Outside>(
+    outside: Arc<O>,
+    mut batch: desk::Batch<O::Message>,
+    stop: CancellationToken,
+) -> Done<O::Message> {
+    let busy = batch.busy();
+    Done::Batch(busy, work::work(&*outside, batch, &stop).await)
+}
+
+async fn fetch_large<O: Outside>(outside: Arc<O>, message: O::Message) -> Done<O::Message> {
+    let fetching = outside.fetch(message.object().unwrap_or_default());
+    let body = work::at_work(&*outside, || std::iter::once(&message), fetching).await;
+    Done::Body(message, body)
+}
+
+async fn take_in_large<O: Outside>(
+    outside: &O,
+    desk: &mut Desk<O::Message>,
+    message: O::Message,
+    body: Result<Bytes, NoBody>,
+) {
+    match body {
+        Ok(body) => {
+            let read = read(&message, &body);
+            desk.take_in(message, read, body.len());
+        }
+        Err(NoBody::Dead(cause)) => desk.take_in(message, Err(cause), 0),
+        Err(NoBody::Later(why)) => {
+            tracing::warn!(
+                object = message.object(),
+                why,
+                "the body of a webhook could not be read; trying again"
+            );
+            outside.settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+        }
+    }
 }

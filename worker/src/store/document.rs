@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document};
 use serde_json::{Map, Value, json};
 
-use super::Placing;
+use super::{Key, Placing};
 use crate::{
     call::{CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
     event::{CallId, ConversationId, Parties, PlacementId},
@@ -116,6 +116,26 @@ impl CallView {
     /// Since when its transcript is owed.
     pub fn owed_since(&self) -> Option<Timestamp> {
         self.time("_owedSince")
+    }
+
+    /// What it is found by.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let ids = [
+            self.call_id().map(Key::Call),
+            self.conversation_id().map(Key::Conversation),
+            self.placement_id().map(Key::Placement),
+        ];
+        ids.into_iter().flatten().collect()
+    }
+
+    /// The statuses that its events claim, as far as its history goes back.
+    pub(super) fn claims(&self) -> Vec<StatusClaim> {
+        let entries = self.document.get_array("history").map(Vec::as_slice).unwrap_or_default();
+        let claim = |entry: HistoryEntry| {
+            let status = Status::from_word(entry.status.as_deref()?)?;
+            Some(StatusClaim { status, at: entry.at, event_id: entry.event_id, failure_reason: None })
+        };
+        entries.iter().filter_map(history_entry).filter_map(claim).collect()
     }
 
     /// `_id`, to tell documents apart.

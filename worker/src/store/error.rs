@@ -5,6 +5,8 @@ use mongodb::error::{
     WriteFailure,
 };
 
+use super::calls::Failure;
+
 /// Why the store could not do as asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -17,6 +19,16 @@ pub enum StoreError {
     /// The server is no replica set.
     #[error("MONGODB_URI leads to a standalone server; Aftercall needs a replica set (one member is enough)")]
     Standalone,
+}
+
+impl StoreError {
+    /// Stable label for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) | Self::Standalone => "refused",
+        }
+    }
 }
 
 impl From<Error> for StoreError {
@@ -52,9 +64,21 @@ fn is_final(code: i32) -> bool {
     matches!(code, 2 | 15 | 22 | 121 | 10_334 | 17_280 | 17_419 | 17_420)
 }
 
+/// The server's answer where a unique index holds the value already.
+const DUPLICATE_KEY: i32 = 11_000;
+
+/// What the code says of a statement that failed within a command.
+pub(super) fn classify(code: i32) -> Failure {
+    match code {
+        DUPLICATE_KEY => Failure::Duplicate,
+        code if is_passing(code) => Failure::Passing(code),
+        code => Failure::Final("rejected_by_database", format!("MongoDB refuses the change: code {code}")),
+    }
+}
+
 /// Whether a statement that failed within a command may succeed next time: write conflicts, step-downs,
 /// shutdowns, time limits, a right not granted yet. Any other failure is the statement's own.
-pub(super) fn is_passing(code: i32) -> bool {
+fn is_passing(code: i32) -> bool {
     // HostUnreachable, HostNotFound, Unauthorized, AuthenticationFailed, LockTimeout, MaxTimeMSExpired,
     // NetworkTimeout, ShutdownInProgress, WriteConflict, PrimarySteppedDown, SnapshotUnavailable,
     // ExceededTimeLimit, NotWritablePrimary, Interrupted…
@@ -72,11 +96,12 @@ mod tests {
     #[test]
     fn what_passes_is_told_from_what_does_not() {
         for code in [112, 189, 11_600, 11_602, 50] {
-            assert!(is_passing(code) && !is_final(code), "{code}");
+            assert!(classify(code) == Failure::Passing(code) && !is_final(code), "{code}");
         }
         for code in [121, 10_334] {
-            assert!(!is_passing(code) && is_final(code), "{code}");
+            assert!(matches!(classify(code), Failure::Final(..)) && is_final(code), "{code}");
         }
+        assert_eq!(classify(11_000), Failure::Duplicate);
         assert_eq!(
             StoreError::from(Error::custom("a half is not understood")),
             StoreError::Refused("it cannot be expressed".to_owned())

@@ -12,6 +12,9 @@ use mongodb::{
 /// The index by which the server erases old calls.
 const RETENTION: &str = "retention";
 
+/// Names of indexes that nothing uses any more.
+const OUTDATED: [&str; 1] = ["transcriptState_1"];
+
 /// Makes the server erase calls that were created so long ago, or none.
 pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
     let found = calls.list_index_names().await?.iter().any(|name| name == RETENTION);
@@ -59,7 +62,16 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         // Only the placements of which nobody knows what became.
         IndexModel::builder().keys(doc! { "_placement.at": 1 }).options(placements).build(),
         // Only the transcripts still owed: small however many calls there are.
-        IndexModel::builder().keys(doc! { "transcriptState": 1 }).options(transcripts).build(),
+        IndexModel::builder()
+            .keys(doc! { "transcriptState": 1, "conversationId": 1 })
+            .options(transcripts)
+            .build(),
     ];
-    calls.create_indexes(indexes).await.map(drop)
+    calls.create_indexes(indexes).await?;
+    // Of earlier versions.
+    let found = calls.list_index_names().await?;
+    for name in found.iter().filter(|name| OUTDATED.contains(&name.as_str())) {
+        calls.drop_index(name).await?;
+    }
+    Ok(())
 }

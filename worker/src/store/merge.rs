@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// [`StoreError::Refused`] concerns this call alone.
-pub(super) async fn apply(store: &Store, patch: CallPatch) -> std::result::Result<(), StoreError> {
+pub(super) async fn merge(store: &Store, patch: CallPatch) -> std::result::Result<(), StoreError> {
     let (client, calls) = (store.client.clone(), store.calls.clone());
     store
         .run(async move {

@@ -5,6 +5,7 @@
 //! once. Writes count once a majority has them in its journal.
 
 mod apply;
+mod calls;
 mod document;
 mod erase;
 mod error;
@@ -14,9 +15,14 @@ mod placements;
 mod preview;
 mod reconciliation;
 mod recordings;
+mod report;
 mod statement;
+mod update;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -29,17 +35,20 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
-    apply::{Applied, Changed},
+    apply::{Applied, Changed, apply},
+    calls::{Calls, Failure, Owing, Standing},
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,
     placements::{Begun, Concluded, NewPlacement, Placing},
     preview::{Difference, Preview},
+    report::{Plan, Question, questions},
     statement::{Key, Settled},
 };
 use crate::{
     call::CallPatch,
     config::Config,
-    event::{CallId, ConversationId},
+    event::{CallId, ConversationId, Recording},
+    metrics::Metrics,
 };
 
 const COLLECTION: &str = "agent_calls";
@@ -68,6 +77,7 @@ pub struct Store {
     ping: Arc<Semaphore>,
     /// How long calls are kept.
     retention: Option<Duration>,
+    metrics: Metrics,
 }
 
 impl Store {
@@ -75,7 +85,7 @@ impl Store {
     ///
     /// # Errors
     /// A URI that cannot be read.
-    pub async fn new(config: &Config) -> anyhow::Result<Self> {
+    pub async fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Self> {
         let mut options =
             ClientOptions::parse(config.mongodb_uri.expose()).await.context("MONGODB_URI cannot be used")?;
         options.app_name.get_or_insert_with(|| "aftercall-worker".to_owned());
@@ -97,6 +107,7 @@ impl Store {
             operations: TaskTracker::new(),
             ping: Arc::new(Semaphore::new(1)),
             retention: config.retention(),
+            metrics,
         })
     }
 
@@ -128,14 +139,6 @@ impl Store {
         tokio::time::timeout(PING, ping).await.unwrap_or_else(|_elapsed| Err(late()))
     }
 
-    /// Joins `patches` with what is stored. Answers in their order; see [`Changed`].
-    ///
-    /// # Errors
-    /// The whole was not, or not wholly, written: to be repeated as it is.
-    pub async fn apply(&self, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-        apply::apply(self, patches).await
-    }
-
     /// The call known by either identifier; by the call id where both know one.
     pub async fn find(
         &self,
@@ -152,22 +155,6 @@ impl Store {
             }
         }
         Ok(None)
-    }
-
-    /// Stores what became of a transcript; whether there was a call to store it with. One whose
-    /// transcript is saved is none.
-    ///
-    /// `false` may also mean that the call was just merged with its other half: the update waits for
-    /// the merge, then goes on behind the place where the merged document is. The caller looks again.
-    pub async fn settle_transcript(
-        &self,
-        conversation_id: &ConversationId,
-        settled: Settled,
-    ) -> Result<bool, StoreError> {
-        let (filter, update) = statement::transcript(conversation_id, settled);
-        let calls = self.calls.clone();
-        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
-        Ok(updated.matched_count > 0)
     }
 
     /// Gives up transcripts owed since before `before` whose conversation is still not known; how many.
@@ -195,13 +182,37 @@ impl Store {
             .collect())
     }
 
+    /// How many transcripts are owed, and since when the oldest of them.
+    pub async fn backlog_of_transcripts(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+        use futures_util::TryStreamExt as _;
+        let calls = self.calls.clone();
+        let found: Option<Document> = self
+            .run(async move {
+                // By the index of owed transcripts, which is small however many calls there are.
+                let group =
+                    doc! { "_id": null, "owed": { "$sum": 1_i64 }, "since": { "$min": "$_owedSince" } };
+                let stages = [doc! { "$match": { "transcriptState": "owed" } }, doc! { "$group": group }];
+                calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await
+            })
+            .await?;
+        let Some(found) = found else { return Ok((0, None)) };
+        let owed = found.get_i64("owed").ok().and_then(|owed| u64::try_from(owed).ok());
+        let since = found.get_datetime("since").ok();
+        let since = since.and_then(|since| Timestamp::from_millisecond(since.timestamp_millis()).ok());
+        Ok((owed.unwrap_or(0), since))
+    }
+
     /// Waits for operations under way, within a bound, and closes the connections.
     pub async fn shutdown(self) {
         self.operations.close();
         if tokio::time::timeout(SHUTDOWN, self.operations.wait()).await.is_err() {
             tracing::warn!(operations = self.operations.len(), "MongoDB does not answer; not waited for");
         }
-        self.client.shutdown().immediate(true).await;
+        // The driver may wait for a server that does not answer; this process ends all the same.
+        let closed = tokio::time::timeout(SHUTDOWN, self.client.shutdown().immediate(true)).await;
+        if closed.is_err() {
+            tracing::debug!("connections to MongoDB are left as they are");
+        }
     }
 
     /// Runs one operation under a deadline.
@@ -212,10 +223,54 @@ impl Store {
         &self,
         operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match tokio::time::timeout(OPERATION, self.operations.spawn(operation)).await {
+        let started = Instant::now();
+        let done = match tokio::time::timeout(OPERATION, self.operations.spawn(operation)).await {
             Ok(Ok(done)) => done.map_err(StoreError::from),
             Ok(Err(_panicked)) => Err(StoreError::Unavailable("operation panicked".to_owned())),
             Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),
-        }
+        };
+        self.metrics
+            .store_operation(done.as_ref().map_or_else(StoreError::label, |_| "ok"), started.elapsed());
+        done
+    }
+}
+
+impl Calls for Store {
+    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        update::update(self, patches).await
+    }
+
+    async fn merge(&self, patch: &CallPatch) -> Result<(), StoreError> {
+        merge::merge(self, patch.clone()).await
+    }
+
+    async fn standings(
+        &self,
+        patches: &[&CallPatch],
+        with_status: bool,
+    ) -> Result<Vec<Standing>, StoreError> {
+        update::standings(self, patches, with_status).await
+    }
+
+    async fn save_recording(&self, id: &str, recording: &Recording) -> Result<(), StoreError> {
+        recordings::store(self, id, recording).await
+    }
+
+    async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {
+        let call = self.find(None, Some(conversation)).await?;
+        Ok(call.filter(CallView::owes_transcript).map(|call| Owing { since: call.owed_since() }))
+    }
+
+    /// `false` may also mean that the call was just merged with its other half: the update waits for
+    /// the merge, then goes on behind the place where the merged document is. The caller looks again.
+    async fn settle_transcript(
+        &self,
+        conversation: &ConversationId,
+        settled: Settled,
+    ) -> Result<bool, StoreError> {
+        let (filter, update) = statement::transcript(conversation, settled);
+        let calls = self.calls.clone();
+        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
     }
 }

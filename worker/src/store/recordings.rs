@@ -16,17 +16,15 @@ use crate::event::Recording;
 
 const BUCKET: &str = "recordings";
 
-impl Store {
-    /// Stores `recording` under `id`, once: a second time finds it there.
-    pub async fn save_recording(
-        &self,
-        id: &str,
-        recording: &Recording,
-    ) -> std::result::Result<(), StoreError> {
-        let bucket = bucket(&self.database);
-        let (id, recording) = (id.to_owned(), recording.clone());
-        self.run(async move { save(&bucket, id, &recording).await }).await
-    }
+/// See [`super::Calls::save_recording`].
+pub(super) async fn store(
+    store: &Store,
+    id: &str,
+    recording: &Recording,
+) -> std::result::Result<(), StoreError> {
+    let bucket = bucket(&store.database);
+    let (id, recording) = (id.to_owned(), recording.clone());
+    store.run(async move { save(&bucket, id, &recording).await }).await
 }
 
 pub(super) fn bucket(database: &Database) -> GridFsBucket {

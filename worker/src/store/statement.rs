@@ -31,7 +31,7 @@ impl Key {
     }
 
     /// Every identifier of the patch, the one that counts most first.
-    pub(super) fn all_of(patch: &CallPatch) -> impl Iterator<Item = Self> {
+    pub fn all_of(patch: &CallPatch) -> impl Iterator<Item = Self> {
         let placement = patch.placement.as_ref().map(|placement| Self::Placement(placement.id.clone()));
         [
             patch.call_id.clone().map(Self::Call),
@@ -42,12 +42,26 @@ impl Key {
         .flatten()
     }
 
-    pub(super) fn filter(&self) -> Document {
+    /// The field it is in.
+    pub(super) fn field(&self) -> &'static str {
         match self {
-            Self::Call(id) => doc! { "callId": id.as_str() },
-            Self::Conversation(id) => doc! { "conversationId": id.as_str() },
-            Self::Placement(id) => doc! { "_placementId": id.as_str() },
+            Self::Call(_) => "callId",
+            Self::Conversation(_) => "conversationId",
+            Self::Placement(_) => "_placementId",
         }
+    }
+
+    /// The identifier.
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Self::Call(id) => id.as_str(),
+            Self::Conversation(id) => id.as_str(),
+            Self::Placement(id) => id.as_str(),
+        }
+    }
+
+    pub(super) fn filter(&self) -> Document {
+        doc! { self.field(): self.id() }
     }
 }
 
@@ -240,7 +254,12 @@ pub(super) fn transcript(conversation: &ConversationId, settled: Settled) -> (Do
     let filter = doc! { "conversationId": conversation.as_str(), "transcriptState": { "$ne": "saved" } };
     let (fields, at) = match settled {
         Settled::Saved { transcript, at } => {
-            (doc! { "transcript": { "$literal": transcript }, "transcriptState": "saved" }, at)
+            let saved_at = bson_date(at);
+            let transcript = doc! { "$literal": transcript };
+            (
+                doc! { "transcript": transcript, "transcriptState": "saved", "_transcriptSavedAt": saved_at },
+                at,
+            )
         }
         Settled::Unavailable { reason, at } => {
             let reason = doc! { "$literal": reason };

@@ -23,11 +23,11 @@ struct Answer {
 
 /// How far the broker's clock is ahead of ours, and when that was found out.
 #[derive(Debug, Default)]
-pub(super) struct BrokerTime(Mutex<Option<(Instant, SignedDuration)>>);
+pub struct BrokerTime(Mutex<Option<(Instant, SignedDuration)>>);
 
 impl BrokerTime {
     /// `at`, a time by our clock, by the broker's. A broker that does not tell is taken to have our time.
-    pub(super) async fn of(&self, context: &jetstream::Context, at: Timestamp) -> Timestamp {
+    pub async fn of(&self, context: &jetstream::Context, at: Timestamp) -> Timestamp {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = match known {
             Some((measured, ahead)) if measured.elapsed() < FRESH => ahead,

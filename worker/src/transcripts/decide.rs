@@ -94,7 +94,7 @@ mod tests {
 
     fn job(attempt: u32) -> (Job, Timestamp) {
         let now = "2026-09-22T12:00:00Z".parse().unwrap();
-        (Job { conversation_id: ConversationId::new("v").unwrap(), attempt }, now)
+        (Job { conversation_id: ConversationId::new("v").unwrap(), attempt, trace: None }, now)
     }
 
     fn conversation(status: ConversationStatus) -> Conversation {

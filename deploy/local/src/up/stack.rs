@@ -50,8 +50,9 @@ impl Stack {
         let launcher = Launcher::current()?.grace(ORPHAN_GRACE).hold(data.children());
         // Logs are those of this run.
         let _gone = std::fs::remove_dir_all(data.path("logs"));
-        let [nats_port, mongod_port, simulator_port] =
-            addresses::server_ports(&data.path("ports.json"), ["nats", "mongod", "simulator"])?;
+        let names = ["nats", "nats-monitor", "mongod", "simulator"];
+        let [nats_port, monitor_port, mongod_port, simulator_port] =
+            addresses::server_ports(&data.path("ports.json"), names)?;
         let mut stack = Self {
             services: Vec::new(),
             simulator: None,
@@ -63,6 +64,7 @@ impl Stack {
                 gateway_admin_url: format!("http://{}", reachable(options.gateway_admin)),
                 worker_admin_urls: Vec::new(),
                 nats_url: config.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
+                nats_monitor_url: None,
                 mongodb_uri: config
                     .mongodb_uri
                     .as_ref()
@@ -73,7 +75,7 @@ impl Stack {
             },
         };
         if config.nats_url.is_none() {
-            stack.start_nats(&launcher, data, config, nats_port, progress).await?;
+            stack.start_nats(&launcher, data, config, [nats_port, monitor_port], progress).await?;
         }
         if config.mongodb_uri.is_none() {
             stack.start_mongod(&launcher, data, config, mongod_port, progress).await?;
@@ -90,7 +92,7 @@ impl Stack {
         launcher: &Launcher,
         data: &Data,
         config: &Config,
-        port: u16,
+        [port, monitor]: [u16; 2],
         progress: &Progress,
     ) -> anyhow::Result<()> {
         let services = servers::services_dir(data.root());
@@ -99,12 +101,14 @@ impl Stack {
         let options = nats::Options {
             data: Some(data.path("nats")),
             port,
+            monitor,
             log: Some(data.log("nats-server")),
             ..nats::Options::default()
         };
         let nats = nats::start(launcher, &binary, options).await?;
         progress.done(&format!("nats-server at {}", nats.url()));
         self.running.nats_url = nats.url();
+        self.running.nats_monitor_url = Some(format!("http://127.0.0.1:{monitor}"));
         self.nats = Some(nats);
         Ok(())
     }
@@ -166,6 +170,10 @@ impl Stack {
         progress.step("starting gateway and worker");
         let gateway = self.service(launcher, data, "gateway", "gateway", options.gateway_admin);
         let gateway = gateway.env("LISTEN_ADDR", options.listen.to_string());
+        let gateway = match &self.running.nats_monitor_url {
+            Some(url) => gateway.env("NATS_MONITOR_URL", url),
+            None => gateway,
+        };
         self.services.push(launcher.spawn(&gateway).await?);
         for n in 1..=options.workers {
             let (name, admin) = match n {

@@ -23,7 +23,7 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
         ("webhooks", format!("http://{host}/api/webhooks/elevenlabs/call-status")),
         ("gateway admin", format!("{0}/readyz  {0}/metrics", running.gateway_admin_url)),
         ("worker admin", admin(&running.worker_admin_urls)),
-        ("NATS", Url::new(&running.nats_url).to_string()),
+        ("NATS", nats(running)),
         ("MongoDB", format!("{}  database {}", Url::new(&running.mongodb_uri), running.mongodb_database)),
         ("ElevenLabs API", elevenlabs),
         ("data", format!("{}  (`cargo local reset` removes it)", data.root().display())),
@@ -55,6 +55,11 @@ fn placing(host: &str) -> String {
         "curl -X POST http://{host}/api/agent-calls -H \"Content-Type: application/json\" -d '{}'\n",
         r#"{"agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": "+15005550000"}"#
     )
+}
+
+fn nats(running: &Running) -> String {
+    let monitor = running.nats_monitor_url.as_ref().map(|url| format!("  monitoring {url}/jsz"));
+    format!("{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default())
 }
 
 fn admin(urls: &[String]) -> String {

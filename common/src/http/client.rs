@@ -1,0 +1,101 @@
+//! One plain HTTP/1.1 request to a neighbour: the broker's monitoring endpoint, a collector of traces.
+//!
+//! Not for the world outside: no TLS, no redirects, a connection each. Bounded in time and in bytes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Request, Response, Uri,
+    client::conn::http1,
+    header::{HOST, HeaderValue},
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Bounds of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Time for all of it.
+    pub time: Duration,
+    /// Largest body of an answer, bytes.
+    pub bytes: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not `http://host[:port]/…`.
+    #[error("not a plain http:// URL")]
+    Url,
+    /// The time is over.
+    #[error("no answer in time")]
+    Late,
+    /// The connection failed, or the answer cannot be read.
+    #[error("{0}")]
+    Failed(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Host and port of a plain HTTP URL.
+pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
+    match (url.scheme_str(), url.host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => {
+            Ok((host.trim_matches(['[', ']']), url.port_u16().unwrap_or(80)))
+        }
+        _ => Err(Error::Url),
+    }
+}
+
+/// Sends `request`, whose URL is a whole one, and reads the answer.
+pub async fn send(mut request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Response<Bytes>, Error> {
+    let url = std::mem::take(request.uri_mut());
+    let (host, port) = address(&url)?;
+    let authority = url.authority().map_or("", |authority| authority.as_str());
+    let shown = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    request.headers_mut().insert(HOST, HeaderValue::from_str(shown).map_err(Error::failed)?);
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().map_err(Error::failed)?;
+    let asking = async {
+        let socket = TcpStream::connect((host, port)).await.map_err(Error::failed)?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Error::failed)?;
+        let answering = async {
+            let (parts, body) = sender.send_request(request).await.map_err(Error::failed)?.into_parts();
+            let body = Limited::new(body, bounds.bytes).collect().await.map_err(Error::failed)?;
+            Ok(Response::from_parts(parts, body.to_bytes()))
+        };
+        tokio::select! {
+            answer = answering => answer,
+            // The last bytes may come as it closes, but then the answer is ready first.
+            Err(error) = connection => Err(Error::failed(error)),
+        }
+    };
+    tokio::time::timeout(bounds.time, asking).await.unwrap_or(Err(Error::Late))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_urls_are_taken() {
+        #[rustfmt::skip]
+        let table = [
+            ("http://localhost:8222",       Some(("localhost", 8222))),
+            ("http://10.0.0.1/x",           Some(("10.0.0.1", 80))),
+            ("http://[::1]:4318/v1/traces", Some(("::1", 4318))),
+            ("https://localhost",           None),
+            ("localhost:8222",              None),
+            ("/x",                          None),
+        ];
+        for (url, expected) in table {
+            assert_eq!(address(&url.parse().unwrap()).ok(), expected, "{url}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What most would write first: the twins that Aftercall is compared with.
+
+pub(crate) mod gateway;

@@ -1,0 +1,35 @@
+//! What the broker could do at most: publishes of the same messages, without HTTP and without a gateway.
+
+use std::time::Duration;
+
+use aftercall_common::stream::{self, subject};
+use anyhow::Context as _;
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
+use bytes::Bytes;
+
+use super::load;
+
+/// Publishes per second, so many at a time, each awaited.
+pub async fn publishes(url: &str, at_once: usize, bytes: usize, time: Duration) -> anyhow::Result<f64> {
+    let context = jetstream::new(async_nats::connect(url).await.context("cannot connect to the broker")?);
+    stream::ensure(&context, 1).await?;
+    let body = Bytes::from(vec![b'x'; bytes]);
+    load::at_once(at_once, time, move |n| publish(context.clone(), n, body.clone())).await
+}
+
+async fn publish(context: jetstream::Context, n: u64, body: Bytes) -> anyhow::Result<()> {
+    let subject = subject::ELEVENLABS_CALL_STATUS;
+    context.publish_with_headers(subject, headers(&format!("{n:064x}")), body).await?.await?;
+    Ok(())
+}
+
+/// The headers that the gateway gives a webhook.
+pub fn headers(id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, id);
+    headers.insert(stream::header::RECEIVED_AT, "2026-01-01T00:00:00.000000Z");
+    headers.insert(stream::header::SOURCE_IP, "127.0.0.1");
+    headers.insert(stream::header::SIGNATURE, "absent");
+    headers.insert(stream::header::CONTENT_TYPE, "application/json");
+    headers
+}

@@ -1,0 +1,68 @@
+//! Results as a table for people and as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::measure::{Series, Summary};
+
+/// One column of figures.
+#[derive(Debug, Serialize)]
+pub struct Column {
+    pub name: &'static str,
+    #[serde(skip)]
+    pub decimals: usize,
+}
+
+/// One case, a figure for each column.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub case: String,
+    pub figures: Vec<Series>,
+}
+
+/// A table.
+#[derive(Debug, Serialize)]
+pub struct Table {
+    pub title: String,
+    pub columns: Vec<Column>,
+    pub rows: Vec<Row>,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.title)?;
+        let cell = |figure: &Series, decimals: usize| {
+            let Summary { median, least, most } = figure.summary();
+            let text = |value: f64| format!("{value:.decimals$}");
+            if median.is_nan() {
+                String::new()
+            } else {
+                format!("{} ({}-{})", text(median), text(least), text(most))
+            }
+        };
+        let rows: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| {
+                row.figures.iter().zip(&self.columns).map(|(figure, c)| cell(figure, c.decimals)).collect()
+            })
+            .collect();
+        let first = self.rows.iter().map(|row| row.case.len()).max().unwrap_or_default();
+        let width = |n: usize| {
+            let cells = rows.iter().map(|cells| cells[n].len());
+            cells.max().unwrap_or_default().max(self.columns[n].name.len())
+        };
+        write!(f, "{:first$}", "")?;
+        for (n, column) in self.columns.iter().enumerate() {
+            write!(f, "  {:>1$}", column.name, width(n))?;
+        }
+        for (row, cells) in self.rows.iter().zip(&rows) {
+            write!(f, "\n{:first$}", row.case)?;
+            for (n, cell) in cells.iter().enumerate() {
+                write!(f, "  {cell:>0$}", width(n))?;
+            }
+        }
+        writeln!(f)
+    }
+}

@@ -1,0 +1,159 @@
+//! The load of a rolling restart: webhooks at a rate, most over kept connections and some over a new one each,
+//! and lookups beside them. Nothing is sent twice: whatever is not answered 200 at once counts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::client::{http_client, http_client_builder};
+
+/// Requests under way at a time.
+const SENDERS: usize = 96;
+/// Every such webhook comes over a connection of its own.
+const FRESH: usize = 10;
+/// Events of one call.
+const EVENTS: [&str; 3] = ["call.initiated", "call.ringing", "call.busy"];
+/// Longest one answer is waited for.
+const ANSWER: Duration = Duration::from_secs(30);
+const LOOKUP_EVERY: Duration = Duration::from_millis(20);
+
+/// What was answered.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    /// Webhooks sent.
+    pub webhooks: usize,
+    /// Lookups sent.
+    pub lookups: usize,
+    /// What was answered instead of 200, and how often.
+    pub failures: BTreeMap<String, usize>,
+    /// Calls of which a webhook was answered 200.
+    pub calls: BTreeSet<usize>,
+    /// Time to the answer of each webhook, sorted.
+    pub latencies: Vec<Duration>,
+    /// From the first webhook to the last.
+    pub elapsed: Duration,
+}
+
+struct Shared {
+    base: String,
+    kept: reqwest::Client,
+    fresh: reqwest::Client,
+    rate: f64,
+    begin: tokio::time::Instant,
+    next: AtomicUsize,
+    stop: CancellationToken,
+    answers: Mutex<Answers>,
+}
+
+/// Running senders.
+pub struct Load {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    begun: Instant,
+}
+
+impl Load {
+    /// Posts `rate` webhooks a second to the gateway at `base`.
+    pub fn start(base: &str, rate: f64) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared {
+            base: base.to_owned(),
+            kept: http_client(ANSWER)?,
+            fresh: http_client_builder(ANSWER).pool_max_idle_per_host(0).build()?,
+            rate,
+            begin: tokio::time::Instant::now(),
+            next: AtomicUsize::new(0),
+            stop: CancellationToken::new(),
+            answers: Mutex::default(),
+        });
+        let tasks = TaskTracker::new();
+        for _ in 0..SENDERS {
+            tasks.spawn(post(shared.clone()));
+        }
+        tasks.spawn(look_up(shared.clone()));
+        tasks.close();
+        Ok(Self { shared, tasks, begun: Instant::now() })
+    }
+
+    /// Webhooks begun so far, and failures of any kind.
+    pub fn so_far(&self) -> (usize, usize) {
+        let answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        (answers.webhooks, answers.failures.values().sum())
+    }
+
+    /// Ends; what is under way is waited for.
+    pub async fn finish(self) -> Answers {
+        self.shared.stop.cancel();
+        self.tasks.wait().await;
+        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        answers.latencies.sort_unstable();
+        answers.elapsed = self.begun.elapsed();
+        answers
+    }
+}
+
+async fn post(shared: Arc<Shared>) {
+    loop {
+        let n = shared.next.fetch_add(1, Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a count, small")]
+        let due = shared.begin + Duration::from_secs_f64(n as f64 / shared.rate);
+        if shared.stop.is_cancelled() {
+            return;
+        }
+        tokio::time::sleep_until(due).await;
+        let event =
+            json!({ "event_type": EVENTS[n % EVENTS.len()], "call_id": format!("r{}", n / EVENTS.len()) });
+        let client = if n.is_multiple_of(FRESH) { &shared.fresh } else { &shared.kept };
+        let began = Instant::now();
+        let url = format!("{}/api/webhooks/elevenlabs/call-status", shared.base);
+        let failure = failure(client.post(url).body(event.to_string())).await;
+        let mut answers = shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.webhooks += 1;
+        answers.latencies.push(began.elapsed());
+        match failure {
+            Some(failure) => *answers.failures.entry(format!("webhook: {failure}")).or_default() += 1,
+            None => drop(answers.calls.insert(n / EVENTS.len())),
+        }
+    }
+}
+
+async fn look_up(shared: Arc<Shared>) {
+    let url = format!("{}/api/agent-calls/status", shared.base);
+    let question = json!({ "callSid": "r0" }).to_string();
+    // Not before the call is known.
+    while !shared.stop.is_cancelled()
+        && failure(shared.kept.post(&url).body(question.clone())).await.is_some()
+    {
+        tokio::time::sleep(LOOKUP_EVERY).await;
+    }
+    while shared.stop.run_until_cancelled(tokio::time::sleep(LOOKUP_EVERY)).await.is_some() {
+        let failure = failure(shared.kept.post(&url).body(question.clone())).await;
+        let mut answers = shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.lookups += 1;
+        if let Some(failure) = failure {
+            *answers.failures.entry(format!("lookup: {failure}")).or_default() += 1;
+        }
+    }
+}
+
+/// What came instead of 200.
+async fn failure(request: reqwest::RequestBuilder) -> Option<String> {
+    match request.header("content-type", "application/json").send().await {
+        Ok(answer) if answer.status() == 200 => answer.bytes().await.err().map(|error| error.to_string()),
+        Ok(answer) => Some(answer.status().to_string()),
+        Err(error) => {
+            let mut cause: &dyn std::error::Error = &error;
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            Some(cause.to_string())
+        }
+    }
+}

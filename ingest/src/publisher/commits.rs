@@ -1,0 +1,429 @@
+//! The commit core: which webhooks go to the broker when, and what its answers mean for who waits. Pure:
+//! it is told what happens and when, and tells what to send and whom to answer what.
+//!
+//! Webhooks go singly as they come while that is cheaper ([`Pace`]). Otherwise the first of a batch is sent
+//! to open it, more arrive while the broker prepares to stage them, and when it says that it has, all that
+//! are there follow and commit. So nothing waits for a batch to fill.
+//!
+//! Invariants: who waits is told exactly once, and by the deadline; `Ok` only what the broker has
+//! acknowledged; one id is on its way once; what is sent and not answered is bounded, even where nobody
+//! waits for it any more, lest a broker that hangs be buried under what it will store late.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+
+use super::{PublishError, Stored, Webhook, pace::Pace, recent::Recent, wire, wire::Answer};
+use crate::message::WebhookId;
+
+/// The broker's limit on the messages of one atomic batch.
+pub const MAX_BATCH: usize = 1000;
+/// Most bytes of one batch; a single larger message still goes.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Single messages on their way at a time. With a batch, less than the NATS client takes before it blocks.
+const MAX_SINGLES: usize = 1000;
+/// No batches for so long after the broker refused to open one.
+const REST: Duration = Duration::from_secs(10);
+/// An answer that has not come by then never will.
+const FORGET: Duration = Duration::from_secs(30);
+
+/// What became of a webhook.
+pub type Outcome = Result<Stored, PublishError>;
+
+/// A webhook in line, and who waits for it.
+#[derive(Debug)]
+pub struct Entry<W> {
+    /// The webhook.
+    pub webhook: Arc<Webhook>,
+    /// When its sender has to have an answer.
+    pub deadline: Instant,
+    /// Whom to tell.
+    pub waiter: W,
+}
+
+/// One message to send, right after those before it.
+#[derive(Debug)]
+pub struct Order {
+    /// What it carries.
+    pub webhook: Arc<Webhook>,
+    /// The number its answer has to name; none where no answer is wanted.
+    pub number: Option<u64>,
+    /// Its place in a batch.
+    pub place: Option<Place>,
+}
+
+/// The place of a message in an atomic batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the batch.
+    pub batch: u64,
+    /// From 1.
+    pub n: usize,
+    /// Whether it commits the batch.
+    pub commits: bool,
+}
+
+/// One message, and everyone who waits for it. In the slab until no answer can come for it any more.
+#[derive(Debug)]
+struct Slot<W> {
+    webhook: Arc<Webhook>,
+    /// The first posted it; the others posted the same bytes meanwhile.
+    waiters: Vec<(Instant, W)>,
+}
+
+/// What was sent under one number, and when.
+#[derive(Debug)]
+struct Flight {
+    sent: Sent,
+    at: Instant,
+}
+
+#[derive(Debug)]
+enum Sent {
+    Single(usize),
+    /// The first message of a batch.
+    Opening(usize),
+    /// The last message of a batch, of all of which these are the slots.
+    Closing(Vec<usize>),
+}
+
+/// The batch that is being staged or committed.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    opened: Instant,
+    /// Number of the answer that is waited for.
+    number: u64,
+}
+
+/// Everything that waits or is on its way. `W` is whatever tells who waits.
+#[derive(Debug)]
+pub struct Commits<W> {
+    slots: Slab<Slot<W>>,
+    /// The slot of each id that somebody waits for.
+    places: HashMap<WebhookId, usize>,
+    line: VecDeque<usize>,
+    flights: HashMap<u64, Flight>,
+    singles: usize,
+    batch: Option<Batch>,
+    /// Whether the broker takes batches, and from when on it is worth asking.
+    takes_batches: bool,
+    resting_until: Option<Instant>,
+    /// As many webhooks the batch before had, and until when so many senders are likely to come again.
+    expected: Option<(usize, Instant)>,
+    pace: Pace,
+    last_single: Option<Instant>,
+    recent: Recent,
+    next: u64,
+    orders: VecDeque<Order>,
+    told: Vec<(W, Outcome)>,
+    refused: u64,
+}
+
+impl<W> Default for Commits<W> {
+    fn default() -> Self {
+        Self {
+            slots: Slab::new(),
+            places: HashMap::new(),
+            line: VecDeque::new(),
+            flights: HashMap::new(),
+            singles: 0,
+            batch: None,
+            takes_batches: false,
+            resting_until: None,
+            expected: None,
+            pace: Pace::default(),
+            last_single: None,
+            recent: Recent::default(),
+            next: 0,
+            orders: VecDeque::new(),
+            told: Vec::new(),
+            refused: 0,
+        }
+    }
+}
+
+impl<W> Commits<W> {
+    /// Whether the broker takes atomic batches.
+    pub fn set_takes_batches(&mut self, takes: bool) {
+        self.takes_batches = takes;
+    }
+
+    /// Whether nothing waits, is on its way, or is to be sent or told.
+    pub fn is_idle(&self) -> bool {
+        self.slots.is_empty() && self.flights.is_empty() && self.orders.is_empty() && self.told.is_empty()
+    }
+
+    /// Webhooks that were not sent yet.
+    pub fn waiting(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Messages that were sent and not answered yet.
+    pub fn unanswered(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Batches that came back as single messages.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The next message to send.
+    pub fn order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// Whom to tell what. Nobody is told twice.
+    pub fn told(&mut self) -> impl Iterator<Item = (W, Outcome)> {
+        self.told.drain(..)
+    }
+
+    /// Takes a webhook in. [`Self::advance`] sends it.
+    pub fn arrive(&mut self, entry: Entry<W>, now: Instant) {
+        let Entry { webhook, deadline, waiter } = entry;
+        if let Some(&key) = self.places.get(&webhook.id) {
+            self.slots[key].waiters.push((deadline, waiter));
+            return;
+        }
+        let id = webhook.id;
+        let key = self.slots.insert(Slot { webhook, waiters: vec![(deadline, waiter)] });
+        self.places.insert(id, key);
+        // A batch with one id that the broker knows is refused whole.
+        if self.recent.contains(id) && self.singles < MAX_SINGLES {
+            self.send_single(key, now);
+        } else {
+            self.line.push_back(key);
+        }
+    }
+
+    /// Sends what is to be sent by now, after whatever else was told.
+    pub fn advance(&mut self, now: Instant) {
+        if self.batch.is_some() {
+            return; // What arrives meanwhile is the next.
+        }
+        let expected = self.expected.filter(|(_, until)| now < *until).map_or(0, |(webhooks, _)| webhooks);
+        let likely = expected.max(self.line.len() + self.singles);
+        let rests = self.resting_until.is_some_and(|until| now < until);
+        if self.takes_batches && !rests && self.line.len() > 1 && self.pace.prefers_batch(likely) {
+            self.open(now);
+            return;
+        }
+        while self.singles < MAX_SINGLES
+            && let Some(key) = self.line.pop_front()
+        {
+            self.send_single(key, now);
+        }
+    }
+
+    /// The broker's answer to what was sent under `number`. One that is not waited for changes nothing.
+    pub fn answered(&mut self, number: u64, answer: Answer, now: Instant) {
+        let Some(Flight { sent, .. }) = self.flights.remove(&number) else { return };
+        let batch = self.batch.take_if(|batch| batch.number == number);
+        match sent {
+            Sent::Single(key) => {
+                self.singles -= 1;
+                self.conclude_single(key, answer, now);
+            }
+            Sent::Opening(key) => match (batch, answer) {
+                (Some(batch), Answer::Staged) if !self.line.is_empty() => self.close(batch, key, now),
+                // Nobody waits for the first any more, or nobody came to follow it.
+                (None, _) => self.forget(key),
+                (Some(_), Answer::Staged) => self.send_single(key, now),
+                (Some(_), _) => {
+                    self.resting_until = Some(now + REST);
+                    self.refused += 1;
+                    self.send_single(key, now);
+                }
+            },
+            Sent::Closing(keys) => self.conclude_batch(keys, batch, answer, now),
+        }
+    }
+
+    /// The connection to the broker broke: no answer will come to what was sent, though it may be stored.
+    pub fn lost(&mut self) {
+        self.orders.clear();
+        self.flights.clear();
+        self.places.clear();
+        (self.batch, self.last_single, self.resting_until, self.expected) = (None, None, None, None);
+        self.singles = 0;
+        self.pace = Pace::default(); // It may come back with other settings.
+        for key in std::mem::take(&mut self.line) {
+            let slot = self.slots.remove(key);
+            self.told.extend(slot.waiters.into_iter().map(|(_, w)| (w, Err(PublishError::Disconnected))));
+        }
+        for slot in self.slots.drain() {
+            self.told.extend(slot.waiters.into_iter().map(|(_, w)| (w, Err(PublishError::ConnectionLost))));
+        }
+    }
+
+    /// Tells everyone whose time is up.
+    pub fn expire(&mut self, now: Instant) {
+        let mut line = std::mem::take(&mut self.line);
+        line.retain(|&key| {
+            self.expire_slot(key, now, PublishError::Expired);
+            let stays = !self.slots[key].waiters.is_empty();
+            if !stays {
+                self.slots.remove(key);
+            }
+            stays
+        });
+        self.line = line;
+        let sent: Vec<_> = self.flights.values().flat_map(|flight| flight.sent.keys().to_vec()).collect();
+        for key in sent {
+            self.expire_slot(key, now, PublishError::TimedOut);
+        }
+        let slots = &self.slots;
+        let waits_for =
+            |flight: &Flight| flight.sent.keys().iter().any(|&key| !slots[key].waiters.is_empty());
+        // A batch that nobody waits for any more holds up nobody.
+        self.batch.take_if(|batch| !self.flights.get(&batch.number).is_some_and(waits_for));
+        let never =
+            |flight: &mut Flight| now.saturating_duration_since(flight.at) > FORGET && !waits_for(flight);
+        let forgotten: Vec<_> = self.flights.extract_if(|_, flight| never(flight)).collect();
+        for (_, flight) in forgotten {
+            self.singles -= usize::from(matches!(flight.sent, Sent::Single(_)));
+            flight.sent.keys().iter().for_each(|&key| self.forget(key));
+        }
+    }
+
+    fn expire_slot(&mut self, key: usize, now: Instant, error: PublishError) {
+        let slot = &mut self.slots[key];
+        let told = slot.waiters.extract_if(.., |(deadline, _)| *deadline <= now);
+        self.told.extend(told.map(|(_, waiter)| (waiter, Err(error))));
+        if slot.waiters.is_empty() {
+            // Who posts it again is not to wait for an answer that may be lost.
+            remove(&mut self.places, slot.webhook.id, key);
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn send_single(&mut self, key: usize, now: Instant) {
+        let number = self.number();
+        self.singles += 1;
+        self.flights.insert(number, Flight { sent: Sent::Single(key), at: now });
+        let webhook = self.slots[key].webhook.clone();
+        self.orders.push_back(Order { webhook, number: Some(number), place: None });
+    }
+
+    /// Sends the first message of a batch: the broker takes a while to prepare for the others.
+    fn open(&mut self, now: Instant) {
+        let Some(key) = self.line.pop_front() else { return };
+        let number = self.number();
+        self.batch = Some(Batch { opened: now, number });
+        self.flights.insert(number, Flight { sent: Sent::Opening(key), at: now });
+        let place = Place { batch: number, n: 1, commits: false };
+        let webhook = self.slots[key].webhook.clone();
+        self.orders.push_back(Order { webhook, number: Some(number), place: Some(place) });
+    }
+
+    /// Sends the others, as many as fit, and commits.
+    fn close(&mut self, batch: Batch, first: usize, now: Instant) {
+        let mut bytes = self.slots[first].webhook.body.len();
+        let fits = |key: &&usize| {
+            bytes = bytes.saturating_add(self.slots[**key].webhook.body.len());
+            bytes <= MAX_BATCH_BYTES
+        };
+        let fitting = self.line.iter().take(MAX_BATCH - 1).take_while(fits).count().max(1);
+        let keys: Vec<_> = std::iter::once(first).chain(self.line.drain(..fitting)).collect();
+        let number = self.number();
+        for (n, &key) in (1..).zip(&keys).skip(1) {
+            let commits = n == keys.len();
+            let place = Some(Place { batch: batch.number, n, commits });
+            let webhook = self.slots[key].webhook.clone();
+            self.orders.push_back(Order { webhook, number: commits.then_some(number), place });
+        }
+        self.batch = Some(Batch { number, ..batch });
+        self.flights.insert(number, Flight { sent: Sent::Closing(keys), at: now });
+    }
+
+    fn conclude_single(&mut self, key: usize, answer: Answer, now: Instant) {
+        let outcome = match answer {
+            Answer::Stored { sequence, duplicate, .. } => {
+                if let Some(last) = self.last_single {
+                    self.pace.single(now.saturating_duration_since(last));
+                }
+                Ok(Stored { sequence, duplicate })
+            }
+            Answer::NoStream => Err(PublishError::NoStream),
+            Answer::Refused(code) => Err(PublishError::Refused(code)),
+            Answer::Staged | Answer::Garbled => Err(PublishError::Garbled),
+        };
+        // Idle, the broker's pace cannot be told from ours.
+        self.last_single = (self.singles > 0 && self.batch.is_none()).then_some(now);
+        self.tell(key, outcome);
+    }
+
+    /// A refused batch goes again as single messages, for each of which the broker then gives its own
+    /// answer. Nothing of a refused batch is stored.
+    fn conclude_batch(&mut self, keys: Vec<usize>, batch: Option<Batch>, answer: Answer, now: Instant) {
+        match answer {
+            Answer::Stored { sequence, count, .. } if count == keys.len() => {
+                if let Some(batch) = batch {
+                    let took = now.saturating_duration_since(batch.opened);
+                    self.pace.batch(count, took);
+                    self.expected = Some((count, now + took));
+                }
+                for (n, key) in keys.into_iter().enumerate() {
+                    let sequence = wire::sequence_in_batch(sequence, count, n);
+                    self.tell(key, Ok(Stored { sequence, duplicate: false }));
+                }
+            }
+            Answer::NoStream => keys.into_iter().for_each(|key| self.tell(key, Err(PublishError::NoStream))),
+            Answer::Stored { .. } | Answer::Refused(_) | Answer::Staged | Answer::Garbled => {
+                self.refused += 1;
+                for key in keys {
+                    if self.slots[key].waiters.is_empty() {
+                        self.forget(key);
+                    } else {
+                        self.send_single(key, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells everyone who waits for the slot, which is done with.
+    fn tell(&mut self, key: usize, outcome: Outcome) {
+        let Slot { webhook, waiters } = self.slots.remove(key);
+        remove(&mut self.places, webhook.id, key);
+        if outcome.is_ok() {
+            self.recent.insert(webhook.id);
+        }
+        let again = outcome.map(|stored| Stored { duplicate: true, ..stored });
+        let outcomes = std::iter::once(outcome).chain(std::iter::repeat(again));
+        self.told.extend(waiters.into_iter().zip(outcomes).map(|((_, waiter), outcome)| (waiter, outcome)));
+    }
+
+    /// Lets go of a slot that nobody waits for.
+    fn forget(&mut self, key: usize) {
+        let slot = self.slots.remove(key);
+        remove(&mut self.places, slot.webhook.id, key);
+    }
+}
+
+impl Sent {
+    fn keys(&self) -> &[usize] {
+        match self {
+            Self::Single(key) | Self::Opening(key) => std::slice::from_ref(key),
+            Self::Closing(keys) => keys,
+        }
+    }
+}
+
+/// Removes the place of `id` if it is this one: another may have been posted since.
+fn remove(places: &mut HashMap<WebhookId, usize>, id: WebhookId, key: usize) {
+    if places.get(&id) == Some(&key) {
+        places.remove(&id);
+    }
+}
+
+#[cfg(test)]
+mod tests;

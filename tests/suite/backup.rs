@@ -1,0 +1,184 @@
+//! Backup and restore, tried for real: the stream by JetStream's snapshots, the database from its files and from
+//! the stream, the broker from its folder.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use aftercall_common::stream;
+use aftercall_local::{mongod, nats, server::Server};
+use async_nats::{Client, jetstream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+};
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Setup, Stack, servers, until_equal};
+
+fn event(call: usize, event: &str) -> Value {
+    json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": 1_790_000_000 + call })
+}
+
+/// Posts the webhooks of these calls, and waits until all are applied.
+async fn calls(stack: &Stack, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        for what in ["call.initiated", "call.ringing", "call.busy"] {
+            stack.webhook(&event(n, what)).await;
+        }
+    }
+    stack.settled().await;
+}
+
+async fn documents(calls: &Collection<Document>) -> Vec<Document> {
+    let found = calls.find(doc! {}).projection(doc! { "_id": 0 }).sort(doc! { "callId": 1 });
+    found.await.unwrap().try_collect().await.unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+/// A mongod on the data in `folder`, and what is in its `agent_calls`.
+async fn database(folder: &Path) -> (Server, Collection<Document>) {
+    let options = mongod::Options { data: Some(folder.to_owned()), ..mongod::Options::default() };
+    let server = servers::mongod(options).await;
+    let client = mongodb::Client::with_uri_str(server.url()).await.unwrap();
+    let calls = client.database("aftercall").collection("agent_calls");
+    (server, calls)
+}
+
+#[tokio::test]
+async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
+    std::fs::create_dir(&live).unwrap();
+    let (mut server, at_first) = database(&live).await;
+    let setup = Setup::default().without_worker().worker_env("MONGODB_DATABASE", "aftercall");
+    let mut stack = setup.worker_env("MONGODB_URI", &server.url()).start().await;
+    stack.add_worker().await;
+    calls(&stack, 0..20).await;
+    server.stop().await.unwrap();
+    copy(&live, &backup);
+    server.restart().await.unwrap();
+    calls(&stack, 20..40).await;
+    let whole = documents(&at_first).await;
+    assert_eq!(whole.len(), 40);
+    drop(server); // The disk is gone, and with it all since the backup.
+
+    let (restored, calls) = database(&backup).await;
+    assert_eq!(documents(&calls).await, whole[..20]);
+    let uri = restored.url();
+    let environment = [("MONGODB_URI", uri.as_str())];
+    let (code, out, errors) = stack.command(&["replay"], &environment).await;
+    assert_eq!((code, out.as_str()), (Some(0), "120 webhooks applied, 0 unreadable\n"), "{errors}");
+    assert_eq!(documents(&calls).await, whole);
+
+    // Without any backup, too: everything from the stream, by the one command.
+    calls.clone().drop().await.unwrap();
+    let (code, _, errors) = stack.command(&["replay"], &environment).await;
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(documents(&calls).await, whole);
+}
+
+#[tokio::test]
+async fn a_broker_comes_back_from_its_folder_with_its_memory_of_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
+    std::fs::create_dir(&live).unwrap();
+    let options = nats::Options { data: Some(live.clone()), ..nats::Options::default() };
+    let mut stack = Setup::default().nats(options).start().await;
+    calls(&stack, 0..20).await;
+    stack.nats.stop().await.unwrap();
+    copy(&live, &backup);
+    let stored = documents(&stack.calls).await;
+
+    let setup = Setup::default().nats(nats::Options { data: Some(backup), ..nats::Options::default() });
+    let other = setup.start().await;
+    assert_eq!(other.stored(stream::WEBHOOKS).await, 60);
+    let again = other.webhook(&event(7, "call.ringing")).await;
+    assert_eq!(again["duplicate"], true, "it is known there too: {again}");
+    other.webhook(&event(99, "call.busy")).await;
+    other.until_call("c099", doc! { "status": "busy" }).await;
+    // The consumer goes on where it was, so the earlier ones are for a replay.
+    let (code, _, errors) = other.command(&["replay"], &[]).await;
+    assert_eq!(code, Some(0), "{errors}");
+    assert_eq!(documents(&other.calls).await[..20], stored);
+}
+
+/// A stream as `nats stream backup` takes it: what it is, and the pieces of its snapshot.
+async fn snapshot(client: &Client, name: &str) -> (Value, Vec<bytes::Bytes>) {
+    let inbox = client.new_inbox();
+    let mut pieces = client.subscribe(inbox.clone()).await.unwrap();
+    let wanted = json!({ "deliver_subject": inbox, "no_consumers": false, "chunk_size": 65536 });
+    let subject = format!("$JS.API.STREAM.SNAPSHOT.{name}");
+    let answer = client.request(subject, wanted.to_string().into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert!(answer["error"].is_null(), "{answer}");
+    let mut taken = Vec::new();
+    loop {
+        let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap().unwrap();
+        if let Some(reply) = piece.reply {
+            client.publish(reply, "".into()).await.unwrap(); // Else the server stops to send.
+        }
+        if piece.payload.is_empty() {
+            return (answer, taken);
+        }
+        taken.push(piece.payload);
+    }
+}
+
+/// Brings a snapshot back, as `nats stream restore` does.
+async fn restore(client: &Client, name: &str, (whole, pieces): (Value, Vec<bytes::Bytes>)) {
+    let wanted = json!({ "config": whole["config"], "state": whole["state"] });
+    let subject = format!("$JS.API.STREAM.RESTORE.{name}");
+    let answer = client.request(subject, wanted.to_string().into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    let target = answer["deliver_subject"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    for piece in pieces {
+        let taken = client.request(target.clone(), piece).await.unwrap();
+        assert!(!taken.payload.starts_with(b"-ERR"), "{taken:?}");
+    }
+    let done = client.request(target, "".into()).await.unwrap();
+    let done: Value = serde_json::from_slice(&done.payload).unwrap();
+    assert!(done["error"].is_null(), "{done}");
+}
+
+#[tokio::test]
+async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
+    let stack = Stack::start().await;
+    calls(&stack, 0..100).await;
+    let client = async_nats::connect(stack.nats.url()).await.unwrap();
+    let writing = calls(&stack, 100..110);
+    let taken = tokio::join!(snapshot(&client, stream::WEBHOOKS), writing).0;
+    let messages = taken.0["state"]["messages"].as_u64().unwrap();
+    assert!((300..=330).contains(&messages), "{messages}");
+
+    // On another broker, before anything of ours has started there.
+    let other = servers::nats(nats::Options::default()).await;
+    let client = async_nats::connect(other.url()).await.unwrap();
+    restore(&client, stream::WEBHOOKS, taken).await;
+    let context = jetstream::new(client);
+    let restored = context.get_stream(stream::WEBHOOKS).await.unwrap();
+    assert_eq!(restored.cached_info().state.messages, messages);
+    stream::ensure(&context, 1).await.unwrap();
+    let consumer: jetstream::consumer::PullConsumer =
+        context.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.unwrap();
+    assert!(consumer.cached_info().ack_floor.stream_sequence > 0, "with the place of its consumer");
+
+    let uri = other.url();
+    let vars = [("NATS_URL", uri.as_str()), ("MONGODB_DATABASE", "restored_stream")];
+    let (code, out, errors) = stack.command(&["replay"], &vars).await;
+    assert_eq!((code, out), (Some(0), format!("{messages} webhooks applied, 0 unreadable\n")), "{errors}");
+    let rebuilt: Collection<Document> =
+        stack.calls.client().database("restored_stream").collection("agent_calls");
+    let wanted = documents(&stack.calls).await;
+    until_equal("calls of the restored stream", wanted[..100].to_vec(), async || {
+        documents(&rebuilt).await[..100].to_vec()
+    })
+    .await;
+    tokio::time::timeout(Duration::from_secs(5), rebuilt.client().database("restored_stream").drop())
+        .await
+        .unwrap()
+        .unwrap();
+}

@@ -1,0 +1,325 @@
+//! The files under `deploy/`: accepted by those who will read them, and of one mind with the code.
+//!
+//! What needs a container engine or a cluster is not run: images, compose and the chart are judged offline.
+//! What the image holds is run, in a chroot.
+
+use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
+
+use aftercall_common::stream;
+use aftercall_local::ports;
+use serde_json::{Value, json};
+use tokio::{process::Command, sync::OnceCell};
+
+use crate::harness::{CALL_STATUS, Service, python, servers, tool, until_equal};
+
+const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
+
+fn file(path: &str) -> String {
+    std::fs::read_to_string(format!("{DEPLOY}/{path}")).unwrap()
+}
+
+/// All that the judges made of the files.
+async fn parsed() -> &'static Value {
+    static PARSED: OnceCell<Value> = OnceCell::const_new();
+    PARSED
+        .get_or_init(async || {
+            let script = include_str!("python/deployment.py");
+            let said = python::run_with(&python::DEPLOYMENT, script, &[DEPLOY], b"").await;
+            serde_json::from_str(&said).unwrap()
+        })
+        .await
+}
+
+/// The object of this kind whose name ends so.
+fn object<'a>(objects: &'a Value, kind: &str, name: &str) -> &'a Value {
+    let fits = |one: &&Value| {
+        one["kind"] == kind && one["metadata"]["name"].as_str().is_some_and(|found| found.ends_with(name))
+    };
+    objects.as_array().unwrap().iter().find(fits).unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// Seconds of `10s` or `1m`.
+fn seconds(text: &str) -> u64 {
+    let (number, unit) = text.split_at(text.len() - 1);
+    number.parse::<u64>().unwrap() * if unit == "m" { 60 } else { 1 }
+}
+
+/// `NAME: value` of an environment in any of the forms files have it.
+fn variable<'a>(environment: &'a Value, name: &str) -> Option<&'a str> {
+    match environment {
+        Value::Object(map) => map.get(name)?.as_str(),
+        Value::Array(list) => list.iter().find(|entry| entry["name"] == name)?["value"].as_str(),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn compose_and_chart_are_accepted_by_the_specification_helm_and_kubernetes() {
+    let parsed = parsed().await;
+    let services: BTreeSet<_> = parsed["compose"]["services"].as_object().unwrap().keys().collect();
+    let wanted = ["alertmanager", "caddy", "grafana", "ingest", "mongodb", "nats", "prometheus", "worker"];
+    assert_eq!(services, wanted.map(str::to_owned).iter().collect());
+    let kinds = |objects: &Value| -> Vec<String> {
+        let kinds = objects.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap().to_owned());
+        kinds.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let usual = ["Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "StatefulSet"];
+    assert_eq!(kinds(&parsed["default"]), usual);
+    let all = [
+        "Deployment",
+        "Ingress",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "PodMonitor",
+        "PrometheusRule",
+        "ScaledObject",
+        "Service",
+    ];
+    assert_eq!(kinds(&parsed["everything"]), all);
+    // The rules in the chart are those that promtool tests.
+    let rule = object(&parsed["everything"], "PrometheusRule", "calls");
+    assert_eq!(rule["spec"]["groups"], parsed["alerts"]["groups"]);
+}
+
+#[tokio::test]
+async fn settings_agree_with_the_code() {
+    let parsed = parsed().await;
+    let compose = &parsed["compose"]["services"];
+    let [webhooks, ..] = stream::streams(3);
+    // Replicas: as many as there are servers, and no more.
+    assert_eq!(parsed["values"]["nats"]["replicas"], webhooks.num_replicas);
+    assert_eq!(parsed["natsValues"]["config"]["cluster"]["replicas"], webhooks.num_replicas);
+    assert_eq!(file("nats/cluster.conf").matches("nats://nats-").count(), webhooks.num_replicas);
+    let monitors = parsed["values"]["nats"]["monitorUrl"].as_str().unwrap();
+    assert_eq!(monitors.split(',').count(), webhooks.num_replicas, "one says nothing of the others");
+    for part in ["ingest", "worker"] {
+        assert_eq!(variable(&compose[part]["environment"], "STREAM_REPLICAS"), Some("1"), "one server");
+    }
+    // Every broker syncs before it acknowledges, and none drops: what is full refuses.
+    for name in ["nats/nats.conf", "nats/cluster.conf"] {
+        let settings = file(name);
+        assert!(settings.lines().any(|line| line.trim() == "sync_interval: always"), "{name}");
+        assert!(!settings.contains("discard"), "{name}: that is the streams' own affair");
+    }
+    assert_eq!(parsed["natsValues"]["config"]["jetstream"]["merge"]["sync_interval"], "always");
+    assert_eq!(webhooks.discard, async_nats::jetstream::stream::DiscardPolicy::New);
+
+    // The scaler looks at the consumer that there is.
+    let scaler = object(&parsed["everything"], "ScaledObject", "calls-worker");
+    let trigger = &scaler["spec"]["triggers"][0]["metadata"];
+    assert_eq!(trigger["stream"], stream::WEBHOOKS);
+    assert_eq!(trigger["consumer"], stream::consumer::STATUS);
+    let lag: i64 = trigger["lagThreshold"].as_str().unwrap().parse().unwrap();
+    let consumers = stream::consumers();
+    let (_, status) = consumers.iter().find(|(stream, _)| *stream == stream::WEBHOOKS).unwrap();
+    assert!(lag < status.max_ack_pending, "unsettled messages alone must be able to reach it");
+    assert!(scaler["spec"]["minReplicaCount"].as_i64().unwrap() >= 1);
+    assert!(scaler["metadata"]["annotations"]["helm.sh/hook"].as_str().unwrap().starts_with("post-install"));
+    let worker = object(&parsed["everything"], "Deployment", "calls-worker");
+    assert_eq!(worker["spec"]["replicas"], Value::Null, "the scaler and the chart must not pull both");
+
+    // Alerts and dashboard name the streams and consumers that there are.
+    let (alerts, dashboard) = (file("prometheus/alerts.yml"), file("grafana/dashboards/aftercall.json"));
+    for name in [stream::DEAD_LETTERS, stream::consumer::STATUS] {
+        assert!(alerts.contains(name) || dashboard.contains(name), "{name}");
+    }
+
+    // Whoever is told to stop gets the time that it was told it has.
+    let default = object(&parsed["default"], "StatefulSet", "calls-ingest");
+    let rarely = object(&parsed["everything"], "Deployment", "calls-ingest");
+    for gateway in [default, rarely] {
+        let pod = &gateway["spec"]["template"]["spec"];
+        let environment = &pod["containers"][0]["env"];
+        let time = |name: &str| seconds(variable(environment, name).unwrap());
+        let needed = 2 * time("SHUTDOWN_DELAY") + time("SHUTDOWN_GRACE");
+        let given = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(given > needed, "{given} s for {needed} s");
+        let probe = pod["containers"][0]["readinessProbe"]["periodSeconds"].as_u64().unwrap();
+        assert!(time("SHUTDOWN_DELAY") >= 2 * probe, "longer than until the probe has noticed");
+    }
+    let delay = seconds(variable(&compose["ingest"]["environment"], "SHUTDOWN_DELAY").unwrap());
+    let given = seconds(compose["ingest"]["stop_grace_period"].as_str().unwrap());
+    assert!(given > 2 * delay + 20, "SHUTDOWN_GRACE is 20 s by default");
+
+    // A gateway may hold 256 MiB of bodies, a worker 32 MiB, and they are more than that.
+    for objects in [&parsed["default"], &parsed["everything"]] {
+        for container in objects.as_array().unwrap().iter().flat_map(|one| {
+            one["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default()
+        }) {
+            assert_eq!(container["resources"]["limits"]["memory"], "512Mi");
+            let safe = &container["securityContext"];
+            assert!(safe["readOnlyRootFilesystem"] == true && safe["allowPrivilegeEscalation"] == false);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_variable_that_is_set_is_one_that_there_is() {
+    let parsed = parsed().await;
+    let readme = std::fs::read_to_string(format!("{DEPLOY}/../README.md")).unwrap();
+    let mut names = BTreeSet::new();
+    for part in ["ingest", "worker"] {
+        let environment = parsed["compose"]["services"][part]["environment"].as_object().unwrap();
+        names.extend(environment.keys().cloned());
+    }
+    for objects in [&parsed["default"], &parsed["everything"]] {
+        for one in objects.as_array().unwrap() {
+            let containers = one["spec"]["template"]["spec"]["containers"].as_array();
+            for entry in containers.into_iter().flatten().flat_map(|c| c["env"].as_array().unwrap()) {
+                names.insert(entry["name"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    for unit in ["ingest", "worker"] {
+        let unit = file(&format!("systemd/aftercall-{unit}@.service"));
+        let set = unit.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        names.extend(set.map(|(name, _)| name.to_owned()));
+    }
+    let example = file("compose/aftercall.env.example");
+    let lines = example.lines().filter(|line| !line.starts_with('#'));
+    names.extend(lines.filter_map(|line| Some(line.split_once('=')?.0.to_owned())));
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        assert!(readme.contains(&format!("`{name}`")), "{name} is not in the README");
+    }
+}
+
+#[tokio::test]
+async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, monitor) = (ports::free().unwrap(), ports::free().unwrap());
+    let settings = file("nats/nats.conf")
+        .replace("port: 4222", &format!("listen: \"127.0.0.1:{port}\""))
+        .replace("http_port: 8222", &format!("http: \"127.0.0.1:{monitor}\""))
+        .replace("store_dir: /data", &format!("store_dir: \"{}\"", folder.path().join("data").display()));
+    let path = folder.path().join("nats.conf");
+    std::fs::write(&path, &settings).unwrap();
+    let mut broker = servers::nats_with(&path, folder.path()).await;
+    let (public, admin) = (ports::free().unwrap(), ports::free().unwrap());
+    let vars = [
+        ("LISTEN_ADDR", format!("127.0.0.1:{public}")),
+        ("ADMIN_ADDR", format!("127.0.0.1:{admin}")),
+        ("NATS_URL", format!("nats://127.0.0.1:{port}")),
+        ("NATS_MONITOR_URL", format!("http://127.0.0.1:{monitor}")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    let mut gateway = Service::start(Service::command("gateway", folder.path(), &vars), admin).await;
+    let http = aftercall_local::http_client(crate::harness::PATIENCE).unwrap();
+    gateway.until_ready(&http).await;
+    let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
+    let answer =
+        http.post(format!("http://127.0.0.1:{public}{CALL_STATUS}")).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let graded =
+        async || gateway.metrics(&http).await.contains("aftercall_durability_grade{grade=\"synced\"} 1");
+    until_equal("graded synced", true, graded).await;
+    broker.kill().unwrap();
+}
+
+/// Runs a tool of operators in `deploy/`; what it said.
+async fn run(program: &str, arguments: &[&str], vars: &[(&str, &str)]) -> Option<(bool, String)> {
+    let mut command = Command::new(tool(program)?);
+    command.args(arguments).envs(vars.iter().copied()).current_dir(DEPLOY).kill_on_drop(true);
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    Some((output.status.success(), said))
+}
+
+#[tokio::test]
+async fn caddy_and_alertmanager_find_their_files_right() {
+    for domain in ["localhost", "hooks.example.com"] {
+        let home = tempfile::tempdir().unwrap();
+        let vars = [("DOMAIN", domain), ("HOME", home.path().to_str().unwrap())];
+        let arguments = ["validate", "--adapter", "caddyfile", "--config", "compose/Caddyfile"];
+        let Some((right, said)) = run("caddy", &arguments, &vars).await else { return };
+        assert!(right, "{said}");
+    }
+    let Some((right, said)) = run("amtool", &["check-config", "prometheus/alertmanager.yml"], &[]).await
+    else {
+        return;
+    };
+    assert!(right, "{said}");
+    // Inhibitions name alerts that there are.
+    let (alerts, routes) = (file("prometheus/alerts.yml"), file("prometheus/alertmanager.yml"));
+    let names = routes.split(|c: char| !c.is_alphanumeric()).filter(|word| word.starts_with("Aftercall"));
+    for name in names {
+        assert!(alerts.contains(&format!("- alert: {name}\n")), "{name}");
+    }
+}
+
+/// The worst exposure a unit may have, of 10. Those of Debian's web servers have about 9.
+const EXPOSURE: f64 = 1.5;
+
+#[tokio::test]
+async fn units_are_right_and_expose_little() {
+    // Programs that there are in place of ours, beside the system's own units.
+    let folder = tempfile::tempdir().unwrap();
+    for unit in ["aftercall-ingest.socket", "aftercall-ingest@.service", "aftercall-worker@.service"] {
+        let text = file(&format!("systemd/{unit}"));
+        let text = ["ingest", "worker"]
+            .iter()
+            .fold(text, |text, part| text.replace(&format!("/usr/local/bin/aftercall-{part}"), "/bin/true"));
+        std::fs::write(folder.path().join(unit), text).unwrap();
+    }
+    let path = format!("{}:/lib/systemd/system:/usr/lib/systemd/system", folder.path().display());
+    let vars = [("SYSTEMD_UNIT_PATH", path.as_str())];
+    for unit in ["aftercall-ingest@1.service", "aftercall-worker@1.service"] {
+        let arguments = ["verify", "--man=no", "--recursive-errors=one", unit];
+        let Some((right, said)) = run("systemd-analyze", &arguments, &vars).await else { return };
+        assert!(right, "{unit}: {said}");
+        let arguments = ["security", "--offline=true", "--no-pager", unit];
+        let (_, said) = run("systemd-analyze", &arguments, &vars).await.unwrap();
+        let level = said
+            .lines()
+            .rev()
+            .find_map(|line| line.split(": ").nth(1)?.split(' ').next()?.parse::<f64>().ok());
+        assert!(level.is_some_and(|level| level <= EXPOSURE), "{unit}: {level:?}\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_image_holds_runs_without_anything_else() {
+    let copies = |line: &str| file("Dockerfile").contains(line);
+    assert!(copies("deploy/rootfs /rootfs target/release/aftercall-ingest target/release/aftercall-worker"));
+    assert!(copies("FROM scratch") && copies("USER 65532:65532"));
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("NOT RUN: a chroot needs root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let binary = env!("CARGO_BIN_EXE_aftercall-tests");
+    let arguments = [root.to_str().unwrap(), binary];
+    let (right, said) =
+        run(&format!("{DEPLOY}/rootfs"), &arguments, &[]).await.unwrap_or_else(|| panic!("no script"));
+    assert!(right, "{said}");
+    let chroot = tool("chroot").unwrap();
+    let inside = |arguments: &[&str]| {
+        let mut command = Command::new(&chroot);
+        command.arg("--userspec=65532:65532").arg(&root).env_clear().env("PATH", "/usr/local/bin");
+        command.arg(format!("/usr/local/bin/{}", Path::new(binary).file_name().unwrap().to_str().unwrap()));
+        command.args(arguments).kill_on_drop(true);
+        command
+    };
+    for part in ["gateway", "worker"] {
+        let output = inside(&[part, "--check"]).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("configuration is valid"), "{said}");
+    }
+    // It starts, looks names up, and is asked for its health by itself.
+    let admin = format!("127.0.0.1:{}", ports::free().unwrap());
+    let mut gateway = inside(&["gateway"]);
+    gateway
+        .env("ADMIN_ADDR", &admin)
+        .env("LISTEN_ADDR", "127.0.0.1:0")
+        .env("SPOOL_DIR", "/var/lib/aftercall/spool");
+    gateway.env("NATS_URL", "nats://broker.invalid:4222");
+    let mut running = gateway.spawn().unwrap();
+    let healthy = async || {
+        let output = inside(&["gateway", "--healthcheck"]).env("ADMIN_ADDR", &admin).output().await.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).contains("\"ready\":true"))
+    };
+    until_equal("the gateway's health", (Some(0), true), healthy).await;
+    running.kill().await.unwrap();
+    assert_eq!(healthy().await, (Some(1), false));
+}

@@ -1,0 +1,169 @@
+//! What operators see: every metric is explained, and the grade of a 200 is what the broker really does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aftercall_common::stream;
+use aftercall_local::{nats, ports, simulator};
+use async_nats::jetstream;
+use serde_json::json;
+
+use crate::harness::{Setup, Stack, until, until_equal};
+
+/// The metrics of a page, by name without suffixes, and the kind of each.
+fn families(page: &str) -> BTreeMap<String, String> {
+    let kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let mut families = BTreeMap::new();
+    for (name, kind) in kinds {
+        let shown = match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        };
+        assert_eq!(families.insert(shown, kind.to_owned()), None, "{name} twice");
+    }
+    families
+}
+
+/// The metrics that a section of the table explains.
+fn explained(section: &str) -> BTreeMap<String, String> {
+    let text = include_str!("../../deploy/METRICS.md");
+    let start = text.find(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let section = text[start + 1..].split("\n## ").next().unwrap_or_default();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        assert!(cells.len() >= 4 && cells[3].len() > 8, "name, kind, labels, meaning: {row}");
+        (cells[0].trim_end_matches('`').to_owned(), cells[1].to_owned())
+    })
+    .collect()
+}
+
+/// The value of the first line that begins with `series`.
+pub fn value(page: &str, series: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+async fn gateway_value(stack: &Stack, series: &str) -> Option<f64> {
+    value(&stack.gateway.metrics(&stack.http).await, series)
+}
+
+#[tokio::test]
+async fn every_metric_of_a_running_gateway_and_worker_is_explained_and_no_other() {
+    let setup = Setup::default().simulator(simulator::Options::default());
+    let stack = setup.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", "http://127.0.0.1:9/never").start().await;
+    // Makes the series that no list knows beforehand.
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
+    stack.settled().await;
+    until("the webhook's registration was looked at", async || {
+        let page = stack.workers[0].metrics(&stack.http).await;
+        page.contains("aftercall_webhook_registration_problems{").then_some(())
+    })
+    .await;
+    let both = explained("Both");
+    for (section, page) in [
+        ("Gateway", stack.gateway.metrics(&stack.http).await),
+        ("Worker", stack.workers[0].metrics(&stack.http).await),
+    ] {
+        let mut expected = explained(section);
+        expected.extend(both.clone());
+        assert_eq!(families(&page), expected, "{section}, left: the page, right: deploy/METRICS.md");
+        for (name, kind) in families(&page) {
+            let unit = ["_seconds", "_bytes", "_total", "_info"].iter().any(|unit| name.ends_with(unit));
+            assert!(unit || kind == "gauge" || name.ends_with("_messages"), "{name} has no unit");
+        }
+        let series = page.lines().filter(|line| !line.starts_with('#')).count();
+        assert!(series < 1500, "{section}: {series} series");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_is_counted_at_every_stage() {
+    let stack = Stack::start().await;
+    let route = "{route=\"elevenlabs_call_status\"}";
+    let began =
+        gateway_value(&stack, &format!("aftercall_webhook_last_accepted_timestamp_seconds{route}")).await;
+    assert!(began.unwrap() > 1.7e9);
+    let refused = stack.post_to(crate::harness::CALL_STATUS, "[]").await;
+    assert_eq!(refused.status, 400);
+    let failures = format!("aftercall_webhook_failures_in_a_row{route}");
+    assert_eq!(gateway_value(&stack, &failures).await, Some(1.0));
+    stack
+        .webhook(&json!({ "event_type": "call.busy", "call_id": "c", "failure_reason": "+1500 was busy" }))
+        .await;
+    stack.webhook(&json!({ "event_type": "call.vanished", "call_id": "c" })).await;
+    assert_eq!(gateway_value(&stack, &failures).await, Some(0.0));
+    stack.settled().await;
+    let page = stack.gateway.metrics(&stack.http).await;
+    for (series, expected) in [
+        ("aftercall_http_requests_total{route=\"elevenlabs_call_status\",code=\"ok\"}", 2.0),
+        ("aftercall_http_requests_total{route=\"elevenlabs_call_status\",code=\"invalid_json\"}", 1.0),
+        ("aftercall_publishes_total{outcome=\"stored\"}", 2.0),
+        ("aftercall_broker_connected", 1.0),
+        ("aftercall_streams_ready", 1.0),
+        ("aftercall_tls_certificate_expiry_timestamp_seconds", 0.0),
+    ] {
+        assert_eq!(value(&page, series), Some(expected), "{series}\n{page}");
+    }
+    let worker = async |series: &str| value(&stack.workers[0].metrics(&stack.http).await, series);
+    for (series, expected) in [
+        ("aftercall_events_applied_total{status=\"busy\"}", 1.0),
+        ("aftercall_call_failures_total{status=\"busy\",reason=\"busy\"}", 1.0),
+        ("aftercall_dead_letters_total{reason=\"unsupported_event\"}", 1.0),
+        ("aftercall_stream_messages{stream=\"DEAD_LETTERS\"}", 1.0),
+        ("aftercall_stream_messages{stream=\"WEBHOOKS\"}", 2.0),
+        ("aftercall_consumer_pending{consumer=\"status\"}", 0.0),
+        ("aftercall_mongodb_connected", 1.0),
+        ("aftercall_webhook_age_seconds_count", 1.0),
+    ] {
+        until_equal(series, Some(expected), async || worker(series).await).await;
+    }
+    let pages = [page, stack.workers[0].metrics(&stack.http).await].concat();
+    assert!(!pages.contains("1500"), "words of a sender are no label");
+}
+
+#[tokio::test]
+async fn an_owed_transcript_is_seen_with_its_age() {
+    let stack = Setup::default().worker_env("ELEVENLABS_API_KEY", "").start().await;
+    let worker = async |series: &str| value(&stack.workers[0].metrics(&stack.http).await, series);
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
+    until_equal("owed", Some(1.0), async || worker("aftercall_transcripts_owed").await).await;
+    until("its age grows", async || {
+        worker("aftercall_transcript_oldest_owed_age_seconds").await.filter(|age| *age >= 1.0)
+    })
+    .await;
+}
+
+/// The grade that is 1, and no other is.
+async fn grade(stack: &Stack) -> BTreeSet<String> {
+    let page = stack.gateway.metrics(&stack.http).await;
+    let grades = page.lines().filter_map(|line| line.strip_prefix("aftercall_durability_grade{grade=\""));
+    grades.filter_map(|line| Some(line.split_once("\"} 1")?.0.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn the_grade_is_what_the_broker_does_and_is_read_again_after_a_reconnect() {
+    #[rustfmt::skip]
+    let table = [ // syncs always, asked, grade, what the log says
+        (true,  true,  "synced",     "on the broker's disk"),
+        (false, true,  "page-cache", "a power cut loses it"),
+        (false, false, "unknown",    "set NATS_MONITOR_URL"),
+    ];
+    for (sync_always, asked, expected, said) in table {
+        let monitor = ports::free().unwrap();
+        let options = nats::Options { monitor, sync_always, ..nats::Options::default() };
+        let mut setup = Setup::default().nats(options).without_worker();
+        if asked {
+            setup = setup.gateway_env("NATS_MONITOR_URL", &format!("http://127.0.0.1:{monitor}"));
+        }
+        let mut stack = setup.start().await;
+        let wanted = BTreeSet::from([expected.to_owned()]);
+        until_equal("grade", wanted.clone(), async || grade(&stack).await).await;
+        let lines = |log: &str| log.matches(said).count();
+        until_equal("lines in the log", 1, async || lines(&stack.gateway.log())).await;
+        stack.nats.restart().await.unwrap();
+        until_equal("lines in the log", 2, async || lines(&stack.gateway.log())).await;
+        assert_eq!(grade(&stack).await, wanted);
+        let config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+        assert_eq!(config.storage, jetstream::stream::StorageType::File);
+    }
+}

@@ -1,0 +1,78 @@
+//! Start and stop without a lost request.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use aftercall_local::{
+    process::{Process, Signal},
+    rolling::{self, Run},
+};
+use serde_json::json;
+
+use crate::harness::{CALL_STATUS, Service, Setup, launcher, until};
+
+/// A tenth of what `cargo local rolling` sends: other tests run beside this one.
+const RATE: f64 = 200.0;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_and_workers_are_replaced_under_load_and_no_answer_is_other_than_200() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Run { rate: RATE, rounds: 3, other: None, folder: folder.path().to_owned() };
+    let outcome = rolling::quietly(&launcher(), &run).await.unwrap();
+    assert_eq!(outcome.replaced, 12);
+    assert!(outcome.answers.failures.is_empty() && outcome.missing == 0, "{}", outcome.table());
+    assert!(outcome.answers.webhooks > 1000 && outcome.answers.lookups > 50, "{}", outcome.table());
+}
+
+/// A gateway on `socket`, without waiting for anything.
+async fn gateway(socket: &Arc<TcpListener>, vars: &[(&str, &str)]) -> (Process, tempfile::TempDir) {
+    let logs = tempfile::tempdir().unwrap();
+    let vars: Vec<_> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let command = Service::command("gateway", logs.path(), &vars).socket(socket.clone());
+    (launcher().spawn(&command).await.unwrap(), logs)
+}
+
+#[tokio::test]
+async fn a_socket_handed_over_keeps_who_comes_between_two_gateways() {
+    let stack = Setup::default().without_worker().start().await;
+    let socket = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("http://{}{CALL_STATUS}", socket.local_addr().unwrap());
+    let body = |n: usize| json!({ "event_type": "call.busy", "call_id": format!("c{n}") }).to_string();
+    let post = async |n: usize| {
+        stack.http.post(&url).body(body(n)).send().await.map(|answer| answer.status().as_u16())
+    };
+    let nats = stack.nats.url();
+    let vars = [("NATS_URL", nats.as_str()), ("ADMIN_ADDR", "127.0.0.1:0"), ("LISTEN_ADDR", "127.0.0.1:1")];
+    let (mut first, _logs) = gateway(&socket, &vars).await;
+    assert_eq!(post(1).await.unwrap(), 200);
+    first.signal(Signal::SIGTERM).unwrap();
+    first.wait(Duration::from_mins(1)).await.unwrap();
+    // Nobody listens now, and yet nobody is refused.
+    let (answer, second) = tokio::join!(post(2), gateway(&socket, &vars));
+    assert_eq!(answer.unwrap(), 200);
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_stopping_gateway_says_so_first_and_goes_on_for_as_long_as_it_is_told() {
+    let setup = Setup::default().without_worker().gateway_env("SHUTDOWN_DELAY", "3s");
+    let mut stack = setup.start().await;
+    let keeper = aftercall_local::http_client(Duration::from_secs(20)).unwrap();
+    let url = format!("{}{CALL_STATUS}", stack.base);
+    let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
+    let answer = keeper.post(&url).body(body.clone()).send().await.unwrap();
+    assert!(answer.status() == 200 && answer.headers().get("connection").is_none());
+    stack.gateway.signal(Signal::SIGTERM);
+    stack.gateway.until_unready(&stack.http).await;
+    // A kept connection and a new one: both are answered, and neither is kept.
+    for client in [&keeper, &stack.http] {
+        let answer = client.post(&url).body(body.clone()).send().await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["connection"]),
+            (200, &"close".parse().unwrap())
+        );
+    }
+    assert!(stack.gateway.ended().await.success());
+    let refused =
+        until("the listener is closed", async || stack.http.post(&url).body(body.clone()).send().await.err());
+    assert!(refused.await.is_connect());
+}

@@ -1,0 +1,100 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::event::{Envelope, Origin, parse};
+
+/// Takes in one message a body; the messages are their positions.
+fn desk(bodies: &[Value]) -> Desk<usize> {
+    let mut desk = Desk::default();
+    take_in(&mut desk, 0, bodies);
+    desk
+}
+
+fn take_in(desk: &mut Desk<usize>, first: usize, bodies: &[Value]) {
+    for (n, body) in (first..).zip(bodies) {
+        let stored_at = Timestamp::from_second(i64::try_from(n).unwrap()).unwrap();
+        let envelope = Envelope { id: n.to_string(), stored_at, origin: Origin::ElevenLabs, signature: None };
+        let body = body.to_string();
+        let event = parse(&envelope, body.as_bytes());
+        let event = event.map_err(|error| Cause { label: error.label(), detail: error.to_string() });
+        desk.take_in(n, event, body.len());
+    }
+}
+
+fn ringing(call: &str) -> Value {
+    json!({ "event_type": "call.ringing", "call_id": call })
+}
+
+/// The messages of each call of a batch.
+fn calls(batch: &Batch<usize>) -> Vec<Vec<usize>> {
+    batch.calls.iter().map(|call| call.messages.iter().map(|(message, _)| *message).collect()).collect()
+}
+
+#[test]
+fn events_of_one_call_are_one_patch_and_poison_stays_alone() {
+    let mut desk = desk(&[
+        json!({ "event_type": "call.ringing", "conversation_id": "v" }),
+        json!({ "event_type": "call.vanished", "call_id": "c" }),
+        json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" }),
+        ringing("other"),
+        json!({ "event_type": "call.ended", "call_id": "c" }),
+    ]);
+    let batch = desk.next().unwrap();
+    assert_eq!(calls(&batch), [vec![0], vec![2, 4], vec![3]]);
+    assert_eq!(batch.calls[1].patch.history.len(), 2);
+    assert_eq!(
+        batch.dead.iter().map(|(n, cause)| (*n, cause.label)).collect::<Vec<_>>(),
+        [(1, "unsupported_event")]
+    );
+    assert!(desk.next().is_none() && desk.messages().next().is_none());
+    assert_eq!(batch.messages().copied().collect::<Vec<_>>(), [0, 2, 4, 3, 1]);
+}
+
+#[test]
+fn a_call_is_in_one_write_at_a_time_under_any_of_its_names() {
+    let mut desk = desk(&[json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" })]);
+    let mut first = desk.next().unwrap();
+    take_in(
+        &mut desk,
+        1,
+        &[ringing("c"), ringing("d"), json!({ "event_type": "call.ended", "conversation_id": "v" })],
+    );
+    take_in(&mut desk, 4, &[ringing("c")]);
+    let mut second = desk.next().unwrap();
+    assert_eq!(calls(&second), [[2]]);
+    assert!(desk.next().is_none());
+    desk.done(second.busy());
+    assert!(desk.next().is_none());
+    desk.done(first.busy());
+    assert_eq!(calls(&desk.next().unwrap()), [vec![1, 4], vec![3]]);
+}
+
+#[test]
+fn batches_are_bounded_and_so_is_what_waits() {
+    let bodies: Vec<_> = (0..=MAX_CALLS).map(|n| ringing(&n.to_string())).collect();
+    let mut desk = desk(&bodies);
+    assert_eq!(desk.next().unwrap().calls.len(), MAX_CALLS);
+    assert_eq!(desk.messages().count(), 1);
+    let large = "x".repeat(MAX_BYTES / 2 + 1);
+    let large = |call: &str| json!({ "event_type": "call.ringing", "call_id": call, "large": large });
+    take_in(&mut desk, 1000, &[large("a"), large("b"), large("c")]);
+    assert_eq!(calls(&desk.next().unwrap()), [vec![MAX_CALLS], vec![1000]]);
+    assert_eq!(calls(&desk.next().unwrap()), [[1001]]);
+    let mut n = 2000;
+    while desk.has_room() {
+        take_in(&mut desk, n, &[large("d")]);
+        n += 1;
+    }
+    assert_eq!(n - 2000, 7, "with the one that waits, four writes' worth");
+    desk.next().unwrap();
+    assert!(desk.has_room());
+    assert_eq!((desk.next().unwrap().calls.len(), desk.messages, desk.bytes), (1, 0, 0));
+}
+
+#[test]
+fn what_waits_can_be_handed_back() {
+    let mut desk = desk(&[ringing("a"), json!([]), ringing("a"), ringing("b")]);
+    let mut handed: Vec<_> = std::mem::take(&mut desk).clear().collect();
+    handed.sort_unstable();
+    assert_eq!(handed, [0, 1, 2, 3]);
+}

@@ -1,0 +1,176 @@
+//! Questions about many calls at a time: how they end, why they fail, what is slow. Read only.
+//!
+//! Invariant: every one of them goes by an index; a collection of millions is never walked through. The test
+//! of `aftercall-worker report` asks the server for its plans.
+
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::{COLLECTION, SERVER_TIME, Store, StoreError, document::bson_date};
+use crate::call::Status;
+
+/// Most groups, hours or calls in one answer.
+const MOST: i64 = 1000;
+
+/// One question: its stages, and what it is called.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// A stable name.
+    pub name: &'static str,
+    stages: Vec<Document>,
+}
+
+/// How the server finds the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Stages of the plan that was chosen, outermost first.
+    pub stages: Vec<String>,
+    /// Indexes it goes by.
+    pub indexes: Vec<String>,
+}
+
+/// Statuses that count as failed, as the queries of operators have them.
+fn failed() -> Vec<&'static str> {
+    Status::ALL.into_iter().filter(|status| status.is_failure()).map(Status::as_str).collect()
+}
+
+fn within(since: Timestamp, until: Timestamp) -> Document {
+    doc! { "createdAt": { "$gte": bson_date(since), "$lt": bson_date(until) } }
+}
+
+/// All questions about the calls that began within this time, and how many calls to name each.
+pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6] {
+    let question = |name, stages: Vec<Document>| Question { name, stages };
+    let within = within(since, until);
+    let and = |more: Document| {
+        let mut filter = within.clone();
+        filter.extend(more);
+        doc! { "$match": filter }
+    };
+    let by_count = doc! { "$sort": { "calls": -1, "_id": 1 } };
+    let is_failed = doc! { "$in": ["$status", failed()] };
+    let hour = doc! { "$dateTrunc": { "date": "$createdAt", "unit": "hour" } };
+    let delay = doc! { "$subtract": ["$_transcriptSavedAt", "$_owedSince"] };
+    let age = doc! { "$subtract": [bson_date(until), "$_owedSince"] };
+    [
+        question(
+            "statuses",
+            vec![
+                doc! { "$match": within.clone() },
+                doc! { "$group": { "_id": "$status", "calls": { "$sum": 1_i64 } } },
+                by_count.clone(),
+            ],
+        ),
+        question(
+            "failures",
+            vec![
+                and(doc! { "failureReason": { "$ne": null } }),
+                doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1_i64 } } },
+                by_count,
+                doc! { "$limit": MOST },
+            ],
+        ),
+        question(
+            "hours",
+            vec![
+                doc! { "$match": within.clone() },
+                doc! { "$group": {
+                    "_id": hour,
+                    "calls": { "$sum": 1_i64 },
+                    "failed": { "$sum": { "$cond": [is_failed, 1_i64, 0_i64] } },
+                } },
+                doc! { "$sort": { "_id": 1 } },
+                doc! { "$limit": MOST },
+            ],
+        ),
+        question(
+            "failed_calls",
+            vec![
+                doc! { "$match": { "status": { "$in": failed() } } },
+                doc! { "$sort": { "statusUpdatedAt": -1 } },
+                doc! { "$limit": i64::from(named) },
+                doc! { "$project": {
+                    "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "at": "$statusUpdatedAt",
+                } },
+            ],
+        ),
+        question(
+            "slowest_transcripts",
+            vec![
+                and(doc! { "_transcriptSavedAt": { "$exists": true }, "_owedSince": { "$exists": true } }),
+                doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": delay } },
+                doc! { "$sort": { "delayMs": -1 } },
+                doc! { "$limit": i64::from(named) },
+            ],
+        ),
+        question(
+            "owed_transcripts",
+            vec![
+                doc! { "$match": { "transcriptState": "owed" } },
+                doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": age } },
+                doc! { "$sort": { "delayMs": -1 } },
+                doc! { "$limit": i64::from(named) },
+            ],
+        ),
+    ]
+}
+
+impl Store {
+    /// The answer to `question`.
+    pub async fn ask(&self, question: &Question) -> Result<Vec<Document>, StoreError> {
+        let (calls, stages) = (self.calls.clone(), question.stages.clone());
+        self.run(async move { calls.aggregate(stages).max_time(SERVER_TIME).await?.try_collect().await })
+            .await
+    }
+
+    /// How the server would answer it.
+    pub async fn explain(&self, question: &Question) -> Result<Plan, StoreError> {
+        let asked = doc! { "aggregate": COLLECTION, "pipeline": question.stages.clone(), "cursor": {} };
+        let command = doc! { "explain": asked, "verbosity": "queryPlanner" };
+        let database = self.database.clone();
+        let answer = self.run(async move { database.run_command(command).await }).await?;
+        let mut plan = Plan::default();
+        walk(&answer.into(), &mut plan);
+        Ok(plan)
+    }
+}
+
+/// Collects stages and indexes of the winning plans in an explanation, wherever the server puts them.
+fn walk(part: &Bson, plan: &mut Plan) {
+    match part {
+        Bson::Document(document) => {
+            for (name, value) in document {
+                match (name.as_str(), value) {
+                    ("rejectedPlans", _) => {}
+                    ("stage", Bson::String(stage)) => plan.stages.push(stage.clone()),
+                    ("indexName", Bson::String(index)) => {
+                        if !plan.indexes.contains(index) {
+                            plan.indexes.push(index.clone());
+                        }
+                    }
+                    (_, value) => walk(value, plan),
+                }
+            }
+        }
+        Bson::Array(parts) => parts.iter().for_each(|part| walk(part, plan)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chosen_plan_is_found_and_no_other() {
+        let scan = doc! { "stage": "IXSCAN", "indexName": "a_1" };
+        let answer = doc! { "stages": [ { "$cursor": { "queryPlanner": {
+            "winningPlan": { "queryPlan": { "stage": "FETCH", "inputStage": scan }, "slotBasedPlan": {} },
+            "rejectedPlans": [ { "stage": "COLLSCAN" } ],
+        } } } ] };
+        let mut plan = Plan::default();
+        walk(&answer.into(), &mut plan);
+        assert_eq!(plan, Plan { stages: vec!["FETCH".into(), "IXSCAN".into()], indexes: vec!["a_1".into()] });
+    }
+}
