@@ -65,9 +65,6 @@ async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
         stack.settled().await;
         let end = json!({ "event_type": "call.ended", "call_id": call, "conversation_id": conversation });
         stack.webhook(&end).await;
-        if n == 12 {
-            eprintln!("{}", stack.workers[0].log());
-        }
         let found =
             stack.until_call(&call, doc! { "status": "ended", "conversationId": &conversation }).await;
         assert_eq!(found.get_array("history").unwrap().len(), 3, "{name}");

@@ -126,3 +126,19 @@ async fn stored_webhooks_that_rot_are_missed_told_of_and_made_up_for() {
     stack.until_call("c1", doc! { "status": "busy" }).await;
     drop(stack); // Before its folder.
 }
+
+#[tokio::test]
+async fn a_consumer_that_lost_its_files_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = nats::Options { data: Some(folder.path().to_owned()), ..nats::Options::default() };
+    let mut stack = Setup::default().nats(options).without_worker().start().await;
+    stack.webhook(&busy(1)).await;
+    // What is left of a consumer that was made while it was being deleted.
+    let files = folder.path().join("jetstream/jetstream/$G/streams/WEBHOOKS/obs/status");
+    std::fs::remove_dir_all(&files).unwrap();
+    stack.add_worker().await;
+    stack.until_call("c1", doc! { "status": "busy" }).await;
+    stack.settled().await;
+    assert!(files.join("meta.inf").exists());
+    drop(stack); // Before its folder.
+}

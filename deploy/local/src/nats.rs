@@ -27,6 +27,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
+    /// Its name; no two of a cluster have the same.
+    pub name: String,
     /// Port of the monitoring endpoint on 127.0.0.1; 0 is none.
     pub monitor: u16,
     /// Whether an acknowledged message is on disk, not only in the page cache.
@@ -44,6 +46,7 @@ impl Default for Options {
         Self {
             data: None,
             port: 0,
+            name: "aftercall".to_owned(),
             monitor: 0,
             sync_always: true,
             jetstream: String::new(),
@@ -84,8 +87,8 @@ fn config(options: &Options, data: &Path, port: u16) -> String {
     };
     let sync = if options.sync_always { "sync_interval: always" } else { "" };
     format!(
-        "server_name: aftercall\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
-        options.jetstream, options.extra
+        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
+        options.name, options.jetstream, options.extra
     )
 }
 

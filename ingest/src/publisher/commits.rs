@@ -208,7 +208,7 @@ impl<W> Commits<W> {
         let expected = self.expected.filter(|(_, until)| now < *until).map_or(0, |(webhooks, _)| webhooks);
         let likely = expected.max(self.line.len() + self.singles);
         let rests = self.resting_until.is_some_and(|until| now < until);
-        if self.takes_batches && !rests && self.line.len() > 1 && self.pace.prefers_batch(likely) {
+        if self.takes_batches && !rests && !self.line.is_empty() && self.pace.prefers_batch(likely) {
             self.open(now);
             return;
         }

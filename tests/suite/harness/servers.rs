@@ -27,6 +27,11 @@ pub async fn nats(options: nats::Options) -> Server {
     nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
 }
 
+/// Three databases that are one, and their URI.
+pub async fn mongod_set() -> ([Server; 3], String) {
+    mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
+}
+
 /// A broker by a configuration file of its own, its log in `folder`. Whoever connects waits for it.
 pub async fn nats_with(configuration: &Path, folder: &Path) -> Process {
     let command = Command::new("nats-server", binary(&NATS).await, folder.join("nats-server.log"));
