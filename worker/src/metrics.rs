@@ -2,11 +2,13 @@
 //! outcomes. What an alert watches is there from the start, at zero: Prometheus does not see a counter's
 //! first step otherwise. `deploy/METRICS.md` explains each.
 
+mod labels;
+
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::stream::consumer;
+use jiff::Timestamp;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -16,61 +18,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use jiff::Timestamp;
-
+use self::labels::{
+    API_OUTCOMES, ByConsumer, ByFailure, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
+    STORE_OUTCOMES,
+};
 use crate::{
     call::{FAILURE_CLASSES, Status},
     reconcile::{Reason, Report},
 };
-
-/// Reasons of dead letters.
-const DEAD_REASONS: [&str; 10] = [
-    "invalid_json",
-    "no_identifier",
-    "invalid_identifier",
-    "invalid_audio",
-    "unsupported_event",
-    "unstorable_payload",
-    "rejected_by_database",
-    "body_missing",
-    "body_too_large",
-    "invalid_job",
-];
-/// What the ElevenLabs API can answer.
-const API_OUTCOMES: [&str; 7] =
-    ["ok", "not_found", "unauthorized", "rate_limited", "unavailable", "refused", "too_large"];
-const STORE_OUTCOMES: [&str; 3] = ["ok", "unavailable", "refused"];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByStatus {
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByFailure {
-    status: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByConsumer {
-    consumer: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByStream {
-    stream: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: &'static str,
-}
 
 /// The worker's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
