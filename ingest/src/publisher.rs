@@ -15,6 +15,7 @@ pub mod commits;
 mod committer;
 pub mod pace;
 mod recent;
+mod waiters;
 pub mod wire;
 
 use std::{

@@ -6,7 +6,7 @@ use aftercall_worker::{
     store::Key,
 };
 
-use crate::{worker::envelope, world::World};
+use crate::{source::envelope, world::World};
 
 /// What is not as it must be.
 pub fn check(world: &World) -> Vec<String> {

@@ -14,6 +14,7 @@ mod check;
 mod command;
 mod gateway;
 mod provider;
+mod source;
 mod story;
 mod worker;
 mod world;

@@ -10,9 +10,9 @@ use aftercall_worker::{
     Metrics,
     call::TranscriptState,
     dead_letters::Cause,
-    event::{ConversationId, Envelope, Origin},
-    outside::{Outside, Stored},
-    pull::Pull,
+    event::ConversationId,
+    outside::Outside,
+    pull::Pull as _,
     retry::Pauses,
     status::{self, NoBody},
     transcripts::{self, Job},
@@ -27,19 +27,14 @@ use crate::{
     broker::{Broker, State},
     calls::Database,
     provider::Api,
+    source::{Message, Source},
     world::Sim,
 };
 
 /// How long the broker takes for anything, at most.
 const TAKES: Duration = Duration::from_millis(10);
-/// How often a worker looks for messages, at first and when none came for a while.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// Most messages given at a time.
-const BATCH: usize = 12;
 /// From then on a transcript is given up.
 pub const GIVE_UP_AFTER: Duration = Duration::from_mins(20);
-/// One webhook in so many has its body elsewhere.
-const LARGE: usize = 16;
 
 /// One worker process.
 #[derive(Debug)]
@@ -72,50 +67,6 @@ impl Worker {
             tokio::time::sleep(left).await;
         }
     }
-}
-
-/// A delivered message.
-#[derive(Clone, Debug)]
-pub struct Message {
-    consumer: &'static str,
-    /// Its place in the stream, from 0.
-    n: usize,
-    id: String,
-    payload: Bytes,
-    object: Option<String>,
-    stored_at: Timestamp,
-    delivered: i64,
-}
-
-impl Stored for Message {
-    fn envelope(&self) -> Result<Envelope, Cause> {
-        Ok(envelope(&self.id, self.stored_at))
-    }
-
-    fn payload(&self) -> Bytes {
-        self.payload.clone()
-    }
-
-    fn object(&self) -> Option<&str> {
-        self.object.as_deref()
-    }
-
-    fn traceparent(&self) -> Option<&str> {
-        None
-    }
-
-    fn received_at(&self) -> Option<Timestamp> {
-        None
-    }
-
-    fn delivered(&self) -> i64 {
-        self.delivered
-    }
-}
-
-/// What is known of a stored webhook besides its body.
-pub fn envelope(id: &str, stored_at: Timestamp) -> Envelope {
-    Envelope { id: id.to_owned(), stored_at, origin: Origin::ElevenLabs, signature: None }
 }
 
 /// What the roles of one worker need.
@@ -282,78 +233,6 @@ impl Outside for Around {
             || (matches!(delivery.state, State::Delivered(_)) && delivery.delivered == message.delivered)
         {
             delivery.state = state;
-        }
-    }
-}
-
-/// What one consumer gives to one worker.
-struct Source {
-    worker: Arc<Worker>,
-    consumer: &'static str,
-}
-
-impl Pull for Source {
-    type Message = Message;
-
-    async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
-        let mut look = LOOK.0;
-        loop {
-            stop.run_until_cancelled(self.worker.act(look)).await?;
-            look = (look * 2).min(LOOK.1);
-            let messages = self.take();
-            if !messages.is_empty() {
-                return Some(messages);
-            }
-        }
-    }
-}
-
-impl Source {
-    fn take(&self) -> Vec<Message> {
-        let (sim, now) = (&self.worker.sim, self.worker.sim.now());
-        let mut world = sim.world();
-        let world = &mut *world;
-        if world.broker.is_away(now) || world.broker.frozen_until.is_some_and(|until| now < until) {
-            return Vec::new();
-        }
-        world.broker.turn(now);
-        let rng = &mut world.rng;
-        let picks = || rand::RngExt::random_bool(rng, 0.7);
-        let Broker { status, transcripts, .. } = &mut world.broker;
-        let deliveries = if self.consumer == consumer::STATUS { status } else { transcripts };
-        let given = Broker::deliver(deliveries, BATCH, now, picks);
-        let delivered: Vec<_> = given.into_iter().map(|n| (n, deliveries[n].delivered)).collect();
-        delivered.into_iter().map(|(n, delivered)| self.message(&world.broker, n, delivered)).collect()
-    }
-
-    fn message(&self, broker: &Broker, n: usize, delivered: i64) -> Message {
-        let consumer = self.consumer;
-        if consumer != aftercall_common::stream::consumer::STATUS {
-            let (id, payload) = (format!("job {n}"), broker.jobs[n].clone());
-            return Message {
-                consumer,
-                n,
-                id,
-                payload,
-                object: None,
-                stored_at: Timestamp::UNIX_EPOCH,
-                delivered,
-            };
-        }
-        let webhook = &broker.webhooks[n];
-        let (object, payload) = if n % LARGE == LARGE - 1 {
-            (Some(webhook.id.clone()), Bytes::new())
-        } else {
-            (None, webhook.body.clone())
-        };
-        Message {
-            consumer,
-            n,
-            id: webhook.id.clone(),
-            payload,
-            object,
-            stored_at: webhook.stored_at,
-            delivered,
         }
     }
 }
