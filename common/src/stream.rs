@@ -199,13 +199,30 @@ pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(),
     }
     ensure_bucket(context, replicas).await?;
     for (stream, config) in consumers() {
-        let name = config.durable_name.clone().unwrap_or_default();
-        context
-            .create_consumer_on_stream(config, stream)
-            .await
-            .map_err(|error| EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))?;
+        Box::pin(ensure_consumer(context, stream, config)).await?;
     }
     Ok(())
+}
+
+async fn ensure_consumer(
+    context: &jetstream::Context,
+    stream: &str,
+    config: pull::Config,
+) -> Result<(), EnsureError> {
+    let name = config.durable_name.clone().unwrap_or_default();
+    let Err(error) = context.create_consumer_on_stream(config, stream).await else { return Ok(()) };
+    if has_lost_its_store(&error) {
+        // To be made anew by the next try. It has no position that would outlive the broker.
+        let _gone_already = context.delete_consumer_from_stream(&name, stream).await;
+    }
+    Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))
+}
+
+/// Whether the broker has a consumer whose files are gone. nats-server (2.15.1) makes one where somebody makes a
+/// consumer while another deletes it: the files of the new one go with those of the old. It lives on in memory,
+/// and cannot be made, found right or changed any more.
+fn has_lost_its_store(error: &impl ToString) -> bool {
+    error.to_string().contains("no such file or directory")
 }
 
 /// The object store of large bodies. Its objects outlive the messages that name them by a day, so

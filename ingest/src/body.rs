@@ -124,8 +124,8 @@ impl Body {
     }
 
     /// A body that no request brought, outside of the budget.
-    pub(crate) fn unbudgeted(bytes: &[u8]) -> Self {
-        Self { pieces: vec![Bytes::copy_from_slice(bytes)], _hold: None }
+    pub fn unbudgeted(bytes: Bytes) -> Self {
+        Self { pieces: vec![bytes], _hold: None }
     }
 }
 

@@ -129,7 +129,7 @@ pub async fn run(
         None => None,
     };
     let claim_check = ClaimCheck::new(client.clone(), metrics.clone());
-    let storage = Arc::new(Storage::new(publisher, claim_check, spool.clone()));
+    let storage = Arc::new(Storage::new(publisher, claim_check, spool.clone(), topology.clone()));
     if let Some(spool) = spool.clone() {
         tasks.spawn(spool::replay(storage.clone(), spool, storing.clone()));
     }

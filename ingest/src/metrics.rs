@@ -4,6 +4,8 @@
 //! alert watches is there from the start, at zero: Prometheus does not see a counter's first step otherwise.
 //! `deploy/METRICS.md` explains each.
 
+use std::{sync::Arc, time::Duration};
+
 use aftercall_common::metrics;
 use jiff::Timestamp;
 use prometheus_client::{
@@ -88,17 +90,28 @@ pub struct PublishLabels {
     pub outcome: &'static str,
 }
 
+/// The series of one route that every request touches, found once and not by their labels each time.
+#[derive(Clone, Debug)]
+struct Series {
+    route: &'static str,
+    ok: Counter,
+    seconds: Histogram,
+    failures_in_a_row: Gauge,
+    last_accepted: Gauge,
+}
+
 /// The gateway's metrics. Cheap to clone, all clones count together.
 #[derive(Clone, Debug)]
 pub struct Metrics {
+    series: Arc<[Series]>,
     /// Requests answered.
     pub requests: Family<RequestLabels, Counter>,
     /// Seconds from complete headers to the answer.
-    pub request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     /// Webhooks of the provider in a row that were not answered 200.
-    pub failures_in_a_row: Family<RouteLabels, Gauge>,
+    failures_in_a_row: Family<RouteLabels, Gauge>,
     /// Unix time of the last webhook answered 200; of the start, before the first.
-    pub last_accepted: Family<RouteLabels, Gauge>,
+    last_accepted: Family<RouteLabels, Gauge>,
     /// Connections open.
     pub connections: Gauge,
     /// Connections closed unread, as their source had `MAX_CONNECTIONS_PER_SOURCE` open.
@@ -125,6 +138,8 @@ pub struct Metrics {
     pub batch_size: Histogram,
     /// Batches the broker refused, whose messages were then published one by one.
     pub batches_refused: Counter,
+    /// Times the broker was found to have lost webhooks that it had acknowledged.
+    pub broker_losses: Counter,
     /// Seconds from a complete request to the broker's answer, waiting in line included.
     pub publish_seconds: Histogram,
     /// Bytes of bodies held, in whole units of the budget.
@@ -142,7 +157,8 @@ pub struct Metrics {
 impl Metrics {
     /// The metrics, and the registry that shows them.
     pub fn new() -> (Self, Registry) {
-        let metrics = Self {
+        let mut metrics = Self {
+            series: Arc::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| {
                 Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
@@ -162,6 +178,7 @@ impl Metrics {
             spool_max_bytes: Gauge::default(),
             batch_size: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             batches_refused: Counter::default(),
+            broker_losses: Counter::default(),
             publish_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             bytes_in_flight: Gauge::default(),
             connected: Gauge::default(),
@@ -170,6 +187,7 @@ impl Metrics {
             certificate_expiry: Gauge::default(),
         };
         metrics.begin();
+        metrics.series = ROUTES.into_iter().map(|route| metrics.series(route)).collect();
         let mut root = metrics::registry(env!("CARGO_PKG_VERSION"));
         metrics.register(root.sub_registry_with_prefix("aftercall"));
         (metrics, root)
@@ -189,9 +207,6 @@ impl Metrics {
                 }
             }
         }
-        for route in ROUTES {
-            drop(self.request_seconds.get_or_create(&RouteLabels { route }));
-        }
         for code in ["source_not_allowed", "signature_missing", "signature_invalid", "signature_expired"] {
             drop(self.observed.get_or_create(&ObservedLabels { code }));
         }
@@ -206,6 +221,26 @@ impl Metrics {
         for outcome in ["kept", "duplicate", "full", "busy", "timed_out", "disk_failed"] {
             drop(self.spooled.get_or_create(&PublishLabels { outcome }));
         }
+    }
+
+    fn series(&self, route: &'static str) -> Series {
+        let labels = RouteLabels { route };
+        let is_webhook = WEBHOOK_ROUTES.contains(&route);
+        // A gauge of its own, and shown nowhere, for what is told of webhooks only.
+        let gauge = |family: &Family<RouteLabels, Gauge>| {
+            if is_webhook { family.get_or_create(&labels).clone() } else { Gauge::default() }
+        };
+        Series {
+            route,
+            ok: self.requests.get_or_create(&RequestLabels { route, code: "ok" }).clone(),
+            seconds: self.request_seconds.get_or_create(&labels).clone(),
+            failures_in_a_row: gauge(&self.failures_in_a_row),
+            last_accepted: gauge(&self.last_accepted),
+        }
+    }
+
+    fn of(&self, route: &'static str) -> Option<&Series> {
+        self.series.iter().find(|series| series.route == route)
     }
 
     fn register(&self, registry: &mut Registry) {
@@ -276,6 +311,11 @@ impl Metrics {
             metrics.batches_refused.clone(),
         );
         registry.register(
+            "broker_losses",
+            "Times the broker was found to have lost webhooks that it had acknowledged",
+            metrics.broker_losses.clone(),
+        );
+        registry.register(
             "publish_duration_seconds",
             "Time from a complete request to the broker's answer",
             metrics.publish_seconds.clone(),
@@ -299,19 +339,26 @@ impl Metrics {
         );
     }
 
-    /// Counts a request.
-    pub fn request(&self, route: &'static str, code: &'static str) {
-        self.requests.get_or_create(&RequestLabels { route, code }).inc();
+    /// Counts a request that took so long; `code` is `ok` or that of the refusal.
+    pub fn request(&self, route: &'static str, code: &'static str, time: Duration) {
+        let series = self.of(route);
+        if let Some(series) = series {
+            series.seconds.observe(time.as_secs_f64());
+        }
+        match series {
+            Some(series) if code == "ok" => series.ok.inc(),
+            _ => self.requests.get_or_create(&RequestLabels { route, code }).inc(),
+        };
     }
 
     /// A webhook of the provider was answered 200, or not.
     pub fn webhook(&self, route: &'static str, accepted: bool) {
-        let failures = self.failures_in_a_row.get_or_create(&RouteLabels { route });
+        let Some(series) = self.of(route) else { return };
         if accepted {
-            failures.set(0);
-            self.last_accepted.get_or_create(&RouteLabels { route }).set(Timestamp::now().as_second());
+            series.failures_in_a_row.set(0);
+            series.last_accepted.set(Timestamp::now().as_second());
         } else {
-            failures.inc();
+            series.failures_in_a_row.inc();
         }
     }
 

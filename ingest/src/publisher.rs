@@ -1,7 +1,7 @@
 //! Durable storage of webhooks: group commit into `JetStream`.
 //!
 //! Under `sync_interval: always` the price of a publish is one fsync, which an atomic batch shares.
-//! So one task ([`committer`]) does what one core ([`commits`]) decides: which webhooks go singly, which
+//! So one task (`committer`) does what one core (`commits`) decides: which webhooks go singly, which
 //! together. A webhook alone is published alone; an idle gateway adds no delay.
 //!
 //! Invariants: `Ok` means the broker has acknowledged these bytes. Every webhook is answered by
@@ -15,6 +15,7 @@ pub mod commits;
 mod committer;
 pub mod pace;
 mod recent;
+mod waiters;
 pub mod wire;
 
 use std::{

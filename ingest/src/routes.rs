@@ -29,7 +29,7 @@ use crate::{
     body::{self, Body, Budget},
     json,
     message::WebhookId,
-    metrics::{Metrics, RouteLabels},
+    metrics::Metrics,
     policy::{Live, Policy},
     publisher::{PublishError, Stored},
     rejection::Rejection,
@@ -148,20 +148,16 @@ impl Gateway {
         // Its length may also be given by a Content-Length that hyper drops: a proxy that goes by that would
         // take the rest for another request, so nothing after it is read (RFC 9112, section 6.1).
         let last = parts.headers.contains_key(TRANSFER_ENCODING);
-        self.metrics
-            .request_seconds
-            .get_or_create(&RouteLabels { route: route.label() })
-            .observe(started.elapsed().as_secs_f64());
         let trace_id = context.as_deref().and_then(trace::trace_id);
         let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started, trace_id };
         let mut reply = match outcome {
             Ok(success) => {
-                self.metrics.request(route.label(), "ok");
+                self.metrics.request(route.label(), "ok", started.elapsed());
                 line.accepted(&success);
                 success.reply()
             }
             Err(rejection) => {
-                self.metrics.request(route.label(), rejection.label());
+                self.metrics.request(route.label(), rejection.label(), started.elapsed());
                 line.refused(&rejection);
                 span.fail(rejection.label());
                 // Nobody is asked to send a body that is refused already.
@@ -196,7 +192,7 @@ impl Gateway {
         if parts.method != Method::POST {
             return Err(Rejection::MethodNotAllowed);
         }
-        let context = span.traceparent().or_else(|| traceparent(&parts.headers).map(str::to_owned));
+        let context = || span.traceparent().or_else(|| traceparent(&parts.headers).map(str::to_owned));
         match route {
             Route::Unknown => Err(Rejection::NotFound),
             Route::Webhook(provider) => {
@@ -210,13 +206,13 @@ impl Gateway {
             Route::AgentCallStatus => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
                 let question = self.question(body, bytes).await?;
-                agent_calls::status(&self.client, question, context.as_deref()).await.map(Success::Answer)
+                agent_calls::status(&self.client, question, context().as_deref()).await.map(Success::Answer)
             }
             Route::AgentCalls => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
                 let order = self.question(body, bytes).await?;
                 let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
-                agent_calls::place(&self.client, key, order, context.as_deref()).await.map(Success::Placed)
+                agent_calls::place(&self.client, key, order, context().as_deref()).await.map(Success::Placed)
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::{
     message,
     publisher::{PublishError, Publisher, Stored, Webhook},
     spool::Spool,
+    topology::Topology,
 };
 
 /// Where a webhook is.
@@ -33,12 +34,18 @@ pub struct Storage {
     publisher: Publisher,
     claim_check: ClaimCheck,
     spool: Option<Arc<Spool>>,
+    topology: Arc<Topology>,
 }
 
 impl Storage {
-    /// Stores by these; without a `spool` only while the broker is there.
-    pub fn new(publisher: Publisher, claim_check: ClaimCheck, spool: Option<Arc<Spool>>) -> Self {
-        Self { publisher, claim_check, spool }
+    /// Stores by these; without a `spool` only while the broker is there. `topology` hears what was acknowledged.
+    pub fn new(
+        publisher: Publisher,
+        claim_check: ClaimCheck,
+        spool: Option<Arc<Spool>>,
+        topology: Arc<Topology>,
+    ) -> Self {
+        Self { publisher, claim_check, spool, topology }
     }
 
     /// Largest body that a message takes beside its headers.
@@ -70,6 +77,14 @@ impl Storage {
 
     /// Stores `webhook` in the stream, its body in the object store if no message takes it.
     pub async fn in_stream(&self, webhook: &Arc<Webhook>) -> Result<Stored, PublishError> {
+        let outcome = self.publish(webhook).await;
+        if let Ok(stored) = outcome {
+            self.topology.acknowledged(stored.sequence);
+        }
+        outcome
+    }
+
+    async fn publish(&self, webhook: &Arc<Webhook>) -> Result<Stored, PublishError> {
         let length = webhook.body.len();
         if length <= self.room() {
             return self.publisher.publish(webhook.clone()).await;

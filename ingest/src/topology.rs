@@ -1,12 +1,13 @@
 //! Keeps the broker's streams as they must be, and knows whether they are.
 //!
-//! Invariant: nothing is accepted before the streams were checked once, so a 200 never stands on
-//! a stream that loses messages.
+//! Invariants: nothing is accepted before the streams were checked once, so a 200 never stands on
+//! a stream that loses messages. A broker that comes back with less than it had acknowledged is told of: its
+//! disk was set back or damaged, or it does not sync before it acknowledges.
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +39,8 @@ pub struct Topology {
     metrics: Metrics,
     ensured: AtomicBool,
     batches: AtomicBool,
+    /// Highest sequence that was acknowledged to us.
+    acknowledged: AtomicU64,
     doubted: Notify,
     /// What is wrong, for whoever asks `/readyz`.
     problem: Mutex<Option<String>>,
@@ -52,6 +55,7 @@ impl Topology {
             metrics,
             ensured: AtomicBool::new(false),
             batches: AtomicBool::new(false),
+            acknowledged: AtomicU64::new(0),
             doubted: Notify::new(),
             problem: Mutex::new(Some("not checked yet".to_owned())),
         }
@@ -80,6 +84,25 @@ impl Topology {
     /// Tells that a stream seems to be gone, to have it looked at soon.
     pub fn doubt(&self) {
         self.doubted.notify_one();
+    }
+
+    /// Tells that the broker has acknowledged a webhook at `sequence`.
+    pub fn acknowledged(&self, sequence: u64) {
+        self.acknowledged.fetch_max(sequence, Ordering::Relaxed);
+    }
+
+    /// Compares what the broker has with what it had acknowledged before it was asked.
+    fn compare(&self, acknowledged: u64, last_sequence: u64) {
+        if last_sequence < acknowledged {
+            self.metrics.broker_losses.inc();
+            tracing::error!(
+                acknowledged,
+                last_sequence,
+                "the broker has lost webhooks that it had acknowledged: check its disk, and sync_interval"
+            );
+            // Told once. What it stores from here on has these sequences anew.
+            self.acknowledged.store(last_sequence, Ordering::Relaxed);
+        }
     }
 
     /// Ensures the streams at the start, after every reconnect and whenever in doubt, until `stop`.
@@ -129,11 +152,14 @@ impl Topology {
     async fn ensure(&self) -> Result<bool, EnsureError> {
         let context = jetstream::new(self.client.clone());
         stream::ensure(&context, self.replicas).await?;
+        let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let found = context.get_stream(stream::WEBHOOKS).await.map_err(|error| EnsureError::Broker {
             what: format!("reading stream {}", stream::WEBHOOKS),
             reason: error.to_string(),
         })?;
-        Ok(found.cached_info().config.allow_atomic_publish && self.client.is_server_compatible(2, 12, 0))
+        let found = found.cached_info();
+        self.compare(acknowledged, found.state.last_sequence);
+        Ok(found.config.allow_atomic_publish && self.client.is_server_compatible(2, 12, 0))
     }
 
     fn set_problem(&self, problem: Option<String>) {

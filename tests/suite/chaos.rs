@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use aftercall_local::chaos::{self, Fault, Round};
+use aftercall_local::chaos::{self, Fault, Plan, Round};
 
 use crate::harness::launcher;
 
@@ -14,7 +14,13 @@ const SEED: u64 = 1;
 #[tokio::test]
 async fn every_fault_once_loses_nothing_and_leaves_nothing_wrong() {
     let folder = tempfile::tempdir().unwrap();
-    let round = Round { seed: SEED, rate: 40.0, time: Duration::ZERO, folder: folder.path().to_owned() };
+    let round = Round {
+        seed: SEED,
+        rate: 40.0,
+        plan: Plan::Once,
+        sync_always: true,
+        folder: folder.path().to_owned(),
+    };
     let verdict = chaos::quietly(launcher(), &round).await.unwrap();
     // Other tests share the machine: the bar of 15 s is for `cargo local chaos`, alone.
     assert!(verdict.is_good(Duration::from_mins(1)), "seed {SEED}\n{}", verdict.table());

@@ -18,7 +18,7 @@ use crate::harness::{CALL_STATUS, Setup, Stack, until};
 
 /// Clients that post distinct webhooks, and remember which were answered 200.
 #[derive(Clone)]
-struct Load {
+pub struct Load {
     http: reqwest::Client,
     base: String,
     accepted: Arc<AtomicUsize>,
@@ -26,13 +26,13 @@ struct Load {
 }
 
 impl Load {
-    fn on(stack: &Stack) -> Self {
+    pub fn on(stack: &Stack) -> Self {
         let (http, base) = (stack.http.clone(), stack.base.clone());
         Self { http, base, accepted: Arc::default(), stop: Arc::default() }
     }
 
     /// Posts until [`Self::stop`]; the calls that were accepted.
-    async fn run(&self) -> Vec<String> {
+    pub async fn run(&self) -> Vec<String> {
         join_all((0..16).map(|client| self.client(client))).await.concat()
     }
 
@@ -58,7 +58,7 @@ impl Load {
     }
 
     /// Waits until `n` more were accepted.
-    async fn more(&self, n: usize) {
+    pub async fn more(&self, n: usize) {
         let goal = self.accepted.load(Ordering::Relaxed) + n;
         until(&format!("{n} more webhooks accepted"), async || {
             (self.accepted.load(Ordering::Relaxed) >= goal).then_some(())
@@ -66,13 +66,13 @@ impl Load {
         .await;
     }
 
-    fn stop(&self) {
+    pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
 /// Every call answered 200 has its document, and nothing is left over.
-async fn nothing_lost(stack: &Stack, accepted: &[String]) {
+pub async fn nothing_lost(stack: &Stack, accepted: &[String]) {
     stack.settled().await;
     for ids in accepted.chunks(1000) {
         let found = stack.count(doc! { "callId": { "$in": ids }, "status": "busy" }).await;
@@ -232,4 +232,28 @@ async fn a_full_stream_refuses_and_evicts_nothing() {
         "{answers:?}"
     );
     assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted as u64);
+}
+
+#[tokio::test]
+async fn a_stream_and_a_consumer_that_were_deleted_are_made_again() {
+    let stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
+    stack.settled().await;
+    stack.jetstream.delete_stream(stream::WEBHOOKS).await.unwrap();
+    for id in ["a", "b", "c"] {
+        stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": id })).await;
+    }
+    for id in ["before", "a", "b", "c"] {
+        stack.until_call(id, doc! { "status": "busy" }).await;
+    }
+    let consumers = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap();
+    consumers.delete_consumer(stream::consumer::STATUS).await.unwrap();
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "d" })).await;
+    stack.until_call("d", doc! { "status": "busy" }).await;
+    stack.settled().await;
+    assert_eq!(
+        stack.count(doc! { "history.1": { "$exists": true } }).await,
+        0,
+        "delivered anew, applied once"
+    );
 }

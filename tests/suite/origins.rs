@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 use crate::harness::{CALL_STATUS, PATIENCE, Setup, Stack, TWILIO_CALL_STATUS, python, until};
 
-const SECRET: &str = "wsec_0123456789";
+pub const SECRET: &str = "wsec_0123456789";
 
 fn sign(secret: &str, body: &str) -> String {
     let now = jiff::Timestamp::now().as_second();
@@ -17,7 +17,7 @@ fn sign(secret: &str, body: &str) -> String {
     format!("t={now},v0={}", hex::encode(mac.finalize().into_bytes()))
 }
 
-async fn post_signed(stack: &Stack, secret: &str, body: &str) -> u16 {
+pub async fn post_signed(stack: &Stack, secret: &str, body: &str) -> u16 {
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(body.to_owned());
     stack.send(request.header("elevenlabs-signature", sign(secret, body))).await.status
 }

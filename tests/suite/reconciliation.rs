@@ -43,7 +43,7 @@ fn is_right(call: &Document, truth: &Truth) -> bool {
 }
 
 /// How many calls are not as they really were.
-async fn wrong(stack: &Stack) -> usize {
+pub async fn wrong(stack: &Stack) -> usize {
     let mut wrong = 0;
     for truth in stack.simulator.truth() {
         let found = stack.calls.find(doc! { "conversationId": &truth.conversation_id }).await.unwrap();
@@ -53,7 +53,7 @@ async fn wrong(stack: &Stack) -> usize {
     wrong
 }
 
-async fn dial_many(stack: &Stack, count: usize) {
+pub async fn dial_many(stack: &Stack, count: usize) {
     for batch in (0..count).collect::<Vec<_>>().chunks(50) {
         join_all(
             batch.iter().map(|n| async move { dial(stack, &format!("+1555{:05}{:02}", n, n % 30)).await }),

@@ -2,8 +2,8 @@
 //!
 //! The path of a message: [`pull`] takes a batch from the stream, [`event`] parses, [`call`] joins,
 //! [`store`] writes, [`status`] settles. What follows from it: [`transcripts`] fetches by
-//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. [`metrics`] and
-//! [`gauges`] show how all of it goes, `console` shows it to people. A worker can
+//! [`elevenlabs`], [`api`] answers lookups, [`dead_letters`] keeps what can never work. `metrics` and
+//! `gauges` show how all of it goes, `console` shows it to people. A worker can
 //! be killed at any instant and run in any number.
 
 pub mod api;
@@ -60,6 +60,7 @@ use self::{
     elevenlabs::ElevenLabs,
     retry::Pauses,
     store::{Store, StoreError},
+    transcripts::BrokerTime,
 };
 
 /// Longest the broker may take to store a job or a grave.
@@ -85,6 +86,8 @@ pub struct Context {
     pub tracer: Tracer,
     /// Whether the broker gives us status lookups.
     pub answers_lookups: AtomicBool,
+    /// What the broker's clock says.
+    pub broker_time: BrokerTime,
 }
 
 impl Context {
@@ -104,8 +107,8 @@ impl Context {
             env!("CARGO_PKG_VERSION"),
         )
         .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
-        let answers_lookups = AtomicBool::new(false);
-        Ok((Self { config, nats, jetstream, store, metrics, tracer, answers_lookups }, api))
+        let (answers_lookups, broker_time) = (AtomicBool::new(false), BrokerTime::default());
+        Ok((Self { config, nats, jetstream, store, metrics, tracer, answers_lookups, broker_time }, api))
     }
 }
 

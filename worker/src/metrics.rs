@@ -2,11 +2,13 @@
 //! outcomes. What an alert watches is there from the start, at zero: Prometheus does not see a counter's
 //! first step otherwise. `deploy/METRICS.md` explains each.
 
+mod labels;
+
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::stream::consumer;
+use jiff::Timestamp;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -16,61 +18,14 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use jiff::Timestamp;
-
+use self::labels::{
+    API_OUTCOMES, ByConsumer, ByFailure, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
+    STORE_OUTCOMES,
+};
 use crate::{
     call::{FAILURE_CLASSES, Status},
     reconcile::{Reason, Report},
 };
-
-/// Reasons of dead letters.
-const DEAD_REASONS: [&str; 10] = [
-    "invalid_json",
-    "no_identifier",
-    "invalid_identifier",
-    "invalid_audio",
-    "unsupported_event",
-    "unstorable_payload",
-    "rejected_by_database",
-    "body_missing",
-    "body_too_large",
-    "invalid_job",
-];
-/// What the ElevenLabs API can answer.
-const API_OUTCOMES: [&str; 7] =
-    ["ok", "not_found", "unauthorized", "rate_limited", "unavailable", "refused", "too_large"];
-const STORE_OUTCOMES: [&str; 3] = ["ok", "unavailable", "refused"];
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByStatus {
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByFailure {
-    status: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByConsumer {
-    consumer: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByStream {
-    stream: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    outcome: &'static str,
-}
 
 /// The worker's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -88,6 +43,7 @@ struct Inner {
     reconciliations: Family<ByOutcome, Counter>,
     reconciled: Family<ByReason, Counter>,
     conversations: Counter,
+    stream_losses: Counter,
     last_reconciliation: Gauge,
     registration: Family<ByReason, Gauge>,
     api: Family<ByOutcome, Counter>,
@@ -122,6 +78,7 @@ impl Metrics {
             reconciliations: Family::default(),
             reconciled: Family::default(),
             conversations: Counter::default(),
+            stream_losses: Counter::default(),
             last_reconciliation: Gauge::default(),
             registration: Family::default(),
             api: Family::default(),
@@ -202,6 +159,11 @@ impl Inner {
         registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
         registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
         registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
+        registry.register(
+            "stream_losses",
+            "Times the broker was found to have lost stored webhooks",
+            self.stream_losses.clone(),
+        );
         registry.register_with_unit(
             "last_reconciliation_timestamp",
             "Unix time at which the last complete pass of this process began",
@@ -318,6 +280,11 @@ impl Metrics {
         }
         self.0.conversations.inc_by(report.seen as u64);
         self.0.last_reconciliation.set(at.as_second());
+    }
+
+    /// The broker has lost webhooks that it had stored.
+    pub fn stream_loss(&self) {
+        self.0.stream_losses.inc();
     }
 
     /// Whether `problem` was found with the webhook at ElevenLabs.

@@ -4,7 +4,7 @@
 //! ElevenLabs API as processes of its own executable, nats-server and mongod from wherever
 //! [`servers`] finds them, and every one of them under a `guard`, so that nothing outlives `up`
 //! however it ends. The tests use the same pieces: [`process`], [`nats`], [`mongod`], [`simulator`],
-//! [`chaos`], [`rolling`].
+//! [`chaos`], [`disk`], [`rolling`].
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -13,6 +13,7 @@ pub mod chaos;
 mod cli;
 mod client;
 mod config;
+pub mod disk;
 mod download;
 mod guard;
 pub mod mongod;

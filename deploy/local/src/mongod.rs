@@ -35,6 +35,8 @@ pub struct Options {
     pub port: u16,
     /// Log file. None: in the data folder.
     pub log: Option<PathBuf>,
+    /// Whether it can be told to fail (`configureFailPoint`).
+    pub fail_points: bool,
 }
 
 /// Starts `binary` and waits until it is the primary of its replica set.
@@ -45,10 +47,46 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let home = Home::new(options.data.as_deref(), "aftercall-mongod-")?;
     let data = home.path().to_owned();
     let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
-    let command = |port| Ok(command(binary, &data, &log, port));
+    let command = |port| {
+        let command = command(binary, &data, &log, port);
+        let fail_points = ["--setParameter", "enableTestCommands=1"];
+        Ok(if options.fail_points { command.args(fail_points) } else { command })
+    };
     let url = |port| format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}");
     let kind = Kind { command: &command, ready: |process, port| ready(process, port).boxed_local(), url };
     Server::start(launcher, home, options.port, kind).await
+}
+
+/// Starts three servers that are one replica set, and waits until it has a primary. With their URI.
+pub async fn start_set(launcher: &Launcher, binary: &Path) -> anyhow::Result<([Server; 3], String)> {
+    let member = || async {
+        let home = Home::new(None, "aftercall-mongod-")?;
+        let data = home.path().to_owned();
+        let log = data.join("mongod.log");
+        let command = |port| Ok(command(binary, &data, &log, port));
+        let url = |port| format!("127.0.0.1:{port}");
+        let kind =
+            Kind { command: &command, ready: |process, port| listens(process, port).boxed_local(), url };
+        Server::start(launcher, home, 0, kind).await
+    };
+    let servers = [member().await?, member().await?, member().await?];
+    let members = (0_i32..).zip(&servers).map(|(id, server)| doc! { "_id": id, "host": server.url() });
+    let set = doc! {
+        "_id": REPLICA_SET, "members": members.collect::<Vec<_>>(), "settings": { "electionTimeoutMillis": 2000 },
+    };
+    let mut direct =
+        ClientOptions::parse(format!("mongodb://{}/?directConnection=true", servers[0].url())).await?;
+    direct.server_selection_timeout = Some(Duration::from_secs(10));
+    let client = Client::with_options(direct)?;
+    run(&client, doc! { "replSetInitiate": set }).await.context("cannot make a replica set of three")?;
+    client.shutdown().await;
+    let hosts = servers.each_ref().map(Server::url).join(",");
+    let uri = format!("mongodb://{hosts}/?replicaSet={REPLICA_SET}");
+    // The driver waits for a primary by itself.
+    let client = Client::with_uri_str(&uri).await?;
+    run(&client, doc! { "ping": 1 }).await.context("the replica set has no primary")?;
+    client.shutdown().await;
+    Ok((servers, uri))
 }
 
 fn command(binary: &Path, data: &Path, log: &Path, port: u16) -> Command {
@@ -62,10 +100,14 @@ fn command(binary: &Path, data: &Path, log: &Path, port: u16) -> Command {
         .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"])
 }
 
-async fn ready(process: &mut Process, port: u16) -> anyhow::Result<()> {
+async fn listens(process: &mut Process, port: u16) -> anyhow::Result<()> {
     process
         .until(START_DEADLINE, async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok())
-        .await?;
+        .await
+}
+
+async fn ready(process: &mut Process, port: u16) -> anyhow::Result<()> {
+    listens(process, port).await?;
     let mut options =
         ClientOptions::parse(format!("mongodb://127.0.0.1:{port}/?directConnection=true")).await?;
     options.server_selection_timeout = Some(Duration::from_secs(10));

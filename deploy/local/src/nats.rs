@@ -1,6 +1,8 @@
 //! A private nats-server with JetStream that syncs before it acknowledges.
 
 use std::{
+    fs::File,
+    io::Write as _,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     time::Duration,
@@ -25,6 +27,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Port on 127.0.0.1; 0 takes a free one.
     pub port: u16,
+    /// Its name; no two of a cluster have the same.
+    pub name: String,
     /// Port of the monitoring endpoint on 127.0.0.1; 0 is none.
     pub monitor: u16,
     /// Whether an acknowledged message is on disk, not only in the page cache.
@@ -42,6 +46,7 @@ impl Default for Options {
         Self {
             data: None,
             port: 0,
+            name: "aftercall".to_owned(),
             monitor: 0,
             sync_always: true,
             jetstream: String::new(),
@@ -58,12 +63,19 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let log = options.log.clone().unwrap_or_else(|| data.join("nats-server.log"));
     let command = |port: u16| {
         let file = data.join("nats-server.conf");
-        std::fs::write(&file, config(&options, &data, port))
+        write_synced(&file, &config(&options, &data, port))
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Command::new("nats-server", binary, &log).arg("--config").arg(&file))
     };
     let url = |port| format!("nats://127.0.0.1:{port}");
     Server::start(launcher, home, options.port, Kind { command: &command, ready, url }).await
+}
+
+/// Writes so that the file outlives a power cut: a server that finds it empty runs by its defaults.
+fn write_synced(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::create(file)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 fn config(options: &Options, data: &Path, port: u16) -> String {
@@ -75,8 +87,8 @@ fn config(options: &Options, data: &Path, port: u16) -> String {
     };
     let sync = if options.sync_always { "sync_interval: always" } else { "" };
     format!(
-        "server_name: aftercall\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
-        options.jetstream, options.extra
+        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
+        options.name, options.jetstream, options.extra
     )
 }
 

@@ -10,15 +10,18 @@
 //! waits for it any more, lest a broker that hangs be buried under what it will store late.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use slab::Slab;
-
-use super::{PublishError, Stored, Webhook, pace::Pace, recent::Recent, wire, wire::Answer};
-use crate::message::WebhookId;
+use super::{
+    PublishError, Stored, Webhook,
+    pace::Pace,
+    recent::Recent,
+    waiters::Waiters,
+    wire::{self, Answer},
+};
 
 /// The broker's limit on the messages of one atomic batch.
 pub const MAX_BATCH: usize = 1000;
@@ -67,14 +70,6 @@ pub struct Place {
     pub commits: bool,
 }
 
-/// One message, and everyone who waits for it. In the slab until no answer can come for it any more.
-#[derive(Debug)]
-struct Slot<W> {
-    webhook: Arc<Webhook>,
-    /// The first posted it; the others posted the same bytes meanwhile.
-    waiters: Vec<(Instant, W)>,
-}
-
 /// What was sent under one number, and when.
 #[derive(Debug)]
 struct Flight {
@@ -102,11 +97,10 @@ struct Batch {
 /// Everything that waits or is on its way. `W` is whatever tells who waits.
 #[derive(Debug)]
 pub struct Commits<W> {
-    slots: Slab<Slot<W>>,
-    /// The slot of each id that somebody waits for.
-    places: HashMap<WebhookId, usize>,
+    waiters: Waiters<W>,
+    /// Keys of those that were not sent yet.
     line: VecDeque<usize>,
-    flights: HashMap<u64, Flight>,
+    flights: BTreeMap<u64, Flight>,
     singles: usize,
     batch: Option<Batch>,
     /// Whether the broker takes batches, and from when on it is worth asking.
@@ -119,17 +113,15 @@ pub struct Commits<W> {
     recent: Recent,
     next: u64,
     orders: VecDeque<Order>,
-    told: Vec<(W, Outcome)>,
     refused: u64,
 }
 
 impl<W> Default for Commits<W> {
     fn default() -> Self {
         Self {
-            slots: Slab::new(),
-            places: HashMap::new(),
+            waiters: Waiters::default(),
             line: VecDeque::new(),
-            flights: HashMap::new(),
+            flights: BTreeMap::new(),
             singles: 0,
             batch: None,
             takes_batches: false,
@@ -140,7 +132,6 @@ impl<W> Default for Commits<W> {
             recent: Recent::default(),
             next: 0,
             orders: VecDeque::new(),
-            told: Vec::new(),
             refused: 0,
         }
     }
@@ -154,7 +145,7 @@ impl<W> Commits<W> {
 
     /// Whether nothing waits, is on its way, or is to be sent or told.
     pub fn is_idle(&self) -> bool {
-        self.slots.is_empty() && self.flights.is_empty() && self.orders.is_empty() && self.told.is_empty()
+        self.waiters.is_empty() && self.flights.is_empty() && self.orders.is_empty()
     }
 
     /// Webhooks that were not sent yet.
@@ -179,19 +170,13 @@ impl<W> Commits<W> {
 
     /// Whom to tell what. Nobody is told twice.
     pub fn told(&mut self) -> impl Iterator<Item = (W, Outcome)> {
-        self.told.drain(..)
+        self.waiters.told()
     }
 
     /// Takes a webhook in. [`Self::advance`] sends it.
     pub fn arrive(&mut self, entry: Entry<W>, now: Instant) {
-        let Entry { webhook, deadline, waiter } = entry;
-        if let Some(&key) = self.places.get(&webhook.id) {
-            self.slots[key].waiters.push((deadline, waiter));
-            return;
-        }
-        let id = webhook.id;
-        let key = self.slots.insert(Slot { webhook, waiters: vec![(deadline, waiter)] });
-        self.places.insert(id, key);
+        let id = entry.webhook.id;
+        let Some(key) = self.waiters.join(entry) else { return };
         // A batch with one id that the broker knows is refused whole.
         if self.recent.contains(id) && self.singles < MAX_SINGLES {
             self.send_single(key, now);
@@ -206,9 +191,9 @@ impl<W> Commits<W> {
             return; // What arrives meanwhile is the next.
         }
         let expected = self.expected.filter(|(_, until)| now < *until).map_or(0, |(webhooks, _)| webhooks);
-        let likely = expected.max(self.line.len() + self.singles);
+        let likely = expected.max(self.waiters.waited_for());
         let rests = self.resting_until.is_some_and(|until| now < until);
-        if self.takes_batches && !rests && self.line.len() > 1 && self.pace.prefers_batch(likely) {
+        if self.takes_batches && !rests && likely > 1 && self.pace.prefers_batch(likely) {
             self.open(now);
             return;
         }
@@ -231,7 +216,7 @@ impl<W> Commits<W> {
             Sent::Opening(key) => match (batch, answer) {
                 (Some(batch), Answer::Staged) if !self.line.is_empty() => self.close(batch, key, now),
                 // Nobody waits for the first any more, or nobody came to follow it.
-                (None, _) => self.forget(key),
+                (None, _) => self.waiters.forget(key),
                 (Some(_), Answer::Staged) => self.send_single(key, now),
                 (Some(_), _) => {
                     self.resting_until = Some(now + REST);
@@ -247,56 +232,37 @@ impl<W> Commits<W> {
     pub fn lost(&mut self) {
         self.orders.clear();
         self.flights.clear();
-        self.places.clear();
         (self.batch, self.last_single, self.resting_until, self.expected) = (None, None, None, None);
         self.singles = 0;
         self.pace = Pace::default(); // It may come back with other settings.
         for key in std::mem::take(&mut self.line) {
-            let slot = self.slots.remove(key);
-            self.told.extend(slot.waiters.into_iter().map(|(_, w)| (w, Err(PublishError::Disconnected))));
+            self.waiters.tell(key, Err(PublishError::Disconnected));
         }
-        for slot in self.slots.drain() {
-            self.told.extend(slot.waiters.into_iter().map(|(_, w)| (w, Err(PublishError::ConnectionLost))));
-        }
+        self.waiters.give_up(PublishError::ConnectionLost);
     }
 
     /// Tells everyone whose time is up.
     pub fn expire(&mut self, now: Instant) {
-        let mut line = std::mem::take(&mut self.line);
-        line.retain(|&key| {
-            self.expire_slot(key, now, PublishError::Expired);
-            let stays = !self.slots[key].waiters.is_empty();
+        let waiters = &mut self.waiters;
+        self.line.retain(|&key| {
+            waiters.expire(key, now, PublishError::Expired);
+            let stays = waiters.wait_for(&[key]);
             if !stays {
-                self.slots.remove(key);
+                waiters.forget(key);
             }
             stays
         });
-        self.line = line;
-        let sent: Vec<_> = self.flights.values().flat_map(|flight| flight.sent.keys().to_vec()).collect();
-        for key in sent {
-            self.expire_slot(key, now, PublishError::TimedOut);
+        for flight in self.flights.values() {
+            flight.sent.keys().iter().for_each(|&key| waiters.expire(key, now, PublishError::TimedOut));
         }
-        let slots = &self.slots;
-        let waits_for =
-            |flight: &Flight| flight.sent.keys().iter().any(|&key| !slots[key].waiters.is_empty());
+        let waits = |flight: &Flight| waiters.wait_for(flight.sent.keys());
         // A batch that nobody waits for any more holds up nobody.
-        self.batch.take_if(|batch| !self.flights.get(&batch.number).is_some_and(waits_for));
-        let never =
-            |flight: &mut Flight| now.saturating_duration_since(flight.at) > FORGET && !waits_for(flight);
-        let forgotten: Vec<_> = self.flights.extract_if(|_, flight| never(flight)).collect();
+        self.batch.take_if(|batch| !self.flights.get(&batch.number).is_some_and(waits));
+        let never = |flight: &mut Flight| now.saturating_duration_since(flight.at) > FORGET && !waits(flight);
+        let forgotten: Vec<_> = self.flights.extract_if(.., |_, flight| never(flight)).collect();
         for (_, flight) in forgotten {
             self.singles -= usize::from(matches!(flight.sent, Sent::Single(_)));
-            flight.sent.keys().iter().for_each(|&key| self.forget(key));
-        }
-    }
-
-    fn expire_slot(&mut self, key: usize, now: Instant, error: PublishError) {
-        let slot = &mut self.slots[key];
-        let told = slot.waiters.extract_if(.., |(deadline, _)| *deadline <= now);
-        self.told.extend(told.map(|(_, waiter)| (waiter, Err(error))));
-        if slot.waiters.is_empty() {
-            // Who posts it again is not to wait for an answer that may be lost.
-            remove(&mut self.places, slot.webhook.id, key);
+            flight.sent.keys().iter().for_each(|&key| self.waiters.forget(key));
         }
     }
 
@@ -309,7 +275,7 @@ impl<W> Commits<W> {
         let number = self.number();
         self.singles += 1;
         self.flights.insert(number, Flight { sent: Sent::Single(key), at: now });
-        let webhook = self.slots[key].webhook.clone();
+        let webhook = self.waiters.webhook(key).clone();
         self.orders.push_back(Order { webhook, number: Some(number), place: None });
     }
 
@@ -320,15 +286,15 @@ impl<W> Commits<W> {
         self.batch = Some(Batch { opened: now, number });
         self.flights.insert(number, Flight { sent: Sent::Opening(key), at: now });
         let place = Place { batch: number, n: 1, commits: false };
-        let webhook = self.slots[key].webhook.clone();
+        let webhook = self.waiters.webhook(key).clone();
         self.orders.push_back(Order { webhook, number: Some(number), place: Some(place) });
     }
 
     /// Sends the others, as many as fit, and commits.
     fn close(&mut self, batch: Batch, first: usize, now: Instant) {
-        let mut bytes = self.slots[first].webhook.body.len();
+        let mut bytes = self.waiters.webhook(first).body.len();
         let fits = |key: &&usize| {
-            bytes = bytes.saturating_add(self.slots[**key].webhook.body.len());
+            bytes = bytes.saturating_add(self.waiters.webhook(**key).body.len());
             bytes <= MAX_BATCH_BYTES
         };
         let fitting = self.line.iter().take(MAX_BATCH - 1).take_while(fits).count().max(1);
@@ -337,7 +303,7 @@ impl<W> Commits<W> {
         for (n, &key) in (1..).zip(&keys).skip(1) {
             let commits = n == keys.len();
             let place = Some(Place { batch: batch.number, n, commits });
-            let webhook = self.slots[key].webhook.clone();
+            let webhook = self.waiters.webhook(key).clone();
             self.orders.push_back(Order { webhook, number: commits.then_some(number), place });
         }
         self.batch = Some(Batch { number, ..batch });
@@ -380,32 +346,21 @@ impl<W> Commits<W> {
             Answer::Stored { .. } | Answer::Refused(_) | Answer::Staged | Answer::Garbled => {
                 self.refused += 1;
                 for key in keys {
-                    if self.slots[key].waiters.is_empty() {
-                        self.forget(key);
-                    } else {
+                    if self.waiters.wait_for(&[key]) {
                         self.send_single(key, now);
+                    } else {
+                        self.waiters.forget(key);
                     }
                 }
             }
         }
     }
 
-    /// Tells everyone who waits for the slot, which is done with.
     fn tell(&mut self, key: usize, outcome: Outcome) {
-        let Slot { webhook, waiters } = self.slots.remove(key);
-        remove(&mut self.places, webhook.id, key);
         if outcome.is_ok() {
-            self.recent.insert(webhook.id);
+            self.recent.insert(self.waiters.webhook(key).id);
         }
-        let again = outcome.map(|stored| Stored { duplicate: true, ..stored });
-        let outcomes = std::iter::once(outcome).chain(std::iter::repeat(again));
-        self.told.extend(waiters.into_iter().zip(outcomes).map(|((_, waiter), outcome)| (waiter, outcome)));
-    }
-
-    /// Lets go of a slot that nobody waits for.
-    fn forget(&mut self, key: usize) {
-        let slot = self.slots.remove(key);
-        remove(&mut self.places, slot.webhook.id, key);
+        self.waiters.tell(key, outcome);
     }
 }
 
@@ -415,13 +370,6 @@ impl Sent {
             Self::Single(key) | Self::Opening(key) => std::slice::from_ref(key),
             Self::Closing(keys) => keys,
         }
-    }
-}
-
-/// Removes the place of `id` if it is this one: another may have been posted since.
-fn remove(places: &mut HashMap<WebhookId, usize>, id: WebhookId, key: usize) {
-    if places.get(&id) == Some(&key) {
-        places.remove(&id);
     }
 }
 

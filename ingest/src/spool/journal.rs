@@ -6,6 +6,7 @@
 use std::{fs::File, path::Path, sync::Arc};
 
 use async_nats::{HeaderMap, HeaderName, Subject};
+use bytes::Bytes;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
@@ -139,7 +140,7 @@ impl Journal {
                 subject: Subject::from(subject),
                 id: WebhookId::from(id),
                 headers: decode(headers)?,
-                body: Body::unbudgeted(body),
+                body: Body::unbudgeted(Bytes::copy_from_slice(body)),
             };
             records.push(Record { place: place.value(), webhook });
         }

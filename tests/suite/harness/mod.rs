@@ -8,7 +8,7 @@ mod stack;
 use std::{fmt::Debug, path::PathBuf, time::Duration};
 
 pub use self::{
-    servers::{Mongo, launcher},
+    servers::{Mongo, launcher, mongod_set, nats},
     service::Service,
     stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS},
 };

@@ -27,6 +27,11 @@ pub async fn nats(options: nats::Options) -> Server {
     nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
 }
 
+/// Three databases that are one, and their URI.
+pub async fn mongod_set() -> ([Server; 3], String) {
+    mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
+}
+
 /// A broker by a configuration file of its own, its log in `folder`. Whoever connects waits for it.
 pub async fn nats_with(configuration: &Path, folder: &Path) -> Process {
     let command = Command::new("nats-server", binary(&NATS).await, folder.join("nats-server.log"));
@@ -55,7 +60,7 @@ impl Mongo {
                     .enable_all()
                     .build()
                     .unwrap();
-                let mongod = runtime.block_on(start());
+                let mongod = runtime.block_on(mongod(mongod::Options::default()));
                 let uri = mongod.url();
                 assert!(KEPT.set((runtime, mongod)).is_ok(), "started once");
                 uri
@@ -66,9 +71,9 @@ impl Mongo {
         Self::Shared(uri.await.clone())
     }
 
-    /// One that the test may kill.
+    /// One that the test may kill, and tell to fail.
     pub async fn own() -> Self {
-        Self::Own(Box::new(start().await))
+        Self::Own(Box::new(mongod(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
     }
 
     pub fn uri(&self) -> String {
@@ -85,10 +90,6 @@ impl Mongo {
             Self::Shared(_) => panic!("this test shares its mongod and may not harm it"),
         }
     }
-}
-
-async fn start() -> Server {
-    mongod(mongod::Options::default()).await
 }
 
 /// A database server of the test's own, as `options` say.

@@ -1,6 +1,6 @@
 //! A gateway or a worker as a process.
 
-use std::{path::Path, process::ExitStatus};
+use std::{path::Path, process::ExitStatus, time::Duration};
 
 use aftercall_local::process::{Command, Process, Signal};
 
@@ -19,6 +19,14 @@ impl Service {
         let log = log.join(format!("{part}.log"));
         let base = launcher().service(part, log).clean_env();
         vars.iter().fold(base, |command, (name, value)| command.env(name, value))
+    }
+
+    /// The same under a limit of the shell's, such as `ulimit -n 64`.
+    pub fn limited(part: &str, log: &Path, vars: &[(String, String)], limit: &str) -> Command {
+        let command = Command::new(part, "/bin/sh", log.join(format!("{part}.log"))).clean_env();
+        let script = format!(r#"{limit} && exec "$0" "$@""#);
+        let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_aftercall-tests"), part]);
+        vars.iter().fold(command, |command, (name, value)| command.env(name, value))
     }
 
     /// Starts without waiting for readiness.
@@ -91,6 +99,15 @@ impl Service {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time it has used.
+    pub fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap();
+        // Behind the name, which is in brackets and may hold anything: user and system time are the 12th and 13th.
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 10) // A hundred ticks a second, wherever Linux runs on x86 and ARM.
     }
 
     /// The metrics page.

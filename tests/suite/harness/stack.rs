@@ -33,9 +33,11 @@ pub const LOOKUP: &str = "/api/agent-calls/status";
 pub struct Setup {
     nats: nats::Options,
     own_mongod: bool,
+    mongodb: Option<String>,
     without_worker: bool,
     simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
+    gateway_limit: Option<&'static str>,
     worker: Vec<(String, String)>,
 }
 
@@ -48,6 +50,12 @@ impl Setup {
     /// A mongod that the test may kill.
     pub fn own_mongod(mut self) -> Self {
         self.own_mongod = true;
+        self
+    }
+
+    /// A database of the test's own making.
+    pub fn mongodb(mut self, uri: String) -> Self {
+        self.mongodb = Some(uri);
         self
     }
 
@@ -69,6 +77,12 @@ impl Setup {
         self
     }
 
+    /// A limit of the shell's for the gateway, such as `ulimit -n 64`.
+    pub fn gateway_limit(mut self, limit: &'static str) -> Self {
+        self.gateway_limit = Some(limit);
+        self
+    }
+
     pub fn worker_env(mut self, name: &str, value: &str) -> Self {
         self.worker.push((name.to_owned(), value.to_owned()));
         self
@@ -79,7 +93,11 @@ impl Setup {
         static DATABASES: AtomicU32 = AtomicU32::new(0);
         let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
         let nats = servers::nats(self.nats).await;
-        let mongo = if self.own_mongod { Mongo::own().await } else { Mongo::shared().await };
+        let mongo = match self.mongodb {
+            Some(uri) => Mongo::Shared(uri),
+            None if self.own_mongod => Mongo::own().await,
+            None => Mongo::shared().await,
+        };
         let (public, admin) = (ports::free().unwrap(), ports::free().unwrap());
         let mut options = self.simulator.clone().unwrap_or_default();
         if self.simulator.is_some() {
@@ -100,7 +118,11 @@ impl Setup {
             pair("LOG_FORMAT", "text".to_owned()),
         ];
         vars.extend(self.gateway);
-        let mut gateway = Service::start(Service::command("gateway", logs.path(), &vars), admin).await;
+        let command = match self.gateway_limit {
+            Some(limit) => Service::limited("gateway", logs.path(), &vars, limit),
+            None => Service::command("gateway", logs.path(), &vars),
+        };
+        let mut gateway = Service::start(command, admin).await;
         gateway.until_ready(&http).await;
 
         let worker_vars = [

@@ -124,7 +124,8 @@ impl Outside for Context {
     }
 
     async fn later(&self, job: &Job, at: Timestamp) -> Result<(), Error> {
-        transcripts::later(&self.jetstream, job, at).await
+        let due = self.broker_time.of(&self.jetstream, at).await;
+        transcripts::later(&self.jetstream, job, due).await
     }
 
     async fn bury(

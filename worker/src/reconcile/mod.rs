@@ -2,9 +2,11 @@
 //! the events of those nobody told of into the stream, as if they had come.
 //!
 //! As a role: one worker at a time, at the start, every `RECONCILE_EVERY`, and at once when the broker
-//! was away. The window reaches back behind the last complete pass, so nothing falls between two.
+//! was away or lost something. The window reaches back behind the last complete pass, so nothing falls between
+//! two.
 
 mod decide;
+mod losses;
 mod pass;
 mod publish;
 
@@ -17,6 +19,7 @@ use jiff::Timestamp;
 use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
+use self::losses::Losses;
 pub use self::{
     decide::{Known, Reason},
     pass::{Finding, PassError, Report, Window, pass},
@@ -32,6 +35,8 @@ const FIRST: Duration = Duration::from_hours(24);
 const LEASE: Duration = Duration::from_mins(2);
 /// How often it is looked whether there is something to do.
 const TICK: Duration = Duration::from_millis(500);
+/// How often the broker is asked whether it lost something.
+const LOOK: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MOST: Duration = Duration::from_mins(1);
 
@@ -41,10 +46,12 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     let statistics = context.nats.statistics();
     let mut pauses = Pauses::endless(RETRY_FIRST, RETRY_MOST);
     let mut connects = statistics.connects.load(Ordering::Relaxed);
-    let mut outage = false;
+    let mut losses = Losses::default();
+    let mut urgency = Urgency::Due;
     while !stop.is_cancelled() {
         let every = context.config.reconcile_every;
-        match attempt(&context, &api, &owner, outage, &stop).await {
+        urgency = urgency.max(losses.look(&context).await);
+        match attempt(&context, &api, &owner, urgency, &stop).await {
             Ok(()) => pauses.reset(),
             Err(PassError::Stopped) => break,
             Err(error) => {
@@ -54,26 +61,43 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
                 continue; // As urgent as before.
             }
         }
-        outage = false;
+        urgency = Urgency::Due;
         let wait = every.mul_f64(rand::rng().random_range(0.8..=1.0));
         let due = Instant::now() + wait;
-        while Instant::now() < due && !outage {
+        let mut look = Instant::now() + LOOK;
+        while Instant::now() < due && urgency == Urgency::Due {
             if stop.run_until_cancelled(tokio::time::sleep(TICK.min(wait))).await.is_none() {
                 return;
             }
             let now = statistics.connects.load(Ordering::Relaxed);
-            outage = now != connects;
+            if now != connects {
+                urgency = Urgency::Outage;
+            } else if Instant::now() >= look {
+                urgency = losses.look(&context).await;
+                look = Instant::now() + LOOK;
+            }
             connects = now;
         }
     }
 }
 
-/// A pass, unless another worker makes one or has just made it. After an `outage` it is made anyway.
+/// Why a pass is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    /// It is time.
+    Due,
+    /// The broker was away: now, whoever made one a moment ago.
+    Outage,
+    /// The broker lost what it had stored: now, and over a day at least.
+    Loss,
+}
+
+/// A pass, unless another worker makes one or has just made it. Where it is urgent it is made anyway.
 async fn attempt(
     context: &Context,
     api: &ElevenLabs,
     owner: &str,
-    outage: bool,
+    urgency: Urgency,
     stop: &CancellationToken,
 ) -> Result<(), PassError> {
     let now = Timestamp::now();
@@ -82,11 +106,14 @@ async fn attempt(
     }
     let last = context.store.last_pass().await?;
     let fresh = last.is_some_and(|last| between(last, now) < context.config.reconcile_every / 2);
-    if fresh && !outage {
+    if fresh && urgency == Urgency::Due {
         return Ok(context.store.end_pass(owner, None).await?);
     }
-    let window =
-        Window { since: since(last, now), until: now, rate: context.config.reconcile_rate, dry_run: false };
+    let since = match urgency {
+        Urgency::Due | Urgency::Outage => since(last, now),
+        Urgency::Loss => since(last, now).min(default_since(now)),
+    };
+    let window = Window { since, until: now, rate: context.config.reconcile_rate, dry_run: false };
     let outcome = tokio::select! {
         outcome = pass(context, api, window, stop, |_| ()) => outcome,
         error = keep_lease(context, owner) => Err(error),

@@ -1,7 +1,7 @@
 //! Webhooks → the state of calls: pull, parse, join, write, settle.
 //!
-//! Two writes are under way at a time; what is pulled meanwhile is parsed, joined and waits at the [`desk`].
-//! So a lone webhook is applied at once, and a backlog in large batches. Of one batch see [`work`].
+//! Two writes are under way at a time; what is pulled meanwhile is parsed, joined and waits at the desk.
+//! So a lone webhook is applied at once, and a backlog in large batches.
 
 mod bodies;
 mod desk;

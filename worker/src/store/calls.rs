@@ -1,7 +1,7 @@
 //! What keeping calls needs of a database, one operation each.
 //!
 //! There are two: MongoDB ([`super::Store`]), and the model of it that simulations run on, which breaks
-//! at any of these points. What is decided between them is in [`super::apply`] and in the roles.
+//! at any of these points. What is decided between them is in [`super::apply()`] and in the roles.
 
 use jiff::Timestamp;
 

@@ -10,7 +10,10 @@ use std::time::Duration;
 use mongodb::{
     ClientSession, Collection,
     bson::{Document, doc},
-    error::{Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, WriteFailure},
+    error::{
+        Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+        WriteFailure,
+    },
 };
 
 use super::{
@@ -21,6 +24,8 @@ use crate::{call::CallPatch, event::CallId};
 
 /// Tries of one transaction among others that touch the same call.
 const MAX_TRIES: u32 = 10;
+/// Tries of one commit, over some four seconds.
+const MAX_COMMITS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Applies a patch whose statement collided with a unique index.
@@ -81,7 +86,22 @@ async fn transaction(
     };
     let stages = pipeline(&patch, halves).map_err(|(_, why)| Error::custom(why))?;
     calls.update_one(filter, stages).upsert(true).session(&mut *session).await?;
-    session.commit_transaction().await
+    commit(session).await
+}
+
+/// Commits, and asks again where the answer got lost: a transaction that is left open keeps everybody from
+/// its calls, our own next try included, until the server gives it up after a minute.
+async fn commit(session: &mut ClientSession) -> Result<()> {
+    let mut tries = 1;
+    loop {
+        match session.commit_transaction().await {
+            Err(error) if tries < MAX_COMMITS && error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) => {
+                tokio::time::sleep(PAUSE * tries).await;
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The documents the patch's identifiers name, each once, the one to keep first.

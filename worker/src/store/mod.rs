@@ -56,6 +56,9 @@ const COLLECTION: &str = "agent_calls";
 /// How long the driver looks for a primary before it says that there is none.
 const SERVER_SELECTION: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(3);
+/// How often the driver looks at a server that did not answer or said that it shuts down: it finds one that is
+/// back only then.
+const LOOK: Duration = Duration::from_secs(2);
 /// Longest the server may work on one operation.
 const SERVER_TIME: Duration = Duration::from_secs(15);
 /// Longest we wait for one operation: the server's time, and some for a network that went silent.
@@ -102,6 +105,7 @@ impl Store {
         }
         options.server_selection_timeout.get_or_insert(SERVER_SELECTION);
         options.connect_timeout.get_or_insert(CONNECT);
+        options.heartbeat_freq.get_or_insert(LOOK);
         // Stronger than any default, and not to be weakened by a URI: an ack follows these writes.
         options.write_concern =
             Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());

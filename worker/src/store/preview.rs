@@ -32,7 +32,7 @@ pub struct Difference {
 const SHOWN: [&str; 4] = ["status", "transcriptState", "failureReason", "statusUpdatedAt"];
 
 impl Store {
-    /// What [`Store::apply`] would do with `patch`.
+    /// What [`super::apply()`] would do with `patch`.
     pub async fn preview(&self, patch: &CallPatch) -> Result<Preview, StoreError> {
         let filters: Vec<_> = Key::all_of(patch).map(|key| key.filter()).collect();
         if filters.is_empty() {

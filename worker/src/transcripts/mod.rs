@@ -4,6 +4,7 @@
 //! that has to wait is published again with a schedule and a higher attempt, then acknowledged. So
 //! attempts survive restarts, and long waits block nobody.
 
+mod broker_time;
 mod decide;
 mod job;
 mod work;
@@ -16,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
+    broker_time::BrokerTime,
     job::{Job, later, owe, waiting},
     work::work,
 };

@@ -45,12 +45,29 @@ pub enum Fault {
     Garbage,
     /// Connections that begin a request and do not go on.
     SlowClients,
+    /// The machine loses power: everything but the simulated API, and what was not synced.
+    PowerCut,
+    /// The disk of broker, database and spool has no room left.
+    DiskFull,
+    /// Every sync of that disk takes long.
+    DiskSlow,
+}
+
+/// What a fault takes away from everybody, other faults included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Broker,
+    Database,
+    Gateway,
+    Worker,
+    Api,
+    Clients,
 }
 
 impl Fault {
     /// Every fault, its name, its rows and the milliseconds it lasts: at least, at most.
     #[rustfmt::skip]
-    const TABLE: [(Self, &'static str, &'static str, (u64, u64)); 20] = [
+    const TABLE: [(Self, &'static str, &'static str, (u64, u64)); 23] = [
         (Self::BrokerKilled,    "broker killed",     "1",     (200, 4_000)),
         (Self::BrokerFrozen,    "broker frozen",     "2",     (1_000, 8_000)),
         (Self::StreamFull,      "stream full",       "6",     (500, 3_000)),
@@ -71,6 +88,9 @@ impl Fault {
         (Self::ApiStorm,        "API storm",         "17, 18", (2_000, 6_000)),
         (Self::Garbage,         "garbage",           "19, 20", (100, 500)),
         (Self::SlowClients,     "slow clients",      "21",    (1_000, 5_000)),
+        (Self::PowerCut,        "power cut",         "3",     (0, 1_000)),
+        (Self::DiskFull,        "disk full",         "5",     (500, 4_000)),
+        (Self::DiskSlow,        "disk slow",         "2, 13", (1_000, 5_000)),
     ];
 
     /// All of them.
@@ -99,14 +119,38 @@ impl Fault {
         Duration::from_millis(least) + Duration::from_millis(most - least).mul_f64(share)
     }
 
-    /// Whether the two can be on at a time: one part is not broken twice over.
+    /// Whether it needs a disk that can be broken.
+    pub(super) fn needs_disk(self) -> bool {
+        matches!(self, Self::PowerCut | Self::DiskFull | Self::DiskSlow)
+    }
+
+    /// Whether the two can be on at a time: one part is not broken twice over, and what a fault needs to
+    /// begin or to end is there.
     pub(super) fn goes_with(self, other: Self) -> bool {
-        let part = |fault: Self| fault.name().split(' ').next();
-        let of_stream = |fault: Self| matches!(fault, Self::StreamFull | Self::ConsumerDeleted);
-        let of_broker = |fault: Self| part(fault) == Some("broker");
-        part(self) != part(other)
-            && !(of_stream(self) && (of_broker(other) || of_stream(other)))
-            && !(of_stream(other) && of_broker(self))
+        !self.parts().iter().any(|part| other.parts().contains(part))
+    }
+
+    fn parts(self) -> &'static [Part] {
+        match self {
+            Self::BrokerKilled
+            | Self::BrokerFrozen
+            | Self::BrokerCut
+            | Self::BrokerMute
+            | Self::BrokerReset
+            | Self::BrokerTrickle
+            | Self::StreamFull
+            | Self::ConsumerDeleted
+            | Self::Garbage => &[Part::Broker],
+            Self::GatewayKilled | Self::GatewayStopped => &[Part::Gateway],
+            Self::WorkerKilled | Self::WorkerFrozen | Self::WorkerReplaced => &[Part::Worker],
+            Self::DatabaseKilled | Self::DatabaseFrozen | Self::DatabaseSlow | Self::DatabaseMute => {
+                &[Part::Database]
+            }
+            Self::ApiStorm => &[Part::Api],
+            Self::SlowClients => &[Part::Clients],
+            Self::PowerCut => &[Part::Broker, Part::Database, Part::Gateway, Part::Worker],
+            Self::DiskFull | Self::DiskSlow => &[Part::Broker, Part::Database],
+        }
     }
 }
 
@@ -121,6 +165,6 @@ mod tests {
             assert!(!fault.goes_with(fault), "{}", fault.name());
         }
         let names: std::collections::HashSet<_> = Fault::all().map(Fault::name).collect();
-        assert_eq!(names.len(), 20);
+        assert_eq!(names.len(), 23);
     }
 }

@@ -1,11 +1,13 @@
 //! A TCP link that can be cut, slowed and reset: it stands between a service and what it talks to.
 //!
 //! A direction that is cut holds its bytes back and delivers them when it is open again, as a network
-//! does by retransmission; nothing is ever dropped out of the middle of a stream.
+//! does by retransmission; nothing is ever dropped out of the middle of a stream. A [`Trap`] stops a
+//! connection at one step of the talk over it: between what was asked and what was done, or told.
 
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -42,7 +44,7 @@ pub enum Mode {
     Reset,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Question,
     Answer,
@@ -57,11 +59,48 @@ impl Mode {
     }
 }
 
+/// Stops the first connection that asks something which contains these bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trap {
+    /// Before the question arrives.
+    Question(&'static [u8]),
+    /// After it arrived and before any further answer does.
+    Answer(&'static [u8]),
+}
+
+impl Trap {
+    fn is_in(self, bytes: &[u8]) -> bool {
+        let (Self::Question(needle) | Self::Answer(needle)) = self;
+        bytes.windows(needle.len()).any(|window| window == needle)
+    }
+}
+
+/// What a link's connections do.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    mode: Mode,
+    trap: Option<Trap>,
+    /// The connection that is in the trap.
+    caught: Option<u64>,
+}
+
+impl State {
+    fn holds(self, direction: Direction, connection: u64) -> bool {
+        let trapped = self.caught == Some(connection)
+            && match self.trap {
+                Some(Trap::Question(_)) => true,
+                Some(Trap::Answer(_)) => direction == Direction::Answer,
+                None => false,
+            };
+        trapped || self.mode.holds(direction)
+    }
+}
+
 /// A link to one address. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Link {
     address: SocketAddr,
-    mode: watch::Sender<Mode>,
+    state: Arc<watch::Sender<State>>,
     stop: CancellationToken,
 }
 
@@ -70,11 +109,12 @@ impl Link {
     pub async fn to(target: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (mode, modes) = watch::channel(Mode::Open);
+        let state = Arc::new(watch::channel(State::default()).0);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        tasks.spawn(stop.clone().run_until_cancelled_owned(accept(listener, target, modes, tasks.clone())));
-        Ok(Self { address, mode, stop })
+        let accepting = accept(listener, target, state.clone(), tasks.clone());
+        tasks.spawn(stop.clone().run_until_cancelled_owned(accepting));
+        Ok(Self { address, state, stop })
     }
 
     /// The port clients connect to.
@@ -82,9 +122,17 @@ impl Link {
         self.address.port()
     }
 
-    /// Behaves so from now on, connections that are open included.
+    /// Behaves so from now on, connections that are open included. A trap is gone.
     pub fn set(&self, mode: Mode) {
-        self.mode.send_replace(mode);
+        self.state.send_replace(State { mode, ..State::default() });
+    }
+
+    /// Sets a trap, and waits until something is in it.
+    pub async fn catch(&self, trap: Trap) {
+        self.state.send_modify(|state| *state = State { trap: Some(trap), caught: None, ..*state });
+        // We hold a sender, so this does not end early.
+        let mut states = self.state.subscribe();
+        let _caught = states.wait_for(|state| state.caught.is_some()).await;
     }
 }
 
@@ -94,28 +142,37 @@ impl Drop for Link {
     }
 }
 
-async fn accept(listener: TcpListener, target: u16, modes: watch::Receiver<Mode>, connections: TaskTracker) {
+async fn accept(
+    listener: TcpListener,
+    target: u16,
+    state: Arc<watch::Sender<State>>,
+    connections: TaskTracker,
+) {
     let closed = CancellationToken::new();
     let _close = closed.clone().drop_guard();
+    let mut number = 0;
     while let Ok((client, _)) = listener.accept().await {
-        connections.spawn(closed.clone().run_until_cancelled_owned(connect(client, target, modes.clone())));
+        number += 1;
+        let connection = connect(client, target, state.clone(), number);
+        connections.spawn(closed.clone().run_until_cancelled_owned(connection));
     }
 }
 
 /// Passes on until either side closes, or the link is reset.
-async fn connect(client: TcpStream, target: u16, mut modes: watch::Receiver<Mode>) {
-    if *modes.borrow() == Mode::Reset {
+async fn connect(client: TcpStream, target: u16, state: Arc<watch::Sender<State>>, number: u64) {
+    if state.borrow().mode == Mode::Reset {
         return reset(client);
     }
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else { return reset(client) };
     // Nagle would add delays that are not the mode's.
     let _unimportant = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let questions = pump(from_client, to_server, Direction::Question, modes.clone());
-    let answers = pump(from_server, to_client, Direction::Answer, modes.clone());
+    let questions = pump(from_client, to_server, Direction::Question, &state, number);
+    let answers = pump(from_server, to_client, Direction::Answer, &state, number);
+    let mut states = state.subscribe();
     tokio::select! {
         (from_client, _) = async { tokio::join!(questions, answers).0 } => drop(from_client),
-        _ = modes.wait_for(|mode| *mode == Mode::Reset) => {}
+        _ = states.wait_for(|state| state.mode == Mode::Reset) => {}
     }
 }
 
@@ -123,13 +180,26 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     direction: Direction,
-    mut modes: watch::Receiver<Mode>,
+    state: &watch::Sender<State>,
+    connection: u64,
 ) -> (OwnedReadHalf, OwnedWriteHalf) {
     let mut buffer = vec![0; CHUNK];
+    let mut states = state.subscribe();
     loop {
-        let room = if *modes.borrow() == Mode::Trickle { TRICKLE.0 } else { CHUNK };
+        let room = if states.borrow().mode == Mode::Trickle { TRICKLE.0 } else { CHUNK };
         let Ok(length @ 1..) = from.read(&mut buffer[..room]).await else { break };
-        let Ok(mode) = modes.wait_for(|mode| !mode.holds(direction)).await.map(|mode| *mode) else { break };
+        if direction == Direction::Question {
+            state.send_if_modified(|state| {
+                let springs =
+                    state.caught.is_none() && state.trap.is_some_and(|trap| trap.is_in(&buffer[..length]));
+                if springs {
+                    state.caught = Some(connection);
+                }
+                springs
+            });
+        }
+        let open = states.wait_for(|state| !state.holds(direction, connection)).await;
+        let Ok(mode) = open.map(|state| state.mode) else { break };
         match mode {
             Mode::Slow(pause) => tokio::time::sleep(pause).await,
             Mode::Trickle => tokio::time::sleep(TRICKLE.1).await,
@@ -188,6 +258,23 @@ mod tests {
         }
         link.set(Mode::Trickle);
         assert!(answers(&mut client, 3).await);
+    }
+
+    #[tokio::test]
+    async fn a_trap_stops_one_connection_at_one_question() {
+        let (link, mut client) = echo().await;
+        let mut other = TcpStream::connect((Ipv4Addr::LOCALHOST, link.port())).await.unwrap();
+        for trap in [Trap::Question(b"\x07"), Trap::Answer(b"\x07")] {
+            let talk = async {
+                assert!(answers(&mut client, 1).await);
+                assert!(!answers(&mut client, 7).await, "{trap:?}");
+            };
+            tokio::join!(link.catch(trap), talk);
+            assert!(!answers(&mut client, 2).await, "{trap:?}");
+            assert!(answers(&mut other, 7).await, "{trap:?}");
+            link.set(Mode::Open);
+            assert_eq!(client.read_u16().await.unwrap(), 0x0702, "{trap:?}");
+        }
     }
 
     #[tokio::test]

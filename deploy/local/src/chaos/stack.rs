@@ -19,6 +19,7 @@ use super::{
     link::{Link, Mode},
 };
 use crate::{
+    disk::{Disk, Loss, Lost},
     http_client, mongod, nats, ports,
     process::{Command, Launcher, Process, Signal},
     server::Server,
@@ -36,6 +37,13 @@ const READY: Duration = Duration::from_mins(1);
 const SLOW_CLIENTS: usize = 300;
 /// How late a slow database answers.
 const LATE: Duration = Duration::from_millis(300);
+/// How long a sync of a slow disk takes.
+const SLOW_SYNC: Duration = Duration::from_millis(80);
+/// How long the broker is away before every third power cut, so that the spool holds something.
+const SPOOLING: Duration = Duration::from_millis(1_500);
+/// How long a sync takes in the time before a power cut, one of these, milliseconds: with the first every
+/// webhook is stored alone, with the last they gather and are stored in batches.
+const SYNCS: [u64; 4] = [0, 3, 6, 10];
 
 /// Bodies that are no webhooks and can never become one. The worker has to bury each.
 const POISON: [&str; 6] = [
@@ -74,17 +82,33 @@ pub(super) struct Stack {
     slow: Vec<TcpStream>,
     /// Poison put into the stream so far.
     pub poison: usize,
+    /// What power cuts took.
+    pub toll: Lost,
     logs: PathBuf,
+    /// Of broker, database and spool; after them, since it can be unmounted only when they have ended.
+    disk: Option<Disk>,
 }
 
 impl Stack {
-    /// Starts everything and waits until it is ready. Logs and spools are kept in `folder`.
-    pub async fn start(launcher: Launcher, folder: &Path) -> anyhow::Result<Self> {
+    /// Starts everything and waits until it is ready. Logs are kept in `folder`; broker, database and spool
+    /// lie on `disk`, if there is one. `sync_always`: whether the broker syncs before it acknowledges.
+    pub async fn start(
+        launcher: Launcher,
+        folder: &Path,
+        disk: Option<Disk>,
+        sync_always: bool,
+    ) -> anyhow::Result<Self> {
         let services = servers::shared_services();
+        let data = |name: &str| disk.as_ref().map(|disk| disk.path().join(name));
         let broker = servers::locate(&NATS, &services).await?;
-        let broker = nats::start(&launcher, &broker, nats::Options::default()).await?;
+        let log = Some(folder.join("nats-server.log"));
+        let options = nats::Options { data: data("nats"), sync_always, log, ..nats::Options::default() };
+        let broker = nats::start(&launcher, &broker, options).await?;
         let database = servers::locate(&MONGOD, &services).await?;
-        let database = mongod::start(&launcher, &database, mongod::Options::default()).await?;
+        let log = Some(folder.join("mongod.log"));
+        let options = mongod::Options { data: data("mongod"), log, ..mongod::Options::default() };
+        let database = mongod::start(&launcher, &database, options).await?;
+        let spool = data("spool").unwrap_or_else(|| folder.join("spool"));
         let simulator = Simulator::start((Ipv4Addr::LOCALHOST, 0).into()).await?;
         let client = mongodb::Client::with_uri_str(database.url()).await?;
         let mut stack = Self {
@@ -99,7 +123,9 @@ impl Stack {
             urls: Vec::new(),
             slow: Vec::new(),
             poison: 0,
+            toll: Lost::default(),
             logs: folder.to_owned(),
+            disk,
             launcher,
             broker,
             database,
@@ -112,7 +138,7 @@ impl Stack {
             command = command.env("LISTEN_ADDR", format!("127.0.0.1:{public}"));
             if n == 0 {
                 // The other one refuses with 503 what the broker does not take.
-                command = command.env("SPOOL_DIR", folder.join("spool"));
+                command = command.env("SPOOL_DIR", &spool);
             }
             let gateway = stack.launch((command, admin)).await?;
             stack.gateways.push(gateway);
@@ -194,6 +220,9 @@ impl Stack {
             }
             Fault::Garbage => self.throw_garbage().await?,
             Fault::SlowClients => self.dribble().await,
+            Fault::PowerCut => self.cut_power(pick).await?,
+            Fault::DiskFull => self.disk()?.fill(),
+            Fault::DiskSlow => self.disk()?.slow(SLOW_SYNC),
         }
         Ok(())
     }
@@ -221,7 +250,59 @@ impl Stack {
                 self.simulator.script_default([Answer::Done]);
             }
             Fault::SlowClients => self.slow.clear(),
+            Fault::PowerCut => {
+                self.broker.restart().await?;
+                self.database.restart().await?;
+                for service in self.gateways.iter_mut().chain(&mut self.workers) {
+                    service.restart(&self.launcher).await?;
+                }
+            }
+            Fault::DiskFull => {
+                self.disk()?.make_room();
+                // It takes nothing more, having met an error of its disk, until it is started again: as the
+                // runbook says. A database in that case has ended by itself.
+                self.broker.restart().await?;
+                if !self.database.process().is_running() {
+                    self.database.restart().await?;
+                }
+            }
+            Fault::DiskSlow => self.disk()?.slow(Duration::ZERO),
         }
+        Ok(())
+    }
+
+    fn disk(&mut self) -> anyhow::Result<&mut Disk> {
+        self.disk.as_mut().context("there is no disk that can be broken")
+    }
+
+    /// Kills everything at once and drops what was not synced. `pick` decides whether the broker was away
+    /// before, how slow the disk was, and whether parts of the unsynced stay.
+    async fn cut_power(&mut self, pick: usize) -> anyhow::Result<()> {
+        self.disk()?.slow(Duration::from_millis(SYNCS[pick / 7 % SYNCS.len()]));
+        if pick.is_multiple_of(3) {
+            self.broker.kill().await?;
+        }
+        tokio::time::sleep(SPOOLING).await;
+        // First all signals, then all waiting: nothing has time to put things in order.
+        let servers = [self.broker.process(), self.database.process()];
+        let services = self.gateways.iter_mut().chain(&mut self.workers).map(|service| &mut service.process);
+        let mut all: Vec<_> = servers
+            .into_iter()
+            .chain(services)
+            .filter_map(|process| process.is_running().then_some(process))
+            .collect();
+        for process in &mut all {
+            process.kill()?;
+        }
+        for process in all {
+            process.wait(READY).await?;
+        }
+        let loss = if pick.is_multiple_of(2) { Loss::Everything } else { Loss::Some(pick as u64) };
+        let disk = self.disk()?;
+        disk.slow(Duration::ZERO);
+        let toll = disk.cut(loss)?;
+        self.toll.pages += toll.pages;
+        self.toll.changes += toll.changes;
         Ok(())
     }
 

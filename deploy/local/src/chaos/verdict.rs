@@ -12,7 +12,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt as _;
 
 use super::{Fault, load::Sent, stack::Stack};
-use crate::send::check;
+use crate::{disk::Lost, send::check};
 
 /// Documents that are not right get this long without any change before they count as wrong.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -26,12 +26,18 @@ pub struct Verdict {
     pub posted: usize,
     /// Of those, answered 200.
     pub accepted: usize,
+    /// Of those, answered so because they were in the spool.
+    pub spooled: usize,
     /// Answered 200, and not in the stream: ids.
     pub lost: Vec<String>,
     /// Calls whose document is not what their webhooks say: id and difference.
     pub wrong: Vec<(String, String)>,
     /// Messages stored more than once under one id.
     pub twice: usize,
+    /// Messages stored by an atomic batch, and one by one.
+    pub batched: (usize, usize),
+    /// What power cuts took, which nobody had been told was safe.
+    pub toll: Lost,
     /// Messages neither settled nor pending delivery any more.
     pub stuck: usize,
     /// Dead letters, and how many there must be.
@@ -81,6 +87,13 @@ impl Verdict {
             self.stuck,
         )
         .expect("a String takes all");
+        let ((batched, alone), Lost { pages, changes }) = (self.batched, self.toll);
+        writeln!(
+            text,
+            "by the spool {}, in batches {batched}, one by one {alone}; power cuts took {pages} unsynced pages and {changes} changes of names",
+            self.spooled,
+        )
+        .expect("a String takes all");
         for id in self.lost.iter().take(SHOWN) {
             writeln!(text, "lost: {id}").expect("a String takes all");
         }
@@ -96,11 +109,14 @@ pub(super) async fn reach(stack: &Stack, sent: &Sent, run: &str) -> anyhow::Resu
     let mut verdict = Verdict {
         posted: sent.history.len(),
         accepted: sent.history.iter().filter(|posted| posted.accepted_at.is_some()).count(),
+        spooled: sent.history.iter().filter(|posted| posted.spooled).count(),
         ..Verdict::default()
     };
     verdict.stuck = usize::from(stack.until_recovered(&stack.http, PATIENCE).await.is_err());
 
-    let stored = stored(stack).await?;
+    let (stored, batched) = stored(stack).await?;
+    let all: usize = stored.values().sum();
+    (verdict.batched, verdict.toll) = ((batched, all - batched), stack.toll);
     verdict.twice = stored.values().filter(|count| **count > 1).count();
     let accepted = sent.history.iter().filter(|posted| posted.accepted_at.is_some());
     let lost: HashSet<_> = accepted.map(|posted| &posted.id).filter(|id| !stored.contains_key(*id)).collect();
@@ -108,12 +124,14 @@ pub(super) async fn reach(stack: &Stack, sent: &Sent, run: &str) -> anyhow::Resu
 
     let graves = stack.jetstream.get_stream(stream::DEAD_LETTERS).await?;
     verdict.dead = (usize::try_from(graves.cached_info().state.messages)?, stack.poison);
-    verdict.wrong = wrong(stack, sent, run).await?;
+    // What is lost makes documents wrong, and no time mends that.
+    let patience = if verdict.lost.is_empty() { PATIENCE } else { Duration::ZERO };
+    verdict.wrong = wrong(stack, sent, run, patience).await?;
     Ok(verdict)
 }
 
-/// How often each id is in the stream.
-async fn stored(stack: &Stack) -> anyhow::Result<HashMap<String, usize>> {
+/// How often each id is in the stream, and how many messages an atomic batch brought.
+async fn stored(stack: &Stack) -> anyhow::Result<(HashMap<String, usize>, usize)> {
     let stream = stack.jetstream.get_stream(stream::WEBHOOKS).await?;
     let config = pull::OrderedConfig {
         deliver_policy: DeliverPolicy::All,
@@ -122,20 +140,27 @@ async fn stored(stack: &Stack) -> anyhow::Result<HashMap<String, usize>> {
     };
     let mut left = stream.cached_info().state.messages;
     let mut messages = stream.create_consumer(config).await?.messages().await?;
-    let mut stored = HashMap::new();
+    let (mut stored, mut batched) = (HashMap::new(), 0);
     while left > 0 {
         let message = messages.next().await.context("the stream ended")??;
         let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
         if let Some(id) = id {
             *stored.entry(id.as_str().to_owned()).or_default() += 1;
         }
+        batched +=
+            usize::from(message.headers.as_ref().is_some_and(|all| all.get("Nats-Batch-Id").is_some()));
         left -= 1;
     }
-    Ok(stored)
+    Ok((stored, batched))
 }
 
 /// The calls that are not right, once nothing changes any more.
-async fn wrong(stack: &Stack, sent: &Sent, run: &str) -> anyhow::Result<Vec<(String, String)>> {
+async fn wrong(
+    stack: &Stack,
+    sent: &Sent,
+    run: &str,
+    patience: Duration,
+) -> anyhow::Result<Vec<(String, String)>> {
     let (mut last, mut changed) = (None, Instant::now());
     loop {
         let found = check::read(&stack.calls, run).await.context("cannot read the documents back")?;
@@ -146,7 +171,7 @@ async fn wrong(stack: &Stack, sent: &Sent, run: &str) -> anyhow::Result<Vec<(Str
         if last.as_ref() != Some(&found) {
             (last, changed) = (Some(found), Instant::now());
         }
-        if changed.elapsed() >= PATIENCE {
+        if changed.elapsed() >= patience {
             return Ok(comparison.wrong);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;

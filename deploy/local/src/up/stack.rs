@@ -125,8 +125,12 @@ impl Stack {
         let services = servers::services_dir(data.root());
         let binary = servers::locate_with(&servers::MONGOD, &config.path, &services, progress).await?;
         progress.step("starting mongod");
-        let options =
-            mongod::Options { data: Some(data.path("mongod")), port, log: Some(data.log("mongod")) };
+        let options = mongod::Options {
+            data: Some(data.path("mongod")),
+            port,
+            log: Some(data.log("mongod")),
+            ..mongod::Options::default()
+        };
         let mongod = mongod::start(launcher, &binary, options).await?;
         progress.done(&format!("mongod at {}", mongod.url()));
         self.running.mongodb_uri = mongod.url();

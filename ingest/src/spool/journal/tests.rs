@@ -14,7 +14,7 @@ fn webhook(text: &str) -> Arc<Webhook> {
         subject: Subject::from("webhooks.x"),
         id: webhook_id("/", &[Bytes::copy_from_slice(text.as_bytes())]),
         headers,
-        body: Body::unbudgeted(text.as_bytes()),
+        body: Body::unbudgeted(Bytes::copy_from_slice(text.as_bytes())),
     })
 }
 

@@ -1,0 +1,214 @@
+//! The model of `JetStream`: what it stores, what it forgets, what it delivers again. Its quirks are those
+//! measured of nats-server 2.15.1.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use aftercall_common::stream::ACK_WAIT;
+use aftercall_ingest::publisher::{
+    commits::{Order, Place},
+    wire::Answer,
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+
+/// A stream is full.
+const FULL: u64 = 10_077;
+/// A batch holds an id that is stored already.
+const DUPLICATE_IN_BATCH: u64 = 10_201;
+/// A batch of which messages are missing.
+const INCOMPLETE: u64 = 10_176;
+
+/// A stored webhook.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    pub id: String,
+    pub body: Bytes,
+    pub stored_at: Timestamp,
+}
+
+/// What a consumer knows of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To be delivered from then on.
+    Pending(Timestamp),
+    /// Delivered; pending again then.
+    Delivered(Timestamp),
+    /// Acknowledged or terminated, at this time.
+    Settled(Timestamp),
+}
+
+/// A message with its state.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub state: State,
+    pub delivered: i64,
+}
+
+impl Delivery {
+    fn new(now: Timestamp) -> Self {
+        Self { state: State::Pending(now), delivered: 0 }
+    }
+
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, State::Settled(_))
+    }
+}
+
+/// Everything that the broker holds.
+#[derive(Debug, Default)]
+pub struct Broker {
+    pub webhooks: Vec<Webhook>,
+    ids: BTreeMap<String, usize>,
+    pub status: Vec<Delivery>,
+    /// Batches that were opened and not committed.
+    staged: BTreeMap<u64, Vec<(String, Bytes)>>,
+    /// Bodies of jobs that are due.
+    pub jobs: Vec<Bytes>,
+    pub transcripts: Vec<Delivery>,
+    job_ids: BTreeSet<String>,
+    /// Jobs that wait, by conversation.
+    pub later: BTreeMap<String, (Timestamp, Bytes)>,
+    /// Conversations that ever had a job.
+    pub owed: BTreeSet<String>,
+    /// Dead letters by their ids, with reasons.
+    pub dead: BTreeMap<String, &'static str>,
+    /// Number of the present connection.
+    pub connection: u64,
+    /// No connection before.
+    pub away_until: Option<Timestamp>,
+    /// Nothing is done before.
+    pub frozen_until: Option<Timestamp>,
+}
+
+impl Broker {
+    pub fn is_away(&self, now: Timestamp) -> bool {
+        self.away_until.is_some_and(|until| now < until)
+    }
+
+    /// Stores what an order of the gateway says, and answers.
+    pub fn publish(&mut self, order: &Order, refuses: bool, now: Timestamp) -> Answer {
+        let (id, body) = (order.webhook.id.to_string(), order.webhook.body.whole());
+        match order.place {
+            None if refuses => Answer::Refused(FULL),
+            None => self.store(id, body, now),
+            Some(Place { batch, n: 1, .. }) if refuses => {
+                self.staged.remove(&batch);
+                Answer::Refused(FULL)
+            }
+            Some(Place { batch, n, commits }) => {
+                let staged = self.staged.entry(batch).or_default();
+                if staged.len() + 1 != n {
+                    self.staged.remove(&batch);
+                    return Answer::Refused(INCOMPLETE);
+                }
+                staged.push((id, body));
+                if commits { self.commit(batch, refuses, now) } else { Answer::Staged }
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: u64, refuses: bool, now: Timestamp) -> Answer {
+        let staged = self.staged.remove(&batch).unwrap_or_default();
+        if refuses {
+            return Answer::Refused(FULL);
+        }
+        let mut seen = BTreeSet::new();
+        if staged.iter().any(|(id, _)| self.ids.contains_key(id) || !seen.insert(id)) {
+            return Answer::Refused(DUPLICATE_IN_BATCH);
+        }
+        let count = staged.len();
+        let mut sequence = 0;
+        for (id, body) in staged {
+            if let Answer::Stored { sequence: of_this, .. } = self.store(id, body, now) {
+                sequence = of_this;
+            }
+        }
+        Answer::Stored { sequence, duplicate: false, count }
+    }
+
+    fn store(&mut self, id: String, body: Bytes, now: Timestamp) -> Answer {
+        if let Some(&known) = self.ids.get(&id) {
+            return Answer::Stored { sequence: known as u64 + 1, duplicate: true, count: 1 };
+        }
+        self.ids.insert(id.clone(), self.webhooks.len());
+        self.webhooks.push(Webhook { id, body, stored_at: now });
+        self.status.push(Delivery::new(now));
+        Answer::Stored { sequence: self.webhooks.len() as u64, duplicate: false, count: 1 }
+    }
+
+    /// Whether a webhook is stored under `id`.
+    pub fn has(&self, id: &str) -> bool {
+        self.ids.contains_key(id)
+    }
+
+    /// Dies and starts again: what was settled lately may be forgotten, what was delivered is delivered anew
+    /// for the first time.
+    pub fn crash(&mut self, now: Timestamp, away: Duration, mut forgets: impl FnMut() -> bool) {
+        self.connection += 1;
+        self.away_until = now.checked_add(away).ok();
+        self.staged.clear();
+        for delivery in self.status.iter_mut().chain(&mut self.transcripts) {
+            let again = match delivery.state {
+                State::Pending(_) => false,
+                State::Delivered(_) => true,
+                State::Settled(at) => now.duration_since(at).as_secs() < 5 && forgets(),
+            };
+            if again {
+                *delivery = Delivery::new(now);
+            }
+        }
+    }
+
+    /// Makes due what waited until now.
+    pub fn turn(&mut self, now: Timestamp) {
+        let due: Vec<_> =
+            self.later.iter().filter(|(_, (at, _))| *at <= now).map(|(key, _)| key.clone()).collect();
+        for key in due {
+            if let Some((_, body)) = self.later.remove(&key) {
+                self.add_job(body, now);
+            }
+        }
+        for delivery in self.status.iter_mut().chain(&mut self.transcripts) {
+            if let State::Delivered(until) = delivery.state
+                && until <= now
+            {
+                delivery.state = State::Pending(now);
+            }
+        }
+    }
+
+    fn add_job(&mut self, body: Bytes, now: Timestamp) {
+        self.jobs.push(body);
+        self.transcripts.push(Delivery::new(now));
+    }
+
+    /// Stores the first job of a conversation, unless it has one.
+    pub fn owe(&mut self, conversation: &str, body: Bytes, now: Timestamp) {
+        self.owed.insert(conversation.to_owned());
+        if self.job_ids.insert(conversation.to_owned()) {
+            self.add_job(body, now);
+        }
+    }
+
+    /// Gives out what is pending at most.
+    pub fn deliver(
+        deliveries: &mut [Delivery],
+        most: usize,
+        now: Timestamp,
+        mut picks: impl FnMut() -> bool,
+    ) -> Vec<usize> {
+        let mut given = Vec::new();
+        for (n, delivery) in deliveries.iter_mut().enumerate() {
+            let is_due = matches!(delivery.state, State::Pending(at) if at <= now);
+            if given.len() < most && is_due && picks() {
+                delivery.state = State::Delivered(now.saturating_add(ACK_WAIT).unwrap_or(now));
+                delivery.delivered += 1;
+                given.push(n);
+            }
+        }
+        given
+    }
+}

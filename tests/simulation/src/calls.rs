@@ -1,0 +1,199 @@
+//! The model of MongoDB: documents with unique ids, joined as the statement joins them. It fails before,
+//! after and in the middle of what it does, and does it later than it said.
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_worker::{
+    call::{CallPatch, TranscriptState},
+    event::{ConversationId, Recording},
+    store::{Failure, Key, Owing, Settled, Standing, StoreError},
+};
+
+use crate::{worker::Worker, world::Sim};
+
+/// How long the database takes for anything, at most.
+const TAKES: Duration = Duration::from_millis(40);
+/// A write conflict.
+const CONFLICT: i32 = 112;
+
+/// All documents. Each of their ids is unique.
+#[derive(Debug, Default)]
+pub struct Calls {
+    pub documents: Vec<CallPatch>,
+}
+
+impl Calls {
+    fn find(&self, key: &Key) -> Option<usize> {
+        self.documents.iter().position(|document| Key::all_of(document).any(|name| name == *key))
+    }
+
+    /// One statement; false where a unique index refuses it.
+    fn update(&mut self, patch: &CallPatch) -> bool {
+        let Some(own) = Key::of(patch) else { return true };
+        let document = self.find(&own);
+        let collides =
+            Key::all_of(patch).any(|key| self.find(&key).is_some_and(|other| Some(other) != document));
+        if collides {
+            return false;
+        }
+        match document {
+            Some(n) => self.documents[n].take_in(patch.clone()),
+            None => self.documents.push(patch.clone()),
+        }
+        true
+    }
+
+    fn merge(&mut self, patch: &CallPatch) {
+        let mut whole = patch.clone();
+        for key in Key::all_of(patch) {
+            if let Some(n) = self.find(&key) {
+                whole.take_in(self.documents.remove(n));
+            }
+        }
+        self.documents.push(whole);
+    }
+
+    /// The document with this event.
+    pub fn with_event(&self, event: &str) -> Option<&CallPatch> {
+        self.documents.iter().find(|document| document.history.iter().any(|entry| entry.event_id == event))
+    }
+
+    fn of(&mut self, conversation: &ConversationId) -> Option<&mut CallPatch> {
+        self.documents.iter_mut().find(|document| document.conversation_id.as_ref() == Some(conversation))
+    }
+}
+
+/// A worker's connection to it.
+#[derive(Clone, Debug)]
+pub struct Database(pub Arc<Worker>);
+
+impl Database {
+    fn sim(&self) -> &Sim {
+        &self.0.sim
+    }
+
+    /// Does `change` and answers what it does, or fails before or after, or does it later.
+    async fn write<T>(
+        &self,
+        what: &str,
+        change: impl FnOnce(&mut Calls) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let failed = || StoreError::Unavailable("simulated".to_owned());
+        let sim = self.sim();
+        self.0.act(TAKES).await;
+        if sim.happens(|faults| faults.failed_write) {
+            sim.note(|| format!("{what}: the database fails"));
+            return Err(failed());
+        }
+        if sim.happens(|faults| faults.late_write) {
+            sim.note(|| format!("{what}: the database says it failed, and does it later"));
+            let sim = sim.clone();
+            let later = async move {
+                sim.pass(Duration::from_secs(20)).await;
+                change(&mut sim.world().calls);
+            };
+            crate::spawn(later);
+            return Err(failed());
+        }
+        let done = change(&mut sim.world().calls);
+        if sim.happens(|faults| faults.landed_write) {
+            sim.note(|| format!("{what}: the database does it and says it failed"));
+            return Err(failed());
+        }
+        self.0.act(TAKES).await;
+        Ok(done)
+    }
+}
+
+impl aftercall_worker::store::Calls for Database {
+    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        let sim = self.sim();
+        // A part of the statements, where the command breaks off.
+        let most = patches.len();
+        let breaks = sim.happens(|faults| faults.landed_write / 2.0);
+        let part = if breaks { usize::try_from(sim.below(most as u64 + 1)).unwrap_or(most) } else { most };
+        let conflicts: Vec<_> =
+            patches.iter().map(|_| sim.happens(|faults| faults.conflict / 10.0)).collect();
+        let patches: Vec<_> = patches[..part].iter().map(|patch| (*patch).clone()).collect();
+        let failures = self
+            .write("update", move |calls| {
+                let mut failures = Vec::new();
+                for (n, patch) in patches.iter().enumerate() {
+                    if conflicts[n] {
+                        failures.push((n, Failure::Passing(CONFLICT)));
+                    } else if !calls.update(patch) {
+                        failures.push((n, Failure::Duplicate));
+                    }
+                }
+                failures
+            })
+            .await?;
+        if breaks { Err(StoreError::Unavailable("broke off".to_owned())) } else { Ok(failures) }
+    }
+
+    async fn merge(&self, patch: &CallPatch) -> Result<(), StoreError> {
+        let patch = patch.clone();
+        self.write("merge", move |calls| calls.merge(&patch)).await
+    }
+
+    async fn standings(
+        &self,
+        patches: &[&CallPatch],
+        with_status: bool,
+    ) -> Result<Vec<Standing>, StoreError> {
+        let keys: Vec<_> = patches.iter().map(|patch| Key::of(patch)).collect();
+        let read = move |calls: &mut Calls| {
+            let standing = |key: Option<Key>| {
+                let document = &calls.documents[calls.find(&key?)?];
+                let owed = document.transcript == Some(TranscriptState::Owed);
+                Some(Standing {
+                    status: document.status.as_ref().filter(|_| with_status).map(|claim| claim.status),
+                    without: None,
+                    transcript_due: document.conversation_id.clone().filter(|_| owed),
+                })
+            };
+            keys.into_iter().map(|key| standing(key).unwrap_or_default()).collect()
+        };
+        self.write("standings", read).await
+    }
+
+    async fn save_recording(&self, _id: &str, _recording: &Recording) -> Result<(), StoreError> {
+        self.write("recording", |_| ()).await
+    }
+
+    async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {
+        let conversation = conversation.clone();
+        let read = move |calls: &mut Calls| {
+            let document = calls.of(&conversation)?;
+            (document.transcript == Some(TranscriptState::Owed))
+                .then_some(Owing { since: document.owed_since })
+        };
+        self.write("owing", read).await
+    }
+
+    async fn settle_transcript(
+        &self,
+        conversation: &ConversationId,
+        settled: Settled,
+    ) -> Result<bool, StoreError> {
+        if self.sim().happens(|faults| faults.moved) {
+            self.sim().note(|| format!("settle: {} was just merged", conversation.as_str()));
+            return Ok(false);
+        }
+        let (conversation, state) = (
+            conversation.clone(),
+            match settled {
+                Settled::Saved { .. } => TranscriptState::Saved,
+                Settled::Unavailable { .. } => TranscriptState::Unavailable,
+            },
+        );
+        let settle = move |calls: &mut Calls| match calls.of(&conversation) {
+            Some(document) if document.transcript != Some(TranscriptState::Saved) => {
+                document.transcript = document.transcript.max(Some(state));
+                true
+            }
+            _ => false,
+        };
+        self.write("settle", settle).await
+    }
+}

@@ -1,0 +1,134 @@
+//! Clocks that are wrong: an hour ahead, an hour behind, and set while we run.
+//!
+//! Debian's `faketime` lies to our processes about the time of day (not about the monotonic clock, which no one
+//! sets); broker and database have the right time. Says so and passes where `faketime` is not installed.
+
+use std::{path::Path, time::Duration};
+
+use aftercall_common::stream;
+use aftercall_local::simulator::Answer;
+use mongodb::bson::doc;
+use serde_json::json;
+
+use crate::{
+    harness::{Setup, Stack, until, until_equal},
+    origins::{SECRET, post_signed},
+};
+
+/// Where Debian has the library.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// The environment of a process whose clock is off by what the file says, in seconds; None, said aloud, where
+/// there is no faketime.
+fn clock(file: &Path) -> Option<[(&'static str, String); 4]> {
+    if !Path::new(FAKETIME).exists() {
+        eprintln!("skipped: faketime is not installed, no clock can be set");
+        return None;
+    }
+    Some([
+        ("LD_PRELOAD", FAKETIME.to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", file.to_str().unwrap().to_owned()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ])
+}
+
+/// Puts a clock ahead by so many seconds, or behind.
+fn set(file: &Path, seconds: i64) {
+    // In one step: a process that reads meanwhile sees one or the other.
+    let new = file.with_extension("new");
+    std::fs::write(&new, format!("{seconds:+}\n")).unwrap();
+    std::fs::rename(&new, file).unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_is_judged_with_room_for_wrong_clocks_and_a_clock_may_be_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clock");
+    set(&file, 50 * 60);
+    let Some(vars) = clock(&file) else { return };
+    let setup = Setup::default().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
+    let stack = setup.start().await;
+    let mut n = 0;
+    let mut post = async || {
+        n += 1;
+        post_signed(&stack, SECRET, &json!({ "call_id": format!("c{n}") }).to_string()).await
+    };
+    assert_eq!(post().await, 200, "50 minutes ahead");
+    for (seconds, status) in [(2 * 3600, 401), (0, 200), (-3 * 60, 200), (-3600, 401), (0, 200)] {
+        set(&file, seconds);
+        assert_eq!(post().await, status, "{seconds} s ahead");
+    }
+    let metrics = stack.gateway.metrics(&stack.http).await;
+    let refused =
+        r#"aftercall_http_requests_total{route="elevenlabs_call_status",code="signature_expired"} 2"#;
+    assert!(metrics.lines().any(|line| line == refused), "{metrics}");
+}
+
+#[tokio::test]
+async fn workers_an_hour_ahead_and_behind_make_the_same_of_a_call_and_wait_as_long() {
+    for (seconds, name) in [(3600, "ahead"), (-3600, "behind")] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("clock");
+        set(&file, seconds);
+        let Some(vars) = clock(&file) else { return };
+        let mut stack = Setup::default().without_worker().start().await;
+        for (name, value) in &vars {
+            stack.worker_env(name, value);
+        }
+        stack.simulator.script("v", [Answer::NotFound, Answer::Processing, Answer::Done]);
+        stack.add_worker().await;
+        for event in ["call.ended", "call.ringing", "call.completed", "call.initiated"] {
+            let body = json!({ "event_type": event, "call_id": "c", "conversation_id": "v" });
+            stack.webhook(&body).await;
+        }
+        let call = stack.until_call("c", doc! { "transcriptState": "saved", "status": "ended" }).await;
+        assert_eq!(call.get_array("history").unwrap().len(), 4, "{name}");
+        // Its waits are those of a worker with the right time: not an hour, and not none.
+        assert_eq!(stack.simulator.request_count("v"), 3, "{name}");
+        let requests = stack.simulator.requests();
+        for pair in requests.windows(2) {
+            assert!(pair[1].at - pair[0].at >= Duration::from_millis(1300), "{name}: {requests:?}");
+        }
+        stack.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_back_and_forth_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("clock");
+    set(&file, 0);
+    let Some(vars) = clock(&file) else { return };
+    let setup = Setup::default().without_worker();
+    let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
+    let mut stack = setup.start().await;
+    for (name, value) in &vars {
+        stack.worker_env(name, value);
+    }
+    stack.add_worker().await;
+    for (lot, seconds) in [3600, -3600, 0, -3600, 3600].into_iter().enumerate() {
+        set(&file, seconds);
+        for n in 0..20 {
+            let body = json!({ "event_type": "call.busy", "call_id": format!("c{lot}-{n}") });
+            stack.webhook(&body).await;
+        }
+    }
+    until_equal("busy calls", 100, async || stack.count(doc! { "status": "busy" }).await).await;
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 100);
+    until("the worker is ready", async || {
+        (stack.workers[0].readiness(&stack.http).await.0 == 200).then_some(())
+    })
+    .await;
+    is_idle(&stack).await;
+}
+
+/// Nothing turns in a circle because time stands still or runs backwards: hardly any processor time is used.
+async fn is_idle(stack: &Stack) {
+    let both = || stack.gateway.processor_time() + stack.workers[0].processor_time();
+    let before = both();
+    tokio::time::sleep(Duration::from_secs(2)).await; // What is measured is time.
+    let used = both().saturating_sub(before);
+    assert!(used < Duration::from_secs(1), "{used:?} of two seconds");
+}

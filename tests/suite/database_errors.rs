@@ -1,0 +1,104 @@
+//! The database fails in every way a command can: before it did anything, after it did everything, with a word
+//! or without. Nothing is lost, buried or done twice.
+
+use aftercall_common::stream;
+use futures_util::future::join_all;
+use mongodb::{
+    Client,
+    bson::{Document, doc},
+};
+use serde_json::json;
+
+use crate::harness::{Setup, Stack};
+
+/// Only the worker is failed, not the tests that look.
+const WORKER: &str = "aftercall-worker";
+
+async fn admin(stack: &Stack, command: Document) -> Document {
+    let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
+    client.database("admin").run_command(command).await.unwrap()
+}
+
+/// The next `times` of these commands of the worker fail so; as `data` of `failCommand` says.
+async fn fail(stack: &Stack, times: i32, commands: &[&str], data: Document) {
+    let mut data = data;
+    data.insert("failCommands", commands);
+    data.insert("appName", WORKER);
+    admin(stack, doc! { "configureFailPoint": "failCommand", "mode": { "times": times }, "data": data })
+        .await;
+}
+
+/// How often it has failed since the server began.
+async fn failures(stack: &Stack) -> i64 {
+    let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+    let answer = admin(stack, off).await;
+    answer.get_i64("count").or_else(|_| answer.get_i32("count").map(i64::from)).unwrap()
+}
+
+#[tokio::test]
+async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
+    let stack = Setup::default().own_mongod().start().await;
+    let labelled = |code: i32| doc! { "errorCode": code, "errorLabels": ["RetryableWriteError"] };
+    #[rustfmt::skip]
+    let table = [
+        ("stepped down",            &["update"][..], doc! { "errorCode": 189 }),
+        ("not primary, labelled",   &["update"],     labelled(10_107)),
+        ("shutting down, labelled", &["update"],     labelled(91)),
+        ("write conflict",          &["update"],     doc! { "errorCode": 112 }),
+        ("out of time",             &["update"],     doc! { "errorCode": 50 }),
+        ("not allowed, for now",    &["update"],     doc! { "errorCode": 13 }),
+        ("hung up before",          &["update"],     doc! { "closeConnection": true }),
+        ("written, majority unknown",        &["update"], doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } }),
+        ("written, then shutting down",      &["update"], doc! { "writeConcernError": { "code": 91, "errmsg": "shutting down" } }),
+        ("read before hung up",     &["find"],       doc! { "closeConnection": true }),
+        ("commit hung up",          &["commitTransaction"], doc! { "closeConnection": true }),
+        ("commit, outcome unknown", &["commitTransaction"], doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } }),
+        ("transaction aborted",     &["update", "insert", "delete", "findAndModify"], doc! { "errorCode": 251, "errorLabels": ["TransientTransactionError"] }),
+    ];
+    let before = failures(&stack).await;
+    for (n, (name, commands, data)) in table.iter().enumerate() {
+        fail(&stack, 2, commands, data.clone()).await;
+        // Two halves of a call, and what joins them: an update, and a merge in a transaction.
+        let (call, conversation) = (format!("c{n}"), format!("v{n}"));
+        stack.webhook(&json!({ "event_type": "call.ringing", "call_id": call })).await;
+        stack.webhook(&json!({ "event_type": "call.answered", "conversation_id": conversation })).await;
+        stack.settled().await;
+        let end = json!({ "event_type": "call.ended", "call_id": call, "conversation_id": conversation });
+        stack.webhook(&end).await;
+        let found =
+            stack.until_call(&call, doc! { "status": "ended", "conversationId": &conversation }).await;
+        assert_eq!(found.get_array("history").unwrap().len(), 3, "{name}");
+        stack.settled().await;
+    }
+    assert_eq!(stack.count(doc! {}).await, table.len() as u64);
+    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    let failed = usize::try_from(failures(&stack).await - before).unwrap();
+    assert!(failed >= table.len(), "the database failed {failed} times only");
+}
+
+#[tokio::test]
+async fn a_primary_that_steps_down_again_and_again_loses_nothing() {
+    let stack = Setup::default().own_mongod().start().await;
+    let posts = async {
+        for lot in 0..6 {
+            let webhook = async |n| {
+                stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("c{lot}-{n}") })).await
+            };
+            join_all((0..50).map(webhook)).await;
+        }
+    };
+    let downs = async {
+        for _ in 0..3 {
+            let down = doc! { "replSetStepDown": 1, "secondaryCatchUpPeriodSecs": 0, "force": true };
+            let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
+            client.database("admin").run_command(down).await.unwrap();
+            // Readable again once it is primary again.
+            stack.count(doc! {}).await;
+        }
+    };
+    tokio::join!(posts, downs);
+    stack.settled().await;
+    assert_eq!(stack.count(doc! { "status": "busy" }).await, 300);
+    assert_eq!(stack.count(doc! { "history.1": { "$exists": true } }).await, 0, "an event was applied twice");
+    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+}

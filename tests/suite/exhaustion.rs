@@ -1,0 +1,46 @@
+//! No file descriptors left, no memory left: the gateway says so, lives on, and serves again.
+
+use std::time::Duration;
+
+use aftercall_common::stream;
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use crate::harness::{CALL_STATUS, Setup, until};
+
+#[tokio::test]
+async fn a_gateway_without_file_descriptors_waits_idly_and_serves_when_it_has_some() {
+    let stack = Setup::default().without_worker().gateway_limit("ulimit -n 64").start().await;
+    let idle = join_all((0..200).map(|_| TcpStream::connect(stack.public))).await;
+    assert!(idle.iter().filter(|socket| socket.is_ok()).count() > 64);
+    until("it has met its limit", async || stack.gateway.log().contains("Too many open files").then_some(()))
+        .await;
+    let before = stack.gateway.processor_time();
+    tokio::time::sleep(Duration::from_secs(1)).await; // What is measured is time.
+    let used = stack.gateway.processor_time().saturating_sub(before);
+    assert!(used < Duration::from_millis(500), "it turns in a circle: {used:?} of a second");
+    assert!(stack.gateway.log().lines().count() < 200, "each try is a line in the log");
+    drop(idle);
+    stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1);
+}
+
+#[tokio::test]
+async fn bodies_beyond_what_may_be_held_are_refused_and_memory_suffices() {
+    // The address space, in KiB: what the kernel can be asked to limit. Most of it is reserved and never used.
+    let setup = Setup::default().without_worker().gateway_limit("ulimit -v 1500000");
+    let setup = setup.gateway_env("MAX_INFLIGHT_BYTES", "33554432").gateway_env("PUBLISH_TIMEOUT", "20s");
+    let stack = setup.start().await;
+    let body = |n: usize| {
+        let padding = "x".repeat(4 * 1024 * 1024);
+        json!({ "event_type": "call.busy", "call_id": format!("c{n}"), "padding": padding }).to_string()
+    };
+    let answers = join_all((0..60).map(async |n| stack.post_to(CALL_STATUS, body(n)).await)).await;
+    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    let refused = answers.iter().filter(|answer| answer.code() == "overloaded").count();
+    assert!(count(200) > 0 && refused > 0 && count(200) + count(503) == 60, "{answers:?}");
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, count(200) as u64);
+    assert!(stack.gateway.resident() < 200 * 1024 * 1024, "{} bytes", stack.gateway.resident());
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
+}
