@@ -3,10 +3,14 @@
 //! A seed decides the calls, the faults, their order and their length. Real processes, a real
 //! nats-server and a real mongod run behind links that can be cut ([`link`]); every webhook and its
 //! answers are remembered (`load`); at the end stream and database must agree with that (`verdict`).
+//!
+//! The processes are of the build that runs it: `cargo run --release --package aftercall-local -- chaos` breaks
+//! what would be shipped.
 
 mod fault;
 pub mod link;
 mod load;
+mod service;
 mod stack;
 mod verdict;
 

@@ -17,11 +17,12 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 use super::{
     Fault,
     link::{Link, Mode},
+    service::{READY, Service},
 };
 use crate::{
     disk::{Disk, Loss, Lost},
     http_client, mongod, nats, ports,
-    process::{Command, Launcher, Process, Signal},
+    process::{Command, Launcher, Signal},
     server::Server,
     servers::{self, MONGOD, NATS},
     simulator::{Answer, Faults, Simulator},
@@ -32,7 +33,6 @@ pub(super) const WEBHOOK_PATH: &str = "/api/webhooks/elevenlabs/call-status";
 const DATABASE: &str = "chaos";
 /// Of gateways, and of workers.
 const COPIES: usize = 2;
-const READY: Duration = Duration::from_mins(1);
 /// Connections of [`Fault::SlowClients`].
 const SLOW_CLIENTS: usize = 300;
 /// How late a slow database answers.
@@ -54,13 +54,6 @@ const POISON: [&str; 6] = [
     r#"{"event_type":"call.busy","conversation_id":"../../etc"}"#,
     r#"{"event_type":null,"call_id":{"$gt":""}}"#,
 ];
-
-/// A gateway or a worker.
-pub(super) struct Service {
-    process: Process,
-    command: Command,
-    admin: u16,
-}
 
 /// Everything that runs.
 pub(super) struct Stack {
@@ -386,39 +379,6 @@ impl Stack {
             return Some(u64::MAX);
         }
         Some(info.ack_floor.stream_sequence)
-    }
-}
-
-impl Service {
-    async fn end(&mut self, killed: bool) -> anyhow::Result<()> {
-        if killed {
-            self.process.kill()?;
-            self.process.wait(READY).await?;
-        } else {
-            self.process.stop().await?;
-        }
-        Ok(())
-    }
-
-    async fn restart(&mut self, launcher: &Launcher) -> anyhow::Result<()> {
-        self.process = launcher.spawn(&self.command).await?;
-        Ok(())
-    }
-
-    async fn until_ready(&mut self, http: &reqwest::Client) -> anyhow::Result<()> {
-        let url = format!("http://127.0.0.1:{}/readyz", self.admin);
-        let ready = async || http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success());
-        self.process.until(READY, ready).await
-    }
-
-    /// Whether the gateway reaches the broker, and nothing waits in its spool.
-    async fn is_ready_and_drained(&self, http: &reqwest::Client) -> bool {
-        let page = async |path: &str| {
-            http.get(format!("http://127.0.0.1:{}{path}", self.admin)).send().await.ok()?.text().await.ok()
-        };
-        let (ready, metrics) = (page("/readyz").await, page("/metrics").await);
-        ready.is_some_and(|text| text.contains(r#""nats":"ok""#) && text.contains(r#""stream":"ok""#))
-            && metrics.is_some_and(|text| text.contains("aftercall_spool_webhooks 0\n"))
     }
 }
 

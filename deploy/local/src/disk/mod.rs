@@ -26,11 +26,40 @@ use nix::{
     mount::{MntFlags, umount2},
 };
 
-pub use self::model::{Durability, Loss, Lost};
 use self::{
     layer::{Layer, Medium},
     model::Model,
 };
+
+/// When names, sizes and removals are on the medium.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// As with ext4 and XFS: changes of names and truncations are one ordered log, and a sync of anything
+    /// commits the log up to then. Bytes are there only where their own file was synced: a file may have
+    /// its name and be empty.
+    #[default]
+    Journaled,
+    /// As POSIX says and no more: names are there once their folder was synced.
+    Strict,
+}
+
+/// What of the unsynced a power cut takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// All of it.
+    Everything,
+    /// By this seed: of each page nothing, all, or its first sectors stay; of the names the first so many.
+    Some(u64),
+}
+
+/// What a power cut took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Pages that were written and not synced.
+    pub pages: usize,
+    /// Creations, renames, removals and truncations.
+    pub changes: usize,
+}
 
 const PREFIX: &str = "aftercall-disk-";
 /// Pages of a disk: 8 GiB, of which only what is used costs memory.

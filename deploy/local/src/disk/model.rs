@@ -13,42 +13,15 @@ use std::{
 use nix::errno::Errno;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use super::content::{Content, PAGE};
+use super::{
+    Durability, Loss, Lost,
+    content::{Content, PAGE},
+};
 
 /// Inode number of the root.
 pub(super) const ROOT: u64 = 1;
 /// Names removed before what nothing refers to any more is looked for.
 const SWEEP: usize = 64;
-
-/// When names, sizes and removals are on the medium.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// As with ext4 and XFS: changes of names and truncations are one ordered log, and a sync of anything
-    /// commits the log up to then. Bytes are there only where their own file was synced: a file may have
-    /// its name and be empty.
-    #[default]
-    Journaled,
-    /// As POSIX says and no more: names are there once their folder was synced.
-    Strict,
-}
-
-/// What of the unsynced a power cut takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// All of it.
-    Everything,
-    /// By this seed: of each page nothing, all, or its first sectors stay; of the names the first so many.
-    Some(u64),
-}
-
-/// What a power cut took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Pages that were written and not synced.
-    pub pages: usize,
-    /// Creations, renames, removals and truncations.
-    pub changes: usize,
-}
 
 /// What is told of a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
