@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    consumer::{AckPolicy, pull},
+    consumer::{AckPolicy, DeliverPolicy, pull},
     object_store,
     stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
@@ -97,6 +97,8 @@ pub mod consumer {
     pub const STATUS: &str = "status";
     /// Fetches transcripts.
     pub const TRANSCRIPTS: &str = "transcripts";
+    /// Shows the webhooks of now while `status` is far behind. Not durable.
+    pub const LIVE: &str = "status-live";
 }
 
 const DAY: Duration = Duration::from_hours(24);
@@ -158,6 +160,21 @@ pub fn consumers() -> [(&'static str, pull::Config); 2] {
         (WEBHOOKS, base(consumer::STATUS, "webhooks.>", ACK_WAIT, 20_000)),
         (TRANSCRIPTS, base(consumer::TRANSCRIPTS, subject::TRANSCRIPT_DUE, JOB_ACK_WAIT, 1_000)),
     ]
+}
+
+/// What all workers take the webhooks of now from while the durable consumer is far behind. Nothing is
+/// acknowledged: each comes once more, by that one. The broker forgets it when nobody uses it.
+pub fn live_consumer() -> pull::Config {
+    pull::Config {
+        name: Some(consumer::LIVE.to_owned()),
+        deliver_policy: DeliverPolicy::New,
+        ack_policy: AckPolicy::None,
+        filter_subject: "webhooks.>".to_owned(),
+        inactive_threshold: Duration::from_secs(30),
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    }
 }
 
 /// Why the topology could not be brought into being.

@@ -47,7 +47,9 @@ impl From<[u8; 32]> for WebhookId {
 
 impl fmt::Display for WebhookId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_error| fmt::Error)?;
+        f.write_str(str::from_utf8(&digits).map_err(|_error| fmt::Error)?)
     }
 }
 

@@ -290,8 +290,10 @@ impl Line<'_> {
             (StatusCode::OK.as_u16(), self.route, self.bytes, self.duration_ms());
         let trace_id = self.trace_id;
         match success {
+            // Its line costs as much as the rest of its way through us, and all that it says is in the answer,
+            // the metrics and the trace.
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
-                tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
+                tracing::debug!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
             }
             Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
                 tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");

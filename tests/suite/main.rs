@@ -9,6 +9,7 @@
 mod harness;
 
 mod alerts;
+mod backlog;
 mod backup;
 mod bodies;
 mod chaos;

@@ -117,8 +117,10 @@ async fn answer(
 async fn stack(collector: &Collector) -> Stack {
     // Spans leave soon, so that tests need not wait for them.
     let (endpoint, soon) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_BSP_SCHEDULE_DELAY");
+    let [gateway, worker] = ["aftercall_ingest=debug", "aftercall_worker=debug"];
     let setup = Setup::default().gateway_env(endpoint, &collector.url).gateway_env(soon, "100");
-    setup.worker_env(endpoint, &collector.url).worker_env(soon, "100").start().await
+    let setup = setup.worker_env(endpoint, &collector.url).worker_env(soon, "100");
+    setup.gateway_env("RUST_LOG", gateway).worker_env("RUST_LOG", worker).start().await
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ struct Inner {
     events: Family<ByStatus, Counter>,
     failures: Family<ByFailure, Counter>,
     redeliveries: Family<ByConsumer, Counter>,
+    early: Counter,
     dead_letters: Family<ByReason, Counter>,
     transcripts: Family<ByOutcome, Counter>,
     lookups: Family<ByOutcome, Counter>,
@@ -71,6 +72,7 @@ impl Metrics {
             events: Family::default(),
             failures: Family::default(),
             redeliveries: Family::default(),
+            early: Counter::default(),
             dead_letters: Family::default(),
             transcripts: Family::default(),
             lookups: Family::default(),
@@ -152,6 +154,11 @@ impl Inner {
             self.failures.clone(),
         );
         registry.register("redeliveries", "Messages that came again, by consumer", self.redeliveries.clone());
+        registry.register(
+            "events_applied_early",
+            "Events shown before their turn in a backlog",
+            self.early.clone(),
+        );
         registry.register("dead_letters", "Messages buried, by reason", self.dead_letters.clone());
         registry.register("transcripts", "Transcript jobs done, by outcome", self.transcripts.clone());
         registry.register("status_lookups", "Status lookups answered, by outcome", self.lookups.clone());
@@ -315,6 +322,11 @@ impl Metrics {
     /// A message of `consumer` came again.
     pub fn redelivered(&self, consumer: &'static str) {
         self.0.redeliveries.get_or_create(&ByConsumer { consumer }).inc();
+    }
+
+    /// So many events were applied before their turn.
+    pub fn applied_early(&self, events: usize) {
+        self.0.early.inc_by(events as u64);
     }
 
     /// Whether broker and database can be reached.

@@ -5,6 +5,7 @@
 
 mod bodies;
 mod desk;
+mod live;
 mod traces;
 mod work;
 
@@ -63,7 +64,8 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         replicas: context.config.stream_replicas.get(),
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
-    let unsettled = serve(context, &mut batches, &stop).await;
+    let served = serve(context.clone(), &mut batches, &stop);
+    let (unsettled, ()) = tokio::join!(served, live::run(&context, &stop));
     batches.release(unsettled).await;
 }
 

@@ -96,7 +96,8 @@ pub async fn work<O: Outside>(
 fn report<O: Outside>(outside: &O, message: &O::Message, line: &Line, applied: &Applied, started: Instant) {
     let came = message.received_at().unwrap_or(line.stored_at);
     outside.metrics().applied(line.status, line.failure, between(came, outside.now()));
-    tracing::info!(
+    // Not every event is worth a line at info: the document's history says the same.
+    tracing::debug!(
         call_id = line.call_id.as_deref(),
         conversation_id = line.conversation_id.as_deref(),
         event = line.event_type,
