@@ -41,7 +41,11 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
         stack.until_call(&call, doc! { "status": "busy" }).await;
     }
     let (pending, _) = stack.backlog().await.unwrap();
-    assert!(pending > 40, "they were shown before their turn: {pending} before it, after {:?}", begun.elapsed());
+    assert!(
+        pending > 40,
+        "they were shown before their turn: {pending} before it, after {:?}",
+        begun.elapsed()
+    );
 
     stack.settled().await;
     assert_eq!(stack.count(doc! {}).await, OLD + 20);

@@ -43,7 +43,10 @@ pub(super) async fn run(context: &Context, stop: &CancellationToken) {
             tokio::time::sleep(LOOK).await;
             match behind(context).await {
                 Ok(behind) if behind >= FAR => {
-                    tracing::info!(behind, "far behind: webhooks that come now are applied before their turn");
+                    tracing::info!(
+                        behind,
+                        "far behind: webhooks that come now are applied before their turn"
+                    );
                     if let Err(error) = keep_up(context, behind).await {
                         tracing::warn!(error, "webhooks that come now wait for their turn; trying again");
                     }

@@ -1,10 +1,5 @@
 //! The gateway: webhooks answered per second, next to its naive twin and to raw publishes.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
-
 use anyhow::Context as _;
 
 use super::{
@@ -12,17 +7,9 @@ use super::{
     load::{self, Load, Outcome},
     measure::Series,
     raw,
+    stack::{self, Side},
     table::{Column, Row, Table},
 };
-use crate::{
-    nats, ports,
-    process::Process,
-    server::Server,
-    servers::{self, NATS},
-};
-
-const READY: Duration = Duration::from_secs(20);
-
 /// One case.
 struct Case {
     sync_always: bool,
@@ -52,13 +39,13 @@ fn cases() -> Vec<Case> {
 
 #[derive(Default)]
 struct Figures {
-    ours: Side,
-    twin: Side,
+    ours: Answers,
+    twin: Answers,
     raw: Series,
 }
 
 #[derive(Default)]
-struct Side {
+struct Answers {
     rate: Series,
     p50: Series,
     p99: Series,
@@ -66,7 +53,7 @@ struct Side {
     resident: Series,
 }
 
-impl Side {
+impl Answers {
     fn push(&mut self, outcome: &Outcome) {
         self.rate.push(outcome.per_second);
         self.p50.push(outcome.p50);
@@ -127,36 +114,13 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 /// Ours, the twin and raw publishes, each on a fresh broker of its own.
 async fn one_round(bench: &Bench, case: &Case, figures: &mut Figures) -> anyhow::Result<()> {
     let load = Load { connections: case.connections, bytes: case.bytes, time: bench.time };
-    for (side, part) in [(&mut figures.ours, "gateway"), (&mut figures.twin, "naive-gateway")] {
-        let broker = broker(bench, case).await?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
-        let process = serve(bench, part, address, &broker.url()).await?;
-        side.push(&load::measure(load, address, process.pid()).await.with_context(|| part.to_owned())?);
+    for (figures, side) in [(&mut figures.ours, Side::Ours), (&mut figures.twin, Side::Twin)] {
+        let broker = stack::broker(bench, case.sync_always).await?;
+        let (process, address) = stack::gateway(bench, side, &broker).await?;
+        figures
+            .push(&load::measure(load, address, process.pid()).await.with_context(|| format!("{side:?}"))?);
     }
-    let broker = broker(bench, case).await?;
+    let broker = stack::broker(bench, case.sync_always).await?;
     figures.raw.push(raw::publishes(&broker.url(), case.connections, case.bytes, bench.time).await?);
     Ok(())
-}
-
-async fn broker(bench: &Bench, case: &Case) -> anyhow::Result<Server> {
-    let binary = servers::locate(&NATS, &servers::shared_services()).await?;
-    let data = tempfile::Builder::new().prefix("nats-").tempdir_in(bench.folder.path())?.keep();
-    let options =
-        nats::Options { data: Some(data), sync_always: case.sync_always, ..nats::Options::default() };
-    nats::start(&bench.launcher, &binary, options).await
-}
-
-/// Starts a gateway and waits until it stores webhooks.
-async fn serve(bench: &Bench, part: &str, address: SocketAddr, broker: &str) -> anyhow::Result<Process> {
-    let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
-    let command = match part {
-        "gateway" => command
-            .env("LISTEN_ADDR", address.to_string())
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("NATS_URL", broker),
-        _ => command.args(["--listen", &address.to_string(), "--nats-url", broker]),
-    };
-    let mut process = bench.launcher.spawn(&command).await?;
-    process.until(READY, async || load::is_answered(address).await).await?;
-    Ok(process)
 }

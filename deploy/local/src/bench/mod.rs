@@ -12,6 +12,7 @@ mod measure;
 pub(crate) mod naive;
 mod optimized;
 mod raw;
+mod stack;
 mod table;
 mod worker;
 

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use aftercall_worker::{
-    Config, Metrics,
     call::CallPatch,
     event::{self, Envelope, Origin},
-    store::{self, Store},
+    store,
 };
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream;
@@ -18,15 +17,9 @@ use super::{
     Bench,
     backlog::{self, Kind},
     measure::{self, Series},
+    stack::{self, Side},
     table::{Column, Row, Table},
 };
-use crate::{
-    mongod, nats,
-    server::Server,
-    servers::{self, MONGOD, NATS},
-};
-
-const DATABASE: &str = "bench";
 /// Statements of one raw command.
 const STATEMENTS: usize = 500;
 /// Events of a backlog: for us, for the naive twin.
@@ -78,82 +71,42 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(if rows.is_empty() { Vec::new() } else { vec![Table { title, columns, rows }] })
 }
 
-/// Broker and database of one measurement.
-struct Servers {
-    broker: Server,
-    database: Server,
-}
-
-impl Servers {
-    async fn start(bench: &Bench) -> anyhow::Result<Self> {
-        let services = servers::shared_services();
-        let folder = |name: &str| tempfile::Builder::new().prefix(name).tempdir_in(bench.folder.path());
-        let options = nats::Options { data: Some(folder("nats-")?.keep()), ..nats::Options::default() };
-        let broker = nats::start(&bench.launcher, &servers::locate(&NATS, &services).await?, options).await?;
-        let options = mongod::Options { data: Some(folder("mongod-")?.keep()), ..mongod::Options::default() };
-        let binary = servers::locate(&MONGOD, &services).await?;
-        let database = mongod::start(&bench.launcher, &binary, options).await?;
-        Ok(Self { broker, database })
-    }
-
-    fn cpu(&mut self) -> anyhow::Result<(f64, f64)> {
-        let (broker, database) = (self.broker.process().pid(), self.database.process().pid());
-        Ok((measure::cpu_seconds(broker)?, measure::cpu_seconds(database)?))
-    }
-
-    /// The store with all its indexes.
-    async fn store(&self) -> anyhow::Result<Store> {
-        let vars = [("MONGODB_URI", self.database.url()), ("MONGODB_DATABASE", DATABASE.to_owned())];
-        let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value)))?;
-        let store =
-            Store::new(&config, Metrics::register(&mut prometheus_client::registry::Registry::default()));
-        let store = store.await?;
-        store.prepare().await?;
-        Ok(store)
-    }
-}
-
 async fn one_round(bench: &Bench, kind: Kind, figures: &mut Figures) -> anyhow::Result<()> {
     figures.raw.push(raw_updates(bench, kind).await.context("raw updates")?);
-    drain(bench, kind, "worker", figures).await.context("worker")?;
-    drain(bench, kind, "naive-worker", figures).await.context("naive worker")
+    drain(bench, kind, Side::Ours, figures).await.context("worker")?;
+    drain(bench, kind, Side::Twin, figures).await.context("naive worker")
 }
 
-/// Fills a stream, lets `part` drain it.
-async fn drain(bench: &Bench, kind: Kind, part: &str, figures: &mut Figures) -> anyhow::Result<()> {
-    let mut servers = Servers::start(bench).await?;
-    servers.store().await?.shutdown().await;
-    let events = if part == "worker" { EVENTS.0 } else { EVENTS.1 };
-    let client = async_nats::connect(servers.broker.url()).await?;
+/// Fills a stream, lets a worker drain it.
+async fn drain(bench: &Bench, kind: Kind, side: Side, figures: &mut Figures) -> anyhow::Result<()> {
+    let (mut broker, mut database) = (stack::broker(bench, true).await?, stack::database(bench).await?);
+    let events = if side == Side::Ours { EVENTS.0 } else { EVENTS.1 };
+    let client = async_nats::connect(broker.url()).await?;
     backlog::fill(&client, kind, 0, events).await?;
-    let (nats_url, uri) = (servers.broker.url(), servers.database.url());
-    let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
-    let command = match part {
-        "worker" => command
-            .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("ROLES", "status")
-            .env("NATS_URL", nats_url)
-            .env("MONGODB_URI", uri)
-            .env("MONGODB_DATABASE", DATABASE),
-        _ => command.args(["--nats-url", &nats_url, "--mongodb-uri", &uri, "--database", DATABASE]),
+    let process = stack::worker(bench, side, &broker, &database).await?;
+    let mut cpu = || -> anyhow::Result<[f64; 3]> {
+        let pids = [process.pid(), broker.process().pid(), database.process().pid()];
+        let [worker, broker, database] = pids.map(measure::cpu_seconds);
+        Ok([worker?, broker?, database?])
     };
-    let process = bench.launcher.spawn(&command).await?;
     let (context, total) = (jetstream::new(client), events as u64);
     let (first, began) = backlog::until(&context, total, |progress| progress.settled > 0).await?;
-    let (cpu, others) = (measure::cpu_seconds(process.pid())?, servers.cpu()?);
+    let before = cpu()?;
     let (last, ended) = backlog::until(&context, total, |progress| progress.left == 0).await?;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let (count, time) = ((last.settled - first.settled) as f64, (ended - began).as_secs_f64());
     ensure!(count > 0.0, "drained before it could be looked at");
-    if part == "worker" {
-        let now = servers.cpu()?;
-        figures.ours.push(count / time);
-        figures.cpu.push((measure::cpu_seconds(process.pid())? - cpu) * 1e6 / count);
-        figures.broker.push((now.0 - others.0) * 1e6 / count);
-        figures.database.push((now.1 - others.1) * 1e6 / count);
-        figures.resident.push(measure::resident_mib(process.pid())?);
-    } else {
-        figures.twin.push(count / time);
+    match side {
+        Side::Ours => {
+            let used = cpu()?;
+            figures.ours.push(count / time);
+            let columns = [&mut figures.cpu, &mut figures.broker, &mut figures.database];
+            for (n, column) in columns.into_iter().enumerate() {
+                column.push((used[n] - before[n]) * 1e6 / count);
+            }
+            figures.resident.push(measure::resident_mib(process.pid())?);
+        }
+        Side::Twin => figures.twin.push(count / time),
     }
     Ok(())
 }
@@ -163,19 +116,18 @@ async fn drain(bench: &Bench, kind: Kind, part: &str, figures: &mut Figures) -> 
 async fn raw_updates(bench: &Bench, kind: Kind) -> anyhow::Result<f64> {
     let mut best = 0.0_f64;
     for at_once in [1, 2, 4] {
-        let servers = Servers::start(bench).await?;
-        let store = servers.store().await?;
+        let database = stack::database(bench).await?;
         let statements: Vec<_> = (0..EVENTS.0).map(|n| statement(kind, n)).collect::<anyhow::Result<_>>()?;
         let commands: Vec<_> = statements.chunks(STATEMENTS).map(command).collect();
-        let database = mongodb::Client::with_uri_str(servers.database.url()).await?.database(DATABASE);
+        let calls = mongodb::Client::with_uri_str(database.url()).await?.database(stack::DATABASE);
         // Connections are made before.
-        try_join_all((0..at_once).map(|_| async { database.run_command(doc! { "ping": 1 }).await })).await?;
+        try_join_all((0..at_once).map(|_| async { calls.run_command(doc! { "ping": 1 }).await })).await?;
         let (queue, begin) = (std::sync::Mutex::new(commands.into_iter()), Instant::now());
         let sender = async || {
             loop {
                 let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
                 let Some(command) = next else { return anyhow::Ok(()) };
-                let answer = database.run_raw_command(command).await?;
+                let answer = calls.run_raw_command(command).await?;
                 ensure!(!answer.contains_key("writeErrors"), "{answer}");
             }
         };
@@ -183,7 +135,6 @@ async fn raw_updates(bench: &Bench, kind: Kind) -> anyhow::Result<f64> {
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let rate = EVENTS.0 as f64 / begin.elapsed().max(Duration::from_millis(1)).as_secs_f64();
         best = best.max(rate);
-        store.shutdown().await;
     }
     Ok(best)
 }
