@@ -119,8 +119,9 @@ pub async fn at_work<'a, O: Outside, T, I: Iterator<Item = &'a O::Message>>(
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
-    let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
-    progress.tick().await; // The first is at once.
+    let step = stream::ACK_WAIT / 3;
+    // A tick at once would take the timer a millisecond.
+    let mut progress = tokio::time::interval_at(tokio::time::Instant::now() + step, step);
     loop {
         tokio::select! {
             biased;

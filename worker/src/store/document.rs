@@ -1,7 +1,7 @@
 //! Between BSON documents and our values.
 
 use jiff::Timestamp;
-use mongodb::bson::{Bson, DateTime, Document};
+use mongodb::bson::{Bson, DateTime, Document, RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr};
 use serde_json::{Map, Value, json};
 
 use super::{Key, Placing};
@@ -37,6 +37,40 @@ pub fn value_to_bson(value: &Value) -> Option<Bson> {
         Value::Array(items) => Bson::Array(items.iter().map(value_to_bson).collect::<Option<_>>()?),
         Value::Object(object) => Bson::Document(json_to_bson(object)?),
     })
+}
+
+/// JSON as raw BSON, as [`json_to_bson`] makes it but without a tree of it in between.
+pub(super) fn json_to_raw(object: &Map<String, Value>) -> Option<RawDocumentBuf> {
+    let mut document = RawDocumentBuf::new();
+    for (name, value) in object {
+        append_value(&mut document, name, value)?;
+    }
+    Some(document)
+}
+
+/// Appends a field; `None` where a name in it holds a NUL.
+pub(super) fn append_value(document: &mut RawDocumentBuf, name: &str, value: &Value) -> Option<()> {
+    let name: &CStr = name.try_into().ok()?;
+    match value {
+        Value::String(text) => document.append(name, text.as_str()),
+        Value::Array(items) => document.append(name, array_to_raw(items)?),
+        Value::Object(object) => document.append(name, json_to_raw(object)?),
+        plain => document.append(name, RawBson::try_from(value_to_bson(plain)?).ok()?),
+    }
+    Some(())
+}
+
+fn array_to_raw(items: &[Value]) -> Option<RawArrayBuf> {
+    let mut array = RawArrayBuf::new();
+    for item in items {
+        match item {
+            Value::String(text) => array.push(text.as_str()),
+            Value::Array(items) => array.push(array_to_raw(items)?),
+            Value::Object(object) => array.push(json_to_raw(object)?),
+            plain => array.push(RawBson::try_from(value_to_bson(plain)?).ok()?),
+        }
+    }
+    Some(array)
 }
 
 pub(super) fn bson_to_value(bson: &Bson) -> Value {
@@ -267,11 +301,14 @@ mod tests {
         });
         let object = payload.as_object().unwrap();
         assert_eq!(&document_to_json(&json_to_bson(object).unwrap()), object);
+        let raw = Document::try_from(json_to_raw(object).unwrap()).unwrap();
+        assert_eq!(raw, json_to_bson(object).unwrap(), "by either way");
     }
 
     #[test]
     fn what_bson_cannot_hold_is_said_and_not_made_up() {
-        assert_eq!(value_to_bson(&json!({ "a": [{ "b\u{0}": 1 }] })), None);
+        let nul = json!({ "a": [{ "b\u{0}": 1 }] });
+        assert_eq!((value_to_bson(&nul), json_to_raw(nul.as_object().unwrap())), (None, None));
         assert_eq!(value_to_bson(&json!(u64::MAX)), Some(Bson::Double(18_446_744_073_709_551_615.0)));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mongodb::{
     ClientSession, Collection,
-    bson::{Document, doc},
+    bson::{Document, RawDocumentBuf, doc},
     error::{
         Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
         WriteFailure,
@@ -75,7 +75,7 @@ async fn transaction(
             let whole = half.to_patch().ok_or_else(|| Error::custom("a half is not understood"))?;
             patch = patch.join(whole);
             calls.delete_one(doc! { "_id": half.key() }).session(&mut *session).await?;
-            halves.push(half.into_fields());
+            halves.push(RawDocumentBuf::try_from(&half.into_fields())?);
         }
         (doc! { "_id": kept.key() }, halves)
     } else {
@@ -84,8 +84,8 @@ async fn transaction(
         };
         (key.filter(), Vec::new())
     };
-    let stages = pipeline(&patch, halves).map_err(|(_, why)| Error::custom(why))?;
-    calls.update_one(filter, stages).upsert(true).session(&mut *session).await?;
+    let stage = pipeline(&patch, &halves).map_err(|(_, why)| Error::custom(why))?;
+    calls.update_one(filter, vec![Document::try_from(stage)?]).upsert(true).session(&mut *session).await?;
     commit(session).await
 }
 

@@ -47,9 +47,9 @@ impl Store {
         let [before] = &found[..] else {
             return Ok(if found.is_empty() { Preview::Created } else { Preview::Merged });
         };
-        let Ok(pipeline) = statement::pipeline(patch, Vec::new()) else { return Ok(Preview::Unchanged) };
-        let mut stages = vec![doc! { "$match": { "_id": before.get("_id") } }];
-        stages.extend(pipeline);
+        let stage = statement::pipeline(patch, &[]).ok().and_then(|stage| Document::try_from(stage).ok());
+        let Some(stage) = stage else { return Ok(Preview::Unchanged) };
+        let stages = [doc! { "$match": { "_id": before.get("_id") } }, stage];
         let calls = self.calls.clone();
         let after: Option<Document> = self
             .run(async move { calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await })

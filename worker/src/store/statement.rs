@@ -5,12 +5,16 @@
 //! pipeline, where it sees the document it changes.
 
 use jiff::Timestamp;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{
+    Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc,
+    raw::{CStr, CString, cstr},
+    rawdoc,
+};
 
-use super::document::{bson_date, json_to_bson, value_to_bson};
+use super::document::{append_value, bson_date, json_to_raw};
 use crate::{
     call::{CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, StatusClaim, TranscriptState},
-    event::{CallId, ConversationId, PlacementId},
+    event::{CallId, ConversationId, Parties, PlacementId},
 };
 
 /// What names a call: which of the identifiers a statement finds its document by.
@@ -43,11 +47,11 @@ impl Key {
     }
 
     /// The field it is in.
-    pub(super) fn field(&self) -> &'static str {
+    pub(super) fn field(&self) -> &'static CStr {
         match self {
-            Self::Call(_) => "callId",
-            Self::Conversation(_) => "conversationId",
-            Self::Placement(_) => "_placementId",
+            Self::Call(_) => cstr!("callId"),
+            Self::Conversation(_) => cstr!("conversationId"),
+            Self::Placement(_) => cstr!("_placementId"),
         }
     }
 
@@ -61,7 +65,7 @@ impl Key {
     }
 
     pub(super) fn filter(&self) -> Document {
-        doc! { self.field(): self.id() }
+        doc! { self.field().as_str(): self.id() }
     }
 }
 
@@ -75,147 +79,162 @@ const UNSTORABLE: Unstorable =
 ///
 /// `halves` are the other documents of the same call, about to be removed: their fields stay where the
 /// remaining document has none of that name.
-pub(super) fn pipeline(patch: &CallPatch, halves: Vec<Document>) -> Result<Vec<Document>, Unstorable> {
+pub(super) fn pipeline(patch: &CallPatch, halves: &[RawDocumentBuf]) -> Result<RawDocumentBuf, Unstorable> {
     // An event changes a call once: what is known is not even rewritten. An observation, which has
     // no payload, or a whole document holds more than its events.
     let skips = patch.fields.contains_key(&Field::RawResponse) && halves.is_empty();
-    let mut layers = Vec::with_capacity(6);
-    layers.extend(halves.into_iter().map(|half| doc! { "$literal": half }.into()));
-    layers.extend([Bson::from("$$ROOT"), always(patch)?.into()]);
-    layers.extend(patch.status.as_ref().map(|claim| status(claim).into()));
+    let mut layers = RawArrayBuf::new();
+    for half in halves {
+        layers.push(rawdoc! { "$literal": half.clone() });
+    }
+    layers.push("$$ROOT");
+    layers.push(always(patch)?);
+    if let Some(claim) = &patch.status {
+        layers.push(status(claim));
+    }
     for (name, claim) in &patch.fields {
-        layers.push(field(*name, claim)?.into());
+        layers.push(field(*name, claim)?);
     }
-    let joined = doc! { "$mergeObjects": layers };
+    let joined = rawdoc! { "$mergeObjects": layers };
     if !skips {
-        return Ok(vec![doc! { "$replaceWith": joined }]);
+        return Ok(rawdoc! { "$replaceWith": joined });
     }
-    let ids: Vec<_> = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
-    let seen = doc! { "$setIsSubset": [{ "$literal": ids }, stored_ids()] };
-    Ok(vec![doc! { "$replaceWith": { "$cond": [seen, "$$ROOT", joined] } }])
+    let ids: RawArrayBuf = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
+    let seen = rawdoc! { "$setIsSubset": [{ "$literal": ids }, stored_ids()] };
+    Ok(rawdoc! { "$replaceWith": { "$cond": [seen, "$$ROOT", joined] } })
 }
 
 /// What is joined field by field, whichever event is the latest.
-fn always(patch: &CallPatch) -> Result<Document, Unstorable> {
-    let mut fields = doc! {
+fn always(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    let mut fields = rawdoc! {
         "createdAt": { "$min": ["$createdAt", bson_date(patch.created_at)] },
         "updatedAt": { "$max": ["$updatedAt", bson_date(patch.updated_at)] },
         "history": history(&patch.history),
     };
-    let mut first = |field: &str, value: Option<&str>| {
+    let mut first = |field: &CStr, path: &str, value: Option<&str>| {
         if let Some(value) = value {
             // A link once made is kept: moving it would strand what is found by the old one.
-            fields.insert(field, doc! { "$ifNull": [format!("${field}"), literal(value)] });
+            fields.append(field, rawdoc! { "$ifNull": [path, literal(value)] });
         }
     };
-    first("callId", patch.call_id.as_ref().map(CallId::as_str));
-    first("conversationId", patch.conversation_id.as_ref().map(ConversationId::as_str));
-    first("_placementId", patch.placement.as_ref().map(|placement| placement.id.as_str()));
+    first(cstr!("callId"), "$callId", patch.call_id.as_ref().map(CallId::as_str));
+    let conversation_id = patch.conversation_id.as_ref().map(ConversationId::as_str);
+    first(cstr!("conversationId"), "$conversationId", conversation_id);
+    let placement_id = patch.placement.as_ref().map(|placement| placement.id.as_str());
+    first(cstr!("_placementId"), "$_placementId", placement_id);
     if let Some(request) = patch.placement.as_ref().and_then(|placement| placement.request.as_ref()) {
-        let request = json_to_bson(request).ok_or(UNSTORABLE)?;
-        fields.insert("requestPayload", doc! { "$ifNull": ["$requestPayload", { "$literal": request }] });
+        let request = json_to_raw(request).ok_or(UNSTORABLE)?;
+        fields.append(
+            cstr!("requestPayload"),
+            rawdoc! { "$ifNull": ["$requestPayload", { "$literal": request }] },
+        );
     }
-    let mut smallest = |field: &str, value: Option<&String>| {
+    let mut smallest = |field: &CStr, path: &str, value: Option<&String>| {
         if let Some(value) = value {
-            fields.insert(field, doc! { "$min": [format!("${field}"), literal(value)] });
+            fields.append(field, rawdoc! { "$min": [path, literal(value)] });
         }
     };
-    smallest("agentId", patch.parties.agent_id.as_ref());
-    smallest("agentPhoneNumberId", patch.parties.agent_phone_number_id.as_ref());
-    smallest("toNumber", patch.parties.to_number.as_ref());
+    let Parties { agent_id, agent_phone_number_id, to_number } = &patch.parties;
+    smallest(cstr!("agentId"), "$agentId", agent_id.as_ref());
+    smallest(cstr!("agentPhoneNumberId"), "$agentPhoneNumberId", agent_phone_number_id.as_ref());
+    smallest(cstr!("toNumber"), "$toNumber", to_number.as_ref());
     if let Some(state) = patch.transcript {
-        fields.insert("transcriptState", transcript_state(state));
+        fields.append(cstr!("transcriptState"), transcript_state(state));
     }
     if let Some(since) = patch.owed_since {
-        fields.insert("_owedSince", doc! { "$min": ["$_owedSince", bson_date(since)] });
+        fields.append(cstr!("_owedSince"), rawdoc! { "$min": ["$_owedSince", bson_date(since)] });
     }
     Ok(fields)
 }
 
 /// `owed` < `unavailable` < `saved`.
-fn transcript_state(state: TranscriptState) -> Bson {
+fn transcript_state(state: TranscriptState) -> RawBson {
     let prevailing: &[&str] = match state {
         TranscriptState::Owed => &["unavailable", "saved"],
         TranscriptState::Unavailable => &["saved"],
         TranscriptState::Saved => &[],
     };
-    let stays = doc! { "$in": ["$transcriptState", prevailing] };
-    doc! { "$cond": [stays, "$transcriptState", state.as_str()] }.into()
+    let prevailing: RawArrayBuf = prevailing.iter().copied().collect();
+    let stays = rawdoc! { "$in": ["$transcriptState", prevailing] };
+    rawdoc! { "$cond": [stays, "$transcriptState", state.as_str()] }.into()
 }
 
 /// The union of both histories by event id, in the order of time, bounded.
-fn history(entries: &[HistoryEntry]) -> Document {
-    let entries: Vec<_> = entries.iter().map(history_entry).collect();
-    let unknown = doc! { "$not": [{ "$in": ["$$this.eventId", stored_ids()] }] };
-    let fresh = doc! { "$filter": { "input": { "$literal": entries }, "cond": unknown } };
-    let union = doc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, fresh] };
-    let sorted = doc! { "$sortArray": { "input": union, "sortBy": { "at": 1, "eventId": 1 } } };
+fn history(entries: &[HistoryEntry]) -> RawDocumentBuf {
+    let entries: RawArrayBuf = entries.iter().map(history_entry).collect();
+    let unknown = rawdoc! { "$not": [{ "$in": ["$$this.eventId", stored_ids()] }] };
+    let fresh = rawdoc! { "$filter": { "input": { "$literal": entries }, "cond": unknown } };
+    let union = rawdoc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, fresh] };
+    let sorted = rawdoc! { "$sortArray": { "input": union, "sortBy": { "at": 1, "eventId": 1 } } };
     let limit = i32::try_from(HISTORY_LIMIT).expect("a small constant");
-    doc! { "$slice": [sorted, -limit] }
+    rawdoc! { "$slice": [sorted, -limit] }
 }
 
-fn history_entry(entry: &HistoryEntry) -> Document {
-    let mut fields = doc! {
-        "eventId": &entry.event_id,
-        "eventType": &entry.event_type,
-        "status": entry.status.as_deref(),
+fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
+    let mut fields = rawdoc! {
+        "eventId": entry.event_id.as_str(),
+        "eventType": entry.event_type.as_str(),
+        "status": text_or_null(entry.status.as_deref()),
         "at": bson_date(entry.at),
     };
     let rest = [
-        ("receivedStatus", &entry.received_status),
-        ("origin", &entry.origin),
-        ("signature", &entry.signature),
+        (cstr!("receivedStatus"), &entry.received_status),
+        (cstr!("origin"), &entry.origin),
+        (cstr!("signature"), &entry.signature),
     ];
     for (name, value) in rest {
         if let Some(value) = value {
-            fields.insert(name, value);
+            fields.append(name, value.as_str());
         }
     }
     if let Some(stored_at) = entry.stored_at {
-        fields.insert("storedAt", bson_date(stored_at));
+        fields.append(cstr!("storedAt"), bson_date(stored_at));
     }
     fields
 }
 
-fn stored_ids() -> Document {
-    doc! { "$ifNull": ["$history.eventId", []] }
+fn stored_ids() -> RawDocumentBuf {
+    rawdoc! { "$ifNull": ["$history.eventId", []] }
 }
 
 /// The status and what belongs to it, where its key is the greater. Arrays compare element by
 /// element, and what is missing is less than anything.
-fn status(claim: &StatusClaim) -> Document {
+fn status(claim: &StatusClaim) -> RawDocumentBuf {
     let rank = claim.status.rank();
-    let newer = doc! { "$gt": [
+    let newer = rawdoc! { "$gt": [
         [rank, bson_date(claim.at), literal(&claim.event_id)],
         ["$_status.rank", "$statusUpdatedAt", "$_status.eventId"],
     ] };
-    let fields = doc! { "$literal": {
+    let fields = rawdoc! { "$literal": {
         "status": claim.status.as_str(),
         "statusUpdatedAt": bson_date(claim.at),
-        "failureReason": claim.failure_reason.as_deref(),
-        "_status": { "rank": rank, "eventId": &claim.event_id },
+        "failureReason": text_or_null(claim.failure_reason.as_deref()),
+        "_status": { "rank": rank, "eventId": claim.event_id.as_str() },
     } };
-    doc! { "$cond": [newer, fields, {}] }
+    rawdoc! { "$cond": [newer, fields, {}] }
 }
 
 /// A field that one event gives whole, where that event is the latest.
-fn field(field: Field, claim: &FieldClaim) -> Result<Document, Unstorable> {
+fn field(field: Field, claim: &FieldClaim) -> Result<RawDocumentBuf, Unstorable> {
     let (name, key) = (field.name(), field.key_name());
-    let newer = doc! { "$gt": [
+    let newer = rawdoc! { "$gt": [
         [bson_date(claim.at), literal(&claim.event_id)],
         [format!("${key}.at"), format!("${key}.eventId")],
     ] };
-    let value = value_to_bson(&claim.value).ok_or(UNSTORABLE)?;
-    let fields = doc! { "$literal": {
-        name: value,
-        key: { "at": bson_date(claim.at), "eventId": &claim.event_id },
-    } };
-    Ok(doc! { "$cond": [newer, fields, {}] })
+    let key = CString::try_from(key).map_err(|_error| UNSTORABLE)?;
+    let mut fields = RawDocumentBuf::new();
+    append_value(&mut fields, name, &claim.value).ok_or(UNSTORABLE)?;
+    fields.append(key, rawdoc! { "at": bson_date(claim.at), "eventId": claim.event_id.as_str() });
+    Ok(rawdoc! { "$cond": [newer, { "$literal": fields }, {}] })
+}
+
+fn text_or_null(text: Option<&str>) -> RawBson {
+    text.map_or(RawBson::Null, RawBson::from)
 }
 
 /// A text that stays a text: a leading `$` would make it a field path.
-fn literal(text: &str) -> Bson {
-    if text.starts_with('$') { doc! { "$literal": text }.into() } else { text.into() }
+fn literal(text: &str) -> RawBson {
+    if text.starts_with('$') { rawdoc! { "$literal": text }.into() } else { text.into() }
 }
 
 /// How the search for a transcript ended.
@@ -306,7 +325,8 @@ mod tests {
             "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
             "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
         }));
-        let text = format!("{:?}", pipeline(&hostile, Vec::new()).unwrap());
+        let stage = Document::try_from(pipeline(&hostile, &[]).unwrap()).unwrap();
+        let text = format!("{stage:?}");
         assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
         assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
     }
@@ -314,6 +334,6 @@ mod tests {
     #[test]
     fn what_bson_cannot_hold_is_refused() {
         let patch = patch(&json!({ "event_type": "call.busy", "call_id": "c", "a\u{0}b": 1 }));
-        assert_eq!(pipeline(&patch, Vec::new()).unwrap_err().0, "unstorable_payload");
+        assert_eq!(pipeline(&patch, &[]).unwrap_err().0, "unstorable_payload");
     }
 }

@@ -46,9 +46,10 @@ pub(super) async fn update(
 /// Label and sentence of a dead letter: it never can.
 pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstorable> {
     let key = Key::of(patch).ok_or(("no_identifier", "the patch names no call"))?;
-    let pipeline = statement::pipeline(patch, Vec::new())?;
-    let update = RawDocumentBuf::try_from(&doc! { "q": key.filter(), "u": pipeline, "upsert": true })
-        .map_err(|_error| ("unstorable_payload", "the payload cannot be written as BSON"))?;
+    let pipeline = statement::pipeline(patch, &[])?;
+    let mut filter = RawDocumentBuf::new();
+    filter.append(key.field(), key.id());
+    let update = rawdoc! { "q": filter, "u": [pipeline], "upsert": true };
     if update.as_bytes().len() > MAX_UPDATE_BYTES {
         // The server would refuse the whole command, neighbours and all.
         return Err(("unstorable_payload", "as BSON the payload is larger than a document may be"));
@@ -141,7 +142,7 @@ fn without(call: &CallView, patch: &CallPatch) -> Option<Status> {
 async fn find(store: &Store, keys: &[Key], with_status: bool) -> Result<HashMap<Key, CallView>, StoreError> {
     let mut by_field: HashMap<&str, Vec<&str>> = HashMap::new();
     for key in keys {
-        by_field.entry(key.field()).or_default().push(key.id());
+        by_field.entry(key.field().as_str()).or_default().push(key.id());
     }
     let (mut found, mut fields) = (HashMap::new(), doc! { "_id": 0 });
     let names: &[&str] = if with_status { &["status", "history"] } else { &[] };

@@ -23,6 +23,8 @@ use super::measure;
 
 /// Digits of the number that makes every body another.
 const DIGITS: usize = 12;
+/// What the id of its call begins with.
+const CALL: &str = "live_";
 /// Longest one answer is waited for.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -56,9 +58,8 @@ struct Template {
 
 impl Template {
     fn new(address: SocketAddr, bytes: usize) -> Self {
-        let head = r#"{"event_type":"call.ringing","call_id":"bench_"#;
-        let middle =
-            r#"","conversation_id":"conv_bench","status":"ringing","to_number":"+12025550123","note":""#;
+        let head = format!(r#"{{"event_type":"call.ringing","call_id":"{CALL}"#);
+        let middle = r#"","status":"ringing","to_number":"+12025550123","note":""#;
         let padding = bytes.saturating_sub(head.len() + DIGITS + middle.len() + 2);
         let body = format!("{head}{}{middle}{}\"}}", "0".repeat(DIGITS), "x".repeat(padding));
         let path = "/api/webhooks/elevenlabs/call-status";
@@ -102,26 +103,52 @@ pub async fn is_answered(address: SocketAddr) -> bool {
     post(Load { connections: 1, bytes: 300, time: Duration::from_millis(1) }, address).await.is_ok()
 }
 
+/// Posts one webhook over a connection of its own; its number.
+pub async fn one(address: SocketAddr) -> anyhow::Result<u64> {
+    let (mut template, number) = (Template::new(address, 300), NEXT.fetch_add(1, Ordering::Relaxed));
+    template.set(number);
+    let mut socket = TcpStream::connect(address).await.context("cannot connect")?;
+    socket.write_all(&template.bytes).await?;
+    tokio::time::timeout(ANSWER, read(&mut socket, &mut vec![0; 4096])).await.context("no answer")??;
+    Ok(number)
+}
+
+/// The call that the webhook with this number is about.
+pub fn call_id(number: u64) -> String {
+    format!("{CALL}{number:0DIGITS$}")
+}
+
 /// The microseconds that the answers took.
 async fn post(load: Load, address: SocketAddr) -> anyhow::Result<Histogram<u64>> {
-    // On threads of its own, one a core, as a load on another machine would be.
+    apart(async move || {
+        let end = Instant::now() + load.time;
+        merged((0..load.connections).map(|_| client(address, load.bytes, end))).await
+    })
+    .await
+}
+
+/// Does `work` on a thread of its own, as a load on another machine would be done.
+async fn apart<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<Histogram<u64>> {
     let (done, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.context("cannot start a runtime").and_then(|runtime| {
-            runtime.block_on(async {
-                let end = Instant::now() + load.time;
-                let clients = (0..load.connections).map(|_| client(address, load.bytes, end));
-                let mut all = Histogram::new(3)?;
-                for one in try_join_all(clients).await? {
-                    all += one;
-                }
-                Ok(all)
-            })
-        });
+        let outcome = runtime.context("cannot start a runtime").and_then(|runtime| runtime.block_on(work()));
         let _left = done.send(outcome);
     });
     answer.await.context("the load ended early")?
+}
+
+/// What all clients measure.
+async fn merged<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
+    clients: impl Iterator<Item = F>,
+) -> anyhow::Result<Histogram<u64>> {
+    let mut all = Histogram::new(3)?;
+    for one in try_join_all(clients).await? {
+        all += one;
+    }
+    Ok(all)
 }
 
 async fn client(address: SocketAddr, bytes: usize, end: Instant) -> anyhow::Result<Histogram<u64>> {
@@ -136,6 +163,49 @@ async fn client(address: SocketAddr, bytes: usize, end: Instant) -> anyhow::Resu
         socket.write_all(&template.bytes).await?;
         tokio::time::timeout(ANSWER, read(&mut socket, &mut answer)).await.context("no answer")??;
         histogram.record(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+    }
+    Ok(histogram)
+}
+
+/// Posts `rate` webhooks a second over so many connections, however long the answers take, and tells `posted` the
+/// number of each before. The microseconds from when each was due to its answer.
+pub async fn paced(
+    address: SocketAddr,
+    connections: u32,
+    rate: u32,
+    time: Duration,
+    posted: impl Fn(u64) + Send + 'static,
+) -> anyhow::Result<Histogram<u64>> {
+    apart(async move || {
+        let (begin, step) = (Instant::now(), Duration::from_secs(1) / rate);
+        let client = |n| paced_client(address, begin + step * n, step * connections, begin + time, &posted);
+        merged((1..=connections).map(client)).await
+    })
+    .await
+}
+
+/// One of them: posts when it is `due`, and every `step` from then on until `end`.
+async fn paced_client(
+    address: SocketAddr,
+    mut due: Instant,
+    step: Duration,
+    end: Instant,
+    posted: &impl Fn(u64),
+) -> anyhow::Result<Histogram<u64>> {
+    let mut template = Template::new(address, 300);
+    let mut socket = TcpStream::connect(address).await.context("cannot connect")?;
+    socket.set_nodelay(true)?;
+    let mut histogram = Histogram::new(3)?;
+    let mut answer = vec![0; 4096];
+    while due < end {
+        tokio::time::sleep_until(due.into()).await;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        template.set(number);
+        posted(number);
+        socket.write_all(&template.bytes).await?;
+        tokio::time::timeout(ANSWER, read(&mut socket, &mut answer)).await.context("no answer")??;
+        histogram.record(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+        due += step;
     }
     Ok(histogram)
 }

@@ -6,14 +6,17 @@
 
 mod backlog;
 mod console;
+mod end_to_end;
 mod gateway;
 mod load;
 mod measure;
 pub(crate) mod naive;
 mod optimized;
 mod raw;
+mod replay;
 mod stack;
 mod table;
+mod visible;
 mod worker;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -21,7 +24,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use clap::ValueEnum;
 
-use self::table::Table;
+use self::table::{Bar, Table};
 use crate::{process::Launcher, progress::Progress, running::Data};
 
 /// What to measure, and how thoroughly.
@@ -43,6 +46,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    replay: replay::Options,
+    #[command(flatten)]
     console: console::Options,
 }
 
@@ -52,6 +57,10 @@ enum What {
     Gateway,
     /// A backlog of webhooks drained into the database
     Worker,
+    /// From the post of a webhook to its document
+    EndToEnd,
+    /// A million webhooks worked off after an outage, and those that come meanwhile
+    Replay,
     /// The console: its pages with a million calls stored, live viewers, the time to their screens
     Console,
 }
@@ -82,23 +91,38 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
         only: options.only,
         progress: Progress::new(),
     };
-    let mut tables: Vec<Table> = Vec::new();
-    if options.what.is_none_or(|what| what == What::Gateway) {
+    let (mut tables, mut bars) = (Vec::<Table>::new(), Vec::new());
+    let chosen = |what: What| options.what.is_none_or(|chosen| chosen == what);
+    if chosen(What::Gateway) {
         tables.extend(gateway::run(&bench).await?);
     }
-    if options.what.is_none_or(|what| what == What::Worker) {
+    if chosen(What::Worker) {
         tables.extend(worker::run(&bench).await?);
+    }
+    let mut add = |(table, its_bars): (Table, Vec<Bar>)| {
+        tables.push(table);
+        bars.extend(its_bars);
+    };
+    if chosen(What::EndToEnd) {
+        add(end_to_end::run(&bench).await?);
+    }
+    if chosen(What::Replay) {
+        add(replay::run(&bench, &options.replay).await?);
     }
     bench.progress.finish();
     for table in &tables {
         println!("{table}");
     }
+    for bar in &bars {
+        println!("{bar}");
+    }
     if let Some(file) = options.json {
         let json = serde_json::to_string_pretty(&tables).context("the results are no JSON")?;
         std::fs::write(&file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    let mut met = bars.iter().all(|bar| bar.met);
     if options.what.is_none_or(|what| what == What::Console) {
-        return console::run(options.console).await;
+        met &= console::run(options.console).await? == ExitCode::SUCCESS;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
