@@ -16,7 +16,7 @@ const SECRETS: [&str; 5] = [
 ];
 const URLS: [&str; 3] = ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "PUBLIC_URL"];
 const SERVERS: [&str; 2] = ["MONGODB_URI", "NATS_URL"];
-const OTHERS: [&str; 27] = [
+const OTHERS: [&str; 28] = [
     "ADMIN_ADDR",
     "ALLOWED_SOURCES",
     "BODY_TIMEOUT",
@@ -27,6 +27,7 @@ const OTHERS: [&str; 27] = [
     "MAX_CONNECTIONS",
     "MAX_INFLIGHT_BYTES",
     "MONGODB_DATABASE",
+    "NATS_CA_FILE",
     "NATS_CREDS_FILE",
     "PLACE_TIMEOUT",
     "PUBLISH_TIMEOUT",
@@ -70,7 +71,9 @@ pub fn run(data: &[u8]) {
 fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
     let upper = name.to_ascii_uppercase();
     let value = &value.replace('^', "\n");
-    let value = if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
+    let value = if upper == "MONGODB_URI" && value.to_ascii_lowercase().contains("tlscafile") {
+        format!("mongodb://u:{secret}@h/?tlsCAFile=/nowhere/at.all")
+    } else if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
         let (name, hidden) = value.split_at(value.find(':').unwrap_or(0)); // The name is none.
         format!("{name}{}", hidden.replace('$', secret))
     } else if SECRETS.contains(&&*upper) {
@@ -84,7 +87,7 @@ fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
         let host = value[start..].trim_start_matches(['/', '\\', '\t', '\r', '\n']);
         let start = value.len() - host.len();
         with_credentials(value, secret, start, start + host.find(['/', '\\', '?', '#']).unwrap_or(host.len()))
-    } else if upper == "NATS_CREDS_FILE" {
+    } else if ["NATS_CREDS_FILE", "NATS_CA_FILE"].contains(&&*upper) {
         "/nowhere/at.all".to_owned()
     } else {
         value.to_owned()
