@@ -47,6 +47,16 @@ enum Command {
         #[arg(long)]
         nats_url: String,
     },
+    /// The worker that `bench` compares ours with
+    #[command(hide = true)]
+    NaiveWorker {
+        #[arg(long)]
+        nats_url: String,
+        #[arg(long)]
+        mongodb_uri: String,
+        #[arg(long)]
+        database: String,
+    },
     /// Serve the simulated ElevenLabs API
     #[command(hide = true)]
     Simulator {
@@ -88,6 +98,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
             Command::NaiveGateway { listen, nats_url } => {
                 bench::naive::gateway::serve(listen, &nats_url).await.map(|()| ExitCode::SUCCESS)
+            }
+            Command::NaiveWorker { nats_url, mongodb_uri, database } => {
+                bench::naive::worker::consume(&nats_url, &mongodb_uri, &database)
+                    .await
+                    .map(|()| ExitCode::SUCCESS)
             }
             Command::Simulator { listen, gateway, behaviour } => {
                 simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)

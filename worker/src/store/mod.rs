@@ -44,6 +44,7 @@ pub use self::{
     preview::{Difference, Preview},
     report::{Plan, Question, questions},
     statement::{Key, Settled},
+    update::statement,
 };
 use crate::{
     call::CallPatch,

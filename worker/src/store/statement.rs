@@ -66,7 +66,7 @@ impl Key {
 }
 
 /// Why a patch cannot be put into a statement: a label and a sentence, for a dead letter.
-pub(super) type Unstorable = (&'static str, &'static str);
+pub type Unstorable = (&'static str, &'static str);
 
 const UNSTORABLE: Unstorable =
     ("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store");

@@ -40,7 +40,11 @@ pub(super) async fn update(
     Ok(failures)
 }
 
-fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstorable> {
+/// The statement of an update command that joins `patch` with the document of its key.
+///
+/// # Errors
+/// Label and sentence of a dead letter: it never can.
+pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstorable> {
     let key = Key::of(patch).ok_or(("no_identifier", "the patch names no call"))?;
     let pipeline = statement::pipeline(patch, Vec::new())?;
     let update = RawDocumentBuf::try_from(&doc! { "q": key.filter(), "u": pipeline, "upsert": true })

@@ -4,6 +4,7 @@
 //! Ratios carry from machine to machine, figures do not: every table names both. Servers are the bench's
 //! own and private; the load comes from this process, so it shares the machine with what it measures.
 
+mod backlog;
 mod console;
 mod gateway;
 mod load;
@@ -12,6 +13,7 @@ pub(crate) mod naive;
 mod optimized;
 mod raw;
 mod table;
+mod worker;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -47,6 +49,8 @@ pub struct Options {
 enum What {
     /// Webhooks answered per second, and how soon
     Gateway,
+    /// A backlog of webhooks drained into the database
+    Worker,
     /// The console: its pages with a million calls stored, live viewers, the time to their screens
     Console,
 }
@@ -80,6 +84,9 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     let mut tables: Vec<Table> = Vec::new();
     if options.what.is_none_or(|what| what == What::Gateway) {
         tables.extend(gateway::run(&bench).await?);
+    }
+    if options.what.is_none_or(|what| what == What::Worker) {
+        tables.extend(worker::run(&bench).await?);
     }
     bench.progress.finish();
     for table in &tables {

@@ -3,6 +3,9 @@
 //!
 //! Real servers and processes of its own, on free ports; nothing is kept.
 
+mod seed;
+mod viewers;
+
 use std::{
     path::Path,
     process::ExitCode,
@@ -10,19 +13,15 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use futures_util::{StreamExt as _, stream};
 use mongodb::{
     Collection,
-    bson::{DateTime, Document, doc, oid::ObjectId},
-};
-use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::watch,
-    task::JoinSet,
+    bson::{Document, doc},
 };
 
+use self::{
+    seed::seed,
+    viewers::{BESIDE, Watched, viewers},
+};
 use crate::{
     http_client, mongod, nats, ports,
     process::{Launcher, Process},
@@ -32,16 +31,10 @@ use crate::{
 };
 
 const DATABASE: &str = "bench";
-/// Documents inserted at a time.
-const BATCH: u32 = 5000;
 /// Times each page is asked for.
 const ROUNDS: usize = 40;
 /// Pages followed from the first.
 const DEPTH: usize = 60;
-/// Webhooks whose way to the screen is timed.
-const TIMED: usize = 60;
-/// Webhooks per second beside them.
-const BESIDE: u64 = 20;
 const PATIENCE: Duration = Duration::from_mins(10);
 
 const PAGE_BAR: Duration = Duration::from_millis(100);
@@ -139,58 +132,6 @@ impl Stack {
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
         Ok(kib * 1024)
-    }
-}
-
-/// Calls of the last thirty days as they are in practice: a history of four events, one in four failed.
-async fn seed(calls: &Collection<Document>, count: u32, progress: &Progress) -> anyhow::Result<()> {
-    let now = jiff::Timestamp::now().as_millisecond();
-    let span = 30 * 24 * 3600 * 1000_i64;
-    let batches = (0..count).step_by(BATCH as usize).map(|first| {
-        let documents: Vec<_> =
-            (first..count.min(first + BATCH)).map(|n| call(n, count, now, span)).collect();
-        let calls = calls.clone();
-        async move { calls.insert_many(documents).ordered(false).await.map(drop) }
-    });
-    let mut done = 0;
-    let mut inserting = stream::iter(batches).buffer_unordered(3);
-    while let Some(inserted) = inserting.next().await {
-        inserted?;
-        done += BATCH;
-        progress.step(&format!("storing calls: {} of {count}", done.min(count)));
-    }
-    Ok(())
-}
-
-fn call(n: u32, count: u32, now: i64, span: i64) -> Document {
-    // Scattered, yet the same every time.
-    let scattered = n.wrapping_mul(2_654_435_761);
-    let at = now - span * i64::from(n) / i64::from(count) - 60_000;
-    let (status, reason) = match scattered % 1000 {
-        0..100 => ("busy", Some("Recipient was busy".to_owned())),
-        100..180 => ("no_answer", Some("No answer from recipient".to_owned())),
-        180..220 => ("failed", Some(format!("trunk {} refused the call", scattered % 40))),
-        220..221 => ("unreachable", Some("Recipient was unreachable".to_owned())),
-        221..240 => ("initiation_failed", Some("unknown: Service Unavailable (SIP 503)".to_owned())),
-        240..243 => ("ringing", None),
-        _ => ("ended", None),
-    };
-    let event = |kind: &str, status: &str, after: i64| {
-        doc! {
-            "eventId": format!("{scattered:08x}{kind:>56}"), "eventType": format!("call.{kind}"), "status": status,
-            "at": DateTime::from_millis(at + after), "origin": "elevenlabs", "signature": "verified",
-            "storedAt": DateTime::from_millis(at + after + 40),
-        }
-    };
-    let steps = [event("initiated", "initiated", 0), event("ringing", "ringing", 2000)];
-    let history: Vec<_> = steps.into_iter().chain([event(status, status, 40_000)]).collect();
-    doc! {
-        "_id": ObjectId::new(), "callId": format!("CA{scattered:032x}"), "conversationId": format!("conv_{n:024x}"),
-        "agentId": "agent_7", "agentPhoneNumberId": "phnum_7", "toNumber": format!("+1{:010}", 2_000_000_000_u64 + u64::from(scattered % 700_000)),
-        "status": status, "failureReason": reason, "_status": { "rank": 5, "eventId": "e" },
-        "history": history, "rawResponse": { "event_type": format!("call.{status}"), "note": "x".repeat(200) },
-        "createdAt": DateTime::from_millis(at), "statusUpdatedAt": DateTime::from_millis(at + 40_000),
-        "updatedAt": DateTime::from_millis(at + 40_040),
     }
 }
 
@@ -305,81 +246,6 @@ async fn transferred(stack: &Stack) -> anyhow::Result<u64> {
         bytes += headers as u64 + answer.bytes().await?.len() as u64;
     }
     Ok(bytes)
-}
-
-/// What viewers cost and see.
-struct Watched {
-    before: u64,
-    idle: u64,
-    busy: u64,
-    times: Timed,
-}
-
-async fn viewers(stack: &Stack, count: usize) -> anyhow::Result<Watched> {
-    // As a worker is that has shown some pages already.
-    let before = stack.resident()?;
-    let (seen, mut news) = watch::channel(String::new());
-    let mut looking = JoinSet::new();
-    for n in 0..count {
-        let mut socket = TcpStream::connect(stack.console.trim_start_matches("http://")).await?;
-        let path =
-            ["/events?topic=calls", "/events?topic=calls&status=busy", "/events?topic=calls&period=24h"]
-                [n % 3];
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
-        // One of them reads what it gets, the others get it.
-        let seen = (n == 0).then(|| seen.clone());
-        looking.spawn(async move {
-            let mut buffer = vec![0; 16 * 1024];
-            while let Ok(read @ 1..) = socket.read(&mut buffer).await {
-                if let Some(seen) = &seen {
-                    seen.send_modify(|text| {
-                        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
-                        let most = text.len().saturating_sub(256 * 1024);
-                        *text = text.split_off(text.ceil_char_boundary(most));
-                    });
-                }
-            }
-        });
-    }
-    tokio::time::timeout(PATIENCE, news.wait_for(|text| text.contains("health"))).await??;
-    // Every connection is open once the last has been greeted; the watch has begun by then.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let idle = stack.resident()?;
-
-    let (http, url) = (stack.http.clone(), stack.webhooks.clone());
-    looking.spawn(async move {
-        for n in 0_u64.. {
-            // Only for its weight.
-            let _sent = post(&http, &url, &format!("CAbeside{n}"), "ringing").await;
-            tokio::time::sleep(Duration::from_millis(1000 / BESIDE)).await;
-        }
-    });
-    let (mut times, mut busy) = (Vec::with_capacity(TIMED), idle);
-    for n in 0..TIMED {
-        let call = format!("CAtimed{n:04}");
-        let begun = Instant::now();
-        post(&stack.http, &stack.webhooks, &call, "busy").await?;
-        let shown = news.wait_for(|text| text.contains(&call));
-        tokio::time::timeout(Duration::from_mins(1), shown).await.context("never on a screen")??;
-        times.push(begun.elapsed());
-        busy = busy.max(stack.resident()?);
-    }
-    looking.abort_all();
-    times.sort_unstable();
-    Ok(Watched {
-        before,
-        idle,
-        busy,
-        times: Timed { name: "from the webhook to the screen".to_owned(), times },
-    })
-}
-
-async fn post(http: &reqwest::Client, url: &str, call: &str, status: &str) -> anyhow::Result<()> {
-    let body = json!({ "event_type": format!("call.{status}"), "call_id": call });
-    let answer =
-        http.post(url).header("content-type", "application/json").body(body.to_string()).send().await?;
-    ensure!(answer.status().is_success(), "a webhook was answered {}", answer.status());
-    Ok(())
 }
 
 fn report(options: &Options, pages: &[Timed], first: u64, watched: &Watched) -> ExitCode {

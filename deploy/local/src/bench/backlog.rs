@@ -1,0 +1,114 @@
+//! A backlog of webhooks in the stream, and how long a worker takes to drain it.
+
+use std::time::{Duration, Instant};
+
+use aftercall_common::stream::{self, consumer, subject};
+use anyhow::{Context as _, ensure};
+use async_nats::{
+    Client,
+    header::{NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE},
+    jetstream::{self, consumer::PullConsumer},
+};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use super::raw;
+
+/// Messages of one atomic batch.
+const BATCH: usize = 1000;
+/// Longest a drain may take.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What the backlog is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Every webhook of another call.
+    Distinct,
+    /// Five webhooks a call, one after the other, the last of them with the transcript.
+    Whole,
+}
+
+/// Webhook `n`, about 300 bytes.
+pub fn webhook(kind: Kind, n: usize) -> Value {
+    let note = "x".repeat(100);
+    let (call, step) = match kind {
+        Kind::Distinct => (n, 1),
+        Kind::Whole => (n / 5, n % 5),
+    };
+    let (call_id, conversation_id) = (format!("bench_{call:09}"), format!("conv_{call:09}"));
+    if step == 4 {
+        return json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_009, "data": {
+            "conversation_id": conversation_id, "status": "done",
+            "transcript": [{ "role": "agent", "message": "Good morning.", "time_in_call_secs": 0 }],
+            "metadata": { "phone_call": { "call_sid": call_id } },
+        } });
+    }
+    let word = ["initiated", "ringing", "answered", "completed"][step];
+    json!({
+        "event_type": format!("call.{word}"), "call_id": call_id, "conversation_id": conversation_id,
+        "status": word, "timestamp": 1_790_000_000 + step, "to_number": "+12025550123", "note": note,
+    })
+}
+
+/// Puts `count` webhooks from `first` on into the stream.
+pub async fn fill(client: &Client, kind: Kind, first: usize, count: usize) -> anyhow::Result<()> {
+    let context = jetstream::new(client.clone());
+    stream::ensure(&context, 1).await?;
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    let mut begin = first;
+    while begin < first + count {
+        let end = (begin + BATCH).min(first + count);
+        let batch = client.new_inbox();
+        for n in begin..end {
+            let mut headers = raw::headers(&format!("{n:064x}"));
+            headers.insert(NATS_BATCH_ID, batch.as_str());
+            headers.insert(NATS_BATCH_SEQUENCE, (n - begin + 1).to_string());
+            let (subject, body) = (subject::ELEVENLABS_CALL_STATUS, webhook(kind, n).to_string().into());
+            if n + 1 == end {
+                headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
+                client.publish_with_reply_and_headers(subject, inbox.clone(), headers, body).await?;
+            } else {
+                client.publish_with_headers(subject, headers, body).await?;
+            }
+        }
+        let answer = answers.next().await.context("the broker is gone")?;
+        ensure!(!answer.payload.starts_with(b"{\"error"), "{}", String::from_utf8_lossy(&answer.payload));
+        begin = end;
+    }
+    Ok(())
+}
+
+/// How far the consumer is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub settled: u64,
+    pub left: u64,
+}
+
+/// Looks at the consumer.
+pub async fn look(context: &jetstream::Context, total: u64) -> anyhow::Result<Progress> {
+    let consumer: PullConsumer = context.get_consumer_from_stream(consumer::STATUS, stream::WEBHOOKS).await?;
+    let info = consumer.cached_info();
+    let left = info.num_pending + info.num_ack_pending as u64;
+    Ok(Progress { settled: total.saturating_sub(left), left })
+}
+
+/// Waits until `begun` or more are settled; how many are, and when.
+pub async fn until(
+    context: &jetstream::Context,
+    total: u64,
+    done: impl Fn(Progress) -> bool,
+) -> anyhow::Result<(Progress, Instant)> {
+    let begin = Instant::now();
+    loop {
+        let progress = look(context, total).await?;
+        if done(progress) {
+            return Ok((progress, Instant::now()));
+        }
+        ensure!(begin.elapsed() < PATIENCE, "the backlog is not drained after {PATIENCE:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}

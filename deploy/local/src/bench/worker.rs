@@ -1,0 +1,213 @@
+//! The worker: a backlog drained, next to raw update commands with the same statements and to its naive twin.
+
+use std::time::{Duration, Instant};
+
+use aftercall_worker::{
+    Config, Metrics,
+    call::CallPatch,
+    event::{self, Envelope, Origin},
+    store::{self, Store},
+};
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use mongodb::bson::{RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+
+use super::{
+    Bench,
+    backlog::{self, Kind},
+    measure::{self, Series},
+    table::{Column, Row, Table},
+};
+use crate::{
+    mongod, nats,
+    server::Server,
+    servers::{self, MONGOD, NATS},
+};
+
+const DATABASE: &str = "bench";
+/// Statements of one raw command.
+const STATEMENTS: usize = 500;
+/// Events of a backlog: for us, for the naive twin.
+const EVENTS: (usize, usize) = (30_000, 2_000);
+
+#[derive(Default)]
+struct Figures {
+    ours: Series,
+    twin: Series,
+    raw: Series,
+    cpu: Series,
+    broker: Series,
+    database: Series,
+    resident: Series,
+}
+
+/// Measures every case.
+pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let mut rows = Vec::new();
+    let cases = [("distinct calls", Kind::Distinct), ("whole calls of five", Kind::Whole)];
+    let mut limit = Series::default();
+    for (name, kind) in cases.into_iter().filter(|(name, _)| name.contains(&bench.only)) {
+        let mut figures = Figures::default();
+        for round in 1..=bench.rounds {
+            bench.progress.step(&format!("worker: {name}, round {round} of {}", bench.rounds));
+            one_round(bench, kind, &mut figures).await.with_context(|| name.to_owned())?;
+        }
+        if kind == Kind::Distinct {
+            limit = figures.raw.clone();
+        }
+        let Figures { ours, twin, raw, cpu, broker, database, resident } = figures;
+        let (to_raw, to_twin) = (ours.by(if kind == Kind::Distinct { &raw } else { &limit }), ours.by(&twin));
+        let figures = vec![ours, raw, twin, to_raw, to_twin, cpu, broker, database, resident];
+        rows.push(Row { case: name.to_owned(), figures });
+    }
+    let columns = [
+        ("events/s", 0),
+        ("raw updates/s", 0),
+        ("twin/s", 0),
+        ("/ raw, distinct", 2),
+        ("/ twin", 1),
+        ("CPU us", 1),
+        ("nats-server CPU us", 1),
+        ("mongod CPU us", 1),
+        ("MiB", 1),
+    ];
+    let columns = columns.into_iter().map(|(name, decimals)| Column { name, decimals }).collect();
+    let title = "Worker: a backlog drained, w: majority, j: true; median (least-most)".to_owned();
+    Ok(if rows.is_empty() { Vec::new() } else { vec![Table { title, columns, rows }] })
+}
+
+/// Broker and database of one measurement.
+struct Servers {
+    broker: Server,
+    database: Server,
+}
+
+impl Servers {
+    async fn start(bench: &Bench) -> anyhow::Result<Self> {
+        let services = servers::shared_services();
+        let folder = |name: &str| tempfile::Builder::new().prefix(name).tempdir_in(bench.folder.path());
+        let options = nats::Options { data: Some(folder("nats-")?.keep()), ..nats::Options::default() };
+        let broker = nats::start(&bench.launcher, &servers::locate(&NATS, &services).await?, options).await?;
+        let options = mongod::Options { data: Some(folder("mongod-")?.keep()), ..mongod::Options::default() };
+        let binary = servers::locate(&MONGOD, &services).await?;
+        let database = mongod::start(&bench.launcher, &binary, options).await?;
+        Ok(Self { broker, database })
+    }
+
+    fn cpu(&mut self) -> anyhow::Result<(f64, f64)> {
+        let (broker, database) = (self.broker.process().pid(), self.database.process().pid());
+        Ok((measure::cpu_seconds(broker)?, measure::cpu_seconds(database)?))
+    }
+
+    /// The store with all its indexes.
+    async fn store(&self) -> anyhow::Result<Store> {
+        let vars = [("MONGODB_URI", self.database.url()), ("MONGODB_DATABASE", DATABASE.to_owned())];
+        let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value)))?;
+        let store =
+            Store::new(&config, Metrics::register(&mut prometheus_client::registry::Registry::default()));
+        let store = store.await?;
+        store.prepare().await?;
+        Ok(store)
+    }
+}
+
+async fn one_round(bench: &Bench, kind: Kind, figures: &mut Figures) -> anyhow::Result<()> {
+    figures.raw.push(raw_updates(bench, kind).await.context("raw updates")?);
+    drain(bench, kind, "worker", figures).await.context("worker")?;
+    drain(bench, kind, "naive-worker", figures).await.context("naive worker")
+}
+
+/// Fills a stream, lets `part` drain it.
+async fn drain(bench: &Bench, kind: Kind, part: &str, figures: &mut Figures) -> anyhow::Result<()> {
+    let mut servers = Servers::start(bench).await?;
+    servers.store().await?.shutdown().await;
+    let events = if part == "worker" { EVENTS.0 } else { EVENTS.1 };
+    let client = async_nats::connect(servers.broker.url()).await?;
+    backlog::fill(&client, kind, 0, events).await?;
+    let (nats_url, uri) = (servers.broker.url(), servers.database.url());
+    let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
+    let command = match part {
+        "worker" => command
+            .env("ADMIN_ADDR", "127.0.0.1:0")
+            .env("ROLES", "status")
+            .env("NATS_URL", nats_url)
+            .env("MONGODB_URI", uri)
+            .env("MONGODB_DATABASE", DATABASE),
+        _ => command.args(["--nats-url", &nats_url, "--mongodb-uri", &uri, "--database", DATABASE]),
+    };
+    let process = bench.launcher.spawn(&command).await?;
+    let (context, total) = (jetstream::new(client), events as u64);
+    let (first, began) = backlog::until(&context, total, |progress| progress.settled > 0).await?;
+    let (cpu, others) = (measure::cpu_seconds(process.pid())?, servers.cpu()?);
+    let (last, ended) = backlog::until(&context, total, |progress| progress.left == 0).await?;
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let (count, time) = ((last.settled - first.settled) as f64, (ended - began).as_secs_f64());
+    ensure!(count > 0.0, "drained before it could be looked at");
+    if part == "worker" {
+        let now = servers.cpu()?;
+        figures.ours.push(count / time);
+        figures.cpu.push((measure::cpu_seconds(process.pid())? - cpu) * 1e6 / count);
+        figures.broker.push((now.0 - others.0) * 1e6 / count);
+        figures.database.push((now.1 - others.1) * 1e6 / count);
+        figures.resident.push(measure::resident_mib(process.pid())?);
+    } else {
+        figures.twin.push(count / time);
+    }
+    Ok(())
+}
+
+/// Events per second by nothing but update commands with one statement an event, the best of one, two and
+/// four under way.
+async fn raw_updates(bench: &Bench, kind: Kind) -> anyhow::Result<f64> {
+    let mut best = 0.0_f64;
+    for at_once in [1, 2, 4] {
+        let servers = Servers::start(bench).await?;
+        let store = servers.store().await?;
+        let statements: Vec<_> = (0..EVENTS.0).map(|n| statement(kind, n)).collect::<anyhow::Result<_>>()?;
+        let commands: Vec<_> = statements.chunks(STATEMENTS).map(command).collect();
+        let database = mongodb::Client::with_uri_str(servers.database.url()).await?.database(DATABASE);
+        // Connections are made before.
+        try_join_all((0..at_once).map(|_| async { database.run_command(doc! { "ping": 1 }).await })).await?;
+        let (queue, begin) = (std::sync::Mutex::new(commands.into_iter()), Instant::now());
+        let sender = async || {
+            loop {
+                let next = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).next();
+                let Some(command) = next else { return anyhow::Ok(()) };
+                let answer = database.run_raw_command(command).await?;
+                ensure!(!answer.contains_key("writeErrors"), "{answer}");
+            }
+        };
+        try_join_all((0..at_once).map(|_| sender())).await?;
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let rate = EVENTS.0 as f64 / begin.elapsed().max(Duration::from_millis(1)).as_secs_f64();
+        best = best.max(rate);
+        store.shutdown().await;
+    }
+    Ok(best)
+}
+
+/// The worker's own statement for one event.
+pub fn statement(kind: Kind, n: usize) -> anyhow::Result<RawDocumentBuf> {
+    let body = backlog::webhook(kind, n).to_string();
+    let envelope = Envelope {
+        id: format!("{n:064x}"),
+        stored_at: Timestamp::now(),
+        origin: Origin::ElevenLabs,
+        signature: Some("absent".to_owned()),
+    };
+    let patch = CallPatch::from(event::parse(&envelope, body.as_bytes())?);
+    store::statement(&patch).map_err(|(label, _)| anyhow::anyhow!(label))
+}
+
+fn command(statements: &[RawDocumentBuf]) -> RawDocumentBuf {
+    let mut updates = RawArrayBuf::new();
+    for statement in statements {
+        updates.push(statement.clone());
+    }
+    rawdoc! {
+        "update": "agent_calls", "updates": updates, "ordered": false,
+        "writeConcern": { "w": "majority", "j": true },
+    }
+}
