@@ -96,7 +96,7 @@ impl Default for Config {
             stream_replicas: size(1),
             max_body_bytes: size(32 * MIB),
             max_inflight_bytes: size(256 * MIB),
-            max_connections: size(4096),
+            max_connections: size(16 * 1024),
             max_connections_per_source: size(1024),
             tls_cert_file: None,
             tls_key_file: None,

@@ -200,5 +200,12 @@ fn server(
         move |peer| policy.get().trusted_proxies.contains(peer),
         metrics.connections_refused.clone(),
     );
-    http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() }
+    http::Server {
+        listener,
+        limits,
+        sources: Some(sources),
+        tls,
+        open: metrics.connections.clone(),
+        displaced: metrics.connections_displaced.clone(),
+    }
 }

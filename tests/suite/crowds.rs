@@ -1,6 +1,7 @@
 //! Who holds connections without using them, and who writes requests that can be read in two ways.
 
 use std::{
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -13,7 +14,10 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::harness::{CALL_STATUS, PATIENCE, Setup, Stack, until};
+use crate::{
+    harness::{CALL_STATUS, PATIENCE, Setup, Stack, until},
+    metrics::value,
+};
 
 /// Opens a connection from `source`, any address of 127.0.0.0/8.
 async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
@@ -66,6 +70,63 @@ async fn one_source_cannot_hold_every_connection() {
     assert!(metrics.contains("aftercall_connections_refused_total 1\n"), "{metrics}");
     drop((greedy, proxied));
     until("its places are free again", async || is_served(&stack, [127, 0, 0, 9]).await.then_some(())).await;
+}
+
+/// Whether the gateway has closed it, when it said nothing before.
+fn is_closed(socket: &TcpStream) -> bool {
+    !matches!(socket.try_read(&mut [0; 16]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_makes_room_and_who_is_answered_stays() {
+    let stack = Setup::default()
+        .without_worker()
+        .gateway_env("MAX_CONNECTIONS", "100")
+        .gateway_env("HEADER_TIMEOUT", "5m")
+        .gateway_env("BODY_TIMEOUT", "5m")
+        .start()
+        .await;
+    // One whose body is on its way, and one that keeps its connection and uses it.
+    let (head, body) =
+        webhook("slow").split_at_checked(120).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let mut slow = connect(&stack, [127, 0, 0, 1]).await;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let keeper = aftercall_local::http_client_builder(PATIENCE).pool_max_idle_per_host(1).build().unwrap();
+    let keeps = async |n: usize| {
+        let body = json!({ "event_type": "call.busy", "call_id": format!("keeper{n}") }).to_string();
+        keeper.post(format!("{}{CALL_STATUS}", stack.base)).body(body).send().await.unwrap().status()
+    };
+    // Four times as many as there may be: silent, stopped half-way, and idle after an answer.
+    let mut crowd = Vec::new();
+    for n in 0..400_usize {
+        let mut socket = connect(&stack, [127, 0, 1, u8::try_from(n % 250).unwrap()]).await;
+        match n % 3 {
+            0 => {}
+            1 => socket.write_all(b"POST / HTTP/1.1\r\nhost").await.unwrap(),
+            _ => {
+                socket.write_all(webhook("crowd").as_bytes()).await.unwrap();
+                let mut answer = [0; 1024];
+                let read = tokio::time::timeout(PATIENCE, socket.read(&mut answer)).await.unwrap().unwrap();
+                assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{n}");
+            }
+        }
+        crowd.push(socket);
+        if n % 25 == 0 {
+            assert_eq!(keeps(n).await, 200);
+            assert!(is_served(&stack, [127, 0, 0, 9]).await, "a newcomer among {n}");
+        }
+    }
+    until("who has waited longest is gone", async || crowd[..250].iter().all(is_closed).then_some(())).await;
+    assert!(!crowd[399..].iter().any(is_closed), "who came last has not");
+    let answer = exchange(
+        &mut slow,
+        format!("{body}{}", webhook("next").replace("host: x", "host: x\r\nconnection: close")).as_bytes(),
+    )
+    .await;
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 2, "{answer}");
+    let metrics = stack.gateway.metrics(&stack.http).await;
+    assert!(value(&metrics, "aftercall_connections_displaced_total") >= Some(300.0), "{metrics}");
+    assert!(value(&metrics, "aftercall_connections") <= Some(100.0), "{metrics}");
 }
 
 #[tokio::test]
