@@ -153,6 +153,58 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
 }
 
+#[tokio::test]
+async fn a_body_that_comes_a_byte_at_a_time_has_no_more_time_than_another() {
+    let stack = Setup::default().without_worker().gateway_env("BODY_TIMEOUT", "300ms").start().await;
+    let mut socket = connect(&stack, [127, 0, 0, 1]).await;
+    let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = socket.split();
+    let began = Instant::now();
+    let drip = async {
+        while writing.write_all(b" ").await.is_ok() {
+            assert!(began.elapsed() < PATIENCE, "the gateway closes");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut answer = [0; 1024];
+    let read = tokio::select! {
+        read = reading.read(&mut answer) => read.unwrap(),
+        () = drip => panic!("closed without an answer"),
+    };
+    assert!(answer[..read].starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer[..read]));
+}
+
+#[tokio::test]
+async fn a_head_has_bounds_in_bytes_and_in_lines() {
+    let stack = Setup::default().without_worker().start().await;
+    let post = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n")
+    };
+    let many = |count| "x: y\r\n".repeat(count);
+    #[rustfmt::skip]
+    let table = [
+        (post("/elsewhere", &many(90)),                                                404),
+        (post("/elsewhere", &many(110)),                                               431),
+        (post("/elsewhere", &format!("x: {}\r\n", "y".repeat(60_000))),                404),
+        (post("/elsewhere", &format!("x: {}\r\n", "y".repeat(300_000))),               431),
+        (post(&format!("/{}", "p".repeat(60_000)), ""),                                404),
+        (post(&format!("{CALL_STATUS}?{}", "q".repeat(300_000)), ""),                  431),
+        (post(&format!("{CALL_STATUS}/../call-status"), ""),                           404),
+        (post(&format!("/{CALL_STATUS}"), ""),                                         404),
+        (post(&CALL_STATUS.replace("call", "%63all"), ""),                             404),
+    ];
+    for (request, status) in table {
+        let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, request.as_bytes()).await;
+        let shown: String = request.chars().take(80).collect();
+        // What is cut off in the middle may be told of by the reset alone.
+        let told = answer.starts_with(&format!("HTTP/1.1 {status} ")) || (status == 431 && answer.is_empty());
+        assert!(told, "{shown}: {}", answer.lines().next().unwrap_or_default());
+    }
+    assert!(is_served(&stack, [127, 0, 0, 1]).await);
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1, "only the last");
+}
+
 /// Every shape hides a second request where a proxy that reads the first differently would not see one.
 #[tokio::test]
 async fn a_request_that_can_be_read_in_two_ways_smuggles_nothing_in() {

@@ -5,6 +5,10 @@ use std::{fs, path::Path};
 use aftercall_local::process::Signal;
 use rcgen::KeyPair;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     harness::{Authority, CALL_STATUS, PATIENCE, Service, Setup, until},
@@ -76,6 +80,26 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
         "2032-05-04"
     );
     assert!(stack.gateway.log().contains("TLS_CERT_FILE"), "{}", stack.gateway.log());
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_not_waited_for() {
+    let authority = Authority::new(2031);
+    let (certificate, key) = authority.issue();
+    let setup = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms");
+    let setup =
+        setup.gateway_env("TLS_CERT_FILE", text(&certificate)).gateway_env("TLS_KEY_FILE", text(&key));
+    let stack = setup.start().await;
+    // Nothing, the beginning of a hello that is to be 512 bytes long, and no TLS at all.
+    for said in [&b""[..], &[22, 3, 1, 2, 0, 1], b"POST / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut socket = TcpStream::connect(stack.public).await.unwrap();
+        socket.write_all(said).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok() && !answer.starts_with(b"HTTP"), "{said:?}: {answer:?}");
+    }
+    let url = format!("https://{}/elsewhere", stack.public);
+    assert_eq!(authority.client().get(url).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]

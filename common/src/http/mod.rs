@@ -47,8 +47,8 @@ pub struct Limits {
     /// Connections open at a time. For a further one, that which has waited longest for a request is closed;
     /// while none waits, the further ones do.
     pub connections: usize,
-    /// Time from the opening of a connection, or from its last answer, to complete headers. A TLS
-    /// handshake gets as much before that.
+    /// Time from the opening of a connection to its first byte, and from there, or from its last answer, to
+    /// complete headers. A TLS handshake gets as much before that.
     pub header_timeout: Duration,
     /// Time during which everything goes on once stopped, new connections included, but that every answer
     /// closes its connection: whoever sends requests here needs as long to notice that we are not ready. An
@@ -145,14 +145,7 @@ impl Server {
             let (handler, tls, open) = (handler.clone(), tls.clone(), open.clone());
             open.inc();
             connections.spawn(async move {
-                match tls {
-                    None => connection.serve(socket, &*handler).await,
-                    Some(tls) => {
-                        if let Some(socket) = connection.secure(&tls, socket, limits.header_timeout).await {
-                            connection.serve(socket, &*handler).await;
-                        }
-                    }
-                }
+                connection.run(socket, tls, limits.header_timeout, &*handler).await;
                 open.dec();
                 drop((slot, pass));
             });
@@ -192,6 +185,36 @@ struct Connection {
 }
 
 impl Connection {
+    /// Waits for its first byte, secures it where wanted, and serves it.
+    async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, longest: Duration, handler: &H)
+    where
+        H: Fn(SocketAddr, Request<Incoming>) -> F,
+        F: Future<Output = Response<B>>,
+        B: Body<Error: Into<BoxError>> + 'static,
+    {
+        if !self.speaks(&socket, longest).await {
+            return;
+        }
+        let Some(tls) = tls else { return self.serve(socket, handler).await };
+        // Boxed: what has no TLS is not to have the memory for it.
+        let secured = Box::pin(async {
+            if let Some(socket) = self.secure(&tls, socket, longest).await {
+                self.serve(socket, handler).await;
+            }
+        });
+        secured.await;
+    }
+
+    /// Whether its first byte comes. What reads it takes memory, which one that says nothing is not to have.
+    async fn speaks(&self, socket: &TcpStream, longest: Duration) -> bool {
+        let mut first = [0];
+        tokio::select! {
+            peeked = tokio::time::timeout(longest, socket.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
+            () = self.hang_up.cancelled() => false,
+            () = self.place.wanted() => false,
+        }
+    }
+
     /// The socket after its handshake; none if that failed, took too long, or is not worth waiting for.
     async fn secure(&self, tls: &Tls, socket: TcpStream, longest: Duration) -> Option<TlsStream<TcpStream>> {
         let shaken = tokio::select! {
@@ -218,7 +241,8 @@ impl Connection {
         let service = service_fn(|request| {
             self.place.work();
             let reply = handler(self.peer, request);
-            async {
+            // Boxed: hyper sets aside for every connection what its service's future needs.
+            Box::pin(async {
                 let mut reply = reply.await;
                 if self.stop.is_cancelled() {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -231,7 +255,7 @@ impl Connection {
                         error
                     })
                 }))
-            }
+            })
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
         let ended = tokio::select! {

@@ -104,24 +104,35 @@ pub async fn is_answered(address: SocketAddr) -> bool {
 
 /// The microseconds that the answers took.
 async fn post(load: Load, address: SocketAddr) -> anyhow::Result<Histogram<u64>> {
-    // On threads of its own, one a core, as a load on another machine would be.
+    apart(async move || {
+        let end = Instant::now() + load.time;
+        merged((0..load.connections).map(|_| client(address, load.bytes, end))).await
+    })
+    .await
+}
+
+/// Does `work` on a thread of its own, as a load on another machine would be done.
+async fn apart<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
+    work: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<Histogram<u64>> {
     let (done, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let outcome = runtime.context("cannot start a runtime").and_then(|runtime| {
-            runtime.block_on(async {
-                let end = Instant::now() + load.time;
-                let clients = (0..load.connections).map(|_| client(address, load.bytes, end));
-                let mut all = Histogram::new(3)?;
-                for one in try_join_all(clients).await? {
-                    all += one;
-                }
-                Ok(all)
-            })
-        });
+        let outcome = runtime.context("cannot start a runtime").and_then(|runtime| runtime.block_on(work()));
         let _left = done.send(outcome);
     });
     answer.await.context("the load ended early")?
+}
+
+/// What all clients measure.
+async fn merged<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
+    clients: impl Iterator<Item = F>,
+) -> anyhow::Result<Histogram<u64>> {
+    let mut all = Histogram::new(3)?;
+    for one in try_join_all(clients).await? {
+        all += one;
+    }
+    Ok(all)
 }
 
 async fn client(address: SocketAddr, bytes: usize, end: Instant) -> anyhow::Result<Histogram<u64>> {
@@ -136,6 +147,45 @@ async fn client(address: SocketAddr, bytes: usize, end: Instant) -> anyhow::Resu
         socket.write_all(&template.bytes).await?;
         tokio::time::timeout(ANSWER, read(&mut socket, &mut answer)).await.context("no answer")??;
         histogram.record(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+    }
+    Ok(histogram)
+}
+
+/// Posts `rate` webhooks a second over so many connections, however long the answers take. The microseconds from
+/// when each was due to its answer.
+pub async fn paced(
+    address: SocketAddr,
+    connections: u32,
+    rate: u32,
+    time: Duration,
+) -> anyhow::Result<Histogram<u64>> {
+    apart(async move || {
+        let (begin, step) = (Instant::now(), Duration::from_secs(1) / rate);
+        let client = |n| paced_client(address, begin + step * n, step * connections, begin + time);
+        merged((1..=connections).map(client)).await
+    })
+    .await
+}
+
+/// One of them: posts when it is `due`, and every `step` from then on until `end`.
+async fn paced_client(
+    address: SocketAddr,
+    mut due: Instant,
+    step: Duration,
+    end: Instant,
+) -> anyhow::Result<Histogram<u64>> {
+    let mut template = Template::new(address, 300);
+    let mut socket = TcpStream::connect(address).await.context("cannot connect")?;
+    socket.set_nodelay(true)?;
+    let mut histogram = Histogram::new(3)?;
+    let mut answer = vec![0; 4096];
+    while due < end {
+        tokio::time::sleep_until(due.into()).await;
+        template.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        socket.write_all(&template.bytes).await?;
+        tokio::time::timeout(ANSWER, read(&mut socket, &mut answer)).await.context("no answer")??;
+        histogram.record(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+        due += step;
     }
     Ok(histogram)
 }

@@ -18,9 +18,18 @@ pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
 
 /// Memory of the process that is resident, in MiB.
 pub fn resident_mib(pid: u32) -> anyhow::Result<f64> {
+    status_mib(pid, "VmRSS:")
+}
+
+/// The most that it ever was.
+pub fn peak_mib(pid: u32) -> anyhow::Result<f64> {
+    status_mib(pid, "VmHWM:")
+}
+
+fn status_mib(pid: u32, name: &'static str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kib: f64 = line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name)?;
+    let kib: f64 = line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context(name)?;
     Ok(kib / 1024.0)
 }
 
@@ -68,7 +77,11 @@ mod tests {
     #[test]
     fn the_own_process_has_used_something() {
         let pid = std::process::id();
-        assert!(cpu_seconds(pid).unwrap() >= 0.0 && resident_mib(pid).unwrap() > 1.0);
+        assert!(
+            cpu_seconds(pid).unwrap() >= 0.0
+                && resident_mib(pid).unwrap() > 1.0
+                && peak_mib(pid).unwrap() > 1.0
+        );
     }
 
     #[test]

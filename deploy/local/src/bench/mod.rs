@@ -6,6 +6,7 @@
 
 mod backlog;
 mod console;
+mod crowd;
 mod gateway;
 mod load;
 mod measure;
@@ -42,6 +43,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(flatten)]
+    crowd: crowd::Options,
+    #[command(flatten)]
     console: console::Options,
 }
 
@@ -51,6 +54,8 @@ enum What {
     Gateway,
     /// A backlog of webhooks drained into the database
     Worker,
+    /// What ten thousand idle connections and a thousand slow ones do to everybody else
+    Crowd,
     /// The console: its pages with a million calls stored, live viewers, the time to their screens
     Console,
 }
@@ -88,16 +93,27 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     if options.what.is_none_or(|what| what == What::Worker) {
         tables.extend(worker::run(&bench).await?);
     }
+    let mut bars = Vec::new();
+    if options.what.is_none_or(|what| what == What::Crowd) {
+        let (table, its_bars) = crowd::run(&bench, &options.crowd).await?;
+        tables.push(table);
+        bars = its_bars;
+    }
     bench.progress.finish();
     for table in &tables {
         println!("{table}");
+    }
+    for bar in &bars {
+        println!("{bar}");
     }
     if let Some(file) = options.json {
         let json = serde_json::to_string_pretty(&tables).context("the results are no JSON")?;
         std::fs::write(&file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    let held = bars.iter().all(|bar| bar.met);
     if options.what.is_none_or(|what| what == What::Console) {
-        return console::run(options.console).await;
+        let code = console::run(options.console).await?;
+        return Ok(if held { code } else { ExitCode::FAILURE });
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -66,3 +66,16 @@ impl fmt::Display for Table {
         writeln!(f)
     }
 }
+
+/// Something that is to hold, in figures.
+#[derive(Debug)]
+pub struct Bar {
+    pub met: bool,
+    pub text: String,
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", if self.met { "ok    " } else { "MISSED" }, self.text)
+    }
+}
