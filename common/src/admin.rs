@@ -10,7 +10,11 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, header};
-use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, gauge::Gauge},
+    registry::Registry,
+};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +64,8 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open: Gauge::default() };
+    let (open, displaced) = (Gauge::default(), Counter::default());
+    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open, displaced };
     let handler = move |_: SocketAddr, request: Request<_>| {
         let (registry, readiness) = (registry.clone(), readiness.clone());
         async move { answer(request.method(), request.uri().path(), &registry, &readiness).await }

@@ -80,7 +80,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), StartError> {
-    let config = Config::from_env()?;
+    let mut config = Config::from_env()?;
     if cli.check {
         println!("{config}\n{}configuration is valid", config.policy);
         return Ok(());
@@ -115,7 +115,7 @@ fn start(cli: &Cli) -> Result<(), StartError> {
             "gateway starting"
         );
         config.policy.warn();
-        open_files::allow(config.max_connections.get());
+        config.max_connections = open_files::allow(config.max_connections);
         Ok(crate::run(config, listener, admin_listener, stop).await?)
     })
 }

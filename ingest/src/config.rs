@@ -11,7 +11,7 @@ use std::{
 };
 
 use aftercall_common::{
-    broker,
+    broker::Broker,
     config::{self, ConfigError, Secret, Url},
     http::tls::{self, Tls},
     telemetry::LogFormat,
@@ -33,6 +33,8 @@ pub struct Config {
     pub nats_url: Url,
     /// Credentials for the broker (`.creds`).
     pub nats_creds_file: Option<PathBuf>,
+    /// Authorities that vouch for the broker (PEM). None: those of the system, where it speaks TLS.
+    pub nats_ca_file: Option<PathBuf>,
     /// The broker's monitoring endpoints, which tell whether it syncs before it acknowledges. None: nobody tells.
     pub nats_monitor_url: Option<MonitorUrls>,
     /// Copies the broker keeps of each stream it makes. More on an existing stream are kept.
@@ -89,11 +91,12 @@ impl Default for Config {
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9080)),
             nats_url: Url::new("nats://127.0.0.1:4222"),
             nats_creds_file: None,
+            nats_ca_file: None,
             nats_monitor_url: None,
             stream_replicas: size(1),
             max_body_bytes: size(32 * MIB),
             max_inflight_bytes: size(256 * MIB),
-            max_connections: size(4096),
+            max_connections: size(16 * 1024),
             max_connections_per_source: size(1024),
             tls_cert_file: None,
             tls_key_file: None,
@@ -125,9 +128,15 @@ impl Config {
         if read.max_inflight_bytes < read.max_body_bytes {
             return Err(ConfigError::new("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES"));
         }
-        broker::check(&read.nats_url, read.nats_creds_file.as_deref())?;
+        read.broker().check()?;
         read.tls()?;
         Ok(Self { policy: Policy::from_vars(vars)?, ..read })
+    }
+
+    /// The broker.
+    pub fn broker(&self) -> Broker<'_> {
+        let (credentials, authority) = (self.nats_creds_file.as_deref(), self.nats_ca_file.as_deref());
+        Broker { url: &self.nats_url, credentials, authority }
     }
 
     /// TLS of the public listener, where it is wanted.
@@ -149,6 +158,9 @@ impl fmt::Display for Config {
         writeln!(f, "NATS_URL={}", self.nats_url)?;
         if let Some(file) = &self.nats_creds_file {
             writeln!(f, "NATS_CREDS_FILE={}", file.display())?;
+        }
+        if let Some(file) = &self.nats_ca_file {
+            writeln!(f, "NATS_CA_FILE={}", file.display())?;
         }
         if let Some(urls) = &self.nats_monitor_url {
             writeln!(f, "NATS_MONITOR_URL={urls}")?;
@@ -247,7 +259,9 @@ mod tests {
             ("LISTEN_ADDR", "8080"),
             ("ADMIN_ADDR", "localhost"),
             ("NATS_URL", "nats://host:notaport"),
+            ("NATS_URL", "nats://a:t0ken@host,nats://b:t0ken@host"),
             ("NATS_CREDS_FILE", "/nowhere/at.all"),
+            ("NATS_CA_FILE", "/nowhere/at.all"),
             ("NATS_MONITOR_URL", "https://broker:8222"),
             ("STREAM_REPLICAS", "0"),
             ("ALLOWED_SOURCES", "loopback,,10.0.0.0/8"),

@@ -36,7 +36,7 @@ pub mod webhook;
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::{
-    admin, broker,
+    admin,
     config::ConfigError,
     http::{self, tls::Tls},
     shutdown,
@@ -90,9 +90,7 @@ pub async fn run(
     admin_listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let client = broker::connect(&config.nats_url, config.nats_creds_file.as_deref(), "aftercall-ingest")
-        .await
-        .map_err(RunError::Broker)?;
+    let client = config.broker().connect("aftercall-ingest").await.map_err(RunError::Broker)?;
     let tls = config.tls()?;
     let tracer = Tracer::start(
         config.otel_exporter_otlp_endpoint.as_ref(),
@@ -202,5 +200,12 @@ fn server(
         move |peer| policy.get().trusted_proxies.contains(peer),
         metrics.connections_refused.clone(),
     );
-    http::Server { listener, limits, sources: Some(sources), tls, open: metrics.connections.clone() }
+    http::Server {
+        listener,
+        limits,
+        sources: Some(sources),
+        tls,
+        open: metrics.connections.clone(),
+        displaced: metrics.connections_displaced.clone(),
+    }
 }

@@ -116,6 +116,8 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections closed unread, as their source had `MAX_CONNECTIONS_PER_SOURCE` open.
     pub connections_refused: Counter,
+    /// Connections asked to make room for another.
+    pub connections_displaced: Counter,
     /// Webhooks by what source and signature say of them.
     pub origins: Family<OriginLabels, Counter>,
     /// Webhooks taken in although they would be refused, were `SOURCE_POLICY` not `observe`.
@@ -167,6 +169,7 @@ impl Metrics {
             last_accepted: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_displaced: Counter::default(),
             origins: Family::default(),
             observed: Family::default(),
             claim_checks: Family::default(),
@@ -270,6 +273,11 @@ impl Metrics {
             "connections_refused",
             "Connections closed unread, their source having MAX_CONNECTIONS_PER_SOURCE open",
             metrics.connections_refused.clone(),
+        );
+        registry.register(
+            "connections_displaced",
+            "Connections closed while they waited for a request, MAX_CONNECTIONS being open",
+            metrics.connections_displaced.clone(),
         );
         registry.register(
             "webhook_origins",

@@ -206,13 +206,20 @@ impl Gateway {
             Route::AgentCallStatus => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
                 let question = self.question(body, bytes).await?;
-                agent_calls::status(&self.client, question, context().as_deref()).await.map(Success::Answer)
+                let context = context();
+                // Boxed, as below: questions are few, and webhooks are not to hold memory for them.
+                Box::pin(agent_calls::status(&self.client, question, context.as_deref()))
+                    .await
+                    .map(Success::Answer)
             }
             Route::AgentCalls => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
                 let order = self.question(body, bytes).await?;
                 let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
-                agent_calls::place(&self.client, key, order, context().as_deref()).await.map(Success::Placed)
+                let context = context();
+                Box::pin(agent_calls::place(&self.client, key, order, context.as_deref()))
+                    .await
+                    .map(Success::Placed)
             }
         }
     }

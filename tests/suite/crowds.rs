@@ -1,6 +1,7 @@
 //! Who holds connections without using them, and who writes requests that can be read in two ways.
 
 use std::{
+    io::ErrorKind,
     net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -13,7 +14,10 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::harness::{CALL_STATUS, PATIENCE, Setup, Stack, until};
+use crate::{
+    harness::{CALL_STATUS, PATIENCE, Setup, Stack, until},
+    metrics::value,
+};
 
 /// Opens a connection from `source`, any address of 127.0.0.0/8.
 async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
@@ -68,6 +72,63 @@ async fn one_source_cannot_hold_every_connection() {
     until("its places are free again", async || is_served(&stack, [127, 0, 0, 9]).await.then_some(())).await;
 }
 
+/// Whether the gateway has closed it, when it said nothing before.
+fn is_closed(socket: &TcpStream) -> bool {
+    !matches!(socket.try_read(&mut [0; 16]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[tokio::test]
+async fn a_crowd_that_waits_makes_room_and_who_is_answered_stays() {
+    let stack = Setup::default()
+        .without_worker()
+        .gateway_env("MAX_CONNECTIONS", "100")
+        .gateway_env("HEADER_TIMEOUT", "5m")
+        .gateway_env("BODY_TIMEOUT", "5m")
+        .start()
+        .await;
+    // One whose body is on its way, and one that keeps its connection and uses it.
+    let (head, body) =
+        webhook("slow").split_at_checked(120).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let mut slow = connect(&stack, [127, 0, 0, 1]).await;
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let keeper = aftercall_local::http_client_builder(PATIENCE).pool_max_idle_per_host(1).build().unwrap();
+    let keeps = async |n: usize| {
+        let body = json!({ "event_type": "call.busy", "call_id": format!("keeper{n}") }).to_string();
+        keeper.post(format!("{}{CALL_STATUS}", stack.base)).body(body).send().await.unwrap().status()
+    };
+    // Four times as many as there may be: silent, stopped half-way, and idle after an answer.
+    let mut crowd = Vec::new();
+    for n in 0..400_usize {
+        let mut socket = connect(&stack, [127, 0, 1, u8::try_from(n % 250).unwrap()]).await;
+        match n % 3 {
+            0 => {}
+            1 => socket.write_all(b"POST / HTTP/1.1\r\nhost").await.unwrap(),
+            _ => {
+                socket.write_all(webhook("crowd").as_bytes()).await.unwrap();
+                let mut answer = [0; 1024];
+                let read = tokio::time::timeout(PATIENCE, socket.read(&mut answer)).await.unwrap().unwrap();
+                assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{n}");
+            }
+        }
+        crowd.push(socket);
+        if n % 25 == 0 {
+            assert_eq!(keeps(n).await, 200);
+            assert!(is_served(&stack, [127, 0, 0, 9]).await, "a newcomer among {n}");
+        }
+    }
+    until("who has waited longest is gone", async || crowd[..250].iter().all(is_closed).then_some(())).await;
+    assert!(!crowd[399..].iter().any(is_closed), "who came last has not");
+    let answer = exchange(
+        &mut slow,
+        format!("{body}{}", webhook("next").replace("host: x", "host: x\r\nconnection: close")).as_bytes(),
+    )
+    .await;
+    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 2, "{answer}");
+    let metrics = stack.gateway.metrics(&stack.http).await;
+    assert!(value(&metrics, "aftercall_connections_displaced_total") >= Some(300.0), "{metrics}");
+    assert!(value(&metrics, "aftercall_connections") <= Some(100.0), "{metrics}");
+}
+
 #[tokio::test]
 async fn a_head_that_does_not_end_is_not_waited_for() {
     let stack = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms").start().await;
@@ -90,6 +151,58 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
     let mut idle = connect(&stack, [127, 0, 0, 1]).await;
     let answer = exchange(&mut idle, webhook("c").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_a_byte_at_a_time_has_no_more_time_than_another() {
+    let stack = Setup::default().without_worker().gateway_env("BODY_TIMEOUT", "300ms").start().await;
+    let mut socket = connect(&stack, [127, 0, 0, 1]).await;
+    let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let (mut reading, mut writing) = socket.split();
+    let began = Instant::now();
+    let drip = async {
+        while writing.write_all(b" ").await.is_ok() {
+            assert!(began.elapsed() < PATIENCE, "the gateway closes");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut answer = [0; 1024];
+    let read = tokio::select! {
+        read = reading.read(&mut answer) => read.unwrap(),
+        () = drip => panic!("closed without an answer"),
+    };
+    assert!(answer[..read].starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&answer[..read]));
+}
+
+#[tokio::test]
+async fn a_head_has_bounds_in_bytes_and_in_lines() {
+    let stack = Setup::default().without_worker().start().await;
+    let post = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n")
+    };
+    let many = |count| "x: y\r\n".repeat(count);
+    #[rustfmt::skip]
+    let table = [
+        (post("/elsewhere", &many(90)),                                                404),
+        (post("/elsewhere", &many(110)),                                               431),
+        (post("/elsewhere", &format!("x: {}\r\n", "y".repeat(60_000))),                404),
+        (post("/elsewhere", &format!("x: {}\r\n", "y".repeat(300_000))),               431),
+        (post(&format!("/{}", "p".repeat(60_000)), ""),                                404),
+        (post(&format!("{CALL_STATUS}?{}", "q".repeat(300_000)), ""),                  431),
+        (post(&format!("{CALL_STATUS}/../call-status"), ""),                           404),
+        (post(&format!("/{CALL_STATUS}"), ""),                                         404),
+        (post(&CALL_STATUS.replace("call", "%63all"), ""),                             404),
+    ];
+    for (request, status) in table {
+        let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, request.as_bytes()).await;
+        let shown: String = request.chars().take(80).collect();
+        // What is cut off in the middle may be told of by the reset alone.
+        let told = answer.starts_with(&format!("HTTP/1.1 {status} ")) || (status == 431 && answer.is_empty());
+        assert!(told, "{shown}: {}", answer.lines().next().unwrap_or_default());
+    }
+    assert!(is_served(&stack, [127, 0, 0, 1]).await);
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1, "only the last");
 }
 
 /// Every shape hides a second request where a proxy that reads the first differently would not see one.

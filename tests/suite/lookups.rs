@@ -102,6 +102,49 @@ async fn what_cannot_be_answered_says_why() {
     assert_eq!((answer.status, answer.code()), (400, "invalid_json"));
 }
 
+/// Every query that is no plain text must not be one of the database, which has a call to be found.
+#[tokio::test]
+async fn operators_of_the_database_are_not_taken_from_a_question() {
+    let stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
+    stack.until_call("c", doc! { "status": "ended" }).await;
+    stack.simulator.script_default([Answer::NotFound]);
+    let values = [
+        json!({ "$ne": null }),
+        json!({ "$gt": "" }),
+        json!({ "$regex": ".*" }),
+        json!({ "$in": ["c", "v"] }),
+        json!({ "$where": "true" }),
+        json!(["c", "v"]),
+        json!([{ "$exists": true }]),
+        json!(true),
+        json!(1),
+    ];
+    for (value, field) in values.iter().flat_map(|value| [(value, "callSid"), (value, "conversation_id")]) {
+        let answer = stack.lookup(json!({ field: value })).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (400, "invalid_request"),
+            "{field} {value}: {}",
+            answer.body
+        );
+        assert!(!answer.body.to_string().contains("ended"), "{}", answer.body);
+    }
+    for question in [
+        json!({ "$or": [{ "callId": "c" }] }),
+        json!({ "callSid.$ne": "x" }),
+        json!({ "callSid": "", "$where": "true" }),
+    ] {
+        let answer = stack.lookup(question.clone()).await;
+        assert_eq!((answer.status, answer.code()), (400, "no_identifier"), "{question}: {}", answer.body);
+    }
+    for text in ["$ne", "$where:true", "{\"$ne\":null}", "c\u{0}", "*", ".*"] {
+        let answer = stack.lookup(json!({ "callSid": text })).await;
+        assert!([400, 404].contains(&answer.status), "{text}: {}", answer.body);
+    }
+    assert_eq!(stack.lookup(json!({ "callSid": "c" })).await.body["status"], "ended");
+}
+
 #[tokio::test]
 async fn many_who_ask_for_the_same_call_share_one_request() {
     let stack = Stack::start().await;

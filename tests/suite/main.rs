@@ -40,6 +40,7 @@ mod replay;
 mod report;
 mod rolling;
 mod secrecy;
+mod secured;
 mod simulator;
 mod sources;
 mod spool;

@@ -1,69 +1,19 @@
 //! TLS of the public listener, its certificate replaced while it serves.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use aftercall_local::process::Signal;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use rcgen::KeyPair;
 use serde_json::json;
-use tempfile::TempDir;
-
-use crate::{
-    harness::{CALL_STATUS, PATIENCE, Service, Setup, until},
-    metrics::value,
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
 };
 
-/// An authority of the test's own, and files with what it has signed for 127.0.0.1.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-    /// Its certificates expire on 4 May of it.
-    year: i32,
-}
-
-impl Authority {
-    fn new(year: i32) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("authority.pem"), issuer.pem()).unwrap();
-        Self { issuer, folder, year }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Certificate and key for 127.0.0.1, in PEM.
-    fn sign(&self) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-        params.not_after = date_time_ymd(self.year, 5, 4);
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    /// Writes a certificate and its key; their files.
-    fn issue(&self) -> (PathBuf, PathBuf) {
-        let (certificate, key) = self.sign();
-        let files = (self.file("server.pem"), self.file("server.key"));
-        fs::write(&files.0, certificate).unwrap();
-        fs::write(&files.1, key).unwrap();
-        files
-    }
-
-    /// A client that trusts this authority and nobody else, and opens a connection for each request.
-    fn client(&self) -> reqwest::Client {
-        let root = reqwest::Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap();
-        aftercall_local::http_client_builder(PATIENCE)
-            .tls_certs_only([root])
-            .pool_max_idle_per_host(0)
-            .build()
-            .unwrap()
-    }
-}
+use crate::{
+    harness::{Authority, CALL_STATUS, PATIENCE, Service, Setup, until},
+    metrics::value,
+};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -102,10 +52,8 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     assert_eq!(expires().await, Some(1_935_619_200.0), "2031-05-04");
 
     // A connection that is open keeps its certificate.
-    let keeper = {
-        let root = reqwest::Certificate::from_pem(old.issuer.pem().as_bytes()).unwrap();
-        aftercall_local::http_client_builder(PATIENCE).tls_certs_only([root]).build().unwrap()
-    };
+    let keeper =
+        { aftercall_local::http_client_builder(PATIENCE).tls_certs_only([old.root()]).build().unwrap() };
     assert_eq!(post(&keeper).await, Some(200));
 
     // A certificate that does not belong to the key changes nothing.
@@ -132,6 +80,26 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
         "2032-05-04"
     );
     assert!(stack.gateway.log().contains("TLS_CERT_FILE"), "{}", stack.gateway.log());
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_is_not_waited_for() {
+    let authority = Authority::new(2031);
+    let (certificate, key) = authority.issue();
+    let setup = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms");
+    let setup =
+        setup.gateway_env("TLS_CERT_FILE", text(&certificate)).gateway_env("TLS_KEY_FILE", text(&key));
+    let stack = setup.start().await;
+    // Nothing, the beginning of a hello that is to be 512 bytes long, and no TLS at all.
+    for said in [&b""[..], &[22, 3, 1, 2, 0, 1], b"POST / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        let mut socket = TcpStream::connect(stack.public).await.unwrap();
+        socket.write_all(said).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok() && !answer.starts_with(b"HTTP"), "{said:?}: {answer:?}");
+    }
+    let url = format!("https://{}/elsewhere", stack.public);
+    assert_eq!(authority.client().get(url).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]

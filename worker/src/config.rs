@@ -8,12 +8,13 @@ use std::{
 };
 
 use aftercall_common::{
-    broker,
+    broker::Broker,
     config::{self, ConfigError, Secret, Url},
+    http::tls,
     telemetry::LogFormat,
     trace,
 };
-use mongodb::options::ConnectionString;
+use mongodb::options::{ConnectionString, Tls as MongoTls};
 use serde::Deserialize;
 
 use crate::elevenlabs::key_header;
@@ -26,6 +27,8 @@ pub struct Config {
     pub nats_url: Url,
     /// Credentials for it.
     pub nats_creds_file: Option<PathBuf>,
+    /// Authorities that vouch for it (PEM). None: those of the system, where it speaks TLS.
+    pub nats_ca_file: Option<PathBuf>,
     /// Copies the broker keeps of each stream. Streams that have more keep them.
     pub stream_replicas: NonZeroUsize,
     /// A replica set.
@@ -86,6 +89,7 @@ impl Default for Config {
         Self {
             nats_url: Url::new("nats://127.0.0.1:4222"),
             nats_creds_file: None,
+            nats_ca_file: None,
             stream_replicas: NonZeroUsize::MIN,
             mongodb_uri: Url::new("mongodb://127.0.0.1:27017"),
             mongodb_database: "aftercall".to_owned(),
@@ -125,6 +129,12 @@ impl Config {
         config::from_vars::<Self>(vars)?.checked()
     }
 
+    /// The broker.
+    pub fn broker(&self) -> Broker<'_> {
+        let (credentials, authority) = (self.nats_creds_file.as_deref(), self.nats_ca_file.as_deref());
+        Broker { url: &self.nats_url, credentials, authority }
+    }
+
     /// How long calls are kept. None: for ever.
     pub fn retention(&self) -> Option<Duration> {
         self.retention_days.map(|days| Duration::from_hours(24) * days.get())
@@ -132,12 +142,19 @@ impl Config {
 
     /// What only the clients of broker and database can tell of a value.
     fn checked(self) -> Result<Self, ConfigError> {
-        broker::check(&self.nats_url, self.nats_creds_file.as_deref())?;
-        ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| {
+        self.broker().check()?;
+        let database = ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| {
             // The driver's own error may repeat credentials.
             let reason = format!("not a MongoDB connection string: {}", self.mongodb_uri);
             ConfigError::new("MONGODB_URI", reason)
         })?;
+        if let Some(MongoTls::Enabled(tls)) = database.tls {
+            // The driver passes over what it cannot read in it, and trusts nobody then.
+            let read = tls.ca_file_path.as_deref().map(tls::authorities).transpose();
+            read.map_err(|reason| {
+                ConfigError::new("MONGODB_URI", format!("the file of tlsCAFile {reason}"))
+            })?;
+        }
         if !is_database_name(&self.mongodb_database) {
             let reason = "must be 1 to 63 characters, none of them / \\ . \" $ * < > : | ? or a space";
             return Err(ConfigError::new("MONGODB_DATABASE", reason));
@@ -332,8 +349,12 @@ mod tests {
             ("CONSOLE_PASSWORD", "pa55"),
             ("CONSOLE_TOKEN", "pa55 word with spaces"),
             ("CONSOLE_SHOW_NUMBERS", "perhaps"),
+            ("NATS_URL", "ws://me:pa55@host"),
+            ("NATS_CREDS_FILE", "/nowhere/at.all"),
+            ("NATS_CA_FILE", "/nowhere/at.all"),
             ("MONGODB_DATABASE", "a.b"),
             ("MONGODB_URI", "postgres://me:pa55@host"),
+            ("MONGODB_URI", "mongodb://me:pa55@host/?tls=true&tlsCAFile=/nowhere/at.all"),
         ] {
             let error = read(name, value).unwrap_err();
             assert!(!error.contains("pa55"), "{error}");

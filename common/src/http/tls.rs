@@ -1,4 +1,4 @@
-//! TLS of a listener, its certificate replaceable while it serves.
+//! TLS of a listener, its certificate replaceable while it serves; and whom a client trusts.
 //!
 //! Invariant: a certificate that cannot be used changes nothing.
 
@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
@@ -69,26 +69,41 @@ impl Tls {
     }
 }
 
-fn load(certificate: &Path, key: &Path) -> Result<Current, ConfigError> {
-    let unreadable = |variable: &'static str, path: &Path| {
-        let path = path.display().to_string();
-        move |error: rustls::pki_types::pem::Error| {
-            ConfigError::new(variable, format!("'{path}' cannot be read: {error}"))
-        }
-    };
-    let chain = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unreadable(CERTIFICATE, certificate))?;
-    if chain.is_empty() {
-        let reason = format!("'{}' holds no certificate in PEM form", certificate.display());
-        return Err(ConfigError::new(CERTIFICATE, reason));
+/// The authorities whose certificates `file` holds (PEM), for a client.
+///
+/// # Errors
+/// What is wrong with the file, which it does not name.
+pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("holds a certificate that is no authority's: {error}"))?;
     }
+    Ok(roots)
+}
+
+/// The certificates in a PEM file, of which there is one at least; else what is wrong with it.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| format!("cannot be read: {error}"))?;
+    if certificates.is_empty() {
+        return Err("holds no certificate in PEM form".to_owned());
+    }
+    Ok(certificates)
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<Current, ConfigError> {
+    let wrong = |variable: &'static str, path: &Path, reason: &str| {
+        ConfigError::new(variable, format!("'{}' {reason}", path.display()))
+    };
+    let chain = certificates(certificate).map_err(|reason| wrong(CERTIFICATE, certificate, &reason))?;
     let (_, parsed) = X509Certificate::from_der(&chain[0]).map_err(|error| {
-        let reason = format!("'{}' holds no certificate that can be read: {error}", certificate.display());
-        ConfigError::new(CERTIFICATE, reason)
+        wrong(CERTIFICATE, certificate, &format!("holds no certificate that can be read: {error}"))
     })?;
     let expires = parsed.validity().not_after.timestamp();
-    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(KEY, key))?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| wrong(KEY, key, &format!("cannot be read: {error}")))?;
     let unusable = |error: rustls::Error| ConfigError::new(CERTIFICATE, format!("cannot be used: {error}"));
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()

@@ -2,8 +2,10 @@
 //! `w: majority` need a replica set.
 
 use std::{
+    ffi::OsStr,
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,16 +17,19 @@ use mongodb::{
     error::ErrorKind,
     options::ClientOptions,
 };
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::net::TcpStream;
 
 use crate::{
     process::{Command, Launcher, Process},
-    server::{Home, Kind, START_DEADLINE, Server},
+    server::{Home, Kind, Ready, START_DEADLINE, Server},
 };
 
 const REPLICA_SET: &str = "aftercall";
 /// Error code of `replSetInitiate` on a member that has its configuration already.
 const ALREADY_INITIALIZED: i32 = 23;
+/// Error code of any command for which one has to log in.
+const UNAUTHORIZED: i32 = 13;
 
 /// How the server is to run.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +42,48 @@ pub struct Options {
     pub log: Option<PathBuf>,
     /// Whether it can be told to fail (`configureFailPoint`).
     pub fail_points: bool,
+    /// Whom it lets in. None: everybody on this machine.
+    pub secured: Option<Secured>,
+}
+
+/// TLS for every connection, and a login.
+#[derive(Clone, Debug)]
+pub struct Secured {
+    /// The server's certificate and its key, one file (PEM).
+    pub certificate: PathBuf,
+    /// The authority of all certificates (PEM).
+    pub authority: PathBuf,
+    /// What the members of the replica set know each other by: a file that nobody else may read.
+    pub key: PathBuf,
+    /// A user with every right.
+    pub user: String,
+    /// Its password, percent-encoded in the server's URL.
+    pub password: String,
+}
+
+impl Secured {
+    fn args(&self) -> Vec<&OsStr> {
+        let arg = OsStr::new;
+        let mut args =
+            vec![arg("--tlsMode"), arg("requireTLS"), arg("--tlsAllowConnectionsWithoutCertificates")];
+        args.extend([arg("--tlsCertificateKeyFile"), self.certificate.as_os_str()]);
+        args.extend([arg("--tlsCAFile"), self.authority.as_os_str(), arg("--keyFile"), self.key.as_os_str()]);
+        args
+    }
+
+    /// Options of a connection string.
+    fn query(&self) -> String {
+        format!("&tls=true&tlsCAFile={}", encoded(&self.authority.to_string_lossy()))
+    }
+
+    fn login(&self) -> String {
+        format!("{}:{}@", encoded(&self.user), encoded(&self.password))
+    }
+}
+
+/// For a part of a connection string.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 /// Starts `binary` and waits until it is the primary of its replica set.
@@ -47,14 +94,23 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let home = Home::new(options.data.as_deref(), "aftercall-mongod-")?;
     let data = home.path().to_owned();
     let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
+    let secured = options.secured.map(Arc::new);
     let command = |port| {
         let command = command(binary, &data, &log, port);
+        let command = command.args(secured.iter().flat_map(|secured| secured.args()));
         let fail_points = ["--setParameter", "enableTestCommands=1"];
         Ok(if options.fail_points { command.args(fail_points) } else { command })
     };
-    let url = |port| format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}");
-    let kind = Kind { command: &command, ready: |process, port| ready(process, port).boxed_local(), url };
-    Server::start(launcher, home, options.port, kind).await
+    let url = |port| {
+        let (login, query) =
+            secured.as_ref().map(|secured| (secured.login(), secured.query())).unwrap_or_default();
+        format!("mongodb://{login}127.0.0.1:{port}/?replicaSet={REPLICA_SET}{query}")
+    };
+    let ready = {
+        let secured = secured.clone();
+        Ready::new(move |process, port| ready(process, port, secured.clone()).boxed_local())
+    };
+    Server::start(launcher, home, options.port, Kind { command: &command, ready, url: &url }).await
 }
 
 /// Starts three servers that are one replica set, and waits until it has a primary. With their URI.
@@ -65,9 +121,8 @@ pub async fn start_set(launcher: &Launcher, binary: &Path) -> anyhow::Result<([S
         let log = data.join("mongod.log");
         let command = |port| Ok(command(binary, &data, &log, port));
         let url = |port| format!("127.0.0.1:{port}");
-        let kind =
-            Kind { command: &command, ready: |process, port| listens(process, port).boxed_local(), url };
-        Server::start(launcher, home, 0, kind).await
+        let ready = Ready::new(|process, port| listens(process, port).boxed_local());
+        Server::start(launcher, home, 0, Kind { command: &command, ready, url: &url }).await
     };
     let servers = [member().await?, member().await?, member().await?];
     let members = (0_i32..).zip(&servers).map(|(id, server)| doc! { "_id": id, "host": server.url() });
@@ -106,16 +161,31 @@ async fn listens(process: &mut Process, port: u16) -> anyhow::Result<()> {
         .await
 }
 
-async fn ready(process: &mut Process, port: u16) -> anyhow::Result<()> {
+async fn ready(process: &mut Process, port: u16, secured: Option<Arc<Secured>>) -> anyhow::Result<()> {
     listens(process, port).await?;
-    let mut options =
-        ClientOptions::parse(format!("mongodb://127.0.0.1:{port}/?directConnection=true")).await?;
+    let query = secured.as_ref().map(|secured| secured.query()).unwrap_or_default();
+    let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true{query}");
+    let mut options = ClientOptions::parse(uri).await?;
     options.server_selection_timeout = Some(Duration::from_secs(10));
     let client = Client::with_options(options)?;
-    initiate(&client, port).await.context("cannot make mongod a replica set")?;
+    // Who is on the same machine needs no login until there is a user. From then on the set is made, too.
+    let made = initiate(&client, port).await;
+    made.or_else(|error| if is_shut(&error) { Ok(()) } else { Err(error) })
+        .context("cannot make mongod a replica set")?;
     process.until(START_DEADLINE, async || is_primary(&client).await).await?;
+    if let Some(secured) = secured {
+        let user = doc! { "createUser": &secured.user, "pwd": &secured.password, "roles": ["root"] };
+        let made = run(&client, user).await.map_err(anyhow::Error::from);
+        made.map(drop).or_else(|error| if is_shut(&error) { Ok(()) } else { Err(error) })?;
+    }
     client.shutdown().await;
     Ok(())
+}
+
+/// Whether the server asks for a login.
+fn is_shut(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<mongodb::error::Error>().map(|error| error.kind.as_ref());
+    matches!(error, Some(ErrorKind::Command(error)) if error.code == UNAUTHORIZED)
 }
 
 async fn run(client: &Client, command: Document) -> mongodb::error::Result<Document> {
@@ -126,10 +196,13 @@ async fn run(client: &Client, command: Document) -> mongodb::error::Result<Docum
 async fn initiate(client: &Client, port: u16) -> anyhow::Result<()> {
     let host = format!("127.0.0.1:{port}");
     let wanted = doc! { "_id": REPLICA_SET, "members": [ { "_id": 0, "host": &host } ] };
-    match run(client, doc! { "replSetInitiate": wanted }).await.map_err(|error| *error.kind) {
-        Ok(_) => return Ok(()),
-        Err(ErrorKind::Command(error)) if error.code == ALREADY_INITIALIZED => {}
-        Err(error) => return Err(error.into()),
+    if let Err(error) = run(client, doc! { "replSetInitiate": wanted }).await {
+        match error.kind.as_ref() {
+            ErrorKind::Command(found) if found.code == ALREADY_INITIALIZED => {}
+            _ => return Err(error.into()),
+        }
+    } else {
+        return Ok(());
     }
     // It ran before, perhaps on another port: a member that does not find itself in its
     // configuration never becomes primary.

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     process::{Command, Launcher, Process},
-    server::{Home, Kind, START_DEADLINE, Server},
+    server::{Home, Kind, Ready, START_DEADLINE, Server},
 };
 
 /// How the server is to run.
@@ -35,7 +35,9 @@ pub struct Options {
     pub sync_always: bool,
     /// Settings added to the `jetstream` block, such as `max_file_store: 10MB`.
     pub jetstream: String,
-    /// Settings added at the top level, such as `max_payload: 64KB` or `accounts { … }`.
+    /// What its URL has before the host, such as `tls://` or `nats://user:password@`.
+    pub prefix: String,
+    /// Settings added at the top level, such as `max_payload: 64KB`, `tls { … }` or `authorization { … }`.
     pub extra: String,
     /// Log file. None: in the data folder.
     pub log: Option<PathBuf>,
@@ -50,6 +52,7 @@ impl Default for Options {
             monitor: 0,
             sync_always: true,
             jetstream: String::new(),
+            prefix: "nats://".to_owned(),
             extra: String::new(),
             log: None,
         }
@@ -67,8 +70,9 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
             .with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Command::new("nats-server", binary, &log).arg("--config").arg(&file))
     };
-    let url = |port| format!("nats://127.0.0.1:{port}");
-    Server::start(launcher, home, options.port, Kind { command: &command, ready, url }).await
+    let url = |port| format!("{}127.0.0.1:{port}", options.prefix);
+    let kind = Kind { command: &command, ready: Ready::new(ready), url: &url };
+    Server::start(launcher, home, options.port, kind).await
 }
 
 /// Writes so that the file outlives a power cut: a server that finds it empty runs by its defaults.

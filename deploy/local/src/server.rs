@@ -1,7 +1,9 @@
 //! A server that runs for us, and can be killed, frozen and started again on its port and data.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -44,10 +46,29 @@ pub(crate) struct Kind<'a> {
     /// Waits until the process serves its port.
     pub ready: Ready,
     /// Where clients connect to, by port.
-    pub url: fn(u16) -> String,
+    pub url: &'a dyn Fn(u16) -> String,
 }
 
-type Ready = for<'a> fn(&'a mut Process, u16) -> LocalBoxFuture<'a, anyhow::Result<()>>;
+/// Waits until a process serves a port.
+#[derive(Clone)]
+pub(crate) struct Ready(Arc<Wait>);
+
+type Wait = dyn for<'a> Fn(&'a mut Process, u16) -> Waiting<'a> + Send + Sync;
+type Waiting<'a> = LocalBoxFuture<'a, anyhow::Result<()>>;
+
+impl Ready {
+    pub(crate) fn new(
+        ready: impl for<'a> Fn(&'a mut Process, u16) -> Waiting<'a> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(ready))
+    }
+}
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").finish_non_exhaustive()
+    }
+}
 
 /// A running server. Dropping it ends it.
 #[derive(Debug)]
@@ -76,7 +97,7 @@ impl Server {
             if let Some(folder) = &home.temporary {
                 command = command.remove(folder.path());
             }
-            match launch(launcher, &command, kind.ready, used).await {
+            match launch(launcher, &command, &kind.ready, used).await {
                 Ok(process) => {
                     let (launcher, url) = (launcher.clone(), (kind.url)(used));
                     let ready = kind.ready;
@@ -116,7 +137,7 @@ impl Server {
         if self.process.is_running() {
             self.kill().await?;
         }
-        self.process = launch(&self.launcher, &self.command, self.ready, self.port).await?;
+        self.process = launch(&self.launcher, &self.command, &self.ready, self.port).await?;
         Ok(())
     }
 
@@ -131,8 +152,8 @@ impl Server {
     }
 }
 
-async fn launch(launcher: &Launcher, command: &Command, ready: Ready, port: u16) -> anyhow::Result<Process> {
+async fn launch(launcher: &Launcher, command: &Command, ready: &Ready, port: u16) -> anyhow::Result<Process> {
     let mut process = launcher.spawn(command).await?;
-    ready(&mut process, port).await?;
+    (ready.0)(&mut process, port).await?;
     Ok(process)
 }

@@ -7,8 +7,10 @@
 use aftercall_common::config::{ConfigError, read_file};
 use sha2::{Digest as _, Sha256};
 
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 7] = [
     "API_TOKEN",
+    "CONSOLE_PASSWORD",
+    "CONSOLE_TOKEN",
     "ELEVENLABS_API_KEY",
     "ELEVENLABS_WEBHOOK_SECRET",
     "TWILIO_AUTH_TOKEN",
@@ -16,30 +18,44 @@ const SECRETS: [&str; 5] = [
 ];
 const URLS: [&str; 3] = ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "PUBLIC_URL"];
 const SERVERS: [&str; 2] = ["MONGODB_URI", "NATS_URL"];
-const OTHERS: [&str; 27] = [
+const OTHERS: [&str; 41] = [
     "ADMIN_ADDR",
     "ALLOWED_SOURCES",
     "BODY_TIMEOUT",
+    "CONSOLE_ADDR",
+    "CONSOLE_SHOW_NUMBERS",
+    "CONSOLE_TEST_CALLS",
+    "CONSOLE_USER",
     "HEADER_TIMEOUT",
     "LISTEN_ADDR",
     "LOG_FORMAT",
     "MAX_BODY_BYTES",
     "MAX_CONNECTIONS",
+    "MAX_CONNECTIONS_PER_SOURCE",
     "MAX_INFLIGHT_BYTES",
     "MONGODB_DATABASE",
+    "NATS_CA_FILE",
     "NATS_CREDS_FILE",
+    "NATS_MONITOR_URL",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
     "PLACE_TIMEOUT",
     "PUBLISH_TIMEOUT",
     "RECONCILE_EVERY",
     "RECONCILE_RATE",
+    "RETENTION_DAYS",
     "ROLES",
     "RUST_LOG",
+    "SHUTDOWN_DELAY",
     "SHUTDOWN_GRACE",
     "SIGNATURE_MAX_AHEAD",
     "SIGNATURE_TOLERANCE",
     "SOURCE_POLICY",
+    "SPOOL_DIR",
+    "SPOOL_MAX_BYTES",
     "STATUS_STALE_AFTER",
     "STREAM_REPLICAS",
+    "TLS_CERT_FILE",
+    "TLS_KEY_FILE",
     "TRANSCRIPT_GIVE_UP_AFTER",
     "TRUSTED_PROXIES",
     "ENV_FILE",
@@ -70,7 +86,9 @@ pub fn run(data: &[u8]) {
 fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
     let upper = name.to_ascii_uppercase();
     let value = &value.replace('^', "\n");
-    let value = if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
+    let value = if upper == "MONGODB_URI" && value.to_ascii_lowercase().contains("tlscafile") {
+        format!("mongodb://u:{secret}@h/?tlsCAFile=/nowhere/at.all")
+    } else if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
         let (name, hidden) = value.split_at(value.find(':').unwrap_or(0)); // The name is none.
         format!("{name}{}", hidden.replace('$', secret))
     } else if SECRETS.contains(&&*upper) {
@@ -84,7 +102,7 @@ fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
         let host = value[start..].trim_start_matches(['/', '\\', '\t', '\r', '\n']);
         let start = value.len() - host.len();
         with_credentials(value, secret, start, start + host.find(['/', '\\', '?', '#']).unwrap_or(host.len()))
-    } else if upper == "NATS_CREDS_FILE" {
+    } else if upper.ends_with("_FILE") && upper != "ENV_FILE" {
         "/nowhere/at.all".to_owned()
     } else {
         value.to_owned()

@@ -1,5 +1,6 @@
 //! A whole Aftercall for one test.
 
+mod authority;
 pub mod python;
 pub mod servers;
 mod service;
@@ -8,6 +9,7 @@ mod stack;
 use std::{fmt::Debug, path::PathBuf, time::Duration};
 
 pub use self::{
+    authority::Authority,
     servers::{Mongo, launcher, mongod_set, nats},
     service::Service,
     stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS},

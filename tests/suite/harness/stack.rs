@@ -32,8 +32,9 @@ pub const LOOKUP: &str = "/api/agent-calls/status";
 #[derive(Default)]
 pub struct Setup {
     nats: nats::Options,
+    broker: async_nats::ConnectOptions,
     own_mongod: bool,
-    mongodb: Option<String>,
+    mongodb: Option<Mongo>,
     without_worker: bool,
     simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
@@ -47,6 +48,12 @@ impl Setup {
         self
     }
 
+    /// How the test itself connects to the broker.
+    pub fn broker(mut self, options: async_nats::ConnectOptions) -> Self {
+        self.broker = options;
+        self
+    }
+
     /// A mongod that the test may kill.
     pub fn own_mongod(mut self) -> Self {
         self.own_mongod = true;
@@ -55,7 +62,13 @@ impl Setup {
 
     /// A database of the test's own making.
     pub fn mongodb(mut self, uri: String) -> Self {
-        self.mongodb = Some(uri);
+        self.mongodb = Some(Mongo::Shared(uri));
+        self
+    }
+
+    /// The same, which the test may kill.
+    pub fn database(mut self, server: Server) -> Self {
+        self.mongodb = Some(Mongo::Own(Box::new(server)));
         self
     }
 
@@ -77,6 +90,11 @@ impl Setup {
         self
     }
 
+    /// For gateway and workers.
+    pub fn env(self, name: &str, value: &str) -> Self {
+        self.gateway_env(name, value).worker_env(name, value)
+    }
+
     /// A limit of the shell's for the gateway, such as `ulimit -n 64`.
     pub fn gateway_limit(mut self, limit: &'static str) -> Self {
         self.gateway_limit = Some(limit);
@@ -94,7 +112,7 @@ impl Setup {
         let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
         let nats = servers::nats(self.nats).await;
         let mongo = match self.mongodb {
-            Some(uri) => Mongo::Shared(uri),
+            Some(mongo) => mongo,
             None if self.own_mongod => Mongo::own().await,
             None => Mongo::shared().await,
         };
@@ -141,7 +159,7 @@ impl Setup {
         // What is read here is what the worker reads: what a majority has.
         let majority = CollectionOptions::builder().read_concern(ReadConcern::majority()).build();
         let calls = client.database(&database).collection_with_options("agent_calls", majority);
-        let broker = async_nats::connect(nats.url()).await.unwrap();
+        let broker = self.broker.connect(nats.url()).await.unwrap();
         let mut stack = Stack {
             base: format!("http://127.0.0.1:{public}"),
             public: SocketAddr::from(([127, 0, 0, 1], public)),

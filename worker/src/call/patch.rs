@@ -286,7 +286,11 @@ fn join_fields(ours: &mut BTreeMap<Field, FieldClaim>, theirs: BTreeMap<Field, F
 
 fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntry>) {
     ours.extend(theirs);
-    ours.sort_by(|x, y| x.key().cmp(&y.key()));
+    // The same event stored twice is one: as of its first time.
+    let stored = |entry: &HistoryEntry| (entry.stored_at.is_none(), entry.stored_at);
+    ours.sort_by(|x, y| {
+        x.key().cmp(&y.key()).then(stored(x).cmp(&stored(y))).then_with(|| x.signature.cmp(&y.signature))
+    });
     ours.dedup_by(|later, earlier| later.event_id == earlier.event_id && later.at == earlier.at);
     ours.drain(..ours.len().saturating_sub(HISTORY_LIMIT));
 }

@@ -57,6 +57,9 @@ topologySpreadConstraints:
 {{- if .Values.nats.credentialsSecret }}
 - { name: NATS_CREDS_FILE, value: /etc/nats/nats.creds }
 {{- end }}
+{{- if .Values.nats.authoritySecret }}
+- { name: NATS_CA_FILE, value: /etc/nats-authority/ca.crt }
+{{- end }}
 {{- with .Values.otlpEndpoint }}
 - { name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }} }
 {{- end }}
@@ -66,12 +69,19 @@ topologySpreadConstraints:
 {{- if .Values.nats.credentialsSecret }}
 - { name: nats, mountPath: /etc/nats, readOnly: true }
 {{- end }}
+{{- if .Values.nats.authoritySecret }}
+- { name: nats-authority, mountPath: /etc/nats-authority, readOnly: true }
+{{- end }}
 {{- end }}
 
 {{- define "aftercall.volumes" -}}
 {{- if .Values.nats.credentialsSecret }}
 - name: nats
   secret: { secretName: {{ .Values.nats.credentialsSecret }} }
+{{- end }}
+{{- if .Values.nats.authoritySecret }}
+- name: nats-authority
+  secret: { secretName: {{ .Values.nats.authoritySecret }} }
 {{- end }}
 {{- end }}
 

@@ -1,5 +1,7 @@
 //! Both halves: from the post of a webhook to the document of its call, next to the naive pair.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 
 use super::{
@@ -7,13 +9,14 @@ use super::{
     measure::Series,
     stack::{self, Side},
     table::{Bar, Column, Row, Table},
-    visible::{Posted, Watch, calls},
+    visible::{Posted, calls, watch},
 };
 
 /// Webhooks per second: a busy campaign.
 const RATE: u32 = 100;
 /// Connections they come over.
 const CONNECTIONS: u32 = 8;
+const WARM_UP: Duration = Duration::from_secs(1);
 
 const MEDIAN_BAR: f64 = 1.25;
 const P99_BAR: f64 = 15.0;
@@ -59,14 +62,14 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Bar>)> {
 async fn one(bench: &Bench, side: Side, figures: &mut Figures) -> anyhow::Result<()> {
     let (broker, database) = (stack::broker(bench, true).await?, stack::database(bench).await?);
     let _worker = stack::worker(bench, side, &broker, &database).await?;
-    let (_gateway, address) = stack::gateway(bench, side, &broker).await?;
+    let gateway = stack::gateway(bench, side, &broker).await?;
     let calls = calls(&database).await?;
-    for time in [bench.time.min(std::time::Duration::from_secs(1)), bench.time] {
+    for time in [WARM_UP.min(bench.time), bench.time] {
         // The first is to warm up.
         let posted = Posted::default();
-        let watch = Watch::begin(&calls, posted.clone()).await?;
-        let answers = load::paced(address, CONNECTIONS, RATE, time, move |number| posted.now(number)).await?;
-        let documents = watch.end().await?;
+        let post = posted.clone();
+        let load = load::paced(gateway.address, CONNECTIONS, RATE, time, move |number| post.now(number));
+        let (answers, documents) = watch(&calls, &posted, load).await?;
         if time == bench.time {
             #[expect(clippy::cast_precision_loss, reason = "figures for people")]
             let ms = |micros: u64| micros as f64 / 1e3;

@@ -116,9 +116,12 @@ async fn one_round(bench: &Bench, case: &Case, figures: &mut Figures) -> anyhow:
     let load = Load { connections: case.connections, bytes: case.bytes, time: bench.time };
     for (figures, side) in [(&mut figures.ours, Side::Ours), (&mut figures.twin, Side::Twin)] {
         let broker = stack::broker(bench, case.sync_always).await?;
-        let (process, address) = stack::gateway(bench, side, &broker).await?;
-        figures
-            .push(&load::measure(load, address, process.pid()).await.with_context(|| format!("{side:?}"))?);
+        let gateway = stack::gateway(bench, side, &broker).await?;
+        figures.push(
+            &load::measure(load, gateway.address, gateway.process.pid())
+                .await
+                .with_context(|| format!("{side:?}"))?,
+        );
     }
     let broker = stack::broker(bench, case.sync_always).await?;
     figures.raw.push(raw::publishes(&broker.url(), case.connections, case.bytes, bench.time).await?);

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod console;
+mod crowd;
 mod end_to_end;
 mod gateway;
 mod load;
@@ -48,6 +49,8 @@ pub struct Options {
     #[command(flatten)]
     replay: replay::Options,
     #[command(flatten)]
+    crowd: crowd::Options,
+    #[command(flatten)]
     console: console::Options,
 }
 
@@ -61,6 +64,8 @@ enum What {
     EndToEnd,
     /// A million webhooks worked off after an outage, and those that come meanwhile
     Replay,
+    /// What ten thousand idle connections and a thousand slow ones do to everybody else
+    Crowd,
     /// The console: its pages with a million calls stored, live viewers, the time to their screens
     Console,
 }
@@ -108,6 +113,9 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     }
     if chosen(What::Replay) {
         add(replay::run(&bench, &options.replay).await?);
+    }
+    if chosen(What::Crowd) {
+        add(crowd::run(&bench, &options.crowd).await?);
     }
     bench.progress.finish();
     for table in &tables {

@@ -41,7 +41,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
         bench.progress.step(&format!("replay: storing webhooks, {first} of {}", options.backlog));
         backlog::fill(&client, Kind::Whole, first, (options.backlog - first).min(50_000)).await?;
     }
-    let (_gateway, address) = stack::gateway(bench, Side::Ours, &broker).await?;
+    let gateway = stack::gateway(bench, Side::Ours, &broker).await?;
     let calls = visible::calls(&database).await?;
     let context = jetstream::new(client);
 
@@ -50,7 +50,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     tokio::time::sleep(NOTICED).await;
     let mut live = Histogram::<u64>::new(3)?;
     let total = loop {
-        let (posted, number) = (Instant::now(), load::one(address).await?);
+        let (posted, number) = (Instant::now(), load::one(gateway.address).await?);
         visible::until(&calls, &load::call_id(number)).await?;
         let took = posted.elapsed();
         let left = backlog::look(&context, 0).await?.left;

@@ -49,21 +49,30 @@ pub async fn database(bench: &Bench) -> anyhow::Result<Server> {
     Ok(database)
 }
 
-/// A gateway that stores webhooks, and its address.
-pub async fn gateway(bench: &Bench, side: Side, broker: &Server) -> anyhow::Result<(Process, SocketAddr)> {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+/// A gateway that stores webhooks.
+pub struct Gateway {
+    pub process: Process,
+    pub address: SocketAddr,
+    /// Health and metrics; the twin has none.
+    pub admin: SocketAddr,
+}
+
+/// Starts a gateway and waits until it stores webhooks.
+pub async fn gateway(bench: &Bench, side: Side, broker: &Server) -> anyhow::Result<Gateway> {
+    let [address, admin] =
+        [ports::free()?, ports::free()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let part = if side == Side::Ours { "gateway" } else { "naive-gateway" };
     let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
     let command = match side {
         Side::Ours => command
             .env("LISTEN_ADDR", address.to_string())
-            .env("ADMIN_ADDR", "127.0.0.1:0")
+            .env("ADMIN_ADDR", admin.to_string())
             .env("NATS_URL", broker.url()),
         Side::Twin => command.args(["--listen", &address.to_string(), "--nats-url", &broker.url()]),
     };
     let mut process = bench.launcher.spawn(&command).await?;
     process.until(READY, async || load::is_answered(address).await).await?;
-    Ok((process, address))
+    Ok(Gateway { process, address, admin })
 }
 
 /// A worker that begins to work. Ours has the role `status` alone, as the twin has.

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,9 +13,7 @@ use hdrhistogram::Histogram;
 use mongodb::{
     Client, Collection,
     bson::{Document, doc},
-    change_stream::{ChangeStream, event::ChangeStreamEvent},
 };
-use tokio::task::JoinHandle;
 
 use super::{load, stack};
 use crate::server::Server;
@@ -40,7 +39,7 @@ pub async fn until(calls: &Collection<Document>, call_id: &str) -> anyhow::Resul
     Ok(())
 }
 
-/// Calls whose webhooks were posted, and when; and how long those took that have come out since.
+/// Calls whose webhooks were posted and that are not in the database yet, and since when.
 #[derive(Clone, Debug, Default)]
 pub struct Posted(Arc<Mutex<HashMap<String, Instant>>>);
 
@@ -50,52 +49,37 @@ impl Posted {
         self.waiting().insert(load::call_id(number), Instant::now());
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Notes when new calls come into the database.
-pub struct Watch {
-    posted: Posted,
-    /// Microseconds from the post.
-    task: JoinHandle<anyhow::Result<Histogram<u64>>>,
-    ended: tokio::sync::watch::Sender<bool>,
-}
-
-impl Watch {
-    /// Begins to watch for calls of `posted`.
-    pub async fn begin(calls: &Collection<Document>, posted: Posted) -> anyhow::Result<Self> {
-        let stream = calls.watch().pipeline([doc! { "$match": { "operationType": "insert" } }]).await?;
-        let (ended, told) = tokio::sync::watch::channel(false);
-        let task = tokio::spawn(follow(stream, posted.clone(), told));
-        Ok(Self { posted, task, ended })
-    }
-
-    /// Waits for the calls that are still to come; the microseconds that all took.
-    pub async fn end(self) -> anyhow::Result<Histogram<u64>> {
-        let begin = Instant::now();
-        while !self.posted.waiting().is_empty() {
-            ensure!(begin.elapsed() < PATIENCE, "a call never came into the database");
-            tokio::time::sleep(LOOK).await;
-        }
-        self.ended.send_replace(true);
-        self.task.await.context("the watch failed")?
-    }
-}
-
-async fn follow(
-    mut stream: ChangeStream<ChangeStreamEvent<Document>>,
-    posted: Posted,
-    mut ended: tokio::sync::watch::Receiver<bool>,
-) -> anyhow::Result<Histogram<u64>> {
+/// Carries out `load` and waits until all that it has posted is in the database. What it gives, and the
+/// microseconds from each post to the call.
+pub async fn watch<T>(
+    calls: &Collection<Document>,
+    posted: &Posted,
+    load: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(T, Histogram<u64>)> {
+    let mut changes = calls.watch().pipeline([doc! { "$match": { "operationType": "insert" } }]).await?;
+    let (mut load, mut loaded) = (pin!(load), None);
     let mut histogram = Histogram::new(3)?;
     loop {
-        let next = tokio::select! {
-            next = stream.next() => next.context("the change stream ended")??,
-            _ = ended.changed() => return Ok(histogram),
+        if posted.waiting().is_empty()
+            && let Some(loaded) = loaded
+        {
+            return Ok((loaded, histogram));
+        }
+        let change = tokio::select! {
+            done = &mut load, if loaded.is_none() => {
+                loaded = Some(done?);
+                continue;
+            }
+            change = tokio::time::timeout(PATIENCE, changes.next()) => {
+                change.context("a call never came into the database")?.context("the change stream ended")??
+            }
         };
-        let document = next.full_document.context("an insert without its document")?;
+        let document = change.full_document.context("an insert without its document")?;
         if let Some(at) = posted.waiting().remove(document.get_str("callId")?) {
             histogram.record(u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX))?;
         }
