@@ -264,11 +264,7 @@ impl Metrics {
             "Unix time of the last webhook answered 200, at first of the start",
             metrics.last_accepted.clone(),
         );
-        registry.register(
-            "connections",
-            "Connections open on the public listener",
-            metrics.connections.clone(),
-        );
+        registry.register("connections", "Connections open to senders", metrics.connections.clone());
         registry.register(
             "connections_refused",
             "Connections closed unread, their source having MAX_CONNECTIONS_PER_SOURCE open",

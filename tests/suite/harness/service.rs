@@ -21,10 +21,10 @@ impl Service {
         vars.iter().fold(base, |command, (name, value)| command.env(name, value))
     }
 
-    /// The same under a limit of the shell's, such as `ulimit -n 64`.
-    pub fn limited(part: &str, log: &Path, vars: &[(String, String)], limit: &str) -> Command {
+    /// The same behind words of the shell's, such as `ulimit -n 64 && exec`.
+    pub fn behind(shell: &str, part: &str, log: &Path, vars: &[(String, String)]) -> Command {
         let command = Command::new(part, "/bin/sh", log.join(format!("{part}.log"))).clean_env();
-        let script = format!(r#"{limit} && exec "$0" "$@""#);
+        let script = format!(r#"{shell} "$0" "$@""#);
         let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_aftercall-tests"), part]);
         vars.iter().fold(command, |command, (name, value)| command.env(name, value))
     }

@@ -38,7 +38,7 @@ pub struct Setup {
     without_worker: bool,
     simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
-    gateway_limit: Option<&'static str>,
+    gateway_behind: Option<&'static str>,
     worker: Vec<(String, String)>,
 }
 
@@ -95,9 +95,9 @@ impl Setup {
         self.gateway_env(name, value).worker_env(name, value)
     }
 
-    /// A limit of the shell's for the gateway, such as `ulimit -n 64`.
-    pub fn gateway_limit(mut self, limit: &'static str) -> Self {
-        self.gateway_limit = Some(limit);
+    /// Words of the shell's before the gateway, such as `ulimit -n 64 && exec`.
+    pub fn gateway_behind(mut self, shell: &'static str) -> Self {
+        self.gateway_behind = Some(shell);
         self
     }
 
@@ -136,8 +136,8 @@ impl Setup {
             pair("LOG_FORMAT", "text".to_owned()),
         ];
         vars.extend(self.gateway);
-        let command = match self.gateway_limit {
-            Some(limit) => Service::limited("gateway", logs.path(), &vars, limit),
+        let command = match self.gateway_behind {
+            Some(shell) => Service::behind(shell, "gateway", logs.path(), &vars),
             None => Service::command("gateway", logs.path(), &vars),
         };
         let mut gateway = Service::start(command, admin).await;

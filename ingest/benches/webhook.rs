@@ -1,0 +1,79 @@
+//! The pure parts of a webhook's way through the gateway: `cargo bench --package aftercall-ingest`.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails where it stands")]
+
+use std::{hint::black_box, net::IpAddr};
+
+use aftercall_ingest::{
+    json, message,
+    policy::Policy,
+    signature::{Signature, elevenlabs},
+    source_ip,
+};
+use bytes::Bytes;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use hyper::HeaderMap;
+use jiff::Timestamp;
+use sha2::Sha256;
+
+const PATH: &str = "/api/webhooks/elevenlabs/call-status";
+const SECRET: &str = "wsec_bench";
+
+fn body(bytes: usize) -> Bytes {
+    let head = r#"{"event_type":"call.ringing","call_id":"bench","status":"ringing","note":""#;
+    format!("{head}{}\"}}", "x".repeat(bytes.saturating_sub(head.len() + 2))).into()
+}
+
+fn policy() -> Policy {
+    let vars = [
+        ("TRUSTED_PROXIES", "10.0.0.0/8"),
+        ("ALLOWED_SOURCES", "elevenlabs,198.51.100.0/24"),
+        ("ELEVENLABS_WEBHOOK_SECRET", SECRET),
+    ];
+    Policy::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap()
+}
+
+/// What costs by the byte.
+fn bodies(bench: &mut Criterion) {
+    let policy = policy();
+    for (name, bytes) in [("300 B", 300), ("20 kB", 20_000)] {
+        let mut group = bench.benchmark_group(name);
+        let pieces = [body(bytes)];
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function("JSON check", |bench| bench.iter(|| json::check_pieces(black_box(&pieces))));
+        group.bench_function("id", |bench| bench.iter(|| message::webhook_id(PATH, black_box(&pieces))));
+        let now = 1_790_000_000;
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(format!("{now}.").as_bytes());
+        mac.update(&pieces[0]);
+        let header = format!("t={now},v0={}", hex::encode(mac.finalize().into_bytes()));
+        let verify = || {
+            let secrets = &policy.elevenlabs_webhook_secret;
+            elevenlabs::verify(std::iter::once(header.as_bytes()), &pieces, secrets, policy.tolerance(), now)
+        };
+        assert_eq!(verify(), Ok(Signature::Verified));
+        group.bench_function("signature", |bench| bench.iter(|| black_box(verify())));
+        group.finish();
+    }
+}
+
+/// What costs the same for each.
+fn each(bench: &mut Criterion) {
+    let policy = policy();
+    let proxy: IpAddr = "10.0.0.7".parse().unwrap();
+    let source = || {
+        let forwarded = [&b"203.0.113.9, 198.51.100.7"[..]];
+        let client = source_ip::client(proxy, forwarded.into_iter(), &policy.trusted_proxies);
+        client.is_some_and(|client| policy.allowed_sources.contain(client))
+    };
+    assert!(source());
+    bench.bench_function("source policy behind a proxy", |bench| bench.iter(|| black_box(source())));
+
+    let (id, request) = (message::webhook_id(PATH, &[body(300)]), HeaderMap::new());
+    let headers = || message::headers(id, &request, proxy, Signature::Verified, Timestamp::UNIX_EPOCH);
+    bench.bench_function("headers of a message", |bench| bench.iter(|| black_box(headers())));
+}
+
+criterion_group!(benches, bodies, each);
+criterion_main!(benches);

@@ -1,0 +1,66 @@
+//! The pure parts of a webhook's way through the worker: `cargo bench --package aftercall-worker`.
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails where it stands")]
+
+use std::hint::black_box;
+
+use aftercall_worker::{
+    call::CallPatch,
+    event::{self, Envelope, Origin},
+    store,
+};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use jiff::Timestamp;
+use serde_json::json;
+
+fn envelope(id: &str) -> Envelope {
+    let (stored_at, signature) = (Timestamp::UNIX_EPOCH, Some("verified".to_owned()));
+    Envelope { id: id.to_owned(), stored_at, origin: Origin::ElevenLabs, signature }
+}
+
+fn step(status: &str) -> String {
+    json!({
+        "event_type": format!("call.{status}"), "call_id": "bench", "conversation_id": "conv_bench",
+        "status": status, "to_number": "+12025550123", "note": "x".repeat(100),
+    })
+    .to_string()
+}
+
+/// ElevenLabs' own event, with so many turns.
+fn transcription(turns: usize) -> String {
+    let turn = |n: usize| json!({ "role": "agent", "message": "x".repeat(150), "time_in_call_secs": n });
+    json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_009, "data": {
+        "conversation_id": "conv_bench", "status": "done",
+        "transcript": (0..turns).map(turn).collect::<Vec<_>>(),
+        "metadata": { "phone_call": { "call_sid": "bench" } },
+    } })
+    .to_string()
+}
+
+fn patch(id: &str, body: &str) -> CallPatch {
+    event::parse(&envelope(id), body.as_bytes()).unwrap().into()
+}
+
+fn benches(bench: &mut Criterion) {
+    for (name, body) in [("a step", step("ringing")), ("a transcription", transcription(100))] {
+        let mut group = bench.benchmark_group(name);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        let envelope = envelope("e");
+        group.bench_function("parse", |bench| {
+            bench.iter(|| event::parse(&envelope, black_box(body.as_bytes())));
+        });
+        let patch = patch("e", &body);
+        group
+            .bench_function("statement", |bench| bench.iter(|| store::statement(black_box(&patch)).unwrap()));
+        group.finish();
+    }
+    let steps = ["initiated", "ringing", "answered", "completed", "ended"];
+    let patches: Vec<_> = steps.iter().map(|status| patch(status, &step(status))).collect();
+    bench.bench_function("join of the five steps of a call", |bench| {
+        let join = |patches: Vec<CallPatch>| patches.into_iter().reduce(CallPatch::join);
+        bench.iter_batched(|| patches.clone(), join, BatchSize::SmallInput);
+    });
+}
+
+criterion_group!(pure, benches);
+criterion_main!(pure);
