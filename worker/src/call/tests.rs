@@ -1,4 +1,4 @@
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, json};
 
@@ -98,6 +98,23 @@ fn history_is_bounded_and_keeps_the_latest() {
     let joined = join_all(&events).unwrap();
     assert_eq!(joined.history.len(), HISTORY_LIMIT);
     assert_eq!(joined.history.last().unwrap().event_id, "0149");
+}
+
+#[test]
+fn an_event_stored_twice_is_in_the_history_once_as_of_its_first_time() {
+    let again = |hours: i64| {
+        let mut event = event(1, EventType::Ringing, None, 0);
+        event.stored_at += SignedDuration::from_hours(hours);
+        event.at += SignedDuration::from_hours(hours);
+        event
+    };
+    let between = event(2, EventType::Answered, None, 0);
+    for events in [[again(0), between.clone(), again(3)], [again(3), again(0), between.clone()]] {
+        let history = join_all(&events).unwrap().history;
+        let ids: Vec<_> = history.iter().map(|entry| entry.event_id.as_str()).collect();
+        assert_eq!(ids, ["0001", "0002"]);
+        assert_eq!(history[0].at, again(0).at);
+    }
 }
 
 #[test]
