@@ -51,5 +51,8 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
     assert_eq!(stack.count(doc! {}).await, OLD + 20);
     let twice = doc! { "callId": { "$regex": "^new" }, "status": "busy", "history": { "$size": 2 } };
     assert_eq!(stack.count(twice).await, 20, "what is applied twice is there once");
-    assert!(stack.workers[0].log().contains("caught up"));
+    until("the worker to see that it has caught up", async || {
+        stack.workers[0].log().contains("caught up").then_some(())
+    })
+    .await;
 }

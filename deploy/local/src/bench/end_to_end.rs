@@ -61,7 +61,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Bar>)> {
 
 async fn one(bench: &Bench, side: Side, figures: &mut Figures) -> anyhow::Result<()> {
     let (broker, database) = (stack::broker(bench, true).await?, stack::database(bench).await?);
-    let _worker = stack::worker(bench, side, &broker, &database).await?;
+    let _worker = stack::worker(bench, side, &broker, &database.url()).await?;
     let gateway = stack::gateway(bench, side, &broker).await?;
     let calls = calls(&database).await?;
     for time in [WARM_UP.min(bench.time), bench.time] {

@@ -46,7 +46,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     let context = jetstream::new(client);
 
     let begin = Instant::now();
-    let worker = stack::worker(bench, Side::Ours, &broker, &database).await?;
+    let worker = stack::worker(bench, Side::Ours, &broker, &database.url()).await?;
     tokio::time::sleep(NOTICED).await;
     let mut live = Histogram::<u64>::new(3)?;
     let total = loop {

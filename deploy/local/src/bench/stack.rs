@@ -80,19 +80,21 @@ pub async fn worker(
     bench: &Bench,
     side: Side,
     broker: &Server,
-    database: &Server,
+    mongodb_uri: &str,
 ) -> anyhow::Result<Process> {
     let part = if side == Side::Ours { "worker" } else { "naive-worker" };
     let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
-    let (nats_url, uri) = (broker.url(), database.url());
+    let nats_url = broker.url();
     let command = match side {
         Side::Ours => command
             .env("ADMIN_ADDR", "127.0.0.1:0")
             .env("ROLES", "status")
             .env("NATS_URL", nats_url)
-            .env("MONGODB_URI", uri)
+            .env("MONGODB_URI", mongodb_uri)
             .env("MONGODB_DATABASE", DATABASE),
-        Side::Twin => command.args(["--nats-url", &nats_url, "--mongodb-uri", &uri, "--database", DATABASE]),
+        Side::Twin => {
+            command.args(["--nats-url", &nats_url, "--mongodb-uri", mongodb_uri, "--database", DATABASE])
+        }
     };
     bench.launcher.spawn(&command).await
 }

@@ -83,7 +83,7 @@ async fn drain(bench: &Bench, kind: Kind, side: Side, figures: &mut Figures) -> 
     let events = if side == Side::Ours { EVENTS.0 } else { EVENTS.1 };
     let client = async_nats::connect(broker.url()).await?;
     backlog::fill(&client, kind, 0, events).await?;
-    let process = stack::worker(bench, side, &broker, &database).await?;
+    let process = stack::worker(bench, side, &broker, &database.url()).await?;
     let mut cpu = || -> anyhow::Result<[f64; 3]> {
         let pids = [process.pid(), broker.process().pid(), database.process().pid()];
         let [worker, broker, database] = pids.map(measure::cpu_seconds);
