@@ -143,6 +143,10 @@ impl Config {
     /// What only the clients of broker and database can tell of a value.
     fn checked(self) -> Result<Self, ConfigError> {
         self.broker().check()?;
+        // The driver panics at a `%` before a character of several bytes (3.9.1).
+        if !self.mongodb_uri.expose().is_ascii() {
+            return Err(ConfigError::new("MONGODB_URI", "what is not ASCII in it must be percent-encoded"));
+        }
         let database = ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| {
             // The driver's own error may repeat credentials.
             let reason = format!("not a MongoDB connection string: {}", self.mongodb_uri);
@@ -354,6 +358,7 @@ mod tests {
             ("NATS_CA_FILE", "/nowhere/at.all"),
             ("MONGODB_DATABASE", "a.b"),
             ("MONGODB_URI", "postgres://me:pa55@host"),
+            ("MONGODB_URI", "mongodb://me:pa55%\u{fffd}@host/"),
             ("MONGODB_URI", "mongodb://me:pa55@host/?tls=true&tlsCAFile=/nowhere/at.all"),
         ] {
             let error = read(name, value).unwrap_err();

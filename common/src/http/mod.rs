@@ -60,8 +60,9 @@ pub struct Limits {
 
 /// Largest request head, and most a connection reads ahead.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Longest a newcomer waits for the place of one connection before another is asked, too.
-const ROOM_RETRY: Duration = Duration::from_millis(10);
+/// Longest a newcomer waits for the place of one connection before another is asked, too. On a busy machine
+/// it takes a moment; asked too soon, many would go where one is enough.
+const ROOM_RETRY: Duration = Duration::from_millis(50);
 /// Time a connection that gives up its place gets for what is on its way: the end of an answer, of a head.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pause after a failed accept (no file descriptors left, say): long enough not to spin.
