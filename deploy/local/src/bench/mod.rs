@@ -15,7 +15,6 @@ pub(crate) mod naive;
 mod optimized;
 mod raw;
 mod replay;
-mod several;
 mod stack;
 mod table;
 mod visible;
@@ -61,8 +60,6 @@ enum What {
     Gateway,
     /// A backlog of webhooks drained into the database
     Worker,
-    /// A backlog drained by one, two and four workers
-    Workers,
     /// From the post of a webhook to its document
     EndToEnd,
     /// A million webhooks worked off after an outage, and those that come meanwhile
@@ -111,9 +108,6 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
         tables.push(table);
         bars.extend(its_bars);
     };
-    if chosen(What::Workers) {
-        add(several::run(&bench).await?);
-    }
     if chosen(What::EndToEnd) {
         add(end_to_end::run(&bench).await?);
     }
