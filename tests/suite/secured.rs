@@ -84,6 +84,15 @@ async fn is_processed(stack: &Stack, call: &str) {
     stack.until_call(call, doc! { "status": "completed", "transcriptState": "saved" }).await;
 }
 
+/// Processes a webhook before the broker is killed, and one after it was started again.
+async fn goes_on_with_its_broker(stack: &mut Stack) {
+    is_processed(stack, "first").await;
+    stack.nats.kill().await.unwrap();
+    stack.gateway.until_unready(&stack.http).await;
+    stack.nats.restart().await.unwrap();
+    is_processed(stack, "after_broker").await;
+}
+
 fn is_discreet(log: &str, secrets: &[&str]) {
     assert!(log.contains("aftercall"), "something was logged");
     let told = log.lines().find(|line| secrets.iter().any(|secret| line.contains(secret)));
@@ -102,11 +111,7 @@ async fn webhooks_become_documents_over_tls_with_a_login_at_broker_and_database(
         .env("RUST_LOG", EVERYTHING)
         .start()
         .await;
-    is_processed(&stack, "first").await;
-    stack.nats.kill().await.unwrap();
-    stack.gateway.until_unready(&stack.http).await;
-    stack.nats.restart().await.unwrap();
-    is_processed(&stack, "after_broker").await;
+    goes_on_with_its_broker(&mut stack).await;
     stack.mongo.process().kill().await.unwrap();
     stack.workers[0].until_unready(&stack.http).await;
     stack.mongo.process().restart().await.unwrap();
@@ -200,11 +205,7 @@ async fn a_file_of_credentials_opens_a_broker_that_knows_operators_and_accounts(
         .env("RUST_LOG", EVERYTHING)
         .start()
         .await;
-    is_processed(&stack, "first").await;
-    stack.nats.kill().await.unwrap();
-    stack.gateway.until_unready(&stack.http).await;
-    stack.nats.restart().await.unwrap();
-    is_processed(&stack, "after_broker").await;
+    goes_on_with_its_broker(&mut stack).await;
     for log in [stack.gateway.log(), stack.workers[0].log()] {
         is_discreet(&log, &[&seed]);
     }

@@ -52,8 +52,7 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     assert_eq!(expires().await, Some(1_935_619_200.0), "2031-05-04");
 
     // A connection that is open keeps its certificate.
-    let keeper =
-        { aftercall_local::http_client_builder(PATIENCE).tls_certs_only([old.root()]).build().unwrap() };
+    let keeper = aftercall_local::http_client_builder(PATIENCE).tls_certs_only([old.root()]).build().unwrap();
     assert_eq!(post(&keeper).await, Some(200));
 
     // A certificate that does not belong to the key changes nothing.

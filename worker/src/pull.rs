@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use aftercall_common::stream::{self, EnsureError};
-use async_nats::jetstream::{self, AckKind, Message, consumer::pull};
+use async_nats::jetstream::{
+    self, AckKind, Message,
+    consumer::{PullConsumer, StreamError, pull},
+};
 use futures_util::{FutureExt as _, StreamExt as _, stream::ReadyChunks};
 use tokio_util::sync::CancellationToken;
 
@@ -115,21 +118,23 @@ impl Batches {
     async fn open(&self) -> Result<pull::Stream, OpenError> {
         // Made again where an operator or a lost disk took it away.
         stream::ensure(&self.context, self.source.replicas).await?;
-        let consumer: jetstream::consumer::PullConsumer = self
+        let consumer: PullConsumer = self
             .context
             .get_consumer_from_stream(self.source.consumer, self.source.stream)
             .await
             .map_err(OpenError::broker)?;
-        consumer
-            .stream()
-            .max_messages_per_batch(self.source.messages)
-            .max_bytes_per_batch(self.source.bytes)
-            .heartbeat(HEARTBEAT)
-            .expires(EXPIRES)
-            .messages()
-            .await
-            .map_err(OpenError::broker)
+        messages(&consumer, self.source.messages, self.source.bytes).await.map_err(OpenError::broker)
     }
+}
+
+/// What `consumer` gives, so many messages and bytes asked for at a time.
+pub(crate) async fn messages(
+    consumer: &PullConsumer,
+    messages: usize,
+    bytes: usize,
+) -> Result<pull::Stream, StreamError> {
+    let stream = consumer.stream().max_messages_per_batch(messages).max_bytes_per_batch(bytes);
+    stream.heartbeat(HEARTBEAT).expires(EXPIRES).messages().await
 }
 
 impl Pull for Batches {

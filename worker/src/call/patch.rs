@@ -1,6 +1,6 @@
 //! What one or several events claim about a call, and the join of two such claims.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -287,12 +287,12 @@ fn join_fields(ours: &mut BTreeMap<Field, FieldClaim>, theirs: BTreeMap<Field, F
 fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntry>) {
     ours.extend(theirs);
     // The same event stored twice is one, as of its first time, which is also its own where it brought none.
-    let stored = |entry: &HistoryEntry| (entry.stored_at.is_none(), entry.stored_at);
+    let first = |entry: &HistoryEntry| (entry.at, entry.stored_at.is_none(), entry.stored_at);
     ours.sort_by(|x, y| {
-        x.key().cmp(&y.key()).then(stored(x).cmp(&stored(y))).then_with(|| x.signature.cmp(&y.signature))
+        x.event_id.cmp(&y.event_id).then(first(x).cmp(&first(y))).then_with(|| x.signature.cmp(&y.signature))
     });
-    let mut seen = HashSet::with_capacity(ours.len());
-    ours.retain(|entry| seen.insert(entry.event_id.clone()));
+    ours.dedup_by(|later, earlier| later.event_id == earlier.event_id);
+    ours.sort_by(|x, y| x.key().cmp(&y.key()));
     ours.drain(..ours.len().saturating_sub(HISTORY_LIMIT));
 }
 

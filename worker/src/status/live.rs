@@ -16,6 +16,7 @@ use super::{desk::Desk, read};
 use crate::{
     Context,
     outside::Stored as _,
+    pull,
     store::{self, StoreError},
 };
 
@@ -29,8 +30,6 @@ const MESSAGES: usize = 100;
 const BYTES: usize = 4 * 1024 * 1024;
 /// Longest the broker may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the progress is logged.
 const REPORT: Duration = Duration::from_secs(10);
 
@@ -70,15 +69,7 @@ async fn behind(context: &Context) -> Result<u64, BoxError> {
 async fn keep_up(context: &Context, behind_first: u64) -> Result<(), BoxError> {
     let making = context.jetstream.create_consumer_on_stream(stream::live_consumer(), WEBHOOKS);
     let consumer = tokio::time::timeout(ANSWER, making).await??;
-    let messages = consumer
-        .stream()
-        .max_messages_per_batch(MESSAGES)
-        .max_bytes_per_batch(BYTES)
-        .heartbeat(HEARTBEAT)
-        .expires(EXPIRES)
-        .messages()
-        .await?;
-    let mut messages = messages.ready_chunks(MESSAGES);
+    let mut messages = pull::messages(&consumer, MESSAGES, BYTES).await?.ready_chunks(MESSAGES);
     let mut progress = Progress { began: Instant::now(), reported: Instant::now(), first: behind_first };
     let mut looks = tokio::time::interval(LOOK);
     loop {
@@ -112,7 +103,7 @@ async fn apply(context: &Context, batch: Vec<Message>) -> Result<(), StoreError>
     while let Some(batch) = desk.next() {
         let events = batch.messages().count();
         let patches: Vec<_> = batch.calls.into_iter().map(|call| call.patch).collect();
-        store::apply(&context.store, &patches).await?;
+        store::write(&context.store, &patches).await?;
         context.metrics.applied_early(events);
     }
     Ok(())

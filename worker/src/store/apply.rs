@@ -46,6 +46,21 @@ pub struct Applied {
 /// # Errors
 /// The whole was not, or not wholly, written: to be repeated as it is.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
+    let refusals = write(stored, patches).await?;
+    let all: Vec<_> = patches.iter().collect();
+    let standings = stored.standings(&all, patches.len() <= TOLD).await?;
+    let applied = standings.into_iter().map(|standing| {
+        let (before, after) = (standing.without, standing.status);
+        Changed::Applied(Applied { before, after, transcript_due: standing.transcript_due })
+    });
+    Ok(refusals.into_iter().zip(applied).map(|(refusal, applied)| refusal.unwrap_or(applied)).collect())
+}
+
+/// The same without a look at what has become of the calls: which patches are refused, in their order.
+///
+/// # Errors
+/// As above.
+pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Option<Changed>>, StoreError> {
     let mut refusals = vec![None; patches.len()];
     // A command runs its statements in their order. Those that name the call go first: when one
     // links the conversation, what names only that finds the call, and no half comes into being.
@@ -73,11 +88,5 @@ pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Cha
             outcome => outcome?,
         }
     }
-    let all: Vec<_> = patches.iter().collect();
-    let standings = stored.standings(&all, patches.len() <= TOLD).await?;
-    let applied = standings.into_iter().map(|standing| {
-        let (before, after) = (standing.without, standing.status);
-        Changed::Applied(Applied { before, after, transcript_due: standing.transcript_due })
-    });
-    Ok(refusals.into_iter().zip(applied).map(|(refusal, applied)| refusal.unwrap_or(applied)).collect())
+    Ok(refusals)
 }

@@ -36,7 +36,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
-    apply::{Applied, Changed, apply},
+    apply::{Applied, Changed, apply, write},
     calls::{Calls, Failure, Owing, Standing},
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use mongodb::bson::{
     Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc,
-    raw::{CStr, CString, cstr},
+    raw::{CStr, cstr},
     rawdoc,
 };
 
@@ -221,7 +221,7 @@ fn field(field: Field, claim: &FieldClaim) -> Result<RawDocumentBuf, Unstorable>
         [bson_date(claim.at), literal(&claim.event_id)],
         [format!("${key}.at"), format!("${key}.eventId")],
     ] };
-    let key = CString::try_from(key).map_err(|_error| UNSTORABLE)?;
+    let key: &CStr = key.try_into().map_err(|_error| UNSTORABLE)?;
     let mut fields = RawDocumentBuf::new();
     append_value(&mut fields, name, &claim.value).ok_or(UNSTORABLE)?;
     fields.append(key, rawdoc! { "at": bson_date(claim.at), "eventId": claim.event_id.as_str() });
