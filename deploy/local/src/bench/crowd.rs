@@ -23,7 +23,7 @@ use super::{
     Bench, load,
     measure::{self, Series},
     stack::{self, Side},
-    table::{Bar, Column, Row, Table},
+    table::{Bar, Row, Table},
 };
 use crate::{http_client, process::Process, server::Server};
 
@@ -98,7 +98,6 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     let rows = vec![row("undisturbed", alone, Series::default()), row(&crowd, crowded, ratio)];
     let columns =
         [("p50 ms", 2), ("p99 ms", 2), ("p99 / undisturbed", 2), ("connections", 0), ("peak MiB", 1)];
-    let columns = columns.into_iter().map(|(name, decimals)| Column { name, decimals }).collect();
     let title = format!("A crowd beside {RATE} webhooks a second, sync always; median (least-most)");
     let bars = vec![
         Bar {
@@ -107,7 +106,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
         },
         Bar { met: peak < MEMORY_BAR, text: format!("{peak:.1} MiB at most (bar {MEMORY_BAR:.0})") },
     ];
-    Ok((Table { title, columns, rows }, bars))
+    Ok((Table::new(title, &columns, rows), bars))
 }
 
 /// Lets this process open so many connections.
@@ -157,11 +156,9 @@ impl Gateway {
     }
 
     async fn measure(&self, time: Duration, side: &mut Answers) -> anyhow::Result<()> {
-        let histogram = load::paced(self.address, HONEST, RATE, time, |_| ()).await?;
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        side.p50.push(ms(0.5));
-        side.p99.push(ms(0.99));
+        let times = load::paced(self.address, HONEST, RATE, time, |_| ()).await?;
+        side.p50.push(times.ms(0.5));
+        side.p99.push(times.ms(0.99));
         side.connections.push(self.open().await?);
         side.peak.push(measure::peak_mib(self.process.pid())?);
         Ok(())

@@ -8,7 +8,7 @@ use super::{
     Bench, load,
     measure::Series,
     stack::{self, Side},
-    table::{Bar, Column, Row, Table},
+    table::{Bar, Row, Table},
     visible::{Posted, calls, watch},
 };
 
@@ -44,7 +44,6 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Bar>)> {
     };
     let rows = vec![row("gateway and worker", ours, ratio), row("naive pair", twins, Series::default())];
     let columns = [("200 p50 ms", 2), ("document p50 ms", 2), ("/ naive pair", 2), ("document p99 ms", 2)];
-    let columns = columns.into_iter().map(|(name, decimals)| Column { name, decimals }).collect();
     let title = format!(
         "From the post of a webhook to its 200, and to its document: {RATE} a second, sync always, \
          w: majority, j: true; median (least-most)"
@@ -56,7 +55,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Bar>)> {
         },
         Bar { met: p99 < P99_BAR, text: format!("p99 {p99:.1} ms (bar {P99_BAR:.0})") },
     ];
-    Ok((Table { title, columns, rows }, bars))
+    Ok((Table::new(title, &columns, rows), bars))
 }
 
 async fn one(bench: &Bench, side: Side, figures: &mut Figures) -> anyhow::Result<()> {
@@ -71,11 +70,9 @@ async fn one(bench: &Bench, side: Side, figures: &mut Figures) -> anyhow::Result
         let load = load::paced(gateway.address, CONNECTIONS, RATE, time, move |number| post.now(number));
         let (answers, documents) = watch(&calls, &posted, load).await?;
         if time == bench.time {
-            #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-            let ms = |micros: u64| micros as f64 / 1e3;
-            figures.answered.push(ms(answers.value_at_quantile(0.5)));
-            figures.p50.push(ms(documents.value_at_quantile(0.5)));
-            figures.p99.push(ms(documents.value_at_quantile(0.99)));
+            figures.answered.push(answers.ms(0.5));
+            figures.p50.push(documents.ms(0.5));
+            figures.p99.push(documents.ms(0.99));
         }
     }
     Ok(())

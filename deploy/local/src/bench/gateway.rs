@@ -8,7 +8,7 @@ use super::{
     measure::Series,
     raw,
     stack::{self, Side},
-    table::{Column, Row, Table},
+    table::{Row, Table},
 };
 /// One case.
 struct Case {
@@ -106,9 +106,8 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         ("twin CPU us", 1),
         ("MiB", 1),
     ];
-    let columns = columns.into_iter().map(|(name, decimals)| Column { name, decimals }).collect();
-    let title = "Gateway: 200 once the broker has acknowledged; median (least-most)".to_owned();
-    Ok(if rows.is_empty() { Vec::new() } else { vec![Table { title, columns, rows }] })
+    let title = "Gateway: 200 once the broker has acknowledged; median (least-most)";
+    Ok(if rows.is_empty() { Vec::new() } else { vec![Table::new(title, &columns, rows)] })
 }
 
 /// Ours, the twin and raw publishes, each on a fresh broker of its own.

@@ -13,13 +13,12 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::future::try_join_all;
-use hdrhistogram::Histogram;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use super::measure;
+use super::measure::{self, Times};
 
 /// Digits of the number that makes every body another.
 const DIGITS: usize = 12;
@@ -80,20 +79,22 @@ impl Template {
 /// Numbers of this process that were not used yet.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+fn next() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Warms `server` up and measures it.
 pub async fn measure(load: Load, address: SocketAddr, pid: u32) -> anyhow::Result<Outcome> {
     post(Load { time: Duration::from_secs(1), ..load }, address).await?;
     let (cpu, begin) = (measure::cpu_seconds(pid)?, Instant::now());
-    let histogram = post(load, address).await?;
+    let times = post(load, address).await?;
     let took = begin.elapsed().as_secs_f64();
     let used = measure::cpu_seconds(pid)? - cpu;
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let (count, ms) = (histogram.len() as f64, |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3);
     Ok(Outcome {
-        per_second: count / took,
-        p50: ms(0.5),
-        p99: ms(0.99),
-        cpu: used * 1e6 / count,
+        per_second: times.count() / took,
+        p50: times.ms(0.5),
+        p99: times.ms(0.99),
+        cpu: used * 1e6 / times.count(),
         resident: measure::resident_mib(pid)?,
     })
 }
@@ -105,11 +106,8 @@ pub async fn is_answered(address: SocketAddr) -> bool {
 
 /// Posts one webhook over a connection of its own; its number.
 pub async fn one(address: SocketAddr) -> anyhow::Result<u64> {
-    let (mut template, number) = (Template::new(address, 300), NEXT.fetch_add(1, Ordering::Relaxed));
-    template.set(number);
-    let mut socket = TcpStream::connect(address).await.context("cannot connect")?;
-    socket.write_all(&template.bytes).await?;
-    tokio::time::timeout(ANSWER, read(&mut socket, &mut vec![0; 4096])).await.context("no answer")??;
+    let number = next();
+    Client::connect(address, 300).await?.post(number).await?;
     Ok(number)
 }
 
@@ -118,8 +116,8 @@ pub fn call_id(number: u64) -> String {
     format!("{CALL}{number:0DIGITS$}")
 }
 
-/// The microseconds that the answers took.
-async fn post(load: Load, address: SocketAddr) -> anyhow::Result<Histogram<u64>> {
+/// How long the answers took.
+async fn post(load: Load, address: SocketAddr) -> anyhow::Result<Times> {
     apart(async move || {
         let end = Instant::now() + load.time;
         merged((0..load.connections).map(|_| client(address, load.bytes, end))).await
@@ -128,9 +126,9 @@ async fn post(load: Load, address: SocketAddr) -> anyhow::Result<Histogram<u64>>
 }
 
 /// Does `work` on a thread of its own, as a load on another machine would be done.
-async fn apart<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
+async fn apart<F: Future<Output = anyhow::Result<Times>>>(
     work: impl FnOnce() -> F + Send + 'static,
-) -> anyhow::Result<Histogram<u64>> {
+) -> anyhow::Result<Times> {
     let (done, answer) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -141,41 +139,58 @@ async fn apart<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
 }
 
 /// What all clients measure.
-async fn merged<F: Future<Output = anyhow::Result<Histogram<u64>>>>(
+async fn merged<F: Future<Output = anyhow::Result<Times>>>(
     clients: impl Iterator<Item = F>,
-) -> anyhow::Result<Histogram<u64>> {
-    let mut all = Histogram::new(3)?;
+) -> anyhow::Result<Times> {
+    let mut all = Times::new()?;
     for one in try_join_all(clients).await? {
-        all += one;
+        all.add(one)?;
     }
     Ok(all)
 }
 
-async fn client(address: SocketAddr, bytes: usize, end: Instant) -> anyhow::Result<Histogram<u64>> {
-    let mut template = Template::new(address, bytes);
-    let mut socket = TcpStream::connect(address).await.context("cannot connect")?;
-    socket.set_nodelay(true)?;
-    let mut histogram = Histogram::new(3)?;
-    let mut answer = vec![0; 4096];
-    while Instant::now() < end {
-        template.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        let begin = Instant::now();
-        socket.write_all(&template.bytes).await?;
-        tokio::time::timeout(ANSWER, read(&mut socket, &mut answer)).await.context("no answer")??;
-        histogram.record(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+/// A keep-alive connection, and what is sent over it.
+struct Client {
+    template: Template,
+    socket: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    async fn connect(address: SocketAddr, bytes: usize) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(address).await.context("cannot connect")?;
+        socket.set_nodelay(true)?;
+        Ok(Self { template: Template::new(address, bytes), socket, answer: vec![0; 4096] })
     }
-    Ok(histogram)
+
+    /// Posts the webhook with this number, which must be answered 200.
+    async fn post(&mut self, number: u64) -> anyhow::Result<()> {
+        self.template.set(number);
+        self.socket.write_all(&self.template.bytes).await?;
+        let answer = read(&mut self.socket, &mut self.answer);
+        tokio::time::timeout(ANSWER, answer).await.context("no answer")?
+    }
+}
+
+async fn client(address: SocketAddr, bytes: usize, end: Instant) -> anyhow::Result<Times> {
+    let (mut client, mut times) = (Client::connect(address, bytes).await?, Times::new()?);
+    while Instant::now() < end {
+        let (number, begin) = (next(), Instant::now());
+        client.post(number).await?;
+        times.record(begin.elapsed())?;
+    }
+    Ok(times)
 }
 
 /// Posts `rate` webhooks a second over so many connections, however long the answers take, and tells `posted` the
-/// number of each before. The microseconds from when each was due to its answer.
+/// number of each before. How long each took from when it was due to its answer.
 pub async fn paced(
     address: SocketAddr,
     connections: u32,
     rate: u32,
     time: Duration,
     posted: impl Fn(u64) + Send + 'static,
-) -> anyhow::Result<Histogram<u64>> {
+) -> anyhow::Result<Times> {
     apart(async move || {
         let (begin, step) = (Instant::now(), Duration::from_secs(1) / rate);
         let client = |n| paced_client(address, begin + step * n, step * connections, begin + time, &posted);
@@ -191,23 +206,17 @@ async fn paced_client(
     step: Duration,
     end: Instant,
     posted: &impl Fn(u64),
-) -> anyhow::Result<Histogram<u64>> {
-    let mut template = Template::new(address, 300);
-    let mut socket = TcpStream::connect(address).await.context("cannot connect")?;
-    socket.set_nodelay(true)?;
-    let mut histogram = Histogram::new(3)?;
-    let mut answer = vec![0; 4096];
+) -> anyhow::Result<Times> {
+    let (mut client, mut times) = (Client::connect(address, 300).await?, Times::new()?);
     while due < end {
         tokio::time::sleep_until(due.into()).await;
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        template.set(number);
+        let number = next();
         posted(number);
-        socket.write_all(&template.bytes).await?;
-        tokio::time::timeout(ANSWER, read(&mut socket, &mut answer)).await.context("no answer")??;
-        histogram.record(u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+        client.post(number).await?;
+        times.record(due.elapsed())?;
         due += step;
     }
-    Ok(histogram)
+    Ok(times)
 }
 
 /// Reads one answer, which must be a 200.
@@ -248,7 +257,7 @@ pub async fn at_once<F: Future<Output = anyhow::Result<()>> + Send + 'static>(
         let (work, done) = (work.clone(), done.clone());
         async move {
             while begin.elapsed() < time {
-                work(NEXT.fetch_add(1, Ordering::Relaxed)).await?;
+                work(next()).await?;
                 done.fetch_add(1, Ordering::Relaxed);
             }
             anyhow::Ok(())

@@ -1,6 +1,9 @@
 //! What a process has used so far, and the middle of several measurements.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 /// Ticks of `/proc/*/stat` in a second; fixed on Linux, whatever the kernel's own.
@@ -31,6 +34,36 @@ fn status_mib(pid: u32, name: &'static str) -> anyhow::Result<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name)?;
     let kib: f64 = line.split_whitespace().next().and_then(|kib| kib.parse().ok()).context(name)?;
     Ok(kib / 1024.0)
+}
+
+/// How long each of many things of one kind took.
+#[derive(Clone, Debug)]
+pub struct Times(Histogram<u64>);
+
+impl Times {
+    /// None so far.
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self(Histogram::new(3)?))
+    }
+
+    pub fn record(&mut self, time: Duration) -> anyhow::Result<()> {
+        Ok(self.0.record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))?)
+    }
+
+    pub fn add(&mut self, others: Self) -> anyhow::Result<()> {
+        Ok(self.0.add(others.0)?)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub fn count(&self) -> f64 {
+        self.0.len() as f64
+    }
+
+    /// Milliseconds within which this share of them was done.
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    pub fn ms(&self, share: f64) -> f64 {
+        self.0.value_at_quantile(share) as f64 / 1e3
+    }
 }
 
 /// Several measurements of one thing.

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use async_nats::jetstream;
-use hdrhistogram::Histogram;
 
 use super::{
     Bench,
     backlog::{self, Kind},
-    load, measure,
-    measure::Series,
+    load,
+    measure::{self, Series, Times},
     stack::{self, Side},
-    table::{Bar, Column, Row, Table},
+    table::{Bar, Row, Table},
     visible,
 };
 
@@ -48,7 +47,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     let begin = Instant::now();
     let worker = stack::worker(bench, Side::Ours, &broker, &database.url()).await?;
     tokio::time::sleep(NOTICED).await;
-    let mut live = Histogram::<u64>::new(3)?;
+    let mut live = Times::new()?;
     let total = loop {
         let (posted, number) = (Instant::now(), load::one(gateway.address).await?);
         visible::until(&calls, &load::call_id(number)).await?;
@@ -57,24 +56,27 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
         if left == 0 {
             break begin.elapsed();
         }
-        live.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX))?;
+        live.record(took)?;
         bench.progress.step(&format!("replay: {left} of {} left", options.backlog));
         tokio::time::sleep(PAUSE).await;
     };
-    ensure!(!live.is_empty(), "the backlog is too small: it was worked off before anything could be posted");
+    ensure!(
+        live.count() > 0.0,
+        "the backlog is too small: it was worked off before anything could be posted"
+    );
     let whole = calls.count_documents(mongodb::bson::doc! { "status": "completed" }).await?;
     ensure!(whole >= (options.backlog / 5) as u64, "only {whole} calls are completed");
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let (count, ms) = (options.backlog as f64, |micros: u64| micros as f64 / 1e3);
-    let slowest = ms(live.max());
+    let count = options.backlog as f64;
+    let slowest = live.ms(1.0);
     let figures = [
         count / total.as_secs_f64(),
         total.as_secs_f64(),
         measure::cpu_seconds(worker.pid())? * 1e6 / count,
         measure::peak_mib(worker.pid())?,
-        ms(live.value_at_quantile(0.5)),
-        ms(live.value_at_quantile(0.99)),
+        live.ms(0.5),
+        live.ms(0.99),
         slowest,
     ];
     let columns = [
@@ -86,11 +88,10 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
         ("live p99 ms", 1),
         ("live slowest ms", 1),
     ];
-    let columns = columns.into_iter().map(|(name, decimals)| Column { name, decimals }).collect();
     let row =
         Row { case: format!("{} webhooks", options.backlog), figures: figures.map(Series::of).to_vec() };
-    let title = "A backlog worked off by one worker, and webhooks of now from post to document".to_owned();
+    let title = "A backlog worked off by one worker, and webhooks of now from post to document";
     let met = slowest <= LIVE_BAR;
     let text = format!("a webhook of now is seen after {slowest:.0} ms at most (bar {LIVE_BAR:.0})");
-    Ok((Table { title, columns, rows: vec![row] }, vec![Bar { met, text }]))
+    Ok((Table::new(title, &columns, vec![row]), vec![Bar { met, text }]))
 }

@@ -8,10 +8,10 @@ use super::measure::{Series, Summary};
 
 /// One column of figures.
 #[derive(Debug, Serialize)]
-pub struct Column {
-    pub name: &'static str,
+struct Column {
+    name: &'static str,
     #[serde(skip)]
-    pub decimals: usize,
+    decimals: usize,
 }
 
 /// One case, a figure for each column.
@@ -24,9 +24,17 @@ pub struct Row {
 /// A table.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    pub title: String,
-    pub columns: Vec<Column>,
-    pub rows: Vec<Row>,
+    title: String,
+    columns: Vec<Column>,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    /// With these columns, each by its name and the decimals shown.
+    pub fn new(title: impl Into<String>, columns: &[(&'static str, usize)], rows: Vec<Row>) -> Self {
+        let columns = columns.iter().map(|&(name, decimals)| Column { name, decimals }).collect();
+        Self { title: title.into(), columns, rows }
+    }
 }
 
 impl fmt::Display for Table {

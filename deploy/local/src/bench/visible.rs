@@ -9,13 +9,12 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
-use hdrhistogram::Histogram;
 use mongodb::{
     Client, Collection,
     bson::{Document, doc},
 };
 
-use super::{load, stack};
+use super::{load, measure::Times, stack};
 use crate::server::Server;
 
 /// Longest one call is waited for.
@@ -54,21 +53,21 @@ impl Posted {
     }
 }
 
-/// Carries out `load` and waits until all that it has posted is in the database. What it gives, and the
-/// microseconds from each post to the call.
+/// Carries out `load` and waits until all that it has posted is in the database. What it gives, and how long
+/// it was from each post to the call.
 pub async fn watch<T>(
     calls: &Collection<Document>,
     posted: &Posted,
     load: impl Future<Output = anyhow::Result<T>>,
-) -> anyhow::Result<(T, Histogram<u64>)> {
+) -> anyhow::Result<(T, Times)> {
     let mut changes = calls.watch().pipeline([doc! { "$match": { "operationType": "insert" } }]).await?;
     let (mut load, mut loaded) = (pin!(load), None);
-    let mut histogram = Histogram::new(3)?;
+    let mut times = Times::new()?;
     loop {
         if posted.waiting().is_empty()
             && let Some(loaded) = loaded
         {
-            return Ok((loaded, histogram));
+            return Ok((loaded, times));
         }
         let change = tokio::select! {
             done = &mut load, if loaded.is_none() => {
@@ -81,7 +80,7 @@ pub async fn watch<T>(
         };
         let document = change.full_document.context("an insert without its document")?;
         if let Some(at) = posted.waiting().remove(document.get_str("callId")?) {
-            histogram.record(u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX))?;
+            times.record(at.elapsed())?;
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     backlog::{self, Kind},
     measure::{self, Series},
     stack::{self, Side},
-    table::{Column, Row, Table},
+    table::{Row, Table},
 };
 /// Statements of one raw command.
 const STATEMENTS: usize = 500;
@@ -66,9 +66,8 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         ("mongod CPU us", 1),
         ("MiB", 1),
     ];
-    let columns = columns.into_iter().map(|(name, decimals)| Column { name, decimals }).collect();
-    let title = "Worker: a backlog drained, w: majority, j: true; median (least-most)".to_owned();
-    Ok(if rows.is_empty() { Vec::new() } else { vec![Table { title, columns, rows }] })
+    let title = "Worker: a backlog drained, w: majority, j: true; median (least-most)";
+    Ok(if rows.is_empty() { Vec::new() } else { vec![Table::new(title, &columns, rows)] })
 }
 
 async fn one_round(bench: &Bench, kind: Kind, figures: &mut Figures) -> anyhow::Result<()> {

@@ -22,6 +22,7 @@ use self::{
     seed::seed,
     viewers::{BESIDE, Watched, viewers},
 };
+use super::{measure, table::Bar};
 use crate::{
     http_client, mongod, nats, ports,
     process::{Launcher, Process},
@@ -39,7 +40,8 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 const PAGE_BAR: Duration = Duration::from_millis(100);
 const BYTES_BAR: u64 = 100 * 1024;
-const VIEWERS_BAR: u64 = 50 * 1024 * 1024;
+/// MiB.
+const VIEWERS_BAR: f64 = 50.0;
 const SCREEN_BAR: Duration = Duration::from_secs(1);
 
 /// How much of it.
@@ -127,11 +129,9 @@ impl Stack {
         })
     }
 
-    fn resident(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.worker.pid()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.split_whitespace().nth(1).context("no number")?.parse()?;
-        Ok(kib * 1024)
+    /// MiB that the worker holds.
+    fn resident(&self) -> anyhow::Result<f64> {
+        measure::resident_mib(self.worker.pid())
     }
 }
 
@@ -267,36 +267,33 @@ fn report(options: &Options, pages: &[Timed], first: u64, watched: &Watched) -> 
         );
     }
     #[expect(clippy::cast_precision_loss, reason = "sizes in words")]
-    let mib = |bytes: u64| bytes as f64 / 1_048_576.0;
-    #[expect(clippy::cast_precision_loss, reason = "sizes in words")]
     let kib = |bytes: u64| bytes as f64 / 1024.0;
-    let cost = watched.busy.saturating_sub(watched.before);
+    let cost = watched.busy - watched.before;
     println!(
         "\nthe worker held {:.1} MiB, with {} viewers {:.1} MiB, and {:.1} MiB with {BESIDE} webhooks per second\n",
-        mib(watched.before),
-        options.viewers,
-        mib(watched.idle),
-        mib(watched.busy)
+        watched.before, options.viewers, watched.idle, watched.busy
     );
     let page = pages.first().map(|page| page.at(95)).unwrap_or_default();
+    let slowest = watched.times.at(100);
     let bars = [
         (page <= PAGE_BAR, format!("first page in {:.1} ms (p95; bar {:.0})", ms(page), ms(PAGE_BAR))),
         (first <= BYTES_BAR, format!("{:.1} KiB transferred in all (bar {:.0})", kib(first), kib(BYTES_BAR))),
         (
             cost <= VIEWERS_BAR,
-            format!("{} viewers cost {:.1} MiB (bar {:.0})", options.viewers, mib(cost), mib(VIEWERS_BAR)),
+            format!("{} viewers cost {cost:.1} MiB (bar {VIEWERS_BAR:.0})", options.viewers),
         ),
         (
-            watched.times.at(100) <= SCREEN_BAR,
+            slowest <= SCREEN_BAR,
             format!(
                 "on the screen {:.0} ms after the webhook at most (bar {:.0})",
-                ms(watched.times.at(100)),
+                ms(slowest),
                 ms(SCREEN_BAR)
             ),
         ),
-    ];
-    for (met, text) in &bars {
-        println!("{} {text}", if *met { "ok    " } else { "MISSED" });
+    ]
+    .map(|(met, text)| Bar { met, text });
+    for bar in &bars {
+        println!("{bar}");
     }
-    if bars.iter().all(|(met, _)| *met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if bars.iter().all(|bar| bar.met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -20,10 +20,10 @@ pub const BESIDE: u64 = 20;
 
 /// What viewers cost and see.
 pub struct Watched {
-    /// Bytes that the worker held without viewers, with them, and with webhooks beside.
-    pub before: u64,
-    pub idle: u64,
-    pub busy: u64,
+    /// MiB that the worker held without viewers, with them, and with webhooks beside.
+    pub before: f64,
+    pub idle: f64,
+    pub busy: f64,
     /// From the webhook to the screen.
     pub times: Timed,
 }
