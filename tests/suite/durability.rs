@@ -158,9 +158,13 @@ async fn a_database_that_hangs_loses_nothing() {
         stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("c{n}") })).await;
     }
     stack.workers[0].until_unready(&stack.http).await;
+    // The broker is told meanwhile that they are worked on, or would give them to another worker.
+    tokio::time::sleep(stream::ACK_WAIT + stream::ACK_WAIT / 5).await;
     stack.mongo.process().thaw().unwrap();
     let all: Vec<_> = (0..50).map(|n| format!("c{n}")).collect();
     nothing_lost(&stack, &all).await;
+    let metrics = stack.workers[0].metrics(&stack.http).await;
+    assert!(metrics.contains("aftercall_redeliveries_total{consumer=\"status\"} 0\n"), "{metrics}");
 }
 
 #[tokio::test]

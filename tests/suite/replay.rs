@@ -65,6 +65,22 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
 }
 
 #[tokio::test]
+async fn of_events_applied_together_those_that_are_known_count_once() {
+    let mut stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c" })).await;
+    stack.settled().await;
+    stack.workers[0].kill().await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
+    assert_eq!(
+        replay(&stack, &[]).await,
+        "2 webhooks applied, 0 unreadable\n",
+        "as one change of their call"
+    );
+    let call = stack.until_call("c", doc! { "status": "busy" }).await;
+    assert_eq!(call.get_array("history").unwrap().len(), 2, "{call}");
+}
+
+#[tokio::test]
 async fn a_replayed_completion_has_its_transcript_fetched() {
     let stack = Stack::start().await;
     stack

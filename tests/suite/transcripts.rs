@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use aftercall_common::stream;
-use aftercall_local::simulator::Answer;
+use aftercall_local::{
+    chaos::link::{Link, Mode},
+    simulator::Answer,
+};
 use mongodb::bson::doc;
 use serde_json::json;
 
@@ -46,6 +49,30 @@ async fn it_is_fetched_once_the_conversation_is_known() {
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved", "conversationId": "v" }).await;
+}
+
+#[tokio::test]
+async fn one_that_was_saved_meanwhile_is_not_replaced() {
+    let mut stack = Setup::default().without_worker().start().await;
+    let port = stack.simulator.base_url().rsplit(':').next().unwrap().parse().unwrap();
+    let link = Link::to(port).await.unwrap();
+    link.set(Mode::AnswersCut);
+    stack.worker_env("ELEVENLABS_BASE_URL", &format!("http://127.0.0.1:{}", link.port()));
+    stack.add_worker().await;
+    stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
+    until("the transcript to be asked for", async || (stack.simulator.request_count("v") == 1).then_some(()))
+        .await;
+    let told = json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
+    stack
+        .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000, "data": {
+            "conversation_id": "v", "status": "done", "transcript": told,
+        } }))
+        .await;
+    stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+    link.set(Mode::Open);
+    until_equal("transcript jobs", Some((0, 0)), async || stack.jobs().await).await;
+    let transcript = stack.lookup(json!({ "callSid": "c" })).await.body["transcript"].clone();
+    assert_eq!(transcript, told);
 }
 
 #[tokio::test]

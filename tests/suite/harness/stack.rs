@@ -291,8 +291,17 @@ impl Stack {
 
     /// Webhooks not delivered yet, and delivered but not settled.
     pub async fn backlog(&self) -> Option<(u64, usize)> {
+        self.lag(stream::consumer::STATUS, stream::WEBHOOKS).await
+    }
+
+    /// The same of transcript jobs.
+    pub async fn jobs(&self) -> Option<(u64, usize)> {
+        self.lag(stream::consumer::TRANSCRIPTS, stream::TRANSCRIPTS).await
+    }
+
+    async fn lag(&self, consumer: &str, stream: &str) -> Option<(u64, usize)> {
         let consumer: jetstream::consumer::PullConsumer =
-            self.jetstream.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.ok()?;
+            self.jetstream.get_consumer_from_stream(consumer, stream).await.ok()?;
         let info = consumer.get_info().await.ok()?;
         Some((info.num_pending, info.num_ack_pending))
     }
