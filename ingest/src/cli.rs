@@ -94,9 +94,9 @@ fn start(cli: &Cli) -> Result<(), StartError> {
     }
     let inherited = socket::inherited().map_err(StartError::Inherit)?;
     telemetry::init(config.log_format, config.rust_log.as_deref());
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(StartError::Process)?;
-    runtime.block_on(async {
+    // One thread: it is enough for what a broker takes, and what it hands from task to task wakes nobody.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(StartError::Process)?.block_on(async {
         let stop = shutdown::on_signal().map_err(StartError::Process)?;
         let is_inherited = inherited.is_some();
         let listener = match inherited {

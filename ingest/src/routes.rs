@@ -118,7 +118,7 @@ pub struct Gateway {
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
     /// One for the whole request.
-    pub policy: &'a Policy,
+    pub policy: &'a Arc<Policy>,
     /// Its part of the trace.
     pub span: &'a Span,
     /// The address of the connection.

@@ -3,7 +3,7 @@
 //! Invariant: each check comes before the cost of the next. Under `SOURCE_POLICY=observe` what source
 //! and signature speak against goes on, marked with the refusal it would have met.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use aftercall_common::{
     stream::{header as ours, subject},
@@ -29,6 +29,8 @@ use crate::{
     storage::Accepted,
 };
 
+/// From this size on a body is looked at on a thread of its own: it takes longer than others are to wait.
+const LARGE_BYTES: usize = 256 * 1024;
 /// Largest body of a sender from elsewhere that is read merely to tell who it is.
 const GLANCE_BYTES: usize = 256 * 1024;
 /// Time such a body gets.
@@ -116,6 +118,66 @@ fn is_json(parts: &Parts) -> bool {
     value.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("application/json"))
 }
 
+/// What a webhook is judged by, besides its body.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    provider: Provider,
+    /// Whether its source is.
+    allowed: bool,
+    policy: &'a Arc<Policy>,
+    parts: &'a Parts,
+    /// In seconds.
+    now: i64,
+}
+
+/// What a look at a body brought.
+struct Seen {
+    /// Of the signature.
+    verdict: Result<Signature, SignatureError>,
+    /// What speaks against its sender.
+    doubt: Option<Rejection>,
+    /// Its id, or why it is no webhook. Not looked at where the doubt decides.
+    id: Result<WebhookId, Rejection>,
+}
+
+impl Sight<'_> {
+    /// Looks at `body`, which is given back.
+    async fn of(self, body: Body) -> (Body, Seen) {
+        if body.len() < LARGE_BYTES {
+            let seen = self.look(&body);
+            return (body, seen);
+        }
+        let Self { provider, allowed, policy, parts, now } = self;
+        let (policy, parts) = (policy.clone(), parts.clone());
+        let looking = tokio::task::spawn_blocking(move || {
+            let seen = Sight { provider, allowed, policy: &policy, parts: &parts, now }.look(&body);
+            (body, seen)
+        });
+        looking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Signature, form, id; each before the cost of the next.
+    fn look(self, body: &Body) -> Seen {
+        let Self { provider, allowed, policy, parts, now } = self;
+        let verdict = provider.verify(policy, parts, body, now);
+        let agreed = provider == Provider::Twilio
+            || policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
+        let doubt = match verdict {
+            _ if !allowed => Some(Rejection::SourceNotAllowed),
+            Err(error) => Some(Rejection::Signature(error)),
+            Ok(_) if !agreed => Some(Rejection::HeaderSecret),
+            Ok(_) => None,
+        };
+        let id = match doubt {
+            Some(_) if !policy.observes() => Err(Rejection::SourceNotAllowed),
+            _ => provider
+                .check_form(parts, body)
+                .map(|()| message::webhook_id(parts.uri.path(), body.pieces())),
+        };
+        Seen { verdict, doubt, id }
+    }
+}
+
 impl Gateway {
     /// Takes in a webhook that the client of `scope`, or failing that its peer, sent.
     pub(crate) async fn webhook(
@@ -139,21 +201,14 @@ impl Gateway {
             return Err(Rejection::SourceNotAllowed);
         }
         let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;
-        let verdict = provider.verify(policy, parts, &body, received_at.as_second());
+        let sight = Sight { provider, allowed, policy, parts, now: received_at.as_second() };
+        let (body, seen) = sight.of(body).await;
+        let Seen { verdict, doubt, id } = seen;
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
-        let agreed = provider == Provider::Twilio
-            || policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
-        let doubt = match verdict {
-            _ if !allowed => Some(Rejection::SourceNotAllowed),
-            Err(error) => Some(Rejection::Signature(error)),
-            Ok(_) if !agreed => Some(Rejection::HeaderSecret),
-            Ok(_) => None,
-        };
         let signature = verdict.unwrap_or_else(Signature::Doubtful);
         let would_refuse = self.weigh(doubt, policy)?;
-        provider.check_form(parts, &body)?;
+        let id = id?;
 
-        let id = message::webhook_id(parts.uri.path(), body.pieces());
         let source = client.unwrap_or(peer);
         let mut headers = message::headers(id, &parts.headers, source, signature, received_at);
         if let Some(code) = would_refuse {

@@ -89,9 +89,19 @@ enum Sent {
 /// The batch that is being staged or committed.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
-    opened: Instant,
+    /// When it could have been opened at the earliest. None: the broker had single messages to store before,
+    /// so its time says nothing.
+    began: Option<Instant>,
     /// Number of the answer that is waited for.
     number: u64,
+}
+
+/// Senders that were answered together, and until when as many are likely to come again.
+#[derive(Clone, Copy, Debug)]
+struct Crowd {
+    senders: usize,
+    since: Instant,
+    until: Instant,
 }
 
 /// Everything that waits or is on its way. `W` is whatever tells who waits.
@@ -106,10 +116,12 @@ pub struct Commits<W> {
     /// Whether the broker takes batches, and from when on it is worth asking.
     takes_batches: bool,
     resting_until: Option<Instant>,
-    /// As many webhooks the batch before had, and until when so many senders are likely to come again.
-    expected: Option<(usize, Instant)>,
+    crowd: Option<Crowd>,
     pace: Pace,
+    /// From when on the broker has had single messages to store since the last of them, and whether there
+    /// were several at a time since it had none: one by itself takes mostly the way there and back.
     last_single: Option<Instant>,
+    several: bool,
     recent: Recent,
     next: u64,
     orders: VecDeque<Order>,
@@ -126,9 +138,10 @@ impl<W> Default for Commits<W> {
             batch: None,
             takes_batches: false,
             resting_until: None,
-            expected: None,
+            crowd: None,
             pace: Pace::default(),
             last_single: None,
+            several: false,
             recent: Recent::default(),
             next: 0,
             orders: VecDeque::new(),
@@ -190,8 +203,7 @@ impl<W> Commits<W> {
         if self.batch.is_some() {
             return; // What arrives meanwhile is the next.
         }
-        let expected = self.expected.filter(|(_, until)| now < *until).map_or(0, |(webhooks, _)| webhooks);
-        let likely = expected.max(self.waiters.waited_for());
+        let likely = self.crowd(now).map_or(0, |crowd| crowd.senders).max(self.waiters.waited_for());
         let rests = self.resting_until.is_some_and(|until| now < until);
         if self.takes_batches && !rests && likely > 1 && self.pace.prefers_batch(likely) {
             self.open(now);
@@ -232,7 +244,7 @@ impl<W> Commits<W> {
     pub fn lost(&mut self) {
         self.orders.clear();
         self.flights.clear();
-        (self.batch, self.last_single, self.resting_until, self.expected) = (None, None, None, None);
+        (self.batch, self.last_single, self.resting_until, self.crowd) = (None, None, None, None);
         self.singles = 0;
         self.pace = Pace::default(); // It may come back with other settings.
         for key in std::mem::take(&mut self.line) {
@@ -273,17 +285,24 @@ impl<W> Commits<W> {
 
     fn send_single(&mut self, key: usize, now: Instant) {
         let number = self.number();
+        self.several = self.singles > 0;
+        self.last_single.get_or_insert(now);
         self.singles += 1;
         self.flights.insert(number, Flight { sent: Sent::Single(key), at: now });
         let webhook = self.waiters.webhook(key).clone();
         self.orders.push_back(Order { webhook, number: Some(number), place: None });
     }
 
+    fn crowd(&self, now: Instant) -> Option<Crowd> {
+        self.crowd.filter(|crowd| now < crowd.until)
+    }
+
     /// Sends the first message of a batch: the broker takes a while to prepare for the others.
     fn open(&mut self, now: Instant) {
         let Some(key) = self.line.pop_front() else { return };
         let number = self.number();
-        self.batch = Some(Batch { opened: now, number });
+        let began = (self.singles == 0).then(|| self.crowd(now).map_or(now, |crowd| crowd.since));
+        self.batch = Some(Batch { began, number });
         self.flights.insert(number, Flight { sent: Sent::Opening(key), at: now });
         let place = Place { batch: number, n: 1, commits: false };
         let webhook = self.waiters.webhook(key).clone();
@@ -313,7 +332,10 @@ impl<W> Commits<W> {
     fn conclude_single(&mut self, key: usize, answer: Answer, now: Instant) {
         let outcome = match answer {
             Answer::Stored { sequence, duplicate, .. } => {
-                if let Some(last) = self.last_single {
+                if let Some(last) = self.last_single
+                    && self.several
+                    && self.batch.is_none()
+                {
                     self.pace.single(now.saturating_duration_since(last));
                 }
                 Ok(Stored { sequence, duplicate })
@@ -322,8 +344,7 @@ impl<W> Commits<W> {
             Answer::Refused(code) => Err(PublishError::Refused(code)),
             Answer::Staged | Answer::Garbled => Err(PublishError::Garbled),
         };
-        // Idle, the broker's pace cannot be told from ours.
-        self.last_single = (self.singles > 0 && self.batch.is_none()).then_some(now);
+        self.last_single = (self.singles > 0).then_some(now);
         self.tell(key, outcome);
     }
 
@@ -332,10 +353,10 @@ impl<W> Commits<W> {
     fn conclude_batch(&mut self, keys: Vec<usize>, batch: Option<Batch>, answer: Answer, now: Instant) {
         match answer {
             Answer::Stored { sequence, count, .. } if count == keys.len() => {
-                if let Some(batch) = batch {
-                    let took = now.saturating_duration_since(batch.opened);
+                if let Some(Batch { began: Some(began), .. }) = batch {
+                    let took = now.saturating_duration_since(began);
                     self.pace.batch(count, took);
-                    self.expected = Some((count, now + took));
+                    self.crowd = Some(Crowd { senders: count, since: now, until: now + took });
                 }
                 for (n, key) in keys.into_iter().enumerate() {
                     let sequence = wire::sequence_in_batch(sequence, count, n);

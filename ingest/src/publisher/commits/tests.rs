@@ -33,7 +33,7 @@ impl Bench {
     fn batching() -> Self {
         let mut bench = Self { commits: Commits::default(), now: Instant::now() };
         bench.commits.set_takes_batches(true);
-        bench.commits.pace.single(Duration::from_millis(5));
+        (0..40).for_each(|_| bench.commits.pace.single(Duration::from_millis(5)));
         bench
     }
 
@@ -107,6 +107,28 @@ fn a_batch_takes_what_comes_until_the_broker_is_prepared() {
     assert!(bench.post(&["e", "f"]).is_empty(), "one at a time");
     assert_eq!(bench.answer(3, stored(9, 3)), ["<e"]);
     assert_eq!(bench.told(), [("b", ok(7, false)), ("c", ok(8, false)), ("d", ok(9, false))]);
+}
+
+#[test]
+fn the_price_of_single_messages_is_the_broker_s_time_while_it_has_several() {
+    let texts: [&'static str; 64] = std::array::from_fn(|n| &*n.to_string().leak());
+    let mut bench = Bench::singly();
+    bench.commits.set_takes_batches(true);
+    for n in 1..=64 {
+        bench.post(&["a"]);
+        bench.after(MILLI);
+        bench.answer(n, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
+    }
+    assert_eq!(bench.post(&texts).len(), 64, "one at a time tells nothing");
+    bench.after(MILLI * 10);
+    for n in 65..=128 {
+        bench.answer(n, stored(n, 1));
+    }
+    bench.post(&["a", "b"]);
+    bench.after(MILLI);
+    bench.answer(129, stored(129, 1));
+    assert!(bench.commits.pace.prefers_batch(64), "ten milliseconds for all, though they came together");
+    assert!(!bench.commits.pace.prefers_batch(12));
 }
 
 #[test]
