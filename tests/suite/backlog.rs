@@ -1,15 +1,19 @@
 //! A backlog after an outage, and what comes in meanwhile.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aftercall_common::stream::{WEBHOOKS, subject};
+use aftercall_common::stream::{WEBHOOKS, consumer, subject};
+use aftercall_worker::pull::{Batches, Pull as _, Source};
+use async_nats::jetstream;
 use mongodb::bson::doc;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Setup, Stack, until, until_equal};
 
 /// Enough to keep a worker busy for seconds.
 const OLD: u64 = 30_000;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts webhooks of as many calls into the stream that no worker has seen.
 async fn fill(stack: &Stack) {
@@ -55,4 +59,27 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
         stack.workers[0].log().contains("caught up").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_a_worker_asks_for_lies_together_in_the_stream() {
+    const EACH: usize = 100;
+    let stack = Setup::default().without_worker().start().await;
+    fill(&stack).await;
+    let client = async_nats::connect(stack.nats.url()).await.unwrap();
+    let context = jetstream::new(client);
+    let source =
+        Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages: EACH, bytes: 1 << 20, replicas: 1 };
+    let mut workers = [(); 2].map(|()| Batches::new(context.clone(), source));
+    let stop = CancellationToken::new();
+    let mut given = Vec::new();
+    for turn in 0..6 {
+        let mut messages = Vec::new();
+        while messages.len() < EACH {
+            let asked = workers[turn % 2].next(&stop);
+            messages.extend(tokio::time::timeout(PATIENCE, asked).await.unwrap().unwrap());
+        }
+        given.extend(messages.iter().map(|message| message.info().unwrap().stream_sequence));
+    }
+    assert_eq!(given, (1..=6 * EACH as u64).collect::<Vec<_>>(), "events of one call go to one worker");
 }

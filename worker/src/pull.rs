@@ -3,21 +3,17 @@
 //! Nothing is waited for once a message is there, so a lone one is handled alone and a backlog in
 //! large batches. Lost connections, deleted consumers and restarted brokers end in a new attempt.
 
+mod requests;
+
 use std::time::Duration;
 
 use aftercall_common::stream::{self, EnsureError};
-use async_nats::jetstream::{
-    self, AckKind, Message,
-    consumer::{PullConsumer, StreamError, pull},
-};
-use futures_util::{FutureExt as _, StreamExt as _, stream::ReadyChunks};
+use async_nats::jetstream::{self, AckKind, Message, consumer::PullConsumer};
 use tokio_util::sync::CancellationToken;
 
+pub use self::requests::{Interrupted, Requests};
 use crate::retry::Pauses;
 
-/// A broker that is silent for twice this long is taken for lost.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const EXPIRES: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
@@ -28,7 +24,7 @@ pub struct Source {
     pub stream: &'static str,
     /// Durable consumer that gives it.
     pub consumer: &'static str,
-    /// Most messages of one batch.
+    /// Most messages asked for at a time.
     pub messages: usize,
     /// Most bytes asked for at a time.
     pub bytes: usize,
@@ -50,7 +46,7 @@ pub trait Pull: Send {
 pub struct Batches {
     context: jetstream::Context,
     source: Source,
-    open: Option<ReadyChunks<pull::Stream>>,
+    open: Option<Requests>,
     pauses: Pauses,
 }
 
@@ -64,7 +60,7 @@ impl Batches {
         while !stop.is_cancelled() {
             let Some(open) = &mut self.open else {
                 match stop.run_until_cancelled(Box::pin(self.open())).await? {
-                    Ok(messages) => self.open = Some(messages.ready_chunks(self.source.messages)),
+                    Ok(requests) => self.open = Some(requests),
                     Err(error) => {
                         tracing::warn!(consumer = self.source.consumer, %error, "cannot consume; trying again");
                         self.pauses.sleep(stop).await;
@@ -72,26 +68,17 @@ impl Batches {
                 }
                 continue;
             };
-            // Unconstrained: tokio's fairness would cut every batch at 128 messages.
-            let next = tokio::task::unconstrained(open.next());
-            let items = stop.run_until_cancelled(next).await?.unwrap_or_default();
-            let mut batch = Vec::with_capacity(items.len());
-            for item in items {
-                match item {
-                    Ok(message) => batch.push(message),
-                    Err(error) => {
-                        tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted");
-                        self.open = None;
-                    }
+            match stop.run_until_cancelled(open.next()).await? {
+                Ok(messages) => {
+                    self.pauses.reset();
+                    return Some(messages);
                 }
-            }
-            if batch.is_empty() {
-                // An error, or the stream's end: a pause, lest a broken consumer makes a hot loop.
-                self.open = None;
-                self.pauses.sleep(stop).await;
-            } else {
-                self.pauses.reset();
-                return Some(batch);
+                Err(error) => {
+                    tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted");
+                    self.open = None;
+                    // Lest a broken consumer makes a hot loop.
+                    self.pauses.sleep(stop).await;
+                }
             }
         }
         None
@@ -102,11 +89,7 @@ impl Batches {
     pub async fn release(mut self, unsettled: Vec<Message>) {
         let mut held = unsettled;
         if let Some(mut open) = self.open.take() {
-            // At most what two requests asked for is here.
-            for _ in 0..2 {
-                let ready = tokio::task::unconstrained(open.next()).now_or_never().flatten();
-                held.extend(ready.unwrap_or_default().into_iter().flatten());
-            }
+            held.extend(open.ready(None).unwrap_or_default());
             drop(open); // Else what is handed back would come straight back to us.
         }
         for message in &held {
@@ -115,26 +98,14 @@ impl Batches {
         tracing::info!(consumer = self.source.consumer, handed_back = held.len(), "consumer stopped");
     }
 
-    async fn open(&self) -> Result<pull::Stream, OpenError> {
+    async fn open(&self) -> Result<Requests, OpenError> {
+        let Source { stream, consumer, messages, bytes, replicas } = self.source;
         // Made again where an operator or a lost disk took it away.
-        stream::ensure(&self.context, self.source.replicas).await?;
-        let consumer: PullConsumer = self
-            .context
-            .get_consumer_from_stream(self.source.consumer, self.source.stream)
-            .await
-            .map_err(OpenError::broker)?;
-        messages(&consumer, self.source.messages, self.source.bytes).await.map_err(OpenError::broker)
+        stream::ensure(&self.context, replicas).await?;
+        let consumer: PullConsumer =
+            self.context.get_consumer_from_stream(consumer, stream).await.map_err(OpenError::broker)?;
+        Ok(Requests::open(self.context.clone(), consumer, messages, bytes).await?)
     }
-}
-
-/// What `consumer` gives, so many messages and bytes asked for at a time.
-pub(crate) async fn messages(
-    consumer: &PullConsumer,
-    messages: usize,
-    bytes: usize,
-) -> Result<pull::Stream, StreamError> {
-    let stream = consumer.stream().max_messages_per_batch(messages).max_bytes_per_batch(bytes);
-    stream.heartbeat(HEARTBEAT).expires(EXPIRES).messages().await
 }
 
 impl Pull for Batches {
@@ -159,6 +130,8 @@ enum OpenError {
     Topology(#[from] EnsureError),
     #[error("{0}")]
     Broker(String),
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl OpenError {

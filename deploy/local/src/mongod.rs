@@ -44,6 +44,8 @@ pub struct Options {
     pub fail_points: bool,
     /// Whom it lets in. None: everybody on this machine.
     pub secured: Option<Secured>,
+    /// Gigabytes that it keeps in memory. None: a quarter of one.
+    pub cache: Option<u32>,
 }
 
 /// TLS for every connection, and a login.
@@ -96,7 +98,7 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
     let secured = options.secured.map(Arc::new);
     let command = |port| {
-        let command = command(binary, &data, &log, port);
+        let command = command(binary, &data, &log, port, options.cache);
         let command = command.args(secured.iter().flat_map(|secured| secured.args()));
         let fail_points = ["--setParameter", "enableTestCommands=1"];
         Ok(if options.fail_points { command.args(fail_points) } else { command })
@@ -119,7 +121,7 @@ pub async fn start_set(launcher: &Launcher, binary: &Path) -> anyhow::Result<([S
         let home = Home::new(None, "aftercall-mongod-")?;
         let data = home.path().to_owned();
         let log = data.join("mongod.log");
-        let command = |port| Ok(command(binary, &data, &log, port));
+        let command = |port| Ok(command(binary, &data, &log, port, None));
         let url = |port| format!("127.0.0.1:{port}");
         let ready = Ready::new(|process, port| listens(process, port).boxed_local());
         Server::start(launcher, home, 0, Kind { command: &command, ready, url: &url }).await
@@ -144,12 +146,13 @@ pub async fn start_set(launcher: &Launcher, binary: &Path) -> anyhow::Result<([S
     Ok((servers, uri))
 }
 
-fn command(binary: &Path, data: &Path, log: &Path, port: u16) -> Command {
+fn command(binary: &Path, data: &Path, log: &Path, port: u16, cache: Option<u32>) -> Command {
+    let cache = cache.map_or("0.25".to_owned(), |gigabytes| gigabytes.to_string());
     Command::new("mongod", binary, log)
         .args(["--replSet", REPLICA_SET, "--bind_ip", "127.0.0.1", "--nounixsocket"])
         .args(["--port", &port.to_string(), "--dbpath"])
         .arg(data)
-        .args(["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"])
+        .args(["--wiredTigerCacheSizeGB", &cache, "--oplogSize", "256"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
         // Nobody else could become primary, so there is nothing to wait for before a shutdown.
         .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"])

@@ -97,8 +97,6 @@ impl Committer {
                 // Closed, the queue still gives what it holds, and then nothing.
                 () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             }
-            // Whoever can run does first: what they hand in goes to the broker, and comes back, together.
-            tokio::task::yield_now().await;
             if has_room {
                 let waiting = std::iter::from_fn(|| self.queue.try_recv().ok());
                 arrived.extend(waiting.take(GROUP));

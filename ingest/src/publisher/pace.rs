@@ -11,8 +11,8 @@ use std::time::Duration;
 const MARGIN: f64 = 1.15;
 /// Single messages over which their price is averaged, once there were as many. Answers come in bursts.
 const WINDOW: f64 = 1024.0;
-/// Single messages before which nothing is said of their price.
-const FEW: f64 = 32.0;
+/// Single messages before which nothing is said of their price: the first ones find everything cold.
+const FEW: f64 = 512.0;
 /// Weight of one measured batch.
 const BATCH_WEIGHT: f64 = 1.0 / 8.0;
 /// What was not measured for so many seconds, while the other was, is not known any more.
@@ -142,14 +142,14 @@ mod tests {
     #[test]
     fn a_broker_that_syncs_gets_batches_once_there_is_enough_for_one() {
         assert!(!Pace::default().prefers_batch(1000), "nothing is known yet");
-        let pace = after(200, micros(145));
+        let pace = after(1000, micros(145));
         let least = (1..1000).find(|&messages| pace.prefers_batch(messages)).unwrap();
         assert!((15..25).contains(&least), "{least}");
     }
 
     #[test]
     fn a_broker_that_does_not_sync_gets_none() {
-        assert!(!after(200, micros(10)).prefers_batch(1000));
+        assert!(!after(1000, micros(10)).prefers_batch(1000));
     }
 
     #[test]
@@ -175,13 +175,13 @@ mod tests {
     #[test]
     fn what_was_dear_is_tried_again_after_some_seconds() {
         let some_seconds = Duration::from_secs(9)..Duration::from_secs(11);
-        let (mut pace, took) = (after(200, micros(145)), micros(2600));
+        let (mut pace, took) = (after(1000, micros(145)), micros(2600));
         let batches = (0..100_000).find(|_| {
             pace.batch(64, took);
             !pace.prefers_batch(64)
         });
         assert!(batches.is_some_and(|batches| some_seconds.contains(&(batches * took))), "{batches:?}");
-        (0..64).for_each(|_| pace.single(micros(145)));
+        (0..800).for_each(|_| pace.single(micros(145)));
         assert!(pace.prefers_batch(64));
 
         (0..8).for_each(|_| pace.batch(64, Duration::from_secs(1)));

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use aftercall_common::stream::{self, WEBHOOKS, consumer};
 use async_nats::jetstream::{Message, consumer::PullConsumer};
-use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{desk::Desk, read};
 use crate::{
     Context,
     outside::Stored as _,
-    pull,
+    pull::Requests,
     store::{self, StoreError},
 };
 
@@ -69,7 +68,7 @@ async fn behind(context: &Context) -> Result<u64, BoxError> {
 async fn keep_up(context: &Context, behind_first: u64) -> Result<(), BoxError> {
     let making = context.jetstream.create_consumer_on_stream(stream::live_consumer(), WEBHOOKS);
     let consumer = tokio::time::timeout(ANSWER, making).await??;
-    let mut messages = pull::messages(&consumer, MESSAGES, BYTES).await?.ready_chunks(MESSAGES);
+    let mut requests = Requests::open(context.jetstream.clone(), consumer, MESSAGES, BYTES).await?;
     let mut progress = Progress { began: Instant::now(), reported: Instant::now(), first: behind_first };
     let mut looks = tokio::time::interval(LOOK);
     loop {
@@ -82,10 +81,7 @@ async fn keep_up(context: &Context, behind_first: u64) -> Result<(), BoxError> {
                 }
                 progress.report(behind);
             }
-            batch = messages.next() => {
-                let batch = batch.ok_or("its consumer ended")?.into_iter().collect::<Result<_, _>>()?;
-                apply(context, batch).await?;
-            }
+            messages = requests.next() => apply(context, messages?).await?,
         }
     }
 }

@@ -54,20 +54,31 @@ pub fn webhook(kind: Kind, n: usize) -> Value {
 
 /// Puts `count` webhooks from `first` on into the stream.
 pub async fn fill(client: &Client, kind: Kind, first: usize, count: usize) -> anyhow::Result<()> {
+    fill_these(client, (first..first + count).map(|n| (n, webhook(kind, n)))).await
+}
+
+/// Puts webhooks into the stream, each with the number that its id is made of. The broker drops those whose
+/// number it knows.
+pub async fn fill_these(
+    client: &Client,
+    mut webhooks: impl Iterator<Item = (usize, Value)>,
+) -> anyhow::Result<()> {
     let context = jetstream::new(client.clone());
     stream::ensure(&context, 1).await?;
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
-    let mut begin = first;
-    while begin < first + count {
-        let end = (begin + BATCH).min(first + count);
-        let batch = client.new_inbox();
-        for n in begin..end {
+    loop {
+        let batch: Vec<_> = webhooks.by_ref().take(BATCH).collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let id = client.new_inbox();
+        for (position, (n, webhook)) in (1..).zip(&batch) {
             let mut headers = raw::headers(&format!("{n:064x}"));
-            headers.insert(NATS_BATCH_ID, batch.as_str());
-            headers.insert(NATS_BATCH_SEQUENCE, (n - begin + 1).to_string());
-            let (subject, body) = (subject::ELEVENLABS_CALL_STATUS, webhook(kind, n).to_string().into());
-            if n + 1 == end {
+            headers.insert(NATS_BATCH_ID, id.as_str());
+            headers.insert(NATS_BATCH_SEQUENCE, position.to_string());
+            let (subject, body) = (subject::ELEVENLABS_CALL_STATUS, webhook.to_string().into());
+            if position == batch.len() {
                 headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
                 client.publish_with_reply_and_headers(subject, inbox.clone(), headers, body).await?;
             } else {
@@ -76,9 +87,7 @@ pub async fn fill(client: &Client, kind: Kind, first: usize, count: usize) -> an
         }
         let answer = answers.next().await.context("the broker is gone")?;
         ensure!(!answer.payload.starts_with(b"{\"error"), "{}", String::from_utf8_lossy(&answer.payload));
-        begin = end;
     }
-    Ok(())
 }
 
 /// How far the consumer is.

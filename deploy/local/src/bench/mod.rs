@@ -9,12 +9,14 @@ mod console;
 mod crowd;
 mod end_to_end;
 mod gateway;
+mod growth;
 mod load;
 mod measure;
 pub(crate) mod naive;
 mod optimized;
 mod raw;
 mod replay;
+mod several;
 mod stack;
 mod table;
 mod visible;
@@ -31,7 +33,7 @@ use crate::{process::Launcher, progress::Progress, running::Data};
 /// What to measure, and how thoroughly.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// What to measure [default: everything]
+    /// What to measure [default: everything but growth]
     #[arg(value_name = "WHAT")]
     what: Option<What>,
     /// Times that each case is measured, in turn with the others it is compared with
@@ -52,6 +54,8 @@ pub struct Options {
     crowd: crowd::Options,
     #[command(flatten)]
     console: console::Options,
+    #[command(flatten)]
+    growth: growth::Options,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -60,6 +64,8 @@ enum What {
     Gateway,
     /// A backlog of webhooks drained into the database
     Worker,
+    /// A backlog drained by one, two and four workers, with the database at hand and far away
+    Workers,
     /// From the post of a webhook to its document
     EndToEnd,
     /// A million webhooks worked off after an outage, and those that come meanwhile
@@ -68,6 +74,9 @@ enum What {
     Crowd,
     /// The console: its pages with a million calls stored, live viewers, the time to their screens
     Console,
+    /// What an event costs with more and more calls stored and messages in the stream; takes long, so only
+    /// when asked for
+    Growth,
 }
 
 /// What every bench works with.
@@ -108,6 +117,9 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
         tables.push(table);
         bars.extend(its_bars);
     };
+    if chosen(What::Workers) {
+        add(several::run(&bench).await?);
+    }
     if chosen(What::EndToEnd) {
         add(end_to_end::run(&bench).await?);
     }
@@ -116,6 +128,11 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     }
     if chosen(What::Crowd) {
         add(crowd::run(&bench, &options.crowd).await?);
+    }
+    if options.what == Some(What::Growth) {
+        let (its_tables, its_bars) = growth::run(&bench, &options.growth).await?;
+        tables.extend(its_tables);
+        bars.extend(its_bars);
     }
     bench.progress.finish();
     for table in &tables {

@@ -37,9 +37,14 @@ pub async fn broker(bench: &Bench, sync_always: bool) -> anyhow::Result<Server> 
 
 /// A fresh database with all our indexes.
 pub async fn database(bench: &Bench) -> anyhow::Result<Server> {
+    database_with(bench, None).await
+}
+
+/// The same, with so many gigabytes in memory.
+pub async fn database_with(bench: &Bench, cache: Option<u32>) -> anyhow::Result<Server> {
     let binary = servers::locate(&MONGOD, &servers::shared_services()).await?;
     let data = tempfile::Builder::new().prefix("mongod-").tempdir_in(bench.folder.path())?.keep();
-    let options = mongod::Options { data: Some(data), ..mongod::Options::default() };
+    let options = mongod::Options { data: Some(data), cache, ..mongod::Options::default() };
     let database = mongod::start(&bench.launcher, &binary, options).await?;
     let vars = [("MONGODB_URI", database.url()), ("MONGODB_DATABASE", DATABASE.to_owned())];
     let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value)))?;
