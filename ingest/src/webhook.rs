@@ -134,10 +134,8 @@ struct Sight<'a> {
 struct Seen {
     /// Of the signature.
     verdict: Result<Signature, SignatureError>,
-    /// What speaks against its sender.
-    doubt: Option<Rejection>,
-    /// Its id, or why it is no webhook. Not looked at where the doubt decides.
-    id: Result<WebhookId, Rejection>,
+    /// Its id, and what speaks against its sender but is merely observed; or why it is refused.
+    outcome: Result<(WebhookId, Option<Rejection>), Rejection>,
 }
 
 impl Sight<'_> {
@@ -168,13 +166,13 @@ impl Sight<'_> {
             Ok(_) if !agreed => Some(Rejection::HeaderSecret),
             Ok(_) => None,
         };
-        let id = match doubt {
-            Some(_) if !policy.observes() => Err(Rejection::SourceNotAllowed),
-            _ => provider
+        let outcome = match doubt {
+            Some(rejection) if !policy.observes() => Err(rejection),
+            doubt => provider
                 .check_form(parts, body)
-                .map(|()| message::webhook_id(parts.uri.path(), body.pieces())),
+                .map(|()| (message::webhook_id(parts.uri.path(), body.pieces()), doubt)),
         };
-        Seen { verdict, doubt, id }
+        Seen { verdict, outcome }
     }
 }
 
@@ -202,17 +200,15 @@ impl Gateway {
         }
         let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;
         let sight = Sight { provider, allowed, policy, parts, now: received_at.as_second() };
-        let (body, seen) = sight.of(body).await;
-        let Seen { verdict, doubt, id } = seen;
+        let (body, Seen { verdict, outcome }) = sight.of(body).await;
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
         let signature = verdict.unwrap_or_else(Signature::Doubtful);
-        let would_refuse = self.weigh(doubt, policy)?;
-        let id = id?;
+        let (id, doubt) = outcome?;
 
         let source = client.unwrap_or(peer);
         let mut headers = message::headers(id, &parts.headers, source, signature, received_at);
-        if let Some(code) = would_refuse {
-            headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), code);
+        if let Some(doubt) = doubt {
+            headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), self.observe(&doubt));
         }
         let mut sending = self.tracer.child(provider.span(), Kind::Producer, span);
         sending.set("messaging.system", || "nats");
@@ -231,18 +227,12 @@ impl Gateway {
         Ok((id, accepted))
     }
 
-    /// What becomes of a refusal: one indeed, or, where the gateway observes, the code of it.
-    fn weigh(&self, doubt: Option<Rejection>, policy: &Policy) -> Result<Option<&'static str>, Rejection> {
-        match doubt {
-            Some(rejection) if !policy.observes() => Err(rejection),
-            Some(rejection) => {
-                let code = rejection.label();
-                self.metrics.observed(code);
-                tracing::warn!(code, "this webhook would be refused, were SOURCE_POLICY not observe");
-                Ok(Some(code))
-            }
-            None => Ok(None),
-        }
+    /// Counts and logs what would be refused; the code of it.
+    fn observe(&self, doubt: &Rejection) -> &'static str {
+        let code = doubt.label();
+        self.metrics.observed(code);
+        tracing::warn!(code, "this webhook would be refused, were SOURCE_POLICY not observe");
+        code
     }
 
     /// What the signature says of a sender from elsewhere: it tells our own provider at a new address

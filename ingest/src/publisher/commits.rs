@@ -276,6 +276,7 @@ impl<W> Commits<W> {
             self.singles -= usize::from(matches!(flight.sent, Sent::Single(_)));
             flight.sent.keys().iter().for_each(|&key| self.waiters.forget(key));
         }
+        self.last_single.take_if(|_| self.singles == 0);
     }
 
     fn number(&mut self) -> u64 {
