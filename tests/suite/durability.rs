@@ -261,3 +261,16 @@ async fn a_stream_and_a_consumer_that_were_deleted_are_made_again() {
         "delivered anew, applied once"
     );
 }
+
+#[tokio::test]
+async fn a_broker_that_is_back_is_asked_again_at_once() {
+    let mut stack = Stack::start().await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
+    stack.settled().await;
+    stack.nats.kill().await.unwrap();
+    stack.nats.restart().await.unwrap();
+    stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "after" })).await;
+    stack.until_call("after", doc! { "status": "busy" }).await;
+    let log = stack.workers[0].log();
+    assert!(!log.contains("consuming was interrupted"), "it does not know of what it was asked before: {log}");
+}
