@@ -17,7 +17,7 @@ type Row = (usize, &'static str, &'static [&'static str]);
 
 #[rustfmt::skip]
 const FAULTS: [Row; 28] = [
-    (1, "broker killed", &["[broker killed]", "tests/suite/durability a_broker_killed_under_load_loses_no_200", "tests/suite/durability a_broker_that_is_away_is_answered_503_at_once", "tests/suite/spool webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each"]),
+    (1, "broker killed", &["[broker killed]", "tests/suite/durability a_broker_killed_under_load_loses_no_200", "tests/suite/durability a_broker_that_is_away_is_answered_503_at_once", "tests/suite/durability a_broker_that_is_back_is_asked_again_at_once", "tests/suite/spool webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each"]),
     (2, "broker frozen", &["[broker frozen]", "[disk slow]", "tests/suite/durability a_broker_that_hangs_is_answered_503_and_its_ghosts_collapse", "tests/suite/spool a_broker_that_hangs_or_is_full_is_as_good_as_away"]),
     (3, "power lost", &["[power cut]", "tests/suite/power a_power_cut_takes_nothing_that_was_answered_200", "tests/suite/power a_broker_that_syncs_now_and_then_loses_what_was_answered_200_and_the_lab_sees_it", "deploy/local/src/disk/tests only_what_a_program_synced_outlives_a_power_cut", "deploy/local/src/disk/model/tests what_is_not_synced_is_lost_and_what_is_synced_stays"]),
     (4, "broker at its store limit", &["tests/suite/disks a_broker_at_its_store_limit_is_answered_503_and_what_it_has_is_processed"]),
