@@ -272,5 +272,8 @@ async fn a_broker_that_is_back_is_asked_again_at_once() {
     stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "after" })).await;
     stack.until_call("after", doc! { "status": "busy" }).await;
     let log = stack.workers[0].log();
-    assert!(!log.contains("consuming was interrupted"), "it does not know of what it was asked before: {log}");
+    assert!(
+        !log.contains("consuming was interrupted"),
+        "it does not know of what it was asked before: {log}"
+    );
 }
