@@ -129,12 +129,14 @@ impl Requests {
                 // Of the request before, the last message of which we have counted.
                 StatusCode::REQUEST_TERMINATED if answer.description.as_deref() == Some(COMPLETED) => {}
                 StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.left = 0,
-                // Its bytes are used up, or the consumer is gone, which the next request tells.
-                StatusCode::REQUEST_TERMINATED if self.left < self.request.batch => self.left = 0,
-                status => {
+                // Nothing came for it.
+                status if self.left == self.request.batch => {
                     let description = answer.description.unwrap_or_default();
                     return Err(Interrupted::Refused { status, description });
                 }
+                // Its bytes are used up, or the consumer is gone, which the next request tells: what came is
+                // not to be forgotten for that.
+                _ => self.left = 0,
             }
             if self.left == 0 {
                 break;

@@ -12,7 +12,7 @@ use async_nats::{
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::raw;
+use super::{measure, raw};
 
 /// Messages of one atomic batch.
 const BATCH: usize = 1000;
@@ -120,4 +120,23 @@ pub async fn until(
         ensure!(begin.elapsed() < PATIENCE, "the backlog is not drained after {PATIENCE:?}");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Messages settled per second, and the microseconds of processor time that each of these processes used for one,
+/// from the first of `total` messages to the last.
+pub async fn drained<const N: usize>(
+    client: Client,
+    total: usize,
+    pids: [u32; N],
+) -> anyhow::Result<(f64, [f64; N])> {
+    let (context, total) = (jetstream::new(client), total as u64);
+    let cpu = || pids.into_iter().map(measure::cpu_seconds).collect::<anyhow::Result<Vec<_>>>();
+    let (first, began) = until(&context, total, |progress| progress.settled > 0).await?;
+    let before = cpu()?;
+    let (last, ended) = until(&context, total, |progress| progress.left == 0).await?;
+    let after = cpu()?;
+    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+    let (count, time) = ((last.settled - first.settled) as f64, (ended - began).as_secs_f64());
+    ensure!(count > 0.0, "drained before it could be looked at");
+    Ok((count / time, std::array::from_fn(|n| (after[n] - before[n]) * 1e6 / count)))
 }

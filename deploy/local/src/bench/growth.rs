@@ -9,7 +9,7 @@ mod plot;
 use std::path::PathBuf;
 
 use aftercall_common::stream;
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use async_nats::{Client, jetstream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use mongodb::{
@@ -268,22 +268,11 @@ impl Calls {
 
         let mut worker = stack::worker(bench, Side::Ours, &self.broker, &self.database.url()).await?;
         let pids = [worker.pid(), self.database.process().pid(), self.broker.process().pid()];
-        let cpu = || -> anyhow::Result<[f64; 3]> {
-            let [worker, database, broker] = pids.map(measure::cpu_seconds);
-            Ok([worker?, database?, broker?])
-        };
         // Everything before these is settled.
-        let (context, total) = (jetstream::new(self.client.clone()), EVENTS as u64);
-        let (first, began) = backlog::until(&context, total, |progress| progress.settled > 0).await?;
-        let before = cpu()?;
-        let (last, ended) = backlog::until(&context, total, |progress| progress.left == 0).await?;
-        let after = cpu()?;
+        let (rate, cpu) = backlog::drained(self.client.clone(), EVENTS, pids).await?;
         worker.stop().await?;
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let (count, time) = ((last.settled - first.settled) as f64, (ended - began).as_secs_f64());
-        ensure!(count > 0.0, "drained before it could be looked at");
-        let [worker, database, broker] = [0, 1, 2].map(|n| (after[n] - before[n]) * 1e6 / count);
-        Ok([count / time, worker, database, broker])
+        let [worker, database, broker] = cpu;
+        Ok([rate, worker, database, broker])
     }
 }
 

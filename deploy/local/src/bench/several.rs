@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream;
 
 use super::{
     Bench,
@@ -77,9 +76,5 @@ async fn drain(bench: &Bench, kind: Kind, away: bool, workers: usize) -> anyhow:
     for _ in 0..workers {
         processes.push(stack::worker(bench, Side::Ours, &broker, &uri).await?);
     }
-    let (context, total) = (jetstream::new(client), EVENTS as u64);
-    let (first, began) = backlog::until(&context, total, |progress| progress.settled > 0).await?;
-    let (last, ended) = backlog::until(&context, total, |progress| progress.left == 0).await?;
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    Ok((last.settled - first.settled) as f64 / (ended - began).as_secs_f64())
+    Ok(backlog::drained(client, EVENTS, []).await?.0)
 }

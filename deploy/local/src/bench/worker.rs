@@ -8,7 +8,6 @@ use aftercall_worker::{
     store,
 };
 use anyhow::{Context as _, ensure};
-use async_nats::jetstream;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use mongodb::bson::{RawArrayBuf, RawDocumentBuf, doc, rawdoc};
@@ -83,29 +82,16 @@ async fn drain(bench: &Bench, kind: Kind, side: Side, figures: &mut Figures) -> 
     let client = async_nats::connect(broker.url()).await?;
     backlog::fill(&client, kind, 0, events).await?;
     let process = stack::worker(bench, side, &broker, &database.url()).await?;
-    let mut cpu = || -> anyhow::Result<[f64; 3]> {
-        let pids = [process.pid(), broker.process().pid(), database.process().pid()];
-        let [worker, broker, database] = pids.map(measure::cpu_seconds);
-        Ok([worker?, broker?, database?])
-    };
-    let (context, total) = (jetstream::new(client), events as u64);
-    let (first, began) = backlog::until(&context, total, |progress| progress.settled > 0).await?;
-    let before = cpu()?;
-    let (last, ended) = backlog::until(&context, total, |progress| progress.left == 0).await?;
-    #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-    let (count, time) = ((last.settled - first.settled) as f64, (ended - began).as_secs_f64());
-    ensure!(count > 0.0, "drained before it could be looked at");
+    let pids = [process.pid(), broker.process().pid(), database.process().pid()];
+    let (rate, cpu) = backlog::drained(client, events, pids).await?;
     match side {
         Side::Ours => {
-            let used = cpu()?;
-            figures.ours.push(count / time);
+            figures.ours.push(rate);
             let columns = [&mut figures.cpu, &mut figures.broker, &mut figures.database];
-            for (n, column) in columns.into_iter().enumerate() {
-                column.push((used[n] - before[n]) * 1e6 / count);
-            }
+            columns.into_iter().zip(cpu).for_each(|(column, used)| column.push(used));
             figures.resident.push(measure::resident_mib(process.pid())?);
         }
-        Side::Twin => figures.twin.push(count / time),
+        Side::Twin => figures.twin.push(rate),
     }
     Ok(())
 }
