@@ -26,6 +26,7 @@ mod disks;
 mod durability;
 mod exhaustion;
 mod gateway;
+mod inserts;
 mod instructions;
 mod local;
 mod lookups;

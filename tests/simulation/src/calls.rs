@@ -27,6 +27,15 @@ impl Calls {
         self.documents.iter().position(|document| Key::all_of(document).any(|name| name == *key))
     }
 
+    /// A document of its own; false where a unique index refuses it.
+    fn insert(&mut self, patch: &CallPatch) -> bool {
+        let is_new = Key::all_of(patch).all(|key| self.find(&key).is_none());
+        if is_new {
+            self.documents.push(patch.clone());
+        }
+        is_new
+    }
+
     /// One statement; false where a unique index refuses it.
     fn update(&mut self, patch: &CallPatch) -> bool {
         let Some(own) = Key::of(patch) else { return true };
@@ -103,10 +112,14 @@ impl Database {
         self.0.act(TAKES).await;
         Ok(done)
     }
-}
 
-impl aftercall_worker::store::Calls for Database {
-    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+    /// Statements that do not depend on each other.
+    async fn command(
+        &self,
+        what: &str,
+        patches: &[&CallPatch],
+        statement: impl Fn(&mut Calls, &CallPatch) -> bool + Send + 'static,
+    ) -> Result<Vec<(usize, Failure)>, StoreError> {
         let sim = self.sim();
         // A part of the statements, where the command breaks off.
         let most = patches.len();
@@ -116,12 +129,12 @@ impl aftercall_worker::store::Calls for Database {
             patches.iter().map(|_| sim.happens(|faults| faults.conflict / 10.0)).collect();
         let patches: Vec<_> = patches[..part].iter().map(|patch| (*patch).clone()).collect();
         let failures = self
-            .write("update", move |calls| {
+            .write(what, move |calls| {
                 let mut failures = Vec::new();
                 for (n, patch) in patches.iter().enumerate() {
                     if conflicts[n] {
                         failures.push((n, Failure::Passing(CONFLICT)));
-                    } else if !calls.update(patch) {
+                    } else if !statement(calls, patch) {
                         failures.push((n, Failure::Duplicate));
                     }
                 }
@@ -129,6 +142,23 @@ impl aftercall_worker::store::Calls for Database {
             })
             .await?;
         if breaks { Err(StoreError::Unavailable("broke off".to_owned())) } else { Ok(failures) }
+    }
+}
+
+impl aftercall_worker::store::Calls for Database {
+    async fn unknown(&self, patches: &[&CallPatch]) -> Result<Vec<bool>, StoreError> {
+        let ids: Vec<_> = patches.iter().map(|patch| patch.call_id.clone().map(Key::Call)).collect();
+        let is_unknown = |calls: &Calls, id: Option<Key>| id.is_some_and(|key| calls.find(&key).is_none());
+        let read = move |calls: &mut Calls| ids.into_iter().map(|id| is_unknown(calls, id)).collect();
+        self.write("unknown", read).await
+    }
+
+    async fn insert(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        self.command("insert", patches, Calls::insert).await
+    }
+
+    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        self.command("update", patches, Calls::update).await
     }
 
     async fn merge(&self, patch: &CallPatch) -> Result<(), StoreError> {

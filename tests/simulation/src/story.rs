@@ -22,6 +22,8 @@ const EVENTS: [&str; 12] = [
     "call.rejected",
     "call_initiation_failure",
 ];
+/// Calls of the crowds.
+const MANY: u32 = 100;
 /// Bodies that can never become an event.
 const POISON: [&str; 4] = [
     r#"{"event_type":"call.busy"}"#,
@@ -67,11 +69,13 @@ pub fn story(rng: &mut StdRng, time: Duration) -> Story {
     for _ in 0..rng.random_range(0..4) {
         let at = time.mul_f64(rng.random_range(0.0..1.0));
         for _ in 0..rng.random_range(5..40) {
-            let body = json!({ "event_type": "call.ringing", "call_id": format!("crowd{}", rng.random_range(0..100)) });
+            let body = one_of_many(rng).to_string();
             let delay = Duration::from_millis(rng.random_range(0..30));
-            story.posts.push((at + delay, body.to_string().into()));
+            story.posts.push((at + delay, body.into()));
         }
     }
+    let done = |n| (format!("crowd_v{n}"), Duration::ZERO, ConversationStatus::Done);
+    story.conversations.extend((0..MANY).map(done));
     for _ in 0..rng.random_range(0..3) {
         let body = POISON[rng.random_range(0..POISON.len())];
         story.posts.push((time.mul_f64(rng.random_range(0.0..1.0)), body.into()));
@@ -98,6 +102,18 @@ fn event(rng: &mut StdRng, call: u32, n: u32, ids: u32) -> Value {
         body["timestamp"] = (1_790_000_000 + rng.random_range(0..20)).into();
     }
     body
+}
+
+/// An event of one of many calls, which names the call, mostly, its conversation, or both.
+fn one_of_many(rng: &mut StdRng) -> Value {
+    let n = rng.random_range(0..MANY);
+    let (call, conversation) = (format!("crowd{n}"), format!("crowd_v{n}"));
+    match rng.random_range(0..20) {
+        0 => json!({ "event_type": "call.ringing", "conversation_id": conversation }),
+        1..3 => json!({ "event_type": "call.ringing", "call_id": call, "conversation_id": conversation }),
+        3 => json!({ "event_type": "call.completed", "call_id": call, "conversation_id": conversation }),
+        _ => json!({ "event_type": "call.ringing", "call_id": call }),
+    }
 }
 
 fn transcription(rng: &mut StdRng, call: u32, ids: u32) -> Value {

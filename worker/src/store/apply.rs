@@ -1,19 +1,22 @@
 //! A batch of patches → what became of each. What the database says of one call decides over that alone.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt as _, stream};
 
 use super::{
     StoreError,
-    calls::{Calls, Failure},
+    calls::{Calls, Failure, Standing},
 };
 use crate::{
-    call::{CallPatch, Status},
+    call::{CallPatch, Status, TranscriptState},
     event::ConversationId,
 };
 
 /// Halves merged at a time: each is a transaction of its own.
 const MERGES: usize = 8;
-/// Batches of at most so many calls are told the statuses before and after. In a backlog nobody reads them.
+/// Batches of at most so many calls are told the statuses before and after, and joined without a question. Where
+/// there are more it is a backlog: nobody reads the statuses, and many of its calls are new.
 const TOLD: usize = 16;
 
 /// What became of one patch.
@@ -41,30 +44,57 @@ pub struct Applied {
     pub transcript_due: Option<ConversationId>,
 }
 
+/// What a patch was written as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// A document of its own: it is all that is known of its call.
+    New,
+    /// A part of its call's document, be it the first.
+    Joined,
+    /// Nothing, for ever. Label and sentence as in [`Changed::Refused`].
+    Refused(&'static str, String),
+}
+
 /// Joins `patches` with what is stored. Answers in their order; see [`Changed`].
 ///
 /// # Errors
 /// The whole was not, or not wholly, written: to be repeated as it is.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-    let refusals = write(stored, patches).await?;
-    let all: Vec<_> = patches.iter().collect();
-    let standings = stored.standings(&all, patches.len() <= TOLD).await?;
-    let applied = standings.into_iter().map(|standing| {
-        let (before, after) = (standing.without, standing.status);
-        Changed::Applied(Applied { before, after, transcript_due: standing.transcript_due })
-    });
-    Ok(refusals.into_iter().zip(applied).map(|(refusal, applied)| refusal.unwrap_or(applied)).collect())
+    let written = write(stored, patches).await?;
+    let joined = |n: &usize| written[*n] == Written::Joined;
+    let joined: Vec<_> = (0..patches.len()).filter(joined).map(|n| &patches[n]).collect();
+    let standings = stored.standings(&joined, patches.len() <= TOLD).await?;
+    let mut standings = standings.into_iter();
+    let changed = |(patch, written)| match written {
+        Written::New => Changed::Applied(Applied { transcript_due: due(patch), ..Applied::default() }),
+        Written::Joined => {
+            let Standing { without, status, transcript_due } = standings.next().unwrap_or_default();
+            Changed::Applied(Applied { before: without, after: status, transcript_due })
+        }
+        Written::Refused(label, detail) => Changed::Refused { label, detail },
+    };
+    Ok(patches.iter().zip(written).map(changed).collect())
 }
 
-/// The same without a look at what has become of the calls: which patches are refused, in their order.
+/// The conversation whose transcript is owed, where `patch` is all that is known.
+fn due(patch: &CallPatch) -> Option<ConversationId> {
+    patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Owed))
+}
+
+/// The same without a look at what has become of the calls.
 ///
 /// # Errors
 /// As above.
-pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Option<Changed>>, StoreError> {
-    let mut refusals = vec![None; patches.len()];
+pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Written>, StoreError> {
+    let mut written = vec![Written::Joined; patches.len()];
+    if patches.len() > TOLD {
+        for n in insert(stored, patches).await? {
+            written[n] = Written::New;
+        }
+    }
     // A command runs its statements in their order. Those that name the call go first: when one
     // links the conversation, what names only that finds the call, and no half comes into being.
-    let mut order: Vec<_> = (0..patches.len()).collect();
+    let mut order: Vec<_> = (0..patches.len()).filter(|&n| written[n] == Written::Joined).collect();
     order.sort_by_key(|&n| patches[n].call_id.is_none());
     let ordered: Vec<_> = order.iter().map(|&n| &patches[n]).collect();
     let mut collided = Vec::new();
@@ -73,7 +103,7 @@ pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Opt
         match failure {
             Failure::Duplicate => collided.push(n),
             Failure::Passing(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
-            Failure::Final(label, detail) => refusals[n] = Some(Changed::Refused { label, detail }),
+            Failure::Final(label, detail) => written[n] = Written::Refused(label, detail),
         }
     }
     // Different calls, so that they do not get into each other's way.
@@ -83,10 +113,30 @@ pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Opt
         match outcome {
             Err(StoreError::Refused(why)) => {
                 let detail = format!("MongoDB refuses the change: {why}");
-                refusals[n] = Some(Changed::Refused { label: "rejected_by_database", detail });
+                written[n] = Written::Refused("rejected_by_database", detail);
             }
             outcome => outcome?,
         }
     }
-    Ok(refusals)
+    Ok(written)
+}
+
+/// Stores calls that nobody has heard of, which is cheaper than the join with nothing; which. Any other is to
+/// be joined, for whatever reason it is not stored.
+async fn insert(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<usize>, StoreError> {
+    // What names a conversation alone may belong to a call that another patch links to it, and what was
+    // placed through us has a document already.
+    let may_be_new = |&n: &usize| patches[n].call_id.is_some() && patches[n].placement.is_none();
+    let mut new: Vec<_> = (0..patches.len()).filter(may_be_new).collect();
+    if new.is_empty() {
+        return Ok(new);
+    }
+    let of = |chosen: &[usize]| chosen.iter().map(|&n| &patches[n]).collect::<Vec<_>>();
+    let unknown = stored.unknown(&of(&new)).await?;
+    let mut unknown = unknown.into_iter();
+    new.retain(|_| unknown.next().unwrap_or(false));
+    let failures = stored.insert(&of(&new)).await?;
+    let failed: HashSet<_> = failures.into_iter().map(|(position, _)| new[position]).collect();
+    new.retain(|n| !failed.contains(n));
+    Ok(new)
 }

@@ -44,6 +44,17 @@ pub struct Owing {
 ///
 /// An error leaves open whether anything was written; every operation may be repeated.
 pub trait Calls: Send + Sync + 'static {
+    /// Of which call ids nothing is stored, for each patch; of one without a call id that is not asked. Others
+    /// write too, so this is no more than likely.
+    fn unknown(&self, patches: &[&CallPatch]) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
+
+    /// Stores each patch as a document of its own where no document has one of its ids, as statements of one
+    /// command that do not depend on each other. The positions of those that failed.
+    fn insert(
+        &self,
+        patches: &[&CallPatch],
+    ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
+
     /// Joins each patch with the document of its key, made if there is none, as statements of one command
     /// that do not depend on each other. The positions of those that failed.
     fn update(

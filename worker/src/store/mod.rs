@@ -6,10 +6,12 @@
 
 mod apply;
 mod calls;
+mod command;
 mod document;
 mod erase;
 mod error;
 mod indexes;
+mod insert;
 mod merge;
 mod placements;
 mod preview;
@@ -36,7 +38,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::{
-    apply::{Applied, Changed, apply, write},
+    apply::{Applied, Changed, Written, apply, write},
     calls::{Calls, Failure, Owing, Standing},
     document::{CallView, answer_json, value_to_bson},
     error::StoreError,
@@ -251,6 +253,14 @@ impl Store {
 }
 
 impl Calls for Store {
+    async fn unknown(&self, patches: &[&CallPatch]) -> Result<Vec<bool>, StoreError> {
+        insert::unknown(self, patches).await
+    }
+
+    async fn insert(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        insert::insert(self, patches).await
+    }
+
     async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
         update::update(self, patches).await
     }

@@ -170,7 +170,7 @@ fn history(entries: &[HistoryEntry]) -> RawDocumentBuf {
     rawdoc! { "$slice": [sorted, -limit] }
 }
 
-fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
+pub(super) fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
     let mut fields = rawdoc! {
         "eventId": entry.event_id.as_str(),
         "eventType": entry.event_type.as_str(),
@@ -205,27 +205,42 @@ fn status(claim: &StatusClaim) -> RawDocumentBuf {
         [rank, bson_date(claim.at), literal(&claim.event_id)],
         ["$_status.rank", "$statusUpdatedAt", "$_status.eventId"],
     ] };
-    let fields = rawdoc! { "$literal": {
-        "status": claim.status.as_str(),
-        "statusUpdatedAt": bson_date(claim.at),
-        "failureReason": text_or_null(claim.failure_reason.as_deref()),
-        "_status": { "rank": rank, "eventId": claim.event_id.as_str() },
-    } };
-    rawdoc! { "$cond": [newer, fields, {}] }
+    let mut fields = RawDocumentBuf::new();
+    append_status(&mut fields, claim);
+    rawdoc! { "$cond": [newer, { "$literal": fields }, {}] }
+}
+
+/// The fields of a status.
+pub(super) fn append_status(fields: &mut RawDocumentBuf, claim: &StatusClaim) {
+    fields.append(cstr!("status"), claim.status.as_str());
+    fields.append(cstr!("statusUpdatedAt"), bson_date(claim.at));
+    fields.append(cstr!("failureReason"), text_or_null(claim.failure_reason.as_deref()));
+    let key = rawdoc! { "rank": claim.status.rank(), "eventId": claim.event_id.as_str() };
+    fields.append(cstr!("_status"), key);
 }
 
 /// A field that one event gives whole, where that event is the latest.
 fn field(field: Field, claim: &FieldClaim) -> Result<RawDocumentBuf, Unstorable> {
-    let (name, key) = (field.name(), field.key_name());
+    let key = field.key_name();
     let newer = rawdoc! { "$gt": [
         [bson_date(claim.at), literal(&claim.event_id)],
         [format!("${key}.at"), format!("${key}.eventId")],
     ] };
-    let key: &CStr = key.try_into().map_err(|_error| UNSTORABLE)?;
     let mut fields = RawDocumentBuf::new();
-    append_value(&mut fields, name, &claim.value).ok_or(UNSTORABLE)?;
-    fields.append(key, rawdoc! { "at": bson_date(claim.at), "eventId": claim.event_id.as_str() });
+    append_field(&mut fields, field, claim)?;
     Ok(rawdoc! { "$cond": [newer, { "$literal": fields }, {}] })
+}
+
+/// Such a field, and which event gave it.
+pub(super) fn append_field(
+    fields: &mut RawDocumentBuf,
+    field: Field,
+    claim: &FieldClaim,
+) -> Result<(), Unstorable> {
+    append_value(fields, field.name(), &claim.value).ok_or(UNSTORABLE)?;
+    let key: &CStr = field.key_name().try_into().map_err(|_error| UNSTORABLE)?;
+    fields.append(key, rawdoc! { "at": bson_date(claim.at), "eventId": claim.event_id.as_str() });
+    Ok(())
 }
 
 fn text_or_null(text: Option<&str>) -> RawBson {

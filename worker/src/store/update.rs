@@ -1,43 +1,24 @@
-//! A batch of patches as update commands, and what is stored of their calls.
+//! A batch of patches as update statements, and what is stored of their calls.
 
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt as _;
-use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
 
 use super::{
-    COLLECTION, CallView, SERVER_TIME, Store, StoreError,
+    CallView, SERVER_TIME, Store, StoreError,
     calls::{Failure, Standing},
-    error::classify,
+    command::{self, Kind},
     statement::{self, Key},
 };
 use crate::call::{CallPatch, Status, StatusClaim, TranscriptState};
-
-/// Most bytes of statements in one command. The server takes 16 MiB.
-const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
-/// Largest statement: a document ends at 16 MiB, and there is more in it than this payload.
-const MAX_UPDATE_BYTES: usize = 15 * 1024 * 1024;
 
 /// See [`super::Calls::update`].
 pub(super) async fn update(
     store: &Store,
     patches: &[&CallPatch],
 ) -> Result<Vec<(usize, Failure)>, StoreError> {
-    let mut failures = Vec::new();
-    let mut command = Command::default();
-    for (position, patch) in patches.iter().enumerate() {
-        match statement(patch) {
-            Ok(statement) => {
-                if !command.fits(&statement) {
-                    failures.extend(std::mem::take(&mut command).run(store).await?);
-                }
-                command.add(position, statement);
-            }
-            Err((label, detail)) => failures.push((position, Failure::Final(label, detail.to_owned()))),
-        }
-    }
-    failures.extend(command.run(store).await?);
-    Ok(failures)
+    command::run(store, Kind::Update, patches.iter().map(|patch| statement(patch))).await
 }
 
 /// The statement of an update command that joins `patch` with the document of its key.
@@ -49,59 +30,7 @@ pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstora
     let pipeline = statement::pipeline(patch, &[])?;
     let mut filter = RawDocumentBuf::new();
     filter.append(key.field(), key.id());
-    let update = rawdoc! { "q": filter, "u": [pipeline], "upsert": true };
-    if update.as_bytes().len() > MAX_UPDATE_BYTES {
-        // The server would refuse the whole command, neighbours and all.
-        return Err(("unstorable_payload", "as BSON the payload is larger than a document may be"));
-    }
-    Ok(update)
-}
-
-/// Statements of one command, with the positions of their patches.
-#[derive(Default)]
-struct Command {
-    positions: Vec<usize>,
-    updates: RawArrayBuf,
-}
-
-impl Command {
-    fn fits(&self, update: &RawDocumentBuf) -> bool {
-        self.positions.is_empty()
-            || self.updates.as_bytes().len() + update.as_bytes().len() <= MAX_COMMAND_BYTES
-    }
-
-    fn add(&mut self, position: usize, update: RawDocumentBuf) {
-        self.positions.push(position);
-        self.updates.push(update);
-    }
-
-    /// Runs it; the statements that failed.
-    async fn run(self, store: &Store) -> Result<Vec<(usize, Failure)>, StoreError> {
-        if self.positions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let command = rawdoc! {
-            "update": COLLECTION,
-            "updates": self.updates,
-            "ordered": false, // A statement that fails does not fail its neighbours.
-            "writeConcern": { "w": "majority", "j": true },
-            "maxTimeMS": i64::try_from(SERVER_TIME.as_millis()).expect("a small constant"),
-        };
-        let database = store.database.clone();
-        let answer = store.run(async move { database.run_raw_command(command).await }).await?;
-        if let Ok(concern) = answer.get_document("writeConcernError") {
-            // Written, but not known to survive: as good as not written.
-            let code = concern.get_i32("code").unwrap_or(0);
-            return Err(StoreError::Unavailable(format!("write concern: code {code}")));
-        }
-        let errors = answer.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-        let failed = errors.iter().filter_map(|error| {
-            let error = error.as_document()?;
-            let index = usize::try_from(error.get_i32("index").ok()?).ok()?;
-            Some((*self.positions.get(index)?, classify(error.get_i32("code").ok()?)))
-        });
-        Ok(failed.collect())
-    }
+    Ok(rawdoc! { "q": filter, "u": [pipeline], "upsert": true })
 }
 
 /// See [`super::Calls::standings`].

@@ -1,0 +1,111 @@
+//! Statements as commands: many at a time, none of which depends on another.
+
+use mongodb::bson::{
+    RawArrayBuf, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
+
+use super::{
+    COLLECTION, SERVER_TIME, Store, StoreError, calls::Failure, error::classify, statement::Unstorable,
+};
+
+/// Most bytes of statements in one command. The server takes 16 MiB.
+const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
+
+/// Largest statement: a document ends at 16 MiB, and there is more in it than this payload.
+const MAX_STATEMENT_BYTES: usize = 15 * 1024 * 1024;
+/// Of a larger one, which the server would not refuse without the whole command, neighbours and all.
+const TOO_LARGE: Unstorable = ("unstorable_payload", "as BSON the payload is larger than a document may be");
+
+/// What the statements do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Insert,
+    Update,
+}
+
+impl Kind {
+    /// The command, and its field with the statements.
+    fn names(self) -> (&'static CStr, &'static CStr) {
+        match self {
+            Self::Insert => (cstr!("insert"), cstr!("documents")),
+            Self::Update => (cstr!("update"), cstr!("updates")),
+        }
+    }
+}
+
+/// Runs statements; the positions of those that failed.
+///
+/// # Errors
+/// Nothing is known of some, or they are written but not known to survive.
+pub(super) async fn run(
+    store: &Store,
+    kind: Kind,
+    statements: impl Iterator<Item = Result<RawDocumentBuf, Unstorable>>,
+) -> Result<Vec<(usize, Failure)>, StoreError> {
+    let mut failures = Vec::new();
+    let mut command = Command::default();
+    let fits = |statement: &RawDocumentBuf| statement.as_bytes().len() <= MAX_STATEMENT_BYTES;
+    for (position, statement) in statements.enumerate() {
+        match statement.and_then(|statement| fits(&statement).then_some(statement).ok_or(TOO_LARGE)) {
+            Ok(statement) => {
+                if !command.fits(&statement) {
+                    failures.extend(std::mem::take(&mut command).run(store, kind).await?);
+                }
+                command.add(position, statement);
+            }
+            Err((label, detail)) => failures.push((position, Failure::Final(label, detail.to_owned()))),
+        }
+    }
+    failures.extend(command.run(store, kind).await?);
+    Ok(failures)
+}
+
+/// Statements of one command, with the positions of their patches.
+#[derive(Default)]
+struct Command {
+    positions: Vec<usize>,
+    statements: RawArrayBuf,
+}
+
+impl Command {
+    fn fits(&self, statement: &RawDocumentBuf) -> bool {
+        self.positions.is_empty()
+            || self.statements.as_bytes().len() + statement.as_bytes().len() <= MAX_COMMAND_BYTES
+    }
+
+    fn add(&mut self, position: usize, statement: RawDocumentBuf) {
+        self.positions.push(position);
+        self.statements.push(statement);
+    }
+
+    /// Runs it; the statements that failed.
+    async fn run(self, store: &Store, kind: Kind) -> Result<Vec<(usize, Failure)>, StoreError> {
+        if self.positions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = RawDocumentBuf::new();
+        let (name, field) = kind.names();
+        command.append(name, COLLECTION);
+        command.append(field, self.statements);
+        command.append(cstr!("ordered"), false); // A statement that fails does not fail its neighbours.
+        command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true });
+        let server_time = i64::try_from(SERVER_TIME.as_millis()).expect("a small constant");
+        command.append(cstr!("maxTimeMS"), server_time);
+        let database = store.database.clone();
+        let answer = store.run(async move { database.run_raw_command(command).await }).await?;
+        if let Ok(concern) = answer.get_document("writeConcernError") {
+            // Written, but not known to survive: as good as not written.
+            let code = concern.get_i32("code").unwrap_or(0);
+            return Err(StoreError::Unavailable(format!("write concern: code {code}")));
+        }
+        let errors = answer.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+        let failed = errors.iter().filter_map(|error| {
+            let error = error.as_document()?;
+            let index = usize::try_from(error.get_i32("index").ok()?).ok()?;
+            Some((*self.positions.get(index)?, classify(error.get_i32("code").ok()?)))
+        });
+        Ok(failed.collect())
+    }
+}
