@@ -24,19 +24,31 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What the backlog is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Every webhook of another call.
+    /// Every webhook of another call, of which it is the first.
     Distinct,
+    /// Every webhook of another call, of which it is the second: see [`before`].
+    Known,
     /// Five webhooks a call, one after the other, the last of them with the transcript.
     Whole,
 }
 
+/// What is stored already of the call of webhook `n`.
+pub fn before(kind: Kind, n: usize) -> Option<Value> {
+    (kind == Kind::Known).then(|| event(n, 0))
+}
+
 /// Webhook `n`, about 300 bytes.
 pub fn webhook(kind: Kind, n: usize) -> Value {
-    let note = "x".repeat(100);
     let (call, step) = match kind {
-        Kind::Distinct => (n, 1),
+        Kind::Distinct | Kind::Known => (n, 1),
         Kind::Whole => (n / 5, n % 5),
     };
+    event(call, step)
+}
+
+/// A step of a call, its last with the transcript.
+fn event(call: usize, step: usize) -> Value {
+    let note = "x".repeat(100);
     let (call_id, conversation_id) = (format!("bench_{call:09}"), format!("conv_{call:09}"));
     if step == 4 {
         return json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_009, "data": {

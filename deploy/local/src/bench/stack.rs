@@ -46,12 +46,17 @@ pub async fn database_with(bench: &Bench, cache: Option<u32>) -> anyhow::Result<
     let data = tempfile::Builder::new().prefix("mongod-").tempdir_in(bench.folder.path())?.keep();
     let options = mongod::Options { data: Some(data), cache, ..mongod::Options::default() };
     let database = mongod::start(&bench.launcher, &binary, options).await?;
-    let vars = [("MONGODB_URI", database.url()), ("MONGODB_DATABASE", DATABASE.to_owned())];
-    let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value)))?;
-    let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
+    let store = store(&database.url()).await?;
     store.prepare().await?;
     store.shutdown().await;
     Ok(database)
+}
+
+/// A worker's own store of the bench's database.
+pub async fn store(mongodb_uri: &str) -> anyhow::Result<Store> {
+    let vars = [("MONGODB_URI", mongodb_uri), ("MONGODB_DATABASE", DATABASE)];
+    let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned())))?;
+    Store::new(&config, Metrics::register(&mut Registry::default())).await
 }
 
 /// A gateway that stores webhooks.
