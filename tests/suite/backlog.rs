@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{Setup, Stack, until, until_equal};
 
 /// Enough to keep a worker busy for seconds.
-const OLD: u64 = 30_000;
+const OLD: u64 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts webhooks of as many calls into the stream that no worker has seen.

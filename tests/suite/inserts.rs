@@ -3,8 +3,8 @@
 
 use aftercall_worker::{
     Config, Metrics,
-    call::CallPatch,
-    event::{self, Envelope, Origin},
+    call::{CallPatch, Placement},
+    event::{self, Envelope, Origin, PlacementId},
     store::{self, Calls as _, Store, Written},
 };
 use futures_util::TryStreamExt as _;
@@ -76,6 +76,10 @@ fn patches() -> Vec<CallPatch> {
         },
     );
     patches.extend(steps.reduce(CallPatch::join));
+    let request = json!({ "agent_id": "agent_1", "to_number": "+6580000001", "$x": {} });
+    let placed = Placement { id: PlacementId::new("p9").unwrap(), request: request.as_object().cloned() };
+    let body = json!({ "event_type": "call.ringing", "call_id": "c9" });
+    patches.push(CallPatch { placement: Some(placed), ..patch("placed", 0, &body) });
     patches
 }
 
@@ -106,7 +110,7 @@ async fn a_document_stored_at_once_is_the_one_that_the_server_would_have_made() 
     // What comes again changes neither, and what follows changes both alike.
     assert_eq!(inserting.update(&patches).await, Ok(Vec::new()));
     assert_eq!(stored(&inserted).await, inserted_first);
-    let follows: Vec<_> = ["c1", "c2", "c3", "$$ROOT", "c5", "c6", "c7", "c8"]
+    let follows: Vec<_> = ["c1", "c2", "c3", "$$ROOT", "c5", "c6", "c7", "c8", "c9"]
         .iter()
         .map(|call| {
             patch(&format!("f-{call}"), 60, &json!({ "event_type": "call.rejected", "call_id": call }))

@@ -15,11 +15,11 @@ use super::{
     SERVER_TIME, Store, StoreError,
     calls::Failure,
     command::{self, Kind},
-    document::bson_date,
+    document::{bson_date, json_to_raw},
     statement::{self, Unstorable},
 };
 use crate::{
-    call::{CallPatch, HistoryEntry, TranscriptState},
+    call::{CallPatch, HistoryEntry, Placement, TranscriptState},
     event::{CallId, ConversationId, Parties},
 };
 
@@ -63,6 +63,12 @@ fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     fields.append(cstr!("updatedAt"), bson_date(patch.updated_at));
     fields.append(cstr!("history"), history(&patch.history));
     text(&mut fields, cstr!("conversationId"), patch.conversation_id.as_ref().map(ConversationId::as_str));
+    if let Some(Placement { id, request }) = &patch.placement {
+        fields.append(cstr!("_placementId"), id.as_str());
+        if let Some(request) = request {
+            fields.append(cstr!("requestPayload"), json_to_raw(request).ok_or(statement::UNSTORABLE)?);
+        }
+    }
     let Parties { agent_id, agent_phone_number_id, to_number } = &patch.parties;
     text(&mut fields, cstr!("agentId"), agent_id.as_deref());
     text(&mut fields, cstr!("agentPhoneNumberId"), agent_phone_number_id.as_deref());

@@ -72,7 +72,7 @@ impl Key {
 /// Why a patch cannot be put into a statement: a label and a sentence, for a dead letter.
 pub type Unstorable = (&'static str, &'static str);
 
-const UNSTORABLE: Unstorable =
+pub(super) const UNSTORABLE: Unstorable =
     ("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store");
 
 /// The pipeline that joins `patch` with the document it is applied to, existing or new.
