@@ -12,6 +12,9 @@ use aftercall_local::{
 
 use crate::harness::launcher;
 
+/// Webhooks a second: so many that each gateway learns between two cuts what a sync costs, and makes batches.
+const RATE: f64 = 800.0;
+
 /// The verdict on so many power cuts; None where a disk cannot lose anything.
 async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
     if let Err(why) = Disk::mount(Durability::Journaled) {
@@ -20,7 +23,7 @@ async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
     }
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan::PowerCuts(cuts);
-    let round = Round { seed, rate: 400.0, plan, sync_always, folder: folder.path().to_owned() };
+    let round = Round { seed, rate: RATE, plan, sync_always, folder: folder.path().to_owned() };
     Some(chaos::quietly(launcher(), &round).await.unwrap())
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every change is a [`CallPatch`] joined with what is stored, in one update statement whose filter
 //! is only an equality on an id: so statements may be repeated, reordered and run by many workers at
-//! once. Writes count once a majority has them in its journal.
+//! once. In a backlog a call that nobody has heard of is stored as the document that its statement would
+//! make; whichever comes second is joined. Writes count once a majority has them in its journal.
 
 mod apply;
 mod calls;

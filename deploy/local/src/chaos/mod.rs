@@ -51,7 +51,7 @@ pub struct Options {
     /// Makes the same calls and the same faults again [default: random, printed]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
-    /// Webhooks per second [default: 150, with --power-cuts 500]
+    /// Webhooks per second [default: 150, with --power-cuts 800]
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
     /// Cut the power so many times, and break nothing else
@@ -91,7 +91,7 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     let folder = data.path("chaos");
     let _gone = std::fs::remove_dir_all(&folder);
     let (plan, rate, what) = if let Some(cuts) = options.power_cuts {
-        (Plan::PowerCuts(cuts), 500.0, format!("{cuts} power cuts"))
+        (Plan::PowerCuts(cuts), 800.0, format!("{cuts} power cuts"))
     } else {
         let time = Duration::from_secs(options.minutes * 60);
         (Plan::For(time), 150.0, format!("{} minutes of faults", options.minutes))
