@@ -1,7 +1,7 @@
 //! Calls that nobody has heard of: a patch as the document that its update statement would make of nothing.
 //!
-//! The server stores a document in half the time of a statement that it has to evaluate. Which of the two made
-//! a document nobody can tell: the unique indexes let only one of them make it.
+//! The server stores a document in a quarter of the time of a statement that it has to evaluate. Which of the
+//! two made a document nobody can tell: the unique indexes let only one of them make it.
 
 use std::collections::HashSet;
 

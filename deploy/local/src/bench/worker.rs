@@ -138,6 +138,9 @@ async fn know(kind: Kind, events: usize, database: &Server) -> anyhow::Result<()
     let before: Vec<_> = (0..events)
         .filter_map(|n| Some(patch(&format!("before{n}"), &backlog::before(kind, n)?)))
         .collect::<anyhow::Result<_>>()?;
+    if before.is_empty() {
+        return Ok(());
+    }
     let store = stack::store(&database.url()).await?;
     for patches in before.chunks(STATEMENTS) {
         let failed = store.insert(&patches.iter().collect::<Vec<_>>()).await?;
