@@ -11,7 +11,7 @@ use aftercall_common::stream;
 use anyhow::Context as _;
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use bytes::Bytes;
-use mongodb::{Collection, bson::Document};
+use mongodb::{Collection, bson};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use super::{
@@ -39,6 +39,8 @@ const SLOW_CLIENTS: usize = 300;
 const LATE: Duration = Duration::from_millis(300);
 /// How long a sync of a slow disk takes.
 const SLOW_SYNC: Duration = Duration::from_millis(80);
+/// Longest a database takes to sync on a disk with room.
+const SYNC: Duration = Duration::from_secs(5);
 /// How long the broker is away before every third power cut, so that the spool holds something.
 const SPOOLING: Duration = Duration::from_millis(1_500);
 /// How long a sync takes in the time before a power cut, one of these, milliseconds: with the first every
@@ -70,7 +72,7 @@ pub(super) struct Stack {
     /// Where webhooks are posted.
     pub urls: Vec<String>,
     pub http: reqwest::Client,
-    pub calls: Collection<Document>,
+    pub calls: Collection<bson::Document>,
     pub jetstream: jetstream::Context,
     slow: Vec<TcpStream>,
     /// Poison put into the stream so far.
@@ -253,15 +255,22 @@ impl Stack {
             Fault::DiskFull => {
                 self.disk()?.make_room();
                 // It takes nothing more, having met an error of its disk, until it is started again: as the
-                // runbook says. A database in that case has ended by itself.
+                // runbook says. A database in that case ends by itself, which takes it a while.
                 self.broker.restart().await?;
-                if !self.database.process().is_running() {
+                if !self.database_syncs().await {
                     self.database.restart().await?;
                 }
             }
             Fault::DiskSlow => self.disk()?.slow(Duration::ZERO),
         }
         Ok(())
+    }
+
+    /// Whether the database runs and still takes things to its disk.
+    async fn database_syncs(&mut self) -> bool {
+        let admin = self.calls.client().database("admin");
+        let synced = tokio::time::timeout(SYNC, admin.run_command(bson::doc! { "fsync": 1 })).await;
+        self.database.process().is_running() && matches!(synced, Ok(Ok(_)))
     }
 
     fn disk(&mut self) -> anyhow::Result<&mut Disk> {
