@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    consumer::{AckPolicy, DeliverPolicy, pull},
+    consumer::{AckPolicy, DeliverPolicy, PriorityPolicy, pull},
     object_store,
     stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
@@ -99,6 +99,9 @@ pub mod consumer {
     pub const TRANSCRIPTS: &str = "transcripts";
     /// Shows the webhooks of now while `status` is far behind. Not durable.
     pub const LIVE: &str = "status-live";
+
+    /// The group that every request to [`STATUS`] is of (ADR-42).
+    pub const WORKERS: &str = "workers";
 }
 
 const DAY: Duration = Duration::from_hours(24);
@@ -157,7 +160,16 @@ pub fn consumers() -> [(&'static str, pull::Config); 2] {
         ..pull::Config::default()
     };
     [
-        (WEBHOOKS, base(consumer::STATUS, "webhooks.>", ACK_WAIT, 20_000)),
+        (
+            WEBHOOKS,
+            pull::Config {
+                // Of the workers that wait, one is served until it has what it asked for. By default the
+                // broker deals messages out in turn, and the events of a call to several workers.
+                priority_policy: PriorityPolicy::Prioritized,
+                priority_groups: vec![consumer::WORKERS.to_owned()],
+                ..base(consumer::STATUS, "webhooks.>", ACK_WAIT, 20_000)
+            },
+        ),
         (TRANSCRIPTS, base(consumer::TRANSCRIPTS, subject::TRANSCRIPT_DUE, JOB_ACK_WAIT, 1_000)),
     ]
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use aftercall_common::stream::{WEBHOOKS, consumer, subject};
 use aftercall_worker::pull::{Batches, Pull as _, Source};
-use async_nats::jetstream;
+use async_nats::jetstream::{self, consumer::PullConsumer};
 use mongodb::bson::doc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -15,21 +15,21 @@ use crate::harness::{Setup, Stack, until, until_equal};
 const OLD: u64 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Puts webhooks of as many calls into the stream that no worker has seen.
-async fn fill(stack: &Stack) {
+/// Puts webhooks of so many calls into the stream that no worker has seen, those that are there already included.
+async fn fill(stack: &Stack, total: u64) {
     let client = async_nats::connect(stack.nats.url()).await.unwrap();
-    for n in 0..OLD {
+    for n in stack.stored(WEBHOOKS).await..total {
         let body = json!({ "event_type": "call.ringing", "call_id": format!("old{n}") }).to_string();
         client.publish(subject::ELEVENLABS_CALL_STATUS, body.into()).await.unwrap();
     }
     client.flush().await.unwrap();
-    until_equal("webhooks stored", OLD, async || stack.stored(WEBHOOKS).await).await;
+    until_equal("webhooks stored", total, async || stack.stored(WEBHOOKS).await).await;
 }
 
 #[tokio::test]
 async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_turn_as_well() {
     let mut stack = Setup::default().without_worker().start().await;
-    fill(&stack).await;
+    fill(&stack, OLD).await;
     stack.add_worker().await;
     until("the worker to see that it is far behind", async || {
         stack.workers[0].log().contains("far behind").then_some(())
@@ -61,25 +61,64 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
     .await;
 }
 
+/// Two workers that ask for so many messages at a time.
+async fn two_workers(stack: &Stack, messages: usize) -> [Batches; 2] {
+    let context = jetstream::new(async_nats::connect(stack.nats.url()).await.unwrap());
+    let source =
+        Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages, bytes: 1 << 20, replicas: 1 };
+    [(); 2].map(|()| Batches::new(context.clone(), source))
+}
+
+/// Requests that wait at the broker; none while there is no consumer.
+async fn waiting(stack: &Stack) -> usize {
+    let found: Result<PullConsumer, _> =
+        stack.jetstream.get_consumer_from_stream(consumer::STATUS, WEBHOOKS).await;
+    found.map_or(0, |consumer| consumer.cached_info().num_waiting)
+}
+
+/// The sequences of the next `count` messages that this worker is given. They are settled.
+async fn given(worker: &mut Batches, count: usize) -> Vec<u64> {
+    let (stop, mut sequences) = (CancellationToken::new(), Vec::new());
+    while sequences.len() < count {
+        let messages = tokio::time::timeout(PATIENCE, worker.next(&stop)).await.unwrap().unwrap();
+        for message in messages {
+            sequences.push(message.info().unwrap().stream_sequence);
+            message.ack().await.unwrap();
+        }
+    }
+    sequences
+}
+
 #[tokio::test]
 async fn what_a_worker_asks_for_lies_together_in_the_stream() {
     const EACH: usize = 100;
     let stack = Setup::default().without_worker().start().await;
-    fill(&stack).await;
-    let client = async_nats::connect(stack.nats.url()).await.unwrap();
-    let context = jetstream::new(client);
-    let source =
-        Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages: EACH, bytes: 1 << 20, replicas: 1 };
-    let mut workers = [(); 2].map(|()| Batches::new(context.clone(), source));
-    let stop = CancellationToken::new();
-    let mut given = Vec::new();
+    fill(&stack, OLD).await;
+    let mut workers = two_workers(&stack, EACH).await;
+    let mut all = Vec::new();
     for turn in 0..6 {
-        let mut messages = Vec::new();
-        while messages.len() < EACH {
-            let asked = workers[turn % 2].next(&stop);
-            messages.extend(tokio::time::timeout(PATIENCE, asked).await.unwrap().unwrap());
-        }
-        given.extend(messages.iter().map(|message| message.info().unwrap().stream_sequence));
+        all.extend(given(&mut workers[turn % 2], EACH).await);
     }
-    assert_eq!(given, (1..=6 * EACH as u64).collect::<Vec<_>>(), "events of one call go to one worker");
+    assert_eq!(all, (1..=6 * EACH as u64).collect::<Vec<_>>(), "events of one call go to one worker");
+}
+
+#[tokio::test]
+async fn of_two_workers_that_wait_one_is_served_before_the_other() {
+    const EACH: usize = 20;
+    const ROUNDS: usize = 30;
+    let stack = Setup::default().without_worker().start().await;
+    let [mut one, mut other] = two_workers(&stack, EACH).await;
+    let together = |given: &[u64]| given.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let mut rounds_together = 0;
+    for round in 1..=ROUNDS {
+        let both = async { tokio::join!(given(&mut one, EACH), given(&mut other, EACH)) };
+        let filled = async {
+            until_equal("workers that wait", 2, async || waiting(&stack).await).await;
+            fill(&stack, (2 * EACH * round) as u64).await;
+        };
+        let ((first, second), ()) = tokio::join!(both, filled);
+        rounds_together += usize::from(together(&first) && together(&second));
+    }
+    // They drew the same priority in every tenth round.
+    assert!(rounds_together > ROUNDS / 2, "{rounds_together} of {ROUNDS}");
 }

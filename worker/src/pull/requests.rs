@@ -1,9 +1,10 @@
-//! One pull request at a time: what is asked for is given before more is asked for.
+//! One pull request at a time, served as a whole: what a worker gets lies together in the stream.
 //!
-//! The client's own stream has the next request wait at the broker before the last is served. The broker
-//! deals messages out in turn among the requests that wait, so of two workers each would get some events of
-//! every call: twice the statements, which get into each other's way. Asked for only when there is room, a
-//! request is alone for the moment in which it is served, and gets neighbours.
+//! Of the requests that wait, the broker deals messages out in turn, so of two workers each would get some
+//! events of every call: twice the statements, which get into each other's way. The client's own stream has
+//! the next request wait before the last is served. Here one is made when there is room for what it brings;
+//! where several workers wait all the same, each drew a priority, and the broker serves the first of them
+//! before the next.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -25,6 +26,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(250);
 /// Longest a request waits at the broker.
 const EXPIRES: Duration = Duration::from_secs(30);
+/// Priorities that the broker knows (ADR-42).
+const PRIORITIES: usize = 10;
 /// In the answer behind the last message of a request.
 const COMPLETED: &str = "Batch Completed";
 
@@ -84,6 +87,7 @@ impl Requests {
             max_bytes: bytes,
             expires: Some(EXPIRES),
             idle_heartbeat: HEARTBEAT,
+            group: consumer.cached_info().config.priority_groups.first().cloned(),
             ..BatchConfig::default()
         };
         let statistics = client.statistics();
@@ -96,6 +100,7 @@ impl Requests {
         loop {
             let connection = self.statistics.connects.load(Ordering::Relaxed);
             if self.left == 0 || self.connection != connection {
+                self.request.priority = Some(rand::random_range(0..PRIORITIES));
                 let asked = self.consumer.request_batch(self.request.clone(), self.inbox.clone()).await;
                 asked.map_err(|error| Interrupted::NotAsked(error.to_string()))?;
                 (self.left, self.connection, self.heard) = (self.request.batch, connection, Instant::now());

@@ -16,7 +16,9 @@ use crate::chaos::link::{Link, Mode};
 
 /// Workers at a time.
 const WORKERS: [usize; 3] = [1, 2, 4];
-const EVENTS: usize = 30_000;
+/// Events of a backlog: several seconds of work, of which the start of the last worker is a small part.
+const EVENTS: usize = 200_000;
+const EVENTS_AWAY: usize = 50_000;
 /// Each way to the database that makes them wait, for every 64 KiB.
 const AWAY: Duration = Duration::from_millis(20);
 
@@ -67,7 +69,8 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Bar>)> {
 async fn drain(bench: &Bench, kind: Kind, away: bool, workers: usize) -> anyhow::Result<f64> {
     let (broker, database) = (stack::broker(bench, true).await?, stack::database(bench).await?);
     let client = async_nats::connect(broker.url()).await?;
-    backlog::fill(&client, kind, 0, EVENTS).await?;
+    let events = if away { EVENTS_AWAY } else { EVENTS };
+    backlog::fill(&client, kind, 0, events).await?;
     let port = database.url().split(['/', ':']).find_map(|part| part.parse::<u16>().ok());
     let link = Link::to(port.context("a database without a port")?).await?;
     link.set(if away { Mode::Slow(AWAY) } else { Mode::Open });
@@ -76,5 +79,5 @@ async fn drain(bench: &Bench, kind: Kind, away: bool, workers: usize) -> anyhow:
     for _ in 0..workers {
         processes.push(stack::worker(bench, Side::Ours, &broker, &uri).await?);
     }
-    Ok(backlog::drained(client, EVENTS, []).await?.0)
+    Ok(backlog::drained(client, events, []).await?.0)
 }

@@ -20,7 +20,7 @@ pub(crate) async fn consume(nats_url: &str, mongodb_uri: &str, database: &str) -
     let database = Client::with_uri_str(mongodb_uri).await?.database(database);
     let calls = database.collection_with_options::<Document>("agent_calls", options);
     let consumer: PullConsumer = context.get_consumer_from_stream(consumer::STATUS, stream::WEBHOOKS).await?;
-    let mut messages = consumer.messages().await?;
+    let mut messages = consumer.stream().group(consumer::WORKERS).messages().await?;
     loop {
         let message = messages.next().await.context("the stream ended")??;
         let event = status::read(&message, &message.payload()).map_err(|cause| anyhow!(cause.label))?;
