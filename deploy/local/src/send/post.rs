@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::client::http_client;
 
-/// Time one webhook may take, all tries together.
+/// Time one webhook may take, all tries together; after as long without any that was accepted, each is tried once.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -55,6 +55,8 @@ struct Work {
     next: AtomicUsize,
     rate: Option<f64>,
     begin: tokio::time::Instant,
+    /// When one was accepted last.
+    heard: Mutex<Instant>,
     bar: ProgressBar,
 }
 
@@ -73,6 +75,7 @@ pub async fn all(
         next: AtomicUsize::new(0),
         rate,
         begin: tokio::time::Instant::now(),
+        heard: Mutex::new(Instant::now()),
         bar: bar.clone(),
     });
     let mut senders: JoinSet<Posted> = (0..connections).map(|_| send(work.clone())).collect();
@@ -124,10 +127,11 @@ impl Work {
         let (begin, mut pause) = (Instant::now(), FIRST_PAUSE);
         loop {
             let complaint = match self.try_post(body.clone()).await {
-                Ok(accepted) => return Ok(accepted),
-                Err((complaint, is_final)) if is_final || begin.elapsed() > GIVE_UP_AFTER => {
-                    return Err(complaint);
+                Ok(accepted) => {
+                    *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    return Ok(accepted);
                 }
+                Err((complaint, is_final)) if is_final || self.gives_up(begin) => return Err(complaint),
                 Err((complaint, _)) => complaint,
             };
             self.bar.set_message(format!("retry: {}", complaint.chars().take(40).collect::<String>()));
@@ -135,6 +139,11 @@ impl Work {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    fn gives_up(&self, begin: Instant) -> bool {
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        begin.elapsed().max(heard.elapsed()) > GIVE_UP_AFTER
     }
 
     /// One try. An error is a complaint, and whether another try would be in vain.
@@ -158,4 +167,31 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = source;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gateway_that_was_silent_for_long_is_tried_once_for_each_webhook() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let work = Work {
+            client: http_client(REQUEST_TIMEOUT).unwrap(),
+            url,
+            posts: Vec::new(),
+            next: AtomicUsize::new(0),
+            rate: None,
+            begin: tokio::time::Instant::now(),
+            heard: Mutex::new(Instant::now().checked_sub(GIVE_UP_AFTER * 2).unwrap()),
+            bar: ProgressBar::hidden(),
+        };
+        let mut retries = 0;
+        let posting = work.post(Bytes::from_static(b"{}"), &mut retries);
+        let posted = tokio::time::timeout(Duration::from_secs(10), posting).await.unwrap();
+        assert!(posted.is_err_and(|complaint| complaint.starts_with("no answer")));
+        assert_eq!(retries, 0);
+    }
 }
