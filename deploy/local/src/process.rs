@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use command_fds::{CommandFdExt as _, FdMapping};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -32,6 +32,8 @@ const START_DEADLINE: Duration = Duration::from_secs(20);
 const STOP_DEADLINE: Duration = Duration::from_secs(25);
 /// Longest a [`Process`] that is dropped while running holds up its owner.
 const DROP_DEADLINE: Duration = Duration::from_secs(2);
+/// Longest SIGSTOP takes to stop every thread.
+const FREEZE_DEADLINE: Duration = Duration::from_secs(5);
 /// As much of a log's end as is read for [`Process::log_tail`].
 const TAIL_BYTES: u64 = 16 * 1024;
 const TAIL_LINE_CHARS: usize = 300;
@@ -236,13 +238,21 @@ impl Process {
         matches!(self.guard.try_wait(), Ok(None))
     }
 
-    /// Sends `signal` to the program itself.
+    /// Sends `signal` to the program itself. After SIGSTOP it has stopped.
     pub fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
         if !self.is_running() {
             bail!("{} does not run", self.name);
         }
         nix::sys::signal::kill(Pid::from_raw(self.pid), signal)
-            .with_context(|| format!("cannot send {signal} to {}", self.name))
+            .with_context(|| format!("cannot send {signal} to {}", self.name))?;
+        if signal == Signal::SIGSTOP {
+            let begin = Instant::now();
+            while !is_stopped(self.pid()) {
+                ensure!(begin.elapsed() < FREEZE_DEADLINE, "{} goes on though it was stopped", self.name);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
     }
 
     /// SIGKILL to the program itself, as a crash would be. Returns before it has ended.
@@ -307,6 +317,17 @@ impl Drop for Process {
             let _ended = nix::sys::signal::kill(Pid::from_raw(self.pid), Signal::SIGKILL);
         }
     }
+}
+
+/// Whether every thread has stopped: on a busy machine some go on for a while after the signal. Taken for granted
+/// where the system does not tell.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+        state.is_none_or(|state| state.trim_start().starts_with(['T', 't']))
+    })
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {

@@ -4,7 +4,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::LocalBoxFuture;
@@ -17,8 +17,6 @@ use crate::{
 
 /// Longest a server takes to start with all its data, or to end.
 pub(crate) const START_DEADLINE: Duration = Duration::from_mins(1);
-/// Longest a server takes to be stopped by a signal.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
 /// A port that was free can be taken when the server comes to use it.
 const PORT_ATTEMPTS: usize = 3;
 
@@ -145,32 +143,13 @@ impl Server {
 
     /// Stops the server without its noticing, as a hanging machine would (SIGSTOP).
     pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGSTOP)?;
-        let begin = Instant::now();
-        while !is_stopped(self.process.pid()) {
-            anyhow::ensure!(begin.elapsed() < STOP_DEADLINE, "the server goes on though it was stopped");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        self.process.signal(Signal::SIGSTOP)
     }
 
     /// Ends what [`Self::freeze`] began.
     pub fn thaw(&mut self) -> anyhow::Result<()> {
         self.process.signal(Signal::SIGCONT)
     }
-}
-
-/// Whether every thread has stopped: on a busy machine some go on for a while after the signal. Taken for granted
-/// where the system does not tell.
-fn is_stopped(pid: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
-    threads.flatten().all(|thread| {
-        // The name may hold anything; it ends with the last bracket, and the state follows.
-        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        stat.rsplit(')')
-            .next()
-            .is_none_or(|rest| rest.trim_start().starts_with(['T', 't']) || rest.is_empty())
-    })
 }
 
 async fn launch(launcher: &Launcher, command: &Command, ready: &Ready, port: u16) -> anyhow::Result<Process> {
