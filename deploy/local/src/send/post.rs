@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,7 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::client::http_client;
 
-/// Time one webhook may take, all tries together; after as long without any that was accepted, each is tried once.
+/// Time one webhook may take, all tries together. Where all tries of all webhooks have failed for so long, each is
+/// tried once.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -55,8 +56,8 @@ struct Work {
     next: AtomicUsize,
     rate: Option<f64>,
     begin: tokio::time::Instant,
-    /// When one was accepted last.
-    heard: Mutex<Instant>,
+    /// Since when every try of every webhook has failed.
+    failing_since: Mutex<Option<Instant>>,
     bar: ProgressBar,
 }
 
@@ -75,7 +76,7 @@ pub async fn all(
         next: AtomicUsize::new(0),
         rate,
         begin: tokio::time::Instant::now(),
-        heard: Mutex::new(Instant::now()),
+        failing_since: Mutex::default(),
         bar: bar.clone(),
     });
     let mut senders: JoinSet<Posted> = (0..connections).map(|_| send(work.clone())).collect();
@@ -128,12 +129,16 @@ impl Work {
         loop {
             let complaint = match self.try_post(body.clone()).await {
                 Ok(accepted) => {
-                    *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                    *self.failing_since() = None;
                     return Ok(accepted);
                 }
-                Err((complaint, is_final)) if is_final || self.gives_up(begin) => return Err(complaint),
-                Err((complaint, _)) => complaint,
+                Err((complaint, true)) => return Err(complaint),
+                Err((complaint, false)) => complaint,
             };
+            let failing_since = *self.failing_since().get_or_insert_with(Instant::now);
+            if failing_since.min(begin).elapsed() > GIVE_UP_AFTER {
+                return Err(complaint);
+            }
             self.bar.set_message(format!("retry: {}", complaint.chars().take(40).collect::<String>()));
             *retries += 1;
             tokio::time::sleep(pause).await;
@@ -141,9 +146,8 @@ impl Work {
         }
     }
 
-    fn gives_up(&self, begin: Instant) -> bool {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        begin.elapsed().max(heard.elapsed()) > GIVE_UP_AFTER
+    fn failing_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.failing_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One try. An error is a complaint, and whether another try would be in vain.
@@ -175,17 +179,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_gateway_that_was_silent_for_long_is_tried_once_for_each_webhook() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        drop(listener);
         let work = Work {
             client: http_client(REQUEST_TIMEOUT).unwrap(),
-            url,
+            url: "http://127.0.0.1:9/never".to_owned(),
             posts: Vec::new(),
             next: AtomicUsize::new(0),
             rate: None,
             begin: tokio::time::Instant::now(),
-            heard: Mutex::new(Instant::now().checked_sub(GIVE_UP_AFTER * 2).unwrap()),
+            failing_since: Mutex::new(Instant::now().checked_sub(GIVE_UP_AFTER * 2)),
             bar: ProgressBar::hidden(),
         };
         let mut retries = 0;
