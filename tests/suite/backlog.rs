@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use aftercall_common::stream::{WEBHOOKS, consumer, subject};
 use aftercall_worker::pull::{Batches, Pull as _, Source};
-use async_nats::jetstream::{self, consumer::PullConsumer};
 use mongodb::bson::doc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts webhooks of so many calls into the stream that no worker has seen, those that are there already included.
 async fn fill(stack: &Stack, total: u64) {
-    let client = async_nats::connect(stack.nats.url()).await.unwrap();
+    let client = stack.jetstream.client();
     for n in stack.stored(WEBHOOKS).await..total {
         let body = json!({ "event_type": "call.ringing", "call_id": format!("old{n}") }).to_string();
         client.publish(subject::ELEVENLABS_CALL_STATUS, body.into()).await.unwrap();
@@ -62,18 +61,15 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
 }
 
 /// Two workers that ask for so many messages at a time.
-async fn two_workers(stack: &Stack, messages: usize) -> [Batches; 2] {
-    let context = jetstream::new(async_nats::connect(stack.nats.url()).await.unwrap());
+fn two_workers(stack: &Stack, messages: usize) -> [Batches; 2] {
     let source =
         Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages, bytes: 1 << 20, replicas: 1 };
-    [(); 2].map(|()| Batches::new(context.clone(), source))
+    [(); 2].map(|()| Batches::new(stack.jetstream.clone(), source))
 }
 
 /// Requests that wait at the broker; none while there is no consumer.
 async fn waiting(stack: &Stack) -> usize {
-    let found: Result<PullConsumer, _> =
-        stack.jetstream.get_consumer_from_stream(consumer::STATUS, WEBHOOKS).await;
-    found.map_or(0, |consumer| consumer.cached_info().num_waiting)
+    stack.consumer(consumer::STATUS, WEBHOOKS).await.map_or(0, |info| info.num_waiting)
 }
 
 /// The sequences of the next `count` messages that this worker is given. They are settled.
@@ -94,7 +90,7 @@ async fn what_a_worker_asks_for_lies_together_in_the_stream() {
     const EACH: usize = 100;
     let stack = Setup::default().without_worker().start().await;
     fill(&stack, OLD).await;
-    let mut workers = two_workers(&stack, EACH).await;
+    let mut workers = two_workers(&stack, EACH);
     let mut all = Vec::new();
     for turn in 0..6 {
         all.extend(given(&mut workers[turn % 2], EACH).await);
@@ -107,7 +103,7 @@ async fn of_two_workers_that_wait_one_is_served_before_the_other() {
     const EACH: usize = 20;
     const ROUNDS: usize = 30;
     let stack = Setup::default().without_worker().start().await;
-    let [mut one, mut other] = two_workers(&stack, EACH).await;
+    let [mut one, mut other] = two_workers(&stack, EACH);
     let together = |given: &[u64]| given.windows(2).all(|pair| pair[1] == pair[0] + 1);
     let mut rounds_together = 0;
     for round in 1..=ROUNDS {

@@ -300,10 +300,15 @@ impl Stack {
     }
 
     async fn lag(&self, consumer: &str, stream: &str) -> Option<(u64, usize)> {
+        let info = self.consumer(consumer, stream).await?;
+        Some((info.num_pending, info.num_ack_pending))
+    }
+
+    /// What the broker says of a consumer, if there is one.
+    pub async fn consumer(&self, consumer: &str, stream: &str) -> Option<jetstream::consumer::Info> {
         let consumer: jetstream::consumer::PullConsumer =
             self.jetstream.get_consumer_from_stream(consumer, stream).await.ok()?;
-        let info = consumer.get_info().await.ok()?;
-        Some((info.num_pending, info.num_ack_pending))
+        consumer.get_info().await.ok()
     }
 
     /// The one document that matches; waits for it.
