@@ -69,11 +69,11 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Bar>)> {
 async fn drain(bench: &Bench, kind: Kind, away: bool, workers: usize) -> anyhow::Result<f64> {
     let (broker, database) = (stack::broker(bench, true).await?, stack::database(bench).await?);
     let client = async_nats::connect(broker.url()).await?;
-    let events = if away { EVENTS_AWAY } else { EVENTS };
+    let (events, mode) = if away { (EVENTS_AWAY, Mode::Slow(AWAY)) } else { (EVENTS, Mode::Open) };
     backlog::fill(&client, kind, 0, events).await?;
     let port = database.url().split(['/', ':']).find_map(|part| part.parse::<u16>().ok());
     let link = Link::to(port.context("a database without a port")?).await?;
-    link.set(if away { Mode::Slow(AWAY) } else { Mode::Open });
+    link.set(mode);
     let uri = format!("mongodb://127.0.0.1:{}/?directConnection=true", link.port());
     let mut processes = Vec::with_capacity(workers);
     for _ in 0..workers {
