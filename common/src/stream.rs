@@ -63,6 +63,8 @@ pub mod header {
     pub const ELEVENLABS_SIGNATURE: &str = "ElevenLabs-Signature";
     /// Twilio's own signature, kept for audits.
     pub const TWILIO_SIGNATURE: &str = "X-Twilio-Signature";
+    /// Query of the URL that Twilio called with a form as the body: parameters of the operator's own.
+    pub const QUERY: &str = "Aftercall-Query";
     /// Name of the object in [`super::WEBHOOK_BODIES`] that holds the body; the message's own is empty.
     pub const BODY_OBJECT: &str = "Aftercall-Body-Object";
     /// Length of that body, bytes.

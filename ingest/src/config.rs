@@ -18,6 +18,7 @@ use aftercall_common::{
     trace,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
+use subtle::ConstantTimeEq as _;
 
 use crate::{durability::MonitorUrls, policy::Policy};
 
@@ -204,6 +205,11 @@ impl Secrets {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(|secret| secret.expose().as_bytes())
     }
+
+    /// Whether `given` is one of the secrets. The time taken does not tell which one.
+    pub fn contain(&self, given: &[u8]) -> bool {
+        self.iter().fold(false, |equal, secret| equal | bool::from(given.ct_eq(secret)))
+    }
 }
 
 impl TryFrom<String> for Secrets {
@@ -231,8 +237,11 @@ pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 mod tests {
     use super::*;
 
+    /// Reads `vars` where signatures are not required, unless one of them says otherwise.
     fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        let unsigned = [("ALLOW_UNSIGNED", "true")];
+        let vars = unsigned.iter().chain(vars);
+        Config::from_vars(vars.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
     #[test]
@@ -242,6 +251,8 @@ mod tests {
         for line in [
             "LISTEN_ADDR=0.0.0.0:8080",
             "ADMIN_ADDR=127.0.0.1:9080",
+            "ALLOWED_SOURCES=elevenlabs",
+            "API_ANONYMOUS=none",
             "SOURCE_POLICY=enforce",
             "SIGNATURE_TOLERANCE=3600s",
             "MAX_BODY_BYTES=33554432",
@@ -271,6 +282,13 @@ mod tests {
             ("SIGNATURE_TOLERANCE", "60"),
             ("SIGNATURE_MAX_AHEAD", "0s"),
             ("SOURCE_POLICY", "maybe"),
+            ("API_ANONYMOUS", "yes"),
+            ("ALLOW_UNSIGNED", "maybe"),
+            ("EVENTS_TOKEN", "one,"),
+            ("ELEVENLABS_WEBHOOK_SECRET", ""),
+            ("TWILIO_AUTH_TOKEN", " "),
+            ("API_READ_TOKEN", ""),
+            ("WEBHOOK_HEADER_SECRET", ""),
             ("WEBHOOK_HEADER_SECRET", "token"),
             ("PUBLIC_URL", "hooks.example.com"),
             ("MAX_BODY_BYTES", "0"),
@@ -299,6 +317,8 @@ mod tests {
         assert_eq!(read(&both).unwrap_err().variable, "TLS_CERT_FILE");
         let unsigned = read(&[("TWILIO_AUTH_TOKEN", "t0ken")]).unwrap_err();
         assert_eq!(unsigned.variable, "PUBLIC_URL", "{unsigned}");
+        let closed = read(&[("PUBLIC_URL", "https://hooks.example.com")]).unwrap_err();
+        assert_eq!(closed.variable, "TWILIO_AUTH_TOKEN", "{closed}");
         let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();
         assert!(error.reason.contains("10.0.0.0/33"), "{error}");
     }

@@ -10,6 +10,7 @@
 //! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes, or, with
 //! `SPOOL_DIR`, our own disk has them.
 
+pub mod access;
 pub mod agent_calls;
 pub mod body;
 pub mod claim_check;
@@ -24,6 +25,7 @@ pub mod policy;
 pub mod publisher;
 pub mod rejection;
 mod reload;
+mod request_log;
 pub mod routes;
 pub mod signature;
 mod socket;
@@ -47,7 +49,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::Live, publisher::Publisher,
+    body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::ReloadablePolicy, publisher::Publisher,
     routes::Gateway, spool::Spool, storage::Storage, topology::Topology,
 };
 pub use crate::{cli::main, config::Config};
@@ -98,7 +100,7 @@ pub async fn run(
         env!("CARGO_PKG_VERSION"),
     )
     .map_err(RunError::Traces)?;
-    let policy = Live::new(config.policy.clone());
+    let policy = ReloadablePolicy::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
     metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
@@ -186,7 +188,7 @@ fn server(
     config: &Config,
     listener: TcpListener,
     tls: Option<Tls>,
-    policy: Live,
+    policy: ReloadablePolicy,
     metrics: &Metrics,
 ) -> http::Server {
     let limits = http::Limits {

@@ -11,7 +11,7 @@ use hyper::{
     header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::{body::BodyError, publisher::PublishError, signature::SignatureError};
+use crate::{body::BodyError, publisher::PublishError, signature::SignatureError, source_ip::UnknownSender};
 
 /// Seconds after which a sender may try again: the broker is usually back by then.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -21,11 +21,25 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 pub enum Rejection {
     /// No such path.
     NotFound,
+    /// The route for Twilio, while `TWILIO_AUTH_TOKEN` is unset.
+    RouteClosed,
     /// The path exists, the method does not.
-    MethodNotAllowed,
-    /// The client is not in `ALLOWED_SOURCES`, or cannot be known.
+    MethodNotAllowed {
+        /// The methods that the path takes.
+        allow: &'static str,
+    },
+    /// The sender's address cannot be known.
+    UnknownSender(UnknownSender),
+    /// The sender is not in `ALLOWED_SOURCES`.
     SourceNotAllowed,
-    /// No valid bearer token, or none configured and the caller is not on this machine.
+    /// A web page of another origin sent the request, or it names a foreign host.
+    CrossSite,
+    /// The body is not of the type that this path takes.
+    UnsupportedMediaType {
+        /// The type it takes.
+        detail: &'static str,
+    },
+    /// No valid bearer token, and the conditions for going without one are not met.
     Unauthorized {
         /// What is missing.
         detail: &'static str,
@@ -107,13 +121,40 @@ impl Rejection {
         self.fixed().1
     }
 
+    /// Whether it says nothing about the provider: anyone can send what is refused so.
+    pub fn is_of_stranger(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownSender(_) | Self::SourceNotAllowed | Self::CrossSite | Self::Unauthorized { .. }
+        )
+    }
+
+    /// What an operator can do about it, where the code does not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownSender(UnknownSender::UntrustedProxy) => Some(
+                "a peer that is not in TRUSTED_PROXIES sent a forwarding header: add your proxy to TRUSTED_PROXIES",
+            ),
+            Self::UnknownSender(UnknownSender::UnreadableHop) => Some(
+                "a proxy in TRUSTED_PROXIES sent an X-Forwarded-For that holds no address at the decisive place",
+            ),
+            Self::SourceNotAllowed => Some("the sender is not in ALLOWED_SOURCES"),
+            Self::RouteClosed => Some("set TWILIO_AUTH_TOKEN and PUBLIC_URL to open the route for Twilio"),
+            _ => None,
+        }
+    }
+
     /// Whether the connection ends with this answer, for the rest of the request is not waited for.
     pub fn closes(&self) -> bool {
         match self {
             Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
             Self::NotFound
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed { .. }
+            | Self::UnknownSender(_)
             | Self::SourceNotAllowed
+            | Self::CrossSite
+            | Self::UnsupportedMediaType { .. }
+            | Self::RouteClosed
             | Self::Unauthorized { .. }
             | Self::Signature(_)
             | Self::HeaderSecret
@@ -133,11 +174,32 @@ impl Rejection {
         use StatusCode as S;
         match self {
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
-            Self::MethodNotAllowed => {
-                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Only POST is served here.")
+            Self::RouteClosed => (
+                S::NOT_FOUND,
+                "not_found",
+                "This route is closed: TWILIO_AUTH_TOKEN and PUBLIC_URL are not set.",
+            ),
+            Self::MethodNotAllowed { .. } => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This method is not served here; see the Allow header.",
+            ),
+            Self::UnknownSender(UnknownSender::UntrustedProxy) => (
+                S::FORBIDDEN,
+                "untrusted_proxy",
+                "The request was forwarded by a proxy that the gateway does not trust.",
+            ),
+            Self::UnknownSender(UnknownSender::UnreadableHop) => {
+                (S::FORBIDDEN, "forwarded_for_unreadable", "An item of X-Forwarded-For is no address.")
             }
             Self::SourceNotAllowed => {
                 (S::FORBIDDEN, "source_not_allowed", "Requests from this address are not accepted.")
+            }
+            Self::CrossSite => {
+                (S::FORBIDDEN, "cross_site_request", "Requests of web pages are not accepted here.")
+            }
+            Self::UnsupportedMediaType { detail } => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
             }
             Self::Unauthorized { detail } => (S::UNAUTHORIZED, "unauthorized", detail),
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large."),
@@ -211,7 +273,7 @@ impl Rejection {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         match self {
-            Self::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Self::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
             Self::Unauthorized { .. } => {
                 drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
@@ -240,7 +302,12 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             (Rejection::NotFound,                                   404, "not_found",          None),
-            (Rejection::MethodNotAllowed,                           405, "method_not_allowed", Some(ALLOW)),
+            (Rejection::RouteClosed,                                404, "not_found",          None),
+            (Rejection::MethodNotAllowed { allow: "POST" },         405, "method_not_allowed", Some(ALLOW)),
+            (Rejection::UnknownSender(UnknownSender::UntrustedProxy), 403, "untrusted_proxy",  None),
+            (Rejection::UnknownSender(UnknownSender::UnreadableHop), 403, "forwarded_for_unreadable", None),
+            (Rejection::CrossSite,                                  403, "cross_site_request", None),
+            (Rejection::UnsupportedMediaType { detail: "JSON" },    415, "unsupported_media_type", None),
             (Rejection::SourceNotAllowed,                           403, "source_not_allowed", None),
             (Rejection::Unauthorized { detail: "token" },           401, "unauthorized",       Some(WWW_AUTHENTICATE)),
             (Rejection::BodyTooLarge { limit: 1 },                  413, "body_too_large",     Some(CONNECTION)),

@@ -13,11 +13,13 @@ use tokio::process::{Child, Command};
 use crate::harness::{PATIENCE, until};
 
 /// What a developer may have set, and a test must not see.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 9] = [
     "NATS_URL",
     "MONGODB_URI",
     "ELEVENLABS_API_KEY",
     "ALLOWED_SOURCES",
+    "ALLOW_UNSIGNED",
+    "API_ANONYMOUS",
     "API_TOKEN",
     "CONSOLE_PASSWORD",
     "CONSOLE_TOKEN",

@@ -8,6 +8,7 @@
 
 mod harness;
 
+mod access;
 mod alerts;
 mod backlog;
 mod backup;

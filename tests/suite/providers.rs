@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Stack, TWILIO_CALL_STATUS, python, until_equal};
+use crate::harness::{Stack, python, until_equal};
 
 const CONVERSATIONS: &str = include_str!("python/conversations.py");
 
@@ -131,10 +131,7 @@ async fn twilio_tells_every_step_of_a_call() {
             "CallSid=CAw1&CallStatus={step}&To=%2B6580000009&SequenceNumber={n}&CallbackSource=call-progress-events\
              &Timestamp=Tue%2C+22+Sep+2026+01%3A05%3A00+%2B0000"
         );
-        let request = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base)).body(form);
-        let answer =
-            request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        stack.twilio(&form).await;
     }
     let call = stack.until_call("CAw1", doc! { "status": "ended", "history": { "$size": 4 } }).await;
     let words: Vec<_> = call

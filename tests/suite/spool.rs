@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Service, Setup, Stack, TWILIO_CALL_STATUS, until_equal};
+use crate::harness::{CALL_STATUS, Service, Setup, Stack, until_equal};
 
 async fn stack(folder: &Path, vars: &[(&str, &str)]) -> Stack {
     let setup = Setup::default().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
@@ -48,10 +48,7 @@ async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
     assert_eq!(again["duplicate"], true, "{again}");
     // Known to the broker, which cannot be asked.
     assert_eq!(stack.webhook(&busy(0)).await["duplicate"], false);
-    let form = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base));
-    let form = form.header("content-type", "application/x-www-form-urlencoded");
-    let answer = form.body("CallSid=CA1&CallStatus=no-answer").send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    stack.twilio("CallSid=CA1&CallStatus=no-answer").await;
 
     // What was spooled is on disk: neither a crash of the gateway nor one more start without a broker
     // changes that.

@@ -6,7 +6,7 @@
 use std::{
     fs::{File, TryLockError},
     io::{Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -53,6 +53,9 @@ pub struct Running {
     pub mongodb_database: String,
     /// The simulated API, unless the real one is used.
     pub simulator_url: Option<String>,
+    /// The token that places calls, where `up` generated one.
+    #[serde(default)]
+    pub api_token: Option<String>,
 }
 
 impl Data {
@@ -144,6 +147,27 @@ impl Data {
             Ok(())
         };
         write().with_context(|| self.unwritable())
+    }
+
+    /// The secret `name` of this folder: made when it is first asked for, and the same from then on. Readable
+    /// for the user only.
+    pub fn secret(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.path("secrets").join(name);
+        let read = || std::fs::read_to_string(&path).map(|secret| secret.trim().to_owned());
+        if let Ok(secret) = read()
+            && !secret.is_empty()
+        {
+            return Ok(secret);
+        }
+        let make = || -> std::io::Result<String> {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path("secrets"))?;
+            let secret = hex::encode(rand::random::<[u8; 24]>());
+            let mut options = File::options();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            file.write_all(secret.as_bytes())?;
+            Ok(secret)
+        };
+        make().with_context(|| self.unwritable())
     }
 
     /// Says that nothing runs any more.

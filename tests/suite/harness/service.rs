@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::ExitStatus, time::Duration};
 
-use aftercall_local::process::{Command, Process, Signal};
+use aftercall_local::{
+    OPEN_GATEWAY,
+    process::{Command, Process, Signal},
+};
 
 use super::{PATIENCE, servers::launcher};
 
@@ -14,11 +17,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// The command for `part` in the environment `vars` and nothing else of ours.
+    /// The command for `part` in the environment `vars` and nothing else of ours. A gateway is open to this
+    /// machine, unless `vars` say otherwise.
     pub fn command(part: &str, log: &Path, vars: &[(String, String)]) -> Command {
         let log = log.join(format!("{part}.log"));
-        let base = launcher().service(part, log).clean_env();
-        vars.iter().fold(base, |command, (name, value)| command.env(name, value))
+        launcher().service(part, log).clean_env().envs(OPEN_GATEWAY).envs(vars.iter().cloned())
     }
 
     /// The same behind words of the shell's, such as `ulimit -n 64 && exec`.
@@ -26,7 +29,7 @@ impl Service {
         let command = Command::new(part, "/bin/sh", log.join(format!("{part}.log"))).clean_env();
         let script = format!(r#"{shell} "$0" "$@""#);
         let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_aftercall-tests"), part]);
-        vars.iter().fold(command, |command, (name, value)| command.env(name, value))
+        command.envs(OPEN_GATEWAY).envs(vars.iter().cloned())
     }
 
     /// Starts without waiting for readiness.

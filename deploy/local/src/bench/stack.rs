@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Bench, load};
 use crate::{
-    mongod, nats, ports,
+    OPEN_GATEWAY, mongod, nats, ports,
     process::Process,
     server::Server,
     servers::{self, MONGOD, NATS},
@@ -75,6 +75,7 @@ pub async fn gateway(bench: &Bench, side: Side, broker: &Server) -> anyhow::Resu
     let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
     let command = match side {
         Side::Ours => command
+            .envs(OPEN_GATEWAY)
             .env("LISTEN_ADDR", address.to_string())
             .env("ADMIN_ADDR", admin.to_string())
             .env("NATS_URL", broker.url()),

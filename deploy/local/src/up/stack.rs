@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use super::{Options, addresses};
 use crate::{
+    OPEN_GATEWAY,
     client::http_client,
     config::Config,
     mongod, nats, ports,
@@ -73,6 +74,7 @@ impl Stack {
                     .unwrap_or_default(),
                 mongodb_database: DATABASE.to_owned(),
                 simulator_url: None,
+                api_token: None,
             },
         };
         if config.nats_url.is_none() {
@@ -84,7 +86,7 @@ impl Stack {
         if config.elevenlabs_api_key.is_none() {
             stack.start_simulator(&launcher, data, options, simulator_port, progress).await?;
         }
-        stack.start_services(&launcher, data, options, progress).await?;
+        stack.start_services(&launcher, data, options, config, progress).await?;
         Ok(stack)
     }
 
@@ -166,11 +168,13 @@ impl Stack {
         launcher: &Launcher,
         data: &Data,
         options: &Options,
+        config: &Config,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         progress.step("starting gateway and worker");
         let gateway = self.service(launcher, data, "gateway", "gateway", options.gateway_admin);
         let gateway = gateway.env("LISTEN_ADDR", options.listen.to_string());
+        let gateway = gateway.envs(self.access(data, config)?);
         let gateway = match &self.running.nats_monitor_url {
             Some(url) => gateway.env("NATS_MONITOR_URL", url),
             None => gateway,
@@ -199,6 +203,27 @@ impl Stack {
             progress.done(&format!("{} is ready", process.name()));
         }
         Ok(())
+    }
+
+    /// Who may use the gateway: this machine may do everything where calls are simulated. With the real API
+    /// it may read, and placing a call, which costs money, takes a token. A variable that the user has set
+    /// stays as it is.
+    fn access(&mut self, data: &Data, config: &Config) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let is_simulated = self.running.simulator_url.is_some();
+        let set = [&config.allow_unsigned, &config.allowed_sources, &config.api_anonymous];
+        let mut vars = Vec::new();
+        for ((name, value), set) in OPEN_GATEWAY.into_iter().zip(set) {
+            let value = if name == "API_ANONYMOUS" && !is_simulated { "read" } else { value };
+            if set.is_none() {
+                vars.push((name, value.to_owned()));
+            }
+        }
+        if !is_simulated && config.api_token.is_none() {
+            let token = data.secret("api-token")?;
+            vars.push(("API_TOKEN", token.clone()));
+            self.running.api_token = Some(token);
+        }
+        Ok(vars)
     }
 
     /// What gateway and worker have in common. All other variables are the user's own.

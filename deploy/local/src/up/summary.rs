@@ -44,6 +44,13 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
         write!(text, "\nPlace a simulated call, then ask for the callId of its answer (numbers that end in {ENDINGS}):\n\n{}", placing(&host))
             .expect("writing to a String cannot fail");
     }
+    if let Some(token) = &running.api_token {
+        write!(
+            text,
+            "\nPlacing a call costs money, so it takes this token: -H \"Authorization: Bearer {token}\"\n"
+        )
+        .expect("writing to a String cannot fail");
+    }
     text.push_str("\nTraffic: cargo local send --help.  Ctrl-C stops everything.\n\n");
     text
 }

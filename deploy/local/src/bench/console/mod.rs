@@ -24,7 +24,7 @@ use self::{
 };
 use super::{measure, table::Bar};
 use crate::{
-    http_client, mongod, nats, ports,
+    OPEN_GATEWAY, http_client, mongod, nats, ports,
     process::{Launcher, Process},
     progress::Progress,
     server::Server,
@@ -103,7 +103,7 @@ impl Stack {
             let command = launcher.service(part, logs.join(format!("{part}.log"))).clean_env();
             command.env("ADMIN_ADDR", admin).env("NATS_URL", nats.url()).env("RUST_LOG", "warn")
         };
-        let gateway = service("gateway", &gateway_admin).env("LISTEN_ADDR", &public);
+        let gateway = service("gateway", &gateway_admin).envs(OPEN_GATEWAY).env("LISTEN_ADDR", &public);
         let worker = service("worker", &worker_admin)
             .env("MONGODB_URI", mongod.url())
             .env("MONGODB_DATABASE", DATABASE)
