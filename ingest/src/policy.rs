@@ -343,6 +343,43 @@ impl ReloadablePolicy {
 mod tests {
     use super::*;
 
+    fn read(vars: &[(&str, &str)]) -> Result<Policy, ConfigError> {
+        Policy::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn unsigned_operation_needs_an_explicit_word() {
+        let error = read(&[]).unwrap_err();
+        assert_eq!(error.variable, "ELEVENLABS_WEBHOOK_SECRET");
+        assert!(error.reason.contains("ALLOW_UNSIGNED=true"), "{error}");
+        assert!(read(&[("ALLOW_UNSIGNED", "false")]).is_err());
+        assert!(read(&[("ALLOW_UNSIGNED", "true")]).is_ok());
+        assert!(read(&[("ELEVENLABS_WEBHOOK_SECRET", "wsec")]).is_ok());
+    }
+
+    #[test]
+    fn a_successor_keeps_every_secret_that_is_set() {
+        let all = [
+            ("ELEVENLABS_WEBHOOK_SECRET", "a"),
+            ("EVENTS_TOKEN", "b"),
+            ("WEBHOOK_HEADER_SECRET", "X-Hook: c"),
+            ("TWILIO_AUTH_TOKEN", "d"),
+            ("API_TOKEN", "e"),
+            ("API_READ_TOKEN", "f"),
+        ];
+        let unsigned = ("ALLOW_UNSIGNED", "true");
+        let url = ("PUBLIC_URL", "https://h.example");
+        let full = read(&[&all[..], &[unsigned, url]].concat()).unwrap();
+        assert_eq!(full.secrets().map(|(name, _)| name), all.map(|(name, _)| name));
+        for (missing, _) in all {
+            let kept = all.into_iter().filter(|(name, _)| *name != missing).chain([unsigned]);
+            let kept: Vec<_> = kept.chain((missing != "TWILIO_AUTH_TOKEN").then_some(url)).collect();
+            let next = read(&kept).unwrap();
+            assert_eq!(full.check_successor(&next).unwrap_err().variable, missing);
+            assert_eq!(next.check_successor(&full), Ok(()), "a secret may be added: {missing}");
+        }
+    }
+
     #[test]
     fn a_header_secret_is_one_of_its_values() {
         let secret = HeaderSecret::try_from("X-Hook-Token: old, new".to_owned()).unwrap();

@@ -69,6 +69,7 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
     let stack = Setup::default()
         .without_worker()
         .gateway_env("API_TOKEN", "t0ken")
+        .gateway_env("API_ANONYMOUS", "none")
         .gateway_env("MAX_BODY_BYTES", "1000")
         .start()
         .await;
