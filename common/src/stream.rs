@@ -57,6 +57,8 @@ pub mod header {
     pub const SIGNATURE: &str = "Aftercall-Signature";
     /// Code of the refusal the webhook would have met, had the gateway not merely observed.
     pub const WOULD_REFUSE: &str = "Aftercall-Would-Refuse";
+    /// The raw query of the URL that a callback of Twilio was posted to.
+    pub const QUERY: &str = "Aftercall-Query";
     /// Content type the sender declared.
     pub const CONTENT_TYPE: &str = "Content-Type";
     /// The provider's own signature, kept for audits.
@@ -74,7 +76,8 @@ pub mod header {
 
     /// Why a message is a dead letter.
     pub const DEAD_REASON: &str = "Aftercall-Reason";
-    /// A sentence for the operator. Of the body it repeats an unknown event type at most, cut short.
+    /// A sentence for the operator. Of the body it repeats an event type at most, cut short, and names of
+    /// fields.
     pub const DEAD_DETAIL: &str = "Aftercall-Detail";
     /// How often the message was delivered before it was given up.
     pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";

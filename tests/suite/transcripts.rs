@@ -10,7 +10,7 @@ use aftercall_local::{
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, until, until_equal};
+use crate::harness::{Setup, Stack, recently, until, until_equal};
 
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
@@ -64,7 +64,7 @@ async fn one_that_was_saved_meanwhile_is_not_replaced() {
         .await;
     let told = json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
     stack
-        .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000, "data": {
+        .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": recently(), "data": {
             "conversation_id": "v", "status": "done", "transcript": told,
         } }))
         .await;

@@ -30,6 +30,7 @@ pub mod retry;
 mod scan;
 pub mod status;
 pub mod store;
+mod text;
 pub mod transcripts;
 
 use std::{

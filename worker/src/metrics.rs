@@ -19,11 +19,12 @@ use prometheus_client::{
 };
 
 use self::labels::{
-    API_OUTCOMES, ByConsumer, ByFailure, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
+    API_OUTCOMES, ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
     STORE_OUTCOMES,
 };
 use crate::{
     call::{FAILURE_CLASSES, Status},
+    event::FOREIGN_FAMILIES,
     reconcile::{Reason, Report},
 };
 
@@ -38,12 +39,14 @@ struct Inner {
     redeliveries: Family<ByConsumer, Counter>,
     early: Counter,
     dead_letters: Family<ByReason, Counter>,
+    foreign: Family<ByFamily, Counter>,
     transcripts: Family<ByOutcome, Counter>,
     lookups: Family<ByOutcome, Counter>,
     placements: Family<ByOutcome, Counter>,
     reconciliations: Family<ByOutcome, Counter>,
     reconciled: Family<ByReason, Counter>,
     conversations: Counter,
+    unusable: Counter,
     stream_losses: Counter,
     last_reconciliation: Gauge,
     registration: Family<ByReason, Gauge>,
@@ -74,12 +77,14 @@ impl Metrics {
             redeliveries: Family::default(),
             early: Counter::default(),
             dead_letters: Family::default(),
+            foreign: Family::default(),
             transcripts: Family::default(),
             lookups: Family::default(),
             placements: Family::default(),
             reconciliations: Family::default(),
             reconciled: Family::default(),
             conversations: Counter::default(),
+            unusable: Counter::default(),
             stream_losses: Counter::default(),
             last_reconciliation: Gauge::default(),
             registration: Family::default(),
@@ -123,6 +128,9 @@ impl Inner {
         for reason in DEAD_REASONS {
             drop(self.dead_letters.get_or_create(&ByReason { reason }));
         }
+        for family in FOREIGN_FAMILIES {
+            drop(self.foreign.get_or_create(&ByFamily { family }));
+        }
         for outcome in ["saved", "unavailable", "waiting"] {
             drop(self.transcripts.get_or_create(&ByOutcome { outcome }));
         }
@@ -160,12 +168,22 @@ impl Inner {
             self.early.clone(),
         );
         registry.register("dead_letters", "Messages buried, by reason", self.dead_letters.clone());
+        registry.register(
+            "foreign_webhooks",
+            "Webhooks passed over since they do not concern a call, by family",
+            self.foreign.clone(),
+        );
         registry.register("transcripts", "Transcript jobs done, by outcome", self.transcripts.clone());
         registry.register("status_lookups", "Status lookups answered, by outcome", self.lookups.clone());
         registry.register("placements", "Calls asked for, by outcome", self.placements.clone());
         registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
         registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
         registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
+        registry.register(
+            "unusable_conversations",
+            "Conversations that reconciliation could not use as ElevenLabs gives them",
+            self.unusable.clone(),
+        );
         registry.register(
             "stream_losses",
             "Times the broker was found to have lost stored webhooks",
@@ -260,6 +278,11 @@ impl Metrics {
         self.0.dead_letters.get_or_create(&ByReason { reason }).inc();
     }
 
+    /// A webhook of this family was passed over: it does not concern a call.
+    pub fn foreign(&self, family: &'static str) {
+        self.0.foreign.get_or_create(&ByFamily { family }).inc();
+    }
+
     /// A transcript job ended as `saved`, `unavailable` or `waiting`.
     pub fn transcript(&self, outcome: &'static str) {
         self.0.transcripts.get_or_create(&ByOutcome { outcome }).inc();
@@ -286,6 +309,7 @@ impl Metrics {
             self.0.reconciled.get_or_create(&ByReason { reason: finding.reason.as_str() }).inc();
         }
         self.0.conversations.inc_by(report.seen as u64);
+        self.0.unusable.inc_by(report.unusable.len() as u64);
         self.0.last_reconciliation.set(at.as_second());
     }
 

@@ -6,7 +6,7 @@ use mongodb::bson::doc;
 use serde_json::json;
 
 use super::{browser::with_browser, event, start, transcription};
-use crate::harness::until;
+use crate::harness::{recently, until};
 
 #[tokio::test]
 async fn every_page_can_be_used_by_everybody() {
@@ -26,9 +26,9 @@ async fn every_page_can_be_used_by_everybody() {
             { "role": "agent", "message": "Your appointment is tomorrow at ten. Shall I send you a reminder to this number?", "time_in_call_secs": 8, "tool_calls": [{ "tool_name": "send_reminder" }] },
             { "role": "user", "message": "Please do, +12025550123.", "time_in_call_secs": 15, "interrupted": true },
         ]);
-        shown.stack.webhook(&event("CAshown", "initiated", 1_790_000_000)).await;
-        shown.stack.webhook(&event("CAshown", "ended", 1_790_000_070)).await;
-        shown.stack.webhook(&event("CAshown", "ringing", 1_790_000_002)).await;
+        shown.stack.webhook(&event("CAshown", "initiated", recently())).await;
+        shown.stack.webhook(&event("CAshown", "ended", recently() + 70)).await;
+        shown.stack.webhook(&event("CAshown", "ringing", recently() + 2)).await;
         shown.stack.webhook(&transcription("CAshown", &turns, "The patient confirmed tomorrow's appointment and asked for a reminder.")).await;
         shown.stack.webhook(&json!({ "event_type": "call.teleported", "call_id": "CAdead", "to_number": "+12025550123" })).await;
         shown.stack.webhook(&json!({ "event_type": "call.busy", "note": "names no call" })).await;

@@ -6,6 +6,7 @@ use mongodb::bson::doc;
 use serde_json::{Value, json};
 
 use super::{browser::with_browser, event, start, transcription};
+use crate::harness::recently;
 
 const SCRIPT: &str = "<script>window.pwned = 1</script><img src=x onerror='window.pwned=1'>\"'>{{7*7}}";
 
@@ -21,7 +22,7 @@ async fn scripts_in_payloads_are_text() {
         let mut report = transcription("CAevil", &turns, SCRIPT);
         report["data"]["analysis"]["data_collection_results"] = json!({ SCRIPT: { "value": SCRIPT } });
         shown.stack.webhook(&report).await;
-        let mut failed = event("CA\"><script>1</script>", "failed", 1_790_000_000);
+        let mut failed = event("CA\"><script>1</script>", "failed", recently());
         failed["failure_reason"] = SCRIPT.into();
         failed["to_number"] = SCRIPT.into();
         failed["status"] = SCRIPT.into();
@@ -53,7 +54,7 @@ async fn scripts_in_payloads_are_text() {
 
         // Live lines go another way into the page.
         browser.open_live(&format!("{}/calls", shown.console)).await;
-        failed["timestamp"] = json!(1_790_000_500);
+        failed["timestamp"] = json!(recently() + 500);
         failed["failure_reason"] = format!("later {SCRIPT}").into();
         shown.stack.webhook(&failed).await;
         browser.read("#results tbody", "later <script>").await;

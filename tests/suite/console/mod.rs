@@ -17,7 +17,7 @@ use aftercall_local::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack};
+use crate::harness::{Setup, Stack, recently};
 
 /// An Aftercall with a console.
 pub struct Shown {
@@ -60,11 +60,11 @@ fn event(id: &str, kind: &str, at: i64) -> Value {
 /// ElevenLabs' report of a conversation with these turns.
 fn transcription(call: &str, turns: &Value, summary: &str) -> Value {
     json!({
-        "type": "post_call_transcription", "event_timestamp": 1_790_000_123, "data": {
+        "type": "post_call_transcription", "event_timestamp": recently() + 123, "data": {
             "agent_id": "agent_1", "conversation_id": format!("conv_{call}"), "status": "done",
             "transcript": turns,
             "metadata": {
-                "start_time_unix_secs": 1_790_000_000, "call_duration_secs": 61, "termination_reason": "hang-up",
+                "start_time_unix_secs": recently(), "call_duration_secs": 61, "termination_reason": "hang-up",
                 "phone_call": { "call_sid": call, "external_number": "+12025550123", "phone_number_id": "p" },
             },
             "analysis": { "call_successful": "success", "transcript_summary": summary },

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::{Shown, browser::with_browser, event, setup};
-use crate::harness::until;
+use crate::harness::{recently, until};
 
 #[tokio::test]
 async fn it_says_what_is_away_and_comes_back_by_itself() {
     with_browser(async |browser| {
         let (setup, console) = setup();
         let mut shown = Shown { stack: setup.own_mongod().start().await, console };
-        shown.stack.webhook(&event("CAbefore", "busy", 1_790_000_000)).await;
+        shown.stack.webhook(&event("CAbefore", "busy", recently())).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
         browser.read("#results tbody", "CAbefore").await;
 
@@ -30,7 +30,7 @@ async fn it_says_what_is_away_and_comes_back_by_itself() {
             (browser.eval("document.querySelector('#away-mongodb').hidden").await == true).then_some(())
         };
         until("the notice goes", hidden).await;
-        shown.stack.webhook(&event("CAafter", "busy", 1_790_000_100)).await;
+        shown.stack.webhook(&event("CAafter", "busy", recently() + 100)).await;
         browser.read("#results tbody tr:first-child", "CAafter").await;
 
         shown.stack.nats.kill().await.unwrap();

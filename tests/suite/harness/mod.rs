@@ -33,6 +33,12 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
+/// A second, an hour before the tests began: what happened then has a time that counts.
+pub fn recently() -> i64 {
+    static BEGIN: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| jiff::Timestamp::now().as_second());
+    *BEGIN - 3600
+}
+
 /// Asks `probe` until it answers; fails the test with the last word of `what` after [`PATIENCE`].
 pub async fn until<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;

@@ -240,6 +240,7 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
     CallPatch {
         call_id: accepted.call_id,
         conversation_id: accepted.conversation_id,
+        parent_call_id: None,
         placement: Some(Placement { id: id.clone(), request: None }),
         parties: Parties::default(),
         status: Some(StatusClaim {
@@ -257,11 +258,14 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
             origin: Some("placement".to_owned()),
             signature: None,
             at: now,
+            time_ignored: false,
             stored_at: Some(now),
         }],
         transcript: None,
         owed_since: None,
+        leg_ended: None,
         created_at: now,
+        first_stored: now,
         updated_at: now,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aftercall_common::json;
 use askama::Template;
 use axum::{
     Form,
@@ -151,7 +152,7 @@ fn is_editable(letter: &Shown) -> bool {
 
 /// The body as it is read best, and whether it is shown whole.
 fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
-    let text = match serde_json::from_slice::<serde_json::Value>(body) {
+    let text = match json::read(body) {
         Ok(mut json) => {
             numbers.payload(&mut json);
             serde_json::to_string_pretty(&json).unwrap_or_default()

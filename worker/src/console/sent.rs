@@ -40,12 +40,7 @@ pub struct Trace {
 
 /// The address at which to see what becomes of `sent`, whose body this is.
 pub fn address(subject: &str, sent: &Sent, body: &[u8], after: u64) -> String {
-    let envelope = Envelope {
-        id: sent.id.clone(),
-        stored_at: Timestamp::UNIX_EPOCH,
-        origin: origin(subject),
-        signature: None,
-    };
+    let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin(subject));
     let parsed = event::parse(&envelope, body).ok();
     let call = parsed.and_then(|event| {
         let conversation = event.conversation_id.as_ref().map(ConversationId::as_str);

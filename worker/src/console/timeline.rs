@@ -229,6 +229,7 @@ mod tests {
             origin: Some(origin.to_owned()),
             signature: None,
             at: second(at),
+            time_ignored: false,
             stored_at: Some(second(stored_at)),
         }
     }

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::bury::is_of_broker;
+use crate::clock::rfc3339;
 
 /// Every subject of the stream.
 const ALL: &str = "dead-letters.>";
@@ -44,6 +45,12 @@ impl Letter {
     /// When it was buried.
     pub(super) fn buried_at(&self) -> Timestamp {
         Timestamp::from_nanosecond(self.0.time.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// When the gateway accepted it; the header as it is where it holds no time.
+    fn received_at(&self) -> String {
+        let text = self.header(header::RECEIVED_AT);
+        text.parse().map_or_else(|_error| text.to_owned(), rfc3339)
     }
 
     /// Bytes of its body, which may be in the object store.
@@ -81,7 +88,7 @@ impl Letter {
     pub(super) fn json(&self) -> Value {
         json!({
             "sequence": self.0.sequence,
-            "buriedAt": self.buried_at().to_string(),
+            "buriedAt": rfc3339(self.buried_at()),
             "reason": self.header(header::DEAD_REASON),
             "detail": self.header(header::DEAD_DETAIL),
             "attempts": self.header(header::DEAD_ATTEMPTS).parse::<u64>().ok(),
@@ -89,7 +96,7 @@ impl Letter {
             "originStream": self.header(header::DEAD_STREAM),
             "originSequence": self.header(header::DEAD_SEQUENCE).parse::<u64>().ok(),
             "originSubject": self.header(header::DEAD_SUBJECT),
-            "receivedAt": self.header(header::RECEIVED_AT),
+            "receivedAt": self.received_at(),
             "bodyObject": Some(self.header(header::BODY_OBJECT)).filter(|name| !name.is_empty()),
             "bytes": self.bytes(),
         })

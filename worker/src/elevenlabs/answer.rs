@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aftercall_common::json;
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -36,9 +37,20 @@ pub enum ApiError {
     /// Larger than can be stored.
     #[error("the conversation is larger than can be stored")]
     TooLarge,
+    /// 2xx, and the body is not what was asked for. Where others can be read, it is this one.
+    #[error("the answer of ElevenLabs is not understood")]
+    Unreadable,
 }
 
 impl ApiError {
+    /// Whether another conversation may be had while this one is not.
+    pub fn concerns_one_conversation(&self) -> bool {
+        match self {
+            Self::NotFound | Self::Refused(_) | Self::TooLarge | Self::Unreadable => true,
+            Self::Unauthorized(_) | Self::RateLimited { .. } | Self::Unavailable(_) => false,
+        }
+    }
+
     /// Stable label for metrics.
     pub fn label(&self) -> &'static str {
         match self {
@@ -48,6 +60,7 @@ impl ApiError {
             Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
             Self::TooLarge => "too_large",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -167,9 +180,9 @@ pub struct ConversationFailure {
 /// The telephone call of a conversation.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct PhoneCall {
-    /// Twilio's `CallSid`, or the SIP call's id.
-    #[serde(default, deserialize_with = "or_default")]
-    pub call_sid: Option<String>,
+    /// Twilio's `CallSid`, or the SIP call's id, as it came.
+    #[serde(default)]
+    pub call_sid: Value,
     /// The agent's number.
     #[serde(default, deserialize_with = "or_default")]
     pub phone_number_id: Option<String>,
@@ -192,13 +205,15 @@ impl Conversation {
     /// Why it failed, as far as it says.
     pub fn failure_reason(&self) -> Option<&str> {
         let error = self.metadata.error.as_ref().and_then(|error| error.reason.as_deref());
-        error.or(self.metadata.termination_reason.as_deref()).filter(|reason| !reason.is_empty())
+        let reasons = [error, self.metadata.termination_reason.as_deref()];
+        reasons.into_iter().flatten().map(str::trim).find(|reason| !reason.is_empty())
     }
 }
 
-/// Reads an answer. What breaks off or is of another shape is an outage of theirs, not an answer.
+/// Reads an answer as webhooks are read: what a sender may write, ElevenLabs may pass on.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|_error| ApiError::Unavailable("answer not understood"))
+    let value = json::read(body).map_err(|_error| ApiError::Unreadable)?;
+    serde_json::from_value(value).map_err(|_error| ApiError::Unreadable)
 }
 
 #[cfg(test)]
@@ -243,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_is_read_and_garbage_is_an_outage() {
+    fn a_conversation_is_read_and_garbage_is_said_to_be_unreadable() {
         let seen = read::<Conversation>(
             br#"{"status":"in-progress","agent_id":"a","transcript":[{"role":"user"}],"metadata":{"error":null,"x":1}}"#,
         );
@@ -252,8 +267,12 @@ mod tests {
             br#"{"status":"done","transcript":null,"metadata":{"call_duration_secs":1.5,"start_time_unix_secs":7}}"#,
         );
         assert_eq!(odd.unwrap().metadata.start_time_unix_secs, Some(7));
+        let half = read::<Conversation>(
+            br#"{"status":"done","transcript":[{"message":"\ud83d"}],"metadata":{"cost":1e400}}"#,
+        );
+        assert_eq!(half.unwrap().transcript[0]["message"], "\u{FFFD}");
         for garbage in [&b"{\"status\":\"do"[..], b"[]", b"{\"status\":\"new\"}", b""] {
-            assert_eq!(read::<Conversation>(garbage).unwrap_err().label(), "unavailable");
+            assert_eq!(read::<Conversation>(garbage).unwrap_err().label(), "unreadable");
         }
     }
 }

@@ -95,9 +95,10 @@ impl ElevenLabs {
             self.metrics.api_time(started.elapsed());
             self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
             match answer {
-                Err(ApiError::Unavailable(why)) => match pauses.pause() {
+                // An answer that is not understood may have broken off.
+                Err(error @ (ApiError::Unavailable(_) | ApiError::Unreadable)) => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(ApiError::Unavailable(why)),
+                    None => return Err(error),
                 },
                 Err(error) => {
                     self.gate.heed(&error, Timestamp::now());

@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 
 use super::{ElevenLabs, answer};
 use crate::{
-    event::{CallId, ConversationId},
+    event::{CallId, ConversationId, lenient},
     retry::Pauses,
+    text::cut,
 };
 
 const MAX_ANSWER: usize = 256 * 1024;
@@ -155,7 +156,7 @@ impl ElevenLabs {
 }
 
 fn refused(class: Refused, words: &str) -> OutboundError {
-    OutboundError::Refused { class, words: words.chars().take(MAX_WORDS).collect() }
+    OutboundError::Refused { class, words: cut(words, MAX_WORDS) }
 }
 
 /// What an answer says of the call. Pure.
@@ -166,21 +167,21 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
         #[serde(default)]
         message: Option<String>,
         #[serde(default)]
-        conversation_id: Option<String>,
+        conversation_id: Value,
         #[serde(default, rename = "callSid", alias = "sip_call_id", alias = "call_sid")]
-        call_id: Option<String>,
+        call_id: Value,
     }
     let class = match status {
         status if status.is_success() => {
             // A success that cannot be read may stand for a call.
-            let answer: Answer = serde_json::from_slice(body).map_err(|_| OutboundError::Unknown)?;
+            let answer: Answer = answer::read(body).map_err(|_| OutboundError::Unknown)?;
             if !answer.success {
                 let words = answer.message.unwrap_or_default();
                 return Err(refused(Refused::Declined, &words));
             }
             return Ok(Accepted {
-                conversation_id: answer.conversation_id.and_then(|id| ConversationId::new(id).ok()),
-                call_id: answer.call_id.and_then(|id| CallId::new(id).ok()),
+                conversation_id: lenient(&answer.conversation_id, ConversationId::new),
+                call_id: lenient(&answer.call_id, CallId::new),
             });
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::Unauthorized,
@@ -196,7 +197,7 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
 
 /// ElevenLabs' own words in one of the shapes of its errors; of what `FastAPI` finds wrong, the place.
 fn words(body: &[u8]) -> String {
-    let error: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error: Value = answer::read(body).unwrap_or_default();
     match &error["detail"] {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
@@ -219,6 +220,8 @@ mod tests {
             (200, r#"{"success":true,"message":"","conversation_id":"v","callSid":"c"}"#, "v c".to_owned()),
             (200, r#"{"success":true,"message":"","conversation_id":"v","sip_call_id":"c"}"#, "v c".to_owned()),
             (200, r#"{"success":true,"message":"","conversation_id":null,"callSid":null}"#, "- -".to_owned()),
+            (200, r#"{"success":true,"message":"","conversation_id":" ","callSid":""}"#, "- -".to_owned()),
+            (200, r#"{"success":true,"message":"\ud83d","conversation_id":" v ","callSid":7}"#, "v 7".to_owned()),
             (200, r#"{"success":false,"message":"no","conversation_id":null,"callSid":null}"#, "call_refused: no".to_owned()),
             (200, r#"{"success":tr"#,                                              unknown()),
             (200, "",                                                              unknown()),

@@ -156,8 +156,15 @@ impl Provider for ElevenLabs {
 /// counts as pending.
 pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
-/// Buries `message`, then terminates it. Where it could not be buried it comes again.
+/// Buries `message`, then terminates it. Where it could not be buried it comes again. What does not concern a
+/// call is acknowledged and counted instead.
 pub async fn give_up<O: Outside>(outside: &O, consumer: &'static str, message: &O::Message, cause: &Cause) {
+    if let Some(family) = cause.foreign_family() {
+        outside.settle(message, AckKind::Ack).await;
+        outside.metrics().foreign(family);
+        tracing::debug!(consumer, family, "a webhook does not concern a call; passed over");
+        return;
+    }
     let reason = cause.label;
     match outside.bury(consumer, message, cause).await {
         Ok(()) => {

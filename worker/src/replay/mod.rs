@@ -99,6 +99,7 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
                 Ok(event) if options.since.is_some_and(|since| event.stored_at < since) => {}
                 Ok(event) if options.wants(&event) => chunk.push(event),
                 Ok(_) => {}
+                Err(cause) if cause.foreign_family().is_some() => {}
                 // It is among the dead letters.
                 Err(_) => done.unreadable += 1,
             }

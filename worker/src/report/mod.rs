@@ -10,6 +10,7 @@ use mongodb::bson::{Bson, Document};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    clock::rfc3339,
     commands::{self, print_line},
     store::{Plan, Question, Store, questions},
 };
@@ -54,8 +55,8 @@ pub async fn run(store: &Store, options: &Options) -> anyhow::Result<()> {
     let rate = failure_rate(&answers);
     if options.json {
         let mut whole = Map::new();
-        whole.insert("since".to_owned(), since.to_string().into());
-        whole.insert("until".to_owned(), until.to_string().into());
+        whole.insert("since".to_owned(), rfc3339(since).into());
+        whole.insert("until".to_owned(), rfc3339(until).into());
         whole.insert("calls".to_owned(), rate.calls.into());
         whole.insert("failed".to_owned(), rate.failed.into());
         whole.insert("failureRate".to_owned(), json!(rate.share()));
@@ -79,7 +80,7 @@ fn row(document: Document) -> Value {
         let name = if name == "_id" { "is".to_owned() } else { name };
         let value = match value {
             Bson::DateTime(date) => Timestamp::from_millisecond(date.timestamp_millis())
-                .map_or(Value::Null, |date| date.to_string().into()),
+                .map_or(Value::Null, |date| rfc3339(date).into()),
             Bson::String(text) => text.into(),
             Bson::Int32(number) => number.into(),
             Bson::Int64(number) => number.into(),

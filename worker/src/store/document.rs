@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Key, Placing};
 use crate::{
     call::{CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
+    clock::rfc3339,
     event::{CallId, ConversationId, Parties, PlacementId},
 };
 
@@ -84,7 +85,7 @@ pub(super) fn bson_to_value(bson: &Bson) -> Value {
         Bson::Array(items) => items.iter().map(bson_to_value).collect(),
         Bson::Document(document) => document_to_json(document).into(),
         Bson::DateTime(date) => {
-            Timestamp::from_millisecond(date.timestamp_millis()).map_or(Value::Null, |t| t.to_string().into())
+            Timestamp::from_millisecond(date.timestamp_millis()).map_or(Value::Null, |t| rfc3339(t).into())
         }
         other => other.to_string().into(), // No payload becomes any other type; an operator may have stored one.
     }
@@ -177,6 +178,7 @@ impl CallView {
         Some(CallPatch {
             call_id: self.call_id(),
             conversation_id: self.conversation_id(),
+            parent_call_id: text("parentCallId").and_then(|id| CallId::new(id).ok()),
             parties: Parties {
                 agent_id: text("agentId"),
                 agent_phone_number_id: text("agentPhoneNumberId"),
@@ -196,7 +198,10 @@ impl CallView {
                 .unwrap_or_default(),
             transcript: self.document.get_str("transcriptState").ok().and_then(transcript_state),
             owed_since: self.owed_since(),
+            leg_ended: self.time("_legEnded"),
             created_at: self.time("createdAt")?,
+            // Documents of earlier versions do not say.
+            first_stored: self.time("_storedAt").or_else(|| self.time("createdAt"))?,
             updated_at: self.updated_at()?,
         })
     }
@@ -250,6 +255,7 @@ pub(super) fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
         origin: text("origin"),
         signature: text("signature"),
         at: date(entry, "at")?,
+        time_ignored: entry.get_bool("timeIgnored").unwrap_or(false),
         stored_at: date(entry, "storedAt"),
     })
 }
@@ -278,10 +284,22 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
         "statusUpdatedAt",
         "updatedAt",
     ];
+    /// Fields that few calls have: absent where there is nothing.
+    const SELDOM: [&str; 7] = [
+        "parentCallId",
+        "twilioAmd",
+        "twilioConference",
+        "twilioRecording",
+        "twilioStream",
+        "twilioTranscription",
+        "twilioOther",
+    ];
     let mut answer: Map<String, Value> = FIELDS
         .into_iter()
         .map(|field| (field.to_owned(), call.document.get(field).map_or(Value::Null, bson_to_value)))
         .collect();
+    let seldom = SELDOM.into_iter().filter_map(|field| Some((field, call.document.get(field)?)));
+    answer.extend(seldom.map(|(field, value)| (field.to_owned(), bson_to_value(value))));
     if let Some(id) = call.placement_id() {
         answer.insert("placementId".to_owned(), id.as_str().into());
     }

@@ -60,6 +60,7 @@ fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     };
     text(&mut fields, cstr!("callId"), patch.call_id.as_ref().map(CallId::as_str));
     fields.append(cstr!("createdAt"), bson_date(patch.created_at));
+    fields.append(cstr!("_storedAt"), bson_date(patch.first_stored));
     fields.append(cstr!("updatedAt"), bson_date(patch.updated_at));
     fields.append(cstr!("history"), history(&patch.history));
     text(&mut fields, cstr!("conversationId"), patch.conversation_id.as_ref().map(ConversationId::as_str));
@@ -73,9 +74,13 @@ fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     text(&mut fields, cstr!("agentId"), agent_id.as_deref());
     text(&mut fields, cstr!("agentPhoneNumberId"), agent_phone_number_id.as_deref());
     text(&mut fields, cstr!("toNumber"), to_number.as_deref());
+    text(&mut fields, cstr!("parentCallId"), patch.parent_call_id.as_ref().map(CallId::as_str));
     text(&mut fields, cstr!("transcriptState"), patch.transcript.map(TranscriptState::as_str));
     if let Some(since) = patch.owed_since {
         fields.append(cstr!("_owedSince"), bson_date(since));
+    }
+    if let Some(ended) = patch.leg_ended {
+        fields.append(cstr!("_legEnded"), bson_date(ended));
     }
     if let Some(claim) = &patch.status {
         statement::append_status(&mut fields, claim);

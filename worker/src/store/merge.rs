@@ -170,7 +170,7 @@ mod tests {
     fn documents_that_name_two_of_a_kind_are_not_one_call() {
         let body = json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" }).to_string();
         let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
-        let envelope = Envelope { id: "e".to_owned(), stored_at, origin, signature: None };
+        let envelope = Envelope::new("e", stored_at, origin);
         let patch = CallPatch::from(parse(&envelope, body.as_bytes()).unwrap());
         #[rustfmt::skip]
         let table = [ // found, whether they contradict
@@ -192,7 +192,7 @@ mod tests {
     fn links_are_given_up_from_the_weakest_to_the_call_itself() {
         let body = json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" }).to_string();
         let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
-        let envelope = Envelope { id: "e".to_owned(), stored_at, origin, signature: None };
+        let envelope = Envelope::new("e", stored_at, origin);
         let mut patch = CallPatch::from(parse(&envelope, body.as_bytes()).unwrap());
         patch.placement = Some(Placement { id: PlacementId::new("p").unwrap(), request: None });
         forget_weakest(&mut patch);

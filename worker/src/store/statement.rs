@@ -82,7 +82,7 @@ pub(super) const UNSTORABLE: Unstorable =
 pub(super) fn pipeline(patch: &CallPatch, halves: &[RawDocumentBuf]) -> Result<RawDocumentBuf, Unstorable> {
     // An event changes a call once: what is known is not even rewritten. An observation, which has
     // no payload, or a whole document holds more than its events.
-    let skips = patch.fields.contains_key(&Field::RawResponse) && halves.is_empty();
+    let skips = patch.fields.keys().any(|field| field.is_payload()) && halves.is_empty();
     let mut layers = RawArrayBuf::new();
     for half in halves {
         layers.push(rawdoc! { "$literal": half.clone() });
@@ -94,6 +94,9 @@ pub(super) fn pipeline(patch: &CallPatch, halves: &[RawDocumentBuf]) -> Result<R
     }
     for (name, claim) in &patch.fields {
         layers.push(field(*name, claim)?);
+    }
+    if let Some(leg) = leg(patch) {
+        layers.push(leg);
     }
     let joined = rawdoc! { "$mergeObjects": layers };
     if !skips {
@@ -108,6 +111,8 @@ pub(super) fn pipeline(patch: &CallPatch, halves: &[RawDocumentBuf]) -> Result<R
 fn always(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     let mut fields = rawdoc! {
         "createdAt": { "$min": ["$createdAt", bson_date(patch.created_at)] },
+        // Documents of earlier versions do not say when they were first stored.
+        "_storedAt": { "$min": [{ "$ifNull": ["$_storedAt", "$createdAt"] }, bson_date(patch.first_stored)] },
         "updatedAt": { "$max": ["$updatedAt", bson_date(patch.updated_at)] },
         "history": history(&patch.history),
     };
@@ -138,13 +143,42 @@ fn always(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     smallest(cstr!("agentId"), "$agentId", agent_id.as_ref());
     smallest(cstr!("agentPhoneNumberId"), "$agentPhoneNumberId", agent_phone_number_id.as_ref());
     smallest(cstr!("toNumber"), "$toNumber", to_number.as_ref());
+    if let Some(parent) = &patch.parent_call_id {
+        let parent = literal(parent.as_str());
+        fields.append(cstr!("parentCallId"), rawdoc! { "$min": ["$parentCallId", parent] });
+    }
     if let Some(state) = patch.transcript {
         fields.append(cstr!("transcriptState"), transcript_state(state));
     }
     if let Some(since) = patch.owed_since {
         fields.append(cstr!("_owedSince"), rawdoc! { "$min": ["$_owedSince", bson_date(since)] });
     }
+    if let Some(ended) = patch.leg_ended {
+        fields.append(cstr!("_legEnded"), rawdoc! { "$min": ["$_legEnded", bson_date(ended)] });
+    }
     Ok(fields)
+}
+
+/// What the end of a leg makes due: see `CallPatch::owe_for_leg`. Of leg and conversation one may be in the
+/// patch and the other in the document.
+fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
+    // Both in the patch: it says itself that a transcript is owed.
+    let (met, since): (RawDocumentBuf, RawBson) = match (&patch.leg_ended, &patch.conversation_id) {
+        (Some(since), None) => {
+            (rawdoc! { "$gt": ["$conversationId", RawBson::Null] }, bson_date(*since).into())
+        }
+        (None, Some(_)) => (rawdoc! { "$gt": ["$_legEnded", RawBson::Null] }, "$_legEnded".into()),
+        _ => return None,
+    };
+    let mut sinces: RawArrayBuf = [RawBson::from("$_owedSince"), since].into_iter().collect();
+    if let Some(since) = patch.owed_since {
+        sinces.push(bson_date(since));
+    }
+    let mut owed = rawdoc! { "_owedSince": { "$min": sinces } };
+    if patch.transcript.is_none() {
+        owed.append(cstr!("transcriptState"), transcript_state(TranscriptState::Owed));
+    }
+    Some(rawdoc! { "$cond": [met, owed, {}] })
 }
 
 /// `owed` < `unavailable` < `saved`.
@@ -189,6 +223,9 @@ pub(super) fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
     }
     if let Some(stored_at) = entry.stored_at {
         fields.append(cstr!("storedAt"), bson_date(stored_at));
+    }
+    if entry.time_ignored {
+        fields.append(cstr!("timeIgnored"), true);
     }
     fields
 }
@@ -317,12 +354,7 @@ mod tests {
     use crate::event::{Envelope, Origin, parse};
 
     fn patch(body: &serde_json::Value) -> CallPatch {
-        let envelope = Envelope {
-            id: "e1".to_owned(),
-            stored_at: Timestamp::UNIX_EPOCH,
-            origin: Origin::ElevenLabs,
-            signature: None,
-        };
+        let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
         parse(&envelope, body.to_string().as_bytes()).unwrap().into()
     }
 
@@ -348,7 +380,10 @@ mod tests {
 
     #[test]
     fn what_bson_cannot_hold_is_refused() {
-        let patch = patch(&json!({ "event_type": "call.busy", "call_id": "c", "a\u{0}b": 1 }));
+        // No payload comes so far: names are escaped where it is read.
+        let mut patch = patch(&json!({ "event_type": "call.busy", "call_id": "c" }));
+        let raw = patch.fields.get_mut(&Field::RawResponse).unwrap();
+        raw.value = json!({ "a\u{0}b": 1 });
         assert_eq!(pipeline(&patch, &[]).unwrap_err().0, "unstorable_payload");
     }
 }

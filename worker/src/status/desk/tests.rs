@@ -13,7 +13,7 @@ fn desk(bodies: &[Value]) -> Desk<usize> {
 fn take_in(desk: &mut Desk<usize>, first: usize, bodies: &[Value]) {
     for (n, body) in (first..).zip(bodies) {
         let stored_at = Timestamp::from_second(i64::try_from(n).unwrap()).unwrap();
-        let envelope = Envelope { id: n.to_string(), stored_at, origin: Origin::ElevenLabs, signature: None };
+        let envelope = Envelope::new(n.to_string(), stored_at, Origin::ElevenLabs);
         let body = body.to_string();
         let event = parse(&envelope, body.as_bytes());
         let event = event.map_err(|error| Cause { label: error.label(), detail: error.to_string() });
