@@ -57,8 +57,6 @@ pub mod header {
     pub const SIGNATURE: &str = "Aftercall-Signature";
     /// Code of the refusal the webhook would have met, had the gateway not merely observed.
     pub const WOULD_REFUSE: &str = "Aftercall-Would-Refuse";
-    /// The raw query of the URL that a callback of Twilio was posted to.
-    pub const QUERY: &str = "Aftercall-Query";
     /// Content type the sender declared.
     pub const CONTENT_TYPE: &str = "Content-Type";
     /// The provider's own signature, kept for audits.

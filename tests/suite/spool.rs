@@ -1,6 +1,6 @@
 //! With `SPOOL_DIR`, a webhook is accepted while the broker is away, and arrives when it is back.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use aftercall_common::stream;
 use async_nats::jetstream;
@@ -147,4 +147,16 @@ async fn a_folder_that_cannot_be_used_stops_the_start() {
         Service::exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     assert_eq!(status, Some(78), "{log}");
     assert!(log.lines().last().unwrap().contains("SPOOL_DIR: "), "{log}");
+}
+
+#[tokio::test]
+async fn the_spool_is_private_whatever_the_umask_and_an_open_folder_is_narrowed() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("spool");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let setup = Setup::default().without_worker().gateway_behind("umask 0 && exec");
+    let _stack = setup.gateway_env("SPOOL_DIR", folder.to_str().unwrap()).start().await;
+    assert_eq!((mode(&folder), mode(&folder.join("spool.redb"))), (0o700, 0o600));
 }

@@ -12,7 +12,7 @@ pub use self::{
     authority::Authority,
     servers::{Mongo, launcher, mongod_set, nats},
     service::Service,
-    stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS, TWILIO_TOKEN, twilio_signature},
+    stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS, twilio_signature},
 };
 
 /// Longest anything is waited for. Far above what it takes, for machines that are busy.

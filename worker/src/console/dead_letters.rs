@@ -21,7 +21,7 @@ use super::{
     sent, words,
 };
 use crate::{
-    dead_letters::{Desk, Shown, Silent},
+    dead_letters::{Desk, NotSent, Shown, Silent},
     status,
 };
 
@@ -258,7 +258,11 @@ pub async fn replay(
         Some((Some(Err(error)), _)) => {
             tracing::warn!(%error, "a dead letter was not sent again");
             let text = error.to_string();
-            return page::message(&console, HERE, StatusCode::BAD_GATEWAY, "Not sent again", &text);
+            let status = match error {
+                NotSent::Unsendable(..) => StatusCode::UNPROCESSABLE_ENTITY,
+                NotSent::NotTaken(..) | NotSent::NotRemoved(..) => StatusCode::BAD_GATEWAY,
+            };
+            return page::message(&console, HERE, status, "Not sent again", &text);
         }
         Some((None, _)) => return gone(&console),
         None => return page::without_broker(&console, HERE),

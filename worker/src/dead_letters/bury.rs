@@ -58,7 +58,7 @@ fn kept(headers: Option<&HeaderMap>) -> HeaderMap {
     ours.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()
 }
 
-pub(super) fn is_of_broker(name: &str) -> bool {
+fn is_of_broker(name: &str) -> bool {
     name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 
