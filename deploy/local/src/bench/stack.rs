@@ -69,6 +69,20 @@ pub struct Gateway {
 
 /// Starts a gateway and waits until it stores webhooks.
 pub async fn gateway(bench: &Bench, side: Side, broker: &Server) -> anyhow::Result<Gateway> {
+    start_gateway(bench, side, broker, &[]).await
+}
+
+/// Starts a gateway of ours with these variables.
+pub async fn gateway_with(bench: &Bench, broker: &Server, vars: &[(&str, &str)]) -> anyhow::Result<Gateway> {
+    start_gateway(bench, Side::Ours, broker, vars).await
+}
+
+async fn start_gateway(
+    bench: &Bench,
+    side: Side,
+    broker: &Server,
+    vars: &[(&str, &str)],
+) -> anyhow::Result<Gateway> {
     let [address, admin] =
         [ports::free()?, ports::free()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let part = if side == Side::Ours { "gateway" } else { "naive-gateway" };
@@ -76,6 +90,7 @@ pub async fn gateway(bench: &Bench, side: Side, broker: &Server) -> anyhow::Resu
     let command = match side {
         Side::Ours => command
             .envs(OPEN_GATEWAY)
+            .envs(vars.iter().copied())
             .env("LISTEN_ADDR", address.to_string())
             .env("ADMIN_ADDR", admin.to_string())
             .env("NATS_URL", broker.url()),
