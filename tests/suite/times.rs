@@ -38,7 +38,7 @@ async fn a_time_that_cannot_be_right_neither_dates_a_call_nor_pins_its_status() 
             assert!(is_near(&call, field), "{time}: {field} in {call}");
         }
         let entry = call.get_array("history").unwrap()[0].as_document().unwrap();
-        assert_eq!(entry.get_bool("timeIgnored"), Ok(true), "{time}");
+        assert!(entry.get_bool("timeIgnored").unwrap(), "{time}");
         let now = Timestamp::now().to_string();
         let event = json!({ "event_type": "call.rejected", "call_id": id, "timestamp": now, "failure_reason": "second" });
         stack.webhook(&event).await;
