@@ -7,6 +7,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpListener,
 };
+use tokio_util::task::TaskTracker;
 
 use crate::{
     harness::{CALL_STATUS, Stack, TWILIO_CALL_STATUS, recently, until, until_equal},
@@ -229,7 +230,7 @@ async fn odd_api() -> String {
     let line = |id: &str| json!({ "conversation_id": id, "status": "done", "start_time_unix_secs": null });
     let list = json!({ "conversations": ids.map(line), "has_more": false }).to_string();
     let begin = recently();
-    tokio::task::spawn(async move {
+    drop(TaskTracker::new().spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut request = String::new();
             let mut reader = BufReader::new(&mut socket);
@@ -253,7 +254,7 @@ async fn odd_api() -> String {
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             drop(socket.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).await);
         }
-    });
+    }));
     address
 }
 
