@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::harness::{PATIENCE, Setup, Stack, recently, servers, until_equal};
 
 fn event(call: usize, event: &str) -> Value {
-    json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": recently() + call })
+    json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": recently() + i64::try_from(call).unwrap() })
 }
 
 /// Posts the webhooks of these calls, and waits until all are applied.

@@ -93,6 +93,7 @@ fn essence(mut call: Document) -> Document {
         "callId",
         "conversationId",
         "updatedAt",
+        "_storedAt",
         "_owedSince",
         "_transcriptSavedAt",
         "_transcriptAttempts",

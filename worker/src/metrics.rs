@@ -176,25 +176,7 @@ impl Inner {
         registry.register("transcripts", "Transcript jobs done, by outcome", self.transcripts.clone());
         registry.register("status_lookups", "Status lookups answered, by outcome", self.lookups.clone());
         registry.register("placements", "Calls asked for, by outcome", self.placements.clone());
-        registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
-        registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
-        registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
-        registry.register(
-            "unusable_conversations",
-            "Conversations that reconciliation could not use as ElevenLabs gives them",
-            self.unusable.clone(),
-        );
-        registry.register(
-            "stream_losses",
-            "Times the broker was found to have lost stored webhooks",
-            self.stream_losses.clone(),
-        );
-        registry.register_with_unit(
-            "last_reconciliation_timestamp",
-            "Unix time at which the last complete pass of this process began",
-            Unit::Seconds,
-            self.last_reconciliation.clone(),
-        );
+        self.register_reconciliation(registry);
         registry.register(
             "webhook_registration_problems",
             "1 for what is wrong with the webhook at ElevenLabs",
@@ -257,6 +239,28 @@ impl Inner {
             "How long the oldest of them has been owed, 0 without any",
             Unit::Seconds,
             self.oldest_owed.clone(),
+        );
+    }
+
+    fn register_reconciliation(&self, registry: &mut Registry) {
+        registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
+        registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
+        registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
+        registry.register(
+            "unusable_conversations",
+            "Conversations that reconciliation could not use as ElevenLabs gives them",
+            self.unusable.clone(),
+        );
+        registry.register(
+            "stream_losses",
+            "Times the broker was found to have lost stored webhooks",
+            self.stream_losses.clone(),
+        );
+        registry.register_with_unit(
+            "last_reconciliation_timestamp",
+            "Unix time at which the last complete pass of this process began",
+            Unit::Seconds,
+            self.last_reconciliation.clone(),
         );
     }
 }

@@ -75,13 +75,17 @@ impl EventType {
         }
     }
 
+    /// The event of this word.
+    pub(super) fn exact(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|event_type| event_type.as_str() == word)
+    }
+
     /// The event that a word names, written in any of the usual ways.
     pub(super) fn from_word(word: &str) -> Option<Self> {
-        let exact = Self::ALL.into_iter().find(|event_type| event_type.as_str() == word);
-        exact.or_else(|| match fold(word).as_str() {
+        match fold(word).as_str() {
             "callcancelled" => Some(Self::Canceled),
             word => Self::ALL.into_iter().find(|event_type| fold(event_type.as_str()) == word),
-        })
+        }
     }
 
     /// The status the event claims for its call.

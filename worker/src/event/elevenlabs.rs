@@ -41,14 +41,18 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 4] =
+        [Self::Transcription, Self::Audio, Self::InitiationFailure, Self::MachineDetection];
+
+    /// The kind of this event word.
+    pub(super) fn exact(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The kind that an event word names, written in any of the usual ways.
     pub(super) fn from_word(word: &str) -> Option<Self> {
-        let all = [Self::Transcription, Self::Audio, Self::InitiationFailure, Self::MachineDetection];
-        let exact = all.into_iter().find(|kind| kind.as_str() == word);
-        exact.or_else(|| {
-            let word = fold(word);
-            all.into_iter().find(|kind| fold(kind.as_str()) == word)
-        })
+        let word = fold(word);
+        Self::ALL.into_iter().find(|kind| fold(kind.as_str()) == word)
     }
 
     fn as_str(self) -> &'static str {

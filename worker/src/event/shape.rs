@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 use super::{EventType, ParseError, elevenlabs::Kind, identifier, names::Names, words};
 use crate::text::{MAX_WORD, cut};
 
+/// Longest `data` that is read as a JSON text. Whoever bounds the values of a body counts it as one.
+const MAX_TEXT: usize = 2 * 1024 * 1024;
+
 /// Where the fields of an event are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -31,6 +34,7 @@ pub(super) enum Shape {
 /// Finds the form. `data` that is a JSON text becomes the object it holds.
 pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
     if let Some(Value::String(text)) = raw.get("data")
+        && text.len() <= MAX_TEXT
         && let Ok(data) = json::read_object(text.as_bytes())
     {
         raw.insert("data".to_owned(), data.into());
@@ -41,7 +45,11 @@ pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
     let Some(word) = words().next() else {
         return by_its_fields(raw).ok_or_else(|| ParseError::NoEventType(Names::of(raw)));
     };
-    let (kind, event_type) = (words().find_map(Kind::from_word), words().find_map(EventType::from_word));
+    let exact = (words().find_map(Kind::exact), words().find_map(EventType::exact));
+    let (kind, event_type) = match exact {
+        (None, None) => (words().find_map(Kind::from_word), words().find_map(EventType::from_word)),
+        exact => exact,
+    };
     match (kind, event_type, data) {
         (Some(kind), _, Some(_)) => Ok(Shape::Envelope(kind, Place::Data)),
         // Both forms have one of the events. Only the vendor's has an object of that name.

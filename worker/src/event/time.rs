@@ -47,11 +47,15 @@ pub(super) fn of_event<'a>(envelope: &Envelope, stated: impl IntoIterator<Item =
     When { at: to_millis(envelope.stored_at), ignored }
 }
 
-/// The same for a time that was read already; `None` where there was something that could not be read.
-pub(super) fn of_read(envelope: &Envelope, stated: Option<Option<Timestamp>>) -> When {
-    match stated {
-        Some(Some(at)) if counts(envelope, at) => When { at: to_millis(at), ignored: false },
-        stated => When { at: to_millis(envelope.stored_at), ignored: stated.is_some() },
+/// The same for a text in a form of its own, which `read` knows.
+pub(super) fn of_text(
+    envelope: &Envelope,
+    stated: Option<&str>,
+    read: impl FnOnce(&str) -> Option<Timestamp>,
+) -> When {
+    match stated.and_then(read).filter(|at| counts(envelope, *at)) {
+        Some(at) => When { at: to_millis(at), ignored: false },
+        None => When { at: to_millis(envelope.stored_at), ignored: stated.is_some() },
     }
 }
 

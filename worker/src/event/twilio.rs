@@ -36,16 +36,13 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     let parent_call_id = raw.get("ParentCallSid").and_then(|id| identifier::lenient(id, CallId::new));
     let parent_call_id = parent_call_id.filter(|parent| *parent != call_id);
     let word = text("CallStatus");
-    let (event_type, payload, status) = match word {
-        Some(word) => {
-            let (event_type, status) = status(word)
-                .ok_or_else(|| ParseError::UnsupportedEvent(cut(word, MAX_WORD), Names::of(&raw)))?;
-            (event_type, Field::RawResponse, Some(refined(status, text("SipResponseCode"))))
-        }
-        None => {
-            let (event_type, field) = other(&raw);
-            (event_type, field, None)
-        }
+    let (event_type, payload, status) = if let Some(word) = word {
+        let unsupported = || ParseError::UnsupportedEvent(cut(word, MAX_WORD), Names::of(&raw));
+        let (event_type, status) = status(word).ok_or_else(unsupported)?;
+        (event_type, Field::RawResponse, Some(refined(status, text("SipResponseCode"))))
+    } else {
+        let (event_type, field) = other(&raw);
+        (event_type, field, None)
     };
     let reason = status.filter(|status| status.is_failure()).map(|status| {
         let reason = failure_reason(&Map::new(), status);
@@ -54,8 +51,7 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
             _ => text("ErrorMessage").map_or(reason, |reason| cut(reason, MAX_REASON)),
         }
     });
-    let stated = text("Timestamp").map(|timestamp| at(timestamp, text("SequenceNumber")));
-    let when = time::of_read(envelope, stated);
+    let when = time::of_text(envelope, text("Timestamp"), |timestamp| at(timestamp, text("SequenceNumber")));
     let answered_by = text("AnsweredBy").map(|verdict| (Field::AnsweredBy, cut(verdict, MAX_WORD).into()));
     let is_inbound = text("Direction").is_some_and(|direction| fold(direction) == "inbound");
     let is_leg = is_inbound || parent_call_id.is_some();

@@ -13,6 +13,7 @@ use crate::{
     clock::rfc3339,
     commands::{self, print_line},
     store::{Plan, Question, Store, questions},
+    text::{MAX_REASON, cut},
 };
 
 /// The default window.
@@ -81,7 +82,8 @@ fn row(document: Document) -> Value {
         let value = match value {
             Bson::DateTime(date) => Timestamp::from_millisecond(date.timestamp_millis())
                 .map_or(Value::Null, |date| rfc3339(date).into()),
-            Bson::String(text) => text.into(),
+            // Documents of earlier versions hold texts of any length.
+            Bson::String(text) => cut(&text, MAX_REASON).into(),
             Bson::Int32(number) => number.into(),
             Bson::Int64(number) => number.into(),
             Bson::Null => Value::Null,

@@ -5,7 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
-use crate::{call::Status, clock::between, store::document::date};
+use crate::{
+    call::Status,
+    clock::between,
+    store::document::date,
+    text::{MAX_PARTY, MAX_REASON, cut},
+};
 
 /// A call, as much of it as a list shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +55,10 @@ impl CallRow {
             call_id: text("callId"),
             conversation_id: text("conversationId"),
             placement_id: text("_placementId"),
-            to_number: text("toNumber"),
+            // Documents of earlier versions hold texts of any length.
+            to_number: text("toNumber").map(|number| cut(&number, MAX_PARTY)),
             status: call.get_str("status").ok().and_then(Status::from_word),
-            failure_reason: text("failureReason"),
+            failure_reason: text("failureReason").map(|reason| cut(&reason, MAX_REASON)),
             created_at: date(call, "createdAt")?,
             duration: duration(call),
             transcript: text("transcriptState"),
