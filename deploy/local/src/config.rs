@@ -15,6 +15,8 @@ pub struct Config {
     pub elevenlabs_api_key: Option<Secret>,
     /// `ELEVENLABS_BASE_URL`: where the real API is, if not at its usual place.
     pub elevenlabs_base_url: Option<String>,
+    /// `CONSOLE_TOKEN`: the console's token, if not one that is made here.
+    pub console_token: Option<Secret>,
     /// `PATH`: where programs are.
     pub path: String,
 }
