@@ -15,6 +15,7 @@ pub mod config;
 pub mod http;
 pub mod json;
 pub mod metrics;
+pub mod numbers;
 pub mod shutdown;
 pub mod stream;
 pub mod telemetry;

@@ -114,7 +114,7 @@ pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result
 pub async fn report(config: Config, options: &report::Options) -> anyhow::Result<()> {
     crate::install_tls();
     let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
-    let ended = report::run(&store, options).await;
+    let ended = report::run(&store, options, config.console_show_numbers).await;
     store.shutdown().await;
     ended
 }

@@ -50,6 +50,7 @@ struct Inner {
     stream_losses: Counter,
     last_reconciliation: Gauge,
     registration: Family<ByReason, Gauge>,
+    console_logins: Family<ByOutcome, Counter>,
     api: Family<ByOutcome, Counter>,
     api_seconds: Histogram,
     store_retries: Counter,
@@ -88,6 +89,7 @@ impl Metrics {
             stream_losses: Counter::default(),
             last_reconciliation: Gauge::default(),
             registration: Family::default(),
+            console_logins: Family::default(),
             api: Family::default(),
             api_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 12)),
             store_retries: Counter::default(),
@@ -137,6 +139,9 @@ impl Inner {
         for outcome in ["complete", "failed"] {
             drop(self.reconciliations.get_or_create(&ByOutcome { outcome }));
         }
+        for outcome in ["opened", "wrong", "delayed"] {
+            drop(self.console_logins.get_or_create(&ByOutcome { outcome }));
+        }
         for outcome in API_OUTCOMES {
             drop(self.api.get_or_create(&ByOutcome { outcome }));
         }
@@ -182,6 +187,7 @@ impl Inner {
             "1 for what is wrong with the webhook at ElevenLabs",
             self.registration.clone(),
         );
+        registry.register("console_logins", "Logins at the console, by outcome", self.console_logins.clone());
         registry.register("elevenlabs_answers", "Answers of the ElevenLabs API, by class", self.api.clone());
         registry.register(
             "store_retries",
@@ -325,6 +331,11 @@ impl Metrics {
     /// Whether `problem` was found with the webhook at ElevenLabs.
     pub fn registration(&self, problem: &'static str, found: bool) {
         self.0.registration.get_or_create(&ByReason { reason: problem }).set(i64::from(found));
+    }
+
+    /// A login at the console `opened` a session, was `wrong`, or was `delayed`.
+    pub fn console_login(&self, outcome: &'static str) {
+        self.0.console_logins.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     /// The API answered; `outcome` is `ok` or the error's class.

@@ -24,6 +24,8 @@ pub struct Config {
     pub api_anonymous: Option<String>,
     /// `API_TOKEN`: the gateway's own; generated where calls cost money and it is unset.
     pub api_token: Option<Secret>,
+    /// `CONSOLE_TOKEN`: the console's token, if not one that is made here.
+    pub console_token: Option<Secret>,
     /// `PATH`: where programs are.
     pub path: String,
 }

@@ -6,7 +6,7 @@
 use std::{
     fs::{File, TryLockError},
     io::{Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 /// Processes of an `up` that was killed need a moment to end.
 const PREVIOUS_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Hexadecimal digits of a secret that is made here.
+const SECRET_DIGITS: usize = 32;
 
 /// The folder everything is kept in.
 #[derive(Clone, Debug)]
@@ -42,6 +45,9 @@ pub struct Running {
     pub worker_admin_urls: Vec<String>,
     /// The page to look at.
     pub console_url: String,
+    /// Its token.
+    #[serde(default)]
+    pub console_token: String,
     /// The broker.
     pub nats_url: String,
     /// Its monitoring endpoint, where we started it.
@@ -56,6 +62,14 @@ pub struct Running {
     /// The token that places calls, where `up` generated one.
     #[serde(default)]
     pub api_token: Option<String>,
+}
+
+impl Running {
+    /// The link by which a browser logs in to the console.
+    pub fn console_link(&self) -> String {
+        let token = form_urlencoded::byte_serialize(self.console_token.as_bytes()).collect::<String>();
+        format!("{}/?token={token}", self.console_url)
+    }
 }
 
 impl Data {
@@ -127,6 +141,22 @@ impl Data {
         format!("already running in {} (pid {}{url})", self.root.display(), pid.trim())
     }
 
+    /// The secret that is kept in the file `name` for the user alone; made where there is none.
+    pub fn secret(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.path(name);
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        if kept.trim().len() >= SECRET_DIGITS {
+            return Ok(kept.trim().to_owned());
+        }
+        let secret = format!("{:032x}", rand::random::<u128>());
+        let mut options = File::options();
+        // A file that is there already, and empty, may be readable for others.
+        let _gone = std::fs::remove_file(&path);
+        let write = options.write(true).create_new(true).mode(0o600).open(&path);
+        write.and_then(|mut file| file.write_all(secret.as_bytes())).with_context(|| self.unwritable())?;
+        Ok(secret)
+    }
+
     /// What runs from this folder.
     pub fn running(&self) -> anyhow::Result<Running> {
         let text = std::fs::read_to_string(self.path("running.json"))?;
@@ -147,27 +177,6 @@ impl Data {
             Ok(())
         };
         write().with_context(|| self.unwritable())
-    }
-
-    /// The secret `name` of this folder: made when it is first asked for, and the same from then on. Readable
-    /// for the user only.
-    pub fn secret(&self, name: &str) -> anyhow::Result<String> {
-        let path = self.path("secrets").join(name);
-        let read = || std::fs::read_to_string(&path).map(|secret| secret.trim().to_owned());
-        if let Ok(secret) = read()
-            && !secret.is_empty()
-        {
-            return Ok(secret);
-        }
-        let make = || -> std::io::Result<String> {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.path("secrets"))?;
-            let secret = hex::encode(rand::random::<[u8; 24]>());
-            let mut options = File::options();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-            file.write_all(secret.as_bytes())?;
-            Ok(secret)
-        };
-        make().with_context(|| self.unwritable())
     }
 
     /// Says that nothing runs any more.

@@ -12,6 +12,7 @@ use crate::harness::{recently, until};
 async fn every_page_can_be_used_by_everybody() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         let now = jiff::Timestamp::now().as_second();
         let ends = ["ended", "completed", "busy", "no_answer", "failed", "ringing", "answered", "initiated", "unreachable"];
         for n in 0..64_i64 {

@@ -12,6 +12,7 @@ use crate::harness::{recently, until};
 async fn a_call_is_placed_and_followed_live_to_its_transcript() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(1500)).await;
+        browser.open(&shown.link()).await;
         browser.open(&format!("{}/test-call", shown.console)).await;
         browser.click("form.order button[type=submit]").await;
         browser.see("article.call").await;
@@ -48,6 +49,7 @@ async fn a_call_is_placed_and_followed_live_to_its_transcript() {
 async fn the_list_shows_what_happens_within_a_second() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
         browser.read(".empty", "No calls yet").await;
         shown.stack.webhook(&event("CAlive", "initiated", recently())).await;

@@ -56,7 +56,7 @@ pub enum NotPlaced {
 fn sentence(refused: Refused) -> &'static str {
     match refused {
         Refused::Declined => "ElevenLabs declined the call; the reason is in its document",
-        Refused::Unauthorized => "ElevenLabs refuses the API key",
+        Refused::Unauthorized => "ElevenLabs refuses the API key, or this call to it",
         Refused::Payment => "the ElevenLabs plan does not allow the call",
         Refused::NotFound => "ElevenLabs does not know the agent or its number",
         Refused::Invalid => "ElevenLabs does not accept the request; the reason is in the call's document",

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::json;
+use aftercall_common::{json, numbers::Numbers};
 use askama::Template;
 use axum::{
     Form,
@@ -16,7 +16,6 @@ use serde::Deserialize;
 
 use super::{
     Console,
-    mask::Numbers,
     page::{self, Shell},
     sent, words,
 };
@@ -55,14 +54,14 @@ struct Line {
 }
 
 impl Line {
-    fn new(letter: &Shown, now: Timestamp) -> Self {
+    fn new(letter: &Shown, numbers: Numbers, now: Timestamp) -> Self {
         Self {
             number: letter.number,
             age: words::age(letter.buried_at, now),
             iso: letter.buried_at.to_string(),
             moment: words::moment(letter.buried_at),
-            reason: letter.reason.replace('_', " "),
-            detail: letter.detail.clone(),
+            reason: words::sent(&letter.reason, Numbers::Whole).replace('_', " "),
+            detail: words::sent(&letter.detail, numbers),
             size: words::bytes(letter.bytes as u64),
         }
     }
@@ -120,7 +119,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let template = List {
         shell,
         older: letters.last().filter(|_| more).map(|letter| letter.number),
-        letters: letters.iter().map(|letter| Line::new(letter, now)).collect(),
+        letters: letters.iter().map(|letter| Line::new(letter, console.numbers, now)).collect(),
         count: words::count(count),
         is_first: before.is_none(),
     };
@@ -157,7 +156,12 @@ fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
             numbers.payload(&mut json);
             serde_json::to_string_pretty(&json).unwrap_or_default()
         }
-        Err(_) => numbers.text(&String::from_utf8_lossy(body)).into_owned(),
+        // Cut first: what is not shown need not be looked through.
+        Err(_) => {
+            let text = String::from_utf8_lossy(body);
+            let end = text.char_indices().nth(MAX_BODY + 1).map_or(text.len(), |(end, _)| end);
+            numbers.text(&text[..end]).into_owned()
+        }
     };
     match text.char_indices().nth(MAX_BODY) {
         Some((end, _)) => (text[..end].to_owned(), true),
@@ -198,7 +202,7 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     ];
     let template = One {
         shell: Shell::new(&console, HERE),
-        line: Line::new(&letter, Timestamp::now()),
+        line: Line::new(&letter, console.numbers, Timestamp::now()),
         facts: facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect(),
         body,
         editable: is_editable(&letter),
@@ -212,7 +216,7 @@ pub async fn edit(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     match letter(&console, number).await {
         Ok(letter) if is_editable(&letter) => {
             let body = String::from_utf8_lossy(&letter.body).into_owned();
-            let line = Line::new(&letter, Timestamp::now());
+            let line = Line::new(&letter, console.numbers, Timestamp::now());
             page::page(StatusCode::OK, &Edit { shell: Shell::new(&console, HERE), line, body })
         }
         Ok(_) => {

@@ -18,6 +18,7 @@ use super::{
     dead_letters::asked,
     page::{self, Shell},
     params::segment,
+    words,
 };
 use crate::{
     dead_letters::{Desk, Sent, Silent},
@@ -107,6 +108,7 @@ async fn outcome(console: &Console, trace: &Trace) -> Outcome {
     });
     if let Some(Some(letter)) = buried.await {
         let (number, detail) = (letter.number, letter.detail);
+        let detail = words::sent(&detail, console.numbers);
         return Outcome::Dead { number, reason: letter.reason.replace('_', " "), detail };
     }
     let in_call = !trace.call.is_empty()
@@ -114,7 +116,7 @@ async fn outcome(console: &Console, trace: &Trace) -> Outcome {
         && console.views.has_event(&trace.call, &trace.event).await.unwrap_or(false);
     if in_call {
         let href = format!("/calls/{}", segment(&trace.call));
-        return Outcome::Applied { href, name: trace.call.clone() };
+        return Outcome::Applied { href, name: words::id(&trace.call, console.numbers) };
     }
     let name = if trace.stream == stream::TRANSCRIPTS { consumer::TRANSCRIPTS } else { consumer::STATUS };
     let passed = asked(async {

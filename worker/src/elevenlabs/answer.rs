@@ -19,7 +19,8 @@ pub enum ApiError {
     /// 404. May come into being: conversations lag behind calls.
     #[error("the conversation is not known to ElevenLabs")]
     NotFound,
-    /// 401, 402, 403: the key, the plan or the address is refused. Concerns every request.
+    /// 401, 402, 403, also to a neutral request: the key, the plan or the address is refused. Concerns every
+    /// request.
     #[error("ElevenLabs refuses the API key ({0})")]
     Unauthorized(StatusCode),
     /// 429. Concerns every request.
@@ -31,7 +32,7 @@ pub enum ApiError {
     /// 5xx, network, or an answer that breaks off.
     #[error("ElevenLabs is unavailable: {0}")]
     Unavailable(&'static str),
-    /// Another 4xx: this conversation will never be given.
+    /// Another 4xx, or one of those to this request alone: this conversation will not be given.
     #[error("ElevenLabs refuses this conversation ({0})")]
     Refused(StatusCode),
     /// Larger than can be stored.

@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ElevenLabs, answer};
+use super::{ApiError, ElevenLabs, answer};
 use crate::{
     event::{CallId, ConversationId, lenient},
     retry::Pauses,
@@ -138,19 +138,23 @@ impl ElevenLabs {
             body.extend_from_slice(&chunk);
         }
         let outcome = outcome(status, &body);
-        let (label, concerns_all) = match &outcome {
-            Ok(_) => ("ok", false),
-            Err(OutboundError::Unknown) => ("unavailable", false),
-            Err(OutboundError::Refused { class, .. }) => {
-                (class.code(), matches!(class, Refused::RateLimited | Refused::Unauthorized))
-            }
+        let mut label = match &outcome {
+            Ok(_) => "ok",
+            Err(OutboundError::Unknown) => "unavailable",
+            Err(OutboundError::Refused { class, .. }) => class.code(),
         };
-        self.metrics.api_answer(label);
-        if concerns_all {
+        if let Err(OutboundError::Refused { class: Refused::RateLimited | Refused::Unauthorized, .. }) =
+            outcome
+        {
             let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
             let now = Timestamp::now();
-            self.gate.heed(&answer::classify(status, retry_after, now), now);
+            let error = self.judge(answer::classify(status, retry_after, now)).await;
+            if matches!(error, ApiError::Refused(_)) {
+                label = error.label(); // This order alone: no reason to look at the key.
+            }
+            self.gate.heed(&error, now);
         }
+        self.metrics.api_answer(label);
         outcome
     }
 }

@@ -7,7 +7,7 @@ mod message;
 
 use std::time::Duration;
 
-use aftercall_common::trace::Tracer;
+use aftercall_common::{numbers::Numbers, trace::Tracer};
 use async_nats::{
     Error,
     jetstream::{self, AckKind},
@@ -170,7 +170,8 @@ pub async fn give_up<O: Outside>(outside: &O, consumer: &'static str, message: &
         Ok(()) => {
             outside.settle(message, AckKind::Term).await;
             outside.metrics().dead_letter(reason);
-            tracing::warn!(consumer, reason, detail = cause.detail, "message is a dead letter");
+            let detail = Numbers::Masked.text(&cause.detail);
+            tracing::warn!(consumer, reason, %detail, "message is a dead letter");
         }
         Err(error) => {
             tracing::warn!(consumer, reason, %error, "dead letter could not be stored; trying again");

@@ -42,6 +42,7 @@ pub use self::{
     apply::{Applied, Changed, Written, apply, write},
     calls::{Calls, Failure, Owing, Standing},
     document::{CallView, answer_json, value_to_bson},
+    erase::content_of,
     error::StoreError,
     placements::{Begun, Concluded, NewPlacement, Placing},
     preview::{Difference, Preview},

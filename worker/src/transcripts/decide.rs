@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::job::Job;
@@ -60,6 +61,10 @@ pub(super) fn decide(
         Some(Err(ApiError::NotFound)) => "the conversation is not known yet",
         Some(Err(ApiError::Unavailable(_))) => "ElevenLabs is unavailable",
         Some(Err(ApiError::Unreadable)) => "the answer of ElevenLabs is not understood",
+        // Of this one alone: a payment that is due may be made, and a permission given.
+        Some(Err(ApiError::Refused(StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED))) => {
+            "ElevenLabs refuses this conversation for now"
+        }
         Some(Err(error @ (ApiError::Refused(_) | ApiError::TooLarge))) => {
             return Next::GiveUp(error.to_string());
         }
@@ -88,7 +93,6 @@ fn wait(attempt: u32, jitter: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::StatusCode;
     use serde_json::json;
 
     use super::*;
@@ -126,6 +130,8 @@ mod tests {
             (Some(Err(ApiError::Unreadable)),               "later 1", "giveup"),
             (Some(Err(refused())),                          "giveup", "giveup"),
             (Some(Err(ApiError::TooLarge)),                 "giveup", "giveup"),
+            (Some(Err(ApiError::Refused(StatusCode::FORBIDDEN))), "giveup", "giveup"),
+            (Some(Err(ApiError::Refused(StatusCode::PAYMENT_REQUIRED))), "later 1", "giveup"),
             (Some(Err(limited())),                          "later 0", "later 0"),
             (Some(Err(ApiError::Unauthorized(StatusCode::FORBIDDEN))), "later 0", "later 0"),
             (None,                                          "later 0", "later 0"),

@@ -65,6 +65,10 @@ impl Stack {
                 gateway_admin_url: format!("http://{}", reachable(options.gateway_admin)),
                 worker_admin_urls: Vec::new(),
                 console_url: format!("http://{}", reachable(options.console)),
+                console_token: match &config.console_token {
+                    Some(token) => token.expose().to_owned(),
+                    None => data.secret("console-token")?,
+                },
                 nats_url: config.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
                 nats_monitor_url: None,
                 mongodb_uri: config
@@ -190,6 +194,7 @@ impl Stack {
                 worker = worker
                     .env("ROLES", "status,transcripts,api,reconcile,console")
                     .env("CONSOLE_ADDR", options.console.to_string())
+                    .env("CONSOLE_TOKEN", &self.running.console_token)
                     .env("CONSOLE_TEST_CALLS", self.running.simulator_url.is_some().to_string());
             }
             self.running.worker_admin_urls.push(format!("http://{}", reachable(admin)));

@@ -20,7 +20,10 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
         None => "the real API, by ELEVENLABS_API_KEY".to_owned(),
     };
     let rows = [
-        ("console", format!("{}  look at calls, place test calls, mend dead letters", running.console_url)),
+        (
+            "console",
+            format!("{}  look at calls, place test calls, mend dead letters", running.console_link()),
+        ),
         ("webhooks", format!("http://{host}/api/webhooks/elevenlabs/call-status")),
         ("gateway admin", format!("{0}/readyz  {0}/metrics", running.gateway_admin_url)),
         ("worker admin", admin(&running.worker_admin_urls)),

@@ -37,13 +37,23 @@ pub struct CallRow {
     pub transcript: Option<String>,
 }
 
+/// Most characters of a text in a list. Versions that did not cut texts stored them whole.
+pub(super) const MAX_TEXT: i32 = 1000;
+
 /// The fields a row is made of.
 pub(super) fn fields() -> Document {
     doc! {
-        "callId": 1, "conversationId": 1, "_placementId": 1, "toNumber": 1, "status": 1, "failureReason": 1,
+        "callId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"), "status": 1,
+        "failureReason": beginning("$failureReason"),
         "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
         "history.status": 1, "history.at": 1,
     }
+}
+
+/// The beginning of a text, cut by the server; anything else is left out.
+pub(in crate::store) fn beginning(field: &str) -> Document {
+    let is_text = doc! { "$eq": [{ "$type": field }, "string"] };
+    doc! { "$cond": [is_text, { "$substrCP": [field, 0, MAX_TEXT] }, "$$REMOVE"] }
 }
 
 impl CallRow {
