@@ -33,6 +33,7 @@ mod lookups;
 mod metrics;
 mod origins;
 mod placing;
+mod poison;
 mod power;
 mod privacy;
 mod providers;
