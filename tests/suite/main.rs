@@ -32,6 +32,7 @@ mod local;
 mod lookups;
 mod metrics;
 mod origins;
+mod permissions;
 mod placing;
 mod poison;
 mod power;

@@ -12,7 +12,9 @@ use super::{Options, addresses};
 use crate::{
     client::http_client,
     config::Config,
-    mongod, nats, ports,
+    mongod,
+    nats::{self, User, Users},
+    ports,
     process::{Command, Launcher, Process},
     progress::Progress,
     running::{Data, Running},
@@ -36,6 +38,8 @@ pub struct Stack {
     simulator: Option<Process>,
     nats: Option<Server>,
     mongod: Option<Server>,
+    /// Those of our own nats-server.
+    users: Option<Users>,
     running: Running,
 }
 
@@ -58,6 +62,7 @@ impl Stack {
             simulator: None,
             nats: None,
             mongod: None,
+            users: None,
             running: Running {
                 pid: std::process::id(),
                 public_url: format!("http://{}", reachable(options.listen)),
@@ -99,7 +104,9 @@ impl Stack {
         let services = servers::services_dir(data.root());
         let binary = servers::locate_with(&servers::NATS, &config.path, &services, progress).await?;
         progress.step("starting nats-server");
+        let users = Users::kept_in(&data.path("nats-users.json"))?;
         let options = nats::Options {
+            users: Some(users.clone()),
             data: Some(data.path("nats")),
             port,
             monitor,
@@ -108,7 +115,8 @@ impl Stack {
         };
         let nats = nats::start(launcher, &binary, options).await?;
         progress.done(&format!("nats-server at {}", nats.url()));
-        self.running.nats_url = nats.url();
+        self.running.nats_url = users.login(User::Operator, &nats.url());
+        self.users = Some(users);
         self.running.nats_monitor_url = Some(format!("http://127.0.0.1:{monitor}"));
         self.nats = Some(nats);
         Ok(())
@@ -169,7 +177,7 @@ impl Stack {
         progress: &Progress,
     ) -> anyhow::Result<()> {
         progress.step("starting gateway and worker");
-        let gateway = self.service(launcher, data, "gateway", "gateway", options.gateway_admin);
+        let gateway = self.service(launcher, data, User::Gateway, "gateway", options.gateway_admin);
         let gateway = gateway.env("LISTEN_ADDR", options.listen.to_string());
         let gateway = match &self.running.nats_monitor_url {
             Some(url) => gateway.env("NATS_MONITOR_URL", url),
@@ -181,7 +189,7 @@ impl Stack {
                 1 => ("worker".to_owned(), options.worker_admin),
                 n => (format!("worker-{n}"), SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?))),
             };
-            let mut worker = self.service(launcher, data, "worker", &name, admin);
+            let mut worker = self.service(launcher, data, User::Worker, &name, admin);
             if n == 1 {
                 worker = worker
                     .env("ROLES", "status,transcripts,api,reconcile,console")
@@ -206,15 +214,19 @@ impl Stack {
         &self,
         launcher: &Launcher,
         data: &Data,
-        part: &str,
+        part: User,
         name: &str,
         admin: SocketAddr,
     ) -> Command {
+        let nats_url = match &self.users {
+            Some(users) => users.login(part, &self.running.nats_url),
+            None => self.running.nats_url.clone(),
+        };
         let command = launcher
-            .service(part, data.log(name))
+            .service(part.name(), data.log(name))
             .name(name)
             .env("ADMIN_ADDR", admin.to_string())
-            .env("NATS_URL", &self.running.nats_url)
+            .env("NATS_URL", nats_url)
             .env("MONGODB_URI", &self.running.mongodb_uri)
             .env("MONGODB_DATABASE", DATABASE)
             .env("LOG_FORMAT", "text")
