@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aftercall_common::json::measure::{LIMITS, measure};
 use askama::Template;
 use axum::{
     Form,
@@ -151,6 +152,9 @@ fn is_editable(letter: &Shown) -> bool {
 
 /// The body as it is read best, and whether it is shown whole.
 fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
+    // Parsed, a body takes a multiple of its bytes: of a large one the beginning is shown, as text.
+    let is_large = body.len() > MAX_EDITED || measure([body], LIMITS).is_err();
+    let body = if is_large { &body[..body.len().min(4 * MAX_BODY + 4)] } else { body };
     let text = match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(mut json) => {
             numbers.payload(&mut json);

@@ -35,8 +35,6 @@ use self::{
 };
 use crate::{
     Context,
-    dead_letters::Cause,
-    event::Event,
     outside::{Outside, REDELIVER_AFTER, Stored as _},
     pull::{Batches, Pull, Source},
 };
@@ -67,7 +65,7 @@ enum Done<M> {
     /// A batch, but for these messages.
     Batch(Busy, Vec<M>),
     /// The body of a heavy message was read, or is to be read later for this reason.
-    Heavy(M, Result<(Result<Event, Cause>, Weight), String>),
+    Heavy(M, Box<read::Opened>),
     /// Suspects, but for these.
     Suspects(Vec<M>),
 }
@@ -137,8 +135,10 @@ pub async fn serve<O: Outside>(
                 desk.done(busy);
                 unsettled.extend(messages);
             }
-            Done::Heavy(message, Ok((read, weight))) => desk.take_in(message, read, weight),
-            Done::Heavy(message, Err(why)) => read_later(&*outside, &message, &why).await,
+            Done::Heavy(message, opened) => match *opened {
+                Ok((read, weight)) => desk.take_in(message, read, weight),
+                Err(why) => read_later(&*outside, &message, &why).await,
+            },
             Done::Suspects(messages) => unsettled.extend(messages),
         }
     }
@@ -167,7 +167,7 @@ async fn write<O: Outside>(
 async fn open_heavy<O: Outside>(outside: Arc<O>, message: O::Message) -> Done<O::Message> {
     let opening = read::open(&*outside, &message);
     let opened = work::at_work(&*outside, || std::iter::once(&message), opening).await;
-    Done::Heavy(message, opened)
+    Done::Heavy(message, Box::new(opened))
 }
 
 async fn process_apart<O: Outside>(

@@ -51,21 +51,21 @@ fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     if body.len() > bytes {
         return too_complex(format!("the form is larger than {bytes} bytes"));
     }
-    if body.iter().filter(|byte| **byte == b'&').count() >= parameters {
+    if body.split(|byte| *byte == b'&').count() > parameters {
         return too_complex(format!("the form has more than {parameters} parameters"));
     }
     Ok(())
 }
+
+/// What a message says and how much it weighs, or why its body cannot be had now.
+pub(super) type Opened = Result<(Result<Event, Cause>, Weight), String>;
 
 /// Fetches the body of `message` if it is elsewhere, and parses it. A heavy one is parsed on a thread of its own, so
 /// that the others go on.
 ///
 /// # Errors
 /// Why the body cannot be had now.
-pub(super) async fn open<O: Outside>(
-    outside: &O,
-    message: &O::Message,
-) -> Result<(Result<Event, Cause>, Weight), String> {
+pub(super) async fn open<O: Outside>(outside: &O, message: &O::Message) -> Opened {
     let body = match message.object() {
         None => message.payload(),
         Some(object) => match outside.fetch(object).await {
@@ -91,11 +91,11 @@ mod tests {
 
     #[test]
     fn what_is_too_complex_is_told_without_being_parsed() {
+        use Origin::{ElevenLabs, Reconciliation, Twilio};
         let json = |inside: &str| format!(r#"{{"event_type":"call.ended","call_id":"c","a":{inside}}}"#);
         let arrays = |count: usize| json(&format!("[{}0]", "[],".repeat(count)));
         let nested = |depth: usize| json(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
         let form = |parameters: usize| format!("CallSid=c{}", "&a=b".repeat(parameters - 1));
-        use Origin::{ElevenLabs, Reconciliation, Twilio};
         #[rustfmt::skip]
         let table = [
             (ElevenLabs,     arrays(240_000),                            true),
@@ -112,7 +112,7 @@ mod tests {
         ];
         for (origin, body, fits) in table {
             let found = check_size(origin, body.as_bytes());
-            assert_eq!(found.is_ok(), fits, "{origin:?} {:.60}", body);
+            assert_eq!(found.is_ok(), fits, "{origin:?} {body:.60}");
             assert!(found.is_ok() || found.is_err_and(|cause| cause.label == "too_complex"));
         }
     }

@@ -39,10 +39,17 @@ impl Store {
     /// Records that work on these webhooks begins for the `attempt`th time.
     pub(crate) async fn begin_attempt(&self, ids: &[String], attempt: u32) -> Result<(), StoreError> {
         let set = doc! { "$max": { "attempts": i64::from(attempt) }, "$set": { "begunAt": DateTime::now() } };
-        for id in ids {
-            // Few, and rarely: one command each keeps it simple.
-            let (suspects, filter, set) = (self.suspects(), doc! { "_id": id }, set.clone());
-            self.run(async move { suspects.update_one(filter, set).upsert(true).await }).await?;
+        let update = |id: &String| doc! { "q": { "_id": id }, "u": set.clone(), "upsert": true };
+        let command = doc! {
+            "update": COLLECTION,
+            "updates": ids.iter().map(update).collect::<Vec<_>>(),
+            "ordered": false,
+            "writeConcern": { "w": "majority", "j": true },
+        };
+        let database = self.database.clone();
+        let answer = self.run(async move { database.run_command(command).await }).await?;
+        if answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
+            return Err(StoreError::Unavailable("not every record was written".to_owned()));
         }
         Ok(())
     }
