@@ -89,6 +89,9 @@ async fn a_webhook_that_ends_the_worker_again_and_again_becomes_a_dead_letter() 
 async fn outages_with_many_deliveries_make_no_dead_letter() {
     let setup = Setup::default().own_mongod().worker_env("ROLES", "status");
     let mut stack = setup.start().await;
+    // The worker makes missing streams when it begins to consume, which it has once this is applied.
+    stack.webhook(&ringing("CAfirst")).await;
+    stack.until_call("CAfirst", doc! {}).await;
     // Without the stream of jobs nothing that is owed a transcript can be acknowledged: it is delivered every 2 s.
     stack.jetstream.delete_stream(stream::TRANSCRIPTS).await.unwrap();
     for n in 0..5 {
