@@ -1,7 +1,7 @@
 //! Every stream, subject, header and consumer of Aftercall, in one place.
 //!
-//! Both binaries bring the topology into being with [`ensure`], idempotently: what is missing is
-//! made, what an operator has tuned (replicas, size limits, placement) is kept, and a stream that
+//! Both binaries bring the streams into being with [`ensure_streams`], and workers the consumers with [`ensure`],
+//! idempotently: what is missing is made, what an operator has tuned (replicas, size limits, placement) is kept, and a stream that
 //! exists with settings that would lose messages is refused.
 
 use std::time::Duration;
@@ -226,14 +226,19 @@ impl EnsureError {
 ///
 /// Idempotent and safe to run from many processes at once.
 pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
-    for wanted in streams(replicas) {
-        Box::pin(ensure_stream(context, wanted)).await?;
-    }
-    ensure_bucket(context, replicas).await?;
+    ensure_streams(context, replicas).await?;
     for (stream, config) in consumers() {
         Box::pin(ensure_consumer(context, stream, config)).await?;
     }
     Ok(())
+}
+
+/// Creates or updates the streams alone: whoever only stores messages needs no right to make consumers.
+pub async fn ensure_streams(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
+    for wanted in streams(replicas) {
+        Box::pin(ensure_stream(context, wanted)).await?;
+    }
+    ensure_bucket(context, replicas).await
 }
 
 async fn ensure_consumer(

@@ -38,7 +38,7 @@ pub mod webhook;
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::{
-    admin,
+    admin, broker,
     config::ConfigError,
     http::{self, tls::Tls},
     shutdown,
@@ -92,7 +92,8 @@ pub async fn run(
     admin_listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let client = config.broker().connect("aftercall-ingest").await.map_err(RunError::Broker)?;
+    let client =
+        config.broker().connect("aftercall-ingest", broker::Role::Gateway).await.map_err(RunError::Broker)?;
     let tls = config.tls()?;
     let tracer = Tracer::start(
         config.otel_exporter_otlp_endpoint.as_ref(),

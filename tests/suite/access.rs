@@ -19,8 +19,7 @@ async fn gateway(vars: &[(&str, &str)]) -> Stack {
 
 /// Status and code of a webhook with these headers.
 async fn post(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
-    let body =
-        json!({ "event_type": "call.busy", "call_id": format!("{path}{headers:?}") }).to_string();
+    let body = json!({ "event_type": "call.busy", "call_id": format!("{path}{headers:?}") }).to_string();
     let request = stack.http.post(format!("{}{path}", stack.base)).body(body);
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let answer = stack.send(request).await;

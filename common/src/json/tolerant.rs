@@ -16,11 +16,12 @@
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
+use super::BYTE_ORDER_MARK;
+
 /// Levels of arrays and objects that a value has at most. MongoDB documents have at most 100, and a
 /// payload is itself some levels down in its document.
 pub const MAX_DEPTH: usize = 64;
 
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// `f64::MAX`, rounded towards zero: the parser of `serde_json` may round the exact value to infinity.
 const LARGEST: &str = "1.797693134862315e308";
 /// Numbers shorter than this are in range if they have no exponent.

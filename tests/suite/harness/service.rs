@@ -67,6 +67,17 @@ impl Service {
         self.process.until(PATIENCE, unready).await.unwrap();
     }
 
+    /// Waits until `/readyz` says this of a part.
+    pub async fn until_part(&mut self, http: &reqwest::Client, part: &str, state: &str) {
+        let url = format!("{}/readyz", self.admin);
+        let found = async || {
+            let Ok(answer) = http.get(&url).send().await else { return false };
+            let ready: serde_json::Value = answer.json().await.unwrap_or_default();
+            ready["parts"][part] == state
+        };
+        self.process.until(PATIENCE, found).await.unwrap();
+    }
+
     /// Where its health and metrics are.
     pub fn admin(&self) -> &str {
         &self.admin
@@ -99,8 +110,17 @@ impl Service {
 
     /// Resident memory, bytes.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, bytes.
+    pub fn peak_resident(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 

@@ -8,7 +8,8 @@ use std::{
 
 use aftercall_common::stream;
 use aftercall_local::{
-    nats, ports,
+    nats::{self, User, Users},
+    ports,
     process::Command,
     server::Server,
     simulator::{self, Simulator},
@@ -57,6 +58,15 @@ impl Setup {
     /// How the test itself connects to the broker.
     pub fn broker(mut self, options: async_nats::ConnectOptions) -> Self {
         self.broker = options;
+        self
+    }
+
+    /// The broker knows the users of `deploy/nats/users.conf`, and each process is its own. The test is the operator.
+    pub fn users(mut self, users: &Users) -> Self {
+        self.nats.users = Some(users.clone());
+        let (name, password) = (User::Operator.name(), users.password(User::Operator));
+        self.broker =
+            async_nats::ConnectOptions::with_user_and_password(name.to_owned(), password.to_owned());
         self
     }
 
@@ -122,7 +132,10 @@ impl Setup {
     pub async fn start(self) -> Stack {
         static DATABASES: AtomicU32 = AtomicU32::new(0);
         let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
+        let users = self.nats.users.clone();
         let nats = servers::nats(self.nats).await;
+        let nats_url =
+            |user| users.as_ref().map_or_else(|| nats.url(), |users| users.login(user, &nats.url()));
         let mongo = match self.mongodb {
             Some(mongo) => mongo,
             None if self.own_mongod => Mongo::own().await,
@@ -145,7 +158,7 @@ impl Setup {
         let mut vars = vec![
             pair("LISTEN_ADDR", format!("127.0.0.1:{public}")),
             pair("ADMIN_ADDR", format!("127.0.0.1:{admin}")),
-            pair("NATS_URL", nats.url()),
+            pair("NATS_URL", nats_url(User::Gateway)),
             pair("LOG_FORMAT", "text".to_owned()),
             pair("TWILIO_AUTH_TOKEN", TWILIO_TOKEN.to_owned()),
             pair("PUBLIC_URL", format!("http://127.0.0.1:{public}")),
@@ -161,7 +174,7 @@ impl Setup {
 
         let worker_vars = [
             vec![
-                pair("NATS_URL", nats.url()),
+                pair("NATS_URL", nats_url(User::Worker)),
                 pair("MONGODB_URI", mongo.uri()),
                 pair("MONGODB_DATABASE", database.clone()),
                 pair("ELEVENLABS_BASE_URL", simulator.base_url()),

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{json, numbers::Numbers};
+use aftercall_common::{
+    json::{
+        self,
+        measure::{LIMITS, measure},
+    },
+    numbers::Numbers,
+};
 use askama::Template;
 use axum::{
     Form,
@@ -151,6 +157,9 @@ fn is_editable(letter: &Shown) -> bool {
 
 /// The body as it is read best, and whether it is shown whole.
 fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
+    // Parsed, a body takes a multiple of its bytes: of a large one the beginning is shown, as text.
+    let is_large = body.len() > MAX_EDITED || measure([body], LIMITS).is_err();
+    let body = if is_large { &body[..body.len().min(4 * MAX_BODY + 4)] } else { body };
     let text = match json::read(body) {
         Ok(mut json) => {
             numbers.payload(&mut json);

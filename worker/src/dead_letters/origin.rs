@@ -80,9 +80,9 @@ pub(super) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
 /// Whether a header goes with the message when it is sent again. Headers of the broker's do not: they are orders to
 /// it, such as `Nats-Rollup` and `Nats-Schedule`.
 pub(super) fn is_kept(name: &str) -> bool {
-    let is = |other: &&str| other.eq_ignore_ascii_case(name);
+    let is_in = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
     let ours = name.get(..OURS.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(OURS));
-    (ours && !OF_LETTER.iter().any(|other| is(&other))) || OF_SENDER.iter().any(|other| is(&other))
+    (ours && !is_in(&OF_LETTER)) || is_in(&OF_SENDER)
 }
 
 #[cfg(test)]

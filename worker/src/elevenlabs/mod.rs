@@ -131,7 +131,8 @@ impl ElevenLabs {
                 ApiError::Unavailable("refused, for a reason that cannot be learned")
             }
             // Whatever the answer says, the key was taken.
-            Ok(_) | Err(ApiError::NotFound | ApiError::Refused(_) | ApiError::TooLarge) => {
+            Ok(_)
+            | Err(ApiError::NotFound | ApiError::Refused(_) | ApiError::TooLarge | ApiError::Unreadable) => {
                 tracing::warn!(status = status.as_u16(), "ElevenLabs refuses one request, not the API key");
                 ApiError::Refused(status)
             }

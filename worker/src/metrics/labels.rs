@@ -3,7 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 
 /// Reasons of dead letters.
-pub(super) const DEAD_REASONS: [&str; 12] = [
+pub(super) const DEAD_REASONS: [&str; 14] = [
     "invalid_json",
     "no_identifier",
     "invalid_identifier",
@@ -15,6 +15,8 @@ pub(super) const DEAD_REASONS: [&str; 12] = [
     "rejected_by_database",
     "body_missing",
     "body_too_large",
+    "too_complex",
+    "kills_the_worker",
     "invalid_job",
 ];
 /// What the ElevenLabs API can answer.

@@ -27,7 +27,7 @@ use crate::{
     pull,
     retry::Pauses,
     status::{self, NoBody},
-    store::{Calls, Store},
+    store::{Calls, Store, StoreError},
     transcripts::{self, Job},
 };
 
@@ -83,6 +83,19 @@ pub trait Outside: Send + Sync + 'static {
         cause: &Cause,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// How often work on the webhooks of these ids was begun apart and did not end, in their order.
+    fn attempts(&self, ids: &[String]) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
+
+    /// Records durably that work on these webhooks begins, for the `attempt`th time. Again: no effect.
+    fn begin_attempt(
+        &self,
+        ids: &[String],
+        attempt: u32,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes the records of these webhooks: work on them has ended, however.
+    fn end_attempt(&self, ids: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Tells the broker what became of `message`. That it did not hear is no error: the message comes again.
     fn settle(&self, message: &Self::Message, kind: AckKind) -> impl Future<Output = ()> + Send;
 }
@@ -135,6 +148,18 @@ impl Outside for Context {
         cause: &Cause,
     ) -> Result<(), Error> {
         dead_letters::bury(&self.jetstream, consumer, message, cause).await
+    }
+
+    async fn attempts(&self, ids: &[String]) -> Result<Vec<u32>, StoreError> {
+        self.store.attempts(ids).await
+    }
+
+    async fn begin_attempt(&self, ids: &[String], attempt: u32) -> Result<(), StoreError> {
+        self.store.begin_attempt(ids, attempt).await
+    }
+
+    async fn end_attempt(&self, ids: &[String]) -> Result<(), StoreError> {
+        self.store.end_attempt(ids).await
     }
 
     async fn settle(&self, message: &jetstream::Message, kind: AckKind) {

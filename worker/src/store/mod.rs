@@ -20,6 +20,7 @@ mod reconciliation;
 mod recordings;
 mod report;
 mod statement;
+mod suspects;
 mod update;
 pub mod views;
 

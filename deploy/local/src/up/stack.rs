@@ -13,7 +13,9 @@ use crate::{
     OPEN_GATEWAY,
     client::http_client,
     config::Config,
-    mongod, nats, ports,
+    mongod,
+    nats::{self, User, Users},
+    ports,
     process::{Command, Launcher, Process},
     progress::Progress,
     running::{Data, Running},
@@ -37,6 +39,8 @@ pub struct Stack {
     simulator: Option<Process>,
     nats: Option<Server>,
     mongod: Option<Server>,
+    /// Those of our own nats-server.
+    users: Option<Users>,
     running: Running,
 }
 
@@ -59,6 +63,7 @@ impl Stack {
             simulator: None,
             nats: None,
             mongod: None,
+            users: None,
             running: Running {
                 pid: std::process::id(),
                 public_url: format!("http://{}", reachable(options.listen)),
@@ -105,7 +110,9 @@ impl Stack {
         let services = servers::services_dir(data.root());
         let binary = servers::locate_with(&servers::NATS, &config.path, &services, progress).await?;
         progress.step("starting nats-server");
+        let users = Users::kept_in(&data.path("nats-users.json"))?;
         let options = nats::Options {
+            users: Some(users.clone()),
             data: Some(data.path("nats")),
             port,
             monitor,
@@ -114,7 +121,8 @@ impl Stack {
         };
         let nats = nats::start(launcher, &binary, options).await?;
         progress.done(&format!("nats-server at {}", nats.url()));
-        self.running.nats_url = nats.url();
+        self.running.nats_url = users.login(User::Operator, &nats.url());
+        self.users = Some(users);
         self.running.nats_monitor_url = Some(format!("http://127.0.0.1:{monitor}"));
         self.nats = Some(nats);
         Ok(())
@@ -176,7 +184,7 @@ impl Stack {
         progress: &Progress,
     ) -> anyhow::Result<()> {
         progress.step("starting gateway and worker");
-        let gateway = self.service(launcher, data, "gateway", "gateway", options.gateway_admin);
+        let gateway = self.service(launcher, data, User::Gateway, "gateway", options.gateway_admin);
         let gateway = gateway.env("LISTEN_ADDR", options.listen.to_string());
         let gateway = gateway.envs(self.access(data, config)?);
         let gateway = match &self.running.nats_monitor_url {
@@ -189,7 +197,7 @@ impl Stack {
                 1 => ("worker".to_owned(), options.worker_admin),
                 n => (format!("worker-{n}"), SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?))),
             };
-            let mut worker = self.service(launcher, data, "worker", &name, admin);
+            let mut worker = self.service(launcher, data, User::Worker, &name, admin);
             if n == 1 {
                 worker = worker
                     .env("ROLES", "status,transcripts,api,reconcile,console")
@@ -236,15 +244,19 @@ impl Stack {
         &self,
         launcher: &Launcher,
         data: &Data,
-        part: &str,
+        part: User,
         name: &str,
         admin: SocketAddr,
     ) -> Command {
+        let nats_url = match &self.users {
+            Some(users) => users.login(part, &self.running.nats_url),
+            None => self.running.nats_url.clone(),
+        };
         let command = launcher
-            .service(part, data.log(name))
+            .service(part.name(), data.log(name))
             .name(name)
             .env("ADMIN_ADDR", admin.to_string())
-            .env("NATS_URL", &self.running.nats_url)
+            .env("NATS_URL", nats_url)
             .env("MONGODB_URI", &self.running.mongodb_uri)
             .env("MONGODB_DATABASE", DATABASE)
             .env("LOG_FORMAT", "text")

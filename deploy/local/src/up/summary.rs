@@ -70,7 +70,9 @@ fn placing(host: &str) -> String {
 
 fn nats(running: &Running) -> String {
     let monitor = running.nats_monitor_url.as_ref().map(|url| format!("  monitoring {url}/jsz"));
-    format!("{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default())
+    // The users are of the nats-server that we started, as its monitoring endpoint is.
+    let users = monitor.as_ref().map(|_| "  users in nats-users.json");
+    format!("{}{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default(), users.unwrap_or_default())
 }
 
 fn admin(urls: &[String]) -> String {
