@@ -195,9 +195,15 @@ fn server(
         linger: config.shutdown_delay,
         drain: config.shutdown_grace,
     };
+    let is_proxy = move |peer| policy.get().trusted_proxies.contains(peer);
+    let proxy_protocol = if config.proxy_protocol {
+        http::ProxyProtocol::from(is_proxy.clone())
+    } else {
+        http::ProxyProtocol::default()
+    };
     let sources = http::PerSource::new(
         config.max_connections_per_source.get(),
-        move |peer| policy.get().trusted_proxies.contains(peer),
+        is_proxy,
         metrics.connections_refused.clone(),
     );
     http::Server {
@@ -207,5 +213,7 @@ fn server(
         tls,
         open: metrics.connections.clone(),
         displaced: metrics.connections_displaced.clone(),
+        proxy_protocol,
+        unreadable: Arc::new(http::Unreadable::new(metrics.connections_unreadable.clone())),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::metrics;
+use aftercall_common::{http::UnreadableLabels, metrics};
 use jiff::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -23,20 +23,11 @@ use crate::durability::Grade;
 
 /// The routes of webhooks, and what their requests can be answered besides 200.
 const WEBHOOK_ROUTES: [&str; 2] = ["elevenlabs_call_status", "twilio_call_status"];
-const WEBHOOK_CODES: [&str; 14] = [
-    "ok",
-    "source_not_allowed",
-    "signature_missing",
-    "signature_invalid",
-    "signature_expired",
-    "header_secret_invalid",
-    "invalid_json",
-    "invalid_form",
-    "body_incomplete",
-    "body_timeout",
-    "body_too_large",
-    "overloaded",
-    "not_stored",
+#[rustfmt::skip]
+const WEBHOOK_CODES: [&str; 18] = [
+    "ok", "source_not_allowed", "signature_missing", "signature_invalid", "signature_expired", "header_secret_invalid",
+    "invalid_json", "invalid_form", "too_complex", "invalid_encoding", "unsupported_encoding",
+    "unsupported_transfer_encoding", "body_incomplete", "body_timeout", "body_too_large", "overloaded", "not_stored",
     "method_not_allowed",
 ];
 const ROUTES: [&str; 5] =
@@ -118,6 +109,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Connections asked to make room for another.
     pub connections_displaced: Counter,
+    /// Connections that brought no request, by what they looked like.
+    pub connections_unreadable: Family<UnreadableLabels, Counter>,
     /// Webhooks by what source and signature say of them.
     pub origins: Family<OriginLabels, Counter>,
     /// Webhooks taken in although they would be refused, were `SOURCE_POLICY` not `observe`.
@@ -170,6 +163,7 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_displaced: Counter::default(),
+            connections_unreadable: Family::default(),
             origins: Family::default(),
             observed: Family::default(),
             claim_checks: Family::default(),
@@ -274,6 +268,11 @@ impl Metrics {
             "connections_displaced",
             "Connections closed while they waited for a request, MAX_CONNECTIONS being open",
             metrics.connections_displaced.clone(),
+        );
+        registry.register(
+            "connections_unreadable",
+            "Connections refused before there was a request, by what they looked like",
+            metrics.connections_unreadable.clone(),
         );
         registry.register(
             "webhook_origins",

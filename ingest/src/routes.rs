@@ -10,7 +10,7 @@ use std::{
 
 use aftercall_common::{
     agent_calls::IDEMPOTENCY_KEY_HEADER,
-    http::Reply,
+    http::{self, Reply},
     stream,
     trace::{self, Kind, Span, Tracer},
 };
@@ -154,7 +154,9 @@ impl Gateway {
             Ok(success) => {
                 self.metrics.request(route.label(), "ok", started.elapsed());
                 line.accepted(&success);
-                success.reply()
+                let mut reply = success.reply();
+                reply.extensions_mut().insert(http::Authenticated);
+                reply
             }
             Err(rejection) => {
                 self.metrics.request(route.label(), rejection.label(), started.elapsed());
