@@ -16,6 +16,8 @@ pub mod claim_check;
 mod cli;
 pub mod config;
 pub mod durability;
+pub mod encoding;
+pub mod form;
 pub mod json;
 pub mod message;
 pub mod metrics;
@@ -47,7 +49,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::Live, publisher::Publisher,
+    body::Budgets, claim_check::ClaimCheck, metrics::Metrics, policy::Live, publisher::Publisher,
     routes::Gateway, spool::Spool, storage::Storage, topology::Topology,
 };
 pub use crate::{cli::main, config::Config};
@@ -151,13 +153,13 @@ pub async fn run(
     tasks.close();
 
     let server = server(&config, listener, tls, policy.clone(), &metrics);
-    let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
+    let budgets = Budgets::new(config.max_inflight_bytes.get(), &metrics.bytes_in_flight);
     let gateway = Arc::new(Gateway {
         config,
         policy,
         client: client.clone(),
         storage,
-        budget,
+        budgets,
         metrics,
         tracer: tracer.clone(),
     });

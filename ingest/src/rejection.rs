@@ -8,10 +8,17 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::{body::BodyError, publisher::PublishError, signature::SignatureError};
+use crate::{
+    body::BodyError,
+    encoding::UnpackError,
+    form::{self, FormError},
+    json::JsonError,
+    publisher::PublishError,
+    signature::SignatureError,
+};
 
 /// Seconds after which a sender may try again: the broker is usually back by then.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -48,8 +55,19 @@ pub enum Rejection {
         /// What is wrong, with line and column.
         detail: String,
     },
-    /// The body is no form.
-    InvalidForm,
+    /// The body is no form of Twilio's.
+    InvalidForm(FormError),
+    /// The body has more values, levels or parameters than are accepted.
+    TooComplex {
+        /// Which limit it exceeds.
+        detail: String,
+    },
+    /// The body is packed in a way that is not unpacked here.
+    UnsupportedEncoding,
+    /// The packed body cannot be unpacked.
+    BrokenEncoding,
+    /// The message is framed by another transfer coding than `chunked`.
+    UnsupportedTransferEncoding,
     /// The `Idempotency-Key` cannot be used.
     InvalidRequest {
         /// What is wrong with it.
@@ -91,6 +109,15 @@ impl Rejection {
         }
     }
 
+    /// A body was not unpacked to at most `limit` bytes.
+    pub fn unpacking(error: UnpackError, limit: usize) -> Self {
+        match error {
+            UnpackError::TooLarge => Self::BodyTooLarge { limit },
+            UnpackError::OverBudget => Self::Overloaded,
+            UnpackError::Broken => Self::BrokenEncoding,
+        }
+    }
+
     /// The status, and the code that names it in the answer and the log.
     pub fn code(&self) -> (StatusCode, &str) {
         match self {
@@ -110,7 +137,10 @@ impl Rejection {
     /// Whether the connection ends with this answer, for the rest of the request is not waited for.
     pub fn closes(&self) -> bool {
         match self {
-            Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
+            Self::BodyTooLarge { .. }
+            | Self::BodyTimeout
+            | Self::BodyIncomplete
+            | Self::UnsupportedTransferEncoding => true,
             Self::NotFound
             | Self::MethodNotAllowed
             | Self::SourceNotAllowed
@@ -118,7 +148,10 @@ impl Rejection {
             | Self::Signature(_)
             | Self::HeaderSecret
             | Self::InvalidJson { .. }
-            | Self::InvalidForm
+            | Self::InvalidForm(_)
+            | Self::TooComplex { .. }
+            | Self::UnsupportedEncoding
+            | Self::BrokenEncoding
             | Self::InvalidRequest { .. }
             | Self::Overloaded
             | Self::NotStored(_)
@@ -161,7 +194,23 @@ impl Rejection {
                 "header_secret_invalid",
                 "The agreed header is missing or has another value.",
             ),
-            Self::InvalidForm => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::InvalidForm(_) => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::TooComplex { .. } => {
+                (S::BAD_REQUEST, "too_complex", "The body has too many values or levels.")
+            }
+            Self::UnsupportedEncoding => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "The body must be sent as it is, or with Content-Encoding gzip or deflate.",
+            ),
+            Self::BrokenEncoding => {
+                (S::BAD_REQUEST, "invalid_encoding", "The body is not packed as its Content-Encoding says.")
+            }
+            Self::UnsupportedTransferEncoding => (
+                S::NOT_IMPLEMENTED,
+                "unsupported_transfer_encoding",
+                "The only transfer coding accepted is chunked; use Content-Encoding to compress a body.",
+            ),
             Self::InvalidRequest { detail } => (S::BAD_REQUEST, "invalid_request", detail),
             Self::InvalidJson { .. } => (S::BAD_REQUEST, "invalid_json", "The body must be one JSON object."),
             Self::Overloaded => {
@@ -186,13 +235,17 @@ impl Rejection {
     /// The answer: an RFC 9457 problem.
     pub fn reply(&self) -> Reply {
         let (status, code) = self.code();
-        let too_large;
+        let written;
         let detail = match self {
             Self::BodyTooLarge { limit } => {
-                too_large = format!("The body is larger than {limit} bytes.");
-                &too_large
+                written = format!("The body is larger than {limit} bytes.");
+                &written
             }
-            Self::InvalidJson { detail } => detail.as_str(),
+            Self::InvalidForm(error) => {
+                written = error.to_string();
+                &written
+            }
+            Self::InvalidJson { detail } | Self::TooComplex { detail } => detail.as_str(),
             Self::Worker(refusal) => &refusal.detail,
             other => other.fixed().2,
         };
@@ -215,6 +268,9 @@ impl Rejection {
             Self::Unauthorized { .. } => {
                 drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
+            Self::UnsupportedEncoding => {
+                drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")));
+            }
             _ => {}
         }
         if self.closes() {
@@ -224,8 +280,29 @@ impl Rejection {
     }
 }
 
+impl From<JsonError> for Rejection {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Invalid(detail) => Self::InvalidJson { detail },
+            JsonError::TooComplex(error) => Self::TooComplex { detail: error.to_string() },
+        }
+    }
+}
+
+impl From<FormError> for Rejection {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::TooLarge => Self::BodyTooLarge { limit: form::MAX_BYTES },
+            FormError::TooManyParameters => Self::TooComplex { detail: error.to_string() },
+            error => Self::InvalidForm(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use aftercall_common::json::measure::TooComplex;
+
     use super::*;
 
     #[test]
@@ -253,7 +330,13 @@ mod tests {
             (Rejection::Overloaded,                                 503, "overloaded",         Some(RETRY_AFTER)),
             (Rejection::NotStored(PublishError::TimedOut),          503, "not_stored",         Some(RETRY_AFTER)),
             (Rejection::HeaderSecret,                               401, "header_secret_invalid", None),
-            (Rejection::InvalidForm,                                400, "invalid_form",       None),
+            (Rejection::InvalidForm(FormError::Name),               400, "invalid_form",       None),
+            (FormError::TooManyParameters.into(),                   400, "too_complex",        None),
+            (FormError::TooLarge.into(),                            413, "body_too_large",     Some(CONNECTION)),
+            (JsonError::TooComplex(TooComplex::Depth(1)).into(),    400, "too_complex",        None),
+            (Rejection::UnsupportedEncoding,                        415, "unsupported_encoding", Some(ACCEPT_ENCODING)),
+            (Rejection::BrokenEncoding,                             400, "invalid_encoding",   None),
+            (Rejection::UnsupportedTransferEncoding,                501, "unsupported_transfer_encoding", Some(CONNECTION)),
             (Rejection::InvalidRequest { detail: "key" },           400, "invalid_request",    None),
             (Rejection::OutcomeUnknown,                             504, "outcome_unknown",    None),
             (Rejection::NoWorker,                                   503, "no_worker",          Some(RETRY_AFTER)),
@@ -261,7 +344,7 @@ mod tests {
             (worker(StatusCode::NOT_FOUND, "not_found"),            404, "not_found",          None),
             (worker(StatusCode::TOO_MANY_REQUESTS, "overloaded"),   429, "overloaded",         Some(RETRY_AFTER)),
         ];
-        let all = [ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
+        let all = [ACCEPT_ENCODING, ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
         for (rejection, status, code, header) in table {
             let reply = rejection.reply();
             assert_eq!((reply.status().as_u16(), rejection.code().1), (status, code));

@@ -11,6 +11,7 @@ use std::{
 use aftercall_common::{
     agent_calls::IDEMPOTENCY_KEY_HEADER,
     http::{self, Reply},
+    json::BYTE_ORDER_MARK,
     stream,
     trace::{self, Kind, Span, Tracer},
 };
@@ -26,7 +27,8 @@ use hyper::{
 
 use crate::{
     Config, agent_calls,
-    body::{self, Body, Budget},
+    body::{self, Body, Budgets, Trust},
+    encoding::{self, Encoding},
     json,
     message::WebhookId,
     metrics::Metrics,
@@ -106,8 +108,8 @@ pub struct Gateway {
     pub client: Client,
     /// Stores webhooks.
     pub storage: Arc<Storage>,
-    /// Bytes all requests may hold.
-    pub budget: Budget,
+    /// Bytes that requests may hold.
+    pub budgets: Budgets,
     /// Counts.
     pub metrics: Metrics,
     /// Traces.
@@ -194,6 +196,10 @@ impl Gateway {
         if parts.method != Method::POST {
             return Err(Rejection::MethodNotAllowed);
         }
+        // What its body is packed in belongs into Content-Encoding: the framing itself is never compressed here.
+        if parts.headers.get_all(TRANSFER_ENCODING).iter().any(|value| http::compresses(value.as_bytes())) {
+            return Err(Rejection::UnsupportedTransferEncoding);
+        }
         let context = || span.traceparent().or_else(|| traceparent(&parts.headers).map(str::to_owned));
         match route {
             Route::Unknown => Err(Rejection::NotFound),
@@ -207,7 +213,7 @@ impl Gateway {
             }
             Route::AgentCallStatus => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
-                let question = self.question(body, bytes).await?;
+                let question = self.question(&parts.headers, body, bytes).await?;
                 let context = context();
                 // Boxed, as below: questions are few, and webhooks are not to hold memory for them.
                 Box::pin(agent_calls::status(&self.client, question, context.as_deref()))
@@ -216,7 +222,7 @@ impl Gateway {
             }
             Route::AgentCalls => {
                 agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
-                let order = self.question(body, bytes).await?;
+                let order = self.question(&parts.headers, body, bytes).await?;
                 let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
                 let context = context();
                 Box::pin(agent_calls::place(&self.client, key, order, context.as_deref()))
@@ -227,24 +233,37 @@ impl Gateway {
     }
 
     /// The JSON of a request about calls.
-    async fn question(&self, body: &mut Incoming, bytes: &mut usize) -> Result<Bytes, Rejection> {
+    async fn question(
+        &self,
+        headers: &HeaderMap,
+        body: &mut Incoming,
+        bytes: &mut usize,
+    ) -> Result<Bytes, Rejection> {
         const LIMIT: usize = agent_calls::MAX_BODY_BYTES;
-        let body = self.read(body, LIMIT, LIMIT, bytes).await?.whole();
-        json::check(&body).map_err(|detail| Rejection::InvalidJson { detail })?;
-        Ok(body)
+        let encoding = encoding::encoding(headers)?;
+        let mut body = self.read(Trust::Api, body, LIMIT, LIMIT, bytes).await?;
+        if encoding != Encoding::Identity {
+            body = encoding::unpack(&body, encoding, LIMIT, LIMIT, self.budgets.of(Trust::Api))
+                .map_err(|error| Rejection::unpacking(error, LIMIT))?;
+        }
+        let body = body.whole();
+        json::check(&body)?;
+        let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Ok(body.slice(mark..))
     }
 
-    /// Reads a body of at most `most` bytes, in one piece up to `joined`.
+    /// Reads a body of at most `most` bytes, in one piece up to `joined`, from the budget of `trust`.
     pub(crate) async fn read(
         &self,
+        trust: Trust,
         body: &mut Incoming,
         most: usize,
         joined: usize,
         bytes: &mut usize,
     ) -> Result<Body, Rejection> {
         let limits = body::Limits { most, joined, time: self.config.body_timeout };
-        let body =
-            body::read(body, limits, &self.budget).await.map_err(|error| Rejection::body(error, most))?;
+        let budget = self.budgets.of(trust);
+        let body = body::read(body, limits, budget).await.map_err(|error| Rejection::body(error, most))?;
         *bytes = body.len();
         Ok(body)
     }

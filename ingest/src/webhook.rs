@@ -18,7 +18,9 @@ use hyper::{
 use jiff::Timestamp;
 
 use crate::{
-    body::{self, Body},
+    body::{self, Body, Budget, Trust},
+    encoding::{self, Encoding},
+    form::{self, Form},
     json,
     message::{self, WebhookId},
     policy::Policy,
@@ -103,13 +105,43 @@ impl Provider {
         }
     }
 
-    fn check_form(self, parts: &Parts, body: &Body) -> Result<(), Rejection> {
-        if self == Self::ElevenLabs || is_json(parts) {
-            return json::check_pieces(body.pieces()).map_err(|detail| Rejection::InvalidJson { detail });
+    /// Refuses what the signature headers alone speak against, before a byte of the body is read.
+    fn precheck(self, policy: &Policy, parts: &Parts, now: i64) -> Result<(), SignatureError> {
+        match self {
+            Self::ElevenLabs => {
+                let lines =
+                    parts.headers.get_all(ours::ELEVENLABS_SIGNATURE).iter().map(HeaderValue::as_bytes);
+                let secrets = &policy.elevenlabs_webhook_secret;
+                elevenlabs::precheck(lines, secrets, policy.tolerance(), now).map(drop)
+            }
+            Self::Twilio => {
+                let header = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+                let (signature, settings) = (header(ours::TWILIO_SIGNATURE), header(twilio::SETTINGS_HEADER));
+                twilio::precheck(signature, settings, &policy.twilio_auth_token).map(drop)
+            }
         }
-        let body = body.whole();
-        let is_form = std::str::from_utf8(&body).is_ok() && form_urlencoded::parse(&body).next().is_some();
-        if is_form { Ok(()) } else { Err(Rejection::InvalidForm) }
+    }
+
+    /// What is known of its senders before a body, and the largest body they may send.
+    fn trust(self, policy: &Policy, most: usize) -> (Trust, usize) {
+        match self {
+            Self::ElevenLabs => (Trust::Provider, most),
+            Self::Twilio if policy.twilio_auth_token.is_empty() => {
+                (Trust::Provider, most.min(form::MAX_BYTES))
+            }
+            Self::Twilio => (Trust::Unverified, most.min(form::MAX_BYTES)),
+        }
+    }
+
+    /// The id of a webhook whose body is as it must be.
+    fn check_form(self, parts: &Parts, body: &Body) -> Result<WebhookId, Rejection> {
+        let path = parts.uri.path();
+        if self == Self::ElevenLabs || is_json(parts) {
+            json::check_pieces(body.pieces())?;
+            return Ok(message::webhook_id(path, body.pieces()));
+        }
+        let canonical = Form::parse(&body.whole())?.canonical();
+        Ok(message::webhook_id(path, &[canonical]))
     }
 }
 
@@ -128,6 +160,28 @@ struct Sight<'a> {
     parts: &'a Parts,
     /// In seconds.
     now: i64,
+    unpacking: Unpacking<'a>,
+}
+
+/// How a packed body is unpacked.
+#[derive(Clone, Copy)]
+struct Unpacking<'a> {
+    encoding: Encoding,
+    most: usize,
+    joined: usize,
+    budget: &'a Budget,
+}
+
+impl Unpacking<'_> {
+    /// Replaces a packed `body`.
+    fn unpack(self, body: &mut Body) -> Result<(), Rejection> {
+        let Self { encoding, most, joined, budget } = self;
+        if encoding != Encoding::Identity {
+            *body = encoding::unpack(body, encoding, most, joined, budget)
+                .map_err(|error| Rejection::unpacking(error, most))?;
+        }
+        Ok(())
+    }
 }
 
 /// What a look at a body brought.
@@ -139,24 +193,29 @@ struct Seen {
 }
 
 impl Sight<'_> {
-    /// Looks at `body`, which is given back.
-    async fn of(self, body: Body) -> (Body, Seen) {
-        if body.len() < LARGE_BYTES {
-            let seen = self.look(&body);
+    /// Looks at `body`, which is given back unpacked.
+    async fn of(self, mut body: Body) -> (Body, Seen) {
+        if body.len() < LARGE_BYTES && self.unpacking.encoding == Encoding::Identity {
+            let seen = self.look(&mut body);
             return (body, seen);
         }
-        let Self { provider, allowed, policy, parts, now } = self;
-        let (policy, parts) = (policy.clone(), parts.clone());
+        let Self { provider, allowed, policy, parts, now, unpacking } = self;
+        let (policy, parts, budget) = (policy.clone(), parts.clone(), unpacking.budget.clone());
+        let Unpacking { encoding, most, joined, .. } = unpacking;
         let looking = tokio::task::spawn_blocking(move || {
-            let seen = Sight { provider, allowed, policy: &policy, parts: &parts, now }.look(&body);
+            let unpacking = Unpacking { encoding, most, joined, budget: &budget };
+            let sight = Sight { provider, allowed, policy: &policy, parts: &parts, now, unpacking };
+            let seen = sight.look(&mut body);
             (body, seen)
         });
         looking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     /// Signature, form, id; each before the cost of the next.
-    fn look(self, body: &Body) -> Seen {
-        let Self { provider, allowed, policy, parts, now } = self;
+    fn look(self, body: &mut Body) -> Seen {
+        let Self { provider, allowed, policy, parts, now, unpacking } = self;
+        // ElevenLabs signs the bytes it sends, Twilio the parameters in them.
+        let early = if provider == Provider::Twilio { unpacking.unpack(body) } else { Ok(()) };
         let verdict = provider.verify(policy, parts, body, now);
         let agreed = provider == Provider::Twilio
             || policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
@@ -168,9 +227,10 @@ impl Sight<'_> {
         };
         let outcome = match doubt {
             Some(rejection) if !policy.observes() => Err(rejection),
-            doubt => provider
-                .check_form(parts, body)
-                .map(|()| (message::webhook_id(parts.uri.path(), body.pieces()), doubt)),
+            doubt => early
+                .and_then(|()| if provider == Provider::Twilio { Ok(()) } else { unpacking.unpack(body) })
+                .and_then(|()| provider.check_form(parts, body))
+                .map(|id| (id, doubt)),
         };
         Seen { verdict, outcome }
     }
@@ -198,8 +258,18 @@ impl Gateway {
             }
             return Err(Rejection::SourceNotAllowed);
         }
-        let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;
-        let sight = Sight { provider, allowed, policy, parts, now: received_at.as_second() };
+        let (encoding, now) = (encoding::encoding(&parts.headers)?, received_at.as_second());
+        if !policy.observes()
+            && let Err(error) = provider.precheck(policy, parts, now)
+        {
+            self.metrics.origin(route, allowed, error.label());
+            return Err(Rejection::Signature(error));
+        }
+        let (trust, most) = provider.trust(policy, self.config.max_body_bytes.get());
+        let joined = self.storage.room();
+        let body = self.read(trust, body, most, joined, bytes).await?;
+        let unpacking = Unpacking { encoding, most, joined, budget: self.budgets.of(trust) };
+        let sight = Sight { provider, allowed, policy, parts, now, unpacking };
         let (body, Seen { verdict, outcome }) = sight.of(body).await;
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
         let signature = verdict.unwrap_or_else(Signature::Doubtful);
@@ -247,11 +317,12 @@ impl Gateway {
     ) -> &'static str {
         const UNCHECKED: &str = "unchecked";
         let small = body.size_hint().exact().is_some_and(|bytes| bytes <= GLANCE_BYTES as u64);
-        if !small || !provider.is_signed(parts) {
+        let claims = provider.is_signed(parts) && provider.precheck(policy, parts, now.as_second()).is_ok();
+        if !small || !claims {
             return UNCHECKED;
         }
         let limits = body::Limits { most: GLANCE_BYTES, joined: GLANCE_BYTES, time: GLANCE_TIME };
-        match body::read(body, limits, &self.budget).await {
+        match body::read(body, limits, self.budgets.of(Trust::Stranger)).await {
             Ok(body) => provider
                 .verify(policy, parts, &body, now.as_second())
                 .map_or_else(SignatureError::label, Signature::label),
