@@ -20,7 +20,7 @@ use aftercall_common::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 use subtle::ConstantTimeEq as _;
 
-use crate::{durability::MonitorUrls, policy::Policy};
+use crate::{durability::MonitorUrls, policy::Policy, source_ip::Networks};
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]
@@ -48,6 +48,8 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// Those of one source, which no trusted proxy is.
     pub max_connections_per_source: NonZeroUsize,
+    /// Whether connections from `TRUSTED_PROXIES` begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The certificate of the public listener, and those up to its authority's (PEM). None: no TLS.
     pub tls_cert_file: Option<PathBuf>,
     /// Its key (PEM).
@@ -99,6 +101,7 @@ impl Default for Config {
             max_inflight_bytes: size(256 * MIB),
             max_connections: size(16 * 1024),
             max_connections_per_source: size(1024),
+            proxy_protocol: false,
             tls_cert_file: None,
             tls_key_file: None,
             header_timeout: Duration::from_secs(10),
@@ -131,7 +134,12 @@ impl Config {
         }
         read.broker().check()?;
         read.tls()?;
-        Ok(Self { policy: Policy::from_vars(vars)?, ..read })
+        let policy = Policy::from_vars(vars)?;
+        if read.proxy_protocol && policy.trusted_proxies == Networks::default() {
+            let reason = "must be set with PROXY_PROTOCOL: only these proxies are believed";
+            return Err(ConfigError::new("TRUSTED_PROXIES", reason));
+        }
+        Ok(Self { policy, ..read })
     }
 
     /// The broker.
@@ -171,6 +179,9 @@ impl fmt::Display for Config {
         writeln!(f, "MAX_INFLIGHT_BYTES={}", self.max_inflight_bytes)?;
         writeln!(f, "MAX_CONNECTIONS={}", self.max_connections)?;
         writeln!(f, "MAX_CONNECTIONS_PER_SOURCE={}", self.max_connections_per_source)?;
+        if self.proxy_protocol {
+            writeln!(f, "PROXY_PROTOCOL=true")?;
+        }
         if let Some((certificate, key)) = self.tls_cert_file.as_ref().zip(self.tls_key_file.as_ref()) {
             writeln!(f, "TLS_CERT_FILE={}", certificate.display())?;
             writeln!(f, "TLS_KEY_FILE={}", key.display())?;
@@ -296,6 +307,7 @@ mod tests {
             ("MAX_INFLIGHT_BYTES", "1000"),
             ("MAX_CONNECTIONS", "0"),
             ("MAX_CONNECTIONS_PER_SOURCE", "0"),
+            ("PROXY_PROTOCOL", "v2"),
             ("HEADER_TIMEOUT", "soon"),
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
@@ -319,6 +331,8 @@ mod tests {
         assert_eq!(unsigned.variable, "PUBLIC_URL", "{unsigned}");
         let closed = read(&[("PUBLIC_URL", "https://hooks.example.com")]).unwrap_err();
         assert_eq!(closed.variable, "TWILIO_AUTH_TOKEN", "{closed}");
+        assert_eq!(read(&[("PROXY_PROTOCOL", "true")]).unwrap_err().variable, "TRUSTED_PROXIES");
+        assert!(read(&[("PROXY_PROTOCOL", "true"), ("TRUSTED_PROXIES", "10.0.0.1")]).unwrap().proxy_protocol);
         let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();
         assert!(error.reason.contains("10.0.0.0/33"), "{error}");
     }

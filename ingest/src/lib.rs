@@ -17,11 +17,14 @@ pub mod claim_check;
 mod cli;
 pub mod config;
 pub mod durability;
+pub mod encoding;
+pub mod form;
 pub mod json;
 pub mod message;
 pub mod metrics;
 mod open_files;
 pub mod policy;
+pub mod provider;
 pub mod publisher;
 pub mod rejection;
 mod reload;
@@ -49,7 +52,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::ReloadablePolicy, publisher::Publisher,
+    body::Budgets, claim_check::ClaimCheck, metrics::Metrics, policy::ReloadablePolicy, publisher::Publisher,
     routes::Gateway, spool::Spool, storage::Storage, topology::Topology,
 };
 pub use crate::{cli::main, config::Config};
@@ -154,13 +157,13 @@ pub async fn run(
     tasks.close();
 
     let server = server(&config, listener, tls, policy.clone(), &metrics);
-    let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
+    let budgets = Budgets::new(config.max_inflight_bytes.get(), &metrics.bytes_in_flight);
     let gateway = Arc::new(Gateway {
         config,
         policy,
         client: client.clone(),
         storage,
-        budget,
+        budgets,
         metrics,
         tracer: tracer.clone(),
     });
@@ -198,9 +201,15 @@ fn server(
         linger: config.shutdown_delay,
         drain: config.shutdown_grace,
     };
+    let is_proxy = move |peer| policy.get().trusted_proxies.contains(peer);
+    let proxy_protocol = if config.proxy_protocol {
+        http::ProxyProtocol::from(is_proxy.clone())
+    } else {
+        http::ProxyProtocol::default()
+    };
     let sources = http::PerSource::new(
         config.max_connections_per_source.get(),
-        move |peer| policy.get().trusted_proxies.contains(peer),
+        is_proxy,
         metrics.connections_refused.clone(),
     );
     http::Server {
@@ -210,5 +219,7 @@ fn server(
         tls,
         open: metrics.connections.clone(),
         displaced: metrics.connections_displaced.clone(),
+        proxy_protocol,
+        unreadable: Arc::new(http::Unreadable::new(metrics.connections_unreadable.clone())),
     }
 }

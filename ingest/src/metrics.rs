@@ -8,7 +8,7 @@ mod labels;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::metrics;
+use aftercall_common::{http::UnreadableLabels, metrics};
 use jiff::Timestamp;
 use prometheus_client::{
     metrics::{
@@ -27,25 +27,13 @@ use crate::durability::Grade;
 
 /// The routes of webhooks, and what their requests can be answered besides 200.
 const WEBHOOK_ROUTES: [&str; 2] = ["elevenlabs_call_status", "twilio_call_status"];
-const WEBHOOK_CODES: [&str; 19] = [
-    "ok",
-    "untrusted_proxy",
-    "forwarded_for_unreadable",
-    "source_not_allowed",
-    "cross_site_request",
-    "unauthorized",
-    "unsupported_media_type",
-    "signature_missing",
-    "signature_invalid",
-    "signature_expired",
-    "header_secret_invalid",
-    "invalid_json",
-    "invalid_form",
-    "body_incomplete",
-    "body_timeout",
-    "body_too_large",
-    "overloaded",
-    "not_stored",
+#[rustfmt::skip]
+const WEBHOOK_CODES: [&str; 23] = [
+    "ok", "untrusted_proxy", "forwarded_for_unreadable", "source_not_allowed", "cross_site_request", "unauthorized",
+    "signature_missing", "signature_invalid", "signature_expired", "header_secret_invalid",
+    "invalid_json", "invalid_form", "too_complex", "invalid_encoding", "unsupported_encoding",
+    "unsupported_transfer_encoding", "body_incomplete", "body_timeout", "body_too_large", "overloaded", "not_stored",
+    "not_found",
     "method_not_allowed",
 ];
 const ROUTES: [&str; 5] =
@@ -79,6 +67,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Connections asked to make room for another.
     pub connections_displaced: Counter,
+    /// Connections that brought no request, by what they looked like.
+    pub connections_unreadable: Family<UnreadableLabels, Counter>,
     /// Webhooks by what source and signature say of them.
     pub origins: Family<OriginLabels, Counter>,
     /// Webhooks taken in although they would be refused, were `SOURCE_POLICY` not `observe`.
@@ -131,6 +121,7 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_displaced: Counter::default(),
+            connections_unreadable: Family::default(),
             origins: Family::default(),
             observed: Family::default(),
             claim_checks: Family::default(),
@@ -235,6 +226,11 @@ impl Metrics {
             "connections_displaced",
             "Connections closed while they waited for a request, MAX_CONNECTIONS being open",
             metrics.connections_displaced.clone(),
+        );
+        registry.register(
+            "connections_unreadable",
+            "Connections refused before there was a request, by what they looked like",
+            metrics.connections_unreadable.clone(),
         );
         registry.register(
             "webhook_origins",

@@ -8,10 +8,18 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::{body::BodyError, publisher::PublishError, signature::SignatureError, source_ip::UnknownSender};
+use crate::{
+    body::BodyError,
+    encoding::UnpackError,
+    form::{self, FormError},
+    json::JsonError,
+    publisher::PublishError,
+    signature::SignatureError,
+    source_ip::UnknownSender,
+};
 
 /// Seconds after which a sender may try again: the broker is usually back by then.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -62,8 +70,19 @@ pub enum Rejection {
         /// What is wrong, with line and column.
         detail: String,
     },
-    /// The body is no form.
-    InvalidForm,
+    /// The body is no form of Twilio's.
+    InvalidForm(FormError),
+    /// The body has more values, levels or parameters than are accepted.
+    TooComplex {
+        /// Which limit it exceeds.
+        detail: String,
+    },
+    /// The body is packed in a way that is not unpacked here.
+    UnsupportedEncoding,
+    /// The packed body cannot be unpacked.
+    BrokenEncoding,
+    /// The message is framed by another transfer coding than `chunked`.
+    UnsupportedTransferEncoding,
     /// The `Idempotency-Key` cannot be used.
     InvalidRequest {
         /// What is wrong with it.
@@ -102,6 +121,15 @@ impl Rejection {
             BodyError::Timeout => Self::BodyTimeout,
             BodyError::OverBudget => Self::Overloaded,
             BodyError::Broken => Self::BodyIncomplete,
+        }
+    }
+
+    /// A body was not unpacked to at most `limit` bytes.
+    pub fn unpacking(error: UnpackError, limit: usize) -> Self {
+        match error {
+            UnpackError::TooLarge => Self::BodyTooLarge { limit },
+            UnpackError::OverBudget => Self::Overloaded,
+            UnpackError::Broken => Self::BrokenEncoding,
         }
     }
 
@@ -147,7 +175,10 @@ impl Rejection {
     /// Whether the connection ends with this answer, for the rest of the request is not waited for.
     pub fn closes(&self) -> bool {
         match self {
-            Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
+            Self::BodyTooLarge { .. }
+            | Self::BodyTimeout
+            | Self::BodyIncomplete
+            | Self::UnsupportedTransferEncoding => true,
             Self::NotFound
             | Self::MethodNotAllowed { .. }
             | Self::UnknownSender(_)
@@ -159,7 +190,10 @@ impl Rejection {
             | Self::Signature(_)
             | Self::HeaderSecret
             | Self::InvalidJson { .. }
-            | Self::InvalidForm
+            | Self::InvalidForm(_)
+            | Self::TooComplex { .. }
+            | Self::UnsupportedEncoding
+            | Self::BrokenEncoding
             | Self::InvalidRequest { .. }
             | Self::Overloaded
             | Self::NotStored(_)
@@ -223,7 +257,23 @@ impl Rejection {
                 "header_secret_invalid",
                 "The agreed header is missing or has another value.",
             ),
-            Self::InvalidForm => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::InvalidForm(_) => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::TooComplex { .. } => {
+                (S::BAD_REQUEST, "too_complex", "The body has too many values or levels.")
+            }
+            Self::UnsupportedEncoding => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "The body must be sent as it is, or with Content-Encoding gzip or deflate.",
+            ),
+            Self::BrokenEncoding => {
+                (S::BAD_REQUEST, "invalid_encoding", "The body is not packed as its Content-Encoding says.")
+            }
+            Self::UnsupportedTransferEncoding => (
+                S::NOT_IMPLEMENTED,
+                "unsupported_transfer_encoding",
+                "The only transfer coding accepted is chunked; use Content-Encoding to compress a body.",
+            ),
             Self::InvalidRequest { detail } => (S::BAD_REQUEST, "invalid_request", detail),
             Self::InvalidJson { .. } => (S::BAD_REQUEST, "invalid_json", "The body must be one JSON object."),
             Self::Overloaded => {
@@ -248,13 +298,17 @@ impl Rejection {
     /// The answer: an RFC 9457 problem.
     pub fn reply(&self) -> Reply {
         let (status, code) = self.code();
-        let too_large;
+        let written;
         let detail = match self {
             Self::BodyTooLarge { limit } => {
-                too_large = format!("The body is larger than {limit} bytes.");
-                &too_large
+                written = format!("The body is larger than {limit} bytes.");
+                &written
             }
-            Self::InvalidJson { detail } => detail.as_str(),
+            Self::InvalidForm(error) => {
+                written = error.to_string();
+                &written
+            }
+            Self::InvalidJson { detail } | Self::TooComplex { detail } => detail.as_str(),
             Self::Worker(refusal) => &refusal.detail,
             other => other.fixed().2,
         };
@@ -277,6 +331,9 @@ impl Rejection {
             Self::Unauthorized { .. } => {
                 drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
+            Self::UnsupportedEncoding => {
+                drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")));
+            }
             _ => {}
         }
         if self.closes() {
@@ -286,8 +343,29 @@ impl Rejection {
     }
 }
 
+impl From<JsonError> for Rejection {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Invalid(detail) => Self::InvalidJson { detail },
+            JsonError::TooComplex(error) => Self::TooComplex { detail: error.to_string() },
+        }
+    }
+}
+
+impl From<FormError> for Rejection {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::TooLarge => Self::BodyTooLarge { limit: form::MAX_BYTES },
+            FormError::TooManyParameters => Self::TooComplex { detail: error.to_string() },
+            error => Self::InvalidForm(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use aftercall_common::json::measure::TooComplex;
+
     use super::*;
 
     #[test]
@@ -320,7 +398,13 @@ mod tests {
             (Rejection::Overloaded,                                 503, "overloaded",         Some(RETRY_AFTER)),
             (Rejection::NotStored(PublishError::TimedOut),          503, "not_stored",         Some(RETRY_AFTER)),
             (Rejection::HeaderSecret,                               401, "header_secret_invalid", None),
-            (Rejection::InvalidForm,                                400, "invalid_form",       None),
+            (Rejection::InvalidForm(FormError::Name),               400, "invalid_form",       None),
+            (FormError::TooManyParameters.into(),                   400, "too_complex",        None),
+            (FormError::TooLarge.into(),                            413, "body_too_large",     Some(CONNECTION)),
+            (JsonError::TooComplex(TooComplex::Depth(1)).into(),    400, "too_complex",        None),
+            (Rejection::UnsupportedEncoding,                        415, "unsupported_encoding", Some(ACCEPT_ENCODING)),
+            (Rejection::BrokenEncoding,                             400, "invalid_encoding",   None),
+            (Rejection::UnsupportedTransferEncoding,                501, "unsupported_transfer_encoding", Some(CONNECTION)),
             (Rejection::InvalidRequest { detail: "key" },           400, "invalid_request",    None),
             (Rejection::OutcomeUnknown,                             504, "outcome_unknown",    None),
             (Rejection::NoWorker,                                   503, "no_worker",          Some(RETRY_AFTER)),
@@ -328,7 +412,7 @@ mod tests {
             (worker(StatusCode::NOT_FOUND, "not_found"),            404, "not_found",          None),
             (worker(StatusCode::TOO_MANY_REQUESTS, "overloaded"),   429, "overloaded",         Some(RETRY_AFTER)),
         ];
-        let all = [ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
+        let all = [ACCEPT_ENCODING, ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
         for (rejection, status, code, header) in table {
             let reply = rejection.reply();
             assert_eq!((reply.status().as_u16(), rejection.code().1), (status, code));

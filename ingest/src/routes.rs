@@ -10,7 +10,8 @@ use std::{
 
 use aftercall_common::{
     agent_calls::IDEMPOTENCY_KEY_HEADER,
-    http::Reply,
+    http::{self, Reply},
+    json::BYTE_ORDER_MARK,
     stream,
     trace::{self, Kind, Span, Tracer},
 };
@@ -28,17 +29,18 @@ use crate::{
     Config,
     access::{self, Access},
     agent_calls,
-    body::{self, Body, Budget},
+    body::{self, Body, Budgets, Trust},
+    encoding::{self, Encoding},
     json,
     message::WebhookId,
     metrics::Metrics,
     policy::{Policy, ReloadablePolicy},
+    provider::Provider,
     publisher::Stored,
     rejection::Rejection,
     request_log::RequestLog,
     source_ip::{self, Sender, UnknownSender},
     storage::{Accepted, Storage},
-    webhook::Provider,
 };
 
 /// Time a refused sender gets to finish sending, so that it reads the answer instead of a reset.
@@ -149,8 +151,8 @@ pub struct Gateway {
     pub client: Client,
     /// Stores webhooks.
     pub storage: Arc<Storage>,
-    /// Bytes all requests may hold.
-    pub budget: Budget,
+    /// Bytes that requests may hold.
+    pub budgets: Budgets,
     /// Counts.
     pub metrics: Metrics,
     /// Traces.
@@ -197,7 +199,9 @@ impl Gateway {
             Ok(success) => {
                 self.metrics.request(route.label(), "ok", started.elapsed());
                 log.accepted(&success);
-                success.reply()
+                let mut reply = success.reply();
+                reply.extensions_mut().insert(http::Authenticated);
+                reply
             }
             Err(rejection) => {
                 self.metrics.request(route.label(), rejection.label(), started.elapsed());
@@ -236,6 +240,10 @@ impl Gateway {
         }
         if !route.takes(&parts.method) {
             return Err(Rejection::MethodNotAllowed { allow: route.methods() });
+        }
+        // What its body is packed in belongs into Content-Encoding: the framing itself is never compressed here.
+        if parts.headers.get_all(TRANSFER_ENCODING).iter().any(|value| http::compresses(value.as_bytes())) {
+            return Err(Rejection::UnsupportedTransferEncoding);
         }
         match route {
             Route::Unknown => Err(Rejection::NotFound),
@@ -281,22 +289,30 @@ impl Gateway {
         if !is_json(&parts.headers) {
             return Err(Rejection::UnsupportedMediaType { detail: "Content-Type must be application/json." });
         }
-        let body = self.read(body, LIMIT, LIMIT, bytes).await?.whole();
-        json::check(&body).map_err(|detail| Rejection::InvalidJson { detail })?;
-        Ok(body)
+        let encoding = encoding::encoding(&parts.headers)?;
+        let mut body = self.read(Trust::Api, body, LIMIT, LIMIT, bytes).await?;
+        if encoding != Encoding::Identity {
+            body = encoding::unpack(&body, encoding, LIMIT, LIMIT, self.budgets.of(Trust::Api))
+                .map_err(|error| Rejection::unpacking(error, LIMIT))?;
+        }
+        let body = body.whole();
+        json::check(&body)?;
+        let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Ok(body.slice(mark..))
     }
 
-    /// Reads a body of at most `most` bytes, in one piece up to `joined`.
+    /// Reads a body of at most `most` bytes, in one piece up to `joined`, from the budget of `trust`.
     pub(crate) async fn read(
         &self,
+        trust: Trust,
         body: &mut Incoming,
         most: usize,
         joined: usize,
         bytes: &mut usize,
     ) -> Result<Body, Rejection> {
         let limits = body::Limits { most, joined, time: self.config.body_timeout };
-        let body =
-            body::read(body, limits, &self.budget).await.map_err(|error| Rejection::body(error, most))?;
+        let budget = self.budgets.of(trust);
+        let body = body::read(body, limits, budget).await.map_err(|error| Rejection::body(error, most))?;
         *bytes = body.len();
         Ok(body)
     }

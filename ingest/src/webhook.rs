@@ -6,35 +6,30 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{
-    stream::{header as ours, subject},
-    trace::Kind,
-};
+use aftercall_common::{stream::header as ours, trace::Kind};
 use async_nats::{HeaderName, Subject};
-use bytes::Bytes;
 use hyper::{
-    Method,
     body::{Body as _, Incoming},
-    header::HeaderValue,
     http::request::Parts,
 };
 use jiff::Timestamp;
 
 use crate::{
     access::{bearer, is_foreign_page},
-    body::{self, Body},
-    json,
+    body::{self, Body, Budget, Trust},
+    encoding::{self, Encoding},
     message::{self, WebhookId},
     policy::Policy,
+    provider::{Provider, form_of_get},
     publisher::{PublishError, Webhook},
     rejection::Rejection,
-    routes::{Gateway, Route, Scope, is_json},
-    signature::{Signature, SignatureError, elevenlabs, twilio},
+    routes::{Gateway, Route, Scope},
+    signature::{Signature, SignatureError},
     source_ip::{Sender, UnknownSender},
     storage::Accepted,
 };
 
-/// From this size on a body is looked at on a thread of its own: it takes longer than others are to wait.
+/// Bodies of at least this size are checked on a thread of their own, so that other requests do not wait.
 const LARGE_BYTES: usize = 256 * 1024;
 /// Largest body of a refused sender that is read, to tell the provider at a new address from noise.
 const STRANGER_BYTES: usize = 256 * 1024;
@@ -42,100 +37,6 @@ const STRANGER_BYTES: usize = 256 * 1024;
 const STRANGER_TIME: Duration = Duration::from_secs(1);
 /// Label of a signature that was not checked.
 const UNCHECKED: &str = "unchecked";
-
-/// Whose webhook it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// ElevenLabs: JSON.
-    ElevenLabs,
-    /// Twilio: a form.
-    Twilio,
-}
-
-impl Provider {
-    fn subject(self) -> &'static str {
-        match self {
-            Self::ElevenLabs => subject::ELEVENLABS_CALL_STATUS,
-            Self::Twilio => subject::TWILIO_CALL_STATUS,
-        }
-    }
-
-    /// The span of a publish.
-    fn span(self) -> &'static str {
-        match self {
-            Self::ElevenLabs => "send webhooks.elevenlabs.call-status",
-            Self::Twilio => "send webhooks.twilio.call-status",
-        }
-    }
-
-    /// Whether a webhook may come from `sender`. Twilio has no fixed addresses, so its signature decides alone.
-    fn allows(self, sender: Sender, policy: &Policy) -> bool {
-        self == Self::Twilio || policy.allowed_sources.contain(sender)
-    }
-
-    fn is_signed(self, parts: &Parts) -> bool {
-        parts.headers.contains_key(match self {
-            Self::ElevenLabs => ours::ELEVENLABS_SIGNATURE,
-            Self::Twilio => ours::TWILIO_SIGNATURE,
-        })
-    }
-
-    fn verify(
-        self,
-        policy: &Policy,
-        parts: &Parts,
-        body: &Body,
-        now: i64,
-    ) -> Result<Signature, SignatureError> {
-        match self {
-            Self::ElevenLabs => elevenlabs::verify(
-                parts.headers.get_all(ours::ELEVENLABS_SIGNATURE).iter().map(HeaderValue::as_bytes),
-                body.pieces(),
-                &policy.elevenlabs_webhook_secret,
-                policy.tolerance(),
-                now,
-            ),
-            Self::Twilio => {
-                let header = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
-                let whole = body.whole();
-                let callback = twilio::Callback {
-                    path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
-                    // The parameters of a callback by GET are in the URL, which is signed as it is.
-                    body: if parts.method == Method::GET { &[] } else { &whole },
-                    is_form: !is_json(&parts.headers),
-                };
-                let secrets = &policy.twilio_auth_token;
-                let (signature, settings) = (header(ours::TWILIO_SIGNATURE), header(twilio::SETTINGS_HEADER));
-                twilio::verify(signature, settings, &callback, policy.public_url.as_ref(), secrets)
-            }
-        }
-    }
-
-    /// The same for the same webhook, however its path was spelt. The query of a callback is a part of it.
-    fn id(self, parts: &Parts, body: &Body) -> WebhookId {
-        let path = Route::Webhook(self).path();
-        match own_query(parts) {
-            Some(query) if self == Self::Twilio && parts.method == Method::POST => {
-                message::webhook_id(&format!("{path}?{query}"), body.pieces())
-            }
-            _ => message::webhook_id(path, body.pieces()),
-        }
-    }
-
-    fn check_format(self, parts: &Parts, body: &Body) -> Result<(), Rejection> {
-        if self == Self::ElevenLabs || is_json(&parts.headers) {
-            return json::check_pieces(body.pieces()).map_err(|detail| Rejection::InvalidJson { detail });
-        }
-        let body = body.whole();
-        let is_form = std::str::from_utf8(&body).is_ok() && form_urlencoded::parse(&body).next().is_some();
-        if is_form { Ok(()) } else { Err(Rejection::InvalidForm) }
-    }
-}
-
-/// The query of the request's URL, unless it is empty.
-fn own_query(parts: &Parts) -> Option<&str> {
-    parts.uri.query().filter(|query| !query.is_empty())
-}
 
 /// What a webhook is judged by, besides its body.
 #[derive(Clone, Copy)]
@@ -149,6 +50,15 @@ struct CheckInput<'a> {
     has_token: bool,
 }
 
+/// How a packed body is unpacked.
+#[derive(Clone, Copy)]
+struct Unpacking<'a> {
+    encoding: Encoding,
+    most: usize,
+    joined: usize,
+    budget: &'a Budget,
+}
+
 /// What the check of a body found.
 struct CheckOutcome {
     /// Of the signature.
@@ -160,12 +70,13 @@ struct CheckOutcome {
 impl CheckInput<'_> {
     /// What the headers speak against, before a byte of the body is read.
     fn check_headers(&self, sender: Result<Sender, UnknownSender>) -> Result<(), Rejection> {
-        let Self { provider, policy, parts, .. } = *self;
+        let Self { provider, policy, parts, now, has_token } = *self;
         let sender = sender.map_err(Rejection::UnknownSender)?;
-        if self.has_token {
+        if has_token {
             return Ok(());
         }
-        if provider == Provider::ElevenLabs
+        let is_elevenlabs = provider == Provider::ElevenLabs;
+        if is_elevenlabs
             && !policy.events_token.is_empty()
             && !provider.is_signed(parts)
             && bearer(&parts.headers).is_some()
@@ -175,45 +86,68 @@ impl CheckInput<'_> {
         if !provider.allows(sender, policy) {
             return Err(Rejection::SourceNotAllowed);
         }
-        if provider == Provider::Twilio {
-            return Ok(());
-        }
+        provider.precheck(policy, parts, now).map_err(Rejection::Signature)?;
         // Without a secret the address decides alone, and a browser on this machine has the machine's address.
-        if policy.elevenlabs_webhook_secret.is_empty() && is_foreign_page(&parts.headers) {
+        if is_elevenlabs && policy.elevenlabs_webhook_secret.is_empty() && is_foreign_page(&parts.headers) {
             return Err(Rejection::CrossSite);
         }
         let agreed =
             policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
-        if agreed { Ok(()) } else { Err(Rejection::HeaderSecret) }
+        if is_elevenlabs && !agreed { Err(Rejection::HeaderSecret) } else { Ok(()) }
     }
 
-    /// Checks `body`, and gives it back. `doubt` is what the headers spoke against while we observe.
-    async fn check(self, body: Body, doubt: Option<Rejection>) -> (Body, CheckOutcome) {
-        if body.len() < LARGE_BYTES {
-            let checked = self.check_body(&body, doubt);
+    /// Checks `body`, and gives it back unpacked. `doubt` is what the headers spoke against while we observe.
+    async fn check(
+        self,
+        mut body: Body,
+        doubt: Option<Rejection>,
+        unpacking: Unpacking<'_>,
+    ) -> (Body, CheckOutcome) {
+        if body.len() < LARGE_BYTES && unpacking.encoding == Encoding::Identity {
+            let checked = self.check_body(&mut body, doubt, unpacking);
             return (body, checked);
         }
         let Self { provider, policy, parts, now, has_token } = self;
-        let (policy, parts) = (policy.clone(), parts.clone());
+        let Unpacking { encoding, most, joined, budget } = unpacking;
+        let (policy, parts, budget) = (policy.clone(), parts.clone(), budget.clone());
         let checking = tokio::task::spawn_blocking(move || {
+            let unpacking = Unpacking { encoding, most, joined, budget: &budget };
             let input = CheckInput { provider, policy: &policy, parts: &parts, now, has_token };
-            let checked = input.check_body(&body, doubt);
+            let checked = input.check_body(&mut body, doubt, unpacking);
             (body, checked)
         });
         checking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     /// Signature, format, id; each before the cost of the next.
-    fn check_body(self, body: &Body, doubt: Option<Rejection>) -> CheckOutcome {
+    fn check_body(self, body: &mut Body, doubt: Option<Rejection>, unpacking: Unpacking<'_>) -> CheckOutcome {
         let Self { provider, policy, parts, now, has_token } = self;
+        // ElevenLabs signs the bytes it sends, Twilio the parameters in them.
+        let signs_content = provider == Provider::Twilio;
+        let unpacked = if signs_content { unpacking.unpack(body) } else { Ok(()) };
         let verdict =
             if has_token { Ok(Signature::Token) } else { provider.verify(policy, parts, body, now) };
         let doubt = doubt.or_else(|| verdict.err().map(Rejection::Signature));
         let outcome = match doubt {
             Some(rejection) if !policy.observes() => Err(rejection),
-            doubt => provider.check_format(parts, body).map(|()| (provider.id(parts, body), doubt)),
+            doubt => unpacked
+                .and_then(|()| if signs_content { Ok(()) } else { unpacking.unpack(body) })
+                .and_then(|()| provider.check_format(parts, body))
+                .map(|id| (id, doubt)),
         };
         CheckOutcome { verdict, outcome }
+    }
+}
+
+impl Unpacking<'_> {
+    /// Replaces a packed `body`.
+    fn unpack(self, body: &mut Body) -> Result<(), Rejection> {
+        let Self { encoding, most, joined, budget } = self;
+        if encoding != Encoding::Identity {
+            *body = encoding::unpack(body, encoding, most, joined, budget)
+                .map_err(|error| Rejection::unpacking(error, most))?;
+        }
+        Ok(())
     }
 }
 
@@ -237,7 +171,11 @@ impl Gateway {
         let allowed = !headers.as_ref().is_err_and(Rejection::is_of_stranger);
         let doubt = match headers {
             Err(rejection) if !policy.observes() => {
-                let verdict = if allowed { UNCHECKED } else { self.check_stranger(input, body).await };
+                let verdict = match &rejection {
+                    Rejection::Signature(error) => error.label(),
+                    _ if allowed => UNCHECKED,
+                    _ => self.check_stranger(input, body).await,
+                };
                 self.metrics.origin(route, allowed, verdict);
                 if !allowed && verdict == Signature::Verified.label() {
                     self.metrics.webhook(route, false); // Our own provider, from an unknown address.
@@ -246,13 +184,15 @@ impl Gateway {
             }
             checked => checked.err(),
         };
-        let body = match own_query(parts) {
-            Some(form) if parts.method == Method::GET => {
-                Body::unbudgeted(Bytes::copy_from_slice(form.as_bytes()))
-            }
-            _ => self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?,
+        let encoding = encoding::encoding(&parts.headers)?;
+        let (trust, most) = provider.budget(self.config.max_body_bytes.get());
+        let joined = self.storage.room();
+        let body = match form_of_get(parts) {
+            Some(form) => Body::unbudgeted(form),
+            None => self.read(trust, body, most, joined, bytes).await?,
         };
-        let (body, CheckOutcome { verdict, outcome }) = input.check(body, doubt).await;
+        let unpacking = Unpacking { encoding, most, joined, budget: self.budgets.of(trust) };
+        let (body, CheckOutcome { verdict, outcome }) = input.check(body, doubt, unpacking).await;
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
         let signature = verdict.unwrap_or_else(Signature::Doubtful);
         let (id, doubt) = outcome?;
@@ -262,10 +202,7 @@ impl Gateway {
         if let Some(doubt) = doubt {
             headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), self.observe(&doubt));
         }
-        if provider == Provider::Twilio
-            && parts.method == Method::POST
-            && let Some((name, query)) = message::query_header(own_query(parts))
-        {
+        if let Some((name, query)) = message::query_header(provider.own_query(parts)) {
             headers.insert(name, query);
         }
         let mut sending = self.tracer.child(provider.span(), Kind::Producer, span);
@@ -294,15 +231,16 @@ impl Gateway {
     }
 
     /// What the signature says of a refused sender: it tells our own provider at a new address from noise.
-    /// Only a small body that claims to be signed is read for that.
+    /// Only a small body whose headers claim a signature of now is read for that.
     async fn check_stranger(&self, input: CheckInput<'_>, body: &mut Incoming) -> &'static str {
         let CheckInput { provider, policy, parts, now, .. } = input;
-        let small = body.size_hint().exact().is_some_and(|bytes| bytes <= STRANGER_BYTES as u64);
-        if !small || !provider.is_signed(parts) {
+        let is_small = body.size_hint().exact().is_some_and(|bytes| bytes <= STRANGER_BYTES as u64);
+        let is_claimed = provider.is_signed(parts) && provider.precheck(policy, parts, now).is_ok();
+        if !is_small || !is_claimed {
             return UNCHECKED;
         }
         let limits = body::Limits { most: STRANGER_BYTES, joined: STRANGER_BYTES, time: STRANGER_TIME };
-        match body::read(body, limits, &self.budget).await {
+        match body::read(body, limits, self.budgets.of(Trust::Stranger)).await {
             Ok(body) => provider
                 .verify(policy, parts, &body, now)
                 .map_or_else(SignatureError::label, Signature::label),

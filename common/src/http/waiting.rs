@@ -1,32 +1,41 @@
 //! Connections that wait for a request: the first to go when there is no room for a newcomer.
 //!
+//! Those that never brought an authenticated request go first, so that strangers cannot crowd out the provider.
+//!
 //! Invariant: a connection that answers a request is not among them.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::Notify;
 
-/// Those of one listener, in the order in which they began to wait.
+/// Those of one listener: first those without an authenticated request, and of either kind in the order in which
+/// they began to wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Mutex<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
     last: u64,
-    places: BTreeMap<u64, Arc<Notify>>,
+    /// By whether they brought an authenticated request, and by number.
+    places: BTreeMap<(bool, u64), Arc<Notify>>,
 }
 
 impl Waiting {
     /// A connection that was opened just now, and waits for its first request.
     pub(super) fn join(self: &Arc<Self>) -> Place {
-        let place =
-            Place { waiting: self.clone(), number: AtomicU64::new(NONE), wanted: Arc::new(Notify::new()) };
+        let place = Place {
+            waiting: self.clone(),
+            number: AtomicU64::new(NONE),
+            known: AtomicBool::new(false),
+            served: AtomicU64::new(0),
+            wanted: Arc::new(Notify::new()),
+        };
         place.wait();
         place
     }
@@ -52,8 +61,12 @@ const NONE: u64 = 0;
 #[derive(Debug)]
 pub(super) struct Place {
     waiting: Arc<Waiting>,
-    /// Only the task of the connection changes it.
+    /// Only the task of the connection changes it, as the two below.
     number: AtomicU64,
+    /// Whether it brought an authenticated request.
+    known: AtomicBool,
+    /// Requests it has brought.
+    served: AtomicU64,
     wanted: Arc<Notify>,
 }
 
@@ -63,15 +76,32 @@ impl Place {
         let mut line = self.waiting.line();
         line.last += 1;
         let number = line.last;
-        line.places.insert(number, self.wanted.clone());
-        let before = self.number.swap(number, Ordering::Relaxed);
-        line.places.remove(&before);
+        self.leave(&mut line);
+        line.places.insert((self.known.load(Ordering::Relaxed), number), self.wanted.clone());
+        self.number.store(number, Ordering::Relaxed);
     }
 
     /// From now on it has a request.
     pub(super) fn work(&self) {
-        let before = self.number.swap(NONE, Ordering::Relaxed);
-        self.waiting.line().places.remove(&before);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.leave(&mut self.waiting.line());
+    }
+
+    /// It brought an authenticated request. To be called before it waits again.
+    pub(super) fn trust(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    fn leave(&self, line: &mut Line) {
+        let number = self.number.swap(NONE, Ordering::Relaxed);
+        // It may have become known since it began to wait.
+        line.places.remove(&(false, number));
+        line.places.remove(&(true, number));
+    }
+
+    /// Requests it has brought.
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Whether it waits.
@@ -87,7 +117,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.work();
+        self.leave(&mut self.waiting.line());
     }
 }
 
@@ -108,7 +138,15 @@ mod tests {
             asked.wanted().await;
         }
         assert!(!waiting.ask_longest(), "only one that works is left");
-        drop((first, second, third));
+        let stranger = waiting.join();
+        first.trust();
+        first.wait();
+        second.wait();
+        for asked in [&stranger, &second, &first] {
+            assert!(waiting.ask_longest());
+            asked.wanted().await; // The known one last, whenever it began to wait.
+        }
+        drop((first, second, third, stranger));
         let (again, gone) = (waiting.join(), waiting.join());
         drop(gone);
         again.wait();

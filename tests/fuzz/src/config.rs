@@ -20,7 +20,7 @@ const SECRETS: [&str; 9] = [
 ];
 const URLS: [&str; 3] = ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "PUBLIC_URL"];
 const SERVERS: [&str; 2] = ["MONGODB_URI", "NATS_URL"];
-const OTHERS: [&str; 43] = [
+const OTHERS: [&str; 44] = [
     "ADMIN_ADDR",
     "ALLOW_UNSIGNED",
     "ALLOWED_SOURCES",
@@ -43,6 +43,7 @@ const OTHERS: [&str; 43] = [
     "NATS_MONITOR_URL",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "PLACE_TIMEOUT",
+    "PROXY_PROTOCOL",
     "PUBLISH_TIMEOUT",
     "RECONCILE_EVERY",
     "RECONCILE_RATE",

@@ -46,7 +46,6 @@ use aftercall_common::{
 };
 use anyhow::Context as _;
 use axum::http::Request;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
@@ -164,8 +163,7 @@ pub async fn run(
     });
     let router = routes::router(console.clone());
     tracing::info!(address = ?listener.local_addr().ok(), "console");
-    let (open, displaced) = (Gauge::default(), Counter::default());
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open, displaced };
+    let server = Server::plain(listener, LIMITS);
     server
         .serve(stop, move |peer: SocketAddr, mut request: Request<_>| {
             let source = Source::new(peer.ip(), request.headers());
