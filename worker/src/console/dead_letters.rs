@@ -151,17 +151,14 @@ fn is_editable(letter: &Shown) -> bool {
 
 /// The body as it is read best, and whether it is shown whole.
 fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
-    let text = match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(mut json) => {
-            numbers.payload(&mut json);
-            serde_json::to_string_pretty(&json).unwrap_or_default()
-        }
+    let text = if let Ok(mut json) = serde_json::from_slice::<serde_json::Value>(body) {
+        numbers.payload(&mut json);
+        serde_json::to_string_pretty(&json).unwrap_or_default()
+    } else {
         // Cut first: what is not shown need not be looked through.
-        Err(_) => {
-            let text = String::from_utf8_lossy(body);
-            let end = text.char_indices().nth(MAX_BODY + 1).map_or(text.len(), |(end, _)| end);
-            numbers.text(&text[..end]).into_owned()
-        }
+        let text = String::from_utf8_lossy(body);
+        let end = text.char_indices().nth(MAX_BODY + 1).map_or(text.len(), |(end, _)| end);
+        numbers.text(&text[..end]).into_owned()
     };
     match text.char_indices().nth(MAX_BODY) {
         Some((end, _)) => (text[..end].to_owned(), true),
