@@ -64,6 +64,10 @@ async fn every_page_can_be_used_by_everybody() {
                     let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
                     assert_eq!(browser.eval(fits).await, true, "{name} {width} sticks out sideways");
                 }
+                browser.open(&format!("{}/login", shown.console)).await;
+                browser.picture(&format!("login-{width}-{scheme}")).await;
+                let found = browser.serious_findings().await;
+                findings.extend(found.into_iter().map(|finding| format!("login {width} {scheme}: {finding}")));
             }
         }
         assert!(findings.is_empty(), "{}", findings.join("\n"));

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aftercall_common::config::Secret;
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
@@ -57,7 +58,7 @@ impl Access {
     pub fn new(config: &Config, metrics: Metrics) -> Self {
         let login = |password: &str| format!("{}:{password}", config.console_user);
         let basic = config.console_password.as_ref().map(|password| login(password.expose()));
-        let bearer = config.console_token.as_ref().map(|token| token.expose());
+        let bearer = config.console_token.as_ref().map(Secret::expose);
         Self {
             user: config.console_user.clone(),
             basic: basic.as_deref().map(digest),

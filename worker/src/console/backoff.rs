@@ -31,7 +31,8 @@ const MAX_NAME: usize = 64;
 pub struct Source {
     /// The peer; of IPv6 the /64, because who has one of its addresses has all.
     peer: IpAddr,
-    /// The client that the peer names as the one it heard, if the peer is a proxy.
+    /// The client that the peer names as the one it heard, if the peer is a proxy; empty for all of its
+    /// clients together.
     client: Option<String>,
 }
 
@@ -47,7 +48,8 @@ impl Source {
         };
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
         let client = forwarded.and_then(|value| value.to_str().ok()).and_then(|list| list.rsplit(',').next());
-        Self { peer, client: client.map(|client| client.trim().chars().take(MAX_NAME).collect()) }
+        let client = client.map(|client| client.trim().chars().take(MAX_NAME).collect::<String>());
+        Self { peer, client: client.filter(|client| !client.is_empty()) }
     }
 
     /// The address of the peer.
@@ -57,10 +59,9 @@ impl Source {
 
     /// The keys under which it is counted, and the wrong logins that cost nothing.
     fn keys(&self) -> impl Iterator<Item = (Self, u32)> {
-        let whole = Self { peer: self.peer, client: None };
-        let free = if self.client.is_some() { FREE_OF_PROXY } else { FREE };
-        let client = self.client.is_some().then(|| (self.clone(), FREE));
-        client.into_iter().chain([(whole, free)])
+        let proxy = Self { peer: self.peer, client: Some(String::new()) };
+        let proxy = self.client.is_some().then_some((proxy, FREE_OF_PROXY));
+        std::iter::once((self.clone(), FREE)).chain(proxy)
     }
 }
 

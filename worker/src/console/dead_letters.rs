@@ -160,17 +160,14 @@ fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
     // Parsed, a body takes a multiple of its bytes: of a large one the beginning is shown, as text.
     let is_large = body.len() > MAX_EDITED || measure([body], LIMITS).is_err();
     let body = if is_large { &body[..body.len().min(4 * MAX_BODY + 4)] } else { body };
-    let text = match json::read(body) {
-        Ok(mut json) => {
-            numbers.payload(&mut json);
-            serde_json::to_string_pretty(&json).unwrap_or_default()
-        }
+    let text = if let Ok(mut json) = json::read(body) {
+        numbers.payload(&mut json);
+        serde_json::to_string_pretty(&json).unwrap_or_default()
+    } else {
         // Cut first: what is not shown need not be looked through.
-        Err(_) => {
-            let text = String::from_utf8_lossy(body);
-            let end = text.char_indices().nth(MAX_BODY + 1).map_or(text.len(), |(end, _)| end);
-            numbers.text(&text[..end]).into_owned()
-        }
+        let text = String::from_utf8_lossy(body);
+        let end = text.char_indices().nth(MAX_BODY + 1).map_or(text.len(), |(end, _)| end);
+        numbers.text(&text[..end]).into_owned()
     };
     match text.char_indices().nth(MAX_BODY) {
         Some((end, _)) => (text[..end].to_owned(), true),

@@ -217,7 +217,7 @@ mod tests {
             ("/calls",                               None),
         ];
         for (address, expected) in table {
-            let link = Link::of(&Method::GET, &Uri::from_maybe_shared(address.to_owned()).unwrap());
+            let link = Link::of(&Method::GET, &address.parse().unwrap());
             assert_eq!(link.as_ref().map(|link| link.address.as_str()), expected, "{address}");
             assert!(link.is_none_or(|link| link.token == "t"), "{address}");
         }

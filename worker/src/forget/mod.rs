@@ -36,6 +36,7 @@ const NAMED: usize = 20;
 
 /// Who.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub struct Options {
     /// Everybody who was called under this number, or who called from it
     #[arg(

@@ -32,7 +32,7 @@ pub struct Options {
     /// Calls to name of each kind
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     calls: u32,
-    /// Show telephone numbers whole, as CONSOLE_SHOW_NUMBERS=true does
+    /// Show telephone numbers whole, also where the console hides them
     #[arg(long)]
     show_numbers: bool,
     /// Print the answers as JSON
