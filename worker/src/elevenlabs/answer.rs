@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use aftercall_common::json;
+use aftercall_common::json::{
+    self,
+    measure::{LIMITS, measure},
+};
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -213,6 +216,8 @@ impl Conversation {
 
 /// Reads an answer as webhooks are read: what a sender may write, ElevenLabs may pass on.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Parsed, many small values would take more memory than a worker has.
+    measure([body], LIMITS).map_err(|_error| ApiError::TooLarge)?;
     let value = json::read(body).map_err(|_error| ApiError::Unreadable)?;
     serde_json::from_value(value).map_err(|_error| ApiError::Unreadable)
 }
@@ -223,6 +228,14 @@ mod tests {
 
     fn status(code: u16) -> StatusCode {
         StatusCode::from_u16(code).unwrap()
+    }
+
+    #[test]
+    fn an_answer_of_too_many_values_is_not_parsed() {
+        let arrays = |count: usize| format!("[{}0]", "[],".repeat(count));
+        assert!(read::<Value>(arrays(1000).as_bytes()).is_ok());
+        assert_eq!(read::<Value>(arrays(300_000).as_bytes()), Err(ApiError::TooLarge));
+        assert_eq!(read::<Value>(b"<html>"), Err(ApiError::Unreadable));
     }
 
     #[test]
