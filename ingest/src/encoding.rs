@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn what_was_packed_is_unpacked_however_it_arrived() {
         let budget = Budget::new(64 * MIB, Gauge::default());
-        let text: String = (0..50_000).map(|n| format!("{{\"n\":{n}}},")).collect();
+        let text = (0..50_000).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>().join(",");
         for text in ["", "{}", &text] {
             let text = text.as_bytes();
             for (packed, encoding) in [

@@ -134,8 +134,8 @@ mod tests {
     fn what_twilio_does_not_send_is_refused() {
         use FormError::{Duplicate, Name, NoCall, NotText, TooLarge, TooManyParameters};
         let many = |count: usize| {
-            let more: String = (1..count).map(|n| format!("&p{n}=1")).collect();
-            format!("CallSid=CA1{more}").into_bytes()
+            let more: Vec<_> = (1..count).map(|n| format!("p{n}=1")).collect();
+            format!("CallSid=CA1&{}", more.join("&")).into_bytes()
         };
         let long = |bytes: usize| [b"CallSid=CA1&a=".to_vec(), vec![b'x'; bytes - 14]].concat();
         #[rustfmt::skip]

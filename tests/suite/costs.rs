@@ -75,8 +75,8 @@ async fn peak(stack: &Stack, work: impl Future<Output = ()>) -> u64 {
 async fn a_form_of_32_mebibytes_is_refused_and_the_gateway_stays_small() {
     let stack = signed().start().await;
     let form = |bytes: usize| {
-        let parameters: String = (0..bytes / 8).map(|n| format!("a{n:06}&")).collect();
-        format!("CallSid=CA1&{parameters}")
+        let parameters: Vec<_> = (0..bytes / 8).map(|n| format!("a{n:06}")).collect();
+        format!("CallSid=CA1&{}", parameters.join("&"))
     };
     let large = form(32 * MIB);
     let before = stack.gateway.resident();
@@ -121,7 +121,7 @@ async fn bodies_that_unverified_senders_stall_take_no_room_of_the_provider() {
     }
     until("their bodies are held", async || {
         let metrics = stack.gateway.metrics(&stack.http).await;
-        (value(&metrics, "aftercall_inflight_body_bytes")? > 3.9e6).then_some(())
+        (value(&metrics, "aftercall_inflight_body_bytes")? > 2e6).then_some(())
     })
     .await;
     for n in 0..20 {
@@ -181,8 +181,8 @@ async fn bodies_with_too_many_values_or_levels_are_too_complex() {
     }
     assert_eq!(stack.post_to(CALL_STATUS, deep(140)).await.status, 200, "140 levels are few");
     let form = |count: usize| {
-        let more: String = (1..count).map(|n| format!("&p{n}=1")).collect();
-        format!("CallSid=CA1{more}")
+        let more: Vec<_> = (1..count).map(|n| format!("p{n}=1")).collect();
+        format!("CallSid=CA1&{}", more.join("&"))
     };
     assert_eq!(post_form(&stack, form(300), None).await.0, 200);
     let (status, code, _) = post_form(&stack, form(301), None).await;

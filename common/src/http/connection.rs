@@ -93,9 +93,10 @@ impl Connection {
         let Some(tls) = tls else { return self.serve(socket, handler).await };
         // Boxed: what has no TLS is not to have the memory for it.
         let secured = Box::pin(async {
-            // No record of TLS begins with a letter, and every method of HTTP does.
+            // No record of TLS begins with a letter, and every method of HTTP does. The handshake fails, with an
+            // alert: plain HTTP is not answered where TLS is promised.
             if first.is_ascii_uppercase() {
-                return self.refuse(socket, Reason::NotTls, None).await;
+                self.unreadable.report(Reason::NotTls, self.peer.ip());
             }
             if let Some(socket) = self.secure(&tls, socket, longest).await {
                 self.serve(socket, handler).await;

@@ -1,6 +1,7 @@
 //! Connections that wait for a request: the first to go when there is no room for a newcomer.
 //!
-//! Those that never brought an authenticated request go first, so that strangers cannot crowd out the provider.
+//! Those that never brought an authenticated request go first, so that strangers cannot crowd out the provider;
+//! except while the others are the majority, so that a newcomer always has time for its first request.
 //!
 //! Invariant: a connection that answers a request is not among them.
 
@@ -14,16 +15,17 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Those of one listener: first those without an authenticated request, and of either kind in the order in which
-/// they began to wait.
+/// Those of one listener, each kind in the order in which they began to wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Mutex<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
     last: u64,
-    /// By whether they brought an authenticated request, and by number.
-    places: BTreeMap<(bool, u64), Arc<Notify>>,
+    /// Those without an authenticated request, by number.
+    strangers: BTreeMap<u64, Arc<Notify>>,
+    /// Those with one.
+    known: BTreeMap<u64, Arc<Notify>>,
 }
 
 impl Waiting {
@@ -40,9 +42,12 @@ impl Waiting {
         place
     }
 
-    /// Asks the connection that has waited longest to give up its place. False: none waits.
+    /// Asks the connection that has waited longest, of the kind whose turn it is, to give up its place. False: none
+    /// waits.
     pub(super) fn ask_longest(&self) -> bool {
-        let longest = self.line().places.pop_first();
+        let mut line = self.line();
+        let known_first = line.known.len() > line.strangers.len();
+        let longest = if known_first { line.known.pop_first() } else { line.strangers.pop_first() };
         if let Some((_, wanted)) = &longest {
             wanted.notify_one();
         }
@@ -77,7 +82,9 @@ impl Place {
         line.last += 1;
         let number = line.last;
         self.leave(&mut line);
-        line.places.insert((self.known.load(Ordering::Relaxed), number), self.wanted.clone());
+        let known = self.known.load(Ordering::Relaxed);
+        let places = if known { &mut line.known } else { &mut line.strangers };
+        places.insert(number, self.wanted.clone());
         self.number.store(number, Ordering::Relaxed);
     }
 
@@ -95,8 +102,8 @@ impl Place {
     fn leave(&self, line: &mut Line) {
         let number = self.number.swap(NONE, Ordering::Relaxed);
         // It may have become known since it began to wait.
-        line.places.remove(&(false, number));
-        line.places.remove(&(true, number));
+        line.strangers.remove(&number);
+        line.known.remove(&number);
     }
 
     /// Requests it has brought.
