@@ -39,6 +39,15 @@ pub struct ReadError {
     pub column: usize,
 }
 
+impl ReadError {
+    /// At the byte after `before`.
+    fn behind(before: &[u8]) -> Self {
+        let line = before.split(|&byte| byte == b'\n').count();
+        let column = before.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
+        Self { line, column }
+    }
+}
+
 impl From<&serde_json::Error> for ReadError {
     fn from(error: &serde_json::Error) -> Self {
         Self { line: error.line(), column: error.column() }
@@ -57,12 +66,10 @@ pub fn read(bytes: &[u8]) -> Result<Value, ReadError> {
     {
         return Ok(value);
     }
-    let mended = Mender::new(bytes).run();
-    serde_json::from_slice(&mended).map_err(|error| match serde_json::from_slice::<IgnoredAny>(bytes) {
-        // The position in the text as it came.
-        Err(original) => ReadError::from(&original),
-        Ok(_) => ReadError::from(&error),
-    })
+    // What is mended is no longer checked in every part, and its places are no longer those of the text.
+    let text = str::from_utf8(bytes).map_err(|error| ReadError::behind(&bytes[..error.valid_up_to()]))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| ReadError::from(&error))?;
+    serde_json::from_slice(&Mender::new(bytes).run()).map_err(|error| ReadError::from(&error))
 }
 
 /// Reads one JSON object.
@@ -89,7 +96,7 @@ fn is_storable(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// Rewrites a JSON text token by token. What is no JSON is copied, for the parser to refuse.
+/// Rewrites a JSON text token by token.
 struct Mender<'a> {
     text: &'a [u8],
     /// The next byte to look at.
@@ -183,7 +190,7 @@ impl<'a> Mender<'a> {
         }
     }
 
-    /// Replaces an array or object by a string that holds its text. One that does not end is copied.
+    /// Replaces an array or object by a string that holds its text.
     fn deep_part(&mut self) {
         let from = self.at;
         let mut depth = 0_usize;
@@ -199,11 +206,9 @@ impl<'a> Mender<'a> {
             }
             self.at += 1;
             if depth == 0 {
-                // Only a text that is UTF-8 can be a string.
-                if let Ok(part) = str::from_utf8(&self.text[from..self.at]) {
-                    let string = serde_json::to_vec(part).expect("a text is JSON");
-                    self.replace(from, &string);
-                }
+                let part = str::from_utf8(&self.text[from..self.at]).expect("cut at brackets of a text");
+                let string = serde_json::to_vec(part).expect("a text is JSON");
+                self.replace(from, &string);
                 return;
             }
         }
@@ -301,7 +306,9 @@ mod tests {
         for (text, line, column) in table {
             assert_eq!(read(text), Err(ReadError { line, column }), "{}", text.escape_ascii());
         }
-        assert!(read(b"{\"a\":\"\xff\"}").is_err(), "not UTF-8");
+        assert_eq!(read(b"{\"a\":\n\"b\xff\"}"), Err(ReadError { line: 2, column: 3 }), "not UTF-8");
+        let wrong = format!("{{\"a\":{}}}", nested(100, "1 2"));
+        assert!(read(wrong.as_bytes()).is_err(), "below the levels that a value has");
         assert!(read(format!("{{\"a\":{}", "[".repeat(1_000_000)).as_bytes()).is_err(), "without end");
         assert_eq!(read_object(b"[]"), Err(ReadError { line: 1, column: 1 }));
     }
