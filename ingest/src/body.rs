@@ -23,7 +23,7 @@ const UNIT: usize = 1024;
 const SMALL: usize = 16 * 1024;
 const MOST_SMALL: usize = 64;
 /// Time in which a body that is displaced gives its bytes back, before another is displaced too.
-const DISPLACED_WITHIN: Duration = Duration::from_millis(50);
+const DISPLACED_WITHIN: Duration = Duration::from_millis(500);
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
