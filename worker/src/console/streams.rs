@@ -98,7 +98,10 @@ mod tests {
         let streams = Streams::default();
         let source = |n: u8| Source::new([192, 0, 2, n].into(), &HeaderMap::new());
         let sessions = (0..).map(|n| Caller::Session(Session::of_test(n / MOST_OF_VIEWER as u64)));
-        let held: Vec<_> = sessions.map_while(|session| streams.open(session, &source(1))).collect();
+        let held: Vec<_> = sessions
+            .take(MOST_OF_SOURCE + 1)
+            .map_while(|session| streams.open(session, &source(1)))
+            .collect();
         assert_eq!(held.len(), MOST_OF_SOURCE);
         assert!(streams.open(Caller::Session(Session::of_test(0)), &source(2)).is_none(), "it has 16");
         assert!(streams.open(Caller::Session(Session::of_test(9999)), &source(2)).is_some());
