@@ -16,6 +16,7 @@ mod chaos;
 mod clocks;
 mod cluster;
 mod console;
+mod conversations;
 mod coverage;
 mod crowds;
 mod dashboard;

@@ -258,11 +258,13 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
             signature: None,
             at: now,
             stored_at: Some(now),
+            of_call: false,
         }],
         transcript: None,
         owed_since: None,
         created_at: now,
         updated_at: now,
+        of_call: None,
     }
 }
 

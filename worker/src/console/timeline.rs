@@ -230,6 +230,7 @@ mod tests {
             signature: None,
             at: second(at),
             stored_at: Some(second(stored_at)),
+            of_call: false,
         }
     }
 

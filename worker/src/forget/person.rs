@@ -48,6 +48,7 @@ impl Person {
         let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();
         let mut any = vec![
             doc! { "callId": { "$in": &ids } },
+            doc! { "sharedCallId": { "$in": &ids } },
             doc! { "conversationId": { "$in": &ids } },
             doc! { "_placementId": { "$in": &ids } },
         ];
@@ -60,11 +61,13 @@ impl Person {
     /// Takes up what their documents say of their calls.
     pub fn learn(&mut self, calls: Vec<Document>) {
         for call in calls {
-            for field in ["callId", "conversationId", "_placementId"] {
+            for field in ["callId", "sharedCallId", "conversationId", "_placementId"] {
                 self.ids.extend(call.get_str(field).ok().map(str::to_owned));
             }
-            let audio = call.get_document("audio").and_then(|audio| audio.get_str("fileId"));
-            self.events.extend(audio.ok().map(str::to_owned));
+            for field in ["audio", "transcript"] {
+                let file = call.get_document(field).and_then(|file| file.get_str("fileId"));
+                self.events.extend(file.ok().map(str::to_owned));
+            }
         }
     }
 

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{desk::Desk, read};
 use crate::{
     Context,
+    call::CallPatch,
+    event::Event,
     outside::Stored as _,
     pull::Requests,
     store::{self, StoreError},
@@ -91,8 +93,9 @@ async fn apply(context: &Context, batch: Vec<Message>) -> Result<(), StoreError>
     let mut desk = Desk::default();
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
-        // A recording is stored before the event that points to it.
-        if let Some(event) = read(&message, &body).ok().filter(|event| event.recording.is_none()) {
+        // A file is stored before the event that points to it.
+        let has_none = |event: &Event| CallPatch::split(event.clone()).1.is_none();
+        if let Some(event) = read(&message, &body).ok().filter(has_none) {
             desk.take_in(message, Ok(event), body.len());
         }
     }

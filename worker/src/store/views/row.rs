@@ -14,6 +14,8 @@ pub struct CallRow {
     pub id: ObjectId,
     /// Telephony id.
     pub call_id: Option<String>,
+    /// Telephony id, if the call has several conversations.
+    pub shared_call_id: Option<String>,
     /// Conversation id.
     pub conversation_id: Option<String>,
     /// Our id of its placement.
@@ -35,7 +37,7 @@ pub struct CallRow {
 /// The fields a row is made of.
 pub(super) fn fields() -> Document {
     doc! {
-        "callId": 1, "conversationId": 1, "_placementId": 1, "toNumber": 1, "status": 1, "failureReason": 1,
+        "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": 1, "status": 1, "failureReason": 1,
         "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
         "history.status": 1, "history.at": 1,
     }
@@ -48,6 +50,7 @@ impl CallRow {
         Some(Self {
             id: call.get_object_id("_id").ok()?,
             call_id: text("callId"),
+            shared_call_id: text("sharedCallId"),
             conversation_id: text("conversationId"),
             placement_id: text("_placementId"),
             to_number: text("toNumber"),
@@ -69,6 +72,7 @@ impl CallRow {
         Self {
             id: ObjectId::from_bytes([1; 12]),
             call_id: None,
+            shared_call_id: None,
             conversation_id: None,
             placement_id: None,
             to_number: None,
