@@ -10,11 +10,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, header};
-use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, gauge::Gauge},
-    registry::Registry,
-};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde_json::{Map, Value};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -64,8 +60,7 @@ pub async fn serve(
     readiness: Readiness,
     stop: CancellationToken,
 ) {
-    let (open, displaced) = (Gauge::default(), Counter::default());
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open, displaced };
+    let server = Server::plain(listener, LIMITS);
     let handler = move |_: SocketAddr, request: Request<_>| {
         let (registry, readiness) = (registry.clone(), readiness.clone());
         async move { answer(request.method(), request.uri().path(), &registry, &readiness).await }

@@ -42,6 +42,26 @@ pub struct Broker<'a> {
     pub authority: Option<&'a Path>,
 }
 
+/// Which user of the broker a process is, as `deploy/nats/users.conf` knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Stores webhooks and asks workers.
+    Gateway,
+    /// Processes what is stored, and answers.
+    Worker,
+}
+
+impl Role {
+    /// Where the answers to its requests come. Each role has a prefix of its own, so that the broker can keep others
+    /// from reading them; all are below the usual `_INBOX`, which brokers with other users allow.
+    fn inbox_prefix(self) -> &'static str {
+        match self {
+            Self::Gateway => "_INBOX.gateway",
+            Self::Worker => "_INBOX.worker",
+        }
+    }
+}
+
 /// What a broker is told in a URL.
 #[derive(PartialEq, Eq)]
 enum Login {
@@ -55,11 +75,12 @@ impl Broker<'_> {
     /// # Errors
     /// What [`Self::check`] finds. An absent broker is not an error, nor one that does not take us: both may
     /// change.
-    pub async fn connect(self, name: &str) -> anyhow::Result<Client> {
+    pub async fn connect(self, name: &str, role: Role) -> anyhow::Result<Client> {
         let (addresses, options) = self.options()?;
         let told = Arc::new(Mutex::new(String::new()));
         let options = options
             .name(name)
+            .custom_inbox_prefix(role.inbox_prefix())
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
@@ -189,9 +210,19 @@ fn log(event: &Event) {
         Event::Disconnected => tracing::warn!("lost the connection to NATS; reconnecting"),
         // A failed try, without its reason: see `tell`.
         Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
+        Event::ServerError(error) if is_forbidden(&error.to_string()) => tracing::error!(
+            %error,
+            "the broker does not allow what this process needs: is NATS_URL or NATS_CREDS_FILE that of its own user, \
+             and does the user have the permissions of deploy/nats/users.conf?"
+        ),
         Event::ServerError(error) => tracing::error!(%error, "NATS server"),
         other => tracing::debug!(event = %other, "NATS"),
     }
+}
+
+/// Whether the broker refused to publish or to subscribe. Its words are `Permissions Violation for Publish to "…"`.
+fn is_forbidden(error: &str) -> bool {
+    error.to_ascii_lowercase().contains("permissions violation")
 }
 
 #[cfg(test)]

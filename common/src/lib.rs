@@ -3,7 +3,8 @@
 //! [`stream`] and [`agent_calls`] are the contract between the two: streams, subjects, headers,
 //! consumers. The rest is the frame of a process: [`config`], [`telemetry`] (logs), [`trace`],
 //! [`shutdown`],
-//! [`broker`] (the connection to NATS), [`http`] (the accept loop), [`cli`], [`admin`] (health, metrics) and
+//! [`broker`] (the connection to NATS), [`http`] (the accept loop), [`json`] (reading what senders write), [`cli`],
+//! [`admin`] (health, metrics) and
 //! [`metrics`] (what a process shows of itself).
 
 pub mod admin;
@@ -12,7 +13,9 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod json;
 pub mod metrics;
+pub mod numbers;
 pub mod shutdown;
 pub mod stream;
 pub mod telemetry;

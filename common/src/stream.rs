@@ -1,7 +1,7 @@
 //! Every stream, subject, header and consumer of Aftercall, in one place.
 //!
-//! Both binaries bring the topology into being with [`ensure`], idempotently: what is missing is
-//! made, what an operator has tuned (replicas, size limits, placement) is kept, and a stream that
+//! Both binaries bring the streams into being with [`ensure_streams`], and workers the consumers with [`ensure`],
+//! idempotently: what is missing is made, what an operator has tuned (replicas, size limits, placement) is kept, and a stream that
 //! exists with settings that would lose messages is refused.
 
 use std::time::Duration;
@@ -63,6 +63,8 @@ pub mod header {
     pub const ELEVENLABS_SIGNATURE: &str = "ElevenLabs-Signature";
     /// Twilio's own signature, kept for audits.
     pub const TWILIO_SIGNATURE: &str = "X-Twilio-Signature";
+    /// Query of the URL that Twilio called with a form as the body: parameters of the operator's own.
+    pub const QUERY: &str = "Aftercall-Query";
     /// Name of the object in [`super::WEBHOOK_BODIES`] that holds the body; the message's own is empty.
     pub const BODY_OBJECT: &str = "Aftercall-Body-Object";
     /// Length of that body, bytes.
@@ -72,7 +74,8 @@ pub mod header {
 
     /// Why a message is a dead letter.
     pub const DEAD_REASON: &str = "Aftercall-Reason";
-    /// A sentence for the operator. Of the body it repeats an unknown event type at most, cut short.
+    /// A sentence for the operator. Of the body it repeats an event type at most, cut short, and names of
+    /// fields.
     pub const DEAD_DETAIL: &str = "Aftercall-Detail";
     /// How often the message was delivered before it was given up.
     pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";
@@ -223,14 +226,19 @@ impl EnsureError {
 ///
 /// Idempotent and safe to run from many processes at once.
 pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
-    for wanted in streams(replicas) {
-        Box::pin(ensure_stream(context, wanted)).await?;
-    }
-    ensure_bucket(context, replicas).await?;
+    ensure_streams(context, replicas).await?;
     for (stream, config) in consumers() {
         Box::pin(ensure_consumer(context, stream, config)).await?;
     }
     Ok(())
+}
+
+/// Creates or updates the streams alone: whoever only stores messages needs no right to make consumers.
+pub async fn ensure_streams(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
+    for wanted in streams(replicas) {
+        Box::pin(ensure_stream(context, wanted)).await?;
+    }
+    ensure_bucket(context, replicas).await
 }
 
 async fn ensure_consumer(

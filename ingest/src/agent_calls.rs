@@ -1,14 +1,13 @@
-//! Questions about calls: who may ask, and how a worker is asked.
+//! Questions about calls, and how a worker is asked. Who may ask is decided in [`crate::access`].
 //!
 //! They travel as NATS requests, so the gateway holds no database. Invariant: a worker chooses the
 //! answer's content, but only among the statuses of the contract; anything else is a bad answer.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use aftercall_common::{
     agent_calls::{ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, STATUS_SUBJECT},
     broker,
-    config::Secret,
     stream::header::TRACEPARENT,
 };
 use async_nats::{
@@ -17,8 +16,7 @@ use async_nats::{
     service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE},
 };
 use bytes::Bytes;
-use hyper::{HeaderMap, StatusCode, header, header::HeaderValue};
-use subtle::ConstantTimeEq as _;
+use hyper::{StatusCode, header::HeaderValue};
 
 use crate::{
     json,
@@ -36,38 +34,6 @@ const MAX_KEY: usize = 255;
 /// Longest code and detail passed on.
 const MAX_CODE: usize = 64;
 const MAX_DETAIL: usize = 1024;
-
-const NEEDS_TOKEN: &str = "A valid bearer token is required.";
-const NEEDS_LOOPBACK: &str = "API_TOKEN is unset: only callers on this machine are answered.";
-
-/// Whether the request may ask: with the token if there is one, else from this machine only.
-///
-/// `client` is the address the walk over trusted proxies found. Without a token, a request that
-/// was forwarded by a proxy nobody trusts is refused even from a loopback peer: such a proxy
-/// on this machine would otherwise lend its address to the whole world.
-pub fn authorize(
-    token: Option<&Secret>,
-    headers: &HeaderMap,
-    peer: IpAddr,
-    client: Option<IpAddr>,
-) -> Result<(), Rejection> {
-    if let Some(token) = token {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        // Lengths may differ visibly, contents not.
-        let equal = given.is_some_and(|given| given.ct_eq(token.expose().trim().as_bytes()).into());
-        return if equal { Ok(()) } else { Err(Rejection::Unauthorized { detail: NEEDS_TOKEN }) };
-    }
-    let local = client.is_some_and(|client| client.is_loopback());
-    let vouched = client != Some(peer.to_canonical())
-        || !["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|&name| headers.contains_key(name));
-    if local && vouched { Ok(()) } else { Err(Rejection::Unauthorized { detail: NEEDS_LOOPBACK }) }
-}
-
-/// The token of `Bearer <token>`; the scheme's case does not matter.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
-}
 
 /// Asks a worker for the status of a call and returns its JSON as it is.
 pub async fn status(client: &Client, question: Bytes, trace: Option<&str>) -> Result<Bytes, Rejection> {

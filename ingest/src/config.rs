@@ -18,8 +18,9 @@ use aftercall_common::{
     trace,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
+use subtle::ConstantTimeEq as _;
 
-use crate::{durability::MonitorUrls, policy::Policy};
+use crate::{durability::MonitorUrls, policy::Policy, source_ip::Networks};
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub max_connections: NonZeroUsize,
     /// Those of one source, which no trusted proxy is.
     pub max_connections_per_source: NonZeroUsize,
+    /// Whether connections from `TRUSTED_PROXIES` begin with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The certificate of the public listener, and those up to its authority's (PEM). None: no TLS.
     pub tls_cert_file: Option<PathBuf>,
     /// Its key (PEM).
@@ -98,6 +101,7 @@ impl Default for Config {
             max_inflight_bytes: size(256 * MIB),
             max_connections: size(16 * 1024),
             max_connections_per_source: size(1024),
+            proxy_protocol: false,
             tls_cert_file: None,
             tls_key_file: None,
             header_timeout: Duration::from_secs(10),
@@ -130,7 +134,12 @@ impl Config {
         }
         read.broker().check()?;
         read.tls()?;
-        Ok(Self { policy: Policy::from_vars(vars)?, ..read })
+        let policy = Policy::from_vars(vars)?;
+        if read.proxy_protocol && policy.trusted_proxies == Networks::default() {
+            let reason = "must be set with PROXY_PROTOCOL: only these proxies are believed";
+            return Err(ConfigError::new("TRUSTED_PROXIES", reason));
+        }
+        Ok(Self { policy, ..read })
     }
 
     /// The broker.
@@ -170,6 +179,9 @@ impl fmt::Display for Config {
         writeln!(f, "MAX_INFLIGHT_BYTES={}", self.max_inflight_bytes)?;
         writeln!(f, "MAX_CONNECTIONS={}", self.max_connections)?;
         writeln!(f, "MAX_CONNECTIONS_PER_SOURCE={}", self.max_connections_per_source)?;
+        if self.proxy_protocol {
+            writeln!(f, "PROXY_PROTOCOL=true")?;
+        }
         if let Some((certificate, key)) = self.tls_cert_file.as_ref().zip(self.tls_key_file.as_ref()) {
             writeln!(f, "TLS_CERT_FILE={}", certificate.display())?;
             writeln!(f, "TLS_KEY_FILE={}", key.display())?;
@@ -204,6 +216,11 @@ impl Secrets {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.0.iter().map(|secret| secret.expose().as_bytes())
     }
+
+    /// Whether `given` is one of the secrets. The time taken does not tell which one.
+    pub fn contain(&self, given: &[u8]) -> bool {
+        self.iter().fold(false, |equal, secret| equal | bool::from(given.ct_eq(secret)))
+    }
 }
 
 impl TryFrom<String> for Secrets {
@@ -231,8 +248,11 @@ pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 mod tests {
     use super::*;
 
+    /// Reads `vars` where signatures are not required, unless one of them says otherwise.
     fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+        let unsigned = [("ALLOW_UNSIGNED", "true")];
+        let vars = unsigned.iter().chain(vars);
+        Config::from_vars(vars.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
     }
 
     #[test]
@@ -242,6 +262,8 @@ mod tests {
         for line in [
             "LISTEN_ADDR=0.0.0.0:8080",
             "ADMIN_ADDR=127.0.0.1:9080",
+            "ALLOWED_SOURCES=elevenlabs",
+            "API_ANONYMOUS=none",
             "SOURCE_POLICY=enforce",
             "SIGNATURE_TOLERANCE=3600s",
             "MAX_BODY_BYTES=33554432",
@@ -271,6 +293,13 @@ mod tests {
             ("SIGNATURE_TOLERANCE", "60"),
             ("SIGNATURE_MAX_AHEAD", "0s"),
             ("SOURCE_POLICY", "maybe"),
+            ("API_ANONYMOUS", "yes"),
+            ("ALLOW_UNSIGNED", "maybe"),
+            ("EVENTS_TOKEN", "one,"),
+            ("ELEVENLABS_WEBHOOK_SECRET", ""),
+            ("TWILIO_AUTH_TOKEN", " "),
+            ("API_READ_TOKEN", ""),
+            ("WEBHOOK_HEADER_SECRET", ""),
             ("WEBHOOK_HEADER_SECRET", "token"),
             ("PUBLIC_URL", "hooks.example.com"),
             ("MAX_BODY_BYTES", "0"),
@@ -278,6 +307,7 @@ mod tests {
             ("MAX_INFLIGHT_BYTES", "1000"),
             ("MAX_CONNECTIONS", "0"),
             ("MAX_CONNECTIONS_PER_SOURCE", "0"),
+            ("PROXY_PROTOCOL", "v2"),
             ("HEADER_TIMEOUT", "soon"),
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
@@ -299,6 +329,10 @@ mod tests {
         assert_eq!(read(&both).unwrap_err().variable, "TLS_CERT_FILE");
         let unsigned = read(&[("TWILIO_AUTH_TOKEN", "t0ken")]).unwrap_err();
         assert_eq!(unsigned.variable, "PUBLIC_URL", "{unsigned}");
+        let closed = read(&[("PUBLIC_URL", "https://hooks.example.com")]).unwrap_err();
+        assert_eq!(closed.variable, "TWILIO_AUTH_TOKEN", "{closed}");
+        assert_eq!(read(&[("PROXY_PROTOCOL", "true")]).unwrap_err().variable, "TRUSTED_PROXIES");
+        assert!(read(&[("PROXY_PROTOCOL", "true"), ("TRUSTED_PROXIES", "10.0.0.1")]).unwrap().proxy_protocol);
         let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();
         assert!(error.reason.contains("10.0.0.0/33"), "{error}");
     }

@@ -1,8 +1,7 @@
-//! Whether a body is exactly one JSON object, checked without building it.
+//! Checks that a body is exactly one JSON object within the bounds of [`measure`], without building it.
 //!
-//! Invariants: the check uses no stack and one bit of memory a nesting level (`serde_json` skips
-//! values in a loop), so depth is bounded by the size of the body; and what it says about a bad
-//! body repeats nothing of it.
+//! Invariants: the check uses no stack and one bit of memory for each level of nesting (`serde_json` skips
+//! values in a loop); its messages repeat nothing of the body. A byte order mark before the object is passed over.
 
 use std::{
     fmt,
@@ -10,6 +9,10 @@ use std::{
     str,
 };
 
+use aftercall_common::json::{
+    BYTE_ORDER_MARK,
+    measure::{LIMITS, TooComplex, measure},
+};
 use bytes::Bytes;
 use serde::{
     Deserializer as _,
@@ -17,14 +20,27 @@ use serde::{
 };
 use serde_json::error::Category;
 
+/// Why a body was not accepted as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    /// It is not one JSON object. A sentence with line and column, without any of the body's content.
+    #[error("{0}")]
+    Invalid(String),
+    /// It has more values, or deeper nesting, than is accepted.
+    #[error(transparent)]
+    TooComplex(#[from] TooComplex),
+}
+
 /// Checks `body`.
 ///
 /// # Errors
-/// A sentence with line and column, without any of the body's content.
-pub fn check(body: &[u8]) -> Result<(), String> {
+/// See [`JsonError`].
+pub fn check(body: &[u8]) -> Result<(), JsonError> {
+    measure([body], LIMITS)?;
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let text = str::from_utf8(body).map_err(|error| {
         let (line, column) = position(&body[..error.valid_up_to()]);
-        format!("the body is not UTF-8 at line {line} column {column}")
+        JsonError::Invalid(format!("the body is not UTF-8 at line {line} column {column}"))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
     json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
@@ -34,19 +50,21 @@ pub fn check(body: &[u8]) -> Result<(), String> {
 ///
 /// # Errors
 /// As of [`check`].
-pub fn check_pieces(pieces: &[Bytes]) -> Result<(), String> {
+pub fn check_pieces(pieces: &[Bytes]) -> Result<(), JsonError> {
     if let [only] = pieces {
         return check(only);
     }
+    measure(pieces.iter().map(|piece| &piece[..]), LIMITS)?;
     check_utf8(pieces)?;
-    let mut json =
-        serde_json::Deserializer::from_reader(BufReader::new(Reader { current: &[], rest: pieces.iter() }));
+    let mut reader = Reader { current: &[], rest: pieces.iter() };
+    reader.pass_over_mark();
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
     json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
 }
 
 /// The reader of `serde_json` does not look at the text it skips. A character may lie across pieces.
-fn check_utf8(pieces: &[Bytes]) -> Result<(), String> {
-    let wrong = || "the body is not UTF-8".to_owned();
+fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
+    let wrong = || JsonError::Invalid("the body is not UTF-8".to_owned());
     let mut open: Vec<u8> = Vec::with_capacity(4);
     for piece in pieces {
         let mut rest = &piece[..];
@@ -76,6 +94,24 @@ struct Reader<'a> {
     rest: std::slice::Iter<'a, Bytes>,
 }
 
+impl Reader<'_> {
+    /// Skips a byte order mark at the start. It may lie across pieces.
+    fn pass_over_mark(&mut self) {
+        let (mut current, mut rest) = (self.current, self.rest.clone());
+        for &expected in BYTE_ORDER_MARK {
+            while current.is_empty() {
+                let Some(next) = rest.next() else { return };
+                current = next;
+            }
+            if current[0] != expected {
+                return;
+            }
+            current = &current[1..];
+        }
+        (self.current, self.rest) = (current, rest);
+    }
+}
+
 impl io::Read for Reader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
@@ -86,14 +122,14 @@ impl io::Read for Reader<'_> {
     }
 }
 
-fn complaint(error: &serde_json::Error) -> String {
-    match error.classify() {
+fn complaint(error: &serde_json::Error) -> JsonError {
+    JsonError::Invalid(match error.classify() {
         // These are fixed phrases of serde_json. A data error would name the value it found.
         Category::Syntax | Category::Eof | Category::Io => format!("the body is not valid JSON: {error}"),
         Category::Data => {
             format!("the body must be one JSON object at line {} column {}", error.line(), error.column())
         }
-    }
+    })
 }
 
 /// Line and column of the byte after `before`, both from 1.
@@ -131,19 +167,21 @@ mod tests {
 
     #[test]
     fn one_object_and_nothing_else() {
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        let deep = nested(999);
         for body in [
             "{}",
             " {\"a\":[1,{\"b\":null}]}\n",
             "{\"a\":1,\"a\":2}",
             "{\"n\":1e999}",
             "{\"é\":\"新\"}",
+            "\u{feff}{}",
             &deep,
         ] {
             assert_eq!(check(body.as_bytes()), Ok(()), "{}", &body[..20.min(body.len())]);
         }
         #[rustfmt::skip]
-        let table: [(&[u8], &str); 16] = [
+        let table: [(&[u8], &str); 17] = [
             (b"",                    "EOF while parsing a value at line 1 column 0"),
             (b"  \n ",               "EOF while parsing a value at line 2 column 1"),
             (b"{\"a\":1",            "EOF while parsing an object at line 1 column 6"),
@@ -153,7 +191,8 @@ mod tests {
             (b"{'a':1}",             "key must be a string at line 1 column 2"),
             (b"{\"a\":NaN}",         "expected value at line 1 column 6"),
             (b"call_id=1",           "expected value at line 1 column 1"),
-            (b"\xEF\xBB\xBF{}",      "expected value at line 1 column 1"),
+            (b"\xEF\xBB\xBF\xEF\xBB\xBF{}", "expected value at line 1 column 1"),
+            (b"\xEF\xBB{}",          "not UTF-8 at line 1 column 1"),
             (b"[]",                  "must be one JSON object at line 1"),
             (b"\"secret\"",          "must be one JSON object at line 1"),
             (b"424242",              "must be one JSON object at line 1"),
@@ -162,11 +201,35 @@ mod tests {
             (b"{\"a\":\n\"b\xff\"}", "not UTF-8 at line 2 column 3"),
         ];
         for (body, expected) in table {
-            let found = check(body).expect_err(expected);
+            let found = check(body).expect_err(expected).to_string();
             assert!(found.contains(expected), "{found} / {expected}");
             assert!(!found.contains("secret") && !found.contains("424242"), "{found}");
         }
         assert!(check("[".repeat(1_000_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_body_with_too_many_values_or_levels_is_too_complex_however_it_is_cut() {
+        let wide = |values: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(values - 3));
+        let deep = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        for (body, expected) in [
+            (wide(250_000), Ok(())),
+            (wide(250_001), Err(JsonError::TooComplex(TooComplex::Values(250_000)))),
+            (deep(1000), Ok(())),
+            (deep(1001), Err(JsonError::TooComplex(TooComplex::Depth(1000)))),
+        ] {
+            let body = Bytes::from(body);
+            assert_eq!(check(&body), expected);
+            assert_eq!(check_pieces(&[body.slice(..700), body.slice(700..)]), expected);
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_lie_across_pieces() {
+        let body = Bytes::from("\u{feff}{\"a\":1}");
+        for cut in 0..body.len() {
+            assert_eq!(check_pieces(&[body.slice(..cut), body.slice(cut..)]), Ok(()), "cut at {cut}");
+        }
     }
 
     proptest! {
@@ -187,7 +250,7 @@ mod tests {
         fn anything_has_an_answer_that_repeats_nothing(body: Vec<u8>, value in "[a-z]{12}") {
             let _any = check(&body);
             for body in [format!("{{\"{value}\":{value}}}"), format!("\"{value}\""), value.clone()] {
-                prop_assert!(!check(body.as_bytes()).expect_err("not an object").contains(&value));
+                prop_assert!(!check(body.as_bytes()).expect_err("not an object").to_string().contains(&value));
             }
         }
 

@@ -10,20 +10,25 @@
 //! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes, or, with
 //! `SPOOL_DIR`, our own disk has them.
 
+pub mod access;
 pub mod agent_calls;
 pub mod body;
 pub mod claim_check;
 mod cli;
 pub mod config;
 pub mod durability;
+pub mod encoding;
+pub mod form;
 pub mod json;
 pub mod message;
 pub mod metrics;
 mod open_files;
 pub mod policy;
+pub mod provider;
 pub mod publisher;
 pub mod rejection;
 mod reload;
+mod request_log;
 pub mod routes;
 pub mod signature;
 mod socket;
@@ -36,7 +41,7 @@ pub mod webhook;
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::{
-    admin,
+    admin, broker,
     config::ConfigError,
     http::{self, tls::Tls},
     shutdown,
@@ -47,7 +52,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::Budget, claim_check::ClaimCheck, metrics::Metrics, policy::Live, publisher::Publisher,
+    body::Budgets, claim_check::ClaimCheck, metrics::Metrics, policy::ReloadablePolicy, publisher::Publisher,
     routes::Gateway, spool::Spool, storage::Storage, topology::Topology,
 };
 pub use crate::{cli::main, config::Config};
@@ -90,7 +95,8 @@ pub async fn run(
     admin_listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), RunError> {
-    let client = config.broker().connect("aftercall-ingest").await.map_err(RunError::Broker)?;
+    let client =
+        config.broker().connect("aftercall-ingest", broker::Role::Gateway).await.map_err(RunError::Broker)?;
     let tls = config.tls()?;
     let tracer = Tracer::start(
         config.otel_exporter_otlp_endpoint.as_ref(),
@@ -98,7 +104,7 @@ pub async fn run(
         env!("CARGO_PKG_VERSION"),
     )
     .map_err(RunError::Traces)?;
-    let policy = Live::new(config.policy.clone());
+    let policy = ReloadablePolicy::new(config.policy.clone());
     let (metrics, registry) = Metrics::new();
     metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
@@ -151,13 +157,13 @@ pub async fn run(
     tasks.close();
 
     let server = server(&config, listener, tls, policy.clone(), &metrics);
-    let budget = Budget::new(config.max_inflight_bytes.get(), metrics.bytes_in_flight.clone());
+    let budgets = Budgets::new(config.max_inflight_bytes.get(), &metrics.bytes_in_flight);
     let gateway = Arc::new(Gateway {
         config,
         policy,
         client: client.clone(),
         storage,
-        budget,
+        budgets,
         metrics,
         tracer: tracer.clone(),
     });
@@ -186,7 +192,7 @@ fn server(
     config: &Config,
     listener: TcpListener,
     tls: Option<Tls>,
-    policy: Live,
+    policy: ReloadablePolicy,
     metrics: &Metrics,
 ) -> http::Server {
     let limits = http::Limits {
@@ -195,9 +201,15 @@ fn server(
         linger: config.shutdown_delay,
         drain: config.shutdown_grace,
     };
+    let is_proxy = move |peer| policy.get().trusted_proxies.contains(peer);
+    let proxy_protocol = if config.proxy_protocol {
+        http::ProxyProtocol::from(is_proxy.clone())
+    } else {
+        http::ProxyProtocol::default()
+    };
     let sources = http::PerSource::new(
         config.max_connections_per_source.get(),
-        move |peer| policy.get().trusted_proxies.contains(peer),
+        is_proxy,
         metrics.connections_refused.clone(),
     );
     http::Server {
@@ -207,5 +219,7 @@ fn server(
         tls,
         open: metrics.connections.clone(),
         displaced: metrics.connections_displaced.clone(),
+        proxy_protocol,
+        unreadable: Arc::new(http::Unreadable::new(metrics.connections_unreadable.clone())),
     }
 }

@@ -15,9 +15,11 @@ use sha2::{Digest as _, Sha256};
 use crate::signature::Signature;
 
 /// Room left beside a body for the headers of its message and of its place in a batch.
-pub const MAX_HEADER_BYTES: usize = 4096;
+pub const MAX_HEADER_BYTES: usize = 8192;
 /// Longest value of a sender's header that is kept. Real ones are a tenth of it.
 const MAX_KEPT_VALUE: usize = 1024;
+/// Longest query of a callback's URL that is kept.
+const MAX_QUERY: usize = 2048;
 
 /// Name of a webhook: the same for the same bytes posted to the same path.
 ///
@@ -90,6 +92,14 @@ pub fn headers(
         }
     }
     headers
+}
+
+/// The header that carries the query of a callback's URL, unless there is none worth keeping.
+pub fn query_header(query: Option<&str>) -> Option<(HeaderName, &str)> {
+    let is_kept = |query: &&str| {
+        (1..=MAX_QUERY).contains(&query.len()) && query.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    Some((HeaderName::from_static(ours::QUERY), query.filter(is_kept)?))
 }
 
 /// Printable ASCII, spaces included; anything else is not kept.
@@ -184,6 +194,8 @@ mod tests {
             })
             .sum();
         let (first_line, longest_address, batch, claim_check) = (12, 39, 64 + 100, 150);
-        assert!(bytes + first_line + longest_address + batch + claim_check < MAX_HEADER_BYTES, "{bytes}");
+        let query = MAX_QUERY + ours::QUERY.len() + 4;
+        let all = bytes + query + first_line + longest_address + batch + claim_check;
+        assert!(all < MAX_HEADER_BYTES, "{all}");
     }
 }

@@ -4,12 +4,13 @@
 //! alert watches is there from the start, at zero: Prometheus does not see a counter's first step otherwise.
 //! `deploy/METRICS.md` explains each.
 
+mod labels;
+
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::metrics;
+use aftercall_common::{http::UnreadableLabels, metrics};
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
     metrics::{
         counter::Counter,
         family::Family,
@@ -19,76 +20,24 @@ use prometheus_client::{
     registry::Registry,
 };
 
+pub use self::labels::{
+    GradeLabels, ObservedLabels, OriginLabels, PublishLabels, RequestLabels, RouteLabels,
+};
 use crate::durability::Grade;
 
 /// The routes of webhooks, and what their requests can be answered besides 200.
 const WEBHOOK_ROUTES: [&str; 2] = ["elevenlabs_call_status", "twilio_call_status"];
-const WEBHOOK_CODES: [&str; 14] = [
-    "ok",
-    "source_not_allowed",
-    "signature_missing",
-    "signature_invalid",
-    "signature_expired",
-    "header_secret_invalid",
-    "invalid_json",
-    "invalid_form",
-    "body_incomplete",
-    "body_timeout",
-    "body_too_large",
-    "overloaded",
-    "not_stored",
+#[rustfmt::skip]
+const WEBHOOK_CODES: [&str; 23] = [
+    "ok", "untrusted_proxy", "forwarded_for_unreadable", "source_not_allowed", "cross_site_request", "unauthorized",
+    "signature_missing", "signature_invalid", "signature_expired", "header_secret_invalid",
+    "invalid_json", "invalid_form", "too_complex", "invalid_encoding", "unsupported_encoding",
+    "unsupported_transfer_encoding", "body_incomplete", "body_timeout", "body_too_large", "overloaded", "not_stored",
+    "not_found",
     "method_not_allowed",
 ];
 const ROUTES: [&str; 5] =
     ["elevenlabs_call_status", "twilio_call_status", "agent_call_status", "agent_calls", "unknown"];
-
-/// Labels of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RequestLabels {
-    /// Which endpoint.
-    pub route: &'static str,
-    /// `ok`, or the code of the refusal.
-    pub code: &'static str,
-}
-
-/// Labels of a webhook's origin.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OriginLabels {
-    /// Which endpoint.
-    pub route: &'static str,
-    /// `allowed` or `refused`.
-    pub source: &'static str,
-    /// `verified`, `absent`, `missing`, `invalid`, `expired`, or `unchecked` for what was refused unread.
-    pub signature: &'static str,
-}
-
-/// Labels of what is told by route alone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct RouteLabels {
-    /// Which endpoint.
-    pub route: &'static str,
-}
-
-/// Labels of the durability grade.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct GradeLabels {
-    /// `synced`, `replicated`, `page-cache` or `unknown`.
-    pub grade: &'static str,
-}
-
-/// Labels of what was taken in although it would be refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ObservedLabels {
-    /// Code of the refusal.
-    pub code: &'static str,
-}
-
-/// Labels of a publish.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct PublishLabels {
-    /// `stored`, `duplicate`, or why not.
-    pub outcome: &'static str,
-}
 
 /// The series of one route that every request touches, found once and not by their labels each time.
 #[derive(Clone, Debug)]
@@ -118,6 +67,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Connections asked to make room for another.
     pub connections_displaced: Counter,
+    /// Connections that brought no request, by what they looked like.
+    pub connections_unreadable: Family<UnreadableLabels, Counter>,
     /// Webhooks by what source and signature say of them.
     pub origins: Family<OriginLabels, Counter>,
     /// Webhooks taken in although they would be refused, were `SOURCE_POLICY` not `observe`.
@@ -170,6 +121,7 @@ impl Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             connections_displaced: Counter::default(),
+            connections_unreadable: Family::default(),
             origins: Family::default(),
             observed: Family::default(),
             claim_checks: Family::default(),
@@ -204,7 +156,7 @@ impl Metrics {
             }
             drop(self.failures_in_a_row.get_or_create(&RouteLabels { route }));
             self.last_accepted.get_or_create(&RouteLabels { route }).set(Timestamp::now().as_second());
-            for signature in ["verified", "absent", "missing", "invalid", "expired", "unchecked"] {
+            for signature in ["verified", "token", "absent", "missing", "invalid", "expired", "unchecked"] {
                 for source in ["allowed", "refused"] {
                     drop(self.origins.get_or_create(&OriginLabels { route, source, signature }));
                 }
@@ -274,6 +226,11 @@ impl Metrics {
             "connections_displaced",
             "Connections closed while they waited for a request, MAX_CONNECTIONS being open",
             metrics.connections_displaced.clone(),
+        );
+        registry.register(
+            "connections_unreadable",
+            "Connections refused before there was a request, by what they looked like",
+            metrics.connections_unreadable.clone(),
         );
         registry.register(
             "webhook_origins",

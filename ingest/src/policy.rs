@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::config::{self, ConfigError, Secret};
+use aftercall_common::config::{self, ConfigError};
 use hyper::{HeaderMap, Uri, header::HeaderName};
 use serde::Deserialize;
-use subtle::ConstantTimeEq as _;
 
 use crate::{
     config::{Secrets, positive},
@@ -24,14 +23,19 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Policy {
-    /// Networks webhooks may come from.
+    /// Networks that ElevenLabs' webhooks may come from.
     pub allowed_sources: Sources,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Networks,
     /// Whether what is not allowed is refused, or merely reported.
     pub source_policy: SourcePolicy,
-    /// Secrets a webhook of ElevenLabs may be signed with. Empty: signatures are not required.
+    /// Secrets a webhook of ElevenLabs may be signed with. Empty only with `allow_unsigned`.
     pub elevenlabs_webhook_secret: Secrets,
+    /// Whether ElevenLabs' webhooks need no signature while there is no secret: the source address then
+    /// decides alone, and the provider's addresses are shared by all of its customers.
+    pub allow_unsigned: bool,
+    /// Bearer tokens of senders other than the providers. Neither their source nor a signature is asked.
+    pub events_token: Secrets,
     /// How old such a signature may be.
     #[serde(deserialize_with = "positive")]
     pub signature_tolerance: Duration,
@@ -40,12 +44,16 @@ pub struct Policy {
     pub signature_max_ahead: Duration,
     /// A header that a webhook of ElevenLabs must carry.
     pub webhook_header_secret: Option<HeaderSecret>,
-    /// Secrets a callback of Twilio may be signed with. Empty: signatures are not required.
+    /// Secrets a callback of Twilio may be signed with. Empty: the route is closed.
     pub twilio_auth_token: Secrets,
     /// Where Twilio reaches us: its signatures cover the URL.
     pub public_url: Option<PublicUrl>,
-    /// Bearer token of `/api/agent-calls*`. Unset: callers on this machine only.
-    pub api_token: Option<Secret>,
+    /// Bearer tokens of `/api/agent-calls*` that may do everything.
+    pub api_token: Secrets,
+    /// Bearer tokens of `/api/agent-calls*` that may read.
+    pub api_read_token: Secrets,
+    /// What a caller on this machine may do without a token.
+    pub api_anonymous: Anonymous,
 }
 
 impl Default for Policy {
@@ -55,12 +63,16 @@ impl Default for Policy {
             trusted_proxies: Networks::default(),
             source_policy: SourcePolicy::Enforce,
             elevenlabs_webhook_secret: Secrets::default(),
+            allow_unsigned: false,
+            events_token: Secrets::default(),
             signature_tolerance: Duration::from_hours(1),
             signature_max_ahead: Duration::from_mins(5),
             webhook_header_secret: None,
             twilio_auth_token: Secrets::default(),
             public_url: None,
-            api_token: None,
+            api_token: Secrets::default(),
+            api_read_token: Secrets::default(),
+            api_anonymous: Anonymous::None,
         }
     }
 }
@@ -68,12 +80,57 @@ impl Default for Policy {
 impl Policy {
     /// Reads and checks `vars`.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        let vars: Vec<_> = vars.into_iter().collect();
+        if let Some(name) = SECRETS.into_iter().find(|&name| is_empty(&vars, name)) {
+            let reason = "is set, but empty: give it a value, or leave the variable out";
+            return Err(ConfigError::new(name, reason));
+        }
         let policy: Self = config::from_vars(vars)?;
-        if !policy.twilio_auth_token.is_empty() && policy.public_url.is_none() {
-            let reason = "must be set with TWILIO_AUTH_TOKEN: Twilio signs the URL it calls";
-            return Err(ConfigError::new("PUBLIC_URL", reason));
+        if policy.elevenlabs_webhook_secret.is_empty() && !policy.allow_unsigned {
+            let reason = "must be set (`aftercall-worker register` prints it), or ALLOW_UNSIGNED=true: then the \
+                source address alone decides, and ElevenLabs' addresses are shared by all of its customers";
+            return Err(ConfigError::new("ELEVENLABS_WEBHOOK_SECRET", reason));
+        }
+        if policy.twilio_auth_token.is_empty() != policy.public_url.is_none() {
+            return Err(if policy.public_url.is_none() {
+                let reason = "must be set with TWILIO_AUTH_TOKEN: Twilio signs the URL it calls";
+                ConfigError::new("PUBLIC_URL", reason)
+            } else {
+                let reason = "must be set with PUBLIC_URL: the route for Twilio is closed without it";
+                ConfigError::new("TWILIO_AUTH_TOKEN", reason)
+            });
         }
         Ok(policy)
+    }
+
+    /// Checks that `next` takes no secret away that this policy has: a file that was cut short would
+    /// otherwise open what the secret protects.
+    ///
+    /// # Errors
+    /// The variable that is missing.
+    pub fn check_successor(&self, next: &Self) -> Result<(), ConfigError> {
+        let lost = self.secrets().into_iter().zip(next.secrets()).find(|(now, next)| now.1 && !next.1);
+        match lost {
+            Some(((name, _), _)) => {
+                let reason =
+                    "is missing, and a reload takes no secret away: restart the gateway to remove it";
+                Err(ConfigError::new(name, reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Each secret's variable, and whether it is set.
+    fn secrets(&self) -> [(&'static str, bool); 6] {
+        let set = [
+            !self.elevenlabs_webhook_secret.is_empty(),
+            !self.events_token.is_empty(),
+            self.webhook_header_secret.is_some(),
+            !self.twilio_auth_token.is_empty(),
+            !self.api_token.is_empty(),
+            !self.api_read_token.is_empty(),
+        ];
+        std::array::from_fn(|n| (SECRETS[n], set[n]))
     }
 
     /// How far a signature's time may be from ours.
@@ -86,22 +143,41 @@ impl Policy {
         self.source_policy == SourcePolicy::Observe
     }
 
-    /// Says loudly what is not checked.
+    /// Logs each check that is switched off.
     pub fn warn(&self) {
         if self.observes() {
             tracing::warn!("SOURCE_POLICY is observe: webhooks are accepted from anyone, and only reported");
         }
         if self.elevenlabs_webhook_secret.is_empty() {
             tracing::warn!(
-                "ELEVENLABS_WEBHOOK_SECRET is unset: webhooks are accepted without a signature, from ALLOWED_SOURCES only"
+                "ALLOW_UNSIGNED is true and ELEVENLABS_WEBHOOK_SECRET is unset: webhooks are accepted without a signature, from ALLOWED_SOURCES only"
             );
         }
         if self.twilio_auth_token.is_empty() {
+            tracing::info!("TWILIO_AUTH_TOKEN is unset: the route for Twilio is closed");
+        }
+        if self.api_anonymous != Anonymous::None {
             tracing::warn!(
-                "TWILIO_AUTH_TOKEN is unset: callbacks of Twilio are accepted without a signature, from ALLOWED_SOURCES only"
+                "API_ANONYMOUS is {}: every program on this machine may use /api/agent-calls without a token",
+                self.api_anonymous.as_str()
             );
         }
     }
+}
+
+/// The variables that hold secrets, in the order of [`Policy::secrets`].
+const SECRETS: [&str; 6] = [
+    "ELEVENLABS_WEBHOOK_SECRET",
+    "EVENTS_TOKEN",
+    "WEBHOOK_HEADER_SECRET",
+    "TWILIO_AUTH_TOKEN",
+    "API_TOKEN",
+    "API_READ_TOKEN",
+];
+
+/// Whether the variable is there without a value.
+fn is_empty(vars: &[(String, String)], name: &str) -> bool {
+    vars.iter().any(|(other, value)| other.eq_ignore_ascii_case(name) && value.trim().is_empty())
 }
 
 /// One `NAME=value` a line, secrets as `***`, unset ones left out.
@@ -115,12 +191,9 @@ impl fmt::Display for Policy {
         if let Some(url) = &self.public_url {
             writeln!(f, "PUBLIC_URL={url}")?;
         }
-        for (name, is_set) in [
-            ("ELEVENLABS_WEBHOOK_SECRET", !self.elevenlabs_webhook_secret.is_empty()),
-            ("WEBHOOK_HEADER_SECRET", self.webhook_header_secret.is_some()),
-            ("TWILIO_AUTH_TOKEN", !self.twilio_auth_token.is_empty()),
-            ("API_TOKEN", self.api_token.is_some()),
-        ] {
+        writeln!(f, "ALLOW_UNSIGNED={}", self.allow_unsigned)?;
+        writeln!(f, "API_ANONYMOUS={}", self.api_anonymous.as_str())?;
+        for (name, is_set) in self.secrets() {
             if is_set {
                 writeln!(f, "{name}=***")?;
             }
@@ -139,6 +212,28 @@ pub enum SourcePolicy {
     Observe,
 }
 
+/// What a caller on this machine may do at `/api/agent-calls*` without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Nothing.
+    None,
+    /// Read.
+    Read,
+    /// Everything, placing calls included.
+    All,
+}
+
+impl Anonymous {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Read => "read",
+            Self::All => "all",
+        }
+    }
+}
+
 /// `Name: value`, or several values with commas while one is replaced by the next: what ElevenLabs'
 /// `request_headers` of a webhook can carry.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
@@ -151,12 +246,7 @@ pub struct HeaderSecret {
 impl HeaderSecret {
     /// Whether `headers` carry one of the values. The time taken tells nothing about which.
     pub fn is_carried(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(&self.name).map(|value| value.as_bytes().trim_ascii());
-        let mut equal = false;
-        for value in self.values.iter() {
-            equal |= given.is_some_and(|given| bool::from(given.ct_eq(value)));
-        }
-        equal
+        headers.get(&self.name).is_some_and(|given| self.values.contain(given.as_bytes().trim_ascii()))
     }
 }
 
@@ -228,11 +318,11 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-/// The policy of now. Cheap to clone, all clones see the same.
+/// The policy in force. Cheap to clone; all clones see the same policy.
 #[derive(Clone, Debug)]
-pub struct Live(Arc<RwLock<Arc<Policy>>>);
+pub struct ReloadablePolicy(Arc<RwLock<Arc<Policy>>>);
 
-impl Live {
+impl ReloadablePolicy {
     /// Begins with `policy`.
     pub fn new(policy: Policy) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(policy))))
@@ -252,6 +342,43 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> Result<Policy, ConfigError> {
+        Policy::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn unsigned_operation_needs_an_explicit_word() {
+        let error = read(&[]).unwrap_err();
+        assert_eq!(error.variable, "ELEVENLABS_WEBHOOK_SECRET");
+        assert!(error.reason.contains("ALLOW_UNSIGNED=true"), "{error}");
+        assert!(read(&[("ALLOW_UNSIGNED", "false")]).is_err());
+        assert!(read(&[("ALLOW_UNSIGNED", "true")]).is_ok());
+        assert!(read(&[("ELEVENLABS_WEBHOOK_SECRET", "wsec")]).is_ok());
+    }
+
+    #[test]
+    fn a_successor_keeps_every_secret_that_is_set() {
+        let all = [
+            ("ELEVENLABS_WEBHOOK_SECRET", "a"),
+            ("EVENTS_TOKEN", "b"),
+            ("WEBHOOK_HEADER_SECRET", "X-Hook: c"),
+            ("TWILIO_AUTH_TOKEN", "d"),
+            ("API_TOKEN", "e"),
+            ("API_READ_TOKEN", "f"),
+        ];
+        let unsigned = ("ALLOW_UNSIGNED", "true");
+        let url = ("PUBLIC_URL", "https://h.example");
+        let full = read(&[&all[..], &[unsigned, url]].concat()).unwrap();
+        assert_eq!(full.secrets().map(|(name, _)| name), all.map(|(name, _)| name));
+        for (missing, _) in all {
+            let kept = all.into_iter().filter(|(name, _)| *name != missing).chain([unsigned]);
+            let kept: Vec<_> = kept.chain((missing != "TWILIO_AUTH_TOKEN").then_some(url)).collect();
+            let next = read(&kept).unwrap();
+            assert_eq!(full.check_successor(&next).unwrap_err().variable, missing);
+            assert_eq!(next.check_successor(&full), Ok(()), "a secret may be added: {missing}");
+        }
+    }
 
     #[test]
     fn a_header_secret_is_one_of_its_values() {

@@ -8,10 +8,18 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
-use crate::{body::BodyError, publisher::PublishError, signature::SignatureError};
+use crate::{
+    body::BodyError,
+    encoding::UnpackError,
+    form::{self, FormError},
+    json::JsonError,
+    publisher::PublishError,
+    signature::SignatureError,
+    source_ip::UnknownSender,
+};
 
 /// Seconds after which a sender may try again: the broker is usually back by then.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
@@ -21,11 +29,25 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 pub enum Rejection {
     /// No such path.
     NotFound,
+    /// The route for Twilio, while `TWILIO_AUTH_TOKEN` is unset.
+    RouteClosed,
     /// The path exists, the method does not.
-    MethodNotAllowed,
-    /// The client is not in `ALLOWED_SOURCES`, or cannot be known.
+    MethodNotAllowed {
+        /// The methods that the path takes.
+        allow: &'static str,
+    },
+    /// The sender's address cannot be known.
+    UnknownSender(UnknownSender),
+    /// The sender is not in `ALLOWED_SOURCES`.
     SourceNotAllowed,
-    /// No valid bearer token, or none configured and the caller is not on this machine.
+    /// A web page of another origin sent the request, or it names a foreign host.
+    CrossSite,
+    /// The body is not of the type that this path takes.
+    UnsupportedMediaType {
+        /// The type it takes.
+        detail: &'static str,
+    },
+    /// No valid bearer token, and the conditions for going without one are not met.
     Unauthorized {
         /// What is missing.
         detail: &'static str,
@@ -48,8 +70,19 @@ pub enum Rejection {
         /// What is wrong, with line and column.
         detail: String,
     },
-    /// The body is no form.
-    InvalidForm,
+    /// The body is no form of Twilio's.
+    InvalidForm(FormError),
+    /// The body has more values, levels or parameters than are accepted.
+    TooComplex {
+        /// Which limit it exceeds.
+        detail: String,
+    },
+    /// The body is packed in a way that is not unpacked here.
+    UnsupportedEncoding,
+    /// The packed body cannot be unpacked.
+    BrokenEncoding,
+    /// The message is framed by another transfer coding than `chunked`.
+    UnsupportedTransferEncoding,
     /// The `Idempotency-Key` cannot be used.
     InvalidRequest {
         /// What is wrong with it.
@@ -91,6 +124,15 @@ impl Rejection {
         }
     }
 
+    /// A body was not unpacked to at most `limit` bytes.
+    pub fn unpacking(error: UnpackError, limit: usize) -> Self {
+        match error {
+            UnpackError::TooLarge => Self::BodyTooLarge { limit },
+            UnpackError::OverBudget => Self::Overloaded,
+            UnpackError::Broken => Self::BrokenEncoding,
+        }
+    }
+
     /// The status, and the code that names it in the answer and the log.
     pub fn code(&self) -> (StatusCode, &str) {
         match self {
@@ -107,18 +149,51 @@ impl Rejection {
         self.fixed().1
     }
 
+    /// Whether it says nothing about the provider: anyone can send what is refused so.
+    pub fn is_of_stranger(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownSender(_) | Self::SourceNotAllowed | Self::CrossSite | Self::Unauthorized { .. }
+        )
+    }
+
+    /// What an operator can do about it, where the code does not say it.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownSender(UnknownSender::UntrustedProxy) => Some(
+                "a peer that is not in TRUSTED_PROXIES sent a forwarding header: add your proxy to TRUSTED_PROXIES",
+            ),
+            Self::UnknownSender(UnknownSender::UnreadableHop) => Some(
+                "a proxy in TRUSTED_PROXIES sent an X-Forwarded-For that holds no address at the decisive place",
+            ),
+            Self::SourceNotAllowed => Some("the sender is not in ALLOWED_SOURCES"),
+            Self::RouteClosed => Some("set TWILIO_AUTH_TOKEN and PUBLIC_URL to open the route for Twilio"),
+            _ => None,
+        }
+    }
+
     /// Whether the connection ends with this answer, for the rest of the request is not waited for.
     pub fn closes(&self) -> bool {
         match self {
-            Self::BodyTooLarge { .. } | Self::BodyTimeout | Self::BodyIncomplete => true,
+            Self::BodyTooLarge { .. }
+            | Self::BodyTimeout
+            | Self::BodyIncomplete
+            | Self::UnsupportedTransferEncoding => true,
             Self::NotFound
-            | Self::MethodNotAllowed
+            | Self::MethodNotAllowed { .. }
+            | Self::UnknownSender(_)
             | Self::SourceNotAllowed
+            | Self::CrossSite
+            | Self::UnsupportedMediaType { .. }
+            | Self::RouteClosed
             | Self::Unauthorized { .. }
             | Self::Signature(_)
             | Self::HeaderSecret
             | Self::InvalidJson { .. }
-            | Self::InvalidForm
+            | Self::InvalidForm(_)
+            | Self::TooComplex { .. }
+            | Self::UnsupportedEncoding
+            | Self::BrokenEncoding
             | Self::InvalidRequest { .. }
             | Self::Overloaded
             | Self::NotStored(_)
@@ -133,11 +208,32 @@ impl Rejection {
         use StatusCode as S;
         match self {
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
-            Self::MethodNotAllowed => {
-                (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Only POST is served here.")
+            Self::RouteClosed => (
+                S::NOT_FOUND,
+                "not_found",
+                "This route is closed: TWILIO_AUTH_TOKEN and PUBLIC_URL are not set.",
+            ),
+            Self::MethodNotAllowed { .. } => (
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This method is not served here; see the Allow header.",
+            ),
+            Self::UnknownSender(UnknownSender::UntrustedProxy) => (
+                S::FORBIDDEN,
+                "untrusted_proxy",
+                "The request was forwarded by a proxy that the gateway does not trust.",
+            ),
+            Self::UnknownSender(UnknownSender::UnreadableHop) => {
+                (S::FORBIDDEN, "forwarded_for_unreadable", "An item of X-Forwarded-For is no address.")
             }
             Self::SourceNotAllowed => {
                 (S::FORBIDDEN, "source_not_allowed", "Requests from this address are not accepted.")
+            }
+            Self::CrossSite => {
+                (S::FORBIDDEN, "cross_site_request", "Requests of web pages are not accepted here.")
+            }
+            Self::UnsupportedMediaType { detail } => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
             }
             Self::Unauthorized { detail } => (S::UNAUTHORIZED, "unauthorized", detail),
             Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large."),
@@ -161,7 +257,23 @@ impl Rejection {
                 "header_secret_invalid",
                 "The agreed header is missing or has another value.",
             ),
-            Self::InvalidForm => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::InvalidForm(_) => (S::BAD_REQUEST, "invalid_form", "The body must be a form in UTF-8."),
+            Self::TooComplex { .. } => {
+                (S::BAD_REQUEST, "too_complex", "The body has too many values or levels.")
+            }
+            Self::UnsupportedEncoding => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_encoding",
+                "The body must be sent as it is, or with Content-Encoding gzip or deflate.",
+            ),
+            Self::BrokenEncoding => {
+                (S::BAD_REQUEST, "invalid_encoding", "The body is not packed as its Content-Encoding says.")
+            }
+            Self::UnsupportedTransferEncoding => (
+                S::NOT_IMPLEMENTED,
+                "unsupported_transfer_encoding",
+                "The only transfer coding accepted is chunked; use Content-Encoding to compress a body.",
+            ),
             Self::InvalidRequest { detail } => (S::BAD_REQUEST, "invalid_request", detail),
             Self::InvalidJson { .. } => (S::BAD_REQUEST, "invalid_json", "The body must be one JSON object."),
             Self::Overloaded => {
@@ -186,13 +298,17 @@ impl Rejection {
     /// The answer: an RFC 9457 problem.
     pub fn reply(&self) -> Reply {
         let (status, code) = self.code();
-        let too_large;
+        let written;
         let detail = match self {
             Self::BodyTooLarge { limit } => {
-                too_large = format!("The body is larger than {limit} bytes.");
-                &too_large
+                written = format!("The body is larger than {limit} bytes.");
+                &written
             }
-            Self::InvalidJson { detail } => detail.as_str(),
+            Self::InvalidForm(error) => {
+                written = error.to_string();
+                &written
+            }
+            Self::InvalidJson { detail } | Self::TooComplex { detail } => detail.as_str(),
             Self::Worker(refusal) => &refusal.detail,
             other => other.fixed().2,
         };
@@ -211,9 +327,12 @@ impl Rejection {
             headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         match self {
-            Self::MethodNotAllowed => drop(headers.insert(ALLOW, HeaderValue::from_static("POST"))),
+            Self::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
             Self::Unauthorized { .. } => {
                 drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+            Self::UnsupportedEncoding => {
+                drop(headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate")));
             }
             _ => {}
         }
@@ -224,8 +343,29 @@ impl Rejection {
     }
 }
 
+impl From<JsonError> for Rejection {
+    fn from(error: JsonError) -> Self {
+        match error {
+            JsonError::Invalid(detail) => Self::InvalidJson { detail },
+            JsonError::TooComplex(error) => Self::TooComplex { detail: error.to_string() },
+        }
+    }
+}
+
+impl From<FormError> for Rejection {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::TooLarge => Self::BodyTooLarge { limit: form::MAX_BYTES },
+            FormError::TooManyParameters => Self::TooComplex { detail: error.to_string() },
+            error => Self::InvalidForm(error),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use aftercall_common::json::measure::TooComplex;
+
     use super::*;
 
     #[test]
@@ -240,7 +380,12 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             (Rejection::NotFound,                                   404, "not_found",          None),
-            (Rejection::MethodNotAllowed,                           405, "method_not_allowed", Some(ALLOW)),
+            (Rejection::RouteClosed,                                404, "not_found",          None),
+            (Rejection::MethodNotAllowed { allow: "POST" },         405, "method_not_allowed", Some(ALLOW)),
+            (Rejection::UnknownSender(UnknownSender::UntrustedProxy), 403, "untrusted_proxy",  None),
+            (Rejection::UnknownSender(UnknownSender::UnreadableHop), 403, "forwarded_for_unreadable", None),
+            (Rejection::CrossSite,                                  403, "cross_site_request", None),
+            (Rejection::UnsupportedMediaType { detail: "JSON" },    415, "unsupported_media_type", None),
             (Rejection::SourceNotAllowed,                           403, "source_not_allowed", None),
             (Rejection::Unauthorized { detail: "token" },           401, "unauthorized",       Some(WWW_AUTHENTICATE)),
             (Rejection::BodyTooLarge { limit: 1 },                  413, "body_too_large",     Some(CONNECTION)),
@@ -253,7 +398,13 @@ mod tests {
             (Rejection::Overloaded,                                 503, "overloaded",         Some(RETRY_AFTER)),
             (Rejection::NotStored(PublishError::TimedOut),          503, "not_stored",         Some(RETRY_AFTER)),
             (Rejection::HeaderSecret,                               401, "header_secret_invalid", None),
-            (Rejection::InvalidForm,                                400, "invalid_form",       None),
+            (Rejection::InvalidForm(FormError::Name),               400, "invalid_form",       None),
+            (FormError::TooManyParameters.into(),                   400, "too_complex",        None),
+            (FormError::TooLarge.into(),                            413, "body_too_large",     Some(CONNECTION)),
+            (JsonError::TooComplex(TooComplex::Depth(1)).into(),    400, "too_complex",        None),
+            (Rejection::UnsupportedEncoding,                        415, "unsupported_encoding", Some(ACCEPT_ENCODING)),
+            (Rejection::BrokenEncoding,                             400, "invalid_encoding",   None),
+            (Rejection::UnsupportedTransferEncoding,                501, "unsupported_transfer_encoding", Some(CONNECTION)),
             (Rejection::InvalidRequest { detail: "key" },           400, "invalid_request",    None),
             (Rejection::OutcomeUnknown,                             504, "outcome_unknown",    None),
             (Rejection::NoWorker,                                   503, "no_worker",          Some(RETRY_AFTER)),
@@ -261,7 +412,7 @@ mod tests {
             (worker(StatusCode::NOT_FOUND, "not_found"),            404, "not_found",          None),
             (worker(StatusCode::TOO_MANY_REQUESTS, "overloaded"),   429, "overloaded",         Some(RETRY_AFTER)),
         ];
-        let all = [ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
+        let all = [ACCEPT_ENCODING, ALLOW, WWW_AUTHENTICATE, CONNECTION, RETRY_AFTER];
         for (rejection, status, code, header) in table {
             let reply = rejection.reply();
             assert_eq!((reply.status().as_u16(), rejection.code().1), (status, code));

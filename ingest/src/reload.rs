@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    policy::{Live, Policy},
+    policy::{Policy, ReloadablePolicy},
 };
 
 /// Takes up a changed policy and certificate at every SIGHUP until `stop`; `expiry` shows how long the latter lasts.
@@ -21,7 +21,7 @@ use crate::{
 /// The system does not let us listen for the signal.
 pub fn on_hangup(
     config: Config,
-    live: Live,
+    live: ReloadablePolicy,
     tls: Option<Tls>,
     expiry: Gauge,
     stop: CancellationToken,
@@ -46,7 +46,7 @@ pub fn on_hangup(
 }
 
 /// Whether there was a change to take up.
-fn reload(config: &Config, live: &Live) -> Result<bool, ConfigError> {
+fn reload(config: &Config, live: &ReloadablePolicy) -> Result<bool, ConfigError> {
     let vars = config::environment()?;
     if !vars.iter().any(|(name, value)| name == ENV_FILE && !value.trim().is_empty()) {
         tracing::warn!("SIGHUP: ENV_FILE is unset, and the environment of a process cannot change");
@@ -57,6 +57,7 @@ fn reload(config: &Config, live: &Live) -> Result<bool, ConfigError> {
         tracing::warn!("SIGHUP: ENV_FILE also changes what is only read at the start; restart to take it up");
     }
     let policy: Policy = fresh.policy;
+    live.get().check_successor(&policy)?;
     if policy == *live.get() {
         return Ok(false);
     }

@@ -10,7 +10,8 @@ use std::{
 
 use aftercall_common::{
     agent_calls::IDEMPOTENCY_KEY_HEADER,
-    http::Reply,
+    http::{self, Reply},
+    json::BYTE_ORDER_MARK,
     stream,
     trace::{self, Kind, Span, Tracer},
 };
@@ -25,17 +26,21 @@ use hyper::{
 };
 
 use crate::{
-    Config, agent_calls,
-    body::{self, Body, Budget},
+    Config,
+    access::{self, Access},
+    agent_calls,
+    body::{self, Body, Budgets, Trust},
+    encoding::{self, Encoding},
     json,
     message::WebhookId,
     metrics::Metrics,
-    policy::{Live, Policy},
-    publisher::{PublishError, Stored},
+    policy::{Policy, ReloadablePolicy},
+    provider::Provider,
+    publisher::Stored,
     rejection::Rejection,
-    source_ip,
+    request_log::RequestLog,
+    source_ip::{self, Sender, UnknownSender},
     storage::{Accepted, Storage},
-    webhook::Provider,
 };
 
 /// Time a refused sender gets to finish sending, so that it reads the answer instead of a reset.
@@ -55,14 +60,54 @@ pub enum Route {
 }
 
 impl Route {
+    /// The route of `path`. Empty segments mean nothing: whoever puts a URL together from a base that ends
+    /// in a slash doubles that slash.
     fn of(path: &str) -> Self {
-        match path {
-            "/api/webhooks/elevenlabs/call-status" => Self::Webhook(Provider::ElevenLabs),
-            "/api/webhooks/twilio/call-status" => Self::Webhook(Provider::Twilio),
-            "/api/agent-calls/status" => Self::AgentCallStatus,
-            "/api/agent-calls" => Self::AgentCalls,
-            _ => Self::Unknown,
+        match Self::exactly(path) {
+            Self::Unknown if path.starts_with('/') && (path.contains("//") || path.ends_with('/')) => {
+                let segments = path.split('/').filter(|segment| !segment.is_empty());
+                Self::exactly(
+                    &segments.fold(String::with_capacity(path.len()), |path, segment| path + "/" + segment),
+                )
+            }
+            route => route,
         }
+    }
+
+    fn exactly(path: &str) -> Self {
+        let known = [
+            Self::Webhook(Provider::ElevenLabs),
+            Self::Webhook(Provider::Twilio),
+            Self::AgentCallStatus,
+            Self::AgentCalls,
+        ];
+        known.into_iter().find(|route| route.path() == path).unwrap_or(Self::Unknown)
+    }
+
+    /// The path, in its one proper spelling.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Webhook(Provider::ElevenLabs) => "/api/webhooks/elevenlabs/call-status",
+            Self::Webhook(Provider::Twilio) => "/api/webhooks/twilio/call-status",
+            Self::AgentCallStatus => "/api/agent-calls/status",
+            Self::AgentCalls => "/api/agent-calls",
+            Self::Unknown => "",
+        }
+    }
+
+    /// The methods that the route takes, as the `Allow` header names them.
+    fn methods(self) -> &'static str {
+        match self {
+            Self::Webhook(Provider::Twilio) => "GET, POST",
+            Self::Webhook(Provider::ElevenLabs)
+            | Self::AgentCallStatus
+            | Self::AgentCalls
+            | Self::Unknown => "POST",
+        }
+    }
+
+    fn takes(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| method == allowed)
     }
 
     /// The span of a request.
@@ -89,7 +134,7 @@ impl Route {
 }
 
 /// What an accepted request is answered.
-enum Success {
+pub(crate) enum Success {
     Accepted { id: WebhookId, accepted: Accepted },
     Answer(Bytes),
     Placed(Bytes),
@@ -101,13 +146,13 @@ pub struct Gateway {
     /// The configuration.
     pub config: Config,
     /// The part of it that can change.
-    pub policy: Live,
+    pub policy: ReloadablePolicy,
     /// The connection to the broker.
     pub client: Client,
     /// Stores webhooks.
     pub storage: Arc<Storage>,
-    /// Bytes all requests may hold.
-    pub budget: Budget,
+    /// Bytes that requests may hold.
+    pub budgets: Budgets,
     /// Counts.
     pub metrics: Metrics,
     /// Traces.
@@ -123,8 +168,8 @@ pub(crate) struct Scope<'a> {
     pub span: &'a Span,
     /// The address of the connection.
     pub peer: IpAddr,
-    /// The address behind trusted proxies.
-    pub client: Option<IpAddr>,
+    /// Who sent it, as far as that can be known.
+    pub sender: Result<Sender, UnknownSender>,
 }
 
 impl Gateway {
@@ -134,31 +179,33 @@ impl Gateway {
         let policy = self.policy.get(); // One for the whole request, whatever changes meanwhile.
         let (parts, mut body) = request.into_parts();
         let route = Route::of(parts.uri.path());
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
-        let client = source_ip::client(peer.ip(), forwarded, &policy.trusted_proxies);
+        let sender = source_ip::sender(peer.ip(), &parts.headers, &policy.trusted_proxies);
         let came_with = traceparent(&parts.headers);
         let mut span = match route.span() {
             Some(name) => self.tracer.span(name, Kind::Server, came_with),
             None => Span::default(),
         };
         let mut bytes = 0;
-        let scope = Scope { policy: &policy, span: &span, peer: peer.ip(), client };
+        let scope = Scope { policy: &policy, span: &span, peer: peer.ip(), sender };
         let outcome = self.decide(route, &scope, &parts, &mut body, &mut bytes).await;
         let context = span.traceparent().or_else(|| came_with.map(str::to_owned));
         // Its length may also be given by a Content-Length that hyper drops: a proxy that goes by that would
         // take the rest for another request, so nothing after it is read (RFC 9112, section 6.1).
         let last = parts.headers.contains_key(TRANSFER_ENCODING);
         let trace_id = context.as_deref().and_then(trace::trace_id);
-        let line = Line { route: route.label(), peer: peer.ip(), client, bytes, started, trace_id };
+        let (peer, sender, path) = (peer.ip(), sender.ok(), parts.uri.path());
+        let log = RequestLog { route, path, peer, sender, bytes, started, trace_id };
         let mut reply = match outcome {
             Ok(success) => {
                 self.metrics.request(route.label(), "ok", started.elapsed());
-                line.accepted(&success);
-                success.reply()
+                log.accepted(&success);
+                let mut reply = success.reply();
+                reply.extensions_mut().insert(http::Authenticated);
+                reply
             }
             Err(rejection) => {
                 self.metrics.request(route.label(), rejection.label(), started.elapsed());
-                line.refused(&rejection);
+                log.refused(&rejection);
                 span.fail(rejection.label());
                 // Nobody is asked to send a body that is refused already.
                 if !body.is_end_stream()
@@ -185,38 +232,41 @@ impl Gateway {
         body: &mut Incoming,
         bytes: &mut usize,
     ) -> Result<Success, Rejection> {
-        let Scope { policy, span, peer, client } = *scope;
         if route == Route::Unknown {
             return Err(Rejection::NotFound);
         }
-        if parts.method != Method::POST {
-            return Err(Rejection::MethodNotAllowed);
+        if route == Route::Webhook(Provider::Twilio) && scope.policy.twilio_auth_token.is_empty() {
+            return Err(Rejection::RouteClosed);
         }
-        let context = || span.traceparent().or_else(|| traceparent(&parts.headers).map(str::to_owned));
+        if !route.takes(&parts.method) {
+            return Err(Rejection::MethodNotAllowed { allow: route.methods() });
+        }
+        // What its body is packed in belongs into Content-Encoding: the framing itself is never compressed here.
+        if parts.headers.get_all(TRANSFER_ENCODING).iter().any(|value| http::compresses(value.as_bytes())) {
+            return Err(Rejection::UnsupportedTransferEncoding);
+        }
         match route {
             Route::Unknown => Err(Rejection::NotFound),
             Route::Webhook(provider) => {
                 let outcome = self.webhook(provider, scope, parts, body, bytes).await;
-                // What comes from elsewhere is no failure in the provider's eyes; see `webhook`.
-                if !matches!(outcome, Err(Rejection::SourceNotAllowed)) {
+                // A stranger's request says nothing about the provider; see `webhook`.
+                if !outcome.as_ref().is_err_and(Rejection::is_of_stranger) {
                     self.metrics.webhook(route.label(), outcome.is_ok());
                 }
                 outcome.map(|(id, accepted)| Success::Accepted { id, accepted })
             }
             Route::AgentCallStatus => {
-                agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
-                let question = self.question(body, bytes).await?;
-                let context = context();
+                let question = self.question(Access::Read, scope, parts, body, bytes).await?;
+                let context = scope.context(parts);
                 // Boxed, as below: questions are few, and webhooks are not to hold memory for them.
                 Box::pin(agent_calls::status(&self.client, question, context.as_deref()))
                     .await
                     .map(Success::Answer)
             }
             Route::AgentCalls => {
-                agent_calls::authorize(policy.api_token.as_ref(), &parts.headers, peer, client)?;
-                let order = self.question(body, bytes).await?;
+                let order = self.question(Access::Full, scope, parts, body, bytes).await?;
                 let key = parts.headers.get(IDEMPOTENCY_KEY_HEADER);
-                let context = context();
+                let context = scope.context(parts);
                 Box::pin(agent_calls::place(&self.client, key, order, context.as_deref()))
                     .await
                     .map(Success::Placed)
@@ -224,25 +274,45 @@ impl Gateway {
         }
     }
 
-    /// The JSON of a request about calls.
-    async fn question(&self, body: &mut Incoming, bytes: &mut usize) -> Result<Bytes, Rejection> {
+    /// The JSON of a request about calls, from a caller that may have `access`.
+    async fn question(
+        &self,
+        access: Access,
+        scope: &Scope<'_>,
+        parts: &Parts,
+        body: &mut Incoming,
+        bytes: &mut usize,
+    ) -> Result<Bytes, Rejection> {
         const LIMIT: usize = agent_calls::MAX_BODY_BYTES;
-        let body = self.read(body, LIMIT, LIMIT, bytes).await?.whole();
-        json::check(&body).map_err(|detail| Rejection::InvalidJson { detail })?;
-        Ok(body)
+        let sender = scope.sender.map_err(Rejection::UnknownSender)?;
+        access::authorize(scope.policy, access, &parts.headers, sender)?;
+        if !is_json(&parts.headers) {
+            return Err(Rejection::UnsupportedMediaType { detail: "Content-Type must be application/json." });
+        }
+        let encoding = encoding::encoding(&parts.headers)?;
+        let mut body = self.read(Trust::Api, body, LIMIT, LIMIT, bytes).await?;
+        if encoding != Encoding::Identity {
+            body = encoding::unpack(&body, encoding, LIMIT, LIMIT, self.budgets.of(Trust::Api))
+                .map_err(|error| Rejection::unpacking(error, LIMIT))?;
+        }
+        let body = body.whole();
+        json::check(&body)?;
+        let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Ok(body.slice(mark..))
     }
 
-    /// Reads a body of at most `most` bytes, in one piece up to `joined`.
+    /// Reads a body of at most `most` bytes, in one piece up to `joined`, from the budget of `trust`.
     pub(crate) async fn read(
         &self,
+        trust: Trust,
         body: &mut Incoming,
         most: usize,
         joined: usize,
         bytes: &mut usize,
     ) -> Result<Body, Rejection> {
         let limits = body::Limits { most, joined, time: self.config.body_timeout };
-        let body =
-            body::read(body, limits, &self.budget).await.map_err(|error| Rejection::body(error, most))?;
+        let budget = self.budgets.of(trust);
+        let body = body::read(body, limits, budget).await.map_err(|error| Rejection::body(error, most))?;
         *bytes = body.len();
         Ok(body)
     }
@@ -272,68 +342,65 @@ impl Success {
     }
 }
 
+impl Scope<'_> {
+    /// The trace context that goes on to the worker.
+    fn context(&self, parts: &Parts) -> Option<String> {
+        self.span.traceparent().or_else(|| traceparent(&parts.headers).map(str::to_owned))
+    }
+}
+
+/// Whether the body is declared as JSON. A browser cannot declare that for a page of another origin without
+/// asking first.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+}
+
 /// The trace context a request came with.
 fn traceparent(headers: &HeaderMap) -> Option<&str> {
     headers.get(stream::header::TRACEPARENT)?.to_str().ok().filter(|value| trace::is_traceparent(value))
 }
 
-/// What the log line of a request says besides its outcome.
-struct Line<'a> {
-    trace_id: Option<&'a str>,
-    route: &'static str,
-    peer: IpAddr,
-    client: Option<IpAddr>,
-    bytes: usize,
-    started: Instant,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Line<'_> {
-    fn duration_ms(&self) -> f64 {
-        (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
-    }
-
-    fn accepted(&self, success: &Success) {
-        let (status, route, bytes, duration_ms) =
-            (StatusCode::OK.as_u16(), self.route, self.bytes, self.duration_ms());
-        let trace_id = self.trace_id;
-        match success {
-            // Its line costs as much as the rest of its way through us, and all that it says is in the answer,
-            // the metrics and the trace.
-            Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
-                tracing::debug!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
-            }
-            Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
-                tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
-            }
-            Success::Answer(_) => {
-                tracing::info!(route, status, bytes, duration_ms, trace_id, "question answered");
-            }
-            Success::Placed(_) => tracing::info!(route, bytes, duration_ms, trace_id, "call placed"),
+    #[test]
+    fn empty_segments_of_a_path_mean_nothing() {
+        let elevenlabs = Route::Webhook(Provider::ElevenLabs);
+        for (path, route) in [
+            ("/api/webhooks/elevenlabs/call-status", elevenlabs),
+            ("/api/webhooks/elevenlabs/call-status/", elevenlabs),
+            ("//api/webhooks//elevenlabs/call-status//", elevenlabs),
+            ("/api/agent-calls/", Route::AgentCalls),
+            ("/api/agent-calls/status/", Route::AgentCallStatus),
+            ("/api/webhooks/elevenlabs/call%2Dstatus", Route::Unknown),
+            ("/API/agent-calls", Route::Unknown),
+            ("api/agent-calls/", Route::Unknown),
+            ("/api/agent-calls/x", Route::Unknown),
+            ("/", Route::Unknown),
+            ("", Route::Unknown),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
         }
     }
 
-    fn refused(&self, rejection: &Rejection) {
-        let (status, code) = rejection.code();
-        let reason = match rejection {
-            Rejection::NotStored(error) => Some(error.label()),
-            _ => None,
-        };
-        let broker_code = match rejection {
-            Rejection::NotStored(PublishError::Refused(code)) => Some(*code),
-            _ => None,
-        };
-        tracing::warn!(
-            route = self.route,
-            status = status.as_u16(),
-            code,
-            reason,
-            broker_code,
-            source = self.client.map(tracing::field::display),
-            peer = %self.peer,
-            bytes = self.bytes,
-            duration_ms = self.duration_ms(),
-            trace_id = self.trace_id,
-            "request refused"
-        );
+    #[test]
+    fn json_is_declared_by_its_media_type_alone() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            (" application/json", true),
+            ("application/jsonp", false),
+            ("application/json-patch+json", false),
+            ("text/plain; application/json", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            assert_eq!(is_json(&headers), expected, "{value}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
     }
 }

@@ -6,10 +6,11 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str,
 };
 
+use hyper::{HeaderMap, header::HeaderValue};
 use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
@@ -31,14 +32,53 @@ pub const ELEVENLABS: [Ipv4Addr; 12] = [
     Ipv4Addr::new(34, 126, 179, 103),
 ];
 
-/// The address of the client: the peer, or, as far as trusted proxies vouch, what they forwarded
-/// for. `None` is a request whose client cannot be known and which must be refused.
+/// The headers in which proxies say for whom they forward a request.
+pub const FORWARDING_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The address of the connection, or the one that trusted proxies forwarded for.
+    pub address: IpAddr,
+    /// Whether the sender itself holds the connection: the peer is no trusted proxy, and no header says
+    /// that the request was forwarded. Only a direct sender can be "this machine".
+    pub is_direct: bool,
+}
+
+/// Why the sender of a request cannot be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownSender {
+    /// A proxy that is not in `TRUSTED_PROXIES` forwarded the request, or the sender pretends so.
+    UntrustedProxy,
+    /// An address in `X-Forwarded-For` cannot be read.
+    UnreadableHop,
+}
+
+/// Finds the sender of a request that came from `peer` with `headers`.
+///
+/// # Errors
+/// See [`UnknownSender`]. Such a request must be refused.
+pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Result<Sender, UnknownSender> {
+    let peer = peer.to_canonical();
+    if trusted.contains(peer) {
+        let lines = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+        let address = client(peer, lines, trusted).ok_or(UnknownSender::UnreadableHop)?;
+        Ok(Sender { address, is_direct: false })
+    } else if FORWARDING_HEADERS.iter().any(|&name| headers.contains_key(name)) {
+        Err(UnknownSender::UntrustedProxy)
+    } else {
+        Ok(Sender { address: peer, is_direct: true })
+    }
+}
+
+/// The address of the client: the peer, or, as far as trusted proxies vouch, the address that they
+/// forwarded for. `None` means that it cannot be known.
 ///
 /// `forwarded` is the value of every `X-Forwarded-For` line in the order received. The walk goes
 /// from the right, each hop vouched for by the trusted one after it; the first hop that is not
-/// trusted is the client. When every hop is trusted, the leftmost is. A hop must be a bare
-/// address: a port, brackets, a zone id, an empty item or any other text ends in `None`, for what
-/// stands left of it is worth nothing.
+/// trusted is the client. When every hop is trusted, the leftmost is. Azure's gateways write the port
+/// behind the address (`v4:port`, `[v6]`, `[v6]:port`), so a port is read and ignored. A hop of any other
+/// form ends in `None`, because the hops left of it are worth nothing.
 pub fn client<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,
@@ -49,9 +89,24 @@ pub fn client<'a>(
         if !trusted.contains(client) {
             return Some(client);
         }
-        client = str::from_utf8(hop).ok()?.trim_matches([' ', '\t']).parse::<IpAddr>().ok()?.to_canonical();
+        client = hop_address(hop)?.to_canonical();
     }
     Some(client)
+}
+
+/// The address of one hop, with or without a port.
+fn hop_address(hop: &[u8]) -> Option<IpAddr> {
+    let hop = str::from_utf8(hop).ok()?.trim_matches([' ', '\t']);
+    if let Ok(address) = hop.parse::<IpAddr>() {
+        return Some(address);
+    }
+    if let Some(bare) = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')) {
+        return bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    }
+    match hop.parse::<SocketAddr>().ok()? {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => None,
+        address => Some(address.ip()),
+    }
 }
 
 /// A list of networks. Reads from a comma list of CIDRs and bare addresses.
@@ -92,15 +147,16 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Whether a webhook may come from `address`.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        self.networks.contains(address)
+    /// Whether a webhook may come from `sender`. A loopback address counts for a direct sender only:
+    /// behind a proxy on this machine it would stand for the whole world.
+    pub fn contain(&self, sender: Sender) -> bool {
+        self.networks.contains(sender.address) && (sender.is_direct || !sender.address.is_loopback())
     }
 }
 
 impl Default for Sources {
     fn default() -> Self {
-        Self::try_from("loopback,elevenlabs".to_owned()).expect("both words are known")
+        Self::try_from("elevenlabs".to_owned()).expect("the word is known")
     }
 }
 

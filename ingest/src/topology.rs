@@ -151,7 +151,7 @@ impl Topology {
     /// Makes the streams right; true when the broker takes atomic batches.
     async fn ensure(&self) -> Result<bool, EnsureError> {
         let context = jetstream::new(self.client.clone());
-        stream::ensure(&context, self.replicas).await?;
+        stream::ensure_streams(&context, self.replicas).await?;
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let found = context.get_stream(stream::WEBHOOKS).await.map_err(|error| EnsureError::Broker {
             what: format!("reading stream {}", stream::WEBHOOKS),

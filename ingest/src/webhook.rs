@@ -1,183 +1,158 @@
-//! The checks of a webhook, in order: source, size, body, signature, form, publish.
+//! The checks of a webhook, in order: sender, headers, size, body, signature, format, publish.
 //!
-//! Invariant: each check comes before the cost of the next. Under `SOURCE_POLICY=observe` what source
-//! and signature speak against goes on, marked with the refusal it would have met.
+//! Invariant: each check comes before the cost of the next, so the headers decide before a byte of the body
+//! is read. Under `SOURCE_POLICY=observe` a webhook that sender or signature speak against goes on, marked
+//! with the refusal it would have met.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{
-    stream::{header as ours, subject},
-    trace::Kind,
-};
+use aftercall_common::{stream::header as ours, trace::Kind};
 use async_nats::{HeaderName, Subject};
 use hyper::{
     body::{Body as _, Incoming},
-    header::{CONTENT_TYPE, HeaderValue},
     http::request::Parts,
 };
 use jiff::Timestamp;
 
 use crate::{
-    body::{self, Body},
-    json,
+    access::{bearer, is_foreign_page},
+    body::{self, Body, Budget, Trust},
+    encoding::{self, Encoding},
     message::{self, WebhookId},
     policy::Policy,
+    provider::{Provider, form_of_get},
     publisher::{PublishError, Webhook},
     rejection::Rejection,
     routes::{Gateway, Route, Scope},
-    signature::{Signature, SignatureError, elevenlabs, twilio},
+    signature::{Signature, SignatureError},
+    source_ip::{Sender, UnknownSender},
     storage::Accepted,
 };
 
-/// From this size on a body is looked at on a thread of its own: it takes longer than others are to wait.
+/// Bodies of at least this size are checked on a thread of their own, so that other requests do not wait.
 const LARGE_BYTES: usize = 256 * 1024;
-/// Largest body of a sender from elsewhere that is read merely to tell who it is.
-const GLANCE_BYTES: usize = 256 * 1024;
+/// Largest body of a refused sender that is read, to tell the provider at a new address from noise.
+const STRANGER_BYTES: usize = 256 * 1024;
 /// Time such a body gets.
-const GLANCE_TIME: Duration = Duration::from_secs(1);
-
-/// Whose webhook it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    /// ElevenLabs: JSON.
-    ElevenLabs,
-    /// Twilio: a form.
-    Twilio,
-}
-
-impl Provider {
-    fn subject(self) -> &'static str {
-        match self {
-            Self::ElevenLabs => subject::ELEVENLABS_CALL_STATUS,
-            Self::Twilio => subject::TWILIO_CALL_STATUS,
-        }
-    }
-
-    /// The span of a publish.
-    fn span(self) -> &'static str {
-        match self {
-            Self::ElevenLabs => "send webhooks.elevenlabs.call-status",
-            Self::Twilio => "send webhooks.twilio.call-status",
-        }
-    }
-
-    /// Twilio has no fixed addresses: where its signature is required, that decides alone.
-    fn allows(self, client: Option<IpAddr>, policy: &Policy) -> bool {
-        (self == Self::Twilio && !policy.twilio_auth_token.is_empty())
-            || client.is_some_and(|client| policy.allowed_sources.contain(client))
-    }
-
-    fn is_signed(self, parts: &Parts) -> bool {
-        parts.headers.contains_key(match self {
-            Self::ElevenLabs => ours::ELEVENLABS_SIGNATURE,
-            Self::Twilio => ours::TWILIO_SIGNATURE,
-        })
-    }
-
-    fn verify(
-        self,
-        policy: &Policy,
-        parts: &Parts,
-        body: &Body,
-        now: i64,
-    ) -> Result<Signature, SignatureError> {
-        match self {
-            Self::ElevenLabs => elevenlabs::verify(
-                parts.headers.get_all(ours::ELEVENLABS_SIGNATURE).iter().map(HeaderValue::as_bytes),
-                body.pieces(),
-                &policy.elevenlabs_webhook_secret,
-                policy.tolerance(),
-                now,
-            ),
-            Self::Twilio => {
-                let header = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
-                let callback = twilio::Callback {
-                    path_and_query: parts.uri.path_and_query().map_or("/", |path| path.as_str()),
-                    body: &body.whole(),
-                    is_form: !is_json(parts),
-                };
-                let secrets = &policy.twilio_auth_token;
-                let (signature, settings) = (header(ours::TWILIO_SIGNATURE), header(twilio::SETTINGS_HEADER));
-                twilio::verify(signature, settings, &callback, policy.public_url.as_ref(), secrets)
-            }
-        }
-    }
-
-    fn check_form(self, parts: &Parts, body: &Body) -> Result<(), Rejection> {
-        if self == Self::ElevenLabs || is_json(parts) {
-            return json::check_pieces(body.pieces()).map_err(|detail| Rejection::InvalidJson { detail });
-        }
-        let body = body.whole();
-        let is_form = std::str::from_utf8(&body).is_ok() && form_urlencoded::parse(&body).next().is_some();
-        if is_form { Ok(()) } else { Err(Rejection::InvalidForm) }
-    }
-}
-
-fn is_json(parts: &Parts) -> bool {
-    let value = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("application/json"))
-}
+const STRANGER_TIME: Duration = Duration::from_secs(1);
+/// Label of a signature that was not checked.
+const UNCHECKED: &str = "unchecked";
 
 /// What a webhook is judged by, besides its body.
 #[derive(Clone, Copy)]
-struct Sight<'a> {
+struct CheckInput<'a> {
     provider: Provider,
-    /// Whether its source is.
-    allowed: bool,
     policy: &'a Arc<Policy>,
     parts: &'a Parts,
-    /// In seconds.
+    /// Unix time in seconds.
     now: i64,
+    /// Whether the sender showed one of our `EVENTS_TOKEN`.
+    has_token: bool,
 }
 
-/// What a look at a body brought.
-struct Seen {
+/// How a packed body is unpacked.
+#[derive(Clone, Copy)]
+struct Unpacking<'a> {
+    encoding: Encoding,
+    most: usize,
+    joined: usize,
+    budget: &'a Budget,
+}
+
+/// What the check of a body found.
+struct CheckOutcome {
     /// Of the signature.
     verdict: Result<Signature, SignatureError>,
-    /// Its id, and what speaks against its sender but is merely observed; or why it is refused.
+    /// The webhook's id, and the refusal that `observe` overrides; or the refusal.
     outcome: Result<(WebhookId, Option<Rejection>), Rejection>,
 }
 
-impl Sight<'_> {
-    /// Looks at `body`, which is given back.
-    async fn of(self, body: Body) -> (Body, Seen) {
-        if body.len() < LARGE_BYTES {
-            let seen = self.look(&body);
-            return (body, seen);
+impl CheckInput<'_> {
+    /// What the headers speak against, before a byte of the body is read.
+    fn check_headers(&self, sender: Result<Sender, UnknownSender>) -> Result<(), Rejection> {
+        let Self { provider, policy, parts, now, has_token } = *self;
+        let sender = sender.map_err(Rejection::UnknownSender)?;
+        if has_token {
+            return Ok(());
         }
-        let Self { provider, allowed, policy, parts, now } = self;
-        let (policy, parts) = (policy.clone(), parts.clone());
-        let looking = tokio::task::spawn_blocking(move || {
-            let seen = Sight { provider, allowed, policy: &policy, parts: &parts, now }.look(&body);
-            (body, seen)
-        });
-        looking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        let is_elevenlabs = provider == Provider::ElevenLabs;
+        if is_elevenlabs
+            && !policy.events_token.is_empty()
+            && !provider.is_signed(parts)
+            && bearer(&parts.headers).is_some()
+        {
+            return Err(Rejection::Unauthorized { detail: "The bearer token is none of EVENTS_TOKEN." });
+        }
+        if !provider.allows(sender, policy) {
+            return Err(Rejection::SourceNotAllowed);
+        }
+        provider.precheck(policy, parts, now).map_err(Rejection::Signature)?;
+        // Without a secret the address decides alone, and a browser on this machine has the machine's address.
+        if is_elevenlabs && policy.elevenlabs_webhook_secret.is_empty() && is_foreign_page(&parts.headers) {
+            return Err(Rejection::CrossSite);
+        }
+        let agreed =
+            policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
+        if is_elevenlabs && !agreed { Err(Rejection::HeaderSecret) } else { Ok(()) }
     }
 
-    /// Signature, form, id; each before the cost of the next.
-    fn look(self, body: &Body) -> Seen {
-        let Self { provider, allowed, policy, parts, now } = self;
-        let verdict = provider.verify(policy, parts, body, now);
-        let agreed = provider == Provider::Twilio
-            || policy.webhook_header_secret.as_ref().is_none_or(|secret| secret.is_carried(&parts.headers));
-        let doubt = match verdict {
-            _ if !allowed => Some(Rejection::SourceNotAllowed),
-            Err(error) => Some(Rejection::Signature(error)),
-            Ok(_) if !agreed => Some(Rejection::HeaderSecret),
-            Ok(_) => None,
-        };
+    /// Checks `body`, and gives it back unpacked. `doubt` is what the headers spoke against while we observe.
+    async fn check(
+        self,
+        mut body: Body,
+        doubt: Option<Rejection>,
+        unpacking: Unpacking<'_>,
+    ) -> (Body, CheckOutcome) {
+        if body.len() < LARGE_BYTES && unpacking.encoding == Encoding::Identity {
+            let checked = self.check_body(&mut body, doubt, unpacking);
+            return (body, checked);
+        }
+        let Self { provider, policy, parts, now, has_token } = self;
+        let Unpacking { encoding, most, joined, budget } = unpacking;
+        let (policy, parts, budget) = (policy.clone(), parts.clone(), budget.clone());
+        let checking = tokio::task::spawn_blocking(move || {
+            let unpacking = Unpacking { encoding, most, joined, budget: &budget };
+            let input = CheckInput { provider, policy: &policy, parts: &parts, now, has_token };
+            let checked = input.check_body(&mut body, doubt, unpacking);
+            (body, checked)
+        });
+        checking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Signature, format, id; each before the cost of the next.
+    fn check_body(self, body: &mut Body, doubt: Option<Rejection>, unpacking: Unpacking<'_>) -> CheckOutcome {
+        let Self { provider, policy, parts, now, has_token } = self;
+        // ElevenLabs signs the bytes it sends, Twilio the parameters in them.
+        let signs_content = provider == Provider::Twilio;
+        let unpacked = if signs_content { unpacking.unpack(body) } else { Ok(()) };
+        let verdict =
+            if has_token { Ok(Signature::Token) } else { provider.verify(policy, parts, body, now) };
+        let doubt = doubt.or_else(|| verdict.err().map(Rejection::Signature));
         let outcome = match doubt {
             Some(rejection) if !policy.observes() => Err(rejection),
-            doubt => provider
-                .check_form(parts, body)
-                .map(|()| (message::webhook_id(parts.uri.path(), body.pieces()), doubt)),
+            doubt => unpacked
+                .and_then(|()| if signs_content { Ok(()) } else { unpacking.unpack(body) })
+                .and_then(|()| provider.check_format(parts, body))
+                .map(|id| (id, doubt)),
         };
-        Seen { verdict, outcome }
+        CheckOutcome { verdict, outcome }
+    }
+}
+
+impl Unpacking<'_> {
+    /// Replaces a packed `body`.
+    fn unpack(self, body: &mut Body) -> Result<(), Rejection> {
+        let Self { encoding, most, joined, budget } = self;
+        if encoding != Encoding::Identity {
+            *body = encoding::unpack(body, encoding, most, joined, budget)
+                .map_err(|error| Rejection::unpacking(error, most))?;
+        }
+        Ok(())
     }
 }
 
 impl Gateway {
-    /// Takes in a webhook that the client of `scope`, or failing that its peer, sent.
+    /// Checks and stores a webhook from the sender of `scope`.
     pub(crate) async fn webhook(
         &self,
         provider: Provider,
@@ -186,29 +161,49 @@ impl Gateway {
         body: &mut Incoming,
         bytes: &mut usize,
     ) -> Result<(WebhookId, Accepted), Rejection> {
-        let Scope { policy, span, peer, client } = *scope;
+        let Scope { policy, span, peer, sender } = *scope;
         let received_at = Timestamp::now();
         let route = Route::Webhook(provider).label();
-        let allowed = provider.allows(client, policy);
-        if !allowed && !policy.observes() {
-            let verdict = self.glance(provider, policy, parts, body, received_at).await;
-            self.metrics.origin(route, allowed, verdict);
-            if verdict == Signature::Verified.label() {
-                self.metrics.webhook(route, false); // Our own provider, at a new address.
+        let has_token = provider == Provider::ElevenLabs
+            && bearer(&parts.headers).is_some_and(|given| policy.events_token.contain(given));
+        let input = CheckInput { provider, policy, parts, now: received_at.as_second(), has_token };
+        let headers = input.check_headers(sender);
+        let allowed = !headers.as_ref().is_err_and(Rejection::is_of_stranger);
+        let doubt = match headers {
+            Err(rejection) if !policy.observes() => {
+                let verdict = match &rejection {
+                    Rejection::Signature(error) => error.label(),
+                    _ if allowed => UNCHECKED,
+                    _ => self.check_stranger(input, body).await,
+                };
+                self.metrics.origin(route, allowed, verdict);
+                if !allowed && verdict == Signature::Verified.label() {
+                    self.metrics.webhook(route, false); // Our own provider, from an unknown address.
+                }
+                return Err(rejection);
             }
-            return Err(Rejection::SourceNotAllowed);
-        }
-        let body = self.read(body, self.config.max_body_bytes.get(), self.storage.room(), bytes).await?;
-        let sight = Sight { provider, allowed, policy, parts, now: received_at.as_second() };
-        let (body, Seen { verdict, outcome }) = sight.of(body).await;
+            checked => checked.err(),
+        };
+        let encoding = encoding::encoding(&parts.headers)?;
+        let (trust, most) = provider.budget(self.config.max_body_bytes.get());
+        let joined = self.storage.room();
+        let body = match form_of_get(parts) {
+            Some(form) => Body::unbudgeted(form),
+            None => self.read(trust, body, most, joined, bytes).await?,
+        };
+        let unpacking = Unpacking { encoding, most, joined, budget: self.budgets.of(trust) };
+        let (body, CheckOutcome { verdict, outcome }) = input.check(body, doubt, unpacking).await;
         self.metrics.origin(route, allowed, verdict.map_or_else(SignatureError::label, Signature::label));
         let signature = verdict.unwrap_or_else(Signature::Doubtful);
         let (id, doubt) = outcome?;
 
-        let source = client.unwrap_or(peer);
+        let source = sender.map_or(peer, |sender| sender.address);
         let mut headers = message::headers(id, &parts.headers, source, signature, received_at);
         if let Some(doubt) = doubt {
             headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), self.observe(&doubt));
+        }
+        if let Some((name, query)) = message::query_header(provider.own_query(parts)) {
+            headers.insert(name, query);
         }
         let mut sending = self.tracer.child(provider.span(), Kind::Producer, span);
         sending.set("messaging.system", || "nats");
@@ -235,25 +230,19 @@ impl Gateway {
         code
     }
 
-    /// What the signature says of a sender from elsewhere: it tells our own provider at a new address
-    /// from noise. Only what claims to be signed, and is small, is read for that.
-    async fn glance(
-        &self,
-        provider: Provider,
-        policy: &Policy,
-        parts: &Parts,
-        body: &mut Incoming,
-        now: Timestamp,
-    ) -> &'static str {
-        const UNCHECKED: &str = "unchecked";
-        let small = body.size_hint().exact().is_some_and(|bytes| bytes <= GLANCE_BYTES as u64);
-        if !small || !provider.is_signed(parts) {
+    /// What the signature says of a refused sender: it tells our own provider at a new address from noise.
+    /// Only a small body whose headers claim a signature of now is read for that.
+    async fn check_stranger(&self, input: CheckInput<'_>, body: &mut Incoming) -> &'static str {
+        let CheckInput { provider, policy, parts, now, .. } = input;
+        let is_small = body.size_hint().exact().is_some_and(|bytes| bytes <= STRANGER_BYTES as u64);
+        let is_claimed = provider.is_signed(parts) && provider.precheck(policy, parts, now).is_ok();
+        if !is_small || !is_claimed {
             return UNCHECKED;
         }
-        let limits = body::Limits { most: GLANCE_BYTES, joined: GLANCE_BYTES, time: GLANCE_TIME };
-        match body::read(body, limits, &self.budget).await {
+        let limits = body::Limits { most: STRANGER_BYTES, joined: STRANGER_BYTES, time: STRANGER_TIME };
+        match body::read(body, limits, self.budgets.of(Trust::Stranger)).await {
             Ok(body) => provider
-                .verify(policy, parts, &body, now.as_second())
+                .verify(policy, parts, &body, now)
                 .map_or_else(SignatureError::label, Signature::label),
             Err(_) => UNCHECKED,
         }

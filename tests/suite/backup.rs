@@ -13,10 +13,10 @@ use mongodb::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Setup, Stack, servers, until_equal};
+use crate::harness::{PATIENCE, Setup, Stack, recently, servers, until_equal};
 
 fn event(call: usize, event: &str) -> Value {
-    json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": 1_790_000_000 + call })
+    json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": recently() + i64::try_from(call).unwrap() })
 }
 
 /// Posts the webhooks of these calls, and waits until all are applied.

@@ -47,8 +47,13 @@ async fn exchange(socket: &mut TcpStream, bytes: &[u8]) -> String {
 
 /// Whether a webhook on a connection from `source` is answered 200, or not at all.
 async fn is_served(stack: &Stack, source: [u8; 4]) -> bool {
+    is_served_with(stack, source, "").await
+}
+
+/// The same with further header lines, each behind a line break.
+async fn is_served_with(stack: &Stack, source: [u8; 4], headers: &str) -> bool {
     let mut socket = connect(stack, source).await;
-    let close = webhook("c").replace("host: x", "host: x\r\nconnection: close");
+    let close = webhook("c").replace("host: x", &format!("host: x\r\nconnection: close{headers}"));
     exchange(&mut socket, close.as_bytes()).await.starts_with("HTTP/1.1 200 ")
 }
 
@@ -65,7 +70,8 @@ async fn one_source_cannot_hold_every_connection() {
     assert!(!is_served(&stack, [127, 0, 0, 9]).await, "a sixth connection");
     assert!(is_served(&stack, [127, 0, 0, 10]).await, "another source");
     let proxied = join_all((0..9).map(|_| connect(&stack, [127, 0, 0, 8]))).await;
-    assert!(is_served(&stack, [127, 0, 0, 8]).await, "a trusted proxy speaks for many");
+    let forwarded = "\r\nx-forwarded-for: 34.67.146.145";
+    assert!(is_served_with(&stack, [127, 0, 0, 8], forwarded).await, "a trusted proxy speaks for many");
     let metrics = stack.gateway.metrics(&stack.http).await;
     assert!(metrics.contains("aftercall_connections_refused_total 1\n"), "{metrics}");
     drop((greedy, proxied));

@@ -83,3 +83,40 @@ async fn a_letter_is_applied_once_its_cause_is_gone() {
     graves(&stack, 0).await;
     assert_eq!(stack.post_to(CALL_STATUS, "{}").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
+    let stack = Setup::default().start().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "CAkept" })).await;
+    stack.until_call("CAkept", doc! {}).await;
+    let body = json!({ "event_type": "call.busy", "call_id": "CAsent" }).to_string();
+    let letter = async |subject: &str, sequence: &str| {
+        let mut headers = async_nats::HeaderMap::new();
+        for (name, value) in [
+            (stream::header::DEAD_REASON, "unsupported_event"),
+            (stream::header::DEAD_STREAM, "WEBHOOKS"),
+            (stream::header::DEAD_SEQUENCE, sequence),
+            (stream::header::DEAD_SUBJECT, subject),
+            ("X-Nats-Rollup", "all"),
+        ] {
+            headers.insert(name, value);
+        }
+        let grave = stream::subject::dead_letter("status");
+        let body = body.clone().into();
+        stack.jetstream.publish_with_headers(grave, headers, body).await.unwrap().await.unwrap();
+    };
+    letter("$JS.API.STREAM.PURGE.WEBHOOKS", "1").await;
+    letter("agent-calls.place", "2").await;
+    letter(stream::subject::ELEVENLABS_CALL_STATUS, "3").await;
+
+    let (code, _, stderr) = run(&stack, &["replay", "--all", "--dry-run"]).await;
+    assert!(code == Some(1) && stderr.contains("$JS.API.STREAM.PURGE.WEBHOOKS"), "{stderr}");
+    let (code, said, stderr) = run(&stack, &["replay", "--all"]).await;
+    assert!(code == Some(1) && said.contains("1 dead letters sent again"), "{said}{stderr}");
+    assert!(stderr.contains("number 1 is not sent again") && stderr.contains("number 2"), "{stderr}");
+    stack.until_call("CAsent", doc! { "status": "busy" }).await;
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2, "nothing was purged");
+    let sent = stack.message(stream::WEBHOOKS, 2).await;
+    assert!(sent.headers.get("X-Nats-Rollup").is_none(), "headers that are not ours stay behind");
+    graves(&stack, 2).await;
+}

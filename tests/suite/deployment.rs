@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
 use aftercall_common::stream;
-use aftercall_local::ports;
+use aftercall_local::{nats::User, ports};
 use serde_json::{Value, json};
 use tokio::{process::Command, sync::OnceCell};
 
@@ -104,6 +104,26 @@ async fn settings_agree_with_the_code() {
     assert_eq!(parsed["natsValues"]["config"]["jetstream"]["merge"]["sync_interval"], "always");
     assert_eq!(webhooks.discard, async_nats::jetstream::stream::DiscardPolicy::New);
 
+    // Every broker knows users, and each process is its own.
+    for name in ["nats/nats.conf", "nats/cluster.conf"] {
+        assert!(file(name).lines().any(|line| line == "include ./users.conf"), "{name}");
+    }
+    for (part, user) in [("ingest", User::Gateway), ("worker", User::Worker)] {
+        let url = variable(&compose[part]["environment"], "NATS_URL").unwrap();
+        assert!(url.starts_with(&format!("nats://{}:${{{}:?", user.name(), user.variable())), "{url}");
+    }
+    for user in User::ALL {
+        assert!(file("nats/users.conf").contains(&format!("${}\n", user.variable())));
+        assert!(variable(&compose["nats"]["environment"], user.variable()).is_some());
+        assert!(parsed["natsValues"]["container"]["env"][user.variable()].is_object());
+    }
+    let environment = |object: &Value| object["spec"]["template"]["spec"]["containers"][0]["env"].clone();
+    for (name, user) in [("calls-ingest", "gateway"), ("calls-worker", "worker")] {
+        let environment = environment(object(&parsed["everything"], "Deployment", name));
+        let url = environment.as_array().unwrap().iter().find(|entry| entry["name"] == "NATS_URL").unwrap();
+        assert_eq!(url["valueFrom"]["secretKeyRef"], json!({ "name": "logins", "key": user }));
+    }
+
     // The scaler looks at the consumer that there is.
     let scaler = object(&parsed["everything"], "ScaledObject", "calls-worker");
     let trigger = &scaler["spec"]["triggers"][0]["metadata"];
@@ -192,6 +212,12 @@ async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
         .replace("port: 4222", &format!("listen: \"127.0.0.1:{port}\""))
         .replace("http_port: 8222", &format!("http: \"127.0.0.1:{monitor}\""))
         .replace("store_dir: /data", &format!("store_dir: \"{}\"", folder.path().join("data").display()));
+    // The passwords that nats-server takes from its environment are written into the file here.
+    let users = file("nats/users.conf");
+    let users = ["GATEWAY", "WORKER", "OPERATOR"]
+        .iter()
+        .fold(users, |users, user| users.replace(&format!("$NATS_{user}_PASSWORD"), "p4ss"));
+    std::fs::write(folder.path().join("users.conf"), users).unwrap();
     let path = folder.path().join("nats.conf");
     std::fs::write(&path, &settings).unwrap();
     let mut broker = servers::nats_with(&path, folder.path()).await;
@@ -199,7 +225,7 @@ async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
     let vars = [
         ("LISTEN_ADDR", format!("127.0.0.1:{public}")),
         ("ADMIN_ADDR", format!("127.0.0.1:{admin}")),
-        ("NATS_URL", format!("nats://127.0.0.1:{port}")),
+        ("NATS_URL", format!("nats://gateway:p4ss@127.0.0.1:{port}")),
         ("NATS_MONITOR_URL", format!("http://127.0.0.1:{monitor}")),
     ]
     .map(|(name, value)| (name.to_owned(), value));
@@ -297,6 +323,7 @@ async fn what_the_image_holds_runs_without_anything_else() {
     let inside = |arguments: &[&str]| {
         let mut command = Command::new(&chroot);
         command.arg("--userspec=65532:65532").arg(&root).env_clear().env("PATH", "/usr/local/bin");
+        command.env("ALLOW_UNSIGNED", "true");
         command.arg(format!("/usr/local/bin/{}", Path::new(binary).file_name().unwrap().to_str().unwrap()));
         command.args(arguments).kill_on_drop(true);
         command

@@ -69,6 +69,7 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
     let stack = Setup::default()
         .without_worker()
         .gateway_env("API_TOKEN", "t0ken")
+        .gateway_env("API_ANONYMOUS", "none")
         .gateway_env("MAX_BODY_BYTES", "1000")
         .start()
         .await;
@@ -88,7 +89,8 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
         (stack.http.post(url(LOOKUP)).bearer_auth("wrong").body("{}"),       401, "unauthorized"),
         (stack.http.post(url("/api/agent-calls")).bearer_auth("t0ken").body("{}"), 503, "no_worker"),
         (stack.http.post(url("/api/agent-calls")).bearer_auth("t0ken").header("idempotency-key", "a b").body("{}"), 400, "invalid_request"),
-        (stack.http.post(url(TWILIO_CALL_STATUS)).body("{\"a\": nope}"),      400, "invalid_json"),
+        (stack.http.put(url(TWILIO_CALL_STATUS)).body("a=b"),                405, "method_not_allowed"),
+        (stack.http.post(url(TWILIO_CALL_STATUS)).body("{\"a\": nope}"),      401, "signature_missing"),
     ];
     for (request, status, code) in table {
         let shown = format!("{request:?}");
@@ -96,8 +98,13 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
         assert_eq!((answer.status, answer.code()), (status, code), "{shown}: {}", answer.body);
         assert_eq!(answer.body["status"], status);
     }
-    let answer = stack.http.get(url(CALL_STATUS)).send().await.unwrap();
-    assert_eq!(answer.headers()["allow"], "POST");
+    for (path, methods) in [(CALL_STATUS, "POST"), (TWILIO_CALL_STATUS, "GET, POST")] {
+        let answer = stack.http.delete(url(path)).send().await.unwrap();
+        assert_eq!(answer.headers()["allow"], methods);
+    }
+    let lookup = stack.http.post(url(LOOKUP)).bearer_auth("t0ken").header("content-type", "text/plain");
+    let answer = lookup.body("{}").send().await.unwrap();
+    assert_eq!(answer.status(), 415, "a browser can send this without asking");
     let answer = stack.http.post(url(CALL_STATUS)).body("{\n \"secret\": nope }").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let text = answer.text().await.unwrap();
@@ -252,6 +259,7 @@ async fn a_wrong_configuration_stops_the_start_with_one_line() {
     #[rustfmt::skip]
     let table = [
         ("gateway", "ALLOWED_SOURCES", "loopback, 300.1.2.3"),
+        ("gateway", "API_TOKEN",       ""),
         ("gateway", "PUBLISH_TIMEOUT", "soon"),
         ("gateway", "LISTEN_ADDR",     "8080"),
         ("worker",  "ROLES",           "status,sales"),

@@ -3,7 +3,7 @@
 
 use aftercall_worker::{
     Config, Metrics,
-    call::{CallPatch, Placement},
+    call::{CallPatch, Field, Placement},
     event::{self, Envelope, Origin, PlacementId},
     store::{self, Calls as _, Store, Written},
 };
@@ -33,12 +33,9 @@ pub async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
 
 /// What an event says that was stored at this second.
 pub fn patch(id: &str, second: i64, body: &Value) -> CallPatch {
-    let envelope = Envelope {
-        id: id.to_owned(),
-        stored_at: jiff::Timestamp::new(1_790_000_100 + second, 123_456_789).unwrap(),
-        origin: Origin::ElevenLabs,
-        signature: Some("verified".to_owned()),
-    };
+    let stored_at = jiff::Timestamp::new(1_790_000_100 + second, 123_456_789).unwrap();
+    let signature = Some("verified".to_owned());
+    let envelope = Envelope { signature, ..Envelope::new(id, stored_at, Origin::ElevenLabs) };
     event::parse(&envelope, body.to_string().as_bytes()).unwrap().into()
 }
 
@@ -137,7 +134,9 @@ async fn in_a_large_batch_what_is_new_is_stored_and_what_is_known_is_joined() {
     let mut patches: Vec<_> = (0..BATCH).map(ringing).collect();
     patches[0] = patch("busy", 5, &json!({ "event_type": "call.busy", "call_id": "c0" }));
     // One that cannot be stored, and one that names only a conversation which another brings.
-    patches.push(patch("nul", 0, &json!({ "event_type": "call.busy", "call_id": "nul", "a\u{0}b": 1 })));
+    let mut nul = patch("nul", 0, &json!({ "event_type": "call.busy", "call_id": "nul" }));
+    nul.fields.get_mut(&Field::RawResponse).unwrap().value = json!({ "a\u{0}b": 1 });
+    patches.push(nul);
     patches.push(patch("end", 9, &json!({ "event_type": "call.ended", "conversation_id": "v2" })));
 
     let written = store::write(&store, &patches).await.unwrap();

@@ -13,11 +13,13 @@ use tokio::process::{Child, Command};
 use crate::harness::{PATIENCE, until};
 
 /// What a developer may have set, and a test must not see.
-const VARIABLES: [&str; 7] = [
+const VARIABLES: [&str; 9] = [
     "NATS_URL",
     "MONGODB_URI",
     "ELEVENLABS_API_KEY",
     "ALLOWED_SOURCES",
+    "ALLOW_UNSIGNED",
+    "API_ANONYMOUS",
     "API_TOKEN",
     "CONSOLE_PASSWORD",
     "CONSOLE_TOKEN",
@@ -126,9 +128,14 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
     // The page to look at, which offers to place such calls.
     let console = up.text.lines().find_map(|line| line.trim().strip_prefix("console ")).unwrap();
     let console = console.split_whitespace().next().unwrap();
-    let page =
-        output(Command::new("curl").args(["--silent", "--fail", &format!("{console}/test-call")])).await;
+    let page = console.replace("/?token=", "/test-call?token=");
+    assert_ne!(page, console, "the link carries a token");
+    let curl = ["--silent", "--fail", "--location", "--cookie", "", &page];
+    let page = output(Command::new("curl").args(curl)).await;
     assert!(page.status.success() && text(&page).contains("Place the call"), "{console}: {}", text(&page));
+
+    let token = std::fs::metadata(data.path().join("console-token")).unwrap();
+    assert_eq!(token.permissions().mode() & 0o777, 0o600);
 
     let second = output(local(data.path()).arg("up")).await;
     assert!(!second.status.success() && text(&second).contains("running"), "{}", text(&second));

@@ -128,6 +128,23 @@ async fn what_cannot_be_placed_says_why_and_dials_nothing() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_refused_to_the_key_stops_no_other_order() {
+    let stack = setup().start().await;
+    let mut foreign = order("+15005550000");
+    foreign["agentId"] = "agent_foreign".into();
+    let answer = place(&stack, &foreign, None).await;
+    assert_eq!((answer.status, answer.code()), (502, "elevenlabs_unauthorized"), "{}", answer.body);
+    let answer = place(&stack, &order("+15005550000"), None).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    // A key that is refused is: nobody's order is sent on for a while.
+    stack.simulator.refuse_key(true);
+    let answer = place(&stack, &order("+15005550000"), None).await;
+    assert_eq!((answer.status, answer.code()), (502, "elevenlabs_unauthorized"), "{}", answer.body);
+    let answer = place(&stack, &order("+15005550000"), None).await;
+    assert_eq!((answer.status, answer.code()), (429, "rate_limited"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn one_key_is_one_call_whoever_asks_and_how_often() {
     let mut stack = setup().start().await;
     stack.add_worker().await;

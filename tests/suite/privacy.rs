@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, until_equal};
+use crate::harness::{Setup, Stack, recently, until_equal};
 
 const NUMBER: &str = "+12025550100";
 /// `audio`, in base64.
@@ -43,7 +43,7 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
         // The number is in the first alone; the ids lead to the others.
         completed("theirs", NUMBER),
         json!({ "event_type": "call.ended", "call_id": "theirs", "padding": "x".repeat(2_000_000) }),
-        json!({ "type": "post_call_audio", "event_timestamp": 1_790_000_000,
+        json!({ "type": "post_call_audio", "event_timestamp": recently(),
                 "data": { "agent_id": "a", "conversation_id": "conv_theirs", "full_audio": AUDIO } }),
         json!({ "type": "call.teleported", "data": { "to": NUMBER } }),
         completed("other", "+12025550101"),
@@ -98,6 +98,61 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
     assert_eq!(forget(&stack, &["--to-number", NUMBER, "--yes"]).await.1, "nothing is known of them\n");
     assert!(forget(&stack, &["--call-id", "conv_other", "--yes"]).await.1.starts_with("erased: 1 webhooks"));
     assert_eq!(stack.count(doc! {}).await, 0);
+}
+
+#[tokio::test]
+async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_about() {
+    let stack = Stack::start().await;
+    let report = |id: &str, party: Value, said: &str| {
+        json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000, "data": {
+            "agent_id": "a", "conversation_id": id, "status": "done",
+            "transcript": [{ "role": "user", "message": said }], "metadata": { "phone_call": party },
+        } })
+    };
+    let flat = |id: &str, more: Value| {
+        let mut event = json!({ "event_type": "call.ended", "call_id": id });
+        event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        event
+    };
+    for event in [
+        flat("spaced", json!({ "to_number": "+1 202 555 0100" })),
+        report("inbound", json!({ "direction": "inbound", "external_number": "+1 (202) 555-0100" }), "hello"),
+        flat("nested", json!({ "metadata": { "body": { "Caller": 12_025_550_100_u64 } } })),
+        report("said", json!({ "external_number": "+12025550199" }), "call me at 1 202 555 0100"),
+        flat("noted", json!({ "to_number": "+12025550198", "note": "referred by 1-202-555-0100" })),
+        flat("national", json!({ "to_number": "(202) 555-0100" })),
+        flat("other", json!({ "to_number": "+12025550197" })),
+    ] {
+        stack.webhook(&event).await;
+    }
+    stack.settled().await;
+    assert_eq!(stack.count(doc! {}).await, 7);
+    // Of the two that came first, only documents are left.
+    stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().purge().sequence(3).await.unwrap();
+
+    let (code, said, stderr) = forget(&stack, &["--number", NUMBER, "--dry-run"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(said.contains("3 documents") && said.contains("2 calls of others mention the number"), "{said}");
+    assert!(said.contains("noted") && said.contains("said") && said.contains("--mentions"), "{said}");
+    let (_, said, _) = forget(&stack, &["--number", NUMBER, "--yes", "--json"]).await;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["documents"], &said["mentionedIn"]), (&json!(3), &json!(["noted", "said"])), "{said}");
+    let left = async || {
+        let found: Vec<Document> =
+            stack.calls.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap().try_collect().await.unwrap();
+        let ids = found.iter().map(|call| call.get_str("callId").or(call.get_str("conversationId")));
+        let mut ids: Vec<_> = ids.map(|id| id.unwrap().to_owned()).collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(left().await, ["national", "noted", "other", "said"], "--yes says nothing of mentions");
+
+    let (_, said, _) = forget(&stack, &["--number", NUMBER, "--national", "--yes"]).await;
+    assert!(said.starts_with("erased: 1 webhooks"), "{said}");
+    let (_, said, _) = forget(&stack, &["--number", NUMBER, "--mentions", "--yes"]).await;
+    assert!(said.starts_with("erased: 2 webhooks") && !said.contains("mention the number"), "{said}");
+    assert_eq!(left().await, ["other"]);
+    assert!(!holds(&stack, stream::WEBHOOKS, &["0100"]).await);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use futures_util::StreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Stack, TWILIO_CALL_STATUS, python, until_equal};
+use crate::harness::{Stack, python, recently, until_equal};
 
 const CONVERSATIONS: &str = include_str!("python/conversations.py");
 
@@ -15,11 +15,11 @@ async fn dead_letters(stack: &Stack) -> u64 {
 }
 
 fn transcription(conversation: &str, call: &str, status: &str) -> Value {
-    json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_123, "data": {
+    json!({ "type": "post_call_transcription", "event_timestamp": recently() + 123, "data": {
         "agent_id": "agent_1", "conversation_id": conversation, "status": status,
         "transcript": [{ "role": "agent", "message": "Good morning.", "time_in_call_secs": 0 }],
         "metadata": {
-            "start_time_unix_secs": 1_790_000_000, "call_duration_secs": 61, "termination_reason": "hung up",
+            "start_time_unix_secs": recently(), "call_duration_secs": 61, "termination_reason": "hung up",
             "phone_call": {
                 "type": "twilio", "direction": "outbound", "phone_number_id": "phnum_1", "call_sid": call,
                 "agent_number": "+15005550006", "external_number": "+6580000001",
@@ -40,7 +40,7 @@ async fn a_transcription_saves_its_transcript_without_a_fetch() {
     assert_eq!(call.get_array("transcript").unwrap().len(), 1);
     assert_eq!(call.get_document("analysis").unwrap().get_str("call_successful").unwrap(), "success");
     assert_eq!(call.get_document("metadata").unwrap().get_i32("call_duration_secs").unwrap(), 61);
-    assert_eq!(call.get_datetime("createdAt").unwrap().timestamp_millis(), 1_790_000_000_000);
+    assert_eq!(call.get_datetime("createdAt").unwrap().timestamp_millis(), recently() * 1000);
     let history = call.get_array("history").unwrap()[0].as_document().unwrap();
     assert_eq!(history.get_str("origin").unwrap(), "elevenlabs");
     assert_eq!(history.get_str("signature").unwrap(), "absent");
@@ -51,14 +51,14 @@ async fn a_transcription_saves_its_transcript_without_a_fetch() {
 #[tokio::test]
 async fn a_call_known_by_halves_and_reported_in_any_order_ends_the_same() {
     let stack = Stack::start().await;
-    let failure = json!({ "type": "call_initiation_failure", "event_timestamp": 1_790_000_300, "data": {
+    let failure = json!({ "type": "call_initiation_failure", "event_timestamp": recently() + 300, "data": {
         "agent_id": "agent_1", "conversation_id": "conv_f1", "failure_reason": "no-answer",
         "metadata": { "type": "twilio", "body": { "CallSid": "CAf1", "CallStatus": "no-answer", "To": "+6580000002" } },
     } });
     stack
-        .webhook(&json!({ "event_type": "call.initiated", "call_id": "CAf1", "timestamp": 1_790_000_290 }))
+        .webhook(&json!({ "event_type": "call.initiated", "call_id": "CAf1", "timestamp": recently() + 290 }))
         .await;
-    stack.webhook(&json!({ "event_type": "call.ringing", "conversation_id": "conv_f1", "timestamp": 1_790_000_295 })).await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "conversation_id": "conv_f1", "timestamp": recently() + 295 })).await;
     stack.settled().await;
     stack.webhook(&failure).await;
     stack.webhook(&failure).await;
@@ -76,7 +76,7 @@ async fn a_recording_ends_in_gridfs_and_leaves_the_status_alone() {
     stack
         .webhook(&json!({ "event_type": "call.answered", "conversation_id": "conv_a1", "call_id": "CAa1" }))
         .await;
-    let audio = json!({ "type": "post_call_audio", "event_timestamp": 1_790_000_400, "data": {
+    let audio = json!({ "type": "post_call_audio", "event_timestamp": recently() + 400, "data": {
         "agent_id": "agent_1", "conversation_id": "conv_a1", "full_audio": "SUQzBAAAAAAA",
     } });
     let id = stack.webhook(&audio).await["id"].as_str().unwrap().to_owned();
@@ -126,15 +126,14 @@ async fn a_recording_of_thirty_megabytes_passes_through() {
 async fn twilio_tells_every_step_of_a_call() {
     let stack = Stack::start().await;
     let steps = ["initiated", "ringing", "in-progress", "completed"];
+    let time = jiff::Timestamp::from_second(recently()).unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+    let time = time.strftime("%a%%2C+%d+%b+%Y+%H%%3A%M%%3A%S+%%2B0000").to_string();
     for (n, step) in steps.iter().enumerate().rev() {
         let form = format!(
             "CallSid=CAw1&CallStatus={step}&To=%2B6580000009&SequenceNumber={n}&CallbackSource=call-progress-events\
-             &Timestamp=Tue%2C+22+Sep+2026+01%3A05%3A00+%2B0000"
+             &Timestamp={time}"
         );
-        let request = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base)).body(form);
-        let answer =
-            request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
-        assert_eq!(answer.status(), 200);
+        stack.twilio(&form).await;
     }
     let call = stack.until_call("CAw1", doc! { "status": "ended", "history": { "$size": 4 } }).await;
     let words: Vec<_> = call

@@ -5,7 +5,7 @@ use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use crate::harness::{Stack, until_equal};
+use crate::harness::{Stack, recently, until_equal};
 
 async fn documents(stack: &Stack) -> Vec<Document> {
     let found = stack.calls.find(doc! {}).projection(doc! { "_id": 0 }).sort(doc! { "callId": 1 });
@@ -25,7 +25,7 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
         for (event, at) in [("call.initiated", 0), ("call.ringing", 1), ("call.busy", 2)] {
             stack
                 .webhook(&json!({
-                    "event_type": event, "call_id": format!("c{n}"), "timestamp": 1_790_000_000 + at,
+                    "event_type": event, "call_id": format!("c{n}"), "timestamp": recently() + at,
                     "conversation_id": format!("conv_{n}"), "to_number": "+12025550100",
                 }))
                 .await;

@@ -29,7 +29,8 @@ async fn calls(stack: &Stack) {
         }
         stack.webhook(&event).await;
     }
-    let old = json!({ "event_type": "call.failed", "call_id": "old", "timestamp": "2026-01-01T00:00:00Z" });
+    let days_ago = jiff::Timestamp::now().as_second() - 10 * 86_400;
+    let old = json!({ "event_type": "call.failed", "call_id": "old", "timestamp": days_ago });
     stack.webhook(&old).await;
     stack.until_call("c0", doc! { "transcriptState": "saved" }).await;
     stack.until_call("old", doc! { "status": "failed" }).await;

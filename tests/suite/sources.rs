@@ -10,9 +10,13 @@ async fn only_what_trusted_proxies_say_is_believed() {
     const ELEVENLABS: &str = "34.67.146.145";
     #[rustfmt::skip]
     let table = [ // trusted proxies, X-Forwarded-For lines, status
-        // The peer is loopback and no proxy: what it says of itself is ignored, and loopback is allowed.
+        // The peer is loopback and no proxy. It may send for itself, and forwards for nobody.
         ("",                       vec![],                                   200),
-        ("",                       vec!["203.0.113.9"],                      200),
+        ("",                       vec!["203.0.113.9"],                      403),
+        ("",                       vec![ELEVENLABS],                         403),
+        // A trusted proxy on this machine does not make anybody "this machine".
+        ("127.0.0.1",              vec![],                                   403),
+        ("127.0.0.1",              vec!["127.0.0.1"],                        403),
         // Behind a proxy, the rightmost address that is no proxy decides.
         ("127.0.0.1",              vec![ELEVENLABS],                         200),
         ("127.0.0.1",              vec!["203.0.113.9"],                      403),
@@ -27,7 +31,10 @@ async fn only_what_trusted_proxies_say_is_believed() {
         ("127.0.0.1",              vec!["::ffff:203.0.113.9"],               403),
         // A hop that is no address cannot be walked past.
         ("127.0.0.1",              vec!["34.67.146.145, unknown"],           403),
-        ("127.0.0.1",              vec!["34.67.146.145:443"],                403),
+        // Azure's gateways write the port as well.
+        ("127.0.0.1",              vec!["34.67.146.145:51008"],              200),
+        ("127.0.0.1",              vec!["[::ffff:34.67.146.145]:443"],       200),
+        ("127.0.0.1",              vec!["203.0.113.9:443"],                  403),
     ];
     let mut proxies: Vec<&str> = table.iter().map(|row| row.0).collect();
     proxies.dedup();
@@ -43,7 +50,12 @@ async fn only_what_trusted_proxies_say_is_believed() {
             let answer = stack.send(request).await;
             assert_eq!(answer.status, *status, "proxies {trusted:?}, lines {lines:?}: {}", answer.body);
             if *status == 403 {
-                assert_eq!(answer.code(), "source_not_allowed");
+                let code = match (trusted, lines.iter().any(|line| line.contains("unknown"))) {
+                    ("", _) => "untrusted_proxy",
+                    (_, true) => "forwarded_for_unreadable",
+                    (_, false) => "source_not_allowed",
+                };
+                assert_eq!(answer.code(), code, "proxies {trusted:?}, lines {lines:?}");
             }
         }
     }

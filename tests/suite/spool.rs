@@ -1,6 +1,6 @@
 //! With `SPOOL_DIR`, a webhook is accepted while the broker is away, and arrives when it is back.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use aftercall_common::stream;
 use async_nats::jetstream;
@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Service, Setup, Stack, TWILIO_CALL_STATUS, until_equal};
+use crate::harness::{CALL_STATUS, Service, Setup, Stack, until_equal};
 
 async fn stack(folder: &Path, vars: &[(&str, &str)]) -> Stack {
     let setup = Setup::default().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
@@ -48,10 +48,7 @@ async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
     assert_eq!(again["duplicate"], true, "{again}");
     // Known to the broker, which cannot be asked.
     assert_eq!(stack.webhook(&busy(0)).await["duplicate"], false);
-    let form = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base));
-    let form = form.header("content-type", "application/x-www-form-urlencoded");
-    let answer = form.body("CallSid=CA1&CallStatus=no-answer").send().await.unwrap();
-    assert_eq!(answer.status(), 200);
+    stack.twilio("CallSid=CA1&CallStatus=no-answer").await;
 
     // What was spooled is on disk: neither a crash of the gateway nor one more start without a broker
     // changes that.
@@ -150,4 +147,16 @@ async fn a_folder_that_cannot_be_used_stops_the_start() {
         Service::exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     assert_eq!(status, Some(78), "{log}");
     assert!(log.lines().last().unwrap().contains("SPOOL_DIR: "), "{log}");
+}
+
+#[tokio::test]
+async fn the_spool_is_private_whatever_the_umask_and_an_open_folder_is_narrowed() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("spool");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let setup = Setup::default().without_worker().gateway_behind("umask 0 && exec");
+    let _stack = setup.gateway_env("SPOOL_DIR", folder.to_str().unwrap()).start().await;
+    assert_eq!((mode(&folder), mode(&folder.join("spool.redb"))), (0o700, 0o600));
 }

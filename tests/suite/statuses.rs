@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, future::join_all, stream as futures};
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Stack, until_equal};
+use crate::harness::{Stack, recently, until_equal};
 
 #[tokio::test]
 async fn every_event_leads_to_its_status() {
@@ -93,6 +93,7 @@ fn essence(mut call: Document) -> Document {
         "callId",
         "conversationId",
         "updatedAt",
+        "_storedAt",
         "_owedSince",
         "_transcriptSavedAt",
         "_transcriptAttempts",
@@ -141,12 +142,12 @@ async fn all_orders_of_a_calls_events_end_in_the_same_document() {
     // Ids in every combination, and two failures between which their times decide.
     #[rustfmt::skip]
     let life = [
-        ("call.ringing",   1_790_000_001, true,  false),
-        ("call.completed", 1_790_000_005, false, true),
-        ("call.busy",      1_790_000_009, true,  false),
-        ("call.no_answer", 1_790_000_007, true,  true),
-        ("call.initiated", 1_790_000_000, true,  false),
-        ("call.ended",     1_790_000_008, false, true),
+        ("call.ringing",   recently() + 1, true,  false),
+        ("call.completed", recently() + 5, false, true),
+        ("call.busy",      recently() + 9, true,  false),
+        ("call.no_answer", recently() + 7, true,  true),
+        ("call.initiated", recently(), true,  false),
+        ("call.ended",     recently() + 8, false, true),
     ];
     let orders = permutations(life.len());
     let post = async |n: usize, order: &Vec<usize>| {
@@ -213,15 +214,15 @@ async fn duplicates_and_a_replay_of_everything_change_nothing() {
 #[tokio::test]
 async fn halves_of_a_call_become_one_document_and_nothing_is_lost() {
     let stack = Stack::start().await;
-    stack.webhook(&json!({ "event_type": "call.initiated", "call_id": "c", "to_number": "+15005550006", "timestamp": 1 })).await;
-    stack.webhook(&json!({ "event_type": "call.completed", "conversation_id": "v", "agent_id": "a", "timestamp": 3 })).await;
+    stack.webhook(&json!({ "event_type": "call.initiated", "call_id": "c", "to_number": "+15005550006", "timestamp": recently() + 1 })).await;
+    stack.webhook(&json!({ "event_type": "call.completed", "conversation_id": "v", "agent_id": "a", "timestamp": recently() + 3 })).await;
     stack.settled().await;
     stack.document(doc! { "conversationId": "v", "transcriptState": "saved" }).await;
     assert_eq!(stack.count(doc! {}).await, 2);
 
     stack
         .webhook(
-            &json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v", "timestamp": 2 }),
+            &json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v", "timestamp": recently() + 2 }),
         )
         .await;
     let call = stack.until_call("c", doc! { "conversationId": "v" }).await;
@@ -238,7 +239,7 @@ async fn halves_of_a_call_become_one_document_and_nothing_is_lost() {
         .map(|e| e.as_document().unwrap().get_str("eventType").unwrap())
         .collect();
     assert_eq!(events, ["call.initiated", "call.ringing", "call.completed"]);
-    assert_eq!(call.get_datetime("createdAt").unwrap().timestamp_millis(), 1000);
+    assert_eq!(call.get_datetime("createdAt").unwrap().timestamp_millis(), (recently() + 1) * 1000);
 }
 
 #[tokio::test]
@@ -269,7 +270,6 @@ async fn a_false_link_in_the_same_batch_moves_no_event_to_another_call() {
 #[tokio::test]
 async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
     let stack = Stack::start().await;
-    let nul = format!(r#"{{"event_type":"call.busy","call_id":"c","a{}":1}}"#, "\\u0000");
     #[rustfmt::skip]
     let poison: [(&[u8], &str); 7] = [
         (b"{\"event_type\":",                                        "invalid_json"),
@@ -278,7 +278,7 @@ async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
         (br#"{"event_type":"call.busy"}"#,                           "no_identifier"),
         (br#"{"event_type":"call.busy","call_id":["x"]}"#,           "invalid_identifier"),
         (br#"{"event_type":"agent.tool_called","call_id":"c"}"#,     "unsupported_event"),
-        (nul.as_bytes(),                                             "unstorable_payload"),
+        (br#"{"call_id":"c","status":"busy"}"#,                      "no_event_type"),
     ];
     for (n, (body, _)) in poison.iter().enumerate() {
         // Straight into the stream: the gateway would refuse some of it.

@@ -10,7 +10,7 @@ use aftercall_local::{
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, until, until_equal};
+use crate::harness::{Setup, Stack, recently, until, until_equal};
 
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
@@ -64,7 +64,7 @@ async fn one_that_was_saved_meanwhile_is_not_replaced() {
         .await;
     let told = json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
     stack
-        .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000, "data": {
+        .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": recently(), "data": {
             "conversation_id": "v", "status": "done", "transcript": told,
         } }))
         .await;
@@ -99,7 +99,7 @@ async fn what_will_not_come_is_given_up_with_a_reason() {
 #[tokio::test]
 async fn a_refused_key_parks_everything_and_alarms() {
     let stack = Stack::start().await;
-    stack.simulator.script_default([Answer::Status(401)]);
+    stack.simulator.refuse_key(true);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c0", "conversation_id": "v0" })).await;
     until("the alarm", async || {
         stack.workers[0].log().contains("ELEVENLABS_API_KEY is refused").then_some(())
@@ -114,6 +114,32 @@ async fn a_refused_key_parks_everything_and_alarms() {
     assert_eq!(stack.count(doc! { "transcriptState": "owed" }).await, 20, "parked, not given up");
     // Jobs that were under way when the key was refused may have asked too; no later one does.
     assert!(stack.simulator.requests().len() <= 8, "{}", stack.simulator.requests().len());
+}
+
+#[tokio::test]
+async fn one_refused_conversation_stops_no_other() {
+    let stack = Stack::start().await;
+    for (id, status) in [("v403", 403), ("v402", 402), ("v401", 401)] {
+        stack.simulator.script(id, [Answer::Status(status)]);
+        let body = json!({ "event_type": "call.completed", "call_id": id, "conversation_id": id });
+        stack.webhook(&body).await;
+    }
+    let refused = stack.until_call("v403", doc! { "transcriptState": "unavailable" }).await;
+    assert!(refused.get_str("_transcriptError").unwrap().contains("403"), "{refused}");
+    for id in ["c1", "c2"] {
+        let conversation = format!("v{id}");
+        let body = json!({ "event_type": "call.completed", "call_id": id, "conversation_id": conversation });
+        stack.webhook(&body).await;
+        stack.until_call(id, doc! { "transcriptState": "saved" }).await;
+    }
+    // What a payment or a permission may mend is asked for again.
+    stack.simulator.script("v402", [Answer::Done]);
+    stack.simulator.script("v401", [Answer::Done]);
+    for id in ["v402", "v401"] {
+        stack.until_call(id, doc! { "transcriptState": "saved" }).await;
+    }
+    let log = stack.workers[0].log();
+    assert!(!log.contains("ELEVENLABS_API_KEY is refused") && log.contains("refuses one request"), "{log}");
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@
       // A refused connection is not tried again by the browser.
       if (source?.readyState === EventSource.CLOSED) {
         close();
+        refused(address);
         setTimeout(connect, 3000);
       }
     };
@@ -66,6 +67,19 @@
     on("tick", () => refresh("tick"));
     on("letters", letters);
     on("health", health);
+  }
+
+  // Why the connection is refused: a browser does not say so.
+  async function refused(address) {
+    const asking = new AbortController();
+    try {
+      const { status } = await fetch(address, { signal: asking.signal });
+      asking.abort();
+      if (status === 429) say("off", "Too many live pages");
+      if (status !== 401) return;
+      say("off", "Logged out");
+      if (!one("textarea")) location.reload(); // What somebody writes is not thrown away.
+    } catch {} // Nobody answers: it is tried again.
   }
 
   function close() {

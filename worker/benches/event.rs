@@ -15,7 +15,7 @@ use serde_json::json;
 
 fn envelope(id: &str) -> Envelope {
     let (stored_at, signature) = (Timestamp::UNIX_EPOCH, Some("verified".to_owned()));
-    Envelope { id: id.to_owned(), stored_at, origin: Origin::ElevenLabs, signature }
+    Envelope { signature, ..Envelope::new(id, stored_at, Origin::ElevenLabs) }
 }
 
 fn step(status: &str) -> String {

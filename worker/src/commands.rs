@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     Config, Context, Metrics,
     call::Status,
+    clock::rfc3339,
     dead_letters,
     elevenlabs::{ConversationStatus, ElevenLabs},
     forget,
@@ -113,7 +114,7 @@ pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result
 pub async fn report(config: Config, options: &report::Options) -> anyhow::Result<()> {
     crate::install_tls();
     let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
-    let ended = report::run(&store, options).await;
+    let ended = report::run(&store, options, config.console_show_numbers).await;
     store.shutdown().await;
     ended
 }
@@ -184,20 +185,25 @@ fn table(report: &Report, window: Window) -> String {
         writeln!(text, "{conversation:<36} {reason:<10} {here:<18} {there:<12} {event}")
             .expect("a String takes all");
     };
-    if !report.findings.is_empty() {
+    if !report.findings.is_empty() || !report.unusable.is_empty() {
         line(["CONVERSATION", "REASON", "HERE", "THERE", "EVENT"]);
     }
     for finding in &report.findings {
         let (here, there) = states(finding);
         line([finding.conversation.as_str(), finding.reason.as_str(), here, there, finding.event]);
     }
+    for unusable in &report.unusable {
+        let (conversation, reason) = (unusable.conversation.as_str(), unusable.reason.as_str());
+        line([conversation, reason, "-", "-", &format!("cannot be used: {}", unusable.error)]);
+    }
     let done = if window.dry_run { "would be published" } else { "published" };
     writeln!(
         text,
-        "{} conversations since {:.0}, {} events {done}, {} placements given up",
+        "{} conversations since {:.0}, {} events {done}, {} cannot be used, {} placements given up",
         report.seen,
         window.since,
         report.findings.len(),
+        report.unusable.len(),
         report.given_up,
     )
     .expect("a String takes all");
@@ -216,8 +222,15 @@ fn as_json(report: &Report, window: Window) -> serde_json::Value {
             "here": here, "there": there, "event": finding.event,
         })
     });
+    let unusable = report.unusable.iter().map(|unusable| {
+        json!({
+            "conversationId": unusable.conversation.as_str(), "reason": unusable.reason.as_str(),
+            "error": unusable.error,
+        })
+    });
     json!({
-        "since": window.since.to_string(), "until": window.until.to_string(), "dryRun": window.dry_run,
-        "conversations": report.seen, "events": findings.collect::<Vec<_>>(), "placementsGivenUp": report.given_up,
+        "since": rfc3339(window.since), "until": rfc3339(window.until), "dryRun": window.dry_run,
+        "conversations": report.seen, "events": findings.collect::<Vec<_>>(),
+        "unusable": unusable.collect::<Vec<_>>(), "placementsGivenUp": report.given_up,
     })
 }

@@ -30,6 +30,7 @@ pub mod retry;
 mod scan;
 pub mod status;
 pub mod store;
+mod text;
 pub mod transcripts;
 
 use std::{
@@ -95,7 +96,7 @@ impl Context {
     async fn connect(config: Config, registry: &mut Registry) -> anyhow::Result<(Self, Option<ElevenLabs>)> {
         install_tls();
         let metrics = Metrics::register(registry);
-        let nats = config.broker().connect("aftercall-worker").await?;
+        let nats = config.broker().connect("aftercall-worker", broker::Role::Worker).await?;
         let jetstream =
             jetstream::context::ContextBuilder::new().timeout(PUBLISH_TIMEOUT).build(nats.clone());
         let store = Store::new(&config, metrics.clone()).await?;

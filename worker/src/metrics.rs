@@ -19,11 +19,12 @@ use prometheus_client::{
 };
 
 use self::labels::{
-    API_OUTCOMES, ByConsumer, ByFailure, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
+    API_OUTCOMES, ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
     STORE_OUTCOMES,
 };
 use crate::{
     call::{FAILURE_CLASSES, Status},
+    event::FOREIGN_FAMILIES,
     reconcile::{Reason, Report},
 };
 
@@ -38,15 +39,18 @@ struct Inner {
     redeliveries: Family<ByConsumer, Counter>,
     early: Counter,
     dead_letters: Family<ByReason, Counter>,
+    foreign: Family<ByFamily, Counter>,
     transcripts: Family<ByOutcome, Counter>,
     lookups: Family<ByOutcome, Counter>,
     placements: Family<ByOutcome, Counter>,
     reconciliations: Family<ByOutcome, Counter>,
     reconciled: Family<ByReason, Counter>,
     conversations: Counter,
+    unusable: Counter,
     stream_losses: Counter,
     last_reconciliation: Gauge,
     registration: Family<ByReason, Gauge>,
+    console_logins: Family<ByOutcome, Counter>,
     api: Family<ByOutcome, Counter>,
     api_seconds: Histogram,
     store_retries: Counter,
@@ -74,15 +78,18 @@ impl Metrics {
             redeliveries: Family::default(),
             early: Counter::default(),
             dead_letters: Family::default(),
+            foreign: Family::default(),
             transcripts: Family::default(),
             lookups: Family::default(),
             placements: Family::default(),
             reconciliations: Family::default(),
             reconciled: Family::default(),
             conversations: Counter::default(),
+            unusable: Counter::default(),
             stream_losses: Counter::default(),
             last_reconciliation: Gauge::default(),
             registration: Family::default(),
+            console_logins: Family::default(),
             api: Family::default(),
             api_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 12)),
             store_retries: Counter::default(),
@@ -123,11 +130,17 @@ impl Inner {
         for reason in DEAD_REASONS {
             drop(self.dead_letters.get_or_create(&ByReason { reason }));
         }
+        for family in FOREIGN_FAMILIES {
+            drop(self.foreign.get_or_create(&ByFamily { family }));
+        }
         for outcome in ["saved", "unavailable", "waiting"] {
             drop(self.transcripts.get_or_create(&ByOutcome { outcome }));
         }
         for outcome in ["complete", "failed"] {
             drop(self.reconciliations.get_or_create(&ByOutcome { outcome }));
+        }
+        for outcome in ["opened", "wrong", "delayed"] {
+            drop(self.console_logins.get_or_create(&ByOutcome { outcome }));
         }
         for outcome in API_OUTCOMES {
             drop(self.api.get_or_create(&ByOutcome { outcome }));
@@ -160,28 +173,21 @@ impl Inner {
             self.early.clone(),
         );
         registry.register("dead_letters", "Messages buried, by reason", self.dead_letters.clone());
+        registry.register(
+            "foreign_webhooks",
+            "Webhooks passed over since they do not concern a call, by family",
+            self.foreign.clone(),
+        );
         registry.register("transcripts", "Transcript jobs done, by outcome", self.transcripts.clone());
         registry.register("status_lookups", "Status lookups answered, by outcome", self.lookups.clone());
         registry.register("placements", "Calls asked for, by outcome", self.placements.clone());
-        registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
-        registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
-        registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
-        registry.register(
-            "stream_losses",
-            "Times the broker was found to have lost stored webhooks",
-            self.stream_losses.clone(),
-        );
-        registry.register_with_unit(
-            "last_reconciliation_timestamp",
-            "Unix time at which the last complete pass of this process began",
-            Unit::Seconds,
-            self.last_reconciliation.clone(),
-        );
+        self.register_reconciliation(registry);
         registry.register(
             "webhook_registration_problems",
             "1 for what is wrong with the webhook at ElevenLabs",
             self.registration.clone(),
         );
+        registry.register("console_logins", "Logins at the console, by outcome", self.console_logins.clone());
         registry.register("elevenlabs_answers", "Answers of the ElevenLabs API, by class", self.api.clone());
         registry.register(
             "store_retries",
@@ -241,6 +247,28 @@ impl Inner {
             self.oldest_owed.clone(),
         );
     }
+
+    fn register_reconciliation(&self, registry: &mut Registry) {
+        registry.register("reconciliations", "Passes, by outcome", self.reconciliations.clone());
+        registry.register("reconciled_events", "Events made up for, by reason", self.reconciled.clone());
+        registry.register("reconciled_conversations", "Conversations looked at", self.conversations.clone());
+        registry.register(
+            "unusable_conversations",
+            "Conversations that reconciliation could not use as ElevenLabs gives them",
+            self.unusable.clone(),
+        );
+        registry.register(
+            "stream_losses",
+            "Times the broker was found to have lost stored webhooks",
+            self.stream_losses.clone(),
+        );
+        registry.register_with_unit(
+            "last_reconciliation_timestamp",
+            "Unix time at which the last complete pass of this process began",
+            Unit::Seconds,
+            self.last_reconciliation.clone(),
+        );
+    }
 }
 
 impl Metrics {
@@ -258,6 +286,11 @@ impl Metrics {
     /// A message was buried.
     pub fn dead_letter(&self, reason: &'static str) {
         self.0.dead_letters.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// A webhook of this family was passed over: it does not concern a call.
+    pub fn foreign(&self, family: &'static str) {
+        self.0.foreign.get_or_create(&ByFamily { family }).inc();
     }
 
     /// A transcript job ended as `saved`, `unavailable` or `waiting`.
@@ -286,6 +319,7 @@ impl Metrics {
             self.0.reconciled.get_or_create(&ByReason { reason: finding.reason.as_str() }).inc();
         }
         self.0.conversations.inc_by(report.seen as u64);
+        self.0.unusable.inc_by(report.unusable.len() as u64);
         self.0.last_reconciliation.set(at.as_second());
     }
 
@@ -297,6 +331,11 @@ impl Metrics {
     /// Whether `problem` was found with the webhook at ElevenLabs.
     pub fn registration(&self, problem: &'static str, found: bool) {
         self.0.registration.get_or_create(&ByReason { reason: problem }).set(i64::from(found));
+    }
+
+    /// A login at the console `opened` a session, was `wrong`, or was `delayed`.
+    pub fn console_login(&self, outcome: &'static str) {
+        self.0.console_logins.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     /// The API answered; `outcome` is `ok` or the error's class.

@@ -23,7 +23,7 @@ async fn forever(context: &Context, retention: Duration) {
             Ok(0) => {}
             Ok(erased) => tracing::info!(erased, "old recordings and transcripts erased"),
             Err(error) => {
-                tracing::warn!(%error, "old recordings and transcripts not erased; trying again in an hour")
+                tracing::warn!(%error, "old recordings and transcripts not erased; trying again in an hour");
             }
         }
         tokio::time::sleep(EVERY).await;

@@ -5,35 +5,40 @@
 //! here, body time by whoever reads a body.
 
 pub mod client;
+mod connection;
+mod guarded;
 mod per_source;
+mod proxy_protocol;
 pub mod tls;
+mod unreadable;
 mod waiting;
 
-use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::{
     Request, Response,
     body::{Body, Incoming},
-    header::{CONNECTION, HeaderValue},
     server::conn::http1,
-    service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_rustls::server::TlsStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::per_source::PerSource;
-use self::{
-    tls::Tls,
-    waiting::{Place, Waiting},
+use self::{connection::Connection, tls::Tls, waiting::Waiting};
+pub use self::{
+    per_source::PerSource,
+    unreadable::{Reason, Unreadable, UnreadableLabels, compresses},
 };
 
 /// What most handlers answer: a body held in memory.
@@ -58,13 +63,38 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// Marks an answer, as an extension: its request was authenticated. When there is no room for a newcomer, idle
+/// connections without such a request are closed first.
+#[derive(Clone, Copy, Debug)]
+pub struct Authenticated;
+
+/// Which peers begin every connection with a header of the PROXY protocol. None by default.
+#[derive(Clone, Default)]
+pub struct ProxyProtocol(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
+
+impl ProxyProtocol {
+    /// Those that `speaks` says. The address in their header counts as the peer's from then on; a connection of
+    /// theirs without a header is refused.
+    pub fn from(speaks: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(speaks)))
+    }
+
+    fn is_spoken_by(&self, peer: IpAddr) -> bool {
+        self.0.as_ref().is_some_and(|speaks| speaks(peer.to_canonical()))
+    }
+}
+
+impl fmt::Debug for ProxyProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProxyProtocol").field(&self.0.is_some()).finish()
+    }
+}
+
 /// Largest request head, and most a connection reads ahead.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// Longest a newcomer waits for the place of one connection before another is asked, too. On a busy machine
 /// it takes a moment; asked too soon, many would go where one is enough.
 const ROOM_RETRY: Duration = Duration::from_millis(50);
-/// Time a connection that gives up its place gets for what is on its way: the end of an answer, of a head.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pause after a failed accept (no file descriptors left, say): long enough not to spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
@@ -82,9 +112,27 @@ pub struct Server {
     pub open: Gauge,
     /// Counts those asked to make room.
     pub displaced: Counter,
+    /// Who begins connections with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// Counts and logs those that bring no request.
+    pub unreadable: Arc<Unreadable>,
 }
 
 impl Server {
+    /// One without TLS and without bounds for a single source, whose numbers nobody reads.
+    pub fn plain(listener: TcpListener, limits: Limits) -> Self {
+        Self {
+            listener,
+            limits,
+            sources: None,
+            tls: None,
+            open: Gauge::default(),
+            displaced: Counter::default(),
+            proxy_protocol: ProxyProtocol::default(),
+            unreadable: Arc::default(),
+        }
+    }
+
     /// Serves with `handler` until `stop`, lingers, then lets open connections finish their answer.
     pub async fn serve<H, F, B>(self, stop: CancellationToken, handler: H)
     where
@@ -92,7 +140,7 @@ impl Server {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
-        let Self { listener, limits, sources, tls, open, displaced } = self;
+        let Self { listener, limits, sources, tls, open, displaced, proxy_protocol, unreadable } = self;
         let handler = Arc::new(handler);
         let (close, hang_up) = (CancellationToken::new(), CancellationToken::new());
         let lingering = {
@@ -143,11 +191,20 @@ impl Server {
                 hang_up: hang_up.clone(),
                 place: Arc::new(waiting.join()),
                 peer,
+                unreadable: unreadable.clone(),
             };
             let (handler, tls, open) = (handler.clone(), tls.clone(), open.clone());
+            let proxied = proxy_protocol.is_spoken_by(peer.ip()).then(|| sources.clone());
             open.inc();
             connections.spawn(async move {
-                connection.run(socket, tls, limits.header_timeout, &*handler).await;
+                let longest = limits.header_timeout;
+                match proxied {
+                    None => connection.run(socket, tls, longest, &*handler).await,
+                    // Boxed: connections that nobody passes on are not to have the memory for it.
+                    Some(sources) => {
+                        Box::pin(connection.run_proxied(socket, tls, longest, &*handler, sources)).await;
+                    }
+                }
                 open.dec();
                 drop((slot, pass));
             });
@@ -172,120 +229,5 @@ async fn room(slots: &Arc<Semaphore>, waiting: &Waiting, displaced: &Counter) ->
         if let Ok(Ok(slot)) = tokio::time::timeout(ROOM_RETRY, slots.clone().acquire_owned()).await {
             return slot;
         }
-    }
-}
-
-/// One accepted connection.
-struct Connection {
-    http: http1::Builder,
-    /// From then on every answer is the last of its connection.
-    stop: CancellationToken,
-    /// From then on no further request is waited for.
-    hang_up: CancellationToken,
-    place: Arc<Place>,
-    peer: SocketAddr,
-}
-
-impl Connection {
-    /// Waits for its first byte, secures it where wanted, and serves it.
-    async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, longest: Duration, handler: &H)
-    where
-        H: Fn(SocketAddr, Request<Incoming>) -> F,
-        F: Future<Output = Response<B>>,
-        B: Body<Error: Into<BoxError>> + 'static,
-    {
-        if !self.speaks(&socket, longest).await {
-            return;
-        }
-        let Some(tls) = tls else { return self.serve(socket, handler).await };
-        // Boxed: what has no TLS is not to have the memory for it.
-        let secured = Box::pin(async {
-            if let Some(socket) = self.secure(&tls, socket, longest).await {
-                self.serve(socket, handler).await;
-            }
-        });
-        secured.await;
-    }
-
-    /// Whether its first byte comes. What reads it takes memory, which one that says nothing is not to have.
-    async fn speaks(&self, socket: &TcpStream, longest: Duration) -> bool {
-        let mut first = [0];
-        tokio::select! {
-            peeked = tokio::time::timeout(longest, socket.peek(&mut first)) => matches!(peeked, Ok(Ok(1))),
-            () = self.hang_up.cancelled() => false,
-            () = self.place.wanted() => false,
-        }
-    }
-
-    /// The socket after its handshake; none if that failed, took too long, or is not worth waiting for.
-    async fn secure(&self, tls: &Tls, socket: TcpStream, longest: Duration) -> Option<TlsStream<TcpStream>> {
-        let shaken = tokio::select! {
-            shaken = tokio::time::timeout(longest, tls.accept(socket)) => shaken,
-            () = self.hang_up.cancelled() => return None,
-            () = self.place.wanted() => return None,
-        };
-        match shaken {
-            Ok(Ok(socket)) => return Some(socket),
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake took longer than HEADER_TIMEOUT"),
-        }
-        None
-    }
-
-    /// Answers its requests until it ends, or, once hung up or asked for its place, the one under way.
-    async fn serve<S, H, F, B>(self, socket: S, handler: &H)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-        H: Fn(SocketAddr, Request<Incoming>) -> F,
-        F: Future<Output = Response<B>>,
-        B: Body<Error: Into<BoxError>> + 'static,
-    {
-        let service = service_fn(|request| {
-            self.place.work();
-            let reply = handler(self.peer, request);
-            // Boxed: hyper sets aside for every connection what its service's future needs.
-            Box::pin(async {
-                let mut reply = reply.await;
-                if self.stop.is_cancelled() {
-                    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                // It waits again when the body is dropped, all of it being on its way.
-                let answering = Answering(self.place.clone());
-                Ok::<_, Infallible>(reply.map(|body| {
-                    body.map_err(move |error| {
-                        let _held = &answering;
-                        error
-                    })
-                }))
-            })
-        });
-        let mut connection = pin!(self.http.serve_connection(TokioIo::new(socket), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.hang_up.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-            () = self.place.wanted() => {
-                connection.as_mut().graceful_shutdown();
-                match tokio::time::timeout(LAST_WORDS, connection.as_mut()).await {
-                    Ok(ended) => ended,
-                    Err(_) if self.place.waits() => return,
-                    Err(_) => connection.await,
-                }
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(peer = %self.peer, %error, "connection ended early");
-        }
-    }
-}
-
-/// Held while a connection answers.
-struct Answering(Arc<Place>);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.0.wait();
     }
 }

@@ -86,7 +86,8 @@ impl Drop for Pass {
     }
 }
 
-fn source_of(address: IpAddr) -> IpAddr {
+/// What sources are told apart by: an IPv4 address, or an IPv6 /64.
+pub(super) fn source_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => {

@@ -1,39 +1,53 @@
 //! Connections that wait for a request: the first to go when there is no room for a newcomer.
 //!
+//! Those that never brought an authenticated request go first, so that strangers cannot crowd out the provider;
+//! except while the others are the majority, so that a newcomer always has time for its first request.
+//!
 //! Invariant: a connection that answers a request is not among them.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use tokio::sync::Notify;
 
-/// Those of one listener, in the order in which they began to wait.
+/// Those of one listener, each kind in the order in which they began to wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Mutex<Line>);
 
 #[derive(Debug, Default)]
 struct Line {
     last: u64,
-    places: BTreeMap<u64, Arc<Notify>>,
+    /// Those without an authenticated request, by number.
+    strangers: BTreeMap<u64, Arc<Notify>>,
+    /// Those with one.
+    known: BTreeMap<u64, Arc<Notify>>,
 }
 
 impl Waiting {
     /// A connection that was opened just now, and waits for its first request.
     pub(super) fn join(self: &Arc<Self>) -> Place {
-        let place =
-            Place { waiting: self.clone(), number: AtomicU64::new(NONE), wanted: Arc::new(Notify::new()) };
+        let place = Place {
+            waiting: self.clone(),
+            number: AtomicU64::new(NONE),
+            known: AtomicBool::new(false),
+            served: AtomicU64::new(0),
+            wanted: Arc::new(Notify::new()),
+        };
         place.wait();
         place
     }
 
-    /// Asks the connection that has waited longest to give up its place. False: none waits.
+    /// Asks the connection that has waited longest, of the kind whose turn it is, to give up its place. False: none
+    /// waits.
     pub(super) fn ask_longest(&self) -> bool {
-        let longest = self.line().places.pop_first();
+        let mut line = self.line();
+        let known_first = line.known.len() > line.strangers.len();
+        let longest = if known_first { line.known.pop_first() } else { line.strangers.pop_first() };
         if let Some((_, wanted)) = &longest {
             wanted.notify_one();
         }
@@ -52,8 +66,12 @@ const NONE: u64 = 0;
 #[derive(Debug)]
 pub(super) struct Place {
     waiting: Arc<Waiting>,
-    /// Only the task of the connection changes it.
+    /// Only the task of the connection changes it, as the two below.
     number: AtomicU64,
+    /// Whether it brought an authenticated request.
+    known: AtomicBool,
+    /// Requests it has brought.
+    served: AtomicU64,
     wanted: Arc<Notify>,
 }
 
@@ -63,15 +81,34 @@ impl Place {
         let mut line = self.waiting.line();
         line.last += 1;
         let number = line.last;
-        line.places.insert(number, self.wanted.clone());
-        let before = self.number.swap(number, Ordering::Relaxed);
-        line.places.remove(&before);
+        self.leave(&mut line);
+        let known = self.known.load(Ordering::Relaxed);
+        let places = if known { &mut line.known } else { &mut line.strangers };
+        places.insert(number, self.wanted.clone());
+        self.number.store(number, Ordering::Relaxed);
     }
 
     /// From now on it has a request.
     pub(super) fn work(&self) {
-        let before = self.number.swap(NONE, Ordering::Relaxed);
-        self.waiting.line().places.remove(&before);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        self.leave(&mut self.waiting.line());
+    }
+
+    /// It brought an authenticated request. To be called before it waits again.
+    pub(super) fn trust(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+
+    fn leave(&self, line: &mut Line) {
+        let number = self.number.swap(NONE, Ordering::Relaxed);
+        // It may have become known since it began to wait.
+        line.strangers.remove(&number);
+        line.known.remove(&number);
+    }
+
+    /// Requests it has brought.
+    pub(super) fn served(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Whether it waits.
@@ -87,7 +124,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.work();
+        self.leave(&mut self.waiting.line());
     }
 }
 
@@ -108,7 +145,15 @@ mod tests {
             asked.wanted().await;
         }
         assert!(!waiting.ask_longest(), "only one that works is left");
-        drop((first, second, third));
+        let stranger = waiting.join();
+        first.trust();
+        first.wait();
+        second.wait();
+        for asked in [&stranger, &second, &first] {
+            assert!(waiting.ask_longest());
+            asked.wanted().await; // The known one last, whenever it began to wait.
+        }
+        drop((first, second, third, stranger));
         let (again, gone) = (waiting.join(), waiting.join());
         drop(gone);
         again.wait();

@@ -15,6 +15,17 @@ pub struct Config {
     pub elevenlabs_api_key: Option<Secret>,
     /// `ELEVENLABS_BASE_URL`: where the real API is, if not at its usual place.
     pub elevenlabs_base_url: Option<String>,
+    /// `ALLOWED_SOURCES`, `ALLOW_UNSIGNED`, `API_ANONYMOUS`: where set, the gateway's own; see
+    /// [`crate::OPEN_GATEWAY`].
+    pub allowed_sources: Option<String>,
+    /// As above.
+    pub allow_unsigned: Option<String>,
+    /// As above.
+    pub api_anonymous: Option<String>,
+    /// `API_TOKEN`: the gateway's own; generated where calls cost money and it is unset.
+    pub api_token: Option<Secret>,
+    /// `CONSOLE_TOKEN`: the console's token, if not one that is made here.
+    pub console_token: Option<Secret>,
     /// `PATH`: where programs are.
     pub path: String,
 }

@@ -1,5 +1,7 @@
 //! A private nats-server with JetStream that syncs before it acknowledges.
 
+mod users;
+
 use std::{
     fs::File,
     io::Write as _,
@@ -15,10 +17,14 @@ use tokio::{
     net::TcpStream,
 };
 
+pub use self::users::{User, Users};
 use crate::{
     process::{Command, Launcher, Process},
     server::{Home, Kind, Ready, START_DEADLINE, Server},
 };
+
+/// The file of users beside that of the configuration.
+const USERS_FILE: &str = "users.conf";
 
 /// How the server is to run.
 #[derive(Clone, Debug)]
@@ -39,6 +45,8 @@ pub struct Options {
     pub prefix: String,
     /// Settings added at the top level, such as `max_payload: 64KB`, `tls { … }` or `authorization { … }`.
     pub extra: String,
+    /// The users of `deploy/nats/users.conf`. None: whoever reaches it may do everything.
+    pub users: Option<Users>,
     /// Log file. None: in the data folder.
     pub log: Option<PathBuf>,
 }
@@ -54,6 +62,7 @@ impl Default for Options {
             jetstream: String::new(),
             prefix: "nats://".to_owned(),
             extra: String::new(),
+            users: None,
             log: None,
         }
     }
@@ -68,7 +77,13 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
         let file = data.join("nats-server.conf");
         write_synced(&file, &config(&options, &data, port))
             .with_context(|| format!("cannot write {}", file.display()))?;
-        Ok(Command::new("nats-server", binary, &log).arg("--config").arg(&file))
+        let command = Command::new("nats-server", binary, &log).arg("--config").arg(&file);
+        let Some(users) = &options.users else { return Ok(command) };
+        let included = data.join(USERS_FILE);
+        write_synced(&included, users::CONFIG)
+            .with_context(|| format!("cannot write {}", included.display()))?;
+        let with_password = |command: Command, user: User| command.env(user.variable(), users.password(user));
+        Ok(User::ALL.into_iter().fold(command, with_password))
     };
     let url = |port| format!("{}127.0.0.1:{port}", options.prefix);
     let kind = Kind { command: &command, ready: Ready::new(ready), url: &url };
@@ -90,8 +105,9 @@ fn config(options: &Options, data: &Path, port: u16) -> String {
         port => format!("http: \"127.0.0.1:{port}\"\n"),
     };
     let sync = if options.sync_always { "sync_interval: always" } else { "" };
+    let users = if options.users.is_some() { format!("include \"./{USERS_FILE}\"\n") } else { String::new() };
     format!(
-        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n",
+        "server_name: {}\nlisten: \"127.0.0.1:{port}\"\n{monitor}jetstream {{\n  store_dir: {store}\n  {sync}\n  {}\n}}\n{}\n{users}",
         options.name, options.jetstream, options.extra
     )
 }

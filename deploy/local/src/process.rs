@@ -179,6 +179,12 @@ impl Command {
         self
     }
 
+    /// Sets several environment variables.
+    #[must_use]
+    pub fn envs<N: AsRef<OsStr>, V: AsRef<OsStr>>(self, vars: impl IntoIterator<Item = (N, V)>) -> Self {
+        vars.into_iter().fold(self, |command, (name, value)| command.env(name, value))
+    }
+
     /// Passes on no variable of our own environment.
     #[must_use]
     pub fn clean_env(mut self) -> Self {

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 /// Processes of an `up` that was killed need a moment to end.
 const PREVIOUS_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Hexadecimal digits of a secret that is made here.
+const SECRET_DIGITS: usize = 32;
+
 /// The folder everything is kept in.
 #[derive(Clone, Debug)]
 pub struct Data {
@@ -42,6 +45,9 @@ pub struct Running {
     pub worker_admin_urls: Vec<String>,
     /// The page to look at.
     pub console_url: String,
+    /// Its token.
+    #[serde(default)]
+    pub console_token: String,
     /// The broker.
     pub nats_url: String,
     /// Its monitoring endpoint, where we started it.
@@ -53,6 +59,17 @@ pub struct Running {
     pub mongodb_database: String,
     /// The simulated API, unless the real one is used.
     pub simulator_url: Option<String>,
+    /// The token that places calls, where `up` generated one.
+    #[serde(default)]
+    pub api_token: Option<String>,
+}
+
+impl Running {
+    /// The link by which a browser logs in to the console.
+    pub fn console_link(&self) -> String {
+        let token = form_urlencoded::byte_serialize(self.console_token.as_bytes()).collect::<String>();
+        format!("{}/?token={token}", self.console_url)
+    }
 }
 
 impl Data {
@@ -122,6 +139,22 @@ impl Data {
         let _read = lock.read_to_string(&mut pid);
         let url = self.running().map(|running| format!(", {}", running.public_url)).unwrap_or_default();
         format!("already running in {} (pid {}{url})", self.root.display(), pid.trim())
+    }
+
+    /// The secret that is kept in the file `name` for the user alone; made where there is none.
+    pub fn secret(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.path(name);
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        if kept.trim().len() >= SECRET_DIGITS {
+            return Ok(kept.trim().to_owned());
+        }
+        let secret = format!("{:032x}", rand::random::<u128>());
+        let mut options = File::options();
+        // A file that is there already, and empty, may be readable for others.
+        let _gone = std::fs::remove_file(&path);
+        let write = options.write(true).create_new(true).mode(0o600).open(&path);
+        write.and_then(|mut file| file.write_all(secret.as_bytes())).with_context(|| self.unwritable())?;
+        Ok(secret)
     }
 
     /// What runs from this folder.

@@ -1,6 +1,6 @@
 use std::{convert::Infallible, io};
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
 
@@ -70,4 +70,38 @@ async fn a_stalled_body_times_out_and_a_broken_one_says_so() {
     assert_eq!(read(&mut stalled, limits(10), &budget(1024)).await.unwrap_err(), BodyError::Timeout);
     let mut broken = StreamBody::new(stream::iter([Err::<Frame<Bytes>, _>(io::Error::other("reset"))]));
     assert_eq!(read(&mut broken, limits(10), &budget(1024)).await.unwrap_err(), BodyError::Broken);
+}
+
+#[tokio::test]
+async fn senders_of_one_trust_never_take_the_room_of_another() {
+    let budgets = Budgets::new(3 * UNIT, &Gauge::default());
+    for trust in [Trust::Unverified, Trust::Stranger, Trust::Api] {
+        let mut all = budgets.of(trust).hold();
+        assert!(all.raise_to(1024 * 1024) && !all.raise_to(64 * 1024 * 1024), "{trust:?}");
+        let body = Full::new(Bytes::from(vec![b' '; 3 * UNIT]));
+        let read = read(&mut { body }, limits(10 * UNIT), budgets.of(Trust::Provider)).await;
+        assert!(read.is_ok(), "beside {trust:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_stalls_makes_room_for_a_newer_one() {
+    let budget = Budget::displacing(4 * UNIT, 3, Gauge::default());
+    let stalled = async || {
+        let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; UNIT])))]);
+        let mut body = StreamBody::new(first.chain(stream::pending()));
+        read(&mut body, limits(10 * UNIT), &budget).await.unwrap_err()
+    };
+    // By number: the fourth displaces the first.
+    let outcomes = tokio::join!(stalled(), stalled(), stalled(), stalled());
+    let (displaced, late) = (BodyError::OverBudget, BodyError::Timeout);
+    assert_eq!(outcomes, (displaced, late, late, late));
+    // By bytes: one that is complete takes what two that stall hold.
+    let whole = async {
+        let body = read(&mut Full::new(Bytes::from(vec![b' '; 4 * UNIT])), limits(10 * UNIT), &budget).await;
+        body.map(|body| body.len())
+    };
+    let outcomes = tokio::join!(stalled(), stalled(), whole);
+    assert_eq!(outcomes, (displaced, displaced, Ok(4 * UNIT)));
+    assert_eq!((budget.held.get(), budget.units.available_permits()), (0, 4), "all is given back");
 }

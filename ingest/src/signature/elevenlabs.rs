@@ -28,45 +28,44 @@ pub struct Tolerance {
 /// Digits of a Unix time in seconds, for some hundred million years.
 const MAX_TIME_DIGITS: usize = 16;
 
-/// Checks the signature `headers` (one value a header line) of `body`, in its pieces, at `now` (Unix
-/// seconds). Without secrets nothing is required and nothing checked.
+/// Reads what the signature `headers` (one value for each header line) claim, before a byte of the body is read:
+/// well formed, and in time at `now` (Unix seconds). `None`: without secrets no signature is required.
+///
+/// # Errors
+/// `Missing`, `Invalid` or `Expired`. The time is not authenticated yet: `Expired` says what a forged header
+/// claims as well as what a late one does.
+pub fn precheck<'a>(
+    headers: impl Iterator<Item = &'a [u8]>,
+    secrets: &Secrets,
+    tolerance: Tolerance,
+    now: i64,
+) -> Result<Option<Claim<'a>>, SignatureError> {
+    match Claim::read(headers, secrets)? {
+        Some(claim) if !claim.is_in_time(tolerance, now) => Err(SignatureError::Expired),
+        claim => Ok(claim),
+    }
+}
+
+/// Checks the signature `headers` of `body`, in its pieces, at `now`, in one step: `Expired` is then said of
+/// genuine signatures only. Without secrets nothing is required and nothing checked.
+///
+/// # Errors
+/// `Missing`, `Invalid` or `Expired`.
 pub fn verify<'a>(
-    mut headers: impl Iterator<Item = &'a [u8]>,
+    headers: impl Iterator<Item = &'a [u8]>,
     body: &[Bytes],
     secrets: &Secrets,
     tolerance: Tolerance,
     now: i64,
 ) -> Result<Signature, SignatureError> {
-    if secrets.is_empty() {
-        return Ok(Signature::Absent);
-    }
-    let header = headers.next().ok_or(SignatureError::Missing)?;
-    if headers.next().is_some() {
-        return Err(SignatureError::Invalid); // Which of two lines counts is not ours to guess.
-    }
-    let claim = Claim::parse(header).ok_or(SignatureError::Invalid)?;
-    let mut genuine = false;
-    for secret in secrets.iter() {
-        let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
-        mac.update(claim.time);
-        mac.update(b".");
-        for piece in body {
-            mac.update(piece);
-        }
-        for signature in &claim.signatures {
-            genuine |= mac.clone().verify_slice(signature).is_ok();
-        }
-    }
-    if !genuine {
-        return Err(SignatureError::Invalid);
-    }
-    let age = i128::from(now) - i128::from(claim.seconds);
-    let allowed = -i128::from(tolerance.ahead.as_secs())..=i128::from(tolerance.past.as_secs());
-    if allowed.contains(&age) { Ok(Signature::Verified) } else { Err(SignatureError::Expired) }
+    let Some(claim) = Claim::read(headers, secrets)? else { return Ok(Signature::Absent) };
+    let signature = claim.verify(body, secrets)?;
+    if claim.is_in_time(tolerance, now) { Ok(signature) } else { Err(SignatureError::Expired) }
 }
 
 /// What a header claims: a time, and signatures of which one may be ours.
-struct Claim<'a> {
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
     /// As received, for it is signed as received.
     time: &'a [u8],
     seconds: u64,
@@ -74,6 +73,47 @@ struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
+    /// The claim of the only header line. Which of two lines counts is not ours to guess.
+    fn read(
+        mut headers: impl Iterator<Item = &'a [u8]>,
+        secrets: &Secrets,
+    ) -> Result<Option<Self>, SignatureError> {
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        let header = headers.next().ok_or(SignatureError::Missing)?;
+        if headers.next().is_some() {
+            return Err(SignatureError::Invalid);
+        }
+        Self::parse(header).map(Some).ok_or(SignatureError::Invalid)
+    }
+
+    fn is_in_time(&self, tolerance: Tolerance, now: i64) -> bool {
+        let age = i128::from(now) - i128::from(self.seconds);
+        let allowed = -i128::from(tolerance.ahead.as_secs())..=i128::from(tolerance.past.as_secs());
+        allowed.contains(&age)
+    }
+
+    /// Checks that one of the signatures is of `body`, as received, by one of `secrets`.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn verify(&self, body: &[Bytes], secrets: &Secrets) -> Result<Signature, SignatureError> {
+        let mut genuine = false;
+        for secret in secrets.iter() {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes a key of any length");
+            mac.update(self.time);
+            mac.update(b".");
+            for piece in body {
+                mac.update(piece);
+            }
+            for signature in &self.signatures {
+                genuine |= mac.clone().verify_slice(signature).is_ok();
+            }
+        }
+        if genuine { Ok(Signature::Verified) } else { Err(SignatureError::Invalid) }
+    }
+
     /// `t=…,v0=…` in any order, spaces around items allowed. Other schemes (`v1=…`) are skipped,
     /// as is a `v0` that is not 64 lower-case hex digits.
     fn parse(header: &'a [u8]) -> Option<Self> {

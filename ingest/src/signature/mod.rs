@@ -11,6 +11,8 @@ pub mod twilio;
 pub enum Signature {
     /// Signed with one of our secrets.
     Verified,
+    /// Not signed: the sender showed one of our `EVENTS_TOKEN`.
+    Token,
     /// Not checked, because no secret is configured.
     Absent,
     /// Not as it should be, and taken in since the gateway merely observes.
@@ -22,6 +24,7 @@ impl Signature {
     pub fn label(self) -> &'static str {
         match self {
             Self::Verified => "verified",
+            Self::Token => "token",
             Self::Absent => "absent",
             Self::Doubtful(error) => error.label(),
         }

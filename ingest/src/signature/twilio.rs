@@ -1,23 +1,21 @@
 //! The signature Twilio puts on a callback: `X-Twilio-Signature: <base64>`.
 //!
-//! Signed is the URL Twilio called, followed by the names and values of the form's parameters, sorted;
-//! of a JSON body the URL holds the SHA-256 instead. HMAC-SHA1 with the account's auth token, or
-//! HMAC-SHA256 with a shared key where `X-Twilio-Webhooks-Signature-Settings` says so. As in Twilio's own
-//! `request_validator` (Python, 9.13), whether the URL names its port does not matter.
-
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+//! Signed is the URL Twilio called, followed by the names and values of the form's parameters, sorted
+//! ([`Form::canonical`]); of a JSON body the URL holds the SHA-256 instead. HMAC-SHA1 with the account's auth
+//! token, or HMAC-SHA256 with a shared key where `X-Twilio-Webhooks-Signature-Settings` says so. As in Twilio's
+//! own `request_validator` (Python, 9.13), whether the URL names its port does not matter.
+//!
+//! Invariant: what a check costs is bounded by [`crate::form::MAX_BYTES`] whoever sends the body.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::{Signature, SignatureError};
-use crate::{config::Secrets, policy::PublicUrl};
+use crate::{config::Secrets, form::Form, policy::PublicUrl};
 
 /// Says by which algorithm a callback is signed; absent: SHA-1.
 pub const SETTINGS_HEADER: &str = "x-twilio-webhooks-signature-settings";
@@ -33,7 +31,98 @@ pub struct Callback<'a> {
     pub is_form: bool,
 }
 
-/// Checks the signature of `callback`, received at `public_url`. Without secrets nothing is required.
+/// Reads what the headers `signature` and `settings` claim, before a byte of the body is read: an algorithm that
+/// we know, and a signature of its length. `None`: without secrets no signature is required.
+///
+/// # Errors
+/// `Missing` or `Invalid`. Twilio signs no time, so nothing expires.
+pub fn precheck(
+    signature: Option<&[u8]>,
+    settings: Option<&[u8]>,
+    secrets: &Secrets,
+) -> Result<Option<Claim>, SignatureError> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let signature = signature.ok_or(SignatureError::Missing)?;
+    let (algorithm, encoded, bytes) = match algorithm(settings).ok_or(SignatureError::Invalid)? {
+        Algorithm::Sha1 => (Algorithm::Sha1, 28, 20),
+        Algorithm::Sha256 => (Algorithm::Sha256, 44, 32),
+    };
+    if signature.len() != encoded {
+        return Err(SignatureError::Invalid);
+    }
+    let signature = BASE64_STANDARD.decode(signature).map_err(|_error| SignatureError::Invalid)?;
+    if signature.len() == bytes {
+        Ok(Some(Claim { algorithm, signature }))
+    } else {
+        Err(SignatureError::Invalid)
+    }
+}
+
+/// What the headers claim: a signature by an algorithm.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    algorithm: Algorithm,
+    signature: Vec<u8>,
+}
+
+impl Claim {
+    /// Checks that the signature is of a form, received at `public_url` with `path_and_query`.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn verify_form(
+        &self,
+        path_and_query: &str,
+        form: &Form<'_>,
+        public_url: &PublicUrl,
+        secrets: &Secrets,
+    ) -> Result<Signature, SignatureError> {
+        self.verify(path_and_query, &form.canonical(), public_url, secrets)
+    }
+
+    /// Checks that the signature is of a body that is no form: the signed URL holds its SHA-256.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn verify_body(
+        &self,
+        path_and_query: &str,
+        body: &[Bytes],
+        public_url: &PublicUrl,
+        secrets: &Secrets,
+    ) -> Result<Signature, SignatureError> {
+        covers_body(path_and_query, body)?;
+        self.verify(path_and_query, &[], public_url, secrets)
+    }
+
+    fn verify(
+        &self,
+        path_and_query: &str,
+        parameters: &[u8],
+        public_url: &PublicUrl,
+        secrets: &Secrets,
+    ) -> Result<Signature, SignatureError> {
+        let is_genuine = |secret: &[u8], signed: &[&[u8]]| match self.algorithm {
+            Algorithm::Sha1 => is_signed::<Hmac<Sha1>>(secret, signed, &self.signature),
+            Algorithm::Sha256 => is_signed::<Hmac<Sha256>>(secret, signed, &self.signature),
+        };
+        let mut genuine = false;
+        for url in public_url.spellings(path_and_query) {
+            for secret in secrets.iter() {
+                genuine |= is_genuine(secret, &[url.as_bytes(), parameters]);
+            }
+        }
+        if genuine { Ok(Signature::Verified) } else { Err(SignatureError::Invalid) }
+    }
+}
+
+/// Checks the signature of `callback`, received at `public_url`, in one step. Without secrets nothing is
+/// required. A form that [`Form::parse`] refuses is `Invalid`.
+///
+/// # Errors
+/// `Missing` or `Invalid`.
 pub fn verify(
     signature: Option<&[u8]>,
     settings: Option<&[u8]>,
@@ -41,36 +130,42 @@ pub fn verify(
     public_url: Option<&PublicUrl>,
     secrets: &Secrets,
 ) -> Result<Signature, SignatureError> {
-    let Some(public_url) = public_url.filter(|_| !secrets.is_empty()) else { return Ok(Signature::Absent) };
-    let signature = signature.ok_or(SignatureError::Missing)?;
-    let signature = BASE64_STANDARD.decode(signature).map_err(|_| SignatureError::Invalid)?;
-    let parameters = if callback.is_form {
-        parameters(callback.body)
+    let Some(public_url) = public_url else { return Ok(Signature::Absent) };
+    let Some(claim) = precheck(signature, settings, secrets)? else { return Ok(Signature::Absent) };
+    if callback.is_form {
+        let form = Form::parse(callback.body).map_err(|_error| SignatureError::Invalid)?;
+        claim.verify_form(callback.path_and_query, &form, public_url, secrets)
     } else {
-        covers_body(callback)?;
-        String::new()
-    };
-    let is_genuine: fn(&[u8], &[u8], &[u8]) -> bool = match algorithm(settings) {
-        Some(Algorithm::Sha1) => is_signed::<Hmac<Sha1>>,
-        Some(Algorithm::Sha256) => is_signed::<Hmac<Sha256>>,
-        None => return Err(SignatureError::Invalid),
-    };
-    let mut genuine = false;
-    for url in public_url.spellings(callback.path_and_query) {
-        let signed = format!("{url}{parameters}");
-        for secret in secrets.iter() {
-            genuine |= is_genuine(secret, signed.as_bytes(), &signature);
-        }
+        let body = Bytes::copy_from_slice(callback.body);
+        claim.verify_body(callback.path_and_query, &[body], public_url, secrets)
     }
-    if genuine { Ok(Signature::Verified) } else { Err(SignatureError::Invalid) }
 }
 
-fn is_signed<M: Mac + KeyInit>(secret: &[u8], signed: &[u8], signature: &[u8]) -> bool {
+/// The same for a callback by GET, whose parameters are all in its URL.
+///
+/// # Errors
+/// `Missing` or `Invalid`.
+pub fn verify_url(
+    signature: Option<&[u8]>,
+    settings: Option<&[u8]>,
+    path_and_query: &str,
+    public_url: Option<&PublicUrl>,
+    secrets: &Secrets,
+) -> Result<Signature, SignatureError> {
+    let Some(public_url) = public_url else { return Ok(Signature::Absent) };
+    let Some(claim) = precheck(signature, settings, secrets)? else { return Ok(Signature::Absent) };
+    claim.verify(path_and_query, &[], public_url, secrets)
+}
+
+fn is_signed<M: Mac + KeyInit>(secret: &[u8], signed: &[&[u8]], signature: &[u8]) -> bool {
     let mut mac = <M as KeyInit>::new_from_slice(secret).expect("HMAC takes a key of any length");
-    mac.update(signed);
+    for part in signed {
+        mac.update(part);
+    }
     mac.verify_slice(signature).is_ok()
 }
 
+#[derive(Clone, Copy, Debug)]
 enum Algorithm {
     Sha1,
     Sha256,
@@ -90,28 +185,12 @@ fn algorithm(settings: Option<&[u8]>) -> Option<Algorithm> {
     }
 }
 
-/// Names and values without separators: names sorted, the values of one name sorted and each once.
-fn parameters(form: &[u8]) -> String {
-    let mut sorted: BTreeMap<Cow<'_, str>, BTreeSet<Cow<'_, str>>> = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(form) {
-        sorted.entry(name).or_default().insert(value);
-    }
-    let mut signed = String::with_capacity(form.len());
-    for (name, values) in &sorted {
-        for value in values {
-            signed.push_str(name);
-            signed.push_str(value);
-        }
-    }
-    signed
-}
-
 /// Whether the signed URL covers a body that is no form.
-fn covers_body(callback: &Callback<'_>) -> Result<(), SignatureError> {
-    let query = callback.path_and_query.split_once('?').map_or("", |(_, query)| query);
+fn covers_body(path_and_query: &str, body: &[Bytes]) -> Result<(), SignatureError> {
+    let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
     let claimed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "bodySHA256");
     let (_, claimed) = claimed.ok_or(SignatureError::Invalid)?;
-    let found = hex::encode(Sha256::digest(callback.body));
+    let found = hex::encode(body.iter().fold(Sha256::new(), Sha256::chain_update).finalize());
     let equal = claimed.to_ascii_lowercase().as_bytes().ct_eq(found.as_bytes());
     if equal.into() { Ok(()) } else { Err(SignatureError::Invalid) }
 }

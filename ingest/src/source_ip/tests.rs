@@ -1,3 +1,4 @@
+use hyper::header::HeaderName;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,7 +15,7 @@ fn walk(peer: &str, lines: &[&str], trusted: &str) -> Option<String> {
 #[test]
 fn the_client_is_the_first_hop_from_the_right_that_is_not_trusted() {
     #[rustfmt::skip]
-    let table: [(&str, &[&str], &str, Option<&str>); 26] = [
+    let table: [(&str, &[&str], &str, Option<&str>); 35] = [
         // peer,            X-Forwarded-For lines,                 trusted,              client
         ("9.9.9.9",         &[],                                   "",                   Some("9.9.9.9")),
         ("9.9.9.9",         &["127.0.0.1"],                        "",                   Some("9.9.9.9")),
@@ -37,8 +38,17 @@ fn the_client_is_the_first_hop_from_the_right_that_is_not_trusted() {
         ("10.0.0.1",        &["9.9.9.9, garbage"],                 "10.0.0.0/8",         None),
         ("10.0.0.1",        &["9.9.9.9,"],                         "10.0.0.0/8",         None),
         ("10.0.0.1",        &[""],                                 "10.0.0.0/8",         None),
-        ("10.0.0.1",        &["9.9.9.9:443"],                      "10.0.0.0/8",         None),
-        ("10.0.0.1",        &["[2001:db8::7]:443"],                "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["9.9.9.9:443"],                      "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["[2001:db8::7]:443"],                "10.0.0.0/8",         Some("2001:db8::7")),
+        ("10.0.0.1",        &["[2001:db8::7]"],                    "10.0.0.0/8",         Some("2001:db8::7")),
+        ("10.0.0.1",        &["[::ffff:9.9.9.9]:443, 10.0.0.2:1"], "10.0.0.0/8",         Some("9.9.9.9")),
+        ("10.0.0.1",        &["[9.9.9.9]"],                        "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["[9.9.9.9]:443"],                    "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["9.9.9.9:"],                         "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["9.9.9.9:65536"],                    "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["[fe80::1%1]:443"],                  "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["9.9.9.9:443:443"],                  "10.0.0.0/8",         None),
+        ("10.0.0.1",        &["\"9.9.9.9\""],                      "10.0.0.0/8",         None),
         ("10.0.0.1",        &["fe80::1%eth0"],                     "10.0.0.0/8",         None),
         ("10.0.0.1",        &["unknown"],                          "10.0.0.0/8",         None),
         ("10.0.0.1",        &["010.0.0.9"],                        "10.0.0.0/8",         None),
@@ -51,7 +61,53 @@ fn the_client_is_the_first_hop_from_the_right_that_is_not_trusted() {
 }
 
 #[test]
+fn only_a_trusted_proxy_forwards_and_only_a_direct_sender_is_this_machine() {
+    #[rustfmt::skip]
+    let table: [(&str, &[(&'static str, &'static str)], Result<(&str, bool), UnknownSender>); 12] = [
+        // peer,      headers,                                  sender and whether it is direct (proxies: 10.0.0.0/8, ::1)
+        ("9.9.9.9",   &[],                                      Ok(("9.9.9.9", true))),
+        ("127.0.0.1", &[],                                      Ok(("127.0.0.1", true))),
+        ("::ffff:127.0.0.1", &[],                               Ok(("127.0.0.1", true))),
+        ("127.0.0.1", &[("x-forwarded-for", "9.9.9.9")],        Err(UnknownSender::UntrustedProxy)),
+        ("127.0.0.1", &[("x-forwarded-for", "")],               Err(UnknownSender::UntrustedProxy)),
+        ("9.9.9.9",   &[("forwarded", "for=127.0.0.1")],        Err(UnknownSender::UntrustedProxy)),
+        ("9.9.9.9",   &[("x-real-ip", "127.0.0.1")],            Err(UnknownSender::UntrustedProxy)),
+        ("10.0.0.1",  &[("x-forwarded-for", "9.9.9.9")],        Ok(("9.9.9.9", false))),
+        ("10.0.0.1",  &[("x-forwarded-for", "127.0.0.1")],      Ok(("127.0.0.1", false))),
+        ("10.0.0.1",  &[("x-forwarded-for", "unknown")],        Err(UnknownSender::UnreadableHop)),
+        ("10.0.0.1",  &[("x-real-ip", "9.9.9.9")],              Ok(("10.0.0.1", false))),
+        ("::1",       &[],                                      Ok(("::1", false))),
+    ];
+    let trusted = networks("10.0.0.0/8,::1");
+    for (peer, headers, expected) in table {
+        let headers = headers
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        let found = sender(peer.parse().unwrap(), &headers, &trusted);
+        let expected =
+            expected.map(|(address, is_direct)| Sender { address: address.parse().unwrap(), is_direct });
+        assert_eq!(found, expected, "{peer} {headers:?}");
+    }
+    let everywhere = Sources::try_from("loopback,127.0.0.0/8,::1,9.9.9.9".to_owned()).unwrap();
+    for (address, is_direct, expected) in [
+        ("127.0.0.1", true, true),
+        ("127.0.0.1", false, false),
+        ("::1", false, false),
+        ("9.9.9.9", false, true),
+        ("9.9.9.9", true, true),
+    ] {
+        let sender = Sender { address: address.parse().unwrap(), is_direct };
+        assert_eq!(everywhere.contain(sender), expected, "{sender:?}");
+    }
+}
+
+#[test]
 fn sources_know_addresses_networks_and_two_words() {
+    let direct = |address: &str| {
+        let address: IpAddr = address.parse().unwrap();
+        Sender { address: address.to_canonical(), is_direct: true }
+    };
     let sources =
         Sources::try_from(" loopback , elevenlabs, 10.0.0.0/8,2001:db8::/32, 192.0.2.7".to_owned()).unwrap();
     for address in [
@@ -66,10 +122,10 @@ fn sources_know_addresses_networks_and_two_words() {
         "2001:db8::9",
         "192.0.2.7",
     ] {
-        assert!(sources.contain(address.parse().unwrap()), "{address}");
+        assert!(sources.contain(direct(address)), "{address}");
     }
     for address in ["128.0.0.1", "::2", "34.67.146.146", "11.0.0.1", "192.0.2.8", "::ffff:192.0.2.8", "::"] {
-        assert!(!sources.contain(address.parse().unwrap()), "{address}");
+        assert!(!sources.contain(direct(address)), "{address}");
     }
     assert_eq!(sources.to_string(), "loopback,elevenlabs,10.0.0.0/8,2001:db8::/32,192.0.2.7");
     assert_eq!(Sources::try_from("elevenlabs".to_owned()).unwrap().networks.0.len(), 12);
@@ -130,7 +186,7 @@ proptest! {
         let peer: IpAddr = "10.0.0.1".parse().unwrap();
         if let Some(found) = client(peer, lines.iter().map(String::as_bytes), &trusted) {
             let hops = lines.iter().flat_map(|line| line.split(','))
-                .filter_map(|hop| hop.trim().parse::<IpAddr>().ok()).map(|hop| hop.to_canonical());
+                .filter_map(|hop| hop_address(hop.as_bytes())).map(|hop| hop.to_canonical());
             prop_assert!(found == peer || hops.into_iter().any(|hop| hop == found));
         }
     }

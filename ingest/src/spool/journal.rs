@@ -3,18 +3,28 @@
 //! Invariants: what [`Journal::append`] returned is on disk; places only grow, so reading by place is
 //! reading in the order of arrival; one id is kept once; the bytes kept never exceed the bound.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    fs::{self, DirBuilder, File, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+    sync::Arc,
+};
 
 use async_nats::{HeaderMap, HeaderName, Subject};
 use bytes::Bytes;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    backends::FileBackend,
 };
 
 use crate::{body::Body, message::WebhookId, publisher::Webhook};
 
 /// Name of the file in `SPOOL_DIR`.
 const FILE: &str = "spool.redb";
+/// Permissions of the folder and of the file: webhooks hold personal data, so nobody else may read them.
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 4 * 1024 * 1024;
 
@@ -66,8 +76,9 @@ pub(super) struct Journal {
 impl Journal {
     /// Opens the spool in `folder`, made if it is missing. A file that a crash left behind is repaired.
     pub fn open(folder: &Path) -> Result<Self, redb::Error> {
-        std::fs::create_dir_all(folder)?;
-        let mut database = Database::builder().set_cache_size(CACHE).create(folder.join(FILE))?;
+        let file = open_private(folder)?;
+        let mut database =
+            Database::builder().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)?;
         // The file is of no use where its name is not on disk.
         File::open(folder)?.sync_all()?;
         let writing = database.begin_write()?;
@@ -167,6 +178,36 @@ impl Journal {
         self.held = held;
         Ok(())
     }
+}
+
+/// Opens the file in `folder`, both made if they are missing. Permissions that are wider are narrowed, whatever
+/// the umask of the process is.
+///
+/// # Errors
+/// The folder belongs to another user, so its permissions cannot be narrowed.
+fn open_private(folder: &Path) -> io::Result<File> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+    narrow(folder, FOLDER_MODE)?;
+    let path = folder.join(FILE);
+    let mut options = File::options();
+    let file = options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
+    narrow(&path, FILE_MODE)?;
+    Ok(file)
+}
+
+fn narrow(path: &Path, wanted: u32) -> io::Result<()> {
+    let found = fs::metadata(path)?.permissions().mode() & 0o777;
+    if found == wanted {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(wanted)).map_err(|error| {
+        let path = path.display();
+        let why = format!(
+            "{path} has the permissions {found:o}, which cannot be narrowed to {wanted:o} ({error}): \
+             let SPOOL_DIR be a folder of the gateway's own user"
+        );
+        io::Error::new(error.kind(), why)
+    })
 }
 
 fn size(subject: &str, headers: &[u8], body: &[u8]) -> u64 {

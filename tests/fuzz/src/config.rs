@@ -7,20 +7,24 @@
 use aftercall_common::config::{ConfigError, read_file};
 use sha2::{Digest as _, Sha256};
 
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 9] = [
+    "API_READ_TOKEN",
     "API_TOKEN",
     "CONSOLE_PASSWORD",
     "CONSOLE_TOKEN",
     "ELEVENLABS_API_KEY",
     "ELEVENLABS_WEBHOOK_SECRET",
+    "EVENTS_TOKEN",
     "TWILIO_AUTH_TOKEN",
     "WEBHOOK_HEADER_SECRET",
 ];
 const URLS: [&str; 3] = ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "PUBLIC_URL"];
 const SERVERS: [&str; 2] = ["MONGODB_URI", "NATS_URL"];
-const OTHERS: [&str; 41] = [
+const OTHERS: [&str; 44] = [
     "ADMIN_ADDR",
+    "ALLOW_UNSIGNED",
     "ALLOWED_SOURCES",
+    "API_ANONYMOUS",
     "BODY_TIMEOUT",
     "CONSOLE_ADDR",
     "CONSOLE_SHOW_NUMBERS",
@@ -39,6 +43,7 @@ const OTHERS: [&str; 41] = [
     "NATS_MONITOR_URL",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "PLACE_TIMEOUT",
+    "PROXY_PROTOCOL",
     "PUBLISH_TIMEOUT",
     "RECONCILE_EVERY",
     "RECONCILE_RATE",

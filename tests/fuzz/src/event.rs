@@ -10,7 +10,6 @@ use aftercall_worker::{
 };
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
 
 const SEPARATOR: u8 = 0x1E;
 /// More than the history of a call keeps.
@@ -19,6 +18,12 @@ const MOST_BODIES: usize = 120;
 const STORED_AT: i128 = 1_790_078_400_123_456_789;
 /// Longest word that is kept of a payload for the history, and that an error may repeat.
 const MAX_WORD: usize = 64;
+/// Longest reason and longest number, name or id of a party.
+const MAX_REASON: usize = 1000;
+const MAX_PARTY: usize = 256;
+/// How far an event's own time may be from its storage, and a millisecond for what is cut off.
+const AGE: SignedDuration = SignedDuration::from_millis(30 * 86_400_000 + 1);
+const AHEAD: SignedDuration = SignedDuration::from_millis(300_001);
 
 /// What comes out is sound whatever comes in, and no order of the bodies makes a difference.
 pub fn run(data: &[u8]) {
@@ -42,12 +47,10 @@ pub fn run(data: &[u8]) {
 /// Reads `body`, which is number `n`. The same bytes have the same id, as of the gateway.
 fn read(n: usize, origin: Origin, body: &[u8]) -> Result<Event, ParseError> {
     let stored_at = Timestamp::from_nanosecond(STORED_AT).expect("a time of this century");
-    let envelope = Envelope {
-        id: webhook_id(origin.as_str(), &[Bytes::copy_from_slice(body)]).to_string(),
-        stored_at: stored_at + SignedDuration::from_secs(i64::try_from(n).expect("few bodies")),
-        origin,
-        signature: Some("verified".to_owned()),
-    };
+    let stored_at = stored_at + SignedDuration::from_secs(i64::try_from(n).expect("few bodies"));
+    let id = webhook_id(origin.as_str(), &[Bytes::copy_from_slice(body)]).to_string();
+    let signature = Some("verified".to_owned());
+    let envelope = Envelope { signature, ..Envelope::new(id, stored_at, origin) };
     let read = parse(&envelope, body);
     assert_eq!(read, parse(&envelope, body), "read again");
     read
@@ -76,14 +79,27 @@ fn is_sound(event: &Event) {
     for time in [Some(event.at), Some(event.stored_at), event.began_at].into_iter().flatten() {
         assert_eq!(time.as_nanosecond() % 1_000_000, 0, "{time} is not on a millisecond");
     }
-    assert!(event.fields.contains_key(&Field::RawResponse), "the payload is not kept");
+    assert!(event.fields.keys().any(|field| field.is_payload()), "the payload is not kept");
+    let reason = event.failure_reason.as_deref().unwrap_or_default();
+    assert!(reason.chars().count() <= MAX_REASON, "a reason without bound");
+    let parties = [&event.parties.agent_id, &event.parties.agent_phone_number_id, &event.parties.to_number];
+    for party in parties.into_iter().flatten() {
+        assert!(party.chars().count() <= MAX_PARTY, "a party without bound");
+    }
+    let (earliest, latest) = (event.stored_at - AGE, event.stored_at + AHEAD);
+    for time in [Some(event.at), event.began_at].into_iter().flatten() {
+        let is_near = (earliest..=latest).contains(&time) || event.origin == Origin::Reconciliation;
+        assert!(is_near, "{time} is far from {}", event.stored_at);
+    }
     for (field, value) in &event.fields {
-        // Numbers may be too large for BSON, which is then said; nothing else may happen.
-        let _storable = value_to_bson(value);
+        assert!(value_to_bson(value).is_some(), "MongoDB cannot hold it");
         assert!(*field != Field::Transcript || value.as_array().is_some_and(|turns| !turns.is_empty()));
     }
     if event.recording.is_some() {
-        assert!(event.fields[&Field::RawResponse]["data"].get("full_audio").is_none_or(Value::is_null));
+        let payload = &event.fields[&Field::RawResponse];
+        for place in [payload, &payload["data"]] {
+            assert!(place.get("full_audio").is_none_or(|audio| audio.is_null() || place == payload));
+        }
         assert!(event.fields.contains_key(&Field::Audio), "a recording that nothing names");
     }
 }
@@ -93,20 +109,32 @@ fn is_consistent(patch: &CallPatch) {
     assert!(patch.created_at <= patch.updated_at, "learned of before it was");
     let saved = patch.fields.contains_key(&Field::Transcript);
     assert_eq!(patch.transcript == Some(TranscriptState::Saved), saved);
-    assert_eq!(patch.owed_since.is_some(), patch.transcript == Some(TranscriptState::Owed));
+    let is_owed = patch.transcript == Some(TranscriptState::Owed);
+    assert!(!is_owed || patch.owed_since.is_some(), "owed since never");
     assert_eq!(patch.history.len(), 1);
     assert_eq!(&patch.clone().join(patch.clone()), patch, "joined with itself");
 }
 
 fn says_little(error: &ParseError) {
-    let labels =
-        ["invalid_json", "no_identifier", "invalid_identifier", "invalid_audio", "unsupported_event"];
+    let labels = [
+        "invalid_json",
+        "no_identifier",
+        "invalid_identifier",
+        "invalid_audio",
+        "no_event_type",
+        "unexpected_shape",
+        "unsupported_event",
+        "not_about_a_call",
+    ];
     assert!(labels.contains(&error.label()), "{error}");
-    if let ParseError::UnsupportedEvent(word) = error {
-        assert!(word.chars().count() <= MAX_WORD, "{word:?}");
-    } else {
-        assert!(error.to_string().len() < 100 && error.to_string().is_ascii(), "{error}");
+    let text = error.to_string();
+    match error {
+        ParseError::UnsupportedEvent(word, _) | ParseError::UnexpectedShape(word, _) => {
+            assert!(word.chars().count() <= MAX_WORD, "{word:?}");
+        }
+        _ => assert!(text.is_ascii(), "{error}"),
     }
+    assert!(text.len() < 2000, "{error}");
 }
 
 fn order_does_not_matter(patches: &[CallPatch]) {

@@ -2,7 +2,8 @@
 //!
 //! Input: a body.
 
-use aftercall_ingest::json::{check, check_pieces};
+use aftercall_common::json::BYTE_ORDER_MARK;
+use aftercall_ingest::json::{JsonError, check, check_pieces};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -37,7 +38,7 @@ const PHRASES: [&str; 21] = [
 /// The verdict does not depend on the cut, agrees with `serde_json`, and repeats nothing of the body.
 pub fn run(data: &[u8]) {
     let verdict = check(data);
-    if let Err(complaint) = &verdict {
+    if let Err(JsonError::Invalid(complaint)) = &verdict {
         let (phrase, place) = complaint.split_once(" at line ").expect("a complaint names a place");
         assert!(PHRASES.contains(&phrase), "not a phrase we know: {complaint}");
         let (line, column) = place.split_once(" column ").expect("a place is a line and a column");
@@ -49,10 +50,14 @@ pub fn run(data: &[u8]) {
     for cut in pieces::of(&Bytes::copy_from_slice(data)) {
         assert_eq!(check_pieces(&cut).is_ok(), verdict.is_ok(), "in {} pieces", cut.len());
     }
+    if matches!(verdict, Err(JsonError::TooComplex(_))) {
+        return;
+    }
     if serde_json::from_slice::<Map<String, Value>>(data).is_ok() {
         assert_eq!(verdict, Ok(()), "what the worker can read was refused");
     }
     if verdict.is_ok() {
+        let data = data.strip_prefix(BYTE_ORDER_MARK).unwrap_or(data);
         let is_object = data.trim_ascii_start().starts_with(b"{");
         let is_json =
             std::str::from_utf8(data).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());

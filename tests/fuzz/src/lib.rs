@@ -9,6 +9,7 @@ pub mod elevenlabs_signature;
 pub mod event;
 pub mod json;
 mod pieces;
+pub mod reader;
 pub mod source;
 pub mod twilio_signature;
 
@@ -16,11 +17,12 @@ pub mod twilio_signature;
 pub type Run = fn(&[u8]);
 
 /// Every target by its name, which is also that of its corpus and of its binary.
-pub const TARGETS: [(&str, Run); 6] = [
+pub const TARGETS: [(&str, Run); 7] = [
     ("config", config::run),
     ("elevenlabs_signature", elevenlabs_signature::run),
     ("event", event::run),
     ("json", json::run),
+    ("reader", reader::run),
     ("source", source::run),
     ("twilio_signature", twilio_signature::run),
 ];

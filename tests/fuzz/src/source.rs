@@ -2,9 +2,9 @@
 //!
 //! Input: trusted proxies, allowed sources and the peer on a line each, then lines of `X-Forwarded-For`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aftercall_ingest::source_ip::{Networks, Sources, client};
+use aftercall_ingest::source_ip::{Networks, Sender, Sources, client};
 
 use crate::line;
 
@@ -36,9 +36,11 @@ pub fn run(data: &[u8]) {
     if !trusted.contains(address) {
         left_of_it_changes_nothing(peer, &lines, &trusted, found);
     }
+    let sender = |is_direct| allowed.contain(Sender { address, is_direct });
+    assert!(!sender(false) || sender(true), "a forwarded sender may do more than a direct one");
+    assert!(!sender(false) || !address.is_loopback(), "a forwarded sender counts as this machine");
     if let IpAddr::V4(v4) = address {
         let mapped = IpAddr::V6(v4.to_ipv6_mapped());
-        assert_eq!(allowed.contain(address), allowed.contain(mapped), "{address} and {mapped}");
         assert_eq!(trusted.contains(address), trusted.contains(mapped), "{address} and {mapped}");
     }
 }
@@ -49,7 +51,10 @@ fn by_the_rule(peer: IpAddr, lines: &[&[u8]], trusted: &Networks) -> Option<IpAd
     let parse = |hop: &[u8]| {
         let hop = std::str::from_utf8(hop).ok()?;
         let hop = hop.trim_start_matches([' ', '\t']).trim_end_matches([' ', '\t']);
-        hop.parse::<IpAddr>().ok()
+        let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']'));
+        let bare = bare.and_then(|bare| bare.parse::<Ipv6Addr>().ok()).map(IpAddr::V6);
+        let with_port = || hop.parse::<SocketAddr>().ok().filter(|_| !hop.contains('%')).map(|hop| hop.ip());
+        hop.parse::<IpAddr>().ok().or(bare).or_else(with_port)
     };
     let mut addresses: Vec<Option<IpAddr>> = hops.map(parse).chain([Some(peer)]).collect();
     let vouches = |address: &Option<IpAddr>| address.is_some_and(|address| trusted.contains(address));

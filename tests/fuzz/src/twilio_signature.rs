@@ -3,8 +3,10 @@
 //! Input: the values of the signature's and of the settings' header on a line each, path and query on
 //! the third, then the body.
 
+use aftercall_common::json::BYTE_ORDER_MARK;
 use aftercall_ingest::{
     config::Secrets,
+    form::Form,
     policy::PublicUrl,
     signature::{
         Signature,
@@ -21,8 +23,8 @@ use crate::line;
 
 const SHA256: &[u8] = b"key=webhooks_sharedkey_1, algorithm=HMAC_SHA256";
 
-/// Nobody verifies without the token; who has it does, by either algorithm, however the URL names its
-/// port and in whatever order the parameters are; and no other form or body does.
+/// Nobody verifies without the token. With it, a form that can be read verifies by either algorithm, however the
+/// URL names its port and in whatever order the parameters are; no other form or body does.
 pub fn run(data: &[u8]) {
     let (signature, rest) = line(data);
     let (settings, rest) = line(rest);
@@ -45,7 +47,17 @@ pub fn run(data: &[u8]) {
         assert_eq!(verify(Some(signature), None, &callback, Some(&url), &none), Ok(Signature::Absent));
     }
 
+    covers_its_body(&token, &plain, verdict);
     let signed = parameters(body);
+    if Form::parse(body).is_err() {
+        let signed = mac::<Hmac<Sha1>>(&token, &format!("https://hooks.example.com/in{path}{signed}"));
+        let verdict = verdict(Some(signed.as_bytes()), None, &form);
+        assert_eq!(verdict, Err(Invalid), "a form that is refused");
+        return;
+    }
+    if body.starts_with(BYTE_ORDER_MARK) {
+        return; // Signed without it, and turned it is elsewhere.
+    }
     let added = [body, b"&aftercall=added"].concat();
     let another = Callback { body: &added, ..form };
     let turned = turned(body);
@@ -69,7 +81,6 @@ pub fn run(data: &[u8]) {
             assert_eq!(either[0], Ok(Signature::Verified), "SHA-1 where nothing else is said");
         }
     }
-    covers_its_body(&token, &plain, verdict);
 }
 
 /// Of a body that is no form the URL holds the hash.

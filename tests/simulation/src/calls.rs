@@ -1,7 +1,7 @@
 //! The model of MongoDB: documents with unique ids, joined as the statement joins them. It fails before,
 //! after and in the middle of what it does, and does it later than it said.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aftercall_worker::{
     call::{Attachment, CallPatch, TranscriptState, conversations},
@@ -20,6 +20,8 @@ const CONFLICT: i32 = 112;
 #[derive(Debug, Default)]
 pub struct Calls {
     pub documents: Vec<CallPatch>,
+    /// Attempts to work on a suspect webhook that did not end.
+    pub attempts: BTreeMap<String, u32>,
 }
 
 impl Calls {
@@ -90,7 +92,7 @@ impl Database {
     }
 
     /// Does `change` and answers what it does, or fails before or after, or does it later.
-    async fn write<T>(
+    pub async fn write<T>(
         &self,
         what: &str,
         change: impl FnOnce(&mut Calls) -> T + Send + 'static,

@@ -64,7 +64,7 @@ impl Stored for Message {
 
 /// What is known of a stored webhook besides its body.
 pub fn envelope(id: &str, stored_at: Timestamp) -> Envelope {
-    Envelope { id: id.to_owned(), stored_at, origin: Origin::ElevenLabs, signature: None }
+    Envelope::new(id, stored_at, Origin::ElevenLabs)
 }
 
 /// What one consumer gives to one worker.

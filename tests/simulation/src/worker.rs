@@ -15,6 +15,7 @@ use aftercall_worker::{
     pull::Pull as _,
     retry::Pauses,
     status::{self, NoBody},
+    store::StoreError,
     transcripts::{self, Job},
 };
 use async_nats::{Error, jetstream::AckKind};
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::{Broker, State},
-    calls::Database,
+    calls::{Calls, Database},
     provider::Api,
     source::{Message, Source},
     world::Sim,
@@ -194,6 +195,31 @@ impl Outside for Around {
             broker.dead.insert(id, label);
         })
         .await
+    }
+
+    async fn attempts(&self, ids: &[String]) -> Result<Vec<u32>, StoreError> {
+        let ids = ids.to_vec();
+        let attempts = move |calls: &mut Calls| {
+            ids.iter().map(|id| calls.attempts.get(id).copied().unwrap_or(0)).collect()
+        };
+        self.database.write("attempts", attempts).await
+    }
+
+    async fn begin_attempt(&self, ids: &[String], attempt: u32) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        let begin = move |calls: &mut Calls| {
+            for id in ids {
+                let known = calls.attempts.entry(id).or_default();
+                *known = attempt.max(*known);
+            }
+        };
+        self.database.write("begin", begin).await
+    }
+
+    async fn end_attempt(&self, ids: &[String]) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        let end = move |calls: &mut Calls| calls.attempts.retain(|id, _| !ids.contains(id));
+        self.database.write("end", end).await
     }
 
     async fn settle(&self, message: &Message, kind: AckKind) {

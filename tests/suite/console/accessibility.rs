@@ -6,12 +6,13 @@ use mongodb::bson::doc;
 use serde_json::json;
 
 use super::{browser::with_browser, event, start, transcription};
-use crate::harness::until;
+use crate::harness::{recently, until};
 
 #[tokio::test]
 async fn every_page_can_be_used_by_everybody() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         let now = jiff::Timestamp::now().as_second();
         let ends = ["ended", "completed", "busy", "no_answer", "failed", "ringing", "answered", "initiated", "unreachable"];
         for n in 0..64_i64 {
@@ -26,9 +27,9 @@ async fn every_page_can_be_used_by_everybody() {
             { "role": "agent", "message": "Your appointment is tomorrow at ten. Shall I send you a reminder to this number?", "time_in_call_secs": 8, "tool_calls": [{ "tool_name": "send_reminder" }] },
             { "role": "user", "message": "Please do, +12025550123.", "time_in_call_secs": 15, "interrupted": true },
         ]);
-        shown.stack.webhook(&event("CAshown", "initiated", 1_790_000_000)).await;
-        shown.stack.webhook(&event("CAshown", "ended", 1_790_000_070)).await;
-        shown.stack.webhook(&event("CAshown", "ringing", 1_790_000_002)).await;
+        shown.stack.webhook(&event("CAshown", "initiated", recently())).await;
+        shown.stack.webhook(&event("CAshown", "ended", recently() + 70)).await;
+        shown.stack.webhook(&event("CAshown", "ringing", recently() + 2)).await;
         shown.stack.webhook(&transcription("CAshown", &turns, "The patient confirmed tomorrow's appointment and asked for a reminder.")).await;
         shown.stack.webhook(&json!({ "event_type": "call.teleported", "call_id": "CAdead", "to_number": "+12025550123" })).await;
         shown.stack.webhook(&json!({ "event_type": "call.busy", "note": "names no call" })).await;
@@ -63,6 +64,10 @@ async fn every_page_can_be_used_by_everybody() {
                     let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
                     assert_eq!(browser.eval(fits).await, true, "{name} {width} sticks out sideways");
                 }
+                browser.open(&format!("{}/login", shown.console)).await;
+                browser.picture(&format!("login-{width}-{scheme}")).await;
+                let found = browser.serious_findings().await;
+                findings.extend(found.into_iter().map(|finding| format!("login {width} {scheme}: {finding}")));
             }
         }
         assert!(findings.is_empty(), "{}", findings.join("\n"));

@@ -6,12 +6,13 @@ use mongodb::bson::doc;
 use serde_json::json;
 
 use super::{browser::with_browser, event, start};
-use crate::harness::until;
+use crate::harness::{recently, until};
 
 #[tokio::test]
 async fn a_call_is_placed_and_followed_live_to_its_transcript() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(1500)).await;
+        browser.open(&shown.link()).await;
         browser.open(&format!("{}/test-call", shown.console)).await;
         browser.click("form.order button[type=submit]").await;
         browser.see("article.call").await;
@@ -48,30 +49,31 @@ async fn a_call_is_placed_and_followed_live_to_its_transcript() {
 async fn the_list_shows_what_happens_within_a_second() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
         browser.read(".empty", "No calls yet").await;
-        shown.stack.webhook(&event("CAlive", "initiated", 1_790_000_000)).await;
+        shown.stack.webhook(&event("CAlive", "initiated", recently())).await;
         browser.read("#results tbody tr", "initiated").await;
         browser.read("#results tbody tr", "+12").await;
         let mut slowest = Duration::ZERO;
         for status in ["ringing", "answered", "ended"] {
             let posted = Instant::now();
-            shown.stack.webhook(&event("CAlive", status, 1_790_000_001)).await;
+            shown.stack.webhook(&event("CAlive", status, recently() + 1)).await;
             browser.read("#results tbody tr", status).await;
             slowest = slowest.max(posted.elapsed());
         }
         assert!(slowest < Duration::from_secs(1), "on the screen after {slowest:?}");
 
         // New calls come in above, one line each, and a call that no longer fits the filter stays, paler.
-        shown.stack.webhook(&event("CAlater", "ringing", 1_790_000_100)).await;
+        shown.stack.webhook(&event("CAlater", "ringing", recently() + 100)).await;
         browser.read("#results tbody tr:first-child", "CAlater").await;
         browser.open_live(&format!("{}/calls?status=ringing", shown.console)).await;
         browser.read("#results tbody", "CAlater").await;
         assert_eq!(browser.count("#results tbody tr").await, 1);
-        shown.stack.webhook(&event("CAlater", "busy", 1_790_000_101)).await;
+        shown.stack.webhook(&event("CAlater", "busy", recently() + 101)).await;
         browser.see("#results tbody tr.left").await;
-        shown.stack.webhook(&event("CAother", "busy", 1_790_000_200)).await;
-        shown.stack.webhook(&event("CAthird", "ringing", 1_790_000_201)).await;
+        shown.stack.webhook(&event("CAother", "busy", recently() + 200)).await;
+        shown.stack.webhook(&event("CAthird", "ringing", recently() + 201)).await;
         browser.read("#results tbody tr:first-child", "CAthird").await;
         assert_eq!(browser.count("#results tbody tr").await, 2, "the busy one is not shown");
         shown.stack.until_call("CAother", doc! { "status": "busy" }).await;

@@ -6,6 +6,7 @@ use mongodb::bson::doc;
 use serde_json::{Value, json};
 
 use super::{browser::with_browser, event, start, transcription};
+use crate::harness::recently;
 
 const SCRIPT: &str = "<script>window.pwned = 1</script><img src=x onerror='window.pwned=1'>\"'>{{7*7}}";
 
@@ -13,6 +14,7 @@ const SCRIPT: &str = "<script>window.pwned = 1</script><img src=x onerror='windo
 async fn scripts_in_payloads_are_text() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         let turns = json!([
             { "role": SCRIPT, "message": SCRIPT, "time_in_call_secs": 1, "tool_calls": [{ "tool_name": SCRIPT }] },
             { "role": "user", "message": "javascript:alert(1)", "time_in_call_secs": "soon" },
@@ -21,7 +23,7 @@ async fn scripts_in_payloads_are_text() {
         let mut report = transcription("CAevil", &turns, SCRIPT);
         report["data"]["analysis"]["data_collection_results"] = json!({ SCRIPT: { "value": SCRIPT } });
         shown.stack.webhook(&report).await;
-        let mut failed = event("CA\"><script>1</script>", "failed", 1_790_000_000);
+        let mut failed = event("CA\"><script>1</script>", "failed", recently());
         failed["failure_reason"] = SCRIPT.into();
         failed["to_number"] = SCRIPT.into();
         failed["status"] = SCRIPT.into();
@@ -53,7 +55,7 @@ async fn scripts_in_payloads_are_text() {
 
         // Live lines go another way into the page.
         browser.open_live(&format!("{}/calls", shown.console)).await;
-        failed["timestamp"] = json!(1_790_000_500);
+        failed["timestamp"] = json!(recently() + 500);
         failed["failure_reason"] = format!("later {SCRIPT}").into();
         shown.stack.webhook(&failed).await;
         browser.read("#results tbody", "later <script>").await;
@@ -66,6 +68,7 @@ async fn scripts_in_payloads_are_text() {
 async fn a_conversation_of_ten_thousand_turns_is_shown_by_pages() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         let turn = |n: usize| json!({ "role": "agent", "message": format!("turn number {n}"), "time_in_call_secs": n });
         let turns: Value = (0..10_000).map(turn).collect();
         shown.stack.webhook(&transcription("CAlong", &turns, "Long.")).await;
@@ -88,6 +91,7 @@ async fn a_conversation_of_ten_thousand_turns_is_shown_by_pages() {
 async fn unusual_writing_stays_in_its_place() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         let zalgo = format!("z{}", "\u{0301}\u{0336}\u{0353}".repeat(300));
         let turns = json!([
             { "role": "user", "message": "مرحبا، كيف حالك؟ +12025550123", "time_in_call_secs": 1 },

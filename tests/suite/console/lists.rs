@@ -93,8 +93,7 @@ async fn calls_are_found_by_whatever_is_known_of_them() {
         assert_eq!(found(&shown, query).await, expected, "{query}");
     }
     // What is not understood narrows nothing, and one view has one address.
-    let answer =
-        shown.stack.http.get(format!("{}/calls?q=&status=&period=ever", shown.console)).send().await.unwrap();
+    let answer = shown.get("/calls?q=&status=&period=ever").send().await.unwrap();
     assert_eq!((answer.url().path(), answer.url().query()), ("/calls", None));
     assert_eq!(shown.page("/calls/unheard-of").await.0, 404);
     assert_eq!(shown.page("/nowhere").await.0, 404);
@@ -104,6 +103,7 @@ async fn calls_are_found_by_whatever_is_known_of_them() {
 async fn filters_are_in_the_address_and_the_way_back_works() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
+        browser.open(&shown.link()).await;
         for (n, status) in ["busy", "ended", "no_answer"].into_iter().enumerate() {
             let at = 1_790_000_000 + i64::try_from(n).unwrap();
             shown.stack.webhook(&event(&format!("CAf{n}"), status, at)).await;

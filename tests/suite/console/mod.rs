@@ -4,6 +4,7 @@ mod accessibility;
 mod browser;
 mod entering;
 mod following;
+mod hiding;
 mod hostile;
 mod letters;
 mod lists;
@@ -17,7 +18,10 @@ use aftercall_local::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack};
+use crate::harness::{Setup, Stack, recently};
+
+/// The console's token in tests.
+pub const TOKEN: &str = "token-of-the-tests";
 
 /// An Aftercall with a console.
 pub struct Shown {
@@ -32,6 +36,7 @@ fn setup() -> (Setup, String) {
     let setup = Setup::default()
         .worker_env("ROLES", "status,transcripts,api,reconcile,console")
         .worker_env("CONSOLE_ADDR", &address)
+        .worker_env("CONSOLE_TOKEN", TOKEN)
         .worker_env("CONSOLE_TEST_CALLS", "true");
     (setup, format!("http://{address}"))
 }
@@ -45,9 +50,19 @@ async fn start(pace: Duration) -> Shown {
 }
 
 impl Shown {
+    /// The link by which a browser logs in.
+    pub fn link(&self) -> String {
+        format!("{}/?token={TOKEN}", self.console)
+    }
+
+    /// A request for a page, as a tool makes it.
+    pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.stack.http.get(format!("{}{path}", self.console)).bearer_auth(TOKEN)
+    }
+
     /// A page of the console as text, and its status.
     pub async fn page(&self, path: &str) -> (u16, String) {
-        let answer = self.stack.http.get(format!("{}{path}", self.console)).send().await.unwrap();
+        let answer = self.get(path).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 }
@@ -60,11 +75,11 @@ fn event(id: &str, kind: &str, at: i64) -> Value {
 /// ElevenLabs' report of a conversation with these turns.
 fn transcription(call: &str, turns: &Value, summary: &str) -> Value {
     json!({
-        "type": "post_call_transcription", "event_timestamp": 1_790_000_123, "data": {
+        "type": "post_call_transcription", "event_timestamp": recently() + 123, "data": {
             "agent_id": "agent_1", "conversation_id": format!("conv_{call}"), "status": "done",
             "transcript": turns,
             "metadata": {
-                "start_time_unix_secs": 1_790_000_000, "call_duration_secs": 61, "termination_reason": "hang-up",
+                "start_time_unix_secs": recently(), "call_duration_secs": 61, "termination_reason": "hang-up",
                 "phone_call": { "call_sid": call, "external_number": "+12025550123", "phone_number_id": "p" },
             },
             "analysis": { "call_successful": "success", "transcript_summary": summary },

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::{Shown, browser::with_browser, event, setup};
-use crate::harness::until;
+use crate::harness::{recently, until};
 
 #[tokio::test]
 async fn it_says_what_is_away_and_comes_back_by_itself() {
     with_browser(async |browser| {
         let (setup, console) = setup();
         let mut shown = Shown { stack: setup.own_mongod().start().await, console };
-        shown.stack.webhook(&event("CAbefore", "busy", 1_790_000_000)).await;
+        shown.stack.webhook(&event("CAbefore", "busy", recently())).await;
+        browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
         browser.read("#results tbody", "CAbefore").await;
 
@@ -30,7 +31,7 @@ async fn it_says_what_is_away_and_comes_back_by_itself() {
             (browser.eval("document.querySelector('#away-mongodb').hidden").await == true).then_some(())
         };
         until("the notice goes", hidden).await;
-        shown.stack.webhook(&event("CAafter", "busy", 1_790_000_100)).await;
+        shown.stack.webhook(&event("CAafter", "busy", recently() + 100)).await;
         browser.read("#results tbody tr:first-child", "CAafter").await;
 
         shown.stack.nats.kill().await.unwrap();
@@ -58,7 +59,7 @@ async fn it_starts_before_what_it_shows() {
     let command = shown.stack.worker_command();
     let mut worker = crate::harness::Service::start(command.0, command.1).await;
     let page = async || {
-        let answer = shown.stack.http.get(format!("{}/calls", shown.console)).send().await.ok()?;
+        let answer = shown.get("/calls").send().await.ok()?;
         let status = answer.status().as_u16();
         answer
             .text()

@@ -12,7 +12,7 @@ pub use self::{
     authority::Authority,
     servers::{Mongo, launcher, mongod_set, nats},
     service::Service,
-    stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS},
+    stack::{Answer, CALL_STATUS, LOOKUP, Setup, Stack, TWILIO_CALL_STATUS, twilio_signature},
 };
 
 /// Longest anything is waited for. Far above what it takes, for machines that are busy.
@@ -31,6 +31,12 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("NOT RUN: {name} is not on PATH");
     }
     found
+}
+
+/// A second, an hour before the tests began: what happened then has a time that counts.
+pub fn recently() -> i64 {
+    static BEGIN: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| jiff::Timestamp::now().as_second());
+    *BEGIN - 3600
 }
 
 /// Asks `probe` until it answers; fails the test with the last word of `what` after [`PATIENCE`].

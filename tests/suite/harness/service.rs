@@ -2,7 +2,10 @@
 
 use std::{path::Path, process::ExitStatus, time::Duration};
 
-use aftercall_local::process::{Command, Process, Signal};
+use aftercall_local::{
+    OPEN_GATEWAY,
+    process::{Command, Process, Signal},
+};
 
 use super::{PATIENCE, servers::launcher};
 
@@ -14,11 +17,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// The command for `part` in the environment `vars` and nothing else of ours.
+    /// The command for `part` in the environment `vars` and nothing else of ours. A gateway is open to this
+    /// machine, unless `vars` say otherwise.
     pub fn command(part: &str, log: &Path, vars: &[(String, String)]) -> Command {
         let log = log.join(format!("{part}.log"));
-        let base = launcher().service(part, log).clean_env();
-        vars.iter().fold(base, |command, (name, value)| command.env(name, value))
+        launcher().service(part, log).clean_env().envs(OPEN_GATEWAY).envs(vars.iter().cloned())
     }
 
     /// The same behind words of the shell's, such as `ulimit -n 64 && exec`.
@@ -26,7 +29,7 @@ impl Service {
         let command = Command::new(part, "/bin/sh", log.join(format!("{part}.log"))).clean_env();
         let script = format!(r#"{shell} "$0" "$@""#);
         let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_aftercall-tests"), part]);
-        vars.iter().fold(command, |command, (name, value)| command.env(name, value))
+        command.envs(OPEN_GATEWAY).envs(vars.iter().cloned())
     }
 
     /// Starts without waiting for readiness.
@@ -64,6 +67,17 @@ impl Service {
         self.process.until(PATIENCE, unready).await.unwrap();
     }
 
+    /// Waits until `/readyz` says this of a part.
+    pub async fn until_part(&mut self, http: &reqwest::Client, part: &str, state: &str) {
+        let url = format!("{}/readyz", self.admin);
+        let found = async || {
+            let Ok(answer) = http.get(&url).send().await else { return false };
+            let ready: serde_json::Value = answer.json().await.unwrap_or_default();
+            ready["parts"][part] == state
+        };
+        self.process.until(PATIENCE, found).await.unwrap();
+    }
+
     /// Where its health and metrics are.
     pub fn admin(&self) -> &str {
         &self.admin
@@ -96,8 +110,17 @@ impl Service {
 
     /// Resident memory, bytes.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, bytes.
+    pub fn peak_resident(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
     }
 

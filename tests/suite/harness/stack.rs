@@ -8,18 +8,22 @@ use std::{
 
 use aftercall_common::stream;
 use aftercall_local::{
-    nats, ports,
+    nats::{self, User, Users},
+    ports,
     process::Command,
     server::Server,
     simulator::{self, Simulator},
 };
 use async_nats::jetstream;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use mongodb::{
     Collection,
     bson::{Document, doc},
     options::{CollectionOptions, ReadConcern},
 };
 use serde_json::Value;
+use sha1::Sha1;
 use tempfile::TempDir;
 
 use super::{Mongo, PATIENCE, Service, servers, until, until_equal};
@@ -27,6 +31,8 @@ use super::{Mongo, PATIENCE, Service, servers, until, until_equal};
 pub const CALL_STATUS: &str = "/api/webhooks/elevenlabs/call-status";
 pub const TWILIO_CALL_STATUS: &str = "/api/webhooks/twilio/call-status";
 pub const LOOKUP: &str = "/api/agent-calls/status";
+/// The token that Twilio's callbacks are signed with.
+pub const TWILIO_TOKEN: &str = "twilio_t0ken";
 
 /// What a test wants to be different.
 #[derive(Default)]
@@ -38,6 +44,7 @@ pub struct Setup {
     without_worker: bool,
     simulator: Option<simulator::Options>,
     gateway: Vec<(String, String)>,
+    gateway_unset: Vec<&'static str>,
     gateway_behind: Option<&'static str>,
     worker: Vec<(String, String)>,
 }
@@ -51,6 +58,15 @@ impl Setup {
     /// How the test itself connects to the broker.
     pub fn broker(mut self, options: async_nats::ConnectOptions) -> Self {
         self.broker = options;
+        self
+    }
+
+    /// The broker knows the users of `deploy/nats/users.conf`, and each process is its own. The test is the operator.
+    pub fn users(mut self, users: &Users) -> Self {
+        self.nats.users = Some(users.clone());
+        let (name, password) = (User::Operator.name(), users.password(User::Operator));
+        self.broker =
+            async_nats::ConnectOptions::with_user_and_password(name.to_owned(), password.to_owned());
         self
     }
 
@@ -90,6 +106,12 @@ impl Setup {
         self
     }
 
+    /// Leaves out a variable that the gateway of a test usually has.
+    pub fn gateway_unset(mut self, name: &'static str) -> Self {
+        self.gateway_unset.push(name);
+        self
+    }
+
     /// For gateway and workers.
     pub fn env(self, name: &str, value: &str) -> Self {
         self.gateway_env(name, value).worker_env(name, value)
@@ -110,7 +132,10 @@ impl Setup {
     pub async fn start(self) -> Stack {
         static DATABASES: AtomicU32 = AtomicU32::new(0);
         let logs = tempfile::Builder::new().prefix("aftercall-test-").tempdir().unwrap();
+        let users = self.nats.users.clone();
         let nats = servers::nats(self.nats).await;
+        let nats_url =
+            |user| users.as_ref().map_or_else(|| nats.url(), |users| users.login(user, &nats.url()));
         let mongo = match self.mongodb {
             Some(mongo) => mongo,
             None if self.own_mongod => Mongo::own().await,
@@ -122,6 +147,7 @@ impl Setup {
             options.webhook_url = Some(format!("http://127.0.0.1:{public}{CALL_STATUS}"));
             if let Some(twilio) = &mut options.twilio {
                 twilio.url = format!("http://127.0.0.1:{public}{TWILIO_CALL_STATUS}");
+                twilio.auth_token.get_or_insert(TWILIO_TOKEN.to_owned());
             }
         }
         let simulator = Simulator::start_with(([127, 0, 0, 1], 0).into(), options).await.unwrap();
@@ -132,9 +158,12 @@ impl Setup {
         let mut vars = vec![
             pair("LISTEN_ADDR", format!("127.0.0.1:{public}")),
             pair("ADMIN_ADDR", format!("127.0.0.1:{admin}")),
-            pair("NATS_URL", nats.url()),
+            pair("NATS_URL", nats_url(User::Gateway)),
             pair("LOG_FORMAT", "text".to_owned()),
+            pair("TWILIO_AUTH_TOKEN", TWILIO_TOKEN.to_owned()),
+            pair("PUBLIC_URL", format!("http://127.0.0.1:{public}")),
         ];
+        vars.retain(|(name, _)| !self.gateway_unset.contains(&name.as_str()));
         vars.extend(self.gateway);
         let command = match self.gateway_behind {
             Some(shell) => Service::behind(shell, "gateway", logs.path(), &vars),
@@ -145,7 +174,7 @@ impl Setup {
 
         let worker_vars = [
             vec![
-                pair("NATS_URL", nats.url()),
+                pair("NATS_URL", nats_url(User::Worker)),
                 pair("MONGODB_URI", mongo.uri()),
                 pair("MONGODB_DATABASE", database.clone()),
                 pair("ELEVENLABS_BASE_URL", simulator.base_url()),
@@ -262,6 +291,23 @@ impl Stack {
         Answer { status, body: answer.json().await.unwrap_or_default() }
     }
 
+    /// Posts a status callback as Twilio does: `form` URL-encoded, to the path with `query`, signed.
+    pub async fn twilio_to(&self, query: &str, form: &str) -> Answer {
+        let url = format!("{}{TWILIO_CALL_STATUS}{query}", self.base);
+        let signature = twilio_signature(&url, form);
+        let request = self.http.post(url).body(form.to_owned()).header("x-twilio-signature", signature);
+        let answer =
+            request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        Answer { status: answer.status().as_u16(), body: answer.json().await.unwrap_or_default() }
+    }
+
+    /// Posts a status callback that must be accepted; its answer.
+    pub async fn twilio(&self, form: &str) -> Value {
+        let answer = self.twilio_to("", form).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.body
+    }
+
     /// Posts a webhook that must be accepted; its answer.
     pub async fn webhook(&self, body: &Value) -> Value {
         let answer = self.post_to(CALL_STATUS, body.to_string()).await;
@@ -339,4 +385,17 @@ impl Stack {
     pub async fn message(&self, stream: &str, sequence: u64) -> jetstream::message::StreamMessage {
         self.jetstream.get_stream(stream).await.unwrap().get_raw_message(sequence).await.unwrap()
     }
+}
+
+/// `X-Twilio-Signature` of `form` posted to `url`.
+pub fn twilio_signature(url: &str, form: &str) -> String {
+    let mut parameters: Vec<_> = form_urlencoded::parse(form.as_bytes()).collect();
+    parameters.sort();
+    let mut mac = Hmac::<Sha1>::new_from_slice(TWILIO_TOKEN.as_bytes()).unwrap();
+    mac.update(url.as_bytes());
+    for (name, value) in parameters {
+        mac.update(name.as_bytes());
+        mac.update(value.as_bytes());
+    }
+    BASE64_STANDARD.encode(mac.finalize().into_bytes())
 }

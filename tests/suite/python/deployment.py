@@ -41,7 +41,7 @@ assert not linted["errors"], linted
 everything = {
     "image": {"tag": "1.2.3"},
     "imagePullSecrets": [{"name": "pull"}],
-    "nats": {"credentialsSecret": "nats", "authoritySecret": "authority"},
+    "nats": {"urlSecret": "logins", "credentialsSecret": "nats", "authoritySecret": "authority"},
     "otlpEndpoint": "http://collector:4318",
     "ingest": {
         "shutdownDelay": "1m",

@@ -21,8 +21,9 @@ use crate::{
     call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
     clock::after,
     elevenlabs::{ApiError, Conversation, ConversationStatus, ElevenLabs},
-    event::{CallId, ConversationId, Parties, never_connected},
+    event::{CallId, ConversationId, Parties, is_plausible, lenient, never_connected},
     store::{self, CallView, Changed, StoreError, answer_json},
+    text::{MAX_PARTY, MAX_REASON, cut},
     transcripts,
 };
 
@@ -181,27 +182,33 @@ fn observed(
     let unconnected = call.and_then(|call| never_connected(call.call_result.as_deref()?));
     let status = unconnected.map_or(known.status.call_status(), |_| Status::InitiationFailed);
     let began = known.metadata.start_time_unix_secs.and_then(|begin| Timestamp::from_second(begin).ok());
+    let began = began.filter(|began| is_plausible(*began, now));
     let over = !matches!(known.status, ConversationStatus::Initiated | ConversationStatus::InProgress);
     let length = known.metadata.call_duration_secs.filter(|_| over).unwrap_or(0).max(0).unsigned_abs();
     let at = began
         .and_then(|begin| begin.checked_add(Duration::from_secs(length)).ok())
+        .filter(|at| is_plausible(*at, now))
         .unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
     let event_id = format!("elevenlabs:{}:{}", conversation_id.as_str(), known.status.as_str());
     let reason = unconnected.or(known.failure_reason()).unwrap_or("The conversation failed");
+    let party = |text: Option<&String>| {
+        text.map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| cut(text, MAX_PARTY))
+    };
     CallPatch {
-        call_id: call_id.or_else(|| CallId::new(call?.call_sid.clone()?).ok()),
+        call_id: call_id.or_else(|| lenient(&call?.call_sid, CallId::new)),
         conversation_id: Some(conversation_id),
+        parent_call_id: None,
         placement: None,
         parties: Parties {
-            agent_id: known.agent_id.clone(),
-            agent_phone_number_id: call.and_then(|call| call.phone_number_id.clone()),
-            to_number: call.and_then(|call| call.external_number.clone()),
+            agent_id: party(known.agent_id.as_ref()),
+            agent_phone_number_id: party(call.and_then(|call| call.phone_number_id.as_ref())),
+            to_number: party(call.and_then(|call| call.external_number.as_ref())),
         },
         status: Some(StatusClaim {
             status,
             at,
             event_id: event_id.clone(),
-            failure_reason: status.is_failure().then(|| reason.to_owned()),
+            failure_reason: status.is_failure().then(|| cut(reason, MAX_REASON)),
         }),
         fields: BTreeMap::new(),
         history: vec![HistoryEntry {
@@ -212,12 +219,15 @@ fn observed(
             origin: Some("lookup".to_owned()),
             signature: None,
             at,
+            time_ignored: false,
             stored_at: Some(now),
             of_call: false,
         }],
         transcript: status.owes_transcript().then_some(TranscriptState::Owed),
         owed_since: status.owes_transcript().then_some(now),
+        leg_ended: None,
         created_at: began.unwrap_or(at),
+        first_stored: now,
         updated_at: now,
         of_call: None,
     }

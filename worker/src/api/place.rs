@@ -56,7 +56,7 @@ pub enum NotPlaced {
 fn sentence(refused: Refused) -> &'static str {
     match refused {
         Refused::Declined => "ElevenLabs declined the call; the reason is in its document",
-        Refused::Unauthorized => "ElevenLabs refuses the API key",
+        Refused::Unauthorized => "ElevenLabs refuses the API key, or this call to it",
         Refused::Payment => "the ElevenLabs plan does not allow the call",
         Refused::NotFound => "ElevenLabs does not know the agent or its number",
         Refused::Invalid => "ElevenLabs does not accept the request; the reason is in the call's document",
@@ -240,6 +240,7 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
     CallPatch {
         call_id: accepted.call_id,
         conversation_id: accepted.conversation_id,
+        parent_call_id: None,
         placement: Some(Placement { id: id.clone(), request: None }),
         parties: Parties::default(),
         status: Some(StatusClaim {
@@ -257,12 +258,15 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
             origin: Some("placement".to_owned()),
             signature: None,
             at: now,
+            time_ignored: false,
             stored_at: Some(now),
             of_call: false,
         }],
         transcript: None,
         owed_since: None,
+        leg_ended: None,
         created_at: now,
+        first_stored: now,
         updated_at: now,
         of_call: None,
     }

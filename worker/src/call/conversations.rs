@@ -52,7 +52,7 @@ pub struct Document {
 pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     let mut ignored_links = 0;
     let mut home = home(&stored, &patch);
-    while contradict(&patch, home.iter().map(|&n| &stored[n])) {
+    while contradict(&patch, &home, &stored) {
         patch.forget_weakest_link();
         ignored_links += 1;
         home = self::home(&stored, &patch);
@@ -116,11 +116,11 @@ fn home(stored: &[CallPatch], patch: &CallPatch) -> Vec<usize> {
 }
 
 /// Whether patch and documents cannot be one, since they name two of a kind.
-fn contradict<'a>(patch: &'a CallPatch, home: impl Iterator<Item = &'a CallPatch> + Clone) -> bool {
+fn contradict(patch: &CallPatch, home: &[usize], stored: &[CallPatch]) -> bool {
     fn differ<'a, T: Ord + 'a>(ids: impl Iterator<Item = Option<&'a T>>) -> bool {
         ids.flatten().collect::<BTreeSet<_>>().len() > 1
     }
-    let all = || home.clone().chain([patch]);
+    let all = || home.iter().map(|&n| &stored[n]).chain([patch]);
     differ(all().map(|one| one.call_id.as_ref()))
         || differ(all().map(|one| one.conversation_id.as_ref()))
         || differ(all().map(|one| one.placement.as_ref().map(|placement| &placement.id)))

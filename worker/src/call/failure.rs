@@ -4,19 +4,19 @@
 use serde_json::{Map, Value};
 
 use super::Status;
+use crate::text::{MAX_REASON, cut};
 
 /// Fields that may hold the reason, the most telling first.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason `payload` gives for the failure `status`. Empty and blank texts count as absent.
+/// The reason `payload` gives for the failure `status`, cut. Empty and blank texts count as absent.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
-    FIELDS
+    let given = FIELDS
         .into_iter()
         .filter_map(|field| payload.get(field)?.as_str())
         .map(str::trim)
-        .find(|reason| !reason.is_empty())
-        .unwrap_or(own_words(status))
-        .to_owned()
+        .find(|reason| !reason.is_empty());
+    cut(given.unwrap_or(own_words(status)), MAX_REASON)
 }
 
 fn own_words(status: Status) -> &'static str {

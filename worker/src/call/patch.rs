@@ -51,11 +51,23 @@ pub enum Field {
     InitiationFailure,
     /// Where the recording is.
     Audio,
+    /// Twilio's callback on an answering machine detection.
+    TwilioAmd,
+    /// Twilio's callback on a conference.
+    TwilioConference,
+    /// Twilio's callback on a recording.
+    TwilioRecording,
+    /// Twilio's callback on a media stream.
+    TwilioStream,
+    /// Twilio's callback on a transcription.
+    TwilioTranscription,
+    /// A callback of Twilio that says nothing of the kinds above, nor of the status.
+    TwilioOther,
 }
 
 impl Field {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 13] = [
         Self::RawResponse,
         Self::Transcript,
         Self::Analysis,
@@ -63,7 +75,32 @@ impl Field {
         Self::AnsweredBy,
         Self::InitiationFailure,
         Self::Audio,
+        Self::TwilioAmd,
+        Self::TwilioConference,
+        Self::TwilioRecording,
+        Self::TwilioStream,
+        Self::TwilioTranscription,
+        Self::TwilioOther,
     ];
+
+    /// Whether it is the payload of an event. Every event has one; observations and whole documents need not.
+    pub fn is_payload(self) -> bool {
+        match self {
+            Self::RawResponse
+            | Self::TwilioAmd
+            | Self::TwilioConference
+            | Self::TwilioRecording
+            | Self::TwilioStream
+            | Self::TwilioTranscription
+            | Self::TwilioOther => true,
+            Self::Transcript
+            | Self::Analysis
+            | Self::Metadata
+            | Self::AnsweredBy
+            | Self::InitiationFailure
+            | Self::Audio => false,
+        }
+    }
 
     /// Its name in the document.
     pub fn name(self) -> &'static str {
@@ -75,6 +112,12 @@ impl Field {
             Self::AnsweredBy => "answeredBy",
             Self::InitiationFailure => "initiationFailure",
             Self::Audio => "audio",
+            Self::TwilioAmd => "twilioAmd",
+            Self::TwilioConference => "twilioConference",
+            Self::TwilioRecording => "twilioRecording",
+            Self::TwilioStream => "twilioStream",
+            Self::TwilioTranscription => "twilioTranscription",
+            Self::TwilioOther => "twilioOther",
         }
     }
 
@@ -88,6 +131,12 @@ impl Field {
             Self::AnsweredBy => "_answeredBy",
             Self::InitiationFailure => "_initiationFailure",
             Self::Audio => "_audio",
+            Self::TwilioAmd => "_twilioAmd",
+            Self::TwilioConference => "_twilioConference",
+            Self::TwilioRecording => "_twilioRecording",
+            Self::TwilioStream => "_twilioStream",
+            Self::TwilioTranscription => "_twilioTranscription",
+            Self::TwilioOther => "_twilioOther",
         }
     }
 }
@@ -135,6 +184,8 @@ pub struct HistoryEntry {
     pub signature: Option<String>,
     /// When it happened.
     pub at: Timestamp,
+    /// Whether it gave itself a time that does not count, so that this is when it was stored.
+    pub time_ignored: bool,
     /// When it was stored with us, which tells what came late. `None` in documents of earlier versions.
     pub stored_at: Option<Timestamp>,
     /// Whether it names the call and no conversation, so that it counts for each conversation of the call.
@@ -176,6 +227,8 @@ pub struct CallPatch {
     pub call_id: Option<CallId>,
     /// Conversation id.
     pub conversation_id: Option<ConversationId>,
+    /// The call that this one is a leg of.
+    pub parent_call_id: Option<CallId>,
     /// The placement it came from, for a call placed through us.
     pub placement: Option<Placement>,
     /// Agent, its number, callee.
@@ -191,8 +244,13 @@ pub struct CallPatch {
     pub transcript: Option<TranscriptState>,
     /// Since when a transcript is owed.
     pub owed_since: Option<Timestamp>,
+    /// Since when a transcript is owed if a conversation is known: from the end of a line that need not have
+    /// one.
+    pub leg_ended: Option<Timestamp>,
     /// The earliest time known of the call.
     pub created_at: Timestamp,
+    /// When the first of this was stored: retention counts from here.
+    pub first_stored: Timestamp,
     /// When the latest of this was learned.
     pub updated_at: Timestamp,
     /// The part that events claim which name the call alone. See [`super::conversations`]. Absent where there
@@ -222,12 +280,14 @@ impl CallPatch {
         let transcript = if fields.contains_key(&Field::Transcript) {
             Some(TranscriptState::Saved)
         } else {
-            owes.then_some(TranscriptState::Owed)
+            (owes && !event.is_leg).then_some(TranscriptState::Owed)
         };
         let of_call = event.conversation_id.is_none() && event.placement_id.is_none();
-        Self {
+        let mut patch = Self {
             call_id: event.call_id,
             conversation_id: event.conversation_id,
+            parent_call_id: event.parent_call_id,
+            leg_ended: (owes && event.is_leg).then_some(stored_at),
             placement: event.placement_id.map(|id| Placement { id, request: None }),
             parties: event.parties,
             fields,
@@ -239,6 +299,7 @@ impl CallPatch {
                 origin: Some(event.origin.as_str().to_owned()),
                 signature: event.signature,
                 at,
+                time_ignored: event.time_ignored,
                 stored_at: Some(stored_at),
                 of_call,
             }],
@@ -251,9 +312,12 @@ impl CallPatch {
                 failure_reason: event.failure_reason,
             }),
             created_at: event.began_at.unwrap_or(at).min(at).min(stored_at),
+            first_stored: stored_at,
             updated_at: stored_at,
             of_call: None,
-        }
+        };
+        patch.owe_for_leg();
+        patch
     }
 }
 
@@ -308,6 +372,7 @@ impl CallPatch {
         };
         take_smaller(&mut self.call_id, other.call_id);
         take_smaller(&mut self.conversation_id, other.conversation_id);
+        take_smaller(&mut self.parent_call_id, other.parent_call_id);
         self.placement = join_placements(self.placement.take(), other.placement);
         take_smaller(&mut self.parties.agent_id, other.parties.agent_id);
         take_smaller(&mut self.parties.agent_phone_number_id, other.parties.agent_phone_number_id);
@@ -321,8 +386,22 @@ impl CallPatch {
         join_history(&mut self.history, other.history);
         self.transcript = self.transcript.max(other.transcript);
         take_smaller(&mut self.owed_since, other.owed_since);
+        take_smaller(&mut self.leg_ended, other.leg_ended);
+        self.owe_for_leg();
         self.created_at = self.created_at.min(other.created_at);
+        self.first_stored = self.first_stored.min(other.first_stored);
         self.updated_at = self.updated_at.max(other.updated_at);
+    }
+
+    /// The end of a leg makes a transcript due once a conversation is known. Whichever comes first, the outcome
+    /// is the same: this only ever adds what is implied by what is there.
+    fn owe_for_leg(&mut self) {
+        if let Some(since) = self.leg_ended
+            && self.conversation_id.is_some()
+        {
+            self.transcript = self.transcript.max(Some(TranscriptState::Owed));
+            take_smaller(&mut self.owed_since, Some(since));
+        }
     }
 }
 

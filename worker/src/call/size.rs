@@ -14,7 +14,9 @@ const MIB: usize = 1024 * 1024;
 /// A payload up to this size holds nothing that is beyond any bound.
 const SMALL: usize = MIB / 8;
 /// Largest order that a call is placed with.
-pub const MAX_REQUEST: usize = MIB;
+pub const MAX_REQUEST: usize = MIB / 8;
+/// Largest callback of Twilio that has a field of its own. The gateway takes forms of 64 KiB.
+const FORM: usize = 80 * 1024;
 
 /// What is kept beside the documents, in a file that has the id of the event.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +71,12 @@ pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
             Field::RawResponse => bounds.raw,
             Field::Analysis | Field::Metadata => bounds.part,
             Field::InitiationFailure | Field::AnsweredBy | Field::Audio => bounds.failure,
+            Field::TwilioAmd
+            | Field::TwilioConference
+            | Field::TwilioRecording
+            | Field::TwilioStream
+            | Field::TwilioTranscription
+            | Field::TwilioOther => FORM,
             Field::Transcript => continue,
         };
         let size = bson_size(value);
@@ -141,7 +149,7 @@ mod tests {
 
     fn split(body: &Value) -> (CallPatch, Option<Attachment>) {
         let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
-        let envelope = Envelope { id: "e1".to_owned(), stored_at, origin, signature: None };
+        let envelope = Envelope::new("e1", stored_at, origin);
         CallPatch::split(parse(&envelope, body.to_string().as_bytes()).unwrap())
     }
 

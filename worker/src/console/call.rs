@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aftercall_common::numbers::Numbers;
 use askama::Template;
 use axum::{
     extract::{Path, RawQuery, State},
@@ -28,6 +29,8 @@ use crate::{
 
 /// Most characters of a payload shown in the page; the whole is one link away.
 const MAX_RAW: usize = 200_000;
+/// Most characters shown of a summary.
+const MAX_SUMMARY: usize = 5_000;
 /// Longest the broker is waited for: its word on a call is a side note.
 const JOB: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -100,11 +103,11 @@ fn template(
 ) -> Call {
     let now = Timestamp::now();
     let numbers = console.numbers;
-    let text = |text: &str| numbers.text(text).into_owned();
+    let text = |text: &str| words::sent(text, numbers);
     let path = format!("/calls/{}", segment(name));
     let turns_at = |skip: usize| format!("{path}?turns={skip}#transcript");
     let last = skip + call.turns.len();
-    let analysis = |field: &str| call.analysis.get(field).and_then(Value::as_str).map(text);
+    let summary = call.analysis.get("transcript_summary").and_then(Value::as_str);
     let state = match call.row.transcript.as_deref() {
         Some("owed") => "The transcript is not here yet; it is being asked for.",
         Some("unavailable") => "There is no transcript.",
@@ -112,17 +115,17 @@ fn template(
     };
     Call {
         row: Row::new(&call.row, numbers, now),
-        ids: ids(call),
+        ids: ids(call, numbers),
         others: call
             .other_conversations
             .iter()
             .map(|id| (format!("/calls/{}", segment(id)), id.clone()))
             .collect(),
         facts: facts(call, now, &text),
-        why: timeline::why(call),
+        why: timeline::why(call, numbers),
         steps: timeline::steps(call, numbers),
         efforts: timeline::efforts(call, job, now),
-        summary: analysis("transcript_summary"),
+        summary: summary.map(|text| numbers.text(&words::cut(text, MAX_SUMMARY)).into_owned()),
         findings: findings(call, &text),
         transcript_state: state.to_owned(),
         transcript_error: call.transcript_error.as_deref().map(text),
@@ -139,12 +142,12 @@ fn template(
     }
 }
 
-fn ids(call: &Detail) -> Vec<(&'static str, String)> {
+fn ids(call: &Detail, numbers: Numbers) -> Vec<(&'static str, String)> {
     let row = &call.row;
     let call_id = if row.call_id.is_some() { &row.call_id } else { &row.shared_call_id };
     [("Call", call_id), ("Conversation", &row.conversation_id), ("Placement", &row.placement_id)]
         .into_iter()
-        .filter_map(|(name, id)| Some((name, id.clone()?)))
+        .filter_map(|(name, id)| Some((name, words::id(id.as_ref()?, numbers))))
         .collect()
 }
 
@@ -179,7 +182,7 @@ fn findings(call: &Detail, text: &dyn Fn(&str) -> String) -> Vec<(String, String
         let results = call.analysis.get(group).and_then(Value::as_object);
         for (name, result) in results.into_iter().flatten().take(50) {
             let value = result.get(field).map(word).unwrap_or_default();
-            findings.push((text(&name.replace('_', " ")), text(&value)));
+            findings.push((text(&words::cut(name, words::MAX_TEXT).replace('_', " ")), text(&value)));
         }
     }
     findings

@@ -1,7 +1,8 @@
 //! `GET /calls`: the list.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
+use aftercall_common::numbers::Numbers;
 use askama::Template;
 use axum::{
     extract::{RawQuery, State},
@@ -12,7 +13,6 @@ use jiff::Timestamp;
 
 use super::{
     Console,
-    mask::Numbers,
     page::{self, Shell},
     params::{PERIODS, Params, Period, segment},
     words::{self, Tone},
@@ -22,13 +22,16 @@ use crate::{
     store::views::{CallRow, Cursor, Direction, Listed, PAGE},
 };
 
+/// Most reasons offered in the form.
+const OFFERED: usize = 100;
+
 #[derive(Template)]
 #[template(path = "calls.html")]
 struct Calls<'a> {
     shell: Shell,
     params: &'a Params,
     rows: Vec<Row>,
-    reasons: &'a [String],
+    reasons: Vec<String>,
     total: Option<u64>,
     newer: Option<String>,
     older: Option<String>,
@@ -87,12 +90,12 @@ impl Row {
         Self {
             id: row.id.to_hex(),
             at: row.created_at.as_millisecond(),
-            href: row.name().map(|name| format!("/calls/{}", segment(name))).unwrap_or_default(),
-            name: row.name().unwrap_or("no id yet").to_owned(),
+            href: row.name().map(|name| address(row, name, numbers)).unwrap_or_default(),
+            name: row.name().map_or_else(|| "no id yet".to_owned(), |name| words::id(name, numbers)),
             number: row
                 .to_number
                 .as_deref()
-                .map(|number| numbers.number(number).into_owned())
+                .map(|number| numbers.number(&words::cut(number, words::MAX_TEXT)).into_owned())
                 .unwrap_or_default(),
             glyph: words::glyph(row.status),
             tone: Tone::of(row.status).class(),
@@ -100,13 +103,21 @@ impl Row {
             reason: row
                 .failure_reason
                 .as_deref()
-                .map(|reason| numbers.text(reason).into_owned())
+                .map(|reason| words::sent(reason, numbers))
                 .unwrap_or_default(),
             duration: row.duration.map(words::spoken).unwrap_or_default(),
             age: words::age(row.created_at, now),
             iso: row.created_at.to_string(),
             moment: words::moment(row.created_at),
         }
+    }
+}
+
+/// The address of a call's page: its name, or where that holds a number that is hidden, its document.
+fn address(row: &CallRow, name: &str, numbers: Numbers) -> String {
+    match numbers.id(name) {
+        Cow::Borrowed(name) => format!("/calls/{}", segment(name)),
+        Cow::Owned(_) => format!("/calls/{}", row.id.to_hex()),
     }
 }
 
@@ -148,7 +159,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let template = Calls {
         shell,
         rows: listed.calls.iter().map(|row| Row::new(row, console.numbers, now)).collect(),
-        reasons: &reasons,
+        reasons: reasons.iter().take(OFFERED).map(|reason| words::sent(reason, console.numbers)).collect(),
         total,
         newer,
         older,

@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, Method, header};
 
 use super::auth::Caller;
 
-/// Whether the request may be followed.
-pub fn is_ours(method: &Method, headers: &HeaderMap, caller: Caller) -> bool {
-    if matches!(*method, Method::GET | Method::HEAD) || caller == Caller::Bearer {
+/// Whether the request may be followed. `caller` is `None` for the login itself.
+pub fn is_ours(method: &Method, headers: &HeaderMap, caller: Option<Caller>) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD) || caller == Some(Caller::Bearer) {
         return true; // Changes nothing; or carries what no browser adds by itself.
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -30,22 +30,22 @@ mod tests {
 
     #[test]
     fn only_our_own_pages_change_anything() {
-        use Caller::{Basic, Bearer, Local};
+        let (basic, bearer) = (Some(Caller::Basic), Some(Caller::Bearer));
         let (own, other) = (Some("http://localhost:9082"), Some("http://evil.example"));
         #[rustfmt::skip]
         let table = [ // method, caller, Sec-Fetch-Site, Origin, whether it is followed
-            (Method::GET,  Local,  Some("cross-site"),  None,         true),
-            (Method::POST, Local,  Some("same-origin"), own,          true),
-            (Method::POST, Basic,  Some("same-origin"), None,         true),
-            (Method::POST, Basic,  Some("same-site"),   own,          false),
-            (Method::POST, Local,  Some("cross-site"),  own,          false),
-            (Method::POST, Local,  Some("none"),        None,         false),
-            (Method::POST, Local,  None,                own,          true),
-            (Method::POST, Basic,  None,                other,        false),
-            (Method::POST, Basic,  None,                Some("null"), false),
-            (Method::POST, Basic,  None,                None,         false),
-            (Method::POST, Bearer, None,                None,         true),
-            (Method::DELETE, Local, Some("cross-site"), None,         false),
+            (Method::GET,  None,   Some("cross-site"),  None,         true),
+            (Method::POST, None,   Some("same-origin"), own,          true),
+            (Method::POST, basic,  Some("same-origin"), None,         true),
+            (Method::POST, basic,  Some("same-site"),   own,          false),
+            (Method::POST, None,   Some("cross-site"),  own,          false),
+            (Method::POST, None,   Some("none"),        None,         false),
+            (Method::POST, None,   None,                own,          true),
+            (Method::POST, basic,  None,                other,        false),
+            (Method::POST, basic,  None,                Some("null"), false),
+            (Method::POST, basic,  None,                None,         false),
+            (Method::POST, bearer, None,                None,         true),
+            (Method::DELETE, None,  Some("cross-site"), None,         false),
         ];
         for (method, caller, site, origin, expected) in table {
             let mut headers = HeaderMap::new();

@@ -2,6 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aftercall_common::{
+    json::{
+        self,
+        measure::{LIMITS, measure},
+    },
+    numbers::Numbers,
+};
 use askama::Template;
 use axum::{
     Form,
@@ -15,12 +22,11 @@ use serde::Deserialize;
 
 use super::{
     Console,
-    mask::Numbers,
     page::{self, Shell},
     sent, words,
 };
 use crate::{
-    dead_letters::{Desk, Shown, Silent},
+    dead_letters::{Desk, NotSent, Shown, Silent},
     status,
 };
 
@@ -54,14 +60,14 @@ struct Line {
 }
 
 impl Line {
-    fn new(letter: &Shown, now: Timestamp) -> Self {
+    fn new(letter: &Shown, numbers: Numbers, now: Timestamp) -> Self {
         Self {
             number: letter.number,
             age: words::age(letter.buried_at, now),
             iso: letter.buried_at.to_string(),
             moment: words::moment(letter.buried_at),
-            reason: letter.reason.replace('_', " "),
-            detail: letter.detail.clone(),
+            reason: words::sent(&letter.reason, Numbers::Whole).replace('_', " "),
+            detail: words::sent(&letter.detail, numbers),
             size: words::bytes(letter.bytes as u64),
         }
     }
@@ -119,7 +125,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let template = List {
         shell,
         older: letters.last().filter(|_| more).map(|letter| letter.number),
-        letters: letters.iter().map(|letter| Line::new(letter, now)).collect(),
+        letters: letters.iter().map(|letter| Line::new(letter, console.numbers, now)).collect(),
         count: words::count(count),
         is_first: before.is_none(),
     };
@@ -151,12 +157,17 @@ fn is_editable(letter: &Shown) -> bool {
 
 /// The body as it is read best, and whether it is shown whole.
 fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
-    let text = match serde_json::from_slice::<serde_json::Value>(body) {
-        Ok(mut json) => {
-            numbers.payload(&mut json);
-            serde_json::to_string_pretty(&json).unwrap_or_default()
-        }
-        Err(_) => numbers.text(&String::from_utf8_lossy(body)).into_owned(),
+    // Parsed, a body takes a multiple of its bytes: of a large one the beginning is shown, as text.
+    let is_large = body.len() > MAX_EDITED || measure([body], LIMITS).is_err();
+    let body = if is_large { &body[..body.len().min(4 * MAX_BODY + 4)] } else { body };
+    let text = if let Ok(mut json) = json::read(body) {
+        numbers.payload(&mut json);
+        serde_json::to_string_pretty(&json).unwrap_or_default()
+    } else {
+        // Cut first: what is not shown need not be looked through.
+        let text = String::from_utf8_lossy(body);
+        let end = text.char_indices().nth(MAX_BODY + 1).map_or(text.len(), |(end, _)| end);
+        numbers.text(&text[..end]).into_owned()
     };
     match text.char_indices().nth(MAX_BODY) {
         Some((end, _)) => (text[..end].to_owned(), true),
@@ -197,7 +208,7 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     ];
     let template = One {
         shell: Shell::new(&console, HERE),
-        line: Line::new(&letter, Timestamp::now()),
+        line: Line::new(&letter, console.numbers, Timestamp::now()),
         facts: facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect(),
         body,
         editable: is_editable(&letter),
@@ -211,7 +222,7 @@ pub async fn edit(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     match letter(&console, number).await {
         Ok(letter) if is_editable(&letter) => {
             let body = String::from_utf8_lossy(&letter.body).into_owned();
-            let line = Line::new(&letter, Timestamp::now());
+            let line = Line::new(&letter, console.numbers, Timestamp::now());
             page::page(StatusCode::OK, &Edit { shell: Shell::new(&console, HERE), line, body })
         }
         Ok(_) => {
@@ -257,7 +268,11 @@ pub async fn replay(
         Some((Some(Err(error)), _)) => {
             tracing::warn!(%error, "a dead letter was not sent again");
             let text = error.to_string();
-            return page::message(&console, HERE, StatusCode::BAD_GATEWAY, "Not sent again", &text);
+            let status = match error {
+                NotSent::Unsendable(..) => StatusCode::UNPROCESSABLE_ENTITY,
+                NotSent::NotTaken(..) | NotSent::NotRemoved(..) => StatusCode::BAD_GATEWAY,
+            };
+            return page::message(&console, HERE, status, "Not sent again", &text);
         }
         Some((None, _)) => return gone(&console),
         None => return page::without_broker(&console, HERE),

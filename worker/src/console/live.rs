@@ -13,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aftercall_common::numbers::Numbers;
 use bytes::Bytes;
 use jiff::Timestamp;
 use mongodb::bson::oid::ObjectId;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{calls, mask::Numbers, sse};
+use super::{calls, sse};
 use crate::{
     retry::Pauses,
     store::{

@@ -7,6 +7,7 @@
 mod assets;
 mod audio;
 mod auth;
+mod backoff;
 mod broker;
 mod cache;
 mod call;
@@ -15,14 +16,16 @@ mod chart;
 mod csrf;
 mod dead_letters;
 mod live;
-mod mask;
+mod login;
 mod overview;
 mod page;
 mod params;
 mod place;
 mod routes;
 mod sent;
+mod session;
 mod sse;
+mod streams;
 mod timeline;
 mod transcript;
 mod words;
@@ -39,20 +42,21 @@ use std::{
 use aftercall_common::{
     broker::is_connected,
     http::{Limits, Server},
+    numbers::Numbers,
 };
 use anyhow::Context as _;
 use axum::http::Request;
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
 
 use self::{
     auth::Access,
+    backoff::Source,
     broker::Samples,
     cache::{FiguresCache, Reasons},
     live::{Health, Live, News},
-    mask::Numbers,
+    streams::Streams,
 };
 use crate::{Context, config::Config, elevenlabs::ElevenLabs, store::views::Views};
 
@@ -74,6 +78,7 @@ pub struct Console {
     access: Access,
     numbers: Numbers,
     live: Live,
+    streams: Streams,
     mongodb: AtomicBool,
     broker: Samples,
     reasons: Reasons,
@@ -134,9 +139,10 @@ pub async fn run(
     let config = &context.config;
     let console = Arc::new(Console {
         views: Views::new(config, context.metrics.clone()).await?,
-        access: Access::new(config),
-        numbers: if config.console_show_numbers { Numbers::Whole } else { Numbers::Masked },
+        access: Access::new(config, context.metrics.clone()),
+        numbers: Numbers::shown(config.console_show_numbers),
         live: Live::default(),
+        streams: Streams::default(),
         // Until the first look says otherwise: a page asked for meanwhile waits rather than lies.
         mongodb: AtomicBool::new(true),
         broker: Samples::default(),
@@ -157,10 +163,11 @@ pub async fn run(
     });
     let router = routes::router(console.clone());
     tracing::info!(address = ?listener.local_addr().ok(), "console");
-    let (open, displaced) = (Gauge::default(), Counter::default());
-    let server = Server { listener, limits: LIMITS, sources: None, tls: None, open, displaced };
+    let server = Server::plain(listener, LIMITS);
     server
-        .serve(stop, move |_: SocketAddr, request: Request<_>| {
+        .serve(stop, move |peer: SocketAddr, mut request: Request<_>| {
+            let source = Source::new(peer.ip(), request.headers());
+            request.extensions_mut().insert(source);
             let answered = router.clone().call(request);
             async move { answered.await.unwrap_or_else(|never| match never {}) }
         })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aftercall_common::numbers::Numbers;
 use askama::Template;
 use axum::{
     extract::{RawQuery, State},
@@ -13,7 +14,6 @@ use super::{
     Console,
     broker::Sample,
     chart::{self, Bars, HEIGHT, WIDTH},
-    mask::Numbers,
     page::{self, Shell},
     words::{self, Tone},
 };
@@ -133,7 +133,7 @@ fn counted(figures: &Figures, numbers: Numbers) -> Counted {
         .map(|(reason, n)| {
             let query =
                 form_urlencoded::Serializer::new(String::new()).append_pair("reason", reason).finish();
-            let shown = numbers.text(reason).into_owned();
+            let shown = words::sent(reason, numbers);
             // What is hidden in the text is not said in its link either.
             let href =
                 if shown == *reason { format!("/calls?{query}&period={period}") } else { String::new() };

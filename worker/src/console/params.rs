@@ -3,6 +3,7 @@
 //! Invariant: every view has one address ([`Params::query`]), so that it can be kept, sent and gone
 //! back to.
 
+use aftercall_common::numbers::Numbers;
 use jiff::Timestamp;
 use mongodb::bson::oid::ObjectId;
 
@@ -140,11 +141,16 @@ impl Params {
     }
 }
 
-/// Reasons that hold `text`, whatever its case; the one that is exactly it goes first.
+/// Reasons that hold `text`, whatever its case; the one that is exactly it goes first. `text` may be as the
+/// form offers it: with hidden numbers.
 fn reasons(text: &str, known: &[String]) -> Vec<String> {
     let wanted = text.to_lowercase();
-    let mut found: Vec<_> =
-        known.iter().filter(|reason| reason.to_lowercase().contains(&wanted)).cloned().collect();
+    let holds = |reason: &str| reason.to_lowercase().contains(&wanted);
+    let mut found: Vec<_> = known
+        .iter()
+        .filter(|reason| holds(reason) || holds(&Numbers::Masked.text(reason)))
+        .cloned()
+        .collect();
     found.sort_by_key(|reason| reason != text);
     if found.first().is_some_and(|first| first == text) {
         found.truncate(1); // As from a link: that reason and no other.
@@ -250,6 +256,8 @@ mod tests {
         assert_eq!(reasons("busy", &known), ["Busy", "Recipient was busy"]);
         assert_eq!(reasons("Busy", &known), ["Busy"], "exactly that one");
         assert_eq!(reasons("x", &known), Vec::<String>::new());
+        let numbers = ["no route to 6581234567".to_owned()];
+        assert_eq!(reasons("no route to 658•••••67", &numbers), numbers, "as the form offers it");
         let params = Params::read("reason=answer&period=1h&since=1970-01-01T00:01&until=1970-01-01T00:02");
         let filter = params.filter(&known, second(90));
         assert_eq!(filter.reasons.unwrap(), ["No answer"]);

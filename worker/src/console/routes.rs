@@ -16,13 +16,14 @@ use tower_http::compression::{
 };
 
 use super::{
-    Console, assets, audio, auth::Denied, call, calls, csrf, dead_letters, overview, page, place, sent, sse,
+    Console, assets, audio, auth::Denied, backoff::Source, call, calls, csrf, dead_letters, login, overview,
+    page, place, sent, sse,
 };
 
 /// Longest an answer takes to begin. Above `PLACE_TIMEOUT`'s default.
 const ANSWER: Duration = Duration::from_mins(1);
 /// How long a wrong login waits for its answer: guessing is slow.
-const WRONG_LOGIN: Duration = Duration::from_millis(300);
+pub const WRONG_LOGIN: Duration = Duration::from_millis(300);
 /// Largest form: an edited dead letter.
 const MAX_FORM_BYTES: usize = 4 * 1024 * 1024;
 
@@ -48,6 +49,8 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/test-call", get(place::form).post(place::place))
         .route("/events", get(sse::events))
         .route("/assets/{name}", get(assets::serve))
+        .route("/login", get(login::form).post(login::log_in))
+        .route("/logout", post(login::log_out))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(CompressionLayer::new().compress_when(compressible()))
@@ -62,50 +65,70 @@ fn compressible() -> impl Predicate {
 
 /// Lets in who may enter, within a bound of time, and dresses every answer.
 async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let mut answer = match console.access.admit(request.headers()) {
-        Ok(caller) if csrf::is_ours(request.method(), request.headers(), caller) => {
-            let answer = tokio::time::timeout(ANSWER, next.run(request)).await;
-            answer
-                .unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
-        }
-        Ok(_) => {
-            tracing::warn!("a request of another site was refused");
-            (StatusCode::FORBIDDEN, "this request was not made by the console's own page\n").into_response()
-        }
-        Err(denied) => refuse(denied).await,
-    };
+    let mut answer = enter(&console, request, next).await;
     let headers = answer.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
-        // Searches stand in addresses, and telephone numbers in searches.
-        (header::REFERRER_POLICY, "no-referrer"),
         (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // Searches stand in addresses, and telephone numbers in searches; tokens stand in links.
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer
 }
 
-async fn refuse(denied: Denied) -> Response {
-    match denied {
-        Denied::OtherHost => {
-            let text = "without a login the console answers to the names of this machine only\n";
-            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
-        }
-        Denied::Missing | Denied::Wrong => {
-            if denied == Denied::Wrong {
-                tracing::warn!("wrong login at the console");
-                tokio::time::sleep(WRONG_LOGIN).await;
-            }
-            let challenge =
-                [(header::WWW_AUTHENTICATE, r#"Basic realm="Aftercall console", charset="UTF-8""#)];
-            (StatusCode::UNAUTHORIZED, challenge, "a login is needed\n").into_response()
-        }
+async fn enter(console: &Arc<Console>, mut request: Request, next: Next) -> Response {
+    // The accept loop puts it there.
+    let Some(source) = request.extensions().get::<Source>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    if let Some(link) = login::Link::of(request.method(), request.uri()) {
+        let headers = request.headers().clone();
+        drop(request);
+        return login::by_link(console, &link, &headers, &source).await;
     }
+    let is_public = login::is_public(request.uri().path());
+    let admitted = if is_public { None } else { Some(console.access.admit(request.headers(), &source)) };
+    let caller = match admitted.transpose() {
+        Ok(caller) => caller,
+        Err(denied) => {
+            let here =
+                login::is_browser(request.headers()).then(|| login::here(request.method(), request.uri()));
+            return refuse(denied, here).await;
+        }
+    };
+    if !csrf::is_ours(request.method(), request.headers(), caller) {
+        tracing::warn!("a request of another site was refused");
+        let text = "this request was not made by the console's own page\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    let answer = tokio::time::timeout(ANSWER, next.run(request)).await;
+    answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
+}
+
+/// Browsers get the form to log in, and come back to `here`. Tools get a challenge, at which browsers would
+/// show a window of their own.
+async fn refuse(denied: Denied, here: Option<String>) -> Response {
+    if denied == Denied::Wrong {
+        tokio::time::sleep(WRONG_LOGIN).await;
+    }
+    if let Some(here) = here {
+        return login::page(denied, &here);
+    }
+    if let Denied::TooEarly(wait) = denied {
+        let text = "too many wrong logins: wait before the next\n";
+        return (StatusCode::TOO_MANY_REQUESTS, [login::retry_after(wait)], text).into_response();
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, r#"Basic realm="Aftercall console", charset="UTF-8""#)];
+    (StatusCode::UNAUTHORIZED, challenge, "a login is needed\n").into_response()
 }
 
 async fn not_found(State(console): State<Arc<Console>>) -> Response {

@@ -18,6 +18,7 @@ use super::{
     dead_letters::asked,
     page::{self, Shell},
     params::segment,
+    words,
 };
 use crate::{
     dead_letters::{Desk, Sent, Silent},
@@ -40,12 +41,7 @@ pub struct Trace {
 
 /// The address at which to see what becomes of `sent`, whose body this is.
 pub fn address(subject: &str, sent: &Sent, body: &[u8], after: u64) -> String {
-    let envelope = Envelope {
-        id: sent.id.clone(),
-        stored_at: Timestamp::UNIX_EPOCH,
-        origin: origin(subject),
-        signature: None,
-    };
+    let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin(subject));
     let parsed = event::parse(&envelope, body).ok();
     let call = parsed.and_then(|event| {
         let conversation = event.conversation_id.as_ref().map(ConversationId::as_str);
@@ -112,6 +108,7 @@ async fn outcome(console: &Console, trace: &Trace) -> Outcome {
     });
     if let Some(Some(letter)) = buried.await {
         let (number, detail) = (letter.number, letter.detail);
+        let detail = words::sent(&detail, console.numbers);
         return Outcome::Dead { number, reason: letter.reason.replace('_', " "), detail };
     }
     let in_call = !trace.call.is_empty()
@@ -119,7 +116,7 @@ async fn outcome(console: &Console, trace: &Trace) -> Outcome {
         && console.views.has_event(&trace.call, &trace.event).await.unwrap_or(false);
     if in_call {
         let href = format!("/calls/{}", segment(&trace.call));
-        return Outcome::Applied { href, name: trace.call.clone() };
+        return Outcome::Applied { href, name: words::id(&trace.call, console.numbers) };
     }
     let name = if trace.stream == stream::TRANSCRIPTS { consumer::TRANSCRIPTS } else { consumer::STATUS };
     let passed = asked(async {

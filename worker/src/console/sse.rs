@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{RawQuery, State},
-    http::header,
+    extract::{Extension, RawQuery, State},
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use bytes::{Bytes, BytesMut};
@@ -16,13 +16,18 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{
     Console,
+    auth::Caller,
+    backoff::Source,
     live::{CallNews, Health, News},
     params::Params,
+    streams::{MOST_OF_VIEWER, Place},
 };
 use crate::store::views::Filter;
 
 /// Silence after which a sign of life is sent, so that a dead connection shows.
 const SILENCE: Duration = Duration::from_secs(15);
+/// Longest a stream lasts. The page opens it again, for which it needs a session that has not ended.
+const LIFETIME: Duration = Duration::from_hours(1);
 
 /// An event in its form on the wire.
 pub fn frame(event: &str, data: &str) -> Bytes {
@@ -47,7 +52,17 @@ enum Interest {
 }
 
 /// `GET /events`
-pub async fn events(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
+pub async fn events(
+    State(console): State<Arc<Console>>,
+    Extension(caller): Extension<Caller>,
+    Extension(source): Extension<Source>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let Some(place) = console.streams.open(caller, &source) else {
+        let text =
+            format!("{MOST_OF_VIEWER} pages of this login are kept up to date already: close one of them\n");
+        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], text).into_response();
+    };
     let query = query.unwrap_or_default();
     let word = |name: &str| {
         form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == name).map(|(_, value)| value)
@@ -69,7 +84,7 @@ pub async fn events(State(console): State<Arc<Console>>, RawQuery(query): RawQue
         // A proxy that gathers answers would hold back what is to be seen at once.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, Body::from_stream(told(console, interest, seen))).into_response()
+    (headers, Body::from_stream(told(console, interest, seen, place))).into_response()
 }
 
 /// The events for one viewer, until the process stops.
@@ -77,6 +92,7 @@ fn told(
     console: Arc<Console>,
     interest: Interest,
     seen: u64,
+    place: Place,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
     let (news, is_behind) = console.live.view(seen);
     let mut hello = BytesMut::from(&b"retry: 1000\n\n"[..]);
@@ -87,19 +103,22 @@ fn told(
     if is_behind {
         hello.extend_from_slice(&frame("resync", "behind"));
     }
-    let viewer = (console, interest, news, Some(hello.freeze()));
-    stream::unfold(viewer, async |(console, interest, mut news, mut hello)| {
+    let ends = tokio::time::Instant::now() + LIFETIME;
+    // The place is held until the stream ends.
+    let viewer = (console, interest, news, (place, ends), Some(hello.freeze()));
+    stream::unfold(viewer, async |(console, interest, mut news, held, mut hello)| {
         if let Some(hello) = hello.take() {
-            return Some((Ok(hello), (console, interest, news, None)));
+            return Some((Ok(hello), (console, interest, news, held, None)));
         }
         loop {
             let next = tokio::select! {
                 () = console.stop.cancelled() => return None,
+                () = tokio::time::sleep_until(held.1) => return None,
                 next = next(&interest, &mut news) => next?,
                 () = tokio::time::sleep(SILENCE) => Bytes::from_static(b": here\n\n"),
             };
             if !next.is_empty() {
-                return Some((Ok(next), (console, interest, news, None)));
+                return Some((Ok(next), (console, interest, news, held, None)));
             }
         }
     })

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
+use aftercall_common::numbers::Numbers;
 use jiff::Timestamp;
 
-use super::{
-    mask::Numbers,
-    words::{self, Tone},
-};
+use super::words::{self, Tone};
 use crate::{
     call::{HistoryEntry, Status},
     clock::between,
@@ -58,13 +56,13 @@ pub fn steps(call: &Detail, numbers: Numbers) -> Vec<Step> {
                 iso: entry.at.to_string(),
                 moment: words::moment(entry.at),
                 day: is_new_day.then_some(today),
-                event: entry.event_type.clone(),
+                event: words::sent(&entry.event_type, numbers),
                 source: source(entry),
                 verdict: entry.signature.as_deref().map(verdict).unwrap_or_default(),
                 status: word,
                 glyph: word.map_or("note", |_| words::glyph(status)),
                 tone: word.map_or("note", |_| Tone::of(status).class()),
-                received: received.map(|received| numbers.text(received).into_owned()),
+                received: received.map(|received| words::sent(received, numbers)),
                 decides: call.decided_by.as_ref() == Some(&entry.event_id),
                 marks: marks(history, n),
             }
@@ -88,7 +86,7 @@ fn verdict(word: &str) -> String {
         "verified" => "signature verified".to_owned(),
         "absent" => "not signed".to_owned(),
         "edited" => "edited by an operator".to_owned(),
-        word => format!("signature {word}"),
+        word => format!("signature {}", words::cut(word, 32)),
     }
 }
 
@@ -126,7 +124,7 @@ fn marks(history: &[HistoryEntry], n: usize) -> Vec<(&'static str, String)> {
 }
 
 /// Why the status is what it is, in one sentence.
-pub fn why(call: &Detail) -> String {
+pub fn why(call: &Detail, numbers: Numbers) -> String {
     let status = words::status(call.row.status);
     let decisive = call.history.iter().find(|entry| call.decided_by.as_ref() == Some(&entry.event_id));
     let Some(entry) = decisive else {
@@ -142,7 +140,8 @@ pub fn why(call: &Detail) -> String {
         Some(status) if status.is_failure() => " A failure prevails over every step; of two, the later.",
         _ => " No other event claims a later step.",
     };
-    format!("It is {status} because of {} from {} at {at}.{rest}", entry.event_type, source(entry))
+    let event = words::sent(&entry.event_type, numbers);
+    format!("It is {status} because of {event} from {} at {at}.{rest}", source(entry))
 }
 
 /// What it took to learn all this: placing, asking, waiting.
@@ -229,6 +228,7 @@ mod tests {
             origin: Some(origin.to_owned()),
             signature: None,
             at: second(at),
+            time_ignored: false,
             stored_at: Some(second(stored_at)),
             of_call: false,
         }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use aftercall_common::numbers::Numbers;
 use serde_json::Value;
 
-use super::{mask::Numbers, words};
+use super::words::{self, cut};
 
 /// Most characters shown of one turn. A person says a few hundred.
 const MAX_TEXT: usize = 20_000;
@@ -43,20 +44,16 @@ impl Turn {
             speaker: match role {
                 "agent" => "Agent".to_owned(),
                 "user" => "Callee".to_owned(),
-                other => cut(other, 32),
+                other => cut(&numbers.text(&cut(other, 32)), 32),
             },
             time: Duration::try_from_secs_f64(seconds).map(words::spoken).unwrap_or_default(),
-            text: cut(&numbers.text(&message), MAX_TEXT),
-            tools: named("tool_calls").take(MAX_TOOLS).map(|tool| cut(&tool, 64)).collect(),
+            text: numbers.text(&cut(&message, MAX_TEXT)).into_owned(),
+            tools: named("tool_calls")
+                .take(MAX_TOOLS)
+                .map(|tool| cut(&numbers.text(&cut(&tool, 64)), 64))
+                .collect(),
             interrupted: turn.get("interrupted").and_then(Value::as_bool).unwrap_or(false),
         }
-    }
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 

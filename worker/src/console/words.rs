@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aftercall_common::numbers::Numbers;
 use jiff::Timestamp;
 
 use crate::{call::Status, clock::between};
@@ -69,6 +70,27 @@ pub fn bytes(bytes: u64) -> String {
         1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
         _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
     }
+}
+
+/// Most characters shown of a text that a sender wrote, besides what was said and payloads.
+pub const MAX_TEXT: usize = 500;
+
+/// The beginning of `text`, of at most `most` characters.
+pub fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A text that a sender wrote, as a page shows it: cut, and numbers in it as `numbers` says.
+pub fn sent(text: &str, numbers: Numbers) -> String {
+    numbers.text(&cut(text, MAX_TEXT)).into_owned()
+}
+
+/// An identifier that a sender chose, as a page shows it.
+pub fn id(id: &str, numbers: Numbers) -> String {
+    numbers.id(&cut(id, MAX_TEXT)).into_owned()
 }
 
 /// A status as a person would write it.

@@ -12,7 +12,7 @@ use async_nats::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::letter::Letter;
+use super::{letter::Letter, origin::Unsendable};
 
 /// The verdict on the signature of a body that an operator has changed.
 const EDITED: &str = "edited";
@@ -20,9 +20,9 @@ const EDITED: &str = "edited";
 /// Why a letter is not where it came from.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSent {
-    /// It cannot be sent: its origin is not in its headers.
-    #[error("number {0} does not say where it came from")]
-    NoOrigin(u64),
+    /// It must not be sent. It is still here.
+    #[error("number {0} is not sent again: {1}")]
+    Unsendable(u64, Unsendable),
     /// The broker did not take it. It is still here.
     #[error("number {0} was not taken: {1}")]
     NotTaken(u64, String),
@@ -50,14 +50,14 @@ pub(super) async fn send(
     body: Option<Bytes>,
 ) -> Result<Sent, NotSent> {
     let number = letter.0.sequence;
-    let (subject, mut headers) = letter.again().ok_or(NotSent::NoOrigin(number))?;
+    let (origin, mut headers) = letter.again().map_err(|why| NotSent::Unsendable(number, why))?;
     if let Some(body) = &body {
         mark_edited(&mut headers, body);
     }
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
     let taken = async {
         let body = body.unwrap_or(letter.0.payload);
-        Ok::<_, async_nats::Error>(context.publish_with_headers(subject, headers, body).await?.await?)
+        Ok::<_, async_nats::Error>(context.publish_with_headers(origin.subject, headers, body).await?.await?)
     };
     let ack = taken.await.map_err(|error| NotSent::NotTaken(number, error.to_string()))?;
     let removed = graves.delete_message(number).await;

@@ -6,13 +6,23 @@
 use aftercall_common::stream::{header, subject};
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 
+use crate::event::{FOREIGN_FAMILIES, NOT_ABOUT_A_CALL};
+
 /// Why a message is buried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// Stable label, for filters and metrics.
     pub label: &'static str,
-    /// A sentence for the operator: of the body it repeats an unknown event type at most.
+    /// A sentence for the operator: of the body it repeats an event type at most, and names of fields.
     pub detail: String,
+}
+
+impl Cause {
+    /// The family of an event that does not concern a call. There is nothing wrong with it: it is passed over.
+    pub fn foreign_family(&self) -> Option<&'static str> {
+        let is_its = |family: &&str| self.label == NOT_ABOUT_A_CALL && self.detail.ends_with(*family);
+        FOREIGN_FAMILIES.into_iter().find(is_its)
+    }
 }
 
 /// Stores a copy of `message`, which `consumer` gave up, among the dead letters. Only then may it be
@@ -48,7 +58,7 @@ fn kept(headers: Option<&HeaderMap>) -> HeaderMap {
     ours.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()
 }
 
-pub(super) fn is_of_broker(name: &str) -> bool {
+fn is_of_broker(name: &str) -> bool {
     name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 

@@ -1,12 +1,15 @@
 //! `aftercall-worker dead-letters`: look at what can never work, send it again after a fix, or drop it.
 
 use aftercall_common::stream::{self, header};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::stream::Stream;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 
-use super::{again, letter::Letter};
+use super::{
+    again::{self, NotSent},
+    letter::Letter,
+};
 use crate::{
     Context,
     commands::{self, print_line},
@@ -151,25 +154,35 @@ async fn show(graves: &Stream, sequence: u64, json: bool) -> anyhow::Result<()> 
 async fn replay(context: &Context, graves: &Stream, which: &Which, dry_run: bool) -> anyhow::Result<()> {
     let letters = chosen(graves, which).await?;
     let bar = commands::bar(letters.len());
+    let (mut sent, mut refused) = (0, 0);
     for sequence in &letters {
         let Some(letter) = Letter::at(graves, *sequence).await.map_err(broken)? else { continue };
-        if dry_run {
-            let (subject, _) = letter
+        let reason = letter.header(header::DEAD_REASON).to_owned();
+        let outcome = if dry_run {
+            letter
                 .again()
-                .with_context(|| format!("number {sequence} does not say where it came from"))?;
-            print_line(format!(
-                "would send number {sequence} ({}) to {subject}",
-                letter.header(header::DEAD_REASON)
-            ))?;
-            continue;
+                .map(|(origin, _)| Some(origin.subject))
+                .map_err(|why| NotSent::Unsendable(*sequence, why))
+        } else {
+            again::send(&context.jetstream, graves, letter, None).await.map(|_| None)
+        };
+        match outcome {
+            Ok(Some(subject)) => print_line(format!("would send number {sequence} ({reason}) to {subject}"))?,
+            Ok(None) => sent += 1,
+            // One that must not be sent does not keep the others here.
+            Err(why @ NotSent::Unsendable(..)) => {
+                refused += 1;
+                bar.suspend(|| eprintln!("{why}"));
+            }
+            Err(error) => return Err(error.into()),
         }
-        again::send(&context.jetstream, graves, letter, None).await?;
         bar.inc(1);
     }
     bar.finish_and_clear();
     if !dry_run {
-        println!("{} dead letters sent again", letters.len());
+        println!("{sent} dead letters sent again");
     }
+    ensure!(refused == 0, "{refused} dead letters are not sent again; look at them, or drop them");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use aftercall_common::stream::header;
 use async_nats::{
     HeaderMap,
-    header::NATS_MESSAGE_ID,
+    header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
     jetstream::{
         message::StreamMessage,
         stream::{DirectGetErrorKind, Stream},
@@ -12,7 +12,8 @@ use async_nats::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::bury::is_of_broker;
+use super::origin::{Origin, Unsendable, is_kept, origin};
+use crate::clock::rfc3339;
 
 /// Every subject of the stream.
 const ALL: &str = "dead-letters.>";
@@ -46,42 +47,39 @@ impl Letter {
         Timestamp::from_nanosecond(self.0.time.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
+    /// When the gateway accepted it; the header as it is where it holds no time.
+    fn received_at(&self) -> String {
+        let text = self.header(header::RECEIVED_AT);
+        text.parse().map_or_else(|_error| text.to_owned(), rfc3339)
+    }
+
     /// Bytes of its body, which may be in the object store.
     pub(super) fn bytes(&self) -> usize {
         self.header(header::BODY_BYTES).parse().unwrap_or(self.0.payload.len())
     }
 
-    /// Where it was, and its headers when it goes there again: its own, and an id that is the same
+    /// Where it was, and its headers when it goes there again: those of [`is_kept`], and an id that is the same
     /// however often this letter is replayed, yet not the one the broker may remember.
-    pub(super) fn again(&self) -> Option<(String, HeaderMap)> {
-        const OURS: [&str; 7] = [
-            header::DEAD_REASON,
-            header::DEAD_DETAIL,
-            header::DEAD_ATTEMPTS,
-            header::DEAD_ID,
-            header::DEAD_STREAM,
-            header::DEAD_SEQUENCE,
-            header::DEAD_SUBJECT,
-        ];
-        let subject = Some(self.header(header::DEAD_SUBJECT)).filter(|subject| !subject.is_empty())?;
-        let own = self.0.headers.iter().filter(|(name, _)| {
-            let name: &str = name.as_ref();
-            !is_of_broker(name) && !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name))
-        });
+    pub(super) fn again(&self) -> Result<(Origin, HeaderMap), Unsendable> {
+        let [stream, sequence, subject] =
+            [header::DEAD_STREAM, header::DEAD_SEQUENCE, header::DEAD_SUBJECT].map(|name| self.header(name));
+        let origin = origin(stream, sequence, subject)?;
+        let own = self.0.headers.iter().filter(|(name, _)| is_kept(name.as_ref()));
         let mut headers: HeaderMap = own
             .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))
             .collect();
-        let id =
-            format!("replayed:{}:{}", self.header(header::DEAD_STREAM), self.header(header::DEAD_SEQUENCE));
+        let id = format!("replayed:{}:{}", origin.stream, origin.sequence);
         headers.insert(NATS_MESSAGE_ID, id.as_str());
-        Some((subject.to_owned(), headers))
+        // Another stream that took the subject would acknowledge it too.
+        headers.insert(NATS_EXPECTED_STREAM, origin.stream);
+        Ok((origin, headers))
     }
 
     /// All that is known of it, without its body.
     pub(super) fn json(&self) -> Value {
         json!({
             "sequence": self.0.sequence,
-            "buriedAt": self.buried_at().to_string(),
+            "buriedAt": rfc3339(self.buried_at()),
             "reason": self.header(header::DEAD_REASON),
             "detail": self.header(header::DEAD_DETAIL),
             "attempts": self.header(header::DEAD_ATTEMPTS).parse::<u64>().ok(),
@@ -89,7 +87,7 @@ impl Letter {
             "originStream": self.header(header::DEAD_STREAM),
             "originSequence": self.header(header::DEAD_SEQUENCE).parse::<u64>().ok(),
             "originSubject": self.header(header::DEAD_SUBJECT),
-            "receivedAt": self.header(header::RECEIVED_AT),
+            "receivedAt": self.received_at(),
             "bodyObject": Some(self.header(header::BODY_OBJECT)).filter(|name| !name.is_empty()),
             "bytes": self.bytes(),
         })

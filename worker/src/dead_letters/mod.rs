@@ -6,10 +6,12 @@ mod bury;
 mod command;
 mod desk;
 mod letter;
+mod origin;
 
 pub use self::{
     again::{NotSent, Sent},
     bury::{Cause, bury},
     command::{Command, run},
     desk::{Desk, PAGE, Shown, Silent},
+    origin::Unsendable,
 };

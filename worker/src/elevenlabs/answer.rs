@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use aftercall_common::json::{
+    self,
+    measure::{LIMITS, measure},
+};
 use jiff::{Timestamp, fmt::rfc2822};
 use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -18,7 +22,8 @@ pub enum ApiError {
     /// 404. May come into being: conversations lag behind calls.
     #[error("the conversation is not known to ElevenLabs")]
     NotFound,
-    /// 401, 402, 403: the key, the plan or the address is refused. Concerns every request.
+    /// 401, 402, 403, also to a neutral request: the key, the plan or the address is refused. Concerns every
+    /// request.
     #[error("ElevenLabs refuses the API key ({0})")]
     Unauthorized(StatusCode),
     /// 429. Concerns every request.
@@ -30,15 +35,26 @@ pub enum ApiError {
     /// 5xx, network, or an answer that breaks off.
     #[error("ElevenLabs is unavailable: {0}")]
     Unavailable(&'static str),
-    /// Another 4xx: this conversation will never be given.
+    /// Another 4xx, or one of those to this request alone: this conversation will not be given.
     #[error("ElevenLabs refuses this conversation ({0})")]
     Refused(StatusCode),
     /// Larger than can be stored.
     #[error("the conversation is larger than can be stored")]
     TooLarge,
+    /// 2xx, and the body is not what was asked for. Where others can be read, it is this one.
+    #[error("the answer of ElevenLabs is not understood")]
+    Unreadable,
 }
 
 impl ApiError {
+    /// Whether another conversation may be had while this one is not.
+    pub fn concerns_one_conversation(&self) -> bool {
+        match self {
+            Self::NotFound | Self::Refused(_) | Self::TooLarge | Self::Unreadable => true,
+            Self::Unauthorized(_) | Self::RateLimited { .. } | Self::Unavailable(_) => false,
+        }
+    }
+
     /// Stable label for metrics.
     pub fn label(&self) -> &'static str {
         match self {
@@ -48,6 +64,7 @@ impl ApiError {
             Self::Unavailable(_) => "unavailable",
             Self::Refused(_) => "refused",
             Self::TooLarge => "too_large",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -167,9 +184,9 @@ pub struct ConversationFailure {
 /// The telephone call of a conversation.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct PhoneCall {
-    /// Twilio's `CallSid`, or the SIP call's id.
-    #[serde(default, deserialize_with = "or_default")]
-    pub call_sid: Option<String>,
+    /// Twilio's `CallSid`, or the SIP call's id, as it came.
+    #[serde(default)]
+    pub call_sid: Value,
     /// The agent's number.
     #[serde(default, deserialize_with = "or_default")]
     pub phone_number_id: Option<String>,
@@ -192,13 +209,17 @@ impl Conversation {
     /// Why it failed, as far as it says.
     pub fn failure_reason(&self) -> Option<&str> {
         let error = self.metadata.error.as_ref().and_then(|error| error.reason.as_deref());
-        error.or(self.metadata.termination_reason.as_deref()).filter(|reason| !reason.is_empty())
+        let reasons = [error, self.metadata.termination_reason.as_deref()];
+        reasons.into_iter().flatten().map(str::trim).find(|reason| !reason.is_empty())
     }
 }
 
-/// Reads an answer. What breaks off or is of another shape is an outage of theirs, not an answer.
+/// Reads an answer as webhooks are read: what a sender may write, ElevenLabs may pass on.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|_error| ApiError::Unavailable("answer not understood"))
+    // Parsed, many small values would take more memory than a worker has.
+    measure([body], LIMITS).map_err(|_error| ApiError::TooLarge)?;
+    let value = json::read(body).map_err(|_error| ApiError::Unreadable)?;
+    serde_json::from_value(value).map_err(|_error| ApiError::Unreadable)
 }
 
 #[cfg(test)]
@@ -207,6 +228,14 @@ mod tests {
 
     fn status(code: u16) -> StatusCode {
         StatusCode::from_u16(code).unwrap()
+    }
+
+    #[test]
+    fn an_answer_of_too_many_values_is_not_parsed() {
+        let arrays = |count: usize| format!("[{}0]", "[],".repeat(count));
+        assert!(read::<Value>(arrays(1000).as_bytes()).is_ok());
+        assert_eq!(read::<Value>(arrays(300_000).as_bytes()), Err(ApiError::TooLarge));
+        assert_eq!(read::<Value>(b"<html>"), Err(ApiError::Unreadable));
     }
 
     #[test]
@@ -243,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conversation_is_read_and_garbage_is_an_outage() {
+    fn a_conversation_is_read_and_garbage_is_said_to_be_unreadable() {
         let seen = read::<Conversation>(
             br#"{"status":"in-progress","agent_id":"a","transcript":[{"role":"user"}],"metadata":{"error":null,"x":1}}"#,
         );
@@ -252,8 +281,12 @@ mod tests {
             br#"{"status":"done","transcript":null,"metadata":{"call_duration_secs":1.5,"start_time_unix_secs":7}}"#,
         );
         assert_eq!(odd.unwrap().metadata.start_time_unix_secs, Some(7));
+        let half = read::<Conversation>(
+            br#"{"status":"done","transcript":[{"message":"\ud83d"}],"metadata":{"cost":1e400}}"#,
+        );
+        assert_eq!(half.unwrap().transcript[0]["message"], "\u{FFFD}");
         for garbage in [&b"{\"status\":\"do"[..], b"[]", b"{\"status\":\"new\"}", b""] {
-            assert_eq!(read::<Conversation>(garbage).unwrap_err().label(), "unavailable");
+            assert_eq!(read::<Conversation>(garbage).unwrap_err().label(), "unreadable");
         }
     }
 }

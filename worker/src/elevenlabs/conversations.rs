@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{ApiError, ConversationStatus, ElevenLabs, answer::read};
-use crate::event::ConversationId;
+use crate::event::{ConversationId, lenient};
 
 /// Most conversations of one page that the API gives.
 const PAGE: &str = "100";
@@ -72,7 +72,7 @@ fn page(body: &[u8]) -> Result<Page, ApiError> {
     let wire: Wire = read(body)?;
     let summary = |item: &Value| {
         Some(Summary {
-            id: ConversationId::new(item["conversation_id"].as_str()?).ok()?,
+            id: lenient(&item["conversation_id"], ConversationId::new)?,
             status: serde_json::from_value(item["status"].clone()).ok(),
             began: item["start_time_unix_secs"].as_i64().and_then(|begin| Timestamp::from_second(begin).ok()),
         })
@@ -92,7 +92,7 @@ mod tests {
         let body = |more: bool| {
             format!(
                 r#"{{"conversations":[{{"conversation_id":"v1","status":"done","start_time_unix_secs":7,"x":1}},
-                {{"conversation_id":"../v2","status":"done"}},{{"conversation_id":"v3","status":"new"}}],
+                {{"conversation_id":"../v2","status":"done"}},{{"conversation_id":" ","status":"done"}},{{"conversation_id":"v3","status":"new"}}],
                 "next_cursor":"c","has_more":{more}}}"#
             )
         };

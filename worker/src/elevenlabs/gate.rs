@@ -56,7 +56,11 @@ fn pause(error: &ApiError) -> Option<Duration> {
     match error {
         ApiError::Unauthorized(_) => Some(KEY_PAUSE),
         ApiError::RateLimited { retry_after } => Some(retry_after.unwrap_or(QUIET_PAUSE)),
-        ApiError::NotFound | ApiError::Unavailable(_) | ApiError::Refused(_) | ApiError::TooLarge => None,
+        ApiError::NotFound
+        | ApiError::Unavailable(_)
+        | ApiError::Refused(_)
+        | ApiError::TooLarge
+        | ApiError::Unreadable => None,
     }
 }
 

@@ -38,6 +38,9 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(10);
 /// Largest conversation taken: MongoDB documents end at 16 MiB, and BSON is a little larger than JSON.
 const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
+/// The request that tells whether the key is refused.
+const NEUTRAL: &str = "/v1/convai/conversations?page_size=1";
+const NEUTRAL_TIME: Duration = Duration::from_secs(5);
 /// Quick tries within one call, for a network that hiccups.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(1);
@@ -93,17 +96,45 @@ impl ElevenLabs {
             let started = Instant::now();
             let answer = self.send(copy, MAX_BODY_BYTES).await.and_then(|body| read(&body));
             self.metrics.api_time(started.elapsed());
+            let answer = match answer {
+                Err(error) => Err(self.judge(error).await),
+                answer => answer,
+            };
             self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
             match answer {
-                Err(ApiError::Unavailable(why)) => match pauses.pause() {
+                // An answer that is not understood may have broken off.
+                Err(error @ (ApiError::Unavailable(_) | ApiError::Unreadable)) => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(ApiError::Unavailable(why)),
+                    None => return Err(error),
                 },
                 Err(error) => {
                     self.gate.heed(&error, Timestamp::now());
                     return Err(error);
                 }
                 Ok(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// Tells a key that is refused from a single thing that is refused to it, by a neutral request: listing
+    /// conversations, which every key may do that reads any.
+    ///
+    /// The first stays [`ApiError::Unauthorized`] and concerns everybody; the second is
+    /// [`ApiError::Refused`] and concerns that one conversation, order or setting.
+    async fn judge(&self, error: ApiError) -> ApiError {
+        let ApiError::Unauthorized(status) = error else { return error };
+        let answer =
+            self.send(self.request(Method::GET, NEUTRAL).timeout(NEUTRAL_TIME), MAX_BODY_BYTES).await;
+        match answer {
+            Err(error @ (ApiError::Unauthorized(_) | ApiError::RateLimited { .. })) => error,
+            Err(ApiError::Unavailable(_)) => {
+                ApiError::Unavailable("refused, for a reason that cannot be learned")
+            }
+            // Whatever the answer says, the key was taken.
+            Ok(_)
+            | Err(ApiError::NotFound | ApiError::Refused(_) | ApiError::TooLarge | ApiError::Unreadable) => {
+                tracing::warn!(status = status.as_u16(), "ElevenLabs refuses one request, not the API key");
+                ApiError::Refused(status)
             }
         }
     }

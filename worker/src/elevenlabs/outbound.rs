@@ -10,10 +10,11 @@ use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ElevenLabs, answer};
+use super::{ApiError, ElevenLabs, answer};
 use crate::{
-    event::{CallId, ConversationId},
+    event::{CallId, ConversationId, lenient},
     retry::Pauses,
+    text::cut,
 };
 
 const MAX_ANSWER: usize = 256 * 1024;
@@ -137,25 +138,29 @@ impl ElevenLabs {
             body.extend_from_slice(&chunk);
         }
         let outcome = outcome(status, &body);
-        let (label, concerns_all) = match &outcome {
-            Ok(_) => ("ok", false),
-            Err(OutboundError::Unknown) => ("unavailable", false),
-            Err(OutboundError::Refused { class, .. }) => {
-                (class.code(), matches!(class, Refused::RateLimited | Refused::Unauthorized))
-            }
+        let mut label = match &outcome {
+            Ok(_) => "ok",
+            Err(OutboundError::Unknown) => "unavailable",
+            Err(OutboundError::Refused { class, .. }) => class.code(),
         };
-        self.metrics.api_answer(label);
-        if concerns_all {
+        if let Err(OutboundError::Refused { class: Refused::RateLimited | Refused::Unauthorized, .. }) =
+            outcome
+        {
             let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
             let now = Timestamp::now();
-            self.gate.heed(&answer::classify(status, retry_after, now), now);
+            let error = self.judge(answer::classify(status, retry_after, now)).await;
+            if matches!(error, ApiError::Refused(_)) {
+                label = error.label(); // This order alone: no reason to look at the key.
+            }
+            self.gate.heed(&error, now);
         }
+        self.metrics.api_answer(label);
         outcome
     }
 }
 
 fn refused(class: Refused, words: &str) -> OutboundError {
-    OutboundError::Refused { class, words: words.chars().take(MAX_WORDS).collect() }
+    OutboundError::Refused { class, words: cut(words, MAX_WORDS) }
 }
 
 /// What an answer says of the call. Pure.
@@ -166,21 +171,21 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
         #[serde(default)]
         message: Option<String>,
         #[serde(default)]
-        conversation_id: Option<String>,
+        conversation_id: Value,
         #[serde(default, rename = "callSid", alias = "sip_call_id", alias = "call_sid")]
-        call_id: Option<String>,
+        call_id: Value,
     }
     let class = match status {
         status if status.is_success() => {
             // A success that cannot be read may stand for a call.
-            let answer: Answer = serde_json::from_slice(body).map_err(|_| OutboundError::Unknown)?;
+            let answer: Answer = answer::read(body).map_err(|_| OutboundError::Unknown)?;
             if !answer.success {
                 let words = answer.message.unwrap_or_default();
                 return Err(refused(Refused::Declined, &words));
             }
             return Ok(Accepted {
-                conversation_id: answer.conversation_id.and_then(|id| ConversationId::new(id).ok()),
-                call_id: answer.call_id.and_then(|id| CallId::new(id).ok()),
+                conversation_id: lenient(&answer.conversation_id, ConversationId::new),
+                call_id: lenient(&answer.call_id, CallId::new),
             });
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::Unauthorized,
@@ -196,7 +201,7 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
 
 /// ElevenLabs' own words in one of the shapes of its errors; of what `FastAPI` finds wrong, the place.
 fn words(body: &[u8]) -> String {
-    let error: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error: Value = answer::read(body).unwrap_or_default();
     match &error["detail"] {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
@@ -219,6 +224,8 @@ mod tests {
             (200, r#"{"success":true,"message":"","conversation_id":"v","callSid":"c"}"#, "v c".to_owned()),
             (200, r#"{"success":true,"message":"","conversation_id":"v","sip_call_id":"c"}"#, "v c".to_owned()),
             (200, r#"{"success":true,"message":"","conversation_id":null,"callSid":null}"#, "- -".to_owned()),
+            (200, r#"{"success":true,"message":"","conversation_id":" ","callSid":""}"#, "- -".to_owned()),
+            (200, r#"{"success":true,"message":"\ud83d","conversation_id":" v ","callSid":7}"#, "v 7".to_owned()),
             (200, r#"{"success":false,"message":"no","conversation_id":null,"callSid":null}"#, "call_refused: no".to_owned()),
             (200, r#"{"success":tr"#,                                              unknown()),
             (200, "",                                                              unknown()),

@@ -2,8 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::{CallId, ConversationId, Envelope, Event, ParseError, Parties, cut, identifier, time, to_millis};
-use crate::call::{Field, Status, failure_reason};
+use super::{
+    CallId, ConversationId, Envelope, Event, ParseError, Parties, elevenlabs::party, identifier,
+    names::Names, shape::Place, time, to_millis, words::fold,
+};
+use crate::{
+    call::{Field, Status, failure_reason},
+    text::{MAX_WORD, cut},
+};
 
 /// The twelve events, in the sender's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,8 +75,17 @@ impl EventType {
         }
     }
 
-    fn from_word(word: &str) -> Option<Self> {
+    /// The event of this word.
+    pub(super) fn exact(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|event_type| event_type.as_str() == word)
+    }
+
+    /// The event that a word names, written in any of the usual ways.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        match fold(word).as_str() {
+            "callcancelled" => Some(Self::Canceled),
+            word => Self::ALL.into_iter().find(|event_type| fold(event_type.as_str()) == word),
+        }
     }
 
     /// The status the event claims for its call.
@@ -93,38 +108,49 @@ impl EventType {
 }
 
 /// Turns a parsed body into an event.
-pub(super) fn event(envelope: &Envelope, raw: Map<String, Value>) -> Result<Event, ParseError> {
-    // The vendor's envelope names its event in `type`; one that is not known comes here too.
-    let word = ["event_type", "type"].into_iter().find_map(|field| raw.get(field)?.as_str());
-    let word = word.unwrap_or_default();
-    let event_type = EventType::from_word(word).ok_or_else(|| ParseError::UnsupportedEvent(cut(word)))?;
-    let call_id = identifier::text(&raw, "call_id")?.map(CallId::new).transpose()?;
-    let conversation_id = identifier::text(&raw, "conversation_id")?.map(ConversationId::new).transpose()?;
+pub(super) fn event(
+    envelope: &Envelope,
+    event_type: EventType,
+    place: Place,
+    raw: Map<String, Value>,
+) -> Result<Event, ParseError> {
+    let data = match place {
+        Place::Data => raw.get("data").and_then(Value::as_object).unwrap_or(&raw),
+        Place::Top => &raw,
+    };
+    let call_id = identifier::text(data, "call_id")?.map(CallId::new).transpose()?;
+    let conversation_id = identifier::text(data, "conversation_id")?.map(ConversationId::new).transpose()?;
     if call_id.is_none() && conversation_id.is_none() {
-        return Err(ParseError::NoIdentifier);
+        return Err(ParseError::NoIdentifier(Names::of(&raw)));
     }
-    let text = |field: &str| raw.get(field).and_then(Value::as_str).map(str::to_owned);
     let status = event_type.status();
-    let own_time = ["timestamp", "event_timestamp"].into_iter().find_map(|field| time::read(raw.get(field)?));
+    let times = ["timestamp", "event_timestamp"];
+    let stated =
+        [data, &raw].into_iter().flat_map(|fields| times.iter().filter_map(|field| fields.get(*field)));
+    let when = time::of_event(envelope, stated);
+    let parties = Parties {
+        agent_id: data.get("agent_id").and_then(party),
+        agent_phone_number_id: data.get("agent_phone_number_id").and_then(party),
+        to_number: data.get("to_number").and_then(party),
+    };
     Ok(Event {
         id: envelope.id.clone(),
         event_type: event_type.as_str(),
         origin: envelope.origin,
         signature: envelope.signature.clone(),
         status: Some(status),
-        received_status: raw.get("status").and_then(Value::as_str).map(cut),
-        failure_reason: status.is_failure().then(|| failure_reason(&raw, status)),
+        received_status: data.get("status").and_then(Value::as_str).map(|word| cut(word, MAX_WORD)),
+        failure_reason: status.is_failure().then(|| failure_reason(data, status)),
         call_id,
         conversation_id,
         placement_id: None,
-        parties: Parties {
-            agent_id: text("agent_id"),
-            agent_phone_number_id: text("agent_phone_number_id"),
-            to_number: text("to_number"),
-        },
-        at: to_millis(own_time.unwrap_or(envelope.stored_at)),
+        parent_call_id: None,
+        parties,
+        at: when.at,
+        time_ignored: when.ignored,
         stored_at: to_millis(envelope.stored_at),
         began_at: None,
+        is_leg: false,
         fields: [(Field::RawResponse, Value::Object(raw))].into(),
         recording: None,
     })

@@ -5,15 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    CallId, ConversationId, Envelope, Event, ParseError, Parties, PlacementId, Recording, cut, identifier,
-    time, to_millis,
+    CallId, ConversationId, Envelope, Event, ParseError, Parties, PlacementId, identifier, names::Names,
+    recording, shape::Place, time, to_millis, words::fold,
 };
-use crate::call::{Field, Status, failure_reason};
+use crate::{
+    call::{Field, Status, failure_reason},
+    text::{MAX_PARTY, MAX_REASON, MAX_WORD, cut},
+};
 
 /// Type of the event that a conversation is over and analysed.
 pub const TRANSCRIPTION: &str = "post_call_transcription";
@@ -40,13 +41,18 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of an envelope; `None` for any other body.
-    pub(super) fn of(raw: &Map<String, Value>) -> Option<Self> {
-        raw.get("data")?.as_object()?;
-        let word = ["type", "event_type"].into_iter().find_map(|field| raw.get(field)?.as_str())?;
-        [Self::Transcription, Self::Audio, Self::InitiationFailure, Self::MachineDetection]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+    const ALL: [Self; 4] =
+        [Self::Transcription, Self::Audio, Self::InitiationFailure, Self::MachineDetection];
+
+    /// The kind of this event word.
+    pub(super) fn exact(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The kind that an event word names, written in any of the usual ways.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        let word = fold(word);
+        Self::ALL.into_iter().find(|kind| fold(kind.as_str()) == word)
     }
 
     fn as_str(self) -> &'static str {
@@ -63,17 +69,22 @@ impl Kind {
 pub(super) fn event(
     envelope: &Envelope,
     kind: Kind,
+    place: Place,
     mut raw: Map<String, Value>,
     size: usize,
 ) -> Result<Event, ParseError> {
-    let own_time = raw.get("event_timestamp").and_then(time::read);
-    let data = raw.get_mut("data").and_then(Value::as_object_mut).ok_or(ParseError::NoIdentifier)?;
+    let when = time::of_event(envelope, raw.get("event_timestamp"));
+    let data = match place {
+        Place::Data => raw.get_mut("data").and_then(Value::as_object_mut),
+        Place::Top => Some(&mut raw),
+    };
+    let data = data.ok_or_else(|| ParseError::NoIdentifier(Names::default()))?;
     let conversation_id = identifier::text(data, "conversation_id")?.map(ConversationId::new).transpose()?;
     let call_id = call_id(data);
     if call_id.is_none() && conversation_id.is_none() {
-        return Err(ParseError::NoIdentifier);
+        return Err(ParseError::NoIdentifier(Names::of(&raw)));
     }
-    let recording = if kind == Kind::Audio { recording(data)? } else { None };
+    let recording = if kind == Kind::Audio { recording::take(data, "full_audio")? } else { None };
     let claims = match kind {
         Kind::Transcription => transcription(data, size),
         Kind::InitiationFailure => initiation_failure(data),
@@ -81,7 +92,7 @@ pub(super) fn event(
         Kind::Audio => Claims::default(),
     };
     let (placement_id, parties, received_status) = (placement_id(data), parties(data), word(data, "status"));
-    let began_at = at_path(data, &["metadata", "start_time_unix_secs"]).and_then(time::read).map(to_millis);
+    let began_at = time::of_begin(envelope, at_path(data, &["metadata", "start_time_unix_secs"]));
     let mut fields = claims.fields;
     if let Some(recording) = &recording {
         // Its file has the name of the event, so that a repetition is the same file.
@@ -101,10 +112,13 @@ pub(super) fn event(
         call_id,
         conversation_id,
         placement_id,
+        parent_call_id: None,
         parties,
-        at: to_millis(own_time.unwrap_or(envelope.stored_at)),
+        at: when.at,
+        time_ignored: when.ignored,
         stored_at: to_millis(envelope.stored_at),
-        began_at: began_at.filter(|began| *began > Timestamp::UNIX_EPOCH),
+        began_at,
+        is_leg: false,
         fields,
         recording,
     })
@@ -121,16 +135,17 @@ struct Claims {
 /// The conversation as `GET /v1/convai/conversations/{id}` gives it, and so its transcript.
 fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
     let call_result = at_path(data, &["metadata", "phone_call", "call_result"]).and_then(Value::as_str);
-    let failed = data.get("status").and_then(Value::as_str) == Some("failed");
-    let status = match call_result {
+    let call_result = call_result.map(fold);
+    let failed = data.get("status").and_then(Value::as_str).is_some_and(|status| fold(status) == "failed");
+    let status = match call_result.as_deref() {
         Some("busy") => Status::Busy,
-        Some("no_answer") => Status::NoAnswer,
+        Some("noanswer") => Status::NoAnswer,
         Some("failed") => Status::Failed,
         _ if failed => Status::Failed,
         _ => Status::Completed,
     };
     let mut fields = BTreeMap::new();
-    if call_result == Some("voicemail") {
+    if call_result.as_deref() == Some("voicemail") {
         fields.insert(Field::AnsweredBy, "voicemail".into());
     }
     for (field, name) in [(Field::Analysis, "analysis"), (Field::Metadata, "metadata")] {
@@ -142,7 +157,7 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
         let error = at_path(data, &["metadata", "error", "reason"]);
         let reasons = [error, at_path(data, &["metadata", "termination_reason"])];
         let given = reasons.into_iter().flatten().filter_map(Value::as_str).map(str::trim);
-        let given = given.filter(|reason| !reason.is_empty()).map(str::to_owned).next();
+        let given = given.filter(|reason| !reason.is_empty()).map(|reason| cut(reason, MAX_REASON)).next();
         given.unwrap_or_else(|| failure_reason(&Map::new(), status))
     });
     // An empty one may have been left out by `exclude_transcript`: it is asked for, like a missing one.
@@ -160,7 +175,7 @@ fn initiation_failure(data: &Map<String, Value>) -> Claims {
     let body = at_path(data, &["metadata", "body"]).and_then(Value::as_object);
     let mut reason = failure_reason(data, status);
     if let Some(detail) = body.and_then(failure_detail).filter(|_| reason == "unknown") {
-        reason = format!("{reason}: {detail}");
+        reason = cut(&format!("{reason}: {detail}"), MAX_REASON);
     }
     let fields = data.get("metadata").filter(|metadata| metadata.is_object());
     Claims {
@@ -196,18 +211,6 @@ fn machine_detection(data: &Map<String, Value>) -> Claims {
     }
 }
 
-/// Takes the recording out of the payload.
-fn recording(data: &mut Map<String, Value>) -> Result<Option<Recording>, ParseError> {
-    match data.remove("full_audio") {
-        Some(Value::String(audio)) if !audio.is_empty() => {
-            let audio = BASE64_STANDARD.decode(audio.trim()).map_err(|_error| ParseError::InvalidAudio)?;
-            Ok(Some(Recording(audio.into())))
-        }
-        Some(Value::Null | Value::String(_)) | None => Ok(None),
-        Some(_) => Err(ParseError::InvalidAudio),
-    }
-}
-
 /// The telephony id, from wherever the kinds of events keep it. The conversation names the call
 /// already, so a text that cannot be an id is no reason to refuse the event.
 fn call_id(data: &Map<String, Value>) -> Option<CallId> {
@@ -221,8 +224,7 @@ fn call_id(data: &Map<String, Value>) -> Option<CallId> {
         &["CallSid"],
         &["call_id"],
     ];
-    let texts = PATHS.into_iter().filter_map(|path| at_path(data, path)?.as_str()).map(str::trim);
-    texts.filter(|text| !text.is_empty()).find_map(|text| CallId::new(text).ok())
+    PATHS.into_iter().find_map(|path| identifier::lenient(at_path(data, path)?, CallId::new))
 }
 
 fn placement_id(data: &Map<String, Value>) -> Option<PlacementId> {
@@ -231,11 +233,8 @@ fn placement_id(data: &Map<String, Value>) -> Option<PlacementId> {
 }
 
 fn parties(data: &Map<String, Value>) -> Parties {
-    let text = |path: &[&str]| match at_path(data, path)? {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()), // The documentation calls SIP's numbers numbers.
-        _ => None,
-    };
+    // The documentation calls SIP's numbers numbers.
+    let text = |path: &[&str]| party(at_path(data, path)?);
     let inbound =
         at_path(data, &["metadata", "phone_call", "direction"]).and_then(Value::as_str) == Some("inbound");
     let callee = if inbound { "agent_number" } else { "external_number" };
@@ -249,8 +248,19 @@ fn parties(data: &Map<String, Value>) -> Parties {
     }
 }
 
+/// A number, a name or an id of who takes part, cut; nothing for what is empty.
+pub(super) fn party(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            Some(text.trim()).filter(|text| !text.is_empty()).map(|text| cut(text, MAX_PARTY))
+        }
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
 fn word(data: &Map<String, Value>, field: &str) -> Option<String> {
-    data.get(field).and_then(Value::as_str).map(cut)
+    data.get(field).and_then(Value::as_str).map(|word| cut(word, MAX_WORD))
 }
 
 fn at_path<'a>(data: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
@@ -261,9 +271,9 @@ fn at_path<'a>(data: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value>
 /// The `failure_reason` of the [`INITIATION_FAILURE`] that belongs to a conversation whose telephone
 /// call ended like this; `None` for calls that connected.
 pub fn never_connected(call_result: &str) -> Option<&'static str> {
-    match call_result {
+    match fold(call_result).as_str() {
         "busy" => Some("busy"),
-        "no_answer" => Some("no-answer"),
+        "noanswer" => Some("no-answer"),
         "failed" => Some("unknown"),
         _ => None,
     }

@@ -29,11 +29,11 @@ pub struct IdentifierError {
 }
 
 impl CallId {
-    /// Visible ASCII, up to 256 characters: SIP call ids hold `@`, `.` and more.
+    /// Visible ASCII, 1 to 256 characters: SIP call ids hold `@`, `.` and more.
     pub fn new(id: impl Into<String>) -> Result<Self, IdentifierError> {
         let id = id.into();
-        let fits = id.len() <= MAX_LENGTH && id.bytes().all(|byte| byte.is_ascii_graphic());
-        let problem = "must be up to 256 visible ASCII characters";
+        let fits = (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let problem = "must be 1 to 256 visible ASCII characters";
         if fits { Ok(Self(id)) } else { Err(IdentifierError { field: "call_id", problem }) }
     }
 
@@ -44,12 +44,12 @@ impl CallId {
 }
 
 impl ConversationId {
-    /// Letters, digits, `_` and `-`, up to 128.
+    /// Letters, digits, `_` and `-`, from 1 to 128.
     pub fn new(id: impl Into<String>) -> Result<Self, IdentifierError> {
         let id = id.into();
-        let fits = id.len() <= MAX_CONVERSATION_LENGTH
+        let fits = (1..=MAX_CONVERSATION_LENGTH).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-        let problem = "must be up to 128 letters, digits, '_' or '-'";
+        let problem = "must be 1 to 128 letters, digits, '_' or '-'";
         if fits { Ok(Self(id)) } else { Err(IdentifierError { field: "conversation_id", problem }) }
     }
 
@@ -75,14 +75,64 @@ impl PlacementId {
     }
 }
 
-/// Reads a string identifier of `object`: absent, null and empty all mean that there is none.
-pub fn text<'a>(
-    object: &'a Map<String, Value>,
-    field: &'static str,
-) -> Result<Option<&'a str>, IdentifierError> {
+/// Reads an identifier of `object`: absent, null, empty and blank all mean that there is none. A whole number
+/// is its digits.
+pub fn text(object: &Map<String, Value>, field: &'static str) -> Result<Option<String>, IdentifierError> {
     match object.get(field) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(id)) => Ok(Some(id.trim()).filter(|id| !id.is_empty())),
-        Some(_) => Err(IdentifierError { field, problem: "must be a string" }),
+        Some(Value::String(id)) => Ok(Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
+        // A number with a fraction, an exponent or more than 64 bits is not exact.
+        Some(Value::Number(number)) if number.is_u64() => Ok(Some(number.to_string())),
+        Some(_) => Err(IdentifierError { field, problem: "must be a string or a whole number" }),
+    }
+}
+
+/// Reads an identifier where one that cannot be used counts as none.
+pub fn lenient<T>(value: &Value, new: impl Fn(String) -> Result<T, IdentifierError>) -> Option<T> {
+    match value {
+        Value::String(id) => new(id.trim().to_owned()).ok(),
+        Value::Number(number) if number.is_u64() => new(number.to_string()).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_identifier_is_a_text_or_a_whole_number() {
+        #[rustfmt::skip]
+        let table = [ // value, identifier, by the lenient reading
+            (json!("c1"),                        Ok(Some("c1")),    Some("c1")),
+            (json!(" c1\n"),                     Ok(Some("c1")),    Some("c1")),
+            (json!(7),                           Ok(Some("7")),     Some("7")),
+            (json!(18_446_744_073_709_551_615_u64), Ok(Some("18446744073709551615")), Some("18446744073709551615")),
+            (json!(0),                           Ok(Some("0")),     Some("0")),
+            (json!(null),                        Ok(None),          None),
+            (json!(""),                          Ok(None),          None),
+            (json!(" \t"),                       Ok(None),          None),
+            (json!(-7),                          Err(()),           None),
+            (json!(7.0),                         Err(()),           None),
+            (json!(1e20),                        Err(()),           None),
+            (json!(true),                        Err(()),           None),
+            (json!(["c1"]),                      Err(()),           None),
+            (json!({ "$ne": null }),             Err(()),           None),
+        ];
+        for (value, expected, leniently) in table {
+            let object = Map::from_iter([("call_id".to_owned(), value.clone())]);
+            let found = text(&object, "call_id").map_err(drop);
+            assert_eq!(found.as_ref().map(Option::as_deref), expected.as_ref().copied(), "{value}");
+            assert_eq!(lenient(&value, CallId::new).as_ref().map(CallId::as_str), leniently, "{value}");
+        }
+        assert_eq!(text(&Map::new(), "call_id"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_empty_is_no_identifier() {
+        assert!(CallId::new("").is_err() && CallId::new(" ").is_err());
+        assert!(ConversationId::new("").is_err() && ConversationId::new(" ").is_err());
     }
 }

@@ -6,19 +6,28 @@
 mod call_status;
 mod elevenlabs;
 mod identifier;
+mod names;
+mod recording;
+mod shape;
 mod time;
 mod twilio;
+mod words;
 
 use std::collections::BTreeMap;
 
+use aftercall_common::json::{self, ReadError};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use self::shape::Shape;
 pub use self::{
     call_status::EventType,
     elevenlabs::{INITIATION_FAILURE, PLACEMENT_VARIABLE, TRANSCRIPTION, never_connected},
-    identifier::{CallId, ConversationId, IdentifierError, PlacementId},
+    identifier::{CallId, ConversationId, IdentifierError, PlacementId, lenient},
+    names::Names,
+    time::is_plausible,
+    words::FOREIGN_FAMILIES,
 };
 use crate::call::{Field, Status};
 
@@ -55,6 +64,17 @@ pub struct Envelope {
     pub origin: Origin,
     /// The gateway's verdict on its signature.
     pub signature: Option<String>,
+    /// When the gateway accepted it: earlier than `stored_at` where it waited in a spool or as a dead letter.
+    pub received_at: Option<Timestamp>,
+    /// The query of the URL that a callback of Twilio was posted to.
+    pub query: Option<String>,
+}
+
+impl Envelope {
+    /// An envelope of which no more is known.
+    pub fn new(id: impl Into<String>, stored_at: Timestamp, origin: Origin) -> Self {
+        Self { id: id.into(), stored_at, origin, signature: None, received_at: None, query: None }
+    }
 }
 
 /// One thing that happened to a call.
@@ -80,14 +100,22 @@ pub struct Event {
     pub conversation_id: Option<ConversationId>,
     /// The placement, for a call placed through us whose event says so.
     pub placement_id: Option<PlacementId>,
+    /// The call that this one is a leg of.
+    pub parent_call_id: Option<CallId>,
     /// Agent, its number and the callee, where the payload names them.
     pub parties: Parties,
-    /// The event's own time, else when it was stored; whole milliseconds, as MongoDB keeps dates.
+    /// The event's own time if that counts, else when it was stored; whole milliseconds, as MongoDB keeps
+    /// dates.
     pub at: Timestamp,
+    /// Whether it gives itself a time that does not count.
+    pub time_ignored: bool,
     /// When the broker stored it, whole milliseconds.
     pub stored_at: Timestamp,
     /// When the call began, where the payload says so.
     pub began_at: Option<Timestamp>,
+    /// Whether it is of a line that need not have a conversation: a leg of another call, or an inbound call.
+    /// Its end then makes a transcript due only if a conversation of the call is known.
+    pub is_leg: bool,
     /// What it says whole: the payload itself, and what is taken out of it.
     pub fields: BTreeMap<Field, Value>,
     /// The recording, which is too large for a document.
@@ -115,40 +143,51 @@ pub struct Parties {
     pub to_number: Option<String>,
 }
 
-/// Why a body is not an event. No variant carries a part of the body but the event type, cut short.
+/// Why a body is not an event. No variant carries a part of the body but the event type, cut short, and names
+/// of fields.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Not one JSON object.
-    #[error("not a JSON object at line {line} column {column}")]
-    InvalidJson {
-        /// Line of the first offence.
-        line: usize,
-        /// Column of it.
-        column: usize,
-    },
+    #[error("not a JSON object at line {} column {}", .0.line, .0.column)]
+    InvalidJson(#[from] ReadError),
     /// Neither a call id nor a conversation id.
-    #[error("neither a call id nor a conversation id is given")]
-    NoIdentifier,
+    #[error("neither a call id nor a conversation id is given: {0}")]
+    NoIdentifier(Names),
     /// An identifier of the wrong type or with characters no provider uses.
     #[error(transparent)]
     InvalidIdentifier(#[from] IdentifierError),
     /// A recording that is not base64.
     #[error("full_audio is not base64")]
     InvalidAudio,
+    /// No word says what happened, and the fields do not tell.
+    #[error("no event type is given: {0}")]
+    NoEventType(Names),
+    /// An event that is known, in a shape that is not.
+    #[error("event type {0:?} has another shape: {1}")]
+    UnexpectedShape(String, Names),
     /// An event this version does not know. May be replayed after an upgrade.
-    #[error("event type {0:?} is not supported")]
-    UnsupportedEvent(String),
+    #[error("event type {0:?} is not supported: {1}")]
+    UnsupportedEvent(String, Names),
+    /// An event of another product of the vendor. There is nothing to do; holds its family.
+    #[error("not about a call: {0}")]
+    NotAboutACall(&'static str),
 }
+
+/// Label of what is no dead letter: an event of another product of the vendor.
+pub const NOT_ABOUT_A_CALL: &str = "not_about_a_call";
 
 impl ParseError {
     /// Stable label, the reason of the dead letter.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::InvalidJson { .. } => "invalid_json",
-            Self::NoIdentifier => "no_identifier",
+            Self::InvalidJson(_) => "invalid_json",
+            Self::NoIdentifier(_) => "no_identifier",
             Self::InvalidIdentifier(_) => "invalid_identifier",
             Self::InvalidAudio => "invalid_audio",
-            Self::UnsupportedEvent(_) => "unsupported_event",
+            Self::NoEventType(_) => "no_event_type",
+            Self::UnexpectedShape(..) => "unexpected_shape",
+            Self::UnsupportedEvent(..) => "unsupported_event",
+            Self::NotAboutACall(_) => NOT_ABOUT_A_CALL,
         }
     }
 }
@@ -161,11 +200,10 @@ pub fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
     if envelope.origin == Origin::Twilio {
         return twilio::event(envelope, body);
     }
-    let raw: Map<String, Value> = serde_json::from_slice(body)
-        .map_err(|error| ParseError::InvalidJson { line: error.line(), column: error.column() })?;
-    match elevenlabs::Kind::of(&raw) {
-        Some(kind) => elevenlabs::event(envelope, kind, raw, body.len()),
-        None => call_status::event(envelope, raw),
+    let mut raw = json::read_object(body)?;
+    match shape::of(&mut raw)? {
+        Shape::Envelope(kind, place) => elevenlabs::event(envelope, kind, place, raw, body.len()),
+        Shape::Flat(event_type, place) => call_status::event(envelope, event_type, place, raw),
     }
 }
 
@@ -173,13 +211,6 @@ pub fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
 /// agree.
 fn to_millis(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
-}
-
-/// Most characters kept of a word for the history, or for a dead letter.
-const MAX_WORD: usize = 64;
-
-fn cut(word: &str) -> String {
-    word.chars().take(MAX_WORD).collect()
 }
 
 #[cfg(test)]

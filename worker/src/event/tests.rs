@@ -4,12 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn envelope() -> Envelope {
-    Envelope {
-        id: "e1".to_owned(),
-        stored_at: "2026-09-22T12:00:00.123456Z".parse().unwrap(),
-        origin: Origin::ElevenLabs,
-        signature: None,
-    }
+    Envelope::new("e1", "2026-09-22T12:00:00.123456Z".parse().unwrap(), Origin::ElevenLabs)
 }
 
 fn parse_json(body: &Value) -> Result<Event, ParseError> {
@@ -50,18 +45,19 @@ fn what_cannot_be_an_event_says_why() {
         (r#"["call.busy"]"#,                                                 "invalid_json"),
         (r#"{"event_type":"call.busy"}"#,                                    "no_identifier"),
         (r#"{"event_type":"call.busy","call_id":null,"conversation_id":""}"#, "no_identifier"),
-        (r#"{"event_type":"call.busy","call_id":7}"#,                        "invalid_identifier"),
+        (r#"{"event_type":"call.busy","call_id":7.5}"#,                      "invalid_identifier"),
         (r#"{"event_type":"call.busy","call_id":"a b"}"#,                    "invalid_identifier"),
         (r#"{"event_type":"call.busy","conversation_id":"a.>"}"#,            "invalid_identifier"),
         (r#"{"event_type":"call.vanished","call_id":"c1"}"#,                 "unsupported_event"),
-        (r#"{"event_type":7,"call_id":"c1"}"#,                               "unsupported_event"),
-        (r#"{"call_id":"c1","status":"busy"}"#,                              "unsupported_event"),
+        (r#"{"event_type":7,"call_id":"c1"}"#,                               "no_event_type"),
+        (r#"{"event_type":" ","call_id":"c1"}"#,                             "no_event_type"),
+        (r#"{"call_id":"c1","status":"busy"}"#,                              "no_event_type"),
     ];
     for (body, label) in table {
         assert_eq!(parse(&envelope(), body.as_bytes()).unwrap_err().label(), label, "{body}");
     }
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(parse(&envelope(), deep.as_bytes()).unwrap_err().label(), "invalid_json");
+    assert_eq!(parse(&envelope(), deep.as_bytes()).unwrap_err().label(), "no_event_type");
     assert_eq!(parse(&envelope(), b"{\"a\":\"\xff\"}").unwrap_err().label(), "invalid_json");
 }
 
@@ -193,16 +189,210 @@ fn a_recording_leaves_the_payload_and_a_verdict_leaves_the_status() {
 }
 
 #[test]
-fn an_unknown_envelope_is_kept_for_later_and_one_without_a_call_is_refused() {
+fn every_event_that_is_not_applied_has_its_true_reason_and_names_what_came() {
     #[rustfmt::skip]
     let table = [
-        (json!({ "type": "voice_removed", "data": { "voice_id": "v" } }),                  "unsupported_event"),
-        (json!({ "type": "post_call_transcription", "data": "text" }),                     "unsupported_event"),
-        (json!({ "type": "post_call_transcription", "data": { "agent_id": "a" } }),        "no_identifier"),
-        (json!({ "type": "post_call_transcription", "data": { "conversation_id": 7 } }),   "invalid_identifier"),
+        (json!({ "type": "voice_removed", "data": { "voice_id": "v" } }),   "not_about_a_call", "voice_removal"),
+        (json!({ "type": "speech_to_text_transcription", "data": {} }),     "not_about_a_call", "speech_to_text"),
+        (json!({ "type": "agent_qa_done", "data": { "conversation_id": "v" } }),
+            "unsupported_event", "fields type, data, data.conversation_id"),
+        (json!({ "type": "call.teleported", "data": { "to": "secret" } }),  "unsupported_event", "fields type, data, data.to"),
+        (json!({ "type": "post_call_transcription", "data": "secret" }),    "unexpected_shape", "fields type, data"),
+        (json!({ "type": "post_call_audio", "audio": "secret" }),           "unexpected_shape", "fields type, audio"),
+        (json!({ "type": "post_call_transcription", "data": { "agent_id": "secret" } }),
+            "no_identifier", "fields type, data, data.agent_id"),
+        (json!({ "type": "post_call_transcription", "data": { "conversation_id": ["secret"] } }),
+            "invalid_identifier", "conversation_id must be"),
+        (json!({ "event": "call.busy", "call_id": "secret" }),              "no_event_type", "fields event, call_id"),
+        (json!({ "data": { "conversation_id": "secret", "status": "in-progress", "transcript": [] } }),
+            "no_event_type", "data.transcript"),
+        (json!({}),                                                         "no_event_type", "no fields"),
     ];
-    for (body, label) in table {
-        assert_eq!(parse_json(&body).unwrap_err().label(), label, "{body}");
+    for (body, label, detail) in table {
+        let error = parse_json(&body).unwrap_err();
+        assert_eq!(error.label(), label, "{body}");
+        let text = error.to_string();
+        assert!(text.contains(detail) && !text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
+fn an_event_is_applied_in_every_shape_that_is_certain() {
+    let data = json!({ "conversation_id": "v", "status": "done", "transcript": [{ "role": "agent", "message": "x" }],
+        "metadata": { "phone_call": { "call_sid": "CA1" } } });
+    let with = |fields: &Value, name: &str, value: Value| {
+        let mut fields = fields.clone();
+        fields[name] = value;
+        fields
+    };
+    let failure = json!({ "conversation_id": "v", "failure_reason": "busy",
+        "metadata": { "type": "twilio", "body": { "CallSid": "CA1" } } });
+    let audio = json!({ "conversation_id": "v", "full_audio": "SUQz" });
+    #[rustfmt::skip]
+    let table = [
+        (json!({ "type": "post_call_transcription", "data": data }),             "post_call_transcription"),
+        (json!({ "type": "Post_Call-Transcription ", "data": data }),            "post_call_transcription"),
+        (json!({ "event_type": "post_call_transcription", "data": data }),       "post_call_transcription"),
+        (json!({ "type": "post_call_transcription", "data": data.to_string() }), "post_call_transcription"),
+        (with(&data, "type", "post_call_transcription".into()),                  "post_call_transcription"),
+        (json!({ "data": data }),                                                "post_call_transcription"),
+        (json!({ "data": data.to_string() }),                                    "post_call_transcription"),
+        (data,                                                                   "post_call_transcription"),
+        (json!({ "data": { "conversation_id": "v", "status": "failed" } }),      "post_call_transcription"),
+        (json!({ "type": "call_initiation_failure", "data": failure }),          "call_initiation_failure"),
+        (with(&failure, "type", "call_initiation_failure".into()),               "call_initiation_failure"),
+        (json!({ "data": failure }),                                             "call_initiation_failure"),
+        (with(&audio, "type", "post_call_audio".into()),                         "post_call_audio"),
+        (json!({ "data": audio }),                                               "post_call_audio"),
+        (json!({ "type": "answering_machine_detection", "call_sid": "CA1" }),    "answering_machine_detection"),
+        (json!({ "event_type": "call.busy", "data": { "call_id": "CA1" } }),     "call.busy"),
+        (json!({ "type": "call_initiation_failure", "call_id": "CA1" }),         "call_initiation_failure"),
+    ];
+    for (body, event_type) in table {
+        let event = parse_json(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
+        assert_eq!(event.event_type, event_type, "{body}");
+        let names_the_call = event.call_id == CallId::new("CA1").ok();
+        assert!(names_the_call || event.conversation_id == ConversationId::new("v").ok(), "{body}");
+        assert!(names_the_call || !body.to_string().contains("CA1"), "{body}");
+        assert_eq!(event.recording.is_some(), event_type == "post_call_audio", "{body}");
+        assert!(!event.fields[&Field::RawResponse].to_string().contains("SUQz"), "{body}");
+    }
+}
+
+#[test]
+fn words_and_identifiers_are_taken_in_every_usual_spelling() {
+    #[rustfmt::skip]
+    let table = [
+        ("Call.Completed",           Status::Completed),
+        ("call.completed ",          Status::Completed),
+        ("call.no-answer",           Status::NoAnswer),
+        ("CALL_NO ANSWER",           Status::NoAnswer),
+        ("call.cancelled",           Status::Canceled),
+        ("Call-Initiation-Failure",  Status::InitiationFailed),
+    ];
+    for (word, status) in table {
+        let event = parse_json(&json!({ "event_type": word, "call_id": 7, "conversation_id": " " })).unwrap();
+        assert_eq!(event.status, Some(status), "{word}");
+        assert_eq!((event.call_id, event.conversation_id), (CallId::new("7").ok(), None), "{word}");
+    }
+    for (word, status) in
+        [("COMPLETED", Status::Ended), ("cancelled", Status::Canceled), ("No Answer", Status::NoAnswer)]
+    {
+        let form = format!("CallSid=CA1&CallStatus={}", word.replace(' ', "+"));
+        assert_eq!(twilio(&form).unwrap().status, Some(status), "{word}");
+    }
+}
+
+#[test]
+fn texts_of_a_sender_are_cut_where_they_are_listed_and_kept_whole_in_the_payload() {
+    let long = "é".repeat(200_000);
+    let flat = json!({ "event_type": "call.failed", "call_id": "c", "failure_reason": long, "to_number": long,
+        "agent_id": long, "agent_phone_number_id": long, "status": long });
+    let vendor = json!({ "type": "post_call_transcription", "data": { "conversation_id": "v", "status": "failed",
+        "agent_id": long, "metadata": { "termination_reason": long, "phone_call": {
+            "external_number": long, "phone_number_id": long } } } });
+    let failure = json!({ "type": "call_initiation_failure", "data": { "conversation_id": "v",
+        "failure_reason": "unknown", "agent_id": long, "metadata": { "body": { "error_reason": long, "to_number": long } } } });
+    for body in [flat, vendor, failure] {
+        let event = parse_json(&body).unwrap();
+        let listed = [&event.failure_reason, &event.parties.agent_id, &event.parties.to_number];
+        for text in listed.into_iter().chain([&event.received_status]).flatten() {
+            let is_cut = text.ends_with('…') && text.chars().count() <= 1000;
+            assert!(is_cut || text == "failed", "{} characters", text.chars().count());
+        }
+        assert_eq!(event.fields[&Field::RawResponse], body);
+    }
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("CallSid", "c"),
+            ("CallStatus", "busy"),
+            ("ErrorMessage", &long),
+            ("To", &long),
+            ("AnsweredBy", &long),
+        ])
+        .finish();
+    let event = twilio(&form).unwrap();
+    for text in [
+        event.failure_reason,
+        event.parties.to_number,
+        event.fields[&Field::AnsweredBy].as_str().map(str::to_owned),
+    ] {
+        assert!(text.is_some_and(|text| text.ends_with('…') && text.chars().count() <= 1000));
+    }
+}
+
+#[test]
+fn a_body_that_only_a_tolerant_reader_reads_is_applied() {
+    let deep = format!("{}{}", "[".repeat(140), "]".repeat(140));
+    for field in [r#""a":"bye \ud83d""#, r#""a":1e400"#, r#""a\u0000b":1"#, &format!("\"a\":{deep}")] {
+        let body = format!("{{\"event_type\":\"call.ended\",\"call_id\":\"c\",{field}}}");
+        let event = parse(&envelope(), body.as_bytes()).unwrap();
+        assert_eq!(event.status, Some(Status::Ended), "{field}");
+        assert!(crate::store::value_to_bson(&event.fields[&Field::RawResponse]).is_some(), "{field}");
+        let body = format!("{{\"CallSid\":\"c\",\"CallStatus\":\"completed\",{field}}}");
+        assert_eq!(twilio(&body).unwrap().status, Some(Status::Ended), "{field}");
+    }
+}
+
+#[test]
+fn callbacks_without_a_status_are_kept_each_kind_in_its_field() {
+    #[rustfmt::skip]
+    let table = [
+        ("RecordingSid=RE0&RecordingStatus=completed&RecordingUrl=u", "twilio.recording",     Field::TwilioRecording),
+        ("StreamSid=MZ0&StreamEvent=stream-error&StreamError=31921",  "twilio.stream",        Field::TwilioStream),
+        ("ConferenceSid=CF0&StatusCallbackEvent=participant-leave",   "twilio.conference",    Field::TwilioConference),
+        ("ConferenceSid=CF0&RecordingUrl=u",                          "twilio.conference",    Field::TwilioConference),
+        ("TranscriptionSid=GT0&TranscriptionEvent=x",                 "twilio.transcription", Field::TwilioTranscription),
+        ("AnsweredBy=human",                                          "twilio.amd",           Field::TwilioAmd),
+        ("CallStatus=&Something=1",                                   "twilio.other",         Field::TwilioOther),
+    ];
+    for (form, event_type, field) in table {
+        let event = twilio(&format!("CallSid=CA1&{form}")).unwrap();
+        assert_eq!((event.event_type, event.status), (event_type, None), "{form}");
+        assert_eq!(event.fields[&field]["CallSid"], "CA1", "{form}");
+        assert!(!event.fields.contains_key(&Field::RawResponse), "{form}");
+        let nobody = twilio(form).unwrap_err();
+        assert_eq!(nobody.label(), "no_identifier", "{form}");
+        assert!(nobody.to_string().contains(form.split('=').next().unwrap()), "{nobody}");
+    }
+}
+
+#[test]
+fn the_parameters_of_a_callbacks_url_are_kept_with_it() {
+    let envelope =
+        Envelope { query: Some("lead=42&b=%C3%A9&b=x".to_owned()), origin: Origin::Twilio, ..envelope() };
+    for body in ["CallSid=CA1&CallStatus=ringing", r#"{"CallSid":"CA1","CallStatus":"ringing"}"#] {
+        let event = parse(&envelope, body.as_bytes()).unwrap();
+        assert_eq!(event.fields[&Field::RawResponse]["query"], json!({ "lead": "42", "b": "x" }));
+    }
+}
+
+#[test]
+fn a_leg_names_its_parent_and_its_end_alone_makes_no_transcript_due() {
+    use crate::call::{CallPatch, TranscriptState};
+    #[rustfmt::skip]
+    let table = [ // form, parent, owed
+        ("Direction=outbound-dial&ParentCallSid=CAp", Some("CAp"), false),
+        ("ParentCallSid=+CAp+",                       Some("CAp"), false),
+        ("Direction=inbound",                         None,        false),
+        ("Direction=Inbound",                         None,        false),
+        ("Direction=outbound-api",                    None,        true),
+        ("Direction=outbound-api&ParentCallSid=CA1",  None,        true),
+        ("ParentCallSid=",                            None,        true),
+    ];
+    let conversation =
+        parse_json(&json!({ "event_type": "call.answered", "call_id": "CA1", "conversation_id": "v" }));
+    let conversation = CallPatch::from(conversation.unwrap());
+    for (form, parent, owed) in table {
+        let event = twilio(&format!("CallSid=CA1&CallStatus=completed&{form}")).unwrap();
+        assert_eq!(event.parent_call_id.as_ref().map(CallId::as_str), parent, "{form}");
+        let patch = CallPatch::from(event);
+        assert_eq!(patch.transcript, owed.then_some(TranscriptState::Owed), "{form}");
+        // A conversation that somebody reports is expected to have its transcript, whichever comes first.
+        for joined in [patch.clone().join(conversation.clone()), conversation.clone().join(patch.clone())] {
+            assert_eq!(joined.transcript, Some(TranscriptState::Owed), "{form}");
+            assert_eq!(joined.owed_since, Some(patch.updated_at), "{form}");
+        }
     }
 }
 

@@ -1,46 +1,62 @@
-//! Twilio's status callbacks: a form, stored as it was posted.
+//! Twilio's callbacks: a form, stored as it was posted.
 //!
 //! Fields as in Twilio's "Status Callback HTTP Parameters". Callbacks may arrive out of order, and
 //! their times are whole seconds, so `SequenceNumber` orders those of one second.
+//!
+//! Recordings, media streams, conferences, transcriptions and answering machine detection have callbacks of
+//! their own, without `CallStatus`. They are kept with the call, each kind in a field of its own, so that none
+//! takes the place of the last status callback in `rawResponse`.
 
 use std::time::Duration;
 
+use aftercall_common::json;
 use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use serde_json::{Map, Value};
 
-use super::{CallId, Envelope, Event, ParseError, Parties, cut, identifier, to_millis};
-use crate::call::{Field, Status, failure_reason};
+use super::{
+    CallId, Envelope, Event, ParseError, Parties, identifier, names::Names, time, to_millis, words::fold,
+};
+use crate::{
+    call::{Field, Status, failure_reason},
+    text::{MAX_PARTY, MAX_REASON, MAX_WORD, cut},
+};
 
 /// Most callbacks of one second that are told apart: the milliseconds of that second.
 const MAX_SEQUENCE: u64 = 999;
+/// Where the parameters of the callback's own URL are in the payload.
+const QUERY: &str = "query";
 
-/// Turns the form of a status callback, or its JSON, into an event.
+/// Turns the form of a callback, or its JSON, into an event.
 pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
-    let raw = fields(body)?;
+    let raw = fields(envelope, body)?;
     let text =
         |field: &str| raw.get(field).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
     let call_id = identifier::text(&raw, "CallSid")?.map(CallId::new).transpose()?;
-    let call_id = call_id.ok_or(ParseError::NoIdentifier)?;
-    let (word, answered_by) = (text("CallStatus"), text("AnsweredBy"));
-    let (event_type, status) = match word {
-        Some(word) => {
-            let (event_type, status) = status(word).ok_or_else(|| ParseError::UnsupportedEvent(cut(word)))?;
-            (event_type, Some(refined(status, text("SipResponseCode"))))
-        }
-        // The asynchronous verdict of an answering machine detection has no status.
-        None if answered_by.is_some() => ("twilio.amd", None),
-        None => return Err(ParseError::UnsupportedEvent(String::new())),
+    let call_id = call_id.ok_or_else(|| ParseError::NoIdentifier(Names::of(&raw)))?;
+    let parent_call_id = raw.get("ParentCallSid").and_then(|id| identifier::lenient(id, CallId::new));
+    let parent_call_id = parent_call_id.filter(|parent| *parent != call_id);
+    let word = text("CallStatus");
+    let (event_type, payload, status) = if let Some(word) = word {
+        let unsupported = || ParseError::UnsupportedEvent(cut(word, MAX_WORD), Names::of(&raw));
+        let (event_type, status) = status(word).ok_or_else(unsupported)?;
+        (event_type, Field::RawResponse, Some(refined(status, text("SipResponseCode"))))
+    } else {
+        let (event_type, field) = other(&raw);
+        (event_type, field, None)
     };
     let reason = status.filter(|status| status.is_failure()).map(|status| {
         let reason = failure_reason(&Map::new(), status);
         match text("SipResponseCode") {
-            Some(code) if status == Status::Failed => format!("{reason} (SIP {})", cut(code)),
-            _ => text("ErrorMessage").map_or(reason, str::to_owned),
+            Some(code) if status == Status::Failed => format!("{reason} (SIP {})", cut(code, MAX_WORD)),
+            _ => text("ErrorMessage").map_or(reason, |reason| cut(reason, MAX_REASON)),
         }
     });
-    let at = at(text("Timestamp"), text("SequenceNumber")).unwrap_or(envelope.stored_at);
-    let verdict = answered_by.map(|verdict| (Field::AnsweredBy, Value::from(cut(verdict))));
-    let (received_status, to_number) = (word.map(cut), text("To").or(text("Called")).map(str::to_owned));
+    let when = time::of_text(envelope, text("Timestamp"), |timestamp| at(timestamp, text("SequenceNumber")));
+    let answered_by = text("AnsweredBy").map(|verdict| (Field::AnsweredBy, cut(verdict, MAX_WORD).into()));
+    let is_inbound = text("Direction").is_some_and(|direction| fold(direction) == "inbound");
+    let is_leg = is_inbound || parent_call_id.is_some();
+    let received_status = word.map(|word| cut(word, MAX_WORD));
+    let to_number = text("To").or(text("Called")).map(|number| cut(number, MAX_PARTY));
     Ok(Event {
         id: envelope.id.clone(),
         event_type,
@@ -52,42 +68,70 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
         call_id: Some(call_id),
         conversation_id: None,
         placement_id: None,
+        parent_call_id,
         parties: Parties { to_number, ..Parties::default() },
-        at: to_millis(at),
+        at: when.at,
+        time_ignored: when.ignored,
         stored_at: to_millis(envelope.stored_at),
         began_at: None,
-        fields: verdict.into_iter().chain([(Field::RawResponse, Value::Object(raw))]).collect(),
+        is_leg,
+        fields: answered_by.into_iter().chain([(payload, Value::Object(raw))]).collect(),
         recording: None,
     })
 }
 
-/// The parameters as an object of texts; of a name given twice the last one counts.
-fn fields(body: &[u8]) -> Result<Map<String, Value>, ParseError> {
-    if body.trim_ascii_start().starts_with(b"{") {
-        return serde_json::from_slice(body)
-            .map_err(|error| ParseError::InvalidJson { line: error.line(), column: error.column() });
+/// The parameters as an object of texts, with those of the URL in an object of their own; of a name given
+/// twice the last one counts.
+fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseError> {
+    let form = |form: &[u8]| -> Map<String, Value> {
+        form_urlencoded::parse(form)
+            // BSON has no NUL in names.
+            .map(|(name, value)| (name.replace('\0', "\\u0000"), value.into_owned().into()))
+            .collect()
+    };
+    let mut fields =
+        if body.trim_ascii_start().starts_with(b"{") { json::read_object(body)? } else { form(body) };
+    if let Some(query) = envelope.query.as_deref().filter(|query| !query.is_empty()) {
+        // No parameter of Twilio has that name.
+        fields.insert(QUERY.to_owned(), form(query.as_bytes()).into());
     }
-    Ok(form_urlencoded::parse(body)
-        .map(|(name, value)| (name.into_owned(), value.into_owned().into()))
-        .collect())
+    Ok(fields)
 }
 
 /// The word of the history and the status of Twilio's `CallStatus`. Its `completed` is the end of the
 /// line, whatever was on it; that a conversation took place is for ElevenLabs to say.
 fn status(word: &str) -> Option<(&'static str, Status)> {
-    Some(match word {
+    Some(match fold(word).as_str() {
         "queued" => ("twilio.queued", Status::Initiated),
         "initiated" => ("twilio.initiated", Status::Initiated),
         "ringing" => ("twilio.ringing", Status::Ringing),
-        "in-progress" => ("twilio.in-progress", Status::Answered),
+        "inprogress" => ("twilio.in-progress", Status::Answered),
         "answered" => ("twilio.answered", Status::Answered),
         "completed" => ("twilio.completed", Status::Ended),
         "busy" => ("twilio.busy", Status::Busy),
-        "no-answer" => ("twilio.no-answer", Status::NoAnswer),
+        "noanswer" => ("twilio.no-answer", Status::NoAnswer),
         "failed" => ("twilio.failed", Status::Failed),
-        "canceled" => ("twilio.canceled", Status::Canceled),
+        "canceled" | "cancelled" => ("twilio.canceled", Status::Canceled),
         _ => return None,
     })
+}
+
+/// What a callback without `CallStatus` is about: the word of the history, and where its payload is kept.
+fn other(raw: &Map<String, Value>) -> (&'static str, Field) {
+    let any = |names: &[&str]| names.iter().any(|name| raw.contains_key(*name));
+    if any(&["AnsweredBy", "MachineDetectionDuration"]) {
+        ("twilio.amd", Field::TwilioAmd)
+    } else if any(&["TranscriptionSid", "TranscriptionEvent", "TranscriptionText", "TranscriptionStatus"]) {
+        ("twilio.transcription", Field::TwilioTranscription)
+    } else if any(&["StreamSid", "StreamEvent", "StreamError"]) {
+        ("twilio.stream", Field::TwilioStream)
+    } else if any(&["ConferenceSid"]) {
+        ("twilio.conference", Field::TwilioConference)
+    } else if any(&["RecordingSid", "RecordingUrl", "RecordingStatus"]) {
+        ("twilio.recording", Field::TwilioRecording)
+    } else {
+        ("twilio.other", Field::TwilioOther)
+    }
 }
 
 /// What a SIP code tells of a call that merely `failed` (RFC 3261, section 21). Other words are
@@ -103,8 +147,8 @@ fn refined(status: Status, sip_code: Option<&str>) -> Status {
 }
 
 /// `Timestamp` (RFC 2822), with `SequenceNumber` as its milliseconds.
-fn at(timestamp: Option<&str>, sequence: Option<&str>) -> Option<Timestamp> {
-    let at = DateTimeParser::new().parse_timestamp(timestamp?).ok()?;
+fn at(timestamp: &str, sequence: Option<&str>) -> Option<Timestamp> {
+    let at = DateTimeParser::new().parse_timestamp(timestamp).ok()?;
     let sequence = sequence.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
     at.checked_add(Duration::from_millis(sequence.min(MAX_SEQUENCE))).ok()
 }

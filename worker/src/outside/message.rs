@@ -48,6 +48,8 @@ impl Stored for jetstream::Message {
             stored_at,
             origin: origin(&self.subject),
             signature: header(self, HeaderName::from_static(header::SIGNATURE)).map(str::to_owned),
+            received_at: self.received_at(),
+            query: header(self, HeaderName::from_static(header::QUERY)).map(str::to_owned),
         })
     }
 

@@ -7,7 +7,7 @@ mod message;
 
 use std::time::Duration;
 
-use aftercall_common::trace::Tracer;
+use aftercall_common::{numbers::Numbers, trace::Tracer};
 use async_nats::{
     Error,
     jetstream::{self, AckKind},
@@ -27,7 +27,7 @@ use crate::{
     pull,
     retry::Pauses,
     status::{self, NoBody},
-    store::{Calls, Store},
+    store::{Calls, Store, StoreError},
     transcripts::{self, Job},
 };
 
@@ -83,6 +83,19 @@ pub trait Outside: Send + Sync + 'static {
         cause: &Cause,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// How often work on the webhooks of these ids was begun apart and did not end, in their order.
+    fn attempts(&self, ids: &[String]) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
+
+    /// Records durably that work on these webhooks begins, for the `attempt`th time. Again: no effect.
+    fn begin_attempt(
+        &self,
+        ids: &[String],
+        attempt: u32,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes the records of these webhooks: work on them has ended, however.
+    fn end_attempt(&self, ids: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Tells the broker what became of `message`. That it did not hear is no error: the message comes again.
     fn settle(&self, message: &Self::Message, kind: AckKind) -> impl Future<Output = ()> + Send;
 }
@@ -137,6 +150,18 @@ impl Outside for Context {
         dead_letters::bury(&self.jetstream, consumer, message, cause).await
     }
 
+    async fn attempts(&self, ids: &[String]) -> Result<Vec<u32>, StoreError> {
+        self.store.attempts(ids).await
+    }
+
+    async fn begin_attempt(&self, ids: &[String], attempt: u32) -> Result<(), StoreError> {
+        self.store.begin_attempt(ids, attempt).await
+    }
+
+    async fn end_attempt(&self, ids: &[String]) -> Result<(), StoreError> {
+        self.store.end_attempt(ids).await
+    }
+
     async fn settle(&self, message: &jetstream::Message, kind: AckKind) {
         pull::settle(message, kind).await;
     }
@@ -156,14 +181,22 @@ impl Provider for ElevenLabs {
 /// counts as pending.
 pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
-/// Buries `message`, then terminates it. Where it could not be buried it comes again.
+/// Buries `message`, then terminates it. Where it could not be buried it comes again. What does not concern a
+/// call is acknowledged and counted instead.
 pub async fn give_up<O: Outside>(outside: &O, consumer: &'static str, message: &O::Message, cause: &Cause) {
+    if let Some(family) = cause.foreign_family() {
+        outside.settle(message, AckKind::Ack).await;
+        outside.metrics().foreign(family);
+        tracing::debug!(consumer, family, "a webhook does not concern a call; passed over");
+        return;
+    }
     let reason = cause.label;
     match outside.bury(consumer, message, cause).await {
         Ok(()) => {
             outside.settle(message, AckKind::Term).await;
             outside.metrics().dead_letter(reason);
-            tracing::warn!(consumer, reason, detail = cause.detail, "message is a dead letter");
+            let detail = Numbers::Masked.text(&cause.detail);
+            tracing::warn!(consumer, reason, %detail, "message is a dead letter");
         }
         Err(error) => {
             tracing::warn!(consumer, reason, %error, "dead letter could not be stored; trying again");

@@ -6,8 +6,17 @@ use serde_json::{Map, Value, json};
 use crate::{
     call::Status,
     elevenlabs::{ConversationStatus, Summary},
-    event::{INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION, never_connected},
+    event::{
+        ConversationId, INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION, never_connected,
+    },
 };
+
+/// 2020-01-01 and 2100-01-01, Unix seconds: what lies outside is no begin of a conversation. Whether it lies
+/// in the future is for the parser to say, who knows when the event was stored.
+const FIRST_BEGIN: i64 = 1_577_836_800;
+const LAST_BEGIN: i64 = 4_102_444_800;
+/// Longest conversation, seconds.
+const LONGEST: i64 = 86_400;
 
 /// What is stored of a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,16 +76,34 @@ pub struct Synthetic {
     pub body: Value,
 }
 
-/// The event that `conversation` (the body of its GET) should have had; `None` while it goes on.
-pub fn synthesize(conversation: Map<String, Value>) -> Option<Synthetic> {
+/// The event that `conversation` (the body of the GET of `id`) should have had; `None` while it goes on.
+///
+/// `listed_begin` is when it began according to the list, which counts where the conversation does not say.
+pub fn synthesize(
+    id: &ConversationId,
+    mut conversation: Map<String, Value>,
+    listed_begin: Option<Timestamp>,
+) -> Option<Synthetic> {
+    // Whatever it says itself: it was asked for by this id.
+    conversation.insert("conversation_id".to_owned(), id.as_str().into());
     let metadata = conversation.get("metadata").cloned().unwrap_or_default();
-    let begin = metadata["start_time_unix_secs"].as_i64().unwrap_or(0);
-    // Its own time: not ours, so that a second pass makes the same event.
-    let at = begin.saturating_add(metadata["call_duration_secs"].as_i64().unwrap_or(0));
+    let begin = ["start_time_unix_secs", "accepted_time_unix_secs"]
+        .into_iter()
+        .filter_map(|field| whole_seconds(&metadata[field]))
+        .chain(listed_begin.map(Timestamp::as_second))
+        .find(|second| (FIRST_BEGIN..LAST_BEGIN).contains(second));
+    let length =
+        whole_seconds(&metadata["call_duration_secs"]).filter(|length| (0..=LONGEST).contains(length));
+    // Its own time: not ours, so that a second pass makes the same event. Where nobody knows it, the time of
+    // storage is right.
+    let at = begin.map(|begin| begin + length.unwrap_or(0));
     let phone = &metadata["phone_call"];
-    let envelope = |kind: &'static str, data: Value| Synthetic {
-        kind,
-        body: json!({ "type": kind, "event_timestamp": at, "data": data }),
+    let envelope = |kind: &'static str, data: Value| {
+        let mut body = json!({ "type": kind, "event_timestamp": at, "data": data });
+        if let (None, Some(body)) = (at, body.as_object_mut()) {
+            body.shift_remove("event_timestamp");
+        }
+        Synthetic { kind, body }
     };
     if let Some(reason) = phone["call_result"].as_str().and_then(never_connected) {
         let twilio = phone["type"] != "sip_trunking";
@@ -101,6 +128,15 @@ pub fn synthesize(conversation: Map<String, Value>) -> Option<Synthetic> {
     matches!(status, Some("done" | "failed")).then(|| envelope(TRANSCRIPTION, Value::Object(conversation)))
 }
 
+/// A number of seconds, cut to whole ones.
+fn whole_seconds(value: &Value) -> Option<i64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, and the caller checks the range"
+    )]
+    value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
+}
+
 /// The placement a conversation came from.
 pub fn placement_of(conversation: &Map<String, Value>) -> Option<PlacementId> {
     let data = conversation.get("conversation_initiation_client_data")?;
@@ -110,7 +146,11 @@ pub fn placement_of(conversation: &Map<String, Value>) -> Option<PlacementId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ConversationId, Envelope, Origin, parse};
+    use crate::event::{Envelope, Origin, parse};
+
+    fn made(conversation: Map<String, Value>) -> Option<Synthetic> {
+        synthesize(&ConversationId::new("v").unwrap(), conversation, None)
+    }
 
     #[test]
     fn every_conversation_has_its_consequence() {
@@ -164,14 +204,14 @@ mod tests {
             ("failed",    "failed",    "twilio",       Status::InitiationFailed, Some("unknown: failed")),
         ];
         for (status, result, carrier, expected, reason) in table {
-            let made = synthesize(conversation(status, result, carrier)).unwrap();
+            let made = super::tests::made(conversation(status, result, carrier)).unwrap();
             assert_eq!(
-                synthesize(conversation(status, result, carrier)).as_ref(),
+                super::tests::made(conversation(status, result, carrier)).as_ref(),
                 Some(&made),
                 "always the same"
             );
-            let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::Reconciliation);
-            let envelope = Envelope { id: "e".to_owned(), stored_at, origin, signature: None };
+            let (stored_at, origin) = ("2026-11-28T00:00:00Z".parse().unwrap(), Origin::Reconciliation);
+            let envelope = Envelope::new("e", stored_at, origin);
             let event = parse(&envelope, made.body.to_string().as_bytes()).unwrap();
             assert_eq!((event.event_type, event.status), (made.kind, Some(expected)), "{status} {result}");
             assert_eq!(event.failure_reason.as_deref(), reason);
@@ -180,7 +220,40 @@ mod tests {
             assert_eq!(event.placement_id, Some(PlacementId::new("p").unwrap()));
             assert_eq!(event.parties.to_number.as_deref(), Some("+6580000001"));
         }
-        assert_eq!(synthesize(conversation("in-progress", "", "twilio")), None);
+        assert_eq!(made(conversation("in-progress", "", "twilio")), None);
         assert_eq!(placement_of(&conversation("done", "", "twilio")), Some(PlacementId::new("p").unwrap()));
+    }
+
+    #[test]
+    fn an_event_without_a_credible_begin_has_the_time_of_its_storage() {
+        let listed = Timestamp::from_second(1_790_000_000).unwrap();
+        #[rustfmt::skip]
+        let table = [ // start, accepted, length, by the list, the event's time
+            (json!(1_780_000_000),  json!(null),          json!(60),   Some(listed), Some(1_780_000_060)),
+            (json!(1_780_000_000.7), json!(null),         json!(60.9), None,         Some(1_780_000_060)),
+            (json!(0),              json!(1_780_000_000), json!(60),   Some(listed), Some(1_780_000_060)),
+            (json!(null),           json!(null),          json!(60),   Some(listed), Some(1_790_000_060)),
+            (json!(-5),             json!(null),          json!(60),   None,         None),
+            (json!("soon"),         json!(null),          json!(60),   None,         None),
+            (json!(1e18),           json!(null),          json!(60),   None,         None),
+            (json!(1_780_000_000),  json!(null),          json!(-60),  None,         Some(1_780_000_000)),
+            (json!(1_780_000_000),  json!(null),          json!(1e12), None,         Some(1_780_000_000)),
+        ];
+        let id = ConversationId::new("v").unwrap();
+        for (start, accepted, length, listed, expected) in table {
+            let mut conversation = conversation("done", "answered", "twilio");
+            conversation["metadata"]["start_time_unix_secs"] = start.clone();
+            conversation["metadata"]["accepted_time_unix_secs"] = accepted;
+            conversation["metadata"]["call_duration_secs"] = length;
+            conversation.insert("conversation_id".to_owned(), " ".into());
+            let made = synthesize(&id, conversation, listed).unwrap();
+            let time = made.body.get("event_timestamp").map(|at| at.as_i64().unwrap());
+            assert_eq!(time, expected, "{start}");
+            let stored_at = "2026-11-28T00:00:00Z".parse().unwrap();
+            let envelope = Envelope::new("e", stored_at, Origin::Reconciliation);
+            let event = parse(&envelope, made.body.to_string().as_bytes()).unwrap();
+            assert_eq!(event.at.as_second(), expected.unwrap_or(stored_at.as_second()), "{start}");
+            assert_eq!((event.time_ignored, event.conversation_id), (false, Some(id.clone())), "{start}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::losses::Losses;
 pub use self::{
     decide::{Known, Reason},
-    pass::{Finding, PassError, Report, Window, pass},
+    pass::{Finding, PassError, Report, Unusable, Window, pass},
 };
 use crate::{Context, clock::between, elevenlabs::ElevenLabs, retry::Pauses};
 
@@ -126,6 +126,7 @@ async fn attempt(
         since = %window.since,
         conversations = report.seen,
         published = report.findings.len(),
+        unusable = report.unusable.len(),
         placements_given_up = report.given_up,
         duration_ms = between(now, Timestamp::now()).as_millis(),
         "reconciled"

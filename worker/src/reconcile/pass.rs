@@ -21,7 +21,7 @@ use crate::{
     api::DIALLING,
     call::Status,
     clock::after,
-    elevenlabs::{ApiError, ConversationStatus, ElevenLabs},
+    elevenlabs::{ApiError, ConversationStatus, ElevenLabs, Summary},
     event::{ConversationId, PlacementId},
     retry::Pauses,
     store::{CallView, Concluded, StoreError},
@@ -70,6 +70,17 @@ pub struct Finding {
     pub event: &'static str,
 }
 
+/// A conversation that cannot be used as ElevenLabs gives it. The pass goes on without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Why it was asked for.
+    pub reason: Reason,
+    /// Label of the error.
+    pub error: &'static str,
+}
+
 /// What a pass did.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -77,6 +88,8 @@ pub struct Report {
     pub seen: usize,
     /// What was made up for.
     pub findings: Vec<Finding>,
+    /// What should have been made up for and cannot be read.
+    pub unusable: Vec<Unusable>,
     /// Placements given up.
     pub given_up: usize,
 }
@@ -138,7 +151,7 @@ pub async fn pass(
             seen.insert(listed.id.clone());
             let here = known.get(&listed.id);
             if let Some(reason) = decide::decide(listed, here, pass.placed_since()) {
-                pass.look(&listed.id, reason, here, listed.status).await?;
+                pass.look(&listed.id, reason, here, Some(listed)).await?;
             }
             progress(&pass.report);
         }
@@ -189,17 +202,27 @@ impl Pass<'_> {
         id: &ConversationId,
         reason: Reason,
         here: Option<&Known>,
-        there: Option<ConversationStatus>,
+        listed: Option<&Summary>,
     ) -> Result<(), PassError> {
         if self.stop.run_until_cancelled(self.ticks.tick()).await.is_none() {
             return Err(PassError::Stopped);
         }
-        let api = self.api;
+        let (api, found_for) = (self.api, reason);
         let whole = match self.ask(|| api.whole_conversation(id)).await {
             Ok(whole) => whole,
-            // Gone, or never to be had: no pass will ever learn more.
-            Err(PassError::Api(ApiError::NotFound | ApiError::Refused(_) | ApiError::TooLarge)) => {
+            // Gone: no pass will ever learn more.
+            Err(PassError::Api(ApiError::NotFound)) => {
                 tracing::debug!(conversation_id = id.as_str(), "ElevenLabs does not give this conversation");
+                return Ok(());
+            }
+            Err(PassError::Api(error)) if error.concerns_one_conversation() => {
+                let (conversation_id, reason) = (id.as_str(), reason.as_str());
+                tracing::warn!(conversation_id, reason, %error, "this conversation cannot be reconciled");
+                self.report.unusable.push(Unusable {
+                    conversation: id.clone(),
+                    reason: found_for,
+                    error: error.label(),
+                });
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -208,14 +231,15 @@ impl Pass<'_> {
         if reason == Reason::Placement && placement.is_none() {
             return Ok(());
         }
-        let Some(event) = decide::synthesize(whole) else { return Ok(()) };
+        let began = listed.and_then(|listed| listed.began);
+        let Some(event) = decide::synthesize(id, whole, began) else { return Ok(()) };
         self.publish(id, &event, placement.as_ref()).await?;
         let here = here.and_then(|known| known.status);
         self.report.findings.push(Finding {
             conversation: id.clone(),
             reason,
             here,
-            there,
+            there: listed.and_then(|listed| listed.status),
             event: event.kind,
         });
         Ok(())

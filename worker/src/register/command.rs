@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aftercall_common::config::Secret;
+use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{
@@ -81,9 +82,10 @@ pub enum RegisterError {
 
 fn explain(error: &ApiError) -> String {
     match error {
-        ApiError::Unauthorized(status) => {
+        ApiError::Unauthorized(status)
+        | ApiError::Refused(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
             format!(
-                "ElevenLabs refuses the API key ({status}); it needs the rights webhooks_write and convai_write, of an admin"
+                "ElevenLabs refuses this to the API key ({status}); it needs the rights webhooks_write and convai_write, of an admin"
             )
         }
         ApiError::NotFound => "ElevenLabs does not know it; is the agent's id right?".to_owned(),

@@ -18,13 +18,14 @@ use crate::{
     event::{CallId, ConversationId, Event},
     retry::Pauses,
     scan::Scan,
-    status::stored_event,
+    status::{Weight, body_of, read},
     store::{self, Changed, Key, Preview},
     transcripts,
 };
 
-/// Webhooks applied at a time.
+/// Webhooks applied at a time, and the memory that they may take before.
 const CHUNK: usize = 200;
+const MAX_MEMORY: usize = 64 * 1024 * 1024;
 /// Pauses between tries while the database is away, and how long that may take.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,7 +85,7 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
     let stop = shutdown::on_signal()?;
     let mut scan = Scan::of(&context.jetstream, stream::WEBHOOKS, options.from).await?;
     let bar = commands::bar(usize::try_from(scan.left())?);
-    let (mut done, mut chunk, mut from) = (Done::default(), Vec::new(), options.from);
+    let (mut done, mut chunk, mut memory, mut from) = (Done::default(), Vec::new(), 0, options.from);
     let mut due = Instant::now();
     loop {
         let next = stop.run_until_cancelled(scan.next()).await.transpose()?.flatten();
@@ -94,18 +95,26 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
         let ended = next.is_none();
         if let Some((sequence, message)) = next {
             bar.inc(1);
-            match stored_event(&context.jetstream, &message).await {
+            let body = body_of(&context.jetstream, &message).await;
+            let weight = body.as_ref().map_or_else(|_| Weight::default(), |body| Weight::of(body));
+            match body.and_then(|body| read(&message, &body)) {
                 Ok(event) if options.until.is_some_and(|until| event.stored_at > until) => {}
                 Ok(event) if options.since.is_some_and(|since| event.stored_at < since) => {}
-                Ok(event) if options.wants(&event) => chunk.push(event),
+                Ok(event) if options.wants(&event) => {
+                    memory += weight.memory;
+                    chunk.push(event);
+                }
                 Ok(_) => {}
+                Err(cause) if cause.foreign_family().is_some() => {}
                 // It is among the dead letters.
                 Err(_) => done.unreadable += 1,
             }
-            if chunk.len() < CHUNK {
+            if chunk.len() < CHUNK && memory < MAX_MEMORY {
                 continue;
             }
-            due += Duration::from_secs(1).mul_f64(f64::from(u32::try_from(CHUNK)?) / f64::from(options.rate));
+            let webhooks = u32::try_from(chunk.len())?;
+            due += Duration::from_secs(1).mul_f64(f64::from(webhooks) / f64::from(options.rate));
+            memory = 0;
             let applied = apply(context, options, std::mem::take(&mut chunk), &mut done, &stop).await;
             applied.with_context(|| format!("go on with --from {from}"))?;
             from = sequence + 1;

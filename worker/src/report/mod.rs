@@ -4,14 +4,17 @@ mod table;
 
 use std::time::Duration;
 
+use aftercall_common::numbers::Numbers;
 use anyhow::ensure;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    clock::rfc3339,
     commands::{self, print_line},
     store::{Plan, Question, Store, questions},
+    text::{MAX_REASON, cut},
 };
 
 /// The default window.
@@ -29,6 +32,9 @@ pub struct Options {
     /// Calls to name of each kind
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     calls: u32,
+    /// Show telephone numbers whole, also where the console hides them
+    #[arg(long)]
+    show_numbers: bool,
     /// Print the answers as JSON
     #[arg(long)]
     json: bool,
@@ -42,20 +48,21 @@ struct Answer {
 }
 
 /// Asks and prints.
-pub async fn run(store: &Store, options: &Options) -> anyhow::Result<()> {
+pub async fn run(store: &Store, options: &Options, shows_numbers: bool) -> anyhow::Result<()> {
+    let numbers = Numbers::shown(shows_numbers || options.show_numbers);
     let now = Timestamp::now();
     let until = options.until.unwrap_or(now);
     let since = options.since.unwrap_or_else(|| until.checked_sub(WINDOW).unwrap_or(until));
     ensure!(since < until, "--since must be before --until");
     let mut answers = Vec::new();
     for question in questions(since, until, options.calls) {
-        answers.push(ask(store, &question).await?);
+        answers.push(ask(store, &question, numbers).await?);
     }
     let rate = failure_rate(&answers);
     if options.json {
         let mut whole = Map::new();
-        whole.insert("since".to_owned(), since.to_string().into());
-        whole.insert("until".to_owned(), until.to_string().into());
+        whole.insert("since".to_owned(), rfc3339(since).into());
+        whole.insert("until".to_owned(), rfc3339(until).into());
         whole.insert("calls".to_owned(), rate.calls.into());
         whole.insert("failed".to_owned(), rate.failed.into());
         whole.insert("failureRate".to_owned(), json!(rate.share()));
@@ -68,19 +75,21 @@ pub async fn run(store: &Store, options: &Options) -> anyhow::Result<()> {
     print_line(table::text(since, until, &rate, &answers).trim_end())
 }
 
-async fn ask(store: &Store, question: &Question) -> anyhow::Result<Answer> {
-    let rows = store.ask(question).await?.into_iter().map(row).collect();
+async fn ask(store: &Store, question: &Question, numbers: Numbers) -> anyhow::Result<Answer> {
+    let rows = store.ask(question).await?.into_iter().map(|found| row(found, numbers)).collect();
     Ok(Answer { name: question.name, rows, plan: store.explain(question).await? })
 }
 
-/// A row as plain JSON: dates as text, and the group under the name `is`.
-fn row(document: Document) -> Value {
+/// A row as plain JSON: dates as text, the group under the name `is`, and numbers as `numbers` says.
+fn row(document: Document, numbers: Numbers) -> Value {
     let cells = document.into_iter().map(|(name, value)| {
         let name = if name == "_id" { "is".to_owned() } else { name };
         let value = match value {
             Bson::DateTime(date) => Timestamp::from_millisecond(date.timestamp_millis())
-                .map_or(Value::Null, |date| date.to_string().into()),
-            Bson::String(text) => text.into(),
+                .map_or(Value::Null, |date| rfc3339(date).into()),
+            Bson::String(id) if name.ends_with("Id") => numbers.id(&id).into(),
+            // Documents of earlier versions hold texts of any length.
+            Bson::String(text) => numbers.text(&cut(&text, MAX_REASON)).into(),
             Bson::Int32(number) => number.into(),
             Bson::Int64(number) => number.into(),
             Bson::Null => Value::Null,

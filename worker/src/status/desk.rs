@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use indexmap::{IndexMap, map::Entry};
 use jiff::Timestamp;
 
+use super::weight::Weight;
 use crate::{
     call::{Attachment, CallPatch, Status, failure_class},
     dead_letters::Cause,
@@ -18,10 +19,11 @@ use crate::{
 
 /// Most calls of one write.
 const MAX_CALLS: usize = 500;
-/// Most bytes of payload of one write; a single larger one still goes.
+/// Most bytes of payload of one write, and most memory; a single larger one still goes.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// From then on nothing more is pulled: what waits, and its bytes.
-const ENOUGH: (usize, usize) = (4 * MAX_CALLS, 4 * MAX_BYTES);
+const MAX_MEMORY: usize = 32 * 1024 * 1024;
+/// From then on nothing more is parsed: messages that wait, and memory of those that wait or are being written.
+const ENOUGH: (usize, usize) = (4 * MAX_CALLS, 2 * MAX_MEMORY);
 
 /// What is kept of an event for log and metrics.
 #[derive(Clone, Debug)]
@@ -57,7 +59,38 @@ pub struct Call<M> {
     pub messages: Vec<(M, Line)>,
     /// Files that it points to, by the ids of their events.
     pub files: Vec<(String, Attachment)>,
+    load: Load,
+}
+
+/// What a worker holds in parsed form.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
     bytes: usize,
+    /// Of light messages. Of the heavy ones there is one at a time.
+    memory: usize,
+    heavy: usize,
+}
+
+impl Load {
+    fn of(weight: Weight) -> Self {
+        if weight.is_heavy() {
+            Self { bytes: weight.bytes, memory: 0, heavy: 1 }
+        } else {
+            Self { bytes: weight.bytes, memory: weight.memory, heavy: 0 }
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.memory += other.memory;
+        self.heavy += other.heavy;
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.bytes -= other.bytes;
+        self.memory -= other.memory;
+        self.heavy -= other.heavy;
+    }
 }
 
 /// What is written together.
@@ -68,17 +101,18 @@ pub struct Batch<M> {
     /// Messages that can never work.
     pub dead: Vec<(M, Cause)>,
     busy: Vec<Key>,
+    load: Load,
 }
 
-/// The names that a batch makes busy, to be given back to [`Desk::done`].
+/// The names that a batch makes busy and the memory that it takes, to be given back to [`Desk::done`].
 #[derive(Debug)]
 #[must_use]
-pub struct Busy(Vec<Key>);
+pub struct Busy(Vec<Key>, Load);
 
 impl<M> Batch<M> {
     /// What [`Desk::done`] wants to have.
     pub fn busy(&mut self) -> Busy {
-        Busy(std::mem::take(&mut self.busy))
+        Busy(std::mem::take(&mut self.busy), self.load)
     }
 
     /// All its messages.
@@ -95,32 +129,38 @@ pub struct Desk<M> {
     dead: Vec<(M, Cause)>,
     busy: HashSet<Key>,
     messages: usize,
-    bytes: usize,
+    /// Of those that wait or are being written.
+    load: Load,
 }
 
 impl<M> Default for Desk<M> {
     fn default() -> Self {
-        Self { waiting: IndexMap::new(), dead: Vec::new(), busy: HashSet::new(), messages: 0, bytes: 0 }
+        let (waiting, load) = (IndexMap::new(), Load::default());
+        Self { waiting, dead: Vec::new(), busy: HashSet::new(), messages: 0, load }
     }
 }
 
 impl<M> Desk<M> {
-    /// Whether more may be pulled.
+    /// Whether another light message may be parsed.
     pub fn has_room(&self) -> bool {
-        self.messages < ENOUGH.0 && self.bytes < ENOUGH.1
+        self.messages < ENOUGH.0 && self.load.memory < ENOUGH.1
     }
 
-    /// Takes in a message whose body has so many `bytes`, and what was read in it.
+    /// Whether a heavy message may be parsed: none waits or is being written.
+    pub fn has_room_for_heavy(&self) -> bool {
+        self.messages < ENOUGH.0 && self.load.heavy == 0
+    }
+
+    /// Takes in a message of this `weight`, and what was read in it.
     ///
     /// Events that name the same call are joined, or the same conversation and no call. Which call a
     /// conversation belongs to is for the store to decide.
-    pub fn take_in(&mut self, message: M, read: Result<Event, Cause>, bytes: usize) {
+    pub fn take_in(&mut self, message: M, read: Result<Event, Cause>, weight: Weight) {
         self.messages += 1;
         let event = match read {
             Ok(event) => event,
             Err(cause) => return self.dead.push((message, cause)),
         };
-        self.bytes += bytes;
         let line = Line::of(&event);
         let (patch, file) = CallPatch::split(event);
         let file = file.map(|file| (line.id.clone(), file));
@@ -132,8 +172,10 @@ impl<M> Desk<M> {
         let is_other = |call: &Call<M>| !call.patch.is_joinable(&patch);
         let mut key = (key, None);
         if self.waiting.get(&key).is_some_and(is_other) {
-            key.1 = patch.conversation_id.clone();
+            key.1.clone_from(&patch.conversation_id);
         }
+        let load = Load::of(weight);
+        self.load.add(load);
         let call = match self.waiting.entry(key) {
             Entry::Occupied(waiting) => {
                 let call = waiting.into_mut();
@@ -141,25 +183,31 @@ impl<M> Desk<M> {
                 call
             }
             Entry::Vacant(place) => {
-                place.insert(Call { patch, messages: Vec::new(), files: Vec::new(), bytes: 0 })
+                let (messages, files, load) = (Vec::new(), Vec::new(), Load::default());
+                place.insert(Call { patch, messages, files, load })
             }
         };
         call.messages.push((message, line));
         call.files.extend(file);
-        call.bytes += bytes;
+        call.load.add(load);
     }
 
-    /// The next batch, of calls that nobody is writing. None where there is none.
+    /// The next batch, of calls that nobody is writing. None where there is none. A call with a heavy message is a
+    /// batch of its own, lest others wait for it.
     pub fn next(&mut self) -> Option<Batch<M>> {
         let dead = std::mem::take(&mut self.dead);
-        let mut batch = Batch { calls: Vec::new(), dead, busy: Vec::new() };
-        let (mut bytes, mut full) = (0, false);
+        let mut batch = Batch { calls: Vec::new(), dead, busy: Vec::new(), load: Load::default() };
+        let mut full = false;
         for (key, call) in std::mem::take(&mut self.waiting) {
-            full |=
-                batch.calls.len() >= MAX_CALLS || (bytes + call.bytes > MAX_BYTES && !batch.calls.is_empty());
+            let (load, own) = (batch.load, call.load);
+            full |= batch.calls.len() >= MAX_CALLS
+                || (!batch.calls.is_empty()
+                    && (load.heavy + own.heavy > 0
+                        || load.bytes + own.bytes > MAX_BYTES
+                        || load.memory + own.memory > MAX_MEMORY));
             let is_free = !full && Key::all_of(&call.patch).all(|name| !self.busy.contains(&name));
             if is_free {
-                bytes += call.bytes;
+                batch.load.add(call.load);
                 batch.busy.extend(Key::all_of(&call.patch));
                 batch.calls.push(call);
             } else {
@@ -168,15 +216,16 @@ impl<M> Desk<M> {
         }
         self.busy.extend(batch.busy.iter().cloned());
         self.messages -= batch.messages().count();
-        self.bytes -= bytes;
         (!batch.calls.is_empty() || !batch.dead.is_empty()).then_some(batch)
     }
 
     /// A batch is no longer being written.
     pub fn done(&mut self, busy: Busy) {
-        for name in busy.0 {
+        let Busy(names, load) = busy;
+        for name in names {
             self.busy.remove(&name);
         }
+        self.load.remove(load);
     }
 
     /// The messages that wait.

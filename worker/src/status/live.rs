@@ -11,7 +11,7 @@ use aftercall_common::stream::{self, WEBHOOKS, consumer};
 use async_nats::jetstream::{Message, consumer::PullConsumer};
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::Desk, read};
+use super::{desk::Desk, read, weight::Weight};
 use crate::{
     Context,
     call::CallPatch,
@@ -93,16 +93,27 @@ async fn apply(context: &Context, batch: Vec<Message>) -> Result<(), StoreError>
     let mut desk = Desk::default();
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
+        let weight = Weight::of(&body);
         // A file is stored before the event that points to it.
-        let has_none = |event: &Event| CallPatch::split(event.clone()).1.is_none();
-        if let Some(event) = read(&message, &body).ok().filter(has_none) {
-            desk.take_in(message, Ok(event), body.len());
+        let has_no_file = |event: &Event| CallPatch::split(event.clone()).1.is_none();
+        let read = if weight.is_heavy() { None } else { read(&message, &body).ok() };
+        if let Some(event) = read.filter(has_no_file) {
+            desk.take_in(message, Ok(event), weight);
+        }
+        if !desk.has_room() {
+            write(context, &mut desk).await?;
         }
     }
-    while let Some(batch) = desk.next() {
+    write(context, &mut desk).await
+}
+
+async fn write(context: &Context, desk: &mut Desk<Message>) -> Result<(), StoreError> {
+    while let Some(mut batch) = desk.next() {
+        let busy = batch.busy();
         let events = batch.messages().count();
         let patches: Vec<_> = batch.calls.into_iter().map(|call| call.patch).collect();
         store::write(&context.store, &patches).await?;
+        desk.done(busy);
         context.metrics.applied_early(events);
     }
     Ok(())

@@ -2,57 +2,48 @@
 //!
 //! Two writes are under way at a time; what is pulled meanwhile is parsed, joined and waits at the desk.
 //! So a lone webhook is applied at once, and a backlog in large batches.
+//!
+//! What is parsed is bounded by an estimate of its memory, not by its bytes ([`Weight`]). A heavy message is parsed
+//! and written while no other heavy one is, beside the light ones. A message that may have killed a worker is worked
+//! on while nothing else is (`apart`).
 
+mod apart;
 mod bodies;
 mod desk;
+mod inbox;
 mod live;
+mod read;
 mod traces;
+mod weight;
 mod work;
 
 use std::{collections::VecDeque, sync::Arc};
 
 use aftercall_common::stream::{self, consumer};
-use async_nats::jetstream::{self, AckKind, Message};
-use bytes::Bytes;
+use async_nats::jetstream::AckKind;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::bodies::{NoBody, fetch};
-use self::desk::{Busy, Desk};
+pub use self::{
+    bodies::{NoBody, fetch},
+    read::{body_of, read},
+    weight::Weight,
+};
+use self::{
+    desk::{Busy, Desk},
+    inbox::Inbox,
+};
 use crate::{
     Context,
-    dead_letters::Cause,
-    event::{self, Event, ParseError},
-    outside::{Outside, REDELIVER_AFTER, Stored},
+    outside::{Outside, REDELIVER_AFTER, Stored as _},
     pull::{Batches, Pull, Source},
 };
 
+/// Most messages and bytes pulled at a time.
 const MAX_MESSAGES: usize = 500;
-const MAX_BYTES: usize = 32 * 1024 * 1024;
+const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Writes under way at a time. The database works on one command by one core.
 const WRITES: usize = 2;
-/// Large bodies fetched at a time, and messages without a body that wait for that.
-const BODIES: (usize, usize) = (1, 100);
-
-/// The body of a stored webhook, wherever it is; an error where it cannot be had.
-pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
-    let Some(object) = message.object() else { return Ok(message.payload.clone()) };
-    Box::pin(bodies::fetch(context, object)).await.map_err(|error| match error {
-        NoBody::Dead(cause) => cause,
-        NoBody::Later(detail) => Cause { label: "body_missing", detail },
-    })
-}
-
-/// What a stored webhook says, its body given.
-pub fn read(message: &impl Stored, body: &[u8]) -> Result<Event, Cause> {
-    event::parse(&message.envelope()?, body)
-        .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
-}
-
-/// What a stored webhook says.
-pub async fn stored_event(context: &jetstream::Context, message: &Message) -> Result<Event, Cause> {
-    read(message, &body_of(context, message).await?)
-}
 
 /// Runs the role until `stop`.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
@@ -73,8 +64,10 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 enum Done<M> {
     /// A batch, but for these messages.
     Batch(Busy, Vec<M>),
-    /// The body of a message that has none itself.
-    Body(M, Result<Bytes, NoBody>),
+    /// The body of a heavy message was read, or is to be read later for this reason.
+    Heavy(M, Box<read::Opened>),
+    /// Suspects, but for these.
+    Suspects(Vec<M>),
 }
 
 /// Applies what `pull` gives until `stop`; the messages that are not settled.
@@ -83,46 +76,55 @@ pub async fn serve<O: Outside>(
     pull: &mut impl Pull<Message = O::Message>,
     stop: &CancellationToken,
 ) -> Vec<O::Message> {
-    let (mut desk, mut large) = (Desk::default(), VecDeque::new());
-    let (mut writes, mut fetches) = (JoinSet::new(), JoinSet::new());
+    let (mut inbox, mut desk) = (Inbox::default(), Desk::default());
+    let (mut writes, mut heavy, mut apart) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
     let mut unsettled = Vec::new();
     let mut progress = tokio::time::interval(stream::ACK_WAIT / 3);
     loop {
-        while writes.len() < WRITES
-            && !stop.is_cancelled()
-            && let Some(batch) = desk.next()
-        {
-            writes.spawn(write(outside.clone(), batch, stop.clone()));
-        }
-        if fetches.len() < BODIES.0
-            && desk.has_room()
-            && let Some(message) = large.pop_front()
-        {
-            fetches.spawn(fetch_large(outside.clone(), message));
+        if stop.is_cancelled() {
+            // Nothing new is begun.
+        } else if inbox.has_suspects() || !apart.is_empty() {
+            // Suspects wait until nothing else is worked on, and everything else waits for them.
+            if writes.is_empty() && heavy.is_empty() && apart.is_empty() {
+                apart.spawn(process_apart(outside.clone(), inbox.suspects(), stop.clone()));
+            }
+        } else {
+            while desk.has_room()
+                && let Some((message, weight)) = inbox.light()
+            {
+                let read = read(&message, &message.payload());
+                desk.take_in(message, read, weight);
+            }
+            while writes.len() < WRITES
+                && let Some(batch) = desk.next()
+            {
+                writes.spawn(write(outside.clone(), batch, stop.clone()));
+            }
+            if heavy.is_empty()
+                && desk.has_room_for_heavy()
+                && let Some(message) = inbox.heavy()
+            {
+                heavy.spawn(open_heavy(outside.clone(), message));
+            }
         }
         let done = tokio::select! {
             biased;
             Some(done) = writes.join_next() => done,
-            Some(done) = fetches.join_next() => done,
+            Some(done) = heavy.join_next() => done,
+            Some(done) = apart.join_next() => done,
             _ = progress.tick() => {
-                for message in desk.messages().chain(&large) {
+                for message in desk.messages().chain(inbox.messages()) {
                     outside.settle(message, AckKind::Progress).await;
                 }
                 continue;
             }
-            pulled = pull.next(stop), if desk.has_room() && large.len() < BODIES.1 => {
+            pulled = pull.next(stop), if desk.has_room() && inbox.has_room() => {
                 let Some(messages) = pulled else { break };
                 for message in messages {
                     if message.delivered() > 1 {
                         outside.metrics().redelivered(consumer::STATUS);
                     }
-                    if message.object().is_some() {
-                        large.push_back(message);
-                    } else {
-                        let body = message.payload();
-                        let read = read(&message, &body);
-                        desk.take_in(message, read, body.len());
-                    }
+                    inbox.push(message);
                 }
                 continue;
             }
@@ -133,18 +135,21 @@ pub async fn serve<O: Outside>(
                 desk.done(busy);
                 unsettled.extend(messages);
             }
-            Done::Body(message, body) => take_in_large(&*outside, &mut desk, message, body).await,
+            Done::Heavy(message, opened) => match *opened {
+                Ok((read, weight)) => desk.take_in(message, read, weight),
+                Err(why) => read_later(&*outside, &message, &why).await,
+            },
+            Done::Suspects(messages) => unsettled.extend(messages),
         }
     }
-    unsettled.extend(desk.clear().chain(large));
-    while let Some(done) = writes.join_next().await {
-        if let Ok(Done::Batch(_, messages)) = done {
-            unsettled.extend(messages);
-        }
-    }
-    while let Some(done) = fetches.join_next().await {
-        if let Ok(Done::Body(message, _)) = done {
-            unsettled.push(message);
+    unsettled.extend(desk.clear().chain(inbox.clear()));
+    for tasks in [&mut writes, &mut heavy, &mut apart] {
+        while let Some(done) = tasks.join_next().await {
+            match done {
+                Ok(Done::Batch(_, messages) | Done::Suspects(messages)) => unsettled.extend(messages),
+                Ok(Done::Heavy(message, _)) => unsettled.push(message),
+                Err(_panicked) => {}
+            }
         }
     }
     unsettled
@@ -159,31 +164,22 @@ async fn write<O: Outside>(
     Done::Batch(busy, work::work(&*outside, batch, &stop).await)
 }
 
-async fn fetch_large<O: Outside>(outside: Arc<O>, message: O::Message) -> Done<O::Message> {
-    let fetching = outside.fetch(message.object().unwrap_or_default());
-    let body = work::at_work(&*outside, || std::iter::once(&message), fetching).await;
-    Done::Body(message, body)
+async fn open_heavy<O: Outside>(outside: Arc<O>, message: O::Message) -> Done<O::Message> {
+    let opening = read::open(&*outside, &message);
+    let opened = work::at_work(&*outside, || std::iter::once(&message), opening).await;
+    Done::Heavy(message, Box::new(opened))
 }
 
-async fn take_in_large<O: Outside>(
-    outside: &O,
-    desk: &mut Desk<O::Message>,
-    message: O::Message,
-    body: Result<Bytes, NoBody>,
-) {
-    match body {
-        Ok(body) => {
-            let read = read(&message, &body);
-            desk.take_in(message, read, body.len());
-        }
-        Err(NoBody::Dead(cause)) => desk.take_in(message, Err(cause), 0),
-        Err(NoBody::Later(why)) => {
-            tracing::warn!(
-                object = message.object(),
-                why,
-                "the body of a webhook could not be read; trying again"
-            );
-            outside.settle(&message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-        }
-    }
+async fn process_apart<O: Outside>(
+    outside: Arc<O>,
+    suspects: VecDeque<O::Message>,
+    stop: CancellationToken,
+) -> Done<O::Message> {
+    Done::Suspects(apart::process(outside, suspects, stop).await)
+}
+
+/// Hands back a message whose body cannot be had now.
+async fn read_later<O: Outside>(outside: &O, message: &O::Message, why: &str) {
+    tracing::warn!(object = message.object(), why, "the body of a webhook could not be read; trying again");
+    outside.settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
 }

@@ -54,7 +54,9 @@ pub async fn work<O: Outside>(
     let held = || calls.iter().flatten().map(|(message, _)| message);
     let buried = async {
         for (message, cause) in &dead {
-            traces.poison(message, cause.label);
+            if cause.foreign_family().is_none() {
+                traces.poison(message, cause.label);
+            }
             give_up(outside, consumer::STATUS, message, cause).await;
         }
     };

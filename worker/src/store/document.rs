@@ -9,6 +9,7 @@ use crate::{
     call::{
         CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState, size,
     },
+    clock::rfc3339,
     event::{CallId, ConversationId, Parties, PlacementId},
 };
 
@@ -86,7 +87,7 @@ pub(super) fn bson_to_value(bson: &Bson) -> Value {
         Bson::Array(items) => items.iter().map(bson_to_value).collect(),
         Bson::Document(document) => document_to_json(document).into(),
         Bson::DateTime(date) => {
-            Timestamp::from_millisecond(date.timestamp_millis()).map_or(Value::Null, |t| t.to_string().into())
+            Timestamp::from_millisecond(date.timestamp_millis()).map_or(Value::Null, |t| rfc3339(t).into())
         }
         other => other.to_string().into(), // No payload becomes any other type; an operator may have stored one.
     }
@@ -207,7 +208,7 @@ impl CallView {
         });
         if call.is_linked() {
             call.of_call = of_call::read(&self.document).and_then(claims).map(|mut part| {
-                part.call_id = call.call_id.clone();
+                part.call_id.clone_from(&call.call_id);
                 part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
                 Box::new(part)
             });
@@ -242,7 +243,11 @@ fn claims(call: &Document) -> Option<CallPatch> {
         history: Vec::new(),
         transcript: call.get_str("transcriptState").ok().and_then(transcript_state),
         owed_since: date(call, "_owedSince"),
+        parent_call_id: text("parentCallId").and_then(|id| CallId::new(id).ok()),
+        leg_ended: date(call, "_legEnded"),
         created_at: date(call, "createdAt")?,
+        // Documents of earlier versions do not say.
+        first_stored: date(call, "_storedAt").or_else(|| date(call, "createdAt"))?,
         updated_at: date(call, "updatedAt")?,
         of_call: None,
     })
@@ -286,6 +291,7 @@ pub(super) fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
         origin: text("origin"),
         signature: text("signature"),
         at: date(entry, "at")?,
+        time_ignored: entry.get_bool("timeIgnored").unwrap_or(false),
         stored_at: date(entry, "storedAt"),
         of_call: entry.get_bool("ofCall").unwrap_or(false),
     })
@@ -315,6 +321,16 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
         "statusUpdatedAt",
         "updatedAt",
     ];
+    /// Fields that few calls have: absent where there is nothing.
+    const SELDOM: [&str; 7] = [
+        "parentCallId",
+        "twilioAmd",
+        "twilioConference",
+        "twilioRecording",
+        "twilioStream",
+        "twilioTranscription",
+        "twilioOther",
+    ];
     let mut answer: Map<String, Value> = FIELDS
         .into_iter()
         .map(|field| (field.to_owned(), call.document.get(field).map_or(Value::Null, bson_to_value)))
@@ -322,6 +338,8 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
     if let Some(id) = call.call_id() {
         answer.insert("callId".to_owned(), id.as_str().into());
     }
+    let seldom = SELDOM.into_iter().filter_map(|field| Some((field, call.document.get(field)?)));
+    answer.extend(seldom.map(|(field, value)| (field.to_owned(), bson_to_value(value))));
     if let Some(id) = call.placement_id() {
         answer.insert("placementId".to_owned(), id.as_str().into());
     }

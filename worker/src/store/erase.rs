@@ -2,13 +2,44 @@
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
-    bson::{Bson, Document, doc},
+    bson::{Bson, Document, doc, oid::ObjectId},
     gridfs::GridFsBucket,
 };
 
-use super::{SERVER_TIME, Store, StoreError, document::bson_date, files};
+use serde_json::Value;
+
+use super::{
+    SERVER_TIME, Store, StoreError,
+    document::{bson_date, document_to_json},
+    files,
+};
+
+/// Calls read at a time by who looks at all of them. Each may have 16 MiB.
+const CALLS_READ: i64 = 32;
+
+/// Everything that is stored of a call, as JSON.
+pub fn content_of(call: &Document) -> Value {
+    Value::Object(document_to_json(call))
+}
 
 impl Store {
+    /// Whole calls in the order of their documents, those behind `last`.
+    pub async fn calls_after(&self, last: Option<ObjectId>) -> Result<Vec<Document>, StoreError> {
+        let calls = self.calls.clone();
+        let filter = last.map_or_else(Document::new, |last| doc! { "_id": { "$gt": last } });
+        self.run(async move {
+            let found = calls.find(filter).sort(doc! { "_id": 1 }).limit(CALLS_READ).max_time(SERVER_TIME);
+            found.await?.try_collect().await
+        })
+        .await
+    }
+
+    /// Calls there are, about.
+    pub async fn count(&self) -> Result<u64, StoreError> {
+        let calls = self.calls.clone();
+        self.run(async move { calls.estimated_document_count().max_time(SERVER_TIME).await }).await
+    }
+
     /// What names the calls that `filter` matches.
     pub async fn calls_of(&self, filter: Document) -> Result<Vec<Document>, StoreError> {
         let calls = self.calls.clone();

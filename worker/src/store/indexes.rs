@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection, IndexModel,
     bson::{Document, doc},
@@ -11,30 +12,50 @@ use mongodb::{
 
 use super::views::{number_index, reason_index, status_index, time_index};
 
-/// The index by which the server erases old calls.
-const RETENTION: &str = "retention";
+/// The indexes by which the server erases calls that were first stored so long ago. Documents of versions that
+/// did not keep that time count from their creation.
+const RETENTION: [(&str, &str); 2] = [("retention", "_storedAt"), ("retention_by_creation", "createdAt")];
 
 /// Names of indexes that nothing uses any more.
 const OUTDATED: [&str; 3] = ["transcriptState_1", "status_1_statusUpdatedAt_-1", "createdAt_-1_status_1"];
 
-/// Makes the server erase calls that were created so long ago, or none.
+/// Makes the server erase calls that were first stored so long ago, or none.
 pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
-    let found = calls.list_index_names().await?.iter().any(|name| name == RETENTION);
-    match time {
-        None if found => calls.drop_index(RETENTION).await,
-        None => Ok(()),
-        Some(time) if found => {
-            let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-            let database = calls.client().database(&calls.namespace().db);
-            let index = doc! { "name": RETENTION, "expireAfterSeconds": seconds };
-            database.run_command(doc! { "collMod": calls.name(), "index": index }).await.map(drop)
-        }
-        Some(time) => {
-            let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(time).build();
-            let index = IndexModel::builder().keys(doc! { "createdAt": 1 }).options(options).build();
-            calls.create_index(index).await.map(drop)
+    let found: Vec<IndexModel> = calls.list_indexes().await?.try_collect().await?;
+    for (name, field) in RETENTION {
+        let keys = doc! { field: 1 };
+        let mut found = found.iter().filter(|index| is_named(index, name));
+        let is_there = match found.next() {
+            // Of an earlier version, by another field.
+            Some(index) if index.keys != keys => {
+                calls.drop_index(name).await?;
+                false
+            }
+            found => found.is_some(),
+        };
+        match time {
+            None if is_there => calls.drop_index(name).await?,
+            None => {}
+            Some(time) if is_there => {
+                let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+                let database = calls.client().database(&calls.namespace().db);
+                let index = doc! { "name": name, "expireAfterSeconds": seconds };
+                database.run_command(doc! { "collMod": calls.name(), "index": index }).await.map(drop)?;
+            }
+            Some(time) => {
+                let mut options = IndexOptions::builder().name(name.to_owned()).expire_after(time).build();
+                if field == "createdAt" {
+                    options.partial_filter_expression = Some(doc! { "_storedAt": null });
+                }
+                calls.create_index(IndexModel::builder().keys(keys).options(options).build()).await?;
+            }
         }
     }
+    Ok(())
+}
+
+fn is_named(index: &IndexModel, name: &str) -> bool {
+    index.options.as_ref().is_some_and(|options| options.name.as_deref() == Some(name))
 }
 
 /// Creates what is missing. Idempotent.

@@ -85,14 +85,19 @@ pub(super) fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
 /// What is joined field by field, whichever event is the latest.
 pub(super) fn append_always(fields: &mut RawDocumentBuf, patch: &CallPatch) {
     fields.append(cstr!("createdAt"), bson_date(patch.created_at));
+    fields.append(cstr!("_storedAt"), bson_date(patch.first_stored));
     fields.append(cstr!("updatedAt"), bson_date(patch.updated_at));
     let Parties { agent_id, agent_phone_number_id, to_number } = &patch.parties;
     text(fields, cstr!("agentId"), agent_id.as_deref());
     text(fields, cstr!("agentPhoneNumberId"), agent_phone_number_id.as_deref());
     text(fields, cstr!("toNumber"), to_number.as_deref());
+    text(fields, cstr!("parentCallId"), patch.parent_call_id.as_ref().map(CallId::as_str));
     text(fields, cstr!("transcriptState"), patch.transcript.map(TranscriptState::as_str));
     if let Some(since) = patch.owed_since {
         fields.append(cstr!("_owedSince"), bson_date(since));
+    }
+    if let Some(ended) = patch.leg_ended {
+        fields.append(cstr!("_legEnded"), bson_date(ended));
     }
 }
 

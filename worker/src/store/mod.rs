@@ -21,6 +21,7 @@ mod preview;
 mod reconciliation;
 mod report;
 mod statement;
+mod suspects;
 mod update;
 pub mod views;
 
@@ -43,6 +44,7 @@ pub use self::{
     apply::{Applied, Changed, Written, apply, write},
     calls::{Calls, Failure, Owing, Standing},
     document::{CallView, answer_json, value_to_bson},
+    erase::content_of,
     error::StoreError,
     files::fetched_transcript,
     placements::{Begun, Concluded, NewPlacement, Placing},

@@ -13,14 +13,17 @@ use crate::call::{CallPatch, Field, FieldClaim};
 pub(super) const NAME: &str = "_call";
 
 /// Fields of it besides those of [`Field::ALL`].
-pub(super) const FIELDS: [&str; 11] = [
+pub(super) const FIELDS: [&str; 14] = [
     "createdAt",
+    "_storedAt",
     "updatedAt",
     "agentId",
     "agentPhoneNumberId",
     "toNumber",
+    "parentCallId",
     "transcriptState",
     "_owedSince",
+    "_legEnded",
     "status",
     "statusUpdatedAt",
     "failureReason",

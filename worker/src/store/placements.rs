@@ -182,6 +182,7 @@ fn document(new: &NewPlacement) -> Option<Document> {
         "history": [{ "eventId": &event_id, "eventType": "placement.begun", "status": status.as_str(),
             "origin": "placement", "at": at }],
         "createdAt": at,
+        "_storedAt": at,
         "statusUpdatedAt": at,
         "updatedAt": at,
     };

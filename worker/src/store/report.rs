@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{COLLECTION, SERVER_TIME, Store, StoreError, document::bson_date};
+use super::{COLLECTION, SERVER_TIME, Store, StoreError, document::bson_date, views::beginning};
 use crate::call::Status;
 
 /// Most groups, hours or calls in one answer.
@@ -69,6 +69,7 @@ pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6
                 doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1_i64 } } },
                 by_count,
                 doc! { "$limit": MOST },
+                doc! { "$set": { "_id": beginning("$_id") } },
             ],
         ),
         question(
@@ -91,7 +92,8 @@ pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6
                 doc! { "$sort": { "createdAt": -1 } },
                 doc! { "$limit": i64::from(named) },
                 doc! { "$project": {
-                    "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "at": "$statusUpdatedAt",
+                    "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "failureReason": beginning("$failureReason"),
+                    "at": "$statusUpdatedAt",
                 } },
             ],
         ),

@@ -88,7 +88,7 @@ pub(super) const UNSTORABLE: Unstorable =
 pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     // An event changes a call once: what is known is not even rewritten. An observation, which has
     // no payload, holds more than its events.
-    let skips = patch.fields.contains_key(&Field::RawResponse);
+    let skips = patch.fields.keys().any(|field| field.is_payload());
     let mut layers = RawArrayBuf::new();
     layers.push("$$ROOT");
     layers.push(names(patch)?);
@@ -97,6 +97,9 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
         layers.push(layer);
     }
     if let Some(layer) = of_call::layer(patch, &values)? {
+        layers.push(layer);
+    }
+    if let Some(layer) = leg(patch) {
         layers.push(layer);
     }
     let joined = values.bind(rawdoc! { "$mergeObjects": layers });
@@ -108,18 +111,18 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
     Ok(rawdoc! { "$replaceWith": { "$cond": [seen, "$$ROOT", joined] } })
 }
 
-/// What is claimed of a call, as layers over the object at `path`: a later layer prevails.
+/// What is claimed of a call, as layers over the object whose fields begin with `within`: a later layer prevails.
 pub(super) fn claims(
-    path: &str,
+    within: &str,
     patch: &CallPatch,
     values: &Values,
 ) -> Result<Vec<RawDocumentBuf>, Unstorable> {
-    let mut layers = vec![always(path, patch)];
+    let mut layers = vec![always(within, patch)];
     if let Some(claim) = &patch.status {
-        layers.push(status(path, claim));
+        layers.push(status(within, claim));
     }
     for (name, claim) in &patch.fields {
-        layers.push(field(path, *name, claim, values)?);
+        layers.push(field(within, *name, claim, values)?);
     }
     Ok(layers)
 }
@@ -149,10 +152,15 @@ fn names(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
 }
 
 /// What is joined field by field, whichever event is the latest.
-fn always(path: &str, patch: &CallPatch) -> RawDocumentBuf {
-    let at = |field: &str| format!("{path}{field}");
+fn always(within: &str, patch: &CallPatch) -> RawDocumentBuf {
+    let at = |field: &str| format!("{within}{field}");
     let mut fields = rawdoc! {
         "createdAt": { "$min": [at("createdAt"), bson_date(patch.created_at)] },
+        // Documents of earlier versions do not say when they were first stored.
+        "_storedAt": { "$min": [
+            { "$ifNull": [at("_storedAt"), at("createdAt")] },
+            bson_date(patch.first_stored),
+        ] },
         "updatedAt": { "$max": [at("updatedAt"), bson_date(patch.updated_at)] },
     };
     let mut smallest = |field: &CStr, value: Option<&String>| {
@@ -164,13 +172,42 @@ fn always(path: &str, patch: &CallPatch) -> RawDocumentBuf {
     smallest(cstr!("agentId"), agent_id.as_ref());
     smallest(cstr!("agentPhoneNumberId"), agent_phone_number_id.as_ref());
     smallest(cstr!("toNumber"), to_number.as_ref());
+    if let Some(parent) = &patch.parent_call_id {
+        let parent = literal(parent.as_str());
+        fields.append(cstr!("parentCallId"), rawdoc! { "$min": [at("parentCallId"), parent] });
+    }
     if let Some(state) = patch.transcript {
         fields.append(cstr!("transcriptState"), transcript_state(&at("transcriptState"), state));
     }
     if let Some(since) = patch.owed_since {
         fields.append(cstr!("_owedSince"), rawdoc! { "$min": [at("_owedSince"), bson_date(since)] });
     }
+    if let Some(ended) = patch.leg_ended {
+        fields.append(cstr!("_legEnded"), rawdoc! { "$min": [at("_legEnded"), bson_date(ended)] });
+    }
     fields
+}
+
+/// What the end of a leg makes due: see `CallPatch::owe_for_leg`. Of leg and conversation one may be in the
+/// patch and the other in the document.
+fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
+    // Both in the patch: it says itself that a transcript is owed.
+    let (met, since): (RawDocumentBuf, RawBson) = match (&patch.leg_ended, &patch.conversation_id) {
+        (Some(since), None) => {
+            (rawdoc! { "$gt": ["$conversationId", RawBson::Null] }, bson_date(*since).into())
+        }
+        (None, Some(_)) => (rawdoc! { "$gt": ["$_legEnded", RawBson::Null] }, "$_legEnded".into()),
+        _ => return None,
+    };
+    let mut sinces: RawArrayBuf = [RawBson::from("$_owedSince"), since].into_iter().collect();
+    if let Some(since) = patch.owed_since {
+        sinces.push(bson_date(since));
+    }
+    let mut owed = rawdoc! { "_owedSince": { "$min": sinces } };
+    if patch.transcript.is_none() {
+        owed.append(cstr!("transcriptState"), transcript_state("$transcriptState", TranscriptState::Owed));
+    }
+    Some(rawdoc! { "$cond": [met, owed, {}] })
 }
 
 /// `owed` < `unavailable` < `saved`.
@@ -224,6 +261,9 @@ pub(super) fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
     }
     if let Some(stored_at) = entry.stored_at {
         fields.append(cstr!("storedAt"), bson_date(stored_at));
+    }
+    if entry.time_ignored {
+        fields.append(cstr!("timeIgnored"), true);
     }
     if entry.of_call {
         fields.append(cstr!("ofCall"), true);
@@ -363,12 +403,7 @@ mod tests {
     use crate::event::{Envelope, Origin, parse};
 
     fn patch(body: &serde_json::Value) -> CallPatch {
-        let envelope = Envelope {
-            id: "e1".to_owned(),
-            stored_at: Timestamp::UNIX_EPOCH,
-            origin: Origin::ElevenLabs,
-            signature: None,
-        };
+        let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
         parse(&envelope, body.to_string().as_bytes()).unwrap().into()
     }
 
@@ -394,7 +429,10 @@ mod tests {
 
     #[test]
     fn what_bson_cannot_hold_is_refused() {
-        let patch = patch(&json!({ "event_type": "call.busy", "call_id": "c", "a\u{0}b": 1 }));
+        // No payload comes so far: names are escaped where it is read.
+        let mut patch = patch(&json!({ "event_type": "call.busy", "call_id": "c" }));
+        let raw = patch.fields.get_mut(&Field::RawResponse).unwrap();
+        raw.value = json!({ "a\u{0}b": 1 });
         assert_eq!(pipeline(&patch).unwrap_err().0, "unstorable_payload");
     }
 }

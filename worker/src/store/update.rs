@@ -65,10 +65,12 @@ pub(super) async fn standings(
     Ok(patches.iter().map(|patch| standing(patch).unwrap_or_default()).collect())
 }
 
-/// Whether a transcript can be due because of the patch: by an event that ends the conversation, or by one
-/// that tells which conversation it was.
+/// Whether a transcript can be due because of the patch: by an event that ends the conversation or the line,
+/// or by one that tells which conversation it was.
 fn may_owe(patch: &CallPatch) -> bool {
-    patch.transcript == Some(TranscriptState::Owed) || patch.conversation_id.is_some()
+    patch.transcript == Some(TranscriptState::Owed)
+        || patch.leg_ended.is_some()
+        || patch.conversation_id.is_some()
 }
 
 /// What the status would be without the events of `patch`.

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::job::Job;
 use crate::{
     clock::after,
     elevenlabs::{ApiError, Conversation, ConversationStatus},
+    text::{MAX_REASON, cut},
 };
 
 /// First wait; transcripts are made within 5 to 30 seconds of the end of most calls.
@@ -51,13 +53,18 @@ pub(super) fn decide(
             ConversationStatus::Done => return Next::Save(conversation.transcript),
             ConversationStatus::Failed => {
                 let reason = conversation.failure_reason().unwrap_or("no reason given");
-                return Next::GiveUp(format!("the conversation failed: {reason}"));
+                return Next::GiveUp(cut(&format!("the conversation failed: {reason}"), MAX_REASON));
             }
             ConversationStatus::Initiated | ConversationStatus::InProgress => "the conversation goes on",
             ConversationStatus::Processing => "the transcript is being made",
         },
         Some(Err(ApiError::NotFound)) => "the conversation is not known yet",
         Some(Err(ApiError::Unavailable(_))) => "ElevenLabs is unavailable",
+        Some(Err(ApiError::Unreadable)) => "the answer of ElevenLabs is not understood",
+        // Of this one alone: a payment that is due may be made, and a permission given.
+        Some(Err(ApiError::Refused(StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED))) => {
+            "ElevenLabs refuses this conversation for now"
+        }
         Some(Err(error @ (ApiError::Refused(_) | ApiError::TooLarge))) => {
             return Next::GiveUp(error.to_string());
         }
@@ -86,7 +93,6 @@ fn wait(attempt: u32, jitter: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::StatusCode;
     use serde_json::json;
 
     use super::*;
@@ -121,8 +127,11 @@ mod tests {
             (Some(Ok(conversation(Initiated))),             "later 1", "giveup"),
             (Some(Err(ApiError::NotFound)),                 "later 1", "giveup"),
             (Some(Err(ApiError::Unavailable("x"))),         "later 1", "giveup"),
+            (Some(Err(ApiError::Unreadable)),               "later 1", "giveup"),
             (Some(Err(refused())),                          "giveup", "giveup"),
             (Some(Err(ApiError::TooLarge)),                 "giveup", "giveup"),
+            (Some(Err(ApiError::Refused(StatusCode::FORBIDDEN))), "giveup", "giveup"),
+            (Some(Err(ApiError::Refused(StatusCode::PAYMENT_REQUIRED))), "later 1", "giveup"),
             (Some(Err(limited())),                          "later 0", "later 0"),
             (Some(Err(ApiError::Unauthorized(StatusCode::FORBIDDEN))), "later 0", "later 0"),
             (None,                                          "later 0", "later 0"),

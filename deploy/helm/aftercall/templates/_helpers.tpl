@@ -51,8 +51,16 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
+{{/* NATS_URL of the user `user`. */}}
+{{- define "aftercall.natsUrl" -}}
+{{- with .root.Values.nats.urlSecret }}
+- { name: NATS_URL, valueFrom: { secretKeyRef: { name: {{ . }}, key: {{ $.user }} } } }
+{{- else }}
+- { name: NATS_URL, value: {{ .root.Values.nats.url | quote }} }
+{{- end }}
+{{- end }}
+
 {{- define "aftercall.env" -}}
-- { name: NATS_URL, value: {{ .Values.nats.url | quote }} }
 - { name: STREAM_REPLICAS, value: {{ .Values.nats.replicas | quote }} }
 {{- if .Values.nats.credentialsSecret }}
 - { name: NATS_CREDS_FILE, value: /etc/nats/nats.creds }

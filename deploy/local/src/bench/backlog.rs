@@ -1,6 +1,9 @@
 //! A backlog of webhooks in the stream, and how long a worker takes to drain it.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use aftercall_common::stream::{self, consumer, subject};
 use anyhow::{Context as _, ensure};
@@ -46,12 +49,15 @@ pub fn webhook(kind: Kind, n: usize) -> Value {
     event(call, step)
 }
 
+/// When the calls began: lately, so that the events' own times count.
+static BEGIN: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_second() - 3600);
+
 /// A step of a call, its last with the transcript.
 fn event(call: usize, step: usize) -> Value {
     let note = "x".repeat(100);
     let (call_id, conversation_id) = (format!("bench_{call:09}"), format!("conv_{call:09}"));
     if step == 4 {
-        return json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_009, "data": {
+        return json!({ "type": "post_call_transcription", "event_timestamp": *BEGIN + 9, "data": {
             "conversation_id": conversation_id, "status": "done",
             "transcript": [{ "role": "agent", "message": "Good morning.", "time_in_call_secs": 0 }],
             "metadata": { "phone_call": { "call_sid": call_id } },
@@ -60,7 +66,7 @@ fn event(call: usize, step: usize) -> Value {
     let word = ["initiated", "ringing", "answered", "completed"][step];
     json!({
         "event_type": format!("call.{word}"), "call_id": call_id, "conversation_id": conversation_id,
-        "status": word, "timestamp": 1_790_000_000 + step, "to_number": "+12025550123", "note": note,
+        "status": word, "timestamp": *BEGIN + i64::try_from(step).unwrap_or(0), "to_number": "+12025550123", "note": note,
     })
 }
 

@@ -18,6 +18,7 @@ mod raw;
 mod replay;
 mod several;
 mod stack;
+mod strangers;
 mod table;
 mod visible;
 mod worker;
@@ -53,6 +54,8 @@ pub struct Options {
     #[command(flatten)]
     crowd: crowd::Options,
     #[command(flatten)]
+    strangers: strangers::Options,
+    #[command(flatten)]
     console: console::Options,
     #[command(flatten)]
     growth: growth::Options,
@@ -72,6 +75,8 @@ enum What {
     Replay,
     /// What ten thousand idle connections and a thousand slow ones do to everybody else
     Crowd,
+    /// What senders that nobody trusts do to the provider's webhooks
+    Strangers,
     /// The console: its pages with a million calls stored, live viewers, the time to their screens
     Console,
     /// What an event costs with more and more calls stored and messages in the stream; takes long, so only
@@ -128,6 +133,9 @@ pub async fn command(data: &Data, options: Options) -> anyhow::Result<ExitCode> 
     }
     if chosen(What::Crowd) {
         add(crowd::run(&bench, &options.crowd).await?);
+    }
+    if chosen(What::Strangers) {
+        add(strangers::run(&bench, &options.strangers).await?);
     }
     if options.what == Some(What::Growth) {
         let (its_tables, its_bars) = growth::run(&bench, &options.growth).await?;

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::{Bench, load};
 use crate::{
-    mongod, nats, ports,
+    OPEN_GATEWAY, mongod, nats, ports,
     process::Process,
     server::Server,
     servers::{self, MONGOD, NATS},
@@ -69,12 +69,28 @@ pub struct Gateway {
 
 /// Starts a gateway and waits until it stores webhooks.
 pub async fn gateway(bench: &Bench, side: Side, broker: &Server) -> anyhow::Result<Gateway> {
+    start_gateway(bench, side, broker, &[]).await
+}
+
+/// Starts a gateway of ours with these variables.
+pub async fn gateway_with(bench: &Bench, broker: &Server, vars: &[(&str, &str)]) -> anyhow::Result<Gateway> {
+    start_gateway(bench, Side::Ours, broker, vars).await
+}
+
+async fn start_gateway(
+    bench: &Bench,
+    side: Side,
+    broker: &Server,
+    vars: &[(&str, &str)],
+) -> anyhow::Result<Gateway> {
     let [address, admin] =
         [ports::free()?, ports::free()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     let part = if side == Side::Ours { "gateway" } else { "naive-gateway" };
     let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
     let command = match side {
         Side::Ours => command
+            .envs(OPEN_GATEWAY)
+            .envs(vars.iter().copied())
             .env("LISTEN_ADDR", address.to_string())
             .env("ADMIN_ADDR", admin.to_string())
             .env("NATS_URL", broker.url()),

@@ -157,12 +157,8 @@ pub fn statement(kind: Kind, n: usize) -> anyhow::Result<RawDocumentBuf> {
 }
 
 fn patch(id: &str, webhook: &Value) -> anyhow::Result<CallPatch> {
-    let envelope = Envelope {
-        id: id.to_owned(),
-        stored_at: Timestamp::now(),
-        origin: Origin::ElevenLabs,
-        signature: Some("absent".to_owned()),
-    };
+    let signature = Some("absent".to_owned());
+    let envelope = Envelope { signature, ..Envelope::new(id, Timestamp::now(), Origin::ElevenLabs) };
     Ok(event::parse(&envelope, webhook.to_string().as_bytes())?.into())
 }
 

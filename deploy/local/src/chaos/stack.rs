@@ -20,6 +20,7 @@ use super::{
     service::{READY, Service},
 };
 use crate::{
+    OPEN_GATEWAY,
     disk::{Disk, Loss, Lost},
     http_client, mongod, nats, ports,
     process::{Command, Launcher, Signal},
@@ -165,6 +166,7 @@ impl Stack {
             // Reconciliation would ask the simulated API how the calls of the load went on, of which only
             // their webhooks are made up.
             .env("ROLES", "status,transcripts,api")
+            .envs(OPEN_GATEWAY)
             .env("LOG_FORMAT", "text");
         Ok((command, admin))
     }

@@ -21,7 +21,7 @@ use mongodb::bson::doc;
 pub use self::load::Answers;
 use self::load::Load;
 use crate::{
-    http_client, mongod, nats, ports,
+    OPEN_GATEWAY, http_client, mongod, nats, ports,
     process::{Launcher, Process},
     progress::Progress,
     running::Data,
@@ -224,7 +224,8 @@ impl Stack {
             .env("NATS_URL", self.broker.url())
             .env("MONGODB_URI", self.database.url())
             .env("MONGODB_DATABASE", DATABASE)
-            .env("SHUTDOWN_DELAY", "500ms");
+            .env("SHUTDOWN_DELAY", "500ms")
+            .envs(OPEN_GATEWAY);
         let command = if part == "gateway" { command.socket(self.socket.clone()) } else { command };
         let mut process = launcher.spawn(&command).await?;
         let url = format!("http://127.0.0.1:{admin}/readyz");

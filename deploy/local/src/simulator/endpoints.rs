@@ -90,6 +90,9 @@ async fn dial(state: &Arc<State>, asked: &Asked, carrier: Carrier) -> Said {
     if asked.body["agent_id"] == "agent_missing" {
         return not_found();
     }
+    if asked.body["agent_id"] == "agent_foreign" {
+        return Said::Json(403, error(403)); // Of another workspace: this order is refused, not the key.
+    }
     let fails = state.happens(faults.fail);
     if fails && state.happens(0.5) {
         return Said::Json(500, error(500));

@@ -20,7 +20,10 @@ mod server;
 use std::{
     collections::{HashMap, VecDeque},
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -65,6 +68,7 @@ pub struct Simulator {
 struct State {
     options: Options,
     faults: Mutex<Faults>,
+    refuses_key: AtomicBool,
     scripts: Mutex<Scripts>,
     requests: Mutex<VecDeque<Request>>,
     calls: Mutex<Vec<Call>>,
@@ -107,6 +111,7 @@ impl Simulator {
         }
         let state = Arc::new(State {
             faults: Mutex::new(options.faults),
+            refuses_key: AtomicBool::new(false),
             scripts: Mutex::new(scripts),
             requests: Mutex::default(),
             calls: Mutex::default(),
@@ -141,6 +146,11 @@ impl Simulator {
     /// Changes what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         *lock(&self.state.faults) = faults;
+    }
+
+    /// Refuses every key from now on with 401, or takes every key again.
+    pub fn refuse_key(&self, refuses: bool) {
+        self.state.refuses_key.store(refuses, Ordering::Relaxed);
     }
 
     /// Every call that was dialled, in order.

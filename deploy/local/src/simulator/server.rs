@@ -1,7 +1,12 @@
 //! The simulator's listener. Not the accept loop of `common`: a provider that breaks connections in
 //! the middle is what this one is for.
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::HashMap,
+    pin::pin,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -68,7 +73,8 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
     if request.uri().path() == "/livez" {
         return Ok(Response::new("ok\n".into()));
     }
-    let authorized = request.headers().get("xi-api-key").is_some_and(|key| !key.is_empty());
+    let authorized = request.headers().get("xi-api-key").is_some_and(|key| !key.is_empty())
+        && !state.refuses_key.load(Ordering::Relaxed);
     let mut query: HashMap<String, Vec<String>> = HashMap::new();
     for (name, value) in form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
         query.entry(name.into_owned()).or_default().push(value.into_owned());

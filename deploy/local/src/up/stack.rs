@@ -10,9 +10,12 @@ use futures_util::future::join_all;
 
 use super::{Options, addresses};
 use crate::{
+    OPEN_GATEWAY,
     client::http_client,
     config::Config,
-    mongod, nats, ports,
+    mongod,
+    nats::{self, User, Users},
+    ports,
     process::{Command, Launcher, Process},
     progress::Progress,
     running::{Data, Running},
@@ -36,6 +39,8 @@ pub struct Stack {
     simulator: Option<Process>,
     nats: Option<Server>,
     mongod: Option<Server>,
+    /// Those of our own nats-server.
+    users: Option<Users>,
     running: Running,
 }
 
@@ -58,12 +63,17 @@ impl Stack {
             simulator: None,
             nats: None,
             mongod: None,
+            users: None,
             running: Running {
                 pid: std::process::id(),
                 public_url: format!("http://{}", reachable(options.listen)),
                 gateway_admin_url: format!("http://{}", reachable(options.gateway_admin)),
                 worker_admin_urls: Vec::new(),
                 console_url: format!("http://{}", reachable(options.console)),
+                console_token: match &config.console_token {
+                    Some(token) => token.expose().to_owned(),
+                    None => data.secret("console-token")?,
+                },
                 nats_url: config.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default(),
                 nats_monitor_url: None,
                 mongodb_uri: config
@@ -73,6 +83,7 @@ impl Stack {
                     .unwrap_or_default(),
                 mongodb_database: DATABASE.to_owned(),
                 simulator_url: None,
+                api_token: None,
             },
         };
         if config.nats_url.is_none() {
@@ -84,7 +95,7 @@ impl Stack {
         if config.elevenlabs_api_key.is_none() {
             stack.start_simulator(&launcher, data, options, simulator_port, progress).await?;
         }
-        stack.start_services(&launcher, data, options, progress).await?;
+        stack.start_services(&launcher, data, options, config, progress).await?;
         Ok(stack)
     }
 
@@ -99,7 +110,9 @@ impl Stack {
         let services = servers::services_dir(data.root());
         let binary = servers::locate_with(&servers::NATS, &config.path, &services, progress).await?;
         progress.step("starting nats-server");
+        let users = Users::kept_in(&data.path("nats-users.json"))?;
         let options = nats::Options {
+            users: Some(users.clone()),
             data: Some(data.path("nats")),
             port,
             monitor,
@@ -108,7 +121,8 @@ impl Stack {
         };
         let nats = nats::start(launcher, &binary, options).await?;
         progress.done(&format!("nats-server at {}", nats.url()));
-        self.running.nats_url = nats.url();
+        self.running.nats_url = users.login(User::Operator, &nats.url());
+        self.users = Some(users);
         self.running.nats_monitor_url = Some(format!("http://127.0.0.1:{monitor}"));
         self.nats = Some(nats);
         Ok(())
@@ -166,11 +180,13 @@ impl Stack {
         launcher: &Launcher,
         data: &Data,
         options: &Options,
+        config: &Config,
         progress: &Progress,
     ) -> anyhow::Result<()> {
         progress.step("starting gateway and worker");
-        let gateway = self.service(launcher, data, "gateway", "gateway", options.gateway_admin);
+        let gateway = self.service(launcher, data, User::Gateway, "gateway", options.gateway_admin);
         let gateway = gateway.env("LISTEN_ADDR", options.listen.to_string());
+        let gateway = gateway.envs(self.access(data, config)?);
         let gateway = match &self.running.nats_monitor_url {
             Some(url) => gateway.env("NATS_MONITOR_URL", url),
             None => gateway,
@@ -181,11 +197,12 @@ impl Stack {
                 1 => ("worker".to_owned(), options.worker_admin),
                 n => (format!("worker-{n}"), SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?))),
             };
-            let mut worker = self.service(launcher, data, "worker", &name, admin);
+            let mut worker = self.service(launcher, data, User::Worker, &name, admin);
             if n == 1 {
                 worker = worker
                     .env("ROLES", "status,transcripts,api,reconcile,console")
                     .env("CONSOLE_ADDR", options.console.to_string())
+                    .env("CONSOLE_TOKEN", &self.running.console_token)
                     .env("CONSOLE_TEST_CALLS", self.running.simulator_url.is_some().to_string());
             }
             self.running.worker_admin_urls.push(format!("http://{}", reachable(admin)));
@@ -201,20 +218,45 @@ impl Stack {
         Ok(())
     }
 
+    /// Who may use the gateway: this machine may do everything where calls are simulated. With the real API
+    /// it may read, and placing a call, which costs money, takes a token. A variable that the user has set
+    /// stays as it is.
+    fn access(&mut self, data: &Data, config: &Config) -> anyhow::Result<Vec<(&'static str, String)>> {
+        let is_simulated = self.running.simulator_url.is_some();
+        let set = [&config.allow_unsigned, &config.allowed_sources, &config.api_anonymous];
+        let mut vars = Vec::new();
+        for ((name, value), set) in OPEN_GATEWAY.into_iter().zip(set) {
+            let value = if name == "API_ANONYMOUS" && !is_simulated { "read" } else { value };
+            if set.is_none() {
+                vars.push((name, value.to_owned()));
+            }
+        }
+        if !is_simulated && config.api_token.is_none() {
+            let token = data.secret("api-token")?;
+            vars.push(("API_TOKEN", token.clone()));
+            self.running.api_token = Some(token);
+        }
+        Ok(vars)
+    }
+
     /// What gateway and worker have in common. All other variables are the user's own.
     fn service(
         &self,
         launcher: &Launcher,
         data: &Data,
-        part: &str,
+        part: User,
         name: &str,
         admin: SocketAddr,
     ) -> Command {
+        let nats_url = match &self.users {
+            Some(users) => users.login(part, &self.running.nats_url),
+            None => self.running.nats_url.clone(),
+        };
         let command = launcher
-            .service(part, data.log(name))
+            .service(part.name(), data.log(name))
             .name(name)
             .env("ADMIN_ADDR", admin.to_string())
-            .env("NATS_URL", &self.running.nats_url)
+            .env("NATS_URL", nats_url)
             .env("MONGODB_URI", &self.running.mongodb_uri)
             .env("MONGODB_DATABASE", DATABASE)
             .env("LOG_FORMAT", "text")

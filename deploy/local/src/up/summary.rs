@@ -20,7 +20,10 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
         None => "the real API, by ELEVENLABS_API_KEY".to_owned(),
     };
     let rows = [
-        ("console", format!("{}  look at calls, place test calls, mend dead letters", running.console_url)),
+        (
+            "console",
+            format!("{}  look at calls, place test calls, mend dead letters", running.console_link()),
+        ),
         ("webhooks", format!("http://{host}/api/webhooks/elevenlabs/call-status")),
         ("gateway admin", format!("{0}/readyz  {0}/metrics", running.gateway_admin_url)),
         ("worker admin", admin(&running.worker_admin_urls)),
@@ -44,6 +47,13 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
         write!(text, "\nPlace a simulated call, then ask for the callId of its answer (numbers that end in {ENDINGS}):\n\n{}", placing(&host))
             .expect("writing to a String cannot fail");
     }
+    if let Some(token) = &running.api_token {
+        write!(
+            text,
+            "\nPlacing a call costs money, so it takes this token: -H \"Authorization: Bearer {token}\"\n"
+        )
+        .expect("writing to a String cannot fail");
+    }
     text.push_str("\nTraffic: cargo local send --help.  Ctrl-C stops everything.\n\n");
     text
 }
@@ -60,7 +70,9 @@ fn placing(host: &str) -> String {
 
 fn nats(running: &Running) -> String {
     let monitor = running.nats_monitor_url.as_ref().map(|url| format!("  monitoring {url}/jsz"));
-    format!("{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default())
+    // The users are of the nats-server that we started, as its monitoring endpoint is.
+    let users = monitor.as_ref().map(|_| "  users in nats-users.json");
+    format!("{}{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default(), users.unwrap_or_default())
 }
 
 fn admin(urls: &[String]) -> String {

@@ -100,6 +100,37 @@ fn any_of_the_secrets_will_do_and_none_means_no_check() {
     assert_eq!(verify([].into_iter(), body, &Secrets::default(), TOLERANCE, T), Ok(Signature::Absent));
 }
 
+#[test]
+fn a_claim_is_judged_before_there_is_a_body() {
+    use SignatureError::{Expired, Invalid, Missing};
+    let secrets = secrets(SECRET);
+    let precheck = |lines: &[&str], now| {
+        let lines = lines.iter().map(|line| line.as_bytes());
+        precheck(lines, &secrets, TOLERANCE, now).map(|claim| claim.is_some())
+    };
+    let (good, forged) = (format!("t={T},v0={MAC_A}"), format!("t={T},v0={}", "0".repeat(64)));
+    #[rustfmt::skip]
+    let table: [(&[&str], i64, Result<bool, SignatureError>); 9] = [
+        (&[&good],                    T,        Ok(true)),
+        (&[&forged],                  T,        Ok(true)), // Only the body tells.
+        (&[&good],                    T + 3600, Ok(true)),
+        (&[&good],                    T + 3601, Err(Expired)),
+        (&[&forged],                  T - 301,  Err(Expired)),
+        (&[],                         T,        Err(Missing)),
+        (&["t=1"],                    T,        Err(Invalid)),
+        (&["t=1,v0=00"],              T,        Err(Invalid)),
+        (&[&good, &good],             T,        Err(Invalid)),
+    ];
+    for (lines, now, expected) in table {
+        assert_eq!(precheck(lines, now), expected, "{lines:?} at {now}");
+    }
+    let claim = super::precheck([good.as_bytes()].into_iter(), &secrets, TOLERANCE, T).unwrap().unwrap();
+    assert_eq!(claim.verify(&[Bytes::from_static(BODY_A.as_bytes())], &secrets), Ok(Signature::Verified));
+    assert_eq!(claim.verify(&[Bytes::from_static(BODY_B.as_bytes())], &secrets), Err(Invalid));
+    let none = super::precheck([].into_iter(), &Secrets::default(), TOLERANCE, T);
+    assert!(matches!(none, Ok(None)), "nothing is required without secrets");
+}
+
 proptest! {
     #[test]
     fn garbage_is_refused_and_never_panics(header: Vec<u8>, body: Vec<u8>, now: i64) {

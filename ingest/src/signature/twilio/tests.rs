@@ -71,3 +71,42 @@ fn a_body_that_is_no_form_is_covered_by_its_hash_or_not_at_all() {
     assert_eq!(verdict(&hashed, b"{}"), Err(SignatureError::Invalid));
     assert_eq!(verdict(PATH, body), Err(SignatureError::Invalid));
 }
+
+#[test]
+fn a_claim_is_judged_before_there_is_a_body() {
+    use SignatureError::{Invalid, Missing};
+    let other = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let unpadded = &SHA1[..27];
+    let long = "A".repeat(100_000);
+    #[rustfmt::skip]
+    let table = [
+        (Some(SHA1),     None,                           Ok(true)),
+        (Some(other),    None,                           Ok(true)), // Only the body tells.
+        (Some(SHA256),   Some(SETTINGS),                 Ok(true)),
+        (Some(SHA256),   None,                           Err(Invalid)),
+        (Some(SHA1),     Some(SETTINGS),                 Err(Invalid)),
+        (Some(SHA1),     Some("algorithm=HMAC_SHA512"),  Err(Invalid)),
+        (Some(unpadded), None,                           Err(Invalid)),
+        (Some("AAAA"),   None,                           Err(Invalid)),
+        (Some(&long),    None,                           Err(Invalid)),
+        (None,           None,                           Err(Missing)),
+    ];
+    for (signature, settings, expected) in table {
+        let found = precheck(signature.map(str::as_bytes), settings.map(str::as_bytes), &secrets(TOKEN));
+        assert_eq!(found.map(|claim| claim.is_some()), expected, "{signature:?} {settings:?}");
+    }
+    assert!(
+        matches!(precheck(None, None, &Secrets::default()), Ok(None)),
+        "nothing is required without secrets"
+    );
+}
+
+#[test]
+fn a_form_that_is_too_large_is_refused_without_being_sorted() {
+    let names: Vec<_> = (0..40_000).map(|n| format!("n{n}")).collect();
+    let form = format!("CallSid=CA1&{}", names.join("&"));
+    let callback = Callback { path_and_query: PATH, body: form.as_bytes(), is_form: true };
+    let url = PublicUrl::try_from("https://hooks.example.com".to_owned()).unwrap();
+    let verdict = verify(Some(SHA1.as_bytes()), None, &callback, Some(&url), &secrets(TOKEN));
+    assert_eq!(verdict, Err(SignatureError::Invalid));
+}

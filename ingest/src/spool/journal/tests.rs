@@ -24,6 +24,23 @@ fn texts(journal: &Journal, place: u64, count: usize, bytes: usize) -> Vec<Strin
 }
 
 #[test]
+fn nobody_else_may_read_the_spool_whatever_was_there_before() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("made").join("spool");
+    for open_to_all in [false, true] {
+        if open_to_all {
+            fs::set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+            fs::set_permissions(folder.join(FILE), Permissions::from_mode(0o644)).unwrap();
+        }
+        let mut journal = Journal::open(&folder).unwrap();
+        let name = if open_to_all { "b" } else { "a" };
+        assert_eq!(journal.append(&[webhook(name)], ROOM).unwrap(), [Appended::Kept]);
+        assert_eq!((mode(&folder), mode(&folder.join(FILE))), (0o700, 0o600));
+    }
+}
+
+#[test]
 fn what_was_kept_is_read_in_order_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let mut journal = Journal::open(folder.path()).unwrap();

@@ -16,7 +16,7 @@ const CONVERSATIONS: [&str; 3] = ["conv_a", "conv_b", "conv_c"];
 fn patch(n: u32) -> CallPatch {
     let conversation = CONVERSATIONS.get(n as usize % 4);
     let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n * 7 % 60)).unwrap();
-    let at = |origin| Envelope { id: format!("{n:04}"), stored_at, origin, signature: None };
+    let at = |origin| Envelope::new(format!("{n:04}"), stored_at, origin);
     let words = ["initiated", "ringing", "answered", "completed", "ended", "busy", "no_answer"];
     let patch = match (conversation, n % 5) {
         (Some(conversation), 0) => {

@@ -13,11 +13,11 @@ fn desk(bodies: &[Value]) -> Desk<usize> {
 fn take_in(desk: &mut Desk<usize>, first: usize, bodies: &[Value]) {
     for (n, body) in (first..).zip(bodies) {
         let stored_at = Timestamp::from_second(i64::try_from(n).unwrap()).unwrap();
-        let envelope = Envelope { id: n.to_string(), stored_at, origin: Origin::ElevenLabs, signature: None };
+        let envelope = Envelope::new(n.to_string(), stored_at, Origin::ElevenLabs);
         let body = body.to_string();
         let event = parse(&envelope, body.as_bytes());
         let event = event.map_err(|error| Cause { label: error.label(), detail: error.to_string() });
-        desk.take_in(n, event, body.len());
+        desk.take_in(n, event, Weight::of(body.as_bytes()));
     }
 }
 
@@ -82,22 +82,57 @@ fn a_call_is_in_one_write_at_a_time_under_any_of_its_names() {
 fn batches_are_bounded_and_so_is_what_waits() {
     let bodies: Vec<_> = (0..=MAX_CALLS).map(|n| ringing(&n.to_string())).collect();
     let mut desk = desk(&bodies);
-    assert_eq!(desk.next().unwrap().calls.len(), MAX_CALLS);
+    let next = |desk: &mut Desk<usize>| {
+        let mut batch = desk.next().unwrap();
+        let busy = batch.busy();
+        (batch, busy)
+    };
+    let (batch, busy) = next(&mut desk);
+    assert_eq!(batch.calls.len(), MAX_CALLS);
+    desk.done(busy);
     assert_eq!(desk.messages().count(), 1);
     let large = "x".repeat(MAX_BYTES / 2 + 1);
     let large = |call: &str| json!({ "event_type": "call.ringing", "call_id": call, "large": large });
     take_in(&mut desk, 1000, &[large("a"), large("b"), large("c")]);
-    assert_eq!(calls(&desk.next().unwrap()), [vec![MAX_CALLS], vec![1000]]);
-    assert_eq!(calls(&desk.next().unwrap()), [[1001]]);
+    for expected in [vec![vec![MAX_CALLS], vec![1000]], vec![vec![1001]]] {
+        let (batch, busy) = next(&mut desk);
+        assert_eq!(calls(&batch), expected);
+        desk.done(busy);
+    }
     let mut n = 2000;
     while desk.has_room() {
         take_in(&mut desk, n, &[large("d")]);
         n += 1;
     }
-    assert_eq!(n - 2000, 7, "with the one that waits, four writes' worth");
-    desk.next().unwrap();
+    assert_eq!(n - 2000, 5, "with the one that waits, two writes' worth of memory");
+    let (_, first) = next(&mut desk);
+    assert!(!desk.has_room(), "what is being written is held too");
+    desk.done(first);
     assert!(desk.has_room());
-    assert_eq!((desk.next().unwrap().calls.len(), desk.messages, desk.bytes), (1, 0, 0));
+    let (batch, busy) = next(&mut desk);
+    desk.done(busy);
+    assert_eq!((batch.calls.len(), desk.messages, desk.load), (1, 0, Load::default()));
+}
+
+#[test]
+fn one_heavy_message_is_worked_on_at_a_time_and_holds_up_no_light_one() {
+    let heavy = |call: &str| {
+        let arrays = vec![Value::Array(Vec::new()); 150_000];
+        json!({ "event_type": "call.ended", "call_id": call, "arrays": arrays })
+    };
+    let mut desk = desk(&[ringing("a"), heavy("b"), ringing("c"), ringing("d")]);
+    assert!(desk.has_room() && !desk.has_room_for_heavy());
+    let mut light = desk.next().unwrap();
+    assert_eq!(calls(&light), [vec![0]], "in the order of their arrival");
+    let mut alone = desk.next().unwrap();
+    assert_eq!(calls(&alone), [vec![1]]);
+    desk.done(light.busy());
+    let mut light = desk.next().unwrap();
+    assert_eq!(calls(&light), [vec![2], vec![3]]);
+    desk.done(light.busy());
+    assert!(!desk.has_room_for_heavy(), "it is still being written");
+    desk.done(alone.busy());
+    assert!(desk.has_room_for_heavy());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! A document may have sixteen megabytes; what a page shows is cut out of it by the server.
 
 use jiff::Timestamp;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use serde_json::{Map, Value};
 
 use super::{CallRow, SERVER_TIME, Views, row};
@@ -148,7 +148,9 @@ fn keys(name: &str) -> impl Iterator<Item = Document> {
     let call = CallId::new(name).ok().map(|id| doc! { "callId": id.as_str() });
     let conversation = ConversationId::new(name).ok().map(|id| doc! { "conversationId": id.as_str() });
     let placement = PlacementId::new(name).ok().map(|id| doc! { "_placementId": id.as_str() });
-    [call, conversation, placement].into_iter().flatten()
+    // The pages name calls whose own ids hold a hidden number by their document.
+    let document = ObjectId::parse_str(name).ok().map(|id| doc! { "_id": id });
+    [call, conversation, placement, document].into_iter().flatten()
 }
 
 fn stages(key: Document, skip: usize) -> Vec<Document> {

@@ -187,7 +187,7 @@ async fn by_reason(calls: &Collection<Document>, since: Timestamp) -> Result<(Ve
         doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1 } } },
         doc! { "$sort": { "calls": -1, "_id": 1 } },
         doc! { "$facet": {
-            "most": [{ "$limit": REASONS }],
+            "most": [{ "$limit": REASONS }, { "$set": { "_id": super::row::beginning("$_id") } }],
             "all": [{ "$group": { "_id": Bson::Null, "calls": { "$sum": "$calls" } } }],
         } },
     ];

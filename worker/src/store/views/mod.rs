@@ -17,6 +17,7 @@ use mongodb::{bson::doc, options::Hint};
 use tokio::sync::Semaphore;
 
 pub(super) use self::filter::{number_index, reason_index, status_index, time_index};
+pub(super) use self::row::beginning;
 pub use self::{
     audio::{AudioFile, Chunks},
     detail::{Detail, RAW_FIELDS, TURNS_A_PAGE},
@@ -84,6 +85,8 @@ impl Views {
                     doc! { "$sort": { "failureReason": 1 } },
                     doc! { "$group": { "_id": "$failureReason" } },
                     doc! { "$limit": MOST_KNOWN_REASONS },
+                    // A reason is filtered by as a whole, so one that is too long for that is not offered.
+                    doc! { "$match": { "$expr": { "$lte": [{ "$strLenCP": "$_id" }, row::MAX_TEXT] } } },
                 ];
                 let cursor = calls.aggregate(stages).hint(Hint::Keys(reason_index())).max_time(SERVER_TIME);
                 cursor.await?.try_collect::<Vec<_>>().await

@@ -5,7 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
-use crate::{call::Status, clock::between, store::document::date};
+use crate::{
+    call::Status,
+    clock::between,
+    store::document::date,
+    text::{MAX_PARTY, MAX_REASON, cut},
+};
 
 /// A call, as much of it as a list shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +39,23 @@ pub struct CallRow {
     pub transcript: Option<String>,
 }
 
+/// Most characters of a text in a list. Versions that did not cut texts stored them whole.
+pub(super) const MAX_TEXT: i32 = 1000;
+
 /// The fields a row is made of.
 pub(super) fn fields() -> Document {
     doc! {
-        "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": 1, "status": 1, "failureReason": 1,
+        "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"),
+        "status": 1, "failureReason": beginning("$failureReason"),
         "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
         "history.status": 1, "history.at": 1,
     }
+}
+
+/// The beginning of a text, cut by the server; anything else is left out.
+pub(in crate::store) fn beginning(field: &str) -> Document {
+    let is_text = doc! { "$eq": [{ "$type": field }, "string"] };
+    doc! { "$cond": [is_text, { "$substrCP": [field, 0, MAX_TEXT] }, "$$REMOVE"] }
 }
 
 impl CallRow {
@@ -53,9 +68,10 @@ impl CallRow {
             shared_call_id: text("sharedCallId"),
             conversation_id: text("conversationId"),
             placement_id: text("_placementId"),
-            to_number: text("toNumber"),
+            // Documents of earlier versions hold texts of any length.
+            to_number: text("toNumber").map(|number| cut(&number, MAX_PARTY)),
             status: call.get_str("status").ok().and_then(Status::from_word),
-            failure_reason: text("failureReason"),
+            failure_reason: text("failureReason").map(|reason| cut(&reason, MAX_REASON)),
             created_at: date(call, "createdAt")?,
             duration: duration(call),
             transcript: text("transcriptState"),

@@ -17,6 +17,7 @@ use mongodb::{
     Collection,
     bson::{Document, doc},
 };
+use reqwest::redirect::Policy;
 
 use self::{
     seed::seed,
@@ -24,7 +25,7 @@ use self::{
 };
 use super::{measure, table::Bar};
 use crate::{
-    http_client, mongod, nats, ports,
+    OPEN_GATEWAY, http_client, http_client_builder, mongod, nats, ports,
     process::{Launcher, Process},
     progress::Progress,
     server::Server,
@@ -32,6 +33,7 @@ use crate::{
 };
 
 const DATABASE: &str = "bench";
+const TOKEN: &str = "token-of-the-bench";
 /// Times each page is asked for.
 const ROUNDS: usize = 40;
 /// Pages followed from the first.
@@ -65,6 +67,8 @@ struct Stack {
     _mongod: Server,
     calls: Collection<Document>,
     http: reqwest::Client,
+    /// Stays where it is led away from.
+    sessions: reqwest::Client,
     webhooks: String,
     console: String,
 }
@@ -103,12 +107,13 @@ impl Stack {
             let command = launcher.service(part, logs.join(format!("{part}.log"))).clean_env();
             command.env("ADMIN_ADDR", admin).env("NATS_URL", nats.url()).env("RUST_LOG", "warn")
         };
-        let gateway = service("gateway", &gateway_admin).env("LISTEN_ADDR", &public);
+        let gateway = service("gateway", &gateway_admin).envs(OPEN_GATEWAY).env("LISTEN_ADDR", &public);
         let worker = service("worker", &worker_admin)
             .env("MONGODB_URI", mongod.url())
             .env("MONGODB_DATABASE", DATABASE)
             .env("ROLES", "status,console")
-            .env("CONSOLE_ADDR", &console);
+            .env("CONSOLE_ADDR", &console)
+            .env("CONSOLE_TOKEN", TOKEN);
         let (mut gateway, mut worker) = (launcher.spawn(&gateway).await?, launcher.spawn(&worker).await?);
         let http = http_client(Duration::from_mins(1))?;
         for (process, admin) in [(&mut gateway, gateway_admin), (&mut worker, worker_admin)] {
@@ -125,8 +130,21 @@ impl Stack {
             _gateway: gateway,
             _nats: nats,
             _mongod: mongod,
+            sessions: http_client_builder(Duration::from_mins(1)).redirect(Policy::none()).build()?,
             http,
         })
+    }
+
+    /// A request for a page, as a tool makes it.
+    fn get(&self, path: &str) -> reqwest::RequestBuilder {
+        self.http.get(format!("{}{path}", self.console)).bearer_auth(TOKEN)
+    }
+
+    /// The cookie of a new session: each viewer has one.
+    async fn session(&self) -> anyhow::Result<String> {
+        let answer = self.sessions.get(format!("{}/?token={TOKEN}", self.console)).send().await?;
+        let cookie = answer.headers().get("set-cookie").context("the console opened no session")?;
+        Ok(cookie.to_str()?.split(';').next().unwrap_or_default().to_owned())
     }
 
     /// MiB that the worker holds.
@@ -150,7 +168,7 @@ impl Timed {
 
 async fn ask(stack: &Stack, path: &str) -> anyhow::Result<(Duration, String)> {
     let begun = Instant::now();
-    let answer = stack.http.get(format!("{}{path}", stack.console)).send().await?;
+    let answer = stack.get(path).send().await?;
     let status = answer.status();
     let page = answer.text().await?;
     ensure!(status.is_success(), "{path} was answered {status}");
@@ -239,7 +257,7 @@ async fn transferred(stack: &Stack) -> anyhow::Result<u64> {
     let links = page.split('"').filter(|part| part.starts_with("/assets/"));
     let mut bytes = 0;
     for path in links.chain(["/calls"]) {
-        let request = stack.http.get(format!("{}{path}", stack.console)).header("accept-encoding", "gzip");
+        let request = stack.get(path).header("accept-encoding", "gzip");
         let answer = request.send().await?;
         let headers: usize =
             answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

@@ -34,11 +34,13 @@ pub async fn viewers(stack: &Stack, count: usize) -> anyhow::Result<Watched> {
     let (seen, mut news) = watch::channel(String::new());
     let mut looking = JoinSet::new();
     for n in 0..count {
+        let cookie = stack.session().await?;
         let mut socket = TcpStream::connect(stack.console.trim_start_matches("http://")).await?;
         let path =
             ["/events?topic=calls", "/events?topic=calls&status=busy", "/events?topic=calls&period=24h"]
                 [n % 3];
-        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+        socket.write_all(request.as_bytes()).await?;
         // One of them reads what it gets, the others get it.
         let seen = (n == 0).then(|| seen.clone());
         looking.spawn(async move {

@@ -1,0 +1,280 @@
+//! Connections that never become a request that the router sees: what they looked like, and what they are told.
+//!
+//! A load balancer that is configured wrongly loses every webhook here, so each such connection is counted,
+//! answered where HTTP allows, and logged with what to change.
+//!
+//! Invariants: one log line for each source and minute at most; what is remembered of sources is bounded; nothing
+//! that the peer sent is repeated.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+};
+
+use super::{per_source::source_of, proxy_protocol};
+
+/// Pause between two log lines about one source.
+const LOG_PAUSE: Duration = Duration::from_mins(1);
+/// Sources remembered at one time. Beyond them, further sources are counted and not logged.
+const MAX_SOURCES: usize = 1024;
+/// How HTTP/2 begins.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
+/// How TLS begins: a handshake record of version 3.
+const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
+/// Codings of `Transfer-Encoding` that compress.
+const COMPRESSIONS: [&str; 7] = ["gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"];
+
+/// What a connection looked like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It begins with a header of the PROXY protocol, which is not expected from this peer.
+    ProxyProtocol,
+    /// It does not begin with a header of the PROXY protocol, which is expected from this peer; or with a broken
+    /// one.
+    ProxyHeaderMissing,
+    /// It speaks TLS, and the listener does not.
+    Tls,
+    /// It does not speak TLS, and the listener does.
+    NotTls,
+    /// It speaks HTTP/2 without having agreed on it.
+    Http2,
+    /// Its request head has too many bytes or lines.
+    HeadTooLarge,
+    /// Its request is compressed by `Transfer-Encoding`.
+    TransferEncoding,
+    /// Anything else that is no request of HTTP/1.1.
+    Malformed,
+}
+
+impl Reason {
+    const ALL: [Self; 8] = [
+        Self::ProxyProtocol,
+        Self::ProxyHeaderMissing,
+        Self::Tls,
+        Self::NotTls,
+        Self::Http2,
+        Self::HeadTooLarge,
+        Self::TransferEncoding,
+        Self::Malformed,
+    ];
+
+    /// What a connection looked like whose first bytes were `opening`, and whose head hyper answered with
+    /// `status`.
+    pub(super) fn of(opening: &[u8], status: u16) -> Self {
+        if opening.starts_with(proxy_protocol::WORD) || opening.starts_with(&proxy_protocol::SIGNATURE) {
+            Self::ProxyProtocol
+        } else if opening.starts_with(TLS_HANDSHAKE) {
+            Self::Tls
+        } else if opening.starts_with(HTTP2_PREFACE) {
+            Self::Http2
+        } else if matches!(status, 414 | 431) {
+            Self::HeadTooLarge
+        } else if opening.split(|&byte| byte == b'\n').any(is_compressed) {
+            Self::TransferEncoding
+        } else {
+            Self::Malformed
+        }
+    }
+
+    /// The value of the metric's label, and the code of the problem.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::ProxyHeaderMissing => "proxy_header_missing",
+            Self::Tls => "tls",
+            Self::NotTls => "not_tls",
+            Self::Http2 => "http2",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TransferEncoding => "unsupported_transfer_encoding",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    /// What it looked like and what to do, for the log and for the peer.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::ProxyProtocol => {
+                "The connection begins with a header of the PROXY protocol. Set PROXY_PROTOCOL=true and name the load balancer in TRUSTED_PROXIES, or switch the protocol off at the load balancer."
+            }
+            Self::ProxyHeaderMissing => {
+                "PROXY_PROTOCOL is true, and a connection from a trusted proxy does not begin with a header of that protocol. Switch the protocol on at the load balancer, for its health checks as well."
+            }
+            Self::Tls => {
+                "The connection speaks TLS to a port without TLS. Set TLS_CERT_FILE and TLS_KEY_FILE, or end TLS at the load balancer."
+            }
+            Self::NotTls => "The connection does not speak TLS to a port with TLS. Use https.",
+            Self::Http2 => "The connection speaks HTTP/2. Only HTTP/1.1 is served here.",
+            Self::HeadTooLarge => {
+                "The request head is too large: at most 100 header lines and 64 KiB are accepted."
+            }
+            Self::TransferEncoding => {
+                "The only transfer coding accepted is chunked; use Content-Encoding to compress a body."
+            }
+            Self::Malformed => "The bytes received are no request of HTTP/1.1.",
+        }
+    }
+
+    /// The answer. `status` is the one that hyper would have given, if it would have given any.
+    pub(super) fn answer(self, status: Option<u16>) -> Vec<u8> {
+        if self == Self::Http2 {
+            return go_away(self.advice());
+        }
+        let (status, title) = match (self, status) {
+            (Self::TransferEncoding, _) => (501, "Not Implemented"),
+            (_, Some(414)) => (414, "URI Too Long"),
+            (_, Some(431)) => (431, "Request Header Fields Too Large"),
+            _ => (400, "Bad Request"),
+        };
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "code": self.label(),
+            "detail": self.advice(),
+        })
+        .to_string();
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
+        )
+        .into_bytes()
+    }
+}
+
+/// Whether a header line asks for a transfer coding that compresses.
+fn is_compressed(line: &[u8]) -> bool {
+    const NAME: &[u8] = b"transfer-encoding:";
+    let Some((name, value)) = line.split_at_checked(NAME.len()) else { return false };
+    name.eq_ignore_ascii_case(NAME) && compresses(value)
+}
+
+/// Whether the value of a `Transfer-Encoding` names a coding that compresses. Other codings than `chunked` are
+/// refused as malformed.
+pub fn compresses(transfer_encoding: &[u8]) -> bool {
+    let mut codings = transfer_encoding.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+    codings.any(|coding| COMPRESSIONS.iter().any(|known| coding.eq_ignore_ascii_case(known.as_bytes())))
+}
+
+/// Frames of HTTP/2 (RFC 9113): an empty SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` and the reason in words.
+fn go_away(words: &str) -> Vec<u8> {
+    const HTTP_1_1_REQUIRED: u8 = 0x0d;
+    let length = u8::try_from(8 + words.len()).unwrap_or(8);
+    let words = if length == 8 { "" } else { words };
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let frame = [0, 0, length, 7, 0, 0, 0, 0, 0];
+    let last_stream_and_error = [0, 0, 0, 0, 0, 0, 0, HTTP_1_1_REQUIRED];
+    [&settings[..], &frame, &last_stream_and_error, words.as_bytes()].concat()
+}
+
+/// Labels of the count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UnreadableLabels {
+    /// See [`Reason::label`].
+    pub reason: &'static str,
+}
+
+/// Counts and logs such connections of one listener.
+#[derive(Default)]
+pub struct Unreadable {
+    counts: Family<UnreadableLabels, Counter>,
+    logged: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Unreadable {
+    /// Counts in `counts`, where every reason is shown from the start.
+    pub fn new(counts: Family<UnreadableLabels, Counter>) -> Self {
+        for reason in Reason::ALL {
+            drop(counts.get_or_create(&UnreadableLabels { reason: reason.label() }));
+        }
+        Self { counts, logged: Mutex::default() }
+    }
+
+    /// Counts a connection of `peer`, and logs it if none of its source was logged within the last minute.
+    pub(super) fn report(&self, reason: Reason, peer: IpAddr) {
+        self.counts.get_or_create(&UnreadableLabels { reason: reason.label() }).inc();
+        if self.is_due(source_of(peer.to_canonical()), Instant::now()) {
+            tracing::warn!(%peer, reason = reason.label(), "connection refused. {}", reason.advice());
+        }
+    }
+
+    fn is_due(&self, source: IpAddr, now: Instant) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |last: &Instant| now.saturating_duration_since(*last) < LOG_PAUSE;
+        if logged.get(&source).is_some_and(is_recent) {
+            return false;
+        }
+        if logged.len() >= MAX_SOURCES {
+            logged.retain(|_, last| is_recent(last));
+        }
+        let has_room = logged.len() < MAX_SOURCES;
+        if has_room {
+            logged.insert(source, now);
+        }
+        has_room
+    }
+}
+
+impl fmt::Debug for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unreadable").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_after_its_first_bytes() {
+        let gzip = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: GZIP\r\n\r\n";
+        #[rustfmt::skip]
+        let table: [(&[u8], u16, &str, u16); 10] = [
+            (b"PROXY TCP4 192.0.2.1 10.0.0.1 5000 443\r\n", 400, "proxy_protocol", 400),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11",               400, "proxy_protocol", 400),
+            (b"\x16\x03\x01\x02\x00\x01",                   400, "tls",            400),
+            (b"GET / HTTP/1.1\r\n",                         431, "head_too_large", 431),
+            (b"GET / HTTP/1.1\r\n",                         414, "head_too_large", 414),
+            (gzip,                                          400, "unsupported_transfer_encoding", 501),
+            (b"POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n", 400, "malformed", 400),
+            (b"POST / HTTP/1.1\r\nX: Transfer-Encoding: gzip\r\n",  400, "malformed", 400),
+            (b"\0\0\0",                                     400, "malformed",      400),
+            (b"",                                           400, "malformed",      400),
+        ];
+        for (opening, status, label, answered) in table {
+            let reason = Reason::of(opening, status);
+            assert_eq!(reason.label(), label, "{}", opening.escape_ascii());
+            let answer = String::from_utf8(reason.answer(Some(status))).unwrap();
+            let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {answered} ")), "{head}");
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!((&problem["code"], &problem["status"]), (&label.into(), &answered.into()));
+        }
+        assert_eq!(Reason::of(b"PRI * HTTP/2.0\r\n\r\n", 400), Reason::Http2);
+        let frames = Reason::Http2.answer(None);
+        assert_eq!((frames[3], frames[12], frames[25]), (4, 7, 0x0d), "SETTINGS, GOAWAY, HTTP_1_1_REQUIRED");
+        assert_eq!(frames.len(), 9 + 9 + usize::from(frames[11]));
+    }
+
+    #[test]
+    fn one_source_is_logged_once_a_minute_and_few_sources_are_remembered() {
+        let unreadable = Unreadable::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let source = |n: u32| IpAddr::from(n.to_be_bytes());
+        assert!(unreadable.is_due(source(1), at(0)) && unreadable.is_due(source(2), at(0)));
+        assert!(!unreadable.is_due(source(1), at(59)) && unreadable.is_due(source(1), at(60)));
+        let logged = (0..5000).filter(|&n| unreadable.is_due(source(n), at(70))).count();
+        assert!(logged <= MAX_SOURCES && unreadable.logged.lock().unwrap().len() <= MAX_SOURCES, "{logged}");
+        assert!(unreadable.is_due(source(9999), at(131)), "the old ones make room");
+    }
+}

@@ -1,0 +1,204 @@
+//! Counts the values and the nesting of JSON without building it.
+//!
+//! Parsed JSON takes a multiple of its bytes: 20 MiB of `[],[],…` become gigabytes. Gateway and worker measure
+//! a body by these bounds before anything parses it.
+//!
+//! Invariants: one pass over the bytes, in constant memory. For valid JSON the counts are exact. Bytes that are
+//! no JSON get some answer, and are refused by the parser that comes next.
+
+use memchr::memchr2;
+
+/// Bounds of one JSON text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most values: objects, arrays, strings, numbers and literals. Names of members do not count.
+    pub values: usize,
+    /// Deepest nesting: `[]` has a depth of 1.
+    pub depth: usize,
+}
+
+/// The bounds of every JSON text that a sender or the provider's API gives us. A transcript of an hour has about
+/// 20,000 values and a depth below 10.
+pub const LIMITS: Limits = Limits { values: 250_000, depth: 1_000 };
+
+/// A JSON text exceeds its [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooComplex {
+    /// More values than the limit, which is given.
+    #[error("the JSON has more than {0} values")]
+    Values(usize),
+    /// Nested deeper than the limit, which is given.
+    #[error("the JSON is nested deeper than {0} levels")]
+    Depth(usize),
+}
+
+/// Checks the text in `pieces` against `limits`. A string, an escape or a number may lie across pieces.
+///
+/// # Errors
+/// Which limit it exceeds.
+pub fn measure<'a, P>(pieces: P, limits: Limits) -> Result<(), TooComplex>
+where
+    P: IntoIterator<Item = &'a [u8], IntoIter: Clone>,
+{
+    let mut pieces = pieces.into_iter();
+    // A text cannot have more values or levels than bytes: most webhooks need no scan.
+    let bytes: usize = pieces.clone().map(<[u8]>::len).sum();
+    if bytes <= limits.values.min(limits.depth) {
+        return Ok(());
+    }
+    let mut scan = Scan { limits, values: 0, depth: 0, at: Position::Between };
+    pieces.try_for_each(|piece| scan.read(piece))
+}
+
+/// Where the next byte stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// Outside of strings, numbers and literals.
+    Between,
+    /// In a number or a literal.
+    Word,
+    /// In a string.
+    Text,
+    /// In a string, after a backslash.
+    Escape,
+}
+
+struct Scan {
+    limits: Limits,
+    values: usize,
+    depth: usize,
+    at: Position,
+}
+
+impl Scan {
+    fn read(&mut self, piece: &[u8]) -> Result<(), TooComplex> {
+        let mut rest = piece;
+        loop {
+            match self.at {
+                Position::Text => {
+                    // Strings are most of a large body, and are skipped many bytes at a time.
+                    let Some(end) = memchr2(b'"', b'\\', rest) else { return Ok(()) };
+                    self.at = if rest[end] == b'"' { Position::Between } else { Position::Escape };
+                    rest = &rest[end + 1..];
+                }
+                Position::Escape => {
+                    let Some((_, after)) = rest.split_first() else { return Ok(()) };
+                    (self.at, rest) = (Position::Text, after);
+                }
+                Position::Between | Position::Word => {
+                    let Some((&byte, after)) = rest.split_first() else { return Ok(()) };
+                    rest = after;
+                    self.structure(byte)?;
+                }
+            }
+        }
+    }
+
+    /// Takes a byte that stands in no string.
+    fn structure(&mut self, byte: u8) -> Result<(), TooComplex> {
+        match byte {
+            b'"' => {
+                self.at = Position::Text;
+                return self.count();
+            }
+            b'{' | b'[' => {
+                self.at = Position::Between;
+                self.depth += 1;
+                if self.depth > self.limits.depth {
+                    return Err(TooComplex::Depth(self.limits.depth));
+                }
+                return self.count();
+            }
+            b'}' | b']' => {
+                self.at = Position::Between;
+                self.depth = self.depth.saturating_sub(1);
+            }
+            // The string before it was the name of a member.
+            b':' => {
+                self.at = Position::Between;
+                self.values = self.values.saturating_sub(1);
+            }
+            b',' | b' ' | b'\t' | b'\n' | b'\r' => self.at = Position::Between,
+            _ if self.at == Position::Between => {
+                self.at = Position::Word;
+                return self.count();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), TooComplex> {
+        self.values += 1;
+        // A name counts until its colon comes. That is no error: its value would come after it.
+        if self.values > self.limits.values { Err(TooComplex::Values(self.limits.values)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest limits that `text` keeps to, however it is cut.
+    fn measured(text: &[u8]) -> Limits {
+        let fits = |values, depth, cut: usize| {
+            let (first, second) = text.split_at(cut);
+            measure([first, second], Limits { values, depth })
+        };
+        let values = (0..99).find(|&values| fits(values, 99, 0).is_ok()).unwrap();
+        let depth = (0..99).find(|&depth| fits(999, depth, 0).is_ok()).unwrap();
+        for cut in 0..=text.len() {
+            assert_eq!(fits(values, depth, cut), Ok(()), "cut at {cut}");
+            assert!(values == 0 || fits(values - 1, depth, cut) == Err(TooComplex::Values(values - 1)));
+            assert!(depth == 0 || fits(values, depth - 1, cut) == Err(TooComplex::Depth(depth - 1)));
+        }
+        Limits { values, depth }
+    }
+
+    #[test]
+    fn values_and_depth_are_counted_exactly_wherever_the_text_is_cut() {
+        #[rustfmt::skip]
+        let table: [(&str, usize, usize); 12] = [
+            ("",                                        0, 0),
+            ("null",                                    1, 0),
+            (" -1.5e+3 ",                               1, 0),
+            ("{}",                                      1, 1),
+            ("[]",                                      1, 1),
+            ("[1,2 , true,false\t,null]",               6, 1),
+            (r#"{"a":1,"b":"c"}"#,                      3, 1),
+            (r#"{"a":{"b":[[],{}]}}"#,                  5, 4),
+            (r#"{"a":"[[[{{{,,,:::"}"#,                 2, 1),
+            (r#"["\"[","\\","\\\"]","\u005b["]"#,       5, 1),
+            (r"[[],[],[]]",                           4, 2),
+            (r#"{"a:b":"c:d","é":"新,[😀"}"#,            3, 1),
+        ];
+        for (text, values, depth) in table {
+            assert_eq!(measured(text.as_bytes()), Limits { values, depth }, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_count_is_that_of_the_parsed_text() {
+        fn count(value: &serde_json::Value) -> usize {
+            1 + match value {
+                serde_json::Value::Array(items) => items.iter().map(count).sum(),
+                serde_json::Value::Object(members) => members.values().map(count).sum(),
+                _ => 0,
+            }
+        }
+        let text = r#" {"a":[{"b":"\"","c\\":[0.1,-2e5,"x, y"]},null,[[ [ ]]],"{"],"d" : {"e":true}} "#;
+        let value: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(measured(text.as_bytes()).values, count(&value));
+    }
+
+    #[test]
+    fn twenty_mebibytes_of_empty_arrays_are_too_complex() {
+        let body = format!("[{}0]", "[],".repeat(7_000_000));
+        assert_eq!(measure([body.as_bytes()], LIMITS), Err(TooComplex::Values(250_000)));
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(measure([nested(1000).as_bytes()], LIMITS), Ok(()));
+        assert_eq!(measure([nested(1001).as_bytes()], LIMITS), Err(TooComplex::Depth(1000)));
+        let text = format!("{{\"a\":\"{}\"}}", "[".repeat(20_000_000));
+        assert_eq!(measure([text.as_bytes()], LIMITS), Ok(()), "a long text is one value");
+    }
+}

@@ -1,0 +1,144 @@
+//! Names, units and currencies that tell an amount, a length or a moment from a telephone number.
+
+/// Words in the name of a field whose digits are a number of a person, whatever other words are in it.
+const OF_PEOPLE: [&str; 9] =
+    ["phone", "number", "caller", "called", "mobile", "tel", "telephone", "whatsapp", "fax"];
+/// Words in the name of a field that holds a quantity.
+const QUANTITIES: [&str; 21] = [
+    "secs",
+    "seconds",
+    "sec",
+    "ms",
+    "millis",
+    "milliseconds",
+    "micros",
+    "ns",
+    "duration",
+    "latency",
+    "elapsed",
+    "cost",
+    "price",
+    "credits",
+    "amount",
+    "charge",
+    "fee",
+    "bytes",
+    "size",
+    "tokens",
+    "usage",
+];
+/// Words in the name of a field that holds a moment.
+const MOMENTS: [&str; 12] = [
+    "time",
+    "timestamp",
+    "unix",
+    "date",
+    "at",
+    "epoch",
+    "since",
+    "until",
+    "expires",
+    "iat",
+    "exp",
+    "created",
+];
+const UNITS: [&str; 22] = [
+    "ms", "s", "sec", "secs", "second", "seconds", "min", "mins", "minute", "minutes", "h", "hour", "hours",
+    "day", "days", "byte", "bytes", "kb", "mb", "kib", "mib", "credits",
+];
+const CURRENCIES: [&str; 14] =
+    ["usd", "eur", "gbp", "sgd", "jpy", "cny", "inr", "aud", "cad", "chf", "hkd", "brl", "dollars", "euros"];
+const CURRENCY_SIGNS: [char; 6] = ['$', '€', '£', '¥', '₹', '₩'];
+
+/// Whether the field `key` holds an amount, a length or a moment, `digits` being its value.
+pub(super) fn is_measure(key: &str, digits: &str) -> bool {
+    let words: Vec<_> = words(key).collect();
+    let any = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
+    !any(&OF_PEOPLE) && (any(&QUANTITIES) || (any(&MOMENTS) && is_moment(digits)))
+}
+
+/// Whether `digits` are Unix seconds, or milliseconds, of the years 2001 to 2100.
+fn is_moment(digits: &str) -> bool {
+    let seconds = match digits.len() {
+        10 => digits,
+        13 => &digits[..10],
+        _ => return false,
+    };
+    seconds.parse().is_ok_and(|seconds: u64| (1_000_000_000..4_102_444_800).contains(&seconds))
+}
+
+/// The words of a field's name: `startTime_unix` has three.
+fn words(key: &str) -> impl Iterator<Item = String> + '_ {
+    let mut rest = key;
+    std::iter::from_fn(move || {
+        rest = rest.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+        let mut before = '\0';
+        let end = rest.find(|c: char| {
+            let ends = !c.is_ascii_alphanumeric() || (c.is_ascii_uppercase() && before.is_ascii_lowercase());
+            before = c;
+            ends
+        });
+        let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = behind;
+        (!word.is_empty()).then(|| word.to_ascii_lowercase())
+    })
+}
+
+/// The name of the field whose value begins behind `before`: `"at": `, `at=`, `at: "`.
+pub(super) fn key_before(before: &str) -> Option<&str> {
+    let before = before.trim_end_matches(['"', '\\', ' ']);
+    let before = before.strip_suffix(['=', ':'])?.trim_end_matches(['"', '\\', ' ']);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let name = &before[before.trim_end_matches(is_name).len()..];
+    (!name.is_empty()).then_some(name)
+}
+
+/// Whether a unit stands behind a number.
+pub(super) fn has_unit(after: &str) -> bool {
+    UNITS.contains(&first_word(after).as_str())
+}
+
+/// Whether a currency stands before or behind a number.
+pub(super) fn has_currency(before: &str, after: &str) -> bool {
+    let before = before.strip_suffix(' ').unwrap_or(before);
+    let last = &before[before.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
+    before.ends_with(CURRENCY_SIGNS)
+        || after.strip_prefix(' ').unwrap_or(after).starts_with(CURRENCY_SIGNS)
+        || CURRENCIES.contains(&last.to_ascii_lowercase().as_str())
+        || CURRENCIES.contains(&first_word(after).as_str())
+}
+
+/// The word behind one space, in lower case.
+fn first_word(after: &str) -> String {
+    let Some(rest) = after.strip_prefix(' ') else { return String::new() };
+    rest.chars().take_while(char::is_ascii_alphanumeric).take(12).collect::<String>().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_field_says_what_its_digits_are() {
+        #[rustfmt::skip]
+        let table = [
+            ("event_timestamp",       "1790000000",     true),
+            ("start_time_unix_secs",  "1790000000",     true),
+            ("createdAt",             "1790000000123",  true),
+            ("call_duration_secs",    "1234567",        true),
+            ("cost",                  "12345678",       true),
+            ("timestamp",             "6581234567",     false),
+            ("callback_phone_time",   "1790000000",     false),
+            ("external_number",       "1790000000",     false),
+            ("n",                     "6581234567",     false),
+            ("",                      "6581234567",     false),
+        ];
+        for (key, digits, expected) in table {
+            assert_eq!(is_measure(key, digits), expected, "{key}");
+        }
+        for before in [r#"{"at": "#, "x&at=", r#"{\"at\":\""#, "at: "] {
+            assert_eq!(key_before(before), Some("at"), "{before}");
+        }
+        assert_eq!(key_before("call me at "), None);
+    }
+}

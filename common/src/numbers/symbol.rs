@@ -1,0 +1,116 @@
+//! Reads a text symbol by symbol, whatever the way in which a symbol is written.
+//!
+//! Telephone numbers come with percent-escapes (`%2B`), HTML entities (`&#43;`), JSON escapes
+//! (`\u002b`), digits of other scripts, and several kinds of dashes and spaces. All of them read as
+//! the plain ASCII symbol.
+
+/// Digits zero of the scripts whose digits are read, besides ASCII: fullwidth, Arabic, Persian, Devanagari,
+/// Bengali, Thai, Khmer and mathematical.
+const ZEROS: [char; 8] =
+    ['\u{ff10}', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{e50}', '\u{17e0}', '\u{1d7ce}'];
+
+/// The symbol at the byte `at` of `text`, and how many bytes it takes.
+pub(super) fn at(text: &str, at: usize) -> Option<(char, usize)> {
+    let rest = text.get(at..)?;
+    let first = rest.chars().next()?;
+    let escaped = match first {
+        '%' => percent(rest.as_bytes()),
+        '&' => entity(rest),
+        '\\' => json(rest),
+        _ => None,
+    };
+    Some(escaped.map_or_else(|| (plain(first), first.len_utf8()), |(symbol, length)| (plain(symbol), length)))
+}
+
+/// `%2B`, and the same encoded again: `%252B`.
+fn percent(bytes: &[u8]) -> Option<(char, usize)> {
+    let mut start = 1;
+    while bytes[start..].starts_with(b"25") && hex(bytes, start + 2).is_some() {
+        start += 2;
+    }
+    let byte = hex(bytes, start)?;
+    byte.is_ascii().then_some((char::from(byte), start + 2))
+}
+
+fn hex(bytes: &[u8], at: usize) -> Option<u8> {
+    let digits = std::str::from_utf8(bytes.get(at..at + 2)?).ok()?;
+    // `from_str_radix` takes a sign.
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?
+}
+
+/// `&#43;`, `&#x2B;`, `&plus;`, `&nbsp;`.
+fn entity(rest: &str) -> Option<(char, usize)> {
+    let end = rest.bytes().take(10).position(|byte| byte == b';')?;
+    let name = rest.get(1..end)?;
+    let symbol = match name {
+        "plus" => '+',
+        "nbsp" => ' ',
+        "lpar" => '(',
+        "rpar" => ')',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16),
+                None => number.parse(),
+            };
+            char::from_u32(code.ok()?)?
+        }
+    };
+    Some((symbol, end + 1))
+}
+
+/// `\u002b`, as it stands in JSON that is read as text.
+fn json(rest: &str) -> Option<(char, usize)> {
+    let code = rest.strip_prefix("\\u")?.get(..4)?;
+    code.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
+    Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, 6))
+}
+
+/// The ASCII symbol that means the same.
+fn plain(symbol: char) -> char {
+    if symbol.is_ascii() {
+        return if symbol == '\t' { ' ' } else { symbol };
+    }
+    match symbol {
+        '\u{ff0b}' | '\u{fe62}' => '+',
+        '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{fe63}' | '\u{ff0d}' | '\u{30fc}' => '-',
+        '\u{ff08}' => '(',
+        '\u{ff09}' => ')',
+        '\u{ff0e}' | '\u{b7}' => '.',
+        // Spaces, and marks that are not seen.
+        '\u{a0}'
+        | '\u{2000}'..='\u{200f}'
+        | '\u{202a}'..='\u{202f}'
+        | '\u{2060}'..='\u{2069}'
+        | '\u{3000}'
+        | '\u{feff}' => ' ',
+        _ => digit(symbol).unwrap_or(symbol),
+    }
+}
+
+fn digit(symbol: char) -> Option<char> {
+    ZEROS.into_iter().find_map(|zero| {
+        let value = u32::from(symbol).checked_sub(u32::from(zero))?;
+        char::from_digit(value, 10)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_symbol_reads_as_the_plain_one() {
+        #[rustfmt::skip]
+        let table = [
+            ("+1", '+', 1), ("%2B1", '+', 3), ("%2b", '+', 3), ("%252B1", '+', 5), ("%20", ' ', 3),
+            ("&#43;", '+', 5), ("&#x2b;", '+', 6), ("&plus;", '+', 6), ("\\u002b", '+', 6), ("\u{ff0b}", '+', 3),
+            ("%", '%', 1), ("%zz", '%', 1), ("%+1", '%', 1), ("%25", '%', 3), ("%C3", '%', 1), ("&", '&', 1), ("&é;", '&', 1),
+            ("\\u00", '\\', 1), ("\\uéé", '\\', 1), ("\u{ff16}", '6', 3), ("\u{667}", '7', 2), ("\u{2011}", '-', 3), ("é", 'é', 2),
+        ];
+        for (text, symbol, length) in table {
+            assert_eq!(at(text, 0), Some((symbol, length)), "{text}");
+        }
+        assert_eq!(at("", 0), None);
+    }
+}

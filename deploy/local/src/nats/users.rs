@@ -1,0 +1,134 @@
+//! The users of `deploy/nats/users.conf` with generated passwords.
+
+use std::{
+    fmt,
+    fs::{self, File, Permissions},
+    io::{ErrorKind, Write as _},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use anyhow::Context as _;
+use rand::RngExt as _;
+use serde::{Deserialize, Serialize};
+
+/// The shipped file of users and their permissions.
+pub(super) const CONFIG: &str = include_str!("../../../nats/users.conf");
+
+/// A user of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// Stores webhooks and asks workers.
+    Gateway,
+    /// Processes what is stored.
+    Worker,
+    /// May do everything.
+    Operator,
+}
+
+impl User {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gateway, Self::Worker, Self::Operator];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Worker => "worker",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The variable that nats-server takes its password from.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Gateway => "NATS_GATEWAY_PASSWORD",
+            Self::Worker => "NATS_WORKER_PASSWORD",
+            Self::Operator => "NATS_OPERATOR_PASSWORD",
+        }
+    }
+}
+
+/// The passwords of all users.
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Users {
+    gateway: String,
+    worker: String,
+    operator: String,
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Users(***)")
+    }
+}
+
+impl Users {
+    /// Users with new passwords.
+    pub fn generate() -> Self {
+        // A letter first: nats-server takes a word of digits for a number.
+        let password = || format!("p{}", hex::encode(rand::rng().random::<[u8; 16]>()));
+        Self { gateway: password(), worker: password(), operator: password() }
+    }
+
+    /// The users in `file`, which is made if it is missing. Readable for its owner only.
+    pub fn kept_in(file: &Path) -> anyhow::Result<Self> {
+        let unusable = || format!("cannot keep the users of nats-server in {}", file.display());
+        match fs::read_to_string(file) {
+            Ok(text) => {
+                fs::set_permissions(file, Permissions::from_mode(0o600)).with_context(unusable)?;
+                let why = || format!("{} cannot be read; remove it to have new passwords", file.display());
+                serde_json::from_str(&text).with_context(why)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let users = Self::generate();
+                let mut options = File::options();
+                let mut new =
+                    options.write(true).create_new(true).mode(0o600).open(file).with_context(unusable)?;
+                new.write_all(serde_json::to_string_pretty(&users)?.as_bytes()).with_context(unusable)?;
+                Ok(users)
+            }
+            Err(error) => Err(error).with_context(unusable),
+        }
+    }
+
+    /// The password of `user`.
+    pub fn password(&self, user: User) -> &str {
+        match user {
+            User::Gateway => &self.gateway,
+            User::Worker => &self.worker,
+            User::Operator => &self.operator,
+        }
+    }
+
+    /// `url` with the login of `user`.
+    pub fn login(&self, user: User, url: &str) -> String {
+        let address = url.rsplit(['@', '/']).next().unwrap_or(url);
+        format!("nats://{}:{}@{address}", user.name(), self.password(user))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_kept_between_runs_for_the_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nats-users.json");
+        let users = Users::kept_in(&file).unwrap();
+        assert_eq!(Users::kept_in(&file).unwrap(), users);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(users, Users::generate());
+        let password = users.password(User::Worker);
+        assert!(
+            password.starts_with('p') && password.len() == 33 && !format!("{users:?}").contains(password)
+        );
+        for url in ["nats://127.0.0.1:4222", "nats://other:login@127.0.0.1:4222"] {
+            let login = users.login(User::Worker, url);
+            assert_eq!(login, format!("nats://worker:{password}@127.0.0.1:4222"));
+        }
+        fs::write(&file, "{}").unwrap();
+        assert!(Users::kept_in(&file).unwrap_err().to_string().contains("remove it"));
+    }
+}

@@ -1,0 +1,45 @@
+//! The reader of the worker against the check of the gateway: what the one accepts, the other reads.
+//!
+//! Input: a body.
+
+use aftercall_common::json::{MAX_DEPTH, read, read_object};
+use aftercall_ingest::json::check;
+use aftercall_worker::store::value_to_bson;
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
+
+/// Accepted by the gateway means read by the worker, and MongoDB can hold what was read. What a strict parser
+/// reads and MongoDB can hold is read alike.
+pub fn run(data: &[u8]) {
+    let found = read_object(data);
+    if check(data).is_ok() {
+        let object = found.as_ref().expect("the gateway accepts what the worker cannot read");
+        let value = Value::Object(object.clone());
+        assert!(depth(&value) <= MAX_DEPTH, "deeper than MongoDB takes");
+        assert!(value_to_bson(&value).is_some(), "MongoDB cannot hold it");
+        assert!(serde_json::from_str::<Value>(&value.to_string()).is_ok(), "a strict reader refuses it");
+    }
+    if let Err(error) = &found {
+        assert!(error.column <= data.len() + 1, "beyond the body: {error}");
+    }
+    if let Ok(strict) = serde_json::from_slice::<Map<String, Value>>(data) {
+        let strict = Value::Object(strict);
+        if depth(&strict) <= MAX_DEPTH && value_to_bson(&strict).is_some() {
+            assert_eq!(found.map(Value::Object), Ok(strict), "changed without need");
+        }
+    }
+    // Any other value is accepted by its grammar alone, as an answer of an API is.
+    let without_mark = data.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(data);
+    let is_json = std::str::from_utf8(without_mark).is_ok()
+        && serde_json::from_slice::<IgnoredAny>(without_mark).is_ok();
+    assert_eq!(read(data).is_ok(), is_json, "not what the grammar says");
+}
+
+/// Levels of arrays and objects.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}

@@ -1,0 +1,220 @@
+//! Who may do what at the gateway: sources, tokens, callers on this machine, web pages, Twilio's route.
+
+use aftercall_common::stream;
+use aftercall_local::process::Signal;
+use mongodb::bson::doc;
+use serde_json::json;
+
+use crate::harness::{
+    CALL_STATUS, LOOKUP, Service, Setup, Stack, TWILIO_CALL_STATUS, twilio_signature, until,
+};
+
+const PLACE: &str = "/api/agent-calls";
+
+/// A stack without a worker, whose gateway has these variables besides.
+async fn gateway(vars: &[(&str, &str)]) -> Stack {
+    let setup = Setup::default().without_worker();
+    vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value)).start().await
+}
+
+/// Status and code of a webhook with these headers.
+async fn post(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let body = json!({ "event_type": "call.busy", "call_id": format!("{path}{headers:?}") }).to_string();
+    let request = stack.http.post(format!("{}{path}", stack.base)).body(body);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let answer = stack.send(request).await;
+    (answer.status, answer.code().to_owned())
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[tokio::test]
+async fn unsigned_operation_needs_an_explicit_word() {
+    let (status, log) =
+        Service::exit("gateway", &[("ALLOW_UNSIGNED", ""), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
+    let last = log.lines().last().unwrap();
+    assert_eq!(status, Some(78), "{log}");
+    assert!(last.contains("ELEVENLABS_WEBHOOK_SECRET") && last.contains("ALLOW_UNSIGNED=true"), "{last}");
+}
+
+#[tokio::test]
+async fn calls_are_for_bearers_of_a_token_and_for_nobody_else_by_default() {
+    let stack = gateway(&[("API_ANONYMOUS", ""), ("API_TOKEN", "full"), ("API_READ_TOKEN", "read")]).await;
+    let bearer = |token: &str| format!("Bearer {token}");
+    for (path, token, expected) in [
+        (LOOKUP, None, refused(401, "unauthorized")),
+        (PLACE, None, refused(401, "unauthorized")),
+        (LOOKUP, Some("wrong"), refused(401, "unauthorized")),
+        (LOOKUP, Some("read"), refused(503, "no_worker")),
+        (PLACE, Some("read"), refused(401, "unauthorized")),
+        (LOOKUP, Some("full"), refused(503, "no_worker")),
+        (PLACE, Some("full"), refused(503, "no_worker")),
+    ] {
+        let header = token.map(bearer).unwrap_or_default();
+        let headers = [("authorization", header.as_str())];
+        let headers = if token.is_some() { &headers[..] } else { &[] };
+        assert_eq!(post(&stack, path, headers).await, expected, "{path} {token:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_token_only_programs_on_this_machine_are_served() {
+    let stack = gateway(&[("TRUSTED_PROXIES", "127.0.0.8")]).await; // API_ANONYMOUS is all.
+    let own = stack.base.clone();
+    for (headers, expected) in [
+        (&[][..], refused(503, "no_worker")),
+        (&[("origin", own.as_str()), ("sec-fetch-site", "same-origin")], refused(503, "no_worker")),
+        (&[("origin", "https://evil.example")], refused(401, "unauthorized")),
+        (&[("sec-fetch-site", "cross-site")], refused(401, "unauthorized")),
+        (&[("host", "evil.example")], refused(401, "unauthorized")),
+        (&[("x-forwarded-for", "127.0.0.1")], refused(403, "untrusted_proxy")),
+        (&[("x-real-ip", "127.0.0.1")], refused(403, "untrusted_proxy")),
+        (&[("forwarded", "for=127.0.0.1")], refused(403, "untrusted_proxy")),
+    ] {
+        for path in [LOOKUP, PLACE] {
+            assert_eq!(post(&stack, path, headers).await, expected, "{path} {headers:?}");
+        }
+    }
+    assert!(stack.gateway.log().contains("TRUSTED_PROXIES"), "the log names the setting");
+    let proxied = aftercall_local::http_client_builder(crate::harness::PATIENCE)
+        .local_address(std::net::IpAddr::from([127, 0, 0, 8]))
+        .build()
+        .unwrap();
+    for forwarded in [None, Some("127.0.0.1")] {
+        let request = proxied.post(format!("{}{PLACE}", stack.base)).body("{}");
+        let request = forwarded.into_iter().fold(request, |r, value| r.header("x-forwarded-for", value));
+        assert_eq!(
+            stack.send(request).await.status,
+            401,
+            "a trusted proxy is not this machine: {forwarded:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_post_webhooks_where_the_address_decides_alone() {
+    let stack = gateway(&[]).await;
+    for (headers, expected) in [
+        (&[][..], refused(200, "")),
+        (&[("host", "gateway.internal")], refused(200, "")),
+        (&[("origin", "https://evil.example")], refused(403, "cross_site_request")),
+        (&[("sec-fetch-site", "cross-site")], refused(403, "cross_site_request")),
+        (&[("host", "evil.example"), ("origin", "http://evil.example")], refused(403, "cross_site_request")),
+    ] {
+        assert_eq!(post(&stack, CALL_STATUS, headers).await, expected, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dialler_of_ones_own_authenticates_with_its_token() {
+    let vars = [
+        ("EVENTS_TOKEN", "mine, next"),
+        ("ELEVENLABS_WEBHOOK_SECRET", "wsec"),
+        ("ALLOWED_SOURCES", "elevenlabs"),
+    ];
+    let stack = gateway(&vars).await;
+    for (headers, expected) in [
+        (&[("authorization", "Bearer mine")][..], refused(200, "")),
+        (&[("authorization", "bearer next")], refused(200, "")),
+        (&[("authorization", "Bearer other")], refused(401, "unauthorized")),
+        (
+            &[("authorization", "Bearer mine"), ("x-forwarded-for", "9.9.9.9")],
+            refused(403, "untrusted_proxy"),
+        ),
+        (&[], refused(403, "source_not_allowed")),
+    ] {
+        assert_eq!(post(&stack, CALL_STATUS, headers).await, expected, "{headers:?}");
+    }
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2);
+    let message = stack.message(stream::WEBHOOKS, 1).await;
+    assert_eq!(message.headers.get(stream::header::SIGNATURE).unwrap().as_str(), "token");
+}
+
+#[tokio::test]
+async fn twilios_route_is_closed_until_it_has_a_token() {
+    let setup = Setup::default().without_worker().gateway_unset("TWILIO_AUTH_TOKEN");
+    let closed = setup.gateway_unset("PUBLIC_URL").start().await;
+    assert_eq!(post(&closed, TWILIO_CALL_STATUS, &[]).await, refused(404, "not_found"));
+    assert!(closed.gateway.log().contains("set TWILIO_AUTH_TOKEN and PUBLIC_URL"), "the log says what to do");
+    // It asks for Twilio's own signature, whatever ElevenLabs' route asks for.
+    let open = gateway(&[]).await;
+    let foreign = [("elevenlabs-signature", "t=1,v0=ab"), ("authorization", "Bearer x")];
+    assert_eq!(post(&open, TWILIO_CALL_STATUS, &foreign).await, refused(401, "signature_missing"));
+    for (unset, named) in [("PUBLIC_URL", "TWILIO_AUTH_TOKEN"), ("TWILIO_AUTH_TOKEN", "PUBLIC_URL")] {
+        let value = if named == "PUBLIC_URL" { "t" } else { "https://h.example" };
+        let (status, log) = Service::exit("gateway", &[(unset, value)]).await;
+        assert_eq!(status, Some(78), "{unset} alone: {log}");
+        assert!(log.contains(named), "{unset} alone: {log}");
+    }
+}
+
+#[tokio::test]
+async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
+    let stack = Stack::start().await;
+    let url =
+        format!("{}{TWILIO_CALL_STATUS}?CallSid=CAget&CallStatus=ringing&To=%2B15005550006", stack.base);
+    let get = async |url: &str| {
+        let request = stack.http.get(url).header("x-twilio-signature", twilio_signature(url, ""));
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(get(&url).await, 200);
+    stack.until_call("CAget", doc! { "status": "ringing", "toNumber": "+15005550006" }).await;
+    let forged = url.replace("ringing", "busy");
+    let request = stack.http.get(&forged).header("x-twilio-signature", twilio_signature(&url, ""));
+    assert_eq!(request.send().await.unwrap().status(), 401);
+
+    let answer = stack.twilio_to("?lead=42&note=a%20b", "CallSid=CAquery&CallStatus=busy").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let message = stack.message(stream::WEBHOOKS, 2).await;
+    assert_eq!(message.headers.get(stream::header::QUERY).unwrap().as_str(), "lead=42&note=a%20b");
+    assert_eq!(message.payload, "CallSid=CAquery&CallStatus=busy");
+}
+
+#[tokio::test]
+async fn slashes_too_many_mean_the_same_route_and_the_same_webhook() {
+    let stack = gateway(&[]).await;
+    let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
+    let mut ids = Vec::new();
+    for path in
+        [CALL_STATUS, "/api/webhooks/elevenlabs/call-status/", "//api//webhooks/elevenlabs/call-status"]
+    {
+        let answer = stack.post_to(path, body.clone()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        ids.push(answer.body["id"].clone());
+    }
+    assert_eq!((&ids[0], &ids[0]), (&ids[1], &ids[2]));
+    assert_eq!(stack.post_to("/api/webhooks/elevenlabs/call%2Dstatus", body).await.status, 404);
+    assert!(stack.gateway.log().contains("/api/webhooks/elevenlabs/call%2Dstatus"), "a miss is logged");
+}
+
+#[tokio::test]
+async fn a_reload_takes_no_secret_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.env");
+    let secrets = "ELEVENLABS_WEBHOOK_SECRET=wsec_a\nEVENTS_TOKEN=mine\nAPI_TOKEN=full\n";
+    std::fs::write(&file, secrets).unwrap();
+    let mut stack = gateway(&[("ENV_FILE", file.to_str().unwrap()), ("API_ANONYMOUS", "")]).await;
+    let mut refusals = 0;
+    // A file that was cut short, one without its last secret, and one with an empty secret.
+    for text in ["", "ELEVENLABS_WEBHOOK_SECRET=wsec_a\nEVENTS_TOKEN=mine\n", &secrets.replace("=mine", "=")]
+    {
+        std::fs::write(&file, text).unwrap();
+        stack.gateway.signal(Signal::SIGHUP);
+        refusals += 1;
+        until("the refusal is logged", async || {
+            (stack.gateway.log().matches("nothing was taken up").count() == refusals).then_some(())
+        })
+        .await;
+        assert_eq!(post(&stack, CALL_STATUS, &[]).await, refused(401, "signature_missing"), "{text:?}");
+        assert_eq!(post(&stack, LOOKUP, &[]).await, refused(401, "unauthorized"), "{text:?}");
+        let token = [("authorization", "Bearer mine"), ("x-n", &"x".repeat(refusals))];
+        assert_eq!(post(&stack, CALL_STATUS, &token).await, refused(200, ""), "{text:?}");
+    }
+    let log = stack.gateway.log();
+    assert!(
+        log.contains("API_TOKEN: ") && log.contains("EVENTS_TOKEN: ") && !log.contains("wsec_a"),
+        "{log}"
+    );
+}

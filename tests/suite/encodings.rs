@@ -1,0 +1,158 @@
+//! Bodies that are packed, or begin with a byte order mark.
+
+use std::io::Write as _;
+
+use aftercall_common::stream;
+use flate2::{
+    Compression,
+    write::{DeflateEncoder, GzEncoder, ZlibEncoder},
+};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::{
+    harness::{CALL_STATUS, LOOKUP, PATIENCE, Setup, Stack, TWILIO_CALL_STATUS},
+    origins::SECRET,
+};
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zlib(text: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn raw(text: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Posts a packed body, signed as it is sent; status and answer.
+async fn post(stack: &Stack, encoding: &str, packed: &[u8]) -> (u16, Value) {
+    let now = jiff::Timestamp::now().as_second();
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(format!("{now}.").as_bytes());
+    mac.update(packed);
+    let signature = format!("t={now},v0={}", hex::encode(mac.finalize().into_bytes()));
+    let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(packed.to_vec());
+    let request = request.header("content-encoding", encoding).header("elevenlabs-signature", signature);
+    let answer = stack.send(request).await;
+    (answer.status, answer.body)
+}
+
+#[tokio::test]
+async fn packed_bodies_are_verified_as_sent_and_stored_unpacked() {
+    let setup = Setup::default().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let stack = setup.gateway_env("MAX_BODY_BYTES", "1000000").start().await;
+    let event = |n: usize, pad: usize| {
+        json!({ "event_type": "call.busy", "call_id": format!("c{n}"), "pad": "x".repeat(pad) }).to_string()
+    };
+    // The last one unpacks to more than one message takes by itself.
+    let texts = [event(1, 10), event(2, 10), event(3, 10), event(4, 10), event(5, 900_000)];
+    let packed = [
+        ("gzip", gzip(texts[0].as_bytes())),
+        ("X-GZip", gzip(texts[1].as_bytes())),
+        ("deflate", zlib(texts[2].as_bytes())),
+        ("deflate", raw(texts[3].as_bytes())),
+        ("gzip", gzip(texts[4].as_bytes())),
+    ];
+    for (n, ((encoding, packed), text)) in packed.iter().zip(&texts).enumerate() {
+        let (status, answer) = post(&stack, encoding, packed).await;
+        let id = hex::encode(Sha256::digest(format!("{CALL_STATUS}\n{text}")));
+        assert_eq!((status, &answer["id"]), (200, &json!(id)), "{encoding}: {answer}");
+        let message = stack.message(stream::WEBHOOKS, n as u64 + 1).await;
+        assert!(message.payload == text.as_bytes(), "{encoding}: stored as it was before it was packed");
+    }
+    let (status, answer) = post(&stack, "identity", texts[0].as_bytes()).await;
+    assert_eq!((status, &answer["duplicate"]), (200, &json!(true)), "the same webhook, not packed");
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 5);
+}
+
+#[tokio::test]
+async fn what_cannot_be_unpacked_within_the_bounds_is_refused() {
+    let setup = Setup::default().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let stack = setup.gateway_env("MAX_BODY_BYTES", "1000000").start().await;
+    let bomb = gzip(&vec![b' '; 200_000_000]);
+    assert!(bomb.len() < 300_000);
+    let before = stack.gateway.resident();
+    let nested = gzip(&gzip(b"{}"));
+    #[rustfmt::skip]
+    let table = [
+        ("gzip",          bomb,                    413, "body_too_large"),
+        ("gzip",          b"{}".to_vec(),          400, "invalid_encoding"),
+        ("gzip",          gzip(b"{}")[..9].to_vec(), 400, "invalid_encoding"),
+        ("gzip",          gzip(b"[1"),             400, "invalid_json"),
+        ("gzip",          nested,                  400, "invalid_json"),
+        ("br",            b"{}".to_vec(),          415, "unsupported_encoding"),
+        ("zstd",          b"{}".to_vec(),          415, "unsupported_encoding"),
+        ("gzip, gzip",    gzip(&gzip(b"{}")),      415, "unsupported_encoding"),
+    ];
+    for (encoding, packed, status, code) in table {
+        let (found, answer) = post(&stack, encoding, &packed).await;
+        assert_eq!((found, answer["code"].as_str()), (status, Some(code)), "{encoding}: {answer}");
+    }
+    let more = stack.gateway.resident().saturating_sub(before) >> 20;
+    assert!(more < 40, "the gateway took {more} MiB");
+    let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).header("content-encoding", "br");
+    let answer = request.body("{}").send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["accept-encoding"]),
+        (415, &"gzip, deflate".parse().unwrap())
+    );
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_passed_over_and_the_bytes_are_stored_as_they_came() {
+    let stack = Setup::default().without_worker().start().await;
+    let json = "\u{feff}{\"event_type\":\"call.busy\",\"call_id\":\"c\"}";
+    assert_eq!(stack.post_to(CALL_STATUS, json).await.status, 200);
+    assert_eq!(stack.message(stream::WEBHOOKS, 1).await.payload, json.as_bytes());
+    let form = "\u{feff}CallSid=CA1&CallStatus=ringing";
+    let request = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base));
+    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    assert_eq!(stack.message(stream::WEBHOOKS, 2).await.payload, form.as_bytes());
+    let packed =
+        stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base)).header("content-encoding", "gzip");
+    let packed = packed.header("content-type", "application/x-www-form-urlencoded");
+    let packed = packed.body(gzip(b"CallSid=CA2&CallStatus=ringing"));
+    assert_eq!(packed.send().await.unwrap().status(), 200);
+    assert_eq!(stack.message(stream::WEBHOOKS, 3).await.payload, &b"CallSid=CA2&CallStatus=ringing"[..]);
+    // A question about a call reaches the worker in either form; there is none here.
+    let question = "\u{feff}{\"callSid\":\"CA1\"}".as_bytes();
+    for (encoding, body) in [("identity", question.to_vec()), ("gzip", gzip(question))] {
+        let request = stack.http.post(format!("{}{LOOKUP}", stack.base)).header("content-encoding", encoding);
+        let answer = stack.send(request.body(body)).await;
+        assert_eq!((answer.status, answer.code()), (503, "no_worker"), "{encoding}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_transfer_coding_that_compresses_is_not_implemented() {
+    let stack = Setup::default().without_worker().start().await;
+    for coding in ["gzip", "gzip, chunked", "Deflate"] {
+        let mut socket = TcpStream::connect(stack.public).await.unwrap();
+        let request = format!(
+            "POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+        );
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let ended = tokio::time::timeout(PATIENCE, socket.read_to_string(&mut answer)).await;
+        assert!(ended.is_ok(), "{coding}: the gateway closes");
+        assert!(answer.starts_with("HTTP/1.1 501 "), "{coding}: {answer}");
+        assert!(answer.contains("unsupported_transfer_encoding"), "{coding}: {answer}");
+    }
+    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+}

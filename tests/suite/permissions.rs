@@ -1,0 +1,206 @@
+//! The users of `deploy/nats/users.conf` on a real nats-server: each process does all of its work as its own user, and
+//! no user can do the work of another.
+
+use std::time::Duration;
+
+use aftercall_common::{agent_calls::PLACE_SUBJECT, stream};
+use aftercall_local::nats::{User, Users};
+use async_nats::{Client, ConnectOptions};
+use futures_util::future::join_all;
+use mongodb::bson::doc;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use crate::harness::{CALL_STATUS, Setup, Stack, until, until_equal};
+
+/// A client of the broker, and what the broker complains of.
+struct Someone {
+    client: Client,
+    complaints: mpsc::UnboundedReceiver<String>,
+}
+
+impl Someone {
+    async fn connect(stack: &Stack, users: &Users, user: User) -> Self {
+        let (sender, complaints) = mpsc::unbounded_channel();
+        let options =
+            ConnectOptions::with_user_and_password(user.name().to_owned(), users.password(user).to_owned())
+                .custom_inbox_prefix(format!("_INBOX.{}", user.name()))
+                .event_callback(move |event| {
+                    let _closed = sender.send(event.to_string());
+                    std::future::ready(())
+                });
+        Self { client: options.connect(stack.nats.url()).await.unwrap(), complaints }
+    }
+
+    /// The broker's complaints of a subject.
+    async fn refused(&mut self, subject: &str) {
+        self.client.flush().await.unwrap();
+        let complaint = async {
+            loop {
+                let said = self.complaints.recv().await.unwrap().to_lowercase();
+                if said.contains("permissions violation") && said.contains(&subject.to_lowercase()) {
+                    return;
+                }
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(10), complaint).await;
+        in_time.unwrap_or_else(|_| panic!("{subject} is allowed"));
+    }
+}
+
+async fn state(stack: &Stack) -> Vec<u64> {
+    let names = [stream::WEBHOOKS, stream::TRANSCRIPTS, stream::DEAD_LETTERS];
+    join_all(names.map(async |name| stack.stored(name).await)).await
+}
+
+#[tokio::test]
+async fn everything_works_as_the_users_of_the_shipped_file() {
+    let users = Users::generate();
+    let spool = tempfile::tempdir().unwrap();
+    let setup = Setup::default().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
+    let mut stack = setup.start().await;
+    let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
+    until_equal("the gateway's word on the streams", json!("ok"), known).await;
+
+    // Single webhooks, and a batch of them.
+    let busy = |n: usize| json!({ "event_type": "call.busy", "call_id": format!("CA{n}") }).to_string();
+    let answers = join_all((0..60).map(|n| stack.post_to(CALL_STATUS, busy(n)))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    // A transcript, by a job.
+    let completed =
+        json!({ "event_type": "call.completed", "call_id": "CAtalk", "conversation_id": "conv_talk" });
+    stack.webhook(&completed).await;
+    stack.until_call("CAtalk", doc! { "transcriptState": "saved" }).await;
+    // A body in the object store, posted twice.
+    let large = json!({ "event_type": "call.ended", "call_id": "CAlarge", "padding": "x".repeat(3_000_000) });
+    stack.webhook(&large).await;
+    assert_eq!(stack.webhook(&large).await["duplicate"], true);
+    stack.until_call("CAlarge", doc! { "status": "ended" }).await;
+    // Requests to the worker.
+    let found = stack.lookup(json!({ "callSid": "CAtalk" })).await;
+    assert_eq!((found.status, &found.body["status"]), (200, &json!("completed")), "{}", found.body);
+    let order = json!({ "agentId": "a", "agentPhoneNumberId": "p", "toNumber": "+15005550001" });
+    let placed = stack.post_to("/api/agent-calls", order.to_string()).await;
+    assert_eq!(placed.status, 201, "{}", placed.body);
+    // A dead letter, sent again and dropped.
+    stack.webhook(&json!({ "event_type": "call.vanished", "call_id": "CAx" })).await;
+    let letters = async || stack.stored(stream::DEAD_LETTERS).await;
+    until_equal("dead letters", 1, letters).await;
+    let (code, _, stderr) = stack.command(&["dead-letters", "replay", "--all"], &[]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    until_equal("dead letters, it came back", 1, letters).await;
+    let (code, _, stderr) = stack.command(&["dead-letters", "drop", "--all", "--yes"], &[]).await;
+    assert_eq!((code, letters().await), (Some(0), 0), "{stderr}");
+    // Commands that read streams, and that remove messages and large bodies.
+    let (code, said, stderr) = stack.command(&["replay"], &[]).await;
+    assert!(code == Some(0) && said.contains("webhooks applied"), "{said}{stderr}");
+    let (code, said, stderr) = stack.command(&["forget", "--call-id", "CAlarge", "--yes"], &[]).await;
+    assert!(code == Some(0), "{said}{stderr}");
+    assert_eq!(stack.count(doc! { "callId": "CAlarge" }).await, 0);
+    // The spool, while the broker is away.
+    stack.nats.kill().await.unwrap();
+    stack.gateway.until_part(&stack.http, "nats", "not connected").await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CAspooled" })).await;
+    stack.nats.restart().await.unwrap();
+    stack.until_call("CAspooled", doc! { "status": "busy" }).await;
+    for log in [stack.gateway.log(), stack.workers[0].log()] {
+        let forbidden = log.lines().find(|line| line.to_lowercase().contains("permissions violation"));
+        assert_eq!(forbidden, None);
+    }
+}
+
+#[tokio::test]
+async fn no_user_does_what_is_for_another() {
+    let users = Users::generate();
+    let stack = Setup::default().users(&users).start().await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CA1" })).await;
+    stack.until_call("CA1", doc! {}).await;
+    stack.settled().await;
+    let before = state(&stack).await;
+
+    let streams = ["WEBHOOKS", "TRANSCRIPTS", "DEAD_LETTERS", "OBJ_WEBHOOK_BODIES"];
+    let api = |what: &str| streams.map(|name| format!("$JS.API.STREAM.{what}.{name}")).to_vec();
+    let text = |subjects: &[&str]| subjects.iter().map(|&subject| subject.to_owned()).collect::<Vec<_>>();
+    let gateway = [
+        api("PURGE"),
+        api("DELETE"),
+        api("UPDATE"),
+        api("MSG.GET"),
+        api("MSG.DELETE"),
+        text(&[
+            "$JS.API.CONSUMER.CREATE.WEBHOOKS",
+            "$JS.API.CONSUMER.CREATE.WEBHOOKS.status.webhooks.>",
+            "$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.status",
+            "$JS.API.CONSUMER.DELETE.WEBHOOKS.status",
+            "$JS.API.DIRECT.GET.WEBHOOKS",
+            "$JS.API.DIRECT.GET.OBJ_WEBHOOK_BODIES.$O.WEBHOOK_BODIES.C.x",
+            "$JS.API.STREAM.CREATE.OTHER",
+            "$JS.API.STREAM.LIST",
+            "$JS.ACK.WEBHOOKS.status.1.1.1.1.1",
+            stream::subject::RECONCILED,
+            stream::subject::TRANSCRIPT_DUE,
+            "transcripts.later.conv_1",
+            "dead-letters.status",
+            "_INBOX.gateway.x",
+            "_INBOX.worker.x",
+        ]),
+    ]
+    .concat();
+    let worker = [
+        api("DELETE"),
+        api("PURGE").into_iter().filter(|subject| !subject.ends_with("BODIES")).collect(),
+        text(&[
+            "$JS.API.STREAM.CREATE.OTHER",
+            PLACE_SUBJECT,
+            "webhooks.other",
+            "_INBOX.gateway.x",
+            "_INBOX.operator.x",
+        ]),
+    ]
+    .concat();
+    for (user, forbidden) in [(User::Gateway, gateway), (User::Worker, worker)] {
+        let mut someone = Someone::connect(&stack, &users, user).await;
+        for subject in forbidden {
+            someone.client.publish(subject.clone(), "{}".into()).await.unwrap();
+            someone.refused(&subject).await;
+        }
+        for subject in ["_INBOX.>", "webhooks.>", "dead-letters.>", "_INBOX.operator.>"] {
+            let _subscription = someone.client.subscribe(subject).await.unwrap();
+            someone.refused(subject).await;
+        }
+    }
+    // Neither sees the answers to the other, nor requests that are not for it.
+    let mut gateway = Someone::connect(&stack, &users, User::Gateway).await;
+    for subject in [PLACE_SUBJECT, "_INBOX.worker.>", "$SRV.>"] {
+        let _subscription = gateway.client.subscribe(subject).await.unwrap();
+        gateway.refused(subject).await;
+    }
+    assert_eq!(state(&stack).await, before);
+
+    // Without the right password nobody gets in.
+    for options in
+        [ConnectOptions::new(), ConnectOptions::with_user_and_password("worker".into(), "wrong".into())]
+    {
+        let refused = options.connect(stack.nats.url()).await.unwrap_err();
+        assert!(refused.to_string().contains("authorization violation"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_lacks_a_permission_says_where_to_look() {
+    let users = Users::generate();
+    let setup = Setup::default().users(&users).without_worker();
+    let mut stack = setup.start().await;
+    // A worker with the login of the gateway.
+    let url = users.login(User::Gateway, &stack.nats.url());
+    stack.worker_env("NATS_URL", &url);
+    let (command, admin) = stack.worker_command();
+    let worker = crate::harness::Service::start(command, admin).await;
+    until("it says so", async || {
+        let log = worker.log();
+        log.lines()
+            .find(|line| line.contains("deploy/nats/users.conf") && line.contains("ermissions"))
+            .map(drop)
+    })
+    .await;
+}

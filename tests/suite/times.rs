@@ -1,0 +1,97 @@
+//! Which time counts, from when retention counts, and how answers show a time.
+
+use jiff::Timestamp;
+use mongodb::bson::{DateTime, Document, doc};
+use serde_json::{Value, json};
+
+use crate::harness::{Setup, Stack, recently, until_equal};
+
+/// How far a time may be from now that was taken from a clock of this machine during the test.
+const NEAR: i64 = 600_000;
+
+fn is_near(call: &Document, field: &str) -> bool {
+    let now = Timestamp::now().as_millisecond();
+    call.get_datetime(field).is_ok_and(|time| (time.timestamp_millis() - now).abs() < NEAR)
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_right_neither_dates_a_call_nor_pins_its_status() {
+    let stack = Stack::start().await;
+    let times = [
+        json!(0),
+        json!(-1),
+        json!(12.5),
+        json!("0001-01-01T00:00:00Z"),
+        json!("-000044-03-15T00:00:00Z"),
+        json!("1999-01-01T00:00:00Z"),
+        json!("2099-01-01T00:00:00Z"),
+        json!("9999-12-31T23:59:59Z"),
+        json!("8640000000000000"),
+    ];
+    for (n, time) in times.iter().enumerate() {
+        let id = format!("CA{n}");
+        let event =
+            json!({ "event_type": "call.busy", "call_id": id, "timestamp": time, "failure_reason": "first" });
+        stack.webhook(&event).await;
+        let call = stack.until_call(&id, doc! { "failureReason": "first" }).await;
+        for field in ["createdAt", "statusUpdatedAt", "updatedAt", "_storedAt"] {
+            assert!(is_near(&call, field), "{time}: {field} in {call}");
+        }
+        let entry = call.get_array("history").unwrap()[0].as_document().unwrap();
+        assert!(entry.get_bool("timeIgnored").unwrap(), "{time}");
+        let now = Timestamp::now().to_string();
+        let event = json!({ "event_type": "call.rejected", "call_id": id, "timestamp": now, "failure_reason": "second" });
+        stack.webhook(&event).await;
+        let call = stack.until_call(&id, doc! { "status": "rejected", "failureReason": "second" }).await;
+        assert!(is_near(&call, "createdAt"), "{time}");
+        let entry = call.get_array("history").unwrap()[1].as_document().unwrap();
+        assert!(!entry.contains_key("timeIgnored"), "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn retention_counts_from_when_a_call_was_first_stored() {
+    let stack = Setup::default().own_mongod().worker_env("RETENTION_DAYS", "7").start().await;
+    let admin = stack.calls.client().database("admin");
+    admin.run_command(doc! { "setParameter": 1, "ttlMonitorSleepSecs": 1 }).await.unwrap();
+    // It began before retention, and is new to us; so is one whose every time is wrong.
+    let twenty_days_ago = Timestamp::now().as_second() - 20 * 86_400;
+    let event = json!({ "event_type": "call.busy", "call_id": "new", "timestamp": twenty_days_ago });
+    stack.webhook(&event).await;
+    stack.webhook(&json!({ "event_type": "call.busy", "call_id": "wrong", "timestamp": 0 })).await;
+    let new = stack.until_call("new", doc! { "status": "busy" }).await;
+    assert_eq!(new.get_datetime("createdAt").unwrap().timestamp_millis(), twenty_days_ago * 1000);
+    stack.until_call("wrong", doc! { "status": "busy" }).await;
+    // Stored long ago; and of a version that did not say when.
+    let date = |days: i64| DateTime::from_millis((Timestamp::now().as_second() - days * 86_400) * 1000);
+    let call = |id: &str| doc! { "callId": id, "status": "busy", "history": [], "updatedAt": date(1) };
+    let mut old = call("old");
+    old.extend(doc! { "createdAt": date(1), "_storedAt": date(8) });
+    let (mut unmarked, mut young) = (call("unmarked"), call("young"));
+    unmarked.insert("createdAt", date(8));
+    young.insert("createdAt", date(6));
+    stack.calls.insert_many([old, unmarked, young]).await.unwrap();
+    let gone = doc! { "callId": { "$in": ["old", "unmarked"] } };
+    until_equal("calls to be erased", 0, async || stack.count(gone.clone()).await).await;
+    assert_eq!(stack.count(doc! { "callId": { "$in": ["new", "wrong", "young"] } }).await, 3);
+}
+
+#[tokio::test]
+async fn every_date_of_an_answer_has_three_digits_of_milliseconds() {
+    let stack = Stack::start().await;
+    let event = json!({ "event_type": "call.busy", "call_id": "CAt", "timestamp": recently() });
+    stack.webhook(&event).await;
+    stack.until_call("CAt", doc! { "status": "busy" }).await;
+    let call = stack.lookup(json!({ "callSid": "CAt" })).await.body;
+    let dates = [&call["createdAt"], &call["statusUpdatedAt"], &call["updatedAt"], &call["history"][0]["at"]];
+    let (_, report, _) = stack.command(&["report", "--json"], &[]).await;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let hour = &report["hours"]["rows"][0]["is"];
+    for date in dates.into_iter().chain([&report["since"], &report["until"], hour]) {
+        let text = date.as_str().unwrap_or_else(|| panic!("{date} in {call} {report}"));
+        let digits = text.strip_suffix('Z').and_then(|text| text.rsplit_once('.'));
+        assert!(digits.is_some_and(|(_, digits)| digits.len() == 3), "{text}");
+    }
+    let second = Timestamp::from_second(recently()).unwrap();
+    assert_eq!(call["statusUpdatedAt"], format!("{second:.3}"));
+}

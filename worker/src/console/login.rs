@@ -1,0 +1,235 @@
+//! How people log in: by the link that `cargo local up` prints, or by a form. Works without scripts.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::{
+    Form,
+    extract::{Extension, RawQuery, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse as _, Redirect, Response},
+};
+use serde::Deserialize;
+
+use super::{
+    Console,
+    assets::{ASSETS, Assets},
+    auth::Denied,
+    backoff::Source,
+    page,
+    routes::WRONG_LOGIN,
+};
+
+/// Where the console begins.
+const START: &str = "/calls";
+/// Name of the parameter in the printed link.
+const TOKEN: &str = "token";
+
+/// A link with a token.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Link {
+    token: String,
+    /// The same address without it.
+    address: String,
+}
+
+impl Link {
+    /// The link of a request, if it is one.
+    pub fn of(method: &Method, uri: &Uri) -> Option<Self> {
+        let query = uri.query().filter(|_| method == Method::GET)?;
+        let mut token = None;
+        let mut rest = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if name == TOKEN {
+                token = Some(value.into_owned());
+            } else {
+                rest.append_pair(&name, &value);
+            }
+        }
+        let (token, rest) = (token?, rest.finish());
+        let next = form_urlencoded::parse(rest.as_bytes()).find(|(name, _)| name == "next");
+        let address = match (uri.path(), next) {
+            ("/login", Some((_, next))) => next.into_owned(),
+            ("/login", None) => START.to_owned(),
+            (path, _) if rest.is_empty() => path.to_owned(),
+            (path, _) => format!("{path}?{rest}"),
+        };
+        Some(Self { token, address: local(&address) })
+    }
+}
+
+/// `address` if it is one of this console, else its beginning: a link must not lead elsewhere.
+fn local(address: &str) -> String {
+    let mut start = address.bytes();
+    let is_local = start.next() == Some(b'/')
+        && !start.next().is_some_and(|second| matches!(second, b'/' | b'\\'))
+        && address.bytes().all(|byte| byte.is_ascii_graphic())
+        && !address.contains("token=");
+    let is_page = !["/login", "/logout", "/events"].iter().any(|path| address.starts_with(path));
+    if is_local && is_page { address.to_owned() } else { START.to_owned() }
+}
+
+/// The address that a browser is to come back to once it has logged in.
+pub fn here(method: &Method, uri: &Uri) -> String {
+    let address = uri.path_and_query().filter(|_| method == Method::GET);
+    local(address.map_or(START, |address| address.as_str()))
+}
+
+/// What is shown without a login: the form, and what it is dressed with.
+pub fn is_public(path: &str) -> bool {
+    matches!(path, "/login" | "/logout" | "/assets/console.css" | "/assets/icon.svg")
+}
+
+/// Whether a person looks on, who can fill in a form. All browsers call themselves Mozilla.
+pub fn is_browser(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    !headers.contains_key(header::AUTHORIZATION)
+        && (text(header::USER_AGENT).starts_with("Mozilla/") || text(header::ACCEPT).contains("text/html"))
+}
+
+/// The header that says how long to wait, in whole seconds.
+pub fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+    (header::RETRY_AFTER, (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).into())
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct Login<'a> {
+    assets: &'static Assets,
+    next: &'a str,
+    problem: Option<String>,
+}
+
+/// The form, and why it is shown.
+pub fn page(denied: Denied, next: &str) -> Response {
+    let (status, problem) = match denied {
+        Denied::Missing => (StatusCode::UNAUTHORIZED, None),
+        Denied::Wrong => {
+            (StatusCode::UNAUTHORIZED, Some("This is neither the password nor the token.".to_owned()))
+        }
+        Denied::TooEarly(wait) => {
+            let seconds = wait.as_secs() + 1;
+            let text = format!("Too many wrong logins came from here. Try again in {seconds} s.");
+            (StatusCode::TOO_MANY_REQUESTS, Some(text))
+        }
+    };
+    let mut answer = shown(status, next, problem);
+    let headers = answer.headers_mut();
+    if let Denied::TooEarly(wait) = denied {
+        let (name, value) = retry_after(wait);
+        headers.insert(name, value);
+    } else {
+        // A challenge that browsers do not ask for in a window of their own.
+        headers.insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(r#"Bearer realm="Aftercall console""#),
+        );
+    }
+    answer
+}
+
+fn shown(status: StatusCode, next: &str, problem: Option<String>) -> Response {
+    let mut answer = page::page(status, &Login { assets: &ASSETS, next, problem });
+    // With `no-referrer` browsers hide where a form comes from, also from us.
+    answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    answer
+}
+
+/// `GET …?token=`: opens a session and leads to the same page, its address without the token.
+pub async fn by_link(console: &Console, link: &Link, headers: &HeaderMap, source: &Source) -> Response {
+    if console.access.session(headers).is_some() {
+        return Redirect::to(&link.address).into_response(); // An old link is no reason to log out.
+    }
+    match console.access.log_in_by_link(&link.token, source) {
+        Ok(()) => entered(console, headers, &link.address),
+        Err(denied) => {
+            if denied == Denied::Wrong {
+                tokio::time::sleep(WRONG_LOGIN).await;
+            }
+            page(denied, &link.address)
+        }
+    }
+}
+
+fn entered(console: &Console, headers: &HeaderMap, address: &str) -> Response {
+    let cookie = [(header::SET_COOKIE, console.access.open(headers))];
+    (cookie, Redirect::to(address)).into_response()
+}
+
+/// `GET /login?next=`
+pub async fn form(RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let next = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "next");
+    shown(StatusCode::OK, &local(next.as_ref().map_or(START, |(_, next)| next)), None)
+}
+
+/// What the form sends.
+#[derive(Deserialize)]
+pub struct Sent {
+    secret: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /login`
+pub async fn log_in(
+    State(console): State<Arc<Console>>,
+    Extension(source): Extension<Source>,
+    headers: HeaderMap,
+    Form(sent): Form<Sent>,
+) -> Response {
+    let next = local(&sent.next);
+    match console.access.log_in(&sent.secret, &source) {
+        Ok(()) => entered(&console, &headers, &next),
+        Err(denied) => {
+            if denied == Denied::Wrong {
+                tokio::time::sleep(WRONG_LOGIN).await;
+            }
+            page(denied, &next)
+        }
+    }
+}
+
+/// `POST /logout`
+pub async fn log_out(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
+    ([(header::SET_COOKIE, console.access.close(&headers))], Redirect::to("/login")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_to_the_same_page_without_its_token_and_nowhere_else() {
+        #[rustfmt::skip]
+        let table = [
+            ("/?token=t",                            Some("/")),
+            ("/calls?status=busy&token=t&q=%2B65",   Some("/calls?status=busy&q=%2B65")),
+            ("/login?token=t",                       Some("/calls")),
+            ("/login?token=t&next=/overview?a=1",    Some("/overview?a=1")),
+            ("/login?token=t&next=//evil.example",   Some("/calls")),
+            ("/login?token=t&next=/%5Cevil.example", Some("/calls")),
+            ("/login?token=t&next=https://evil",     Some("/calls")),
+            ("/login?token=t&next=/a%0D%0Ab",        Some("/calls")),
+            ("//evil.example/?token=t",              Some("/calls")),
+            ("/logout?token=t",                      Some("/calls")),
+            ("/calls?q=token",                       None),
+            ("/calls",                               None),
+        ];
+        for (address, expected) in table {
+            let link = Link::of(&Method::GET, &address.parse().unwrap());
+            assert_eq!(link.as_ref().map(|link| link.address.as_str()), expected, "{address}");
+            assert!(link.is_none_or(|link| link.token == "t"), "{address}");
+        }
+        assert_eq!(Link::of(&Method::POST, &Uri::from_static("/?token=t")), None);
+    }
+
+    #[test]
+    fn only_the_form_and_its_dress_are_shown_without_a_login() {
+        for path in
+            ["/", "/calls", "/events", "/assets/console.js", "/assets/htmx.js", "/login/x", "/overview"]
+        {
+            assert!(!is_public(path), "{path}");
+        }
+    }
+}
