@@ -21,7 +21,7 @@ use crate::harness::Mongo;
 const BATCH: usize = 40;
 
 /// A store of its own, and the collection behind it.
-async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
+pub async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
     let vars = [("MONGODB_URI", mongo.uri()), ("MONGODB_DATABASE", name.to_owned())];
     let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value))).unwrap();
     let store = Store::new(&config, Metrics::register(&mut Registry::default())).await.unwrap();
@@ -32,7 +32,7 @@ async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
 }
 
 /// What an event says that was stored at this second.
-fn patch(id: &str, second: i64, body: &Value) -> CallPatch {
+pub fn patch(id: &str, second: i64, body: &Value) -> CallPatch {
     let stored_at = jiff::Timestamp::new(1_790_000_100 + second, 123_456_789).unwrap();
     let signature = Some("verified".to_owned());
     let envelope = Envelope { signature, ..Envelope::new(id, stored_at, Origin::ElevenLabs) };

@@ -18,6 +18,7 @@ mod clocks;
 mod cluster;
 mod connections;
 mod console;
+mod conversations;
 mod costs;
 mod coverage;
 mod crowds;

@@ -102,18 +102,24 @@ fn essence(mut call: Document) -> Document {
     for field in theirs {
         call.remove(field);
     }
-    for key in ["_status", "_raw"] {
-        call.get_document_mut(key).unwrap().remove("eventId");
+    // What is said of the call alone is kept once more by itself.
+    let mut of_call = call.remove("_call").and_then(|part| part.as_document().cloned()).unwrap();
+    of_call.remove("updatedAt");
+    for part in [&mut call, &mut of_call] {
+        for key in ["_status", "_raw"] {
+            part.get_document_mut(key).unwrap().remove("eventId");
+        }
+        let raw = part.get_document_mut("rawResponse").unwrap();
+        raw.remove("call_id");
+        raw.remove("conversation_id");
     }
+    call.insert("_call", of_call);
     for entry in call.get_array_mut("history").unwrap() {
         if let Bson::Document(entry) = entry {
             entry.remove("eventId");
             assert!(entry.remove("storedAt").is_some(), "every event says when it was stored");
         }
     }
-    let raw = call.get_document_mut("rawResponse").unwrap();
-    raw.remove("call_id");
-    raw.remove("conversation_id");
     // A document's fields have an order; what they say has none.
     let mut fields: Vec<_> = call.into_iter().collect();
     fields.sort_by(|a, b| a.0.cmp(&b.0));

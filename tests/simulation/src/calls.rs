@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aftercall_worker::{
-    call::{CallPatch, TranscriptState},
-    event::{ConversationId, Recording},
+    call::{Attachment, CallPatch, TranscriptState, conversations},
+    event::ConversationId,
     store::{Failure, Key, Owing, Settled, Standing, StoreError},
 };
 
@@ -25,8 +25,10 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// The document with the unique id `key`. Of several documents of a call the first has the call's.
     fn find(&self, key: &Key) -> Option<usize> {
-        self.documents.iter().position(|document| Key::all_of(document).any(|name| name == *key))
+        let names = |n: &usize| Key::all_of(&self.documents[*n]).any(|name| name == *key);
+        (0..self.documents.len()).filter(names).min_by_key(|&n| &self.documents[n].conversation_id)
     }
 
     /// A document of its own; false where a unique index refuses it.
@@ -38,13 +40,16 @@ impl Calls {
         is_new
     }
 
-    /// One statement; false where a unique index refuses it.
+    /// One statement; false where it concerns more than one document.
     fn update(&mut self, patch: &CallPatch) -> bool {
         let Some(own) = Key::of(patch) else { return true };
         let document = self.find(&own);
         let collides =
             Key::all_of(patch).any(|key| self.find(&key).is_some_and(|other| Some(other) != document));
-        if collides {
+        let is_another = document.is_some_and(|n| !self.documents[n].is_joinable(patch));
+        let of_call = patch.call_id.is_some() && patch.part_of_call().is_some();
+        let documents = self.documents.iter().filter(|document| document.call_id == patch.call_id);
+        if collides || is_another || (of_call && documents.count() > 1) {
             return false;
         }
         match document {
@@ -54,14 +59,17 @@ impl Calls {
         true
     }
 
-    fn merge(&mut self, patch: &CallPatch) {
-        let mut whole = patch.clone();
-        for key in Key::all_of(patch) {
-            if let Some(n) = self.find(&key) {
-                whole.take_in(self.documents.remove(n));
-            }
-        }
-        self.documents.push(whole);
+    /// Joins `patch` with all documents of its call. The conversations whose transcript is owed.
+    pub fn merge(&mut self, patch: &CallPatch) -> Vec<ConversationId> {
+        let stored = std::mem::take(&mut self.documents);
+        let joined = conversations::join(stored.clone(), patch.clone());
+        let is_written = |n: &usize| joined.documents.iter().any(|one| one.from.contains(n));
+        let others = stored.into_iter().enumerate().filter(|(n, _)| !is_written(n));
+        self.documents = others.map(|(_, document)| document).collect();
+        let owed = joined.documents.iter().filter(|one| one.call.transcript == Some(TranscriptState::Owed));
+        let owed = owed.filter_map(|one| one.call.conversation_id.clone()).collect();
+        self.documents.extend(joined.documents.into_iter().map(|one| one.call));
+        owed
     }
 
     /// The document with this event.
@@ -163,7 +171,7 @@ impl aftercall_worker::store::Calls for Database {
         self.command("update", patches, Calls::update).await
     }
 
-    async fn merge(&self, patch: &CallPatch) -> Result<(), StoreError> {
+    async fn merge(&self, patch: &CallPatch) -> Result<Vec<ConversationId>, StoreError> {
         let patch = patch.clone();
         self.write("merge", move |calls| calls.merge(&patch)).await
     }
@@ -173,7 +181,7 @@ impl aftercall_worker::store::Calls for Database {
         patches: &[&CallPatch],
         with_status: bool,
     ) -> Result<Vec<Standing>, StoreError> {
-        let keys: Vec<_> = patches.iter().map(|patch| Key::of(patch)).collect();
+        let keys: Vec<_> = patches.iter().map(|patch| Key::of_document(patch)).collect();
         let read = move |calls: &mut Calls| {
             let standing = |key: Option<Key>| {
                 let document = &calls.documents[calls.find(&key?)?];
@@ -189,8 +197,8 @@ impl aftercall_worker::store::Calls for Database {
         self.write("standings", read).await
     }
 
-    async fn save_recording(&self, _id: &str, _recording: &Recording) -> Result<(), StoreError> {
-        self.write("recording", |_| ()).await
+    async fn save_file(&self, _id: &str, _file: &Attachment) -> Result<(), StoreError> {
+        self.write("file", |_| ()).await
     }
 
     async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {

@@ -2,20 +2,20 @@
 
 use aftercall_worker::{
     call::{CallPatch, TranscriptState},
-    event::{self, Event},
+    event,
     store::Key,
 };
 
-use crate::{source::envelope, world::World};
+use crate::{calls::Calls, source::envelope, world::World};
 
 /// What is not as it must be.
 pub fn check(world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut expected: Vec<CallPatch> = Vec::new();
+    let mut expected = Calls::default();
     let mut poison = Vec::new();
     for (n, webhook) in world.broker.webhooks.iter().enumerate() {
         match event::parse(&envelope(&webhook.id, webhook.stored_at), &webhook.body) {
-            Ok(event) => add(&mut expected, event),
+            Ok(event) => drop(expected.merge(&CallPatch::from(event))),
             Err(error) => poison.push((format!("status:{n}"), error.label())),
         }
     }
@@ -28,30 +28,17 @@ pub fn check(world: &World) -> Vec<String> {
         wrong.push(format!("{} dead letters of {}", world.broker.dead.len(), poison.len()));
     }
     let found = &world.calls.documents;
-    if found.len() != expected.len() {
-        wrong.push(format!("{} documents, expected {}", found.len(), expected.len()));
+    if found.len() != expected.documents.len() {
+        wrong.push(format!("{} documents, expected {}", found.len(), expected.documents.len()));
     }
-    for call in &expected {
-        let key = Key::of(call);
-        match found.iter().find(|document| Key::of(document) == key) {
+    for call in &expected.documents {
+        let key = Key::of_document(call);
+        match found.iter().find(|document| Key::of_document(document) == key) {
             Some(document) => wrong.extend(differences(call, document)),
             None => wrong.push(format!("no document for {key:?}")),
         }
     }
     wrong
-}
-
-/// Joins `event` with the calls that it names.
-fn add(calls: &mut Vec<CallPatch>, event: Event) {
-    let mut whole = CallPatch::from(event);
-    let names: Vec<_> = Key::all_of(&whole).collect();
-    let is_named = |call: &CallPatch| Key::all_of(call).any(|name| names.contains(&name));
-    let (same, others): (Vec<_>, Vec<_>) = std::mem::take(calls).into_iter().partition(is_named);
-    for part in same {
-        whole.take_in(part);
-    }
-    *calls = others;
-    calls.push(whole);
 }
 
 fn differences(expected: &CallPatch, found: &CallPatch) -> Vec<String> {

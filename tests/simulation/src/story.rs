@@ -50,6 +50,17 @@ pub fn story(rng: &mut StdRng, time: Duration) -> Story {
         if rng.random_bool(0.3) {
             bodies.push(transcription(rng, call, ids).to_string());
         }
+        // Some calls have a second conversation, and steps that name no conversation.
+        let has_second = ids < 2 && rng.random_bool(0.3);
+        if has_second {
+            let mut second: Vec<_> =
+                (0..rng.random_range(1..4)).map(|n| event(rng, call, 10 + n, 0)).collect();
+            second.extend((20..20 + rng.random_range(0..3)).map(|n| event(rng, call, n, 1)));
+            second.push(transcription(rng, call, 0));
+            for body in second {
+                bodies.push(body.to_string().replace(&format!("\"v{call}\""), &format!("\"w{call}\"")));
+            }
+        }
         bodies.shuffle(rng);
         for body in bodies {
             for _ in 0..[1, 1, 1, 2, 5][rng.random_range(0..5)] {
@@ -64,6 +75,7 @@ pub fn story(rng: &mut StdRng, time: Duration) -> Story {
         };
         let done = begin + Duration::from_secs(rng.random_range(0..120));
         story.conversations.push((format!("v{call}"), done, outcome));
+        story.conversations.push((format!("w{call}"), done, outcome));
     }
     // Crowds, for batches; some of their webhooks are known by then, which a batch must not hold.
     for _ in 0..rng.random_range(0..4) {

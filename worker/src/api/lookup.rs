@@ -108,7 +108,7 @@ impl Lookup {
         match conversation {
             Some(conversation) if !fresh => self.ask_once(context, conversation, stored).await,
             // Without a conversation id there is nothing to ask by: the API does not know call ids.
-            _ => stored.map(|call| answer_json(&call, !fresh)).ok_or(Refusal::NotFound),
+            _ => answer(context, stored.ok_or(Refusal::NotFound)?, !fresh).await,
         }
     }
 
@@ -148,7 +148,7 @@ async fn ask(
         Err(error) => {
             tracing::info!(conversation_id = conversation.as_str(), %error, "ElevenLabs gave no status");
             match (stored, error) {
-                (Some(call), _) => Ok(answer_json(&call, true)),
+                (Some(call), _) => answer(&context, call, true).await,
                 (None, ApiError::NotFound | ApiError::Refused(_)) => Err(Refusal::NotFound),
                 (None, _) => Err(Refusal::Unavailable),
             }
@@ -221,6 +221,7 @@ fn observed(
             at,
             time_ignored: false,
             stored_at: Some(now),
+            of_call: false,
         }],
         transcript: status.owes_transcript().then_some(TranscriptState::Owed),
         owed_since: status.owes_transcript().then_some(now),
@@ -228,6 +229,7 @@ fn observed(
         created_at: began.unwrap_or(at),
         first_stored: now,
         updated_at: now,
+        of_call: None,
     }
 }
 
@@ -244,15 +246,36 @@ async fn store(context: &Context, patch: CallPatch) -> Answer {
                     status_after = applied.after.map(Status::as_str),
                     "status learned from ElevenLabs"
                 );
-                if let Some(owed) = &applied.transcript_due
-                    && let Err(error) = transcripts::owe(&context.jetstream, owed, None).await
-                {
-                    tracing::warn!(%error, "transcript job not stored; the next event or start makes up for it");
+                for owed in &applied.transcripts_due {
+                    if let Err(error) = transcripts::owe(&context.jetstream, owed, None).await {
+                        tracing::warn!(%error, "transcript job not stored; the next event or start makes up for it");
+                    }
                 }
             }
             Changed::Refused { label, detail } => tracing::warn!(label, detail, "observation not stored"),
         }
     }
     let call = context.store.find(call_id.as_ref(), conversation_id.as_ref()).await?;
-    call.map(|call| answer_json(&call, false)).ok_or(Refusal::NotFound)
+    answer(context, call.ok_or(Refusal::NotFound)?, false).await
+}
+
+/// The answer for a call that is stored, with the names of its other conversations.
+async fn answer(context: &Context, call: CallView, stale: bool) -> Answer {
+    let others = context.store.other_conversations(&call).await?;
+    let mut answer = answer_json(&call, stale);
+    if !others.is_empty() {
+        answer["otherConversations"] = others.iter().map(ConversationId::as_str).collect();
+    }
+    if let Some((file, bytes)) = call.transcript_file() {
+        let fits = usize::try_from(bytes).is_ok_and(|bytes| bytes < context.nats.max_payload());
+        answer["transcript"] = if fits {
+            context.store.transcript_turns(&file, 0, usize::MAX).await?.into()
+        } else {
+            Value::Null
+        };
+        if !fits {
+            answer["omitted"] = serde_json::json!(["transcript"]);
+        }
+    }
+    Ok(answer)
 }

@@ -260,6 +260,7 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
             at: now,
             time_ignored: false,
             stored_at: Some(now),
+            of_call: false,
         }],
         transcript: None,
         owed_since: None,
@@ -267,6 +268,7 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
         created_at: now,
         first_stored: now,
         updated_at: now,
+        of_call: None,
     }
 }
 

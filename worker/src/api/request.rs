@@ -48,19 +48,25 @@ impl Query {
     }
 }
 
-/// Fields left out of an answer that would not fit into one message, the largest first.
-const OMITTABLE: [&str; 3] = ["transcript", "rawResponse", "history"];
+/// Fields that may be left out of an answer that would not fit into one message.
+const OMITTABLE: [&str; 7] =
+    ["transcript", "rawResponse", "analysis", "metadata", "initiationFailure", "requestPayload", "history"];
 
-/// The answer as bytes of at most `room`: what does not fit is left out and named in `omitted`.
+/// The answer as bytes of at most `room`: what does not fit is left out, the largest first, and named in `omitted`.
 pub(super) fn fit(mut call: Value, room: usize) -> Vec<u8> {
-    let bytes = |call: &Value| serde_json::to_vec(call).expect("a Value is JSON");
+    let bytes = |value: &Value| serde_json::to_vec(value).expect("a Value is JSON");
     let mut encoded = bytes(&call);
-    let mut omitted = Vec::new();
-    for field in OMITTABLE {
+    if encoded.len() <= room {
+        return encoded;
+    }
+    let mut omitted: Vec<Value> = call["omitted"].as_array().cloned().unwrap_or_default();
+    let mut sizes = OMITTABLE.map(|field| (bytes(&call[field]).len(), field));
+    sizes.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+    for (_, field) in sizes {
         if encoded.len() <= room {
             break;
         }
-        omitted.push(field);
+        omitted.push(field.into());
         call[field] = Value::Null;
         call["omitted"] = json!(omitted);
         encoded = bytes(&call);

@@ -4,8 +4,10 @@
 //! order, repetition, batching and concurrent workers cannot matter. The update statement of
 //! `store::statement` joins a patch with what MongoDB holds by the same rules.
 
+pub mod conversations;
 mod failure;
 mod patch;
+pub mod size;
 mod status;
 
 pub use self::{
@@ -13,6 +15,7 @@ pub use self::{
     patch::{
         CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, StatusClaim, TranscriptState,
     },
+    size::Attachment,
     status::Status,
 };
 

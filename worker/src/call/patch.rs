@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::Status;
+use super::{Attachment, Status, size};
 #[cfg(doc)]
 use crate::event::Origin;
 use crate::event::{CallId, ConversationId, Event, Parties, PlacementId};
 
-/// Most events a call's history keeps: the latest by their own time.
+/// Most events that a history keeps of the call, and most that it keeps of the conversation: the latest by
+/// their own time.
 pub const HISTORY_LIMIT: usize = 100;
 
 /// A status with what decides between two of them.
@@ -187,6 +188,8 @@ pub struct HistoryEntry {
     pub time_ignored: bool,
     /// When it was stored with us, which tells what came late. `None` in documents of earlier versions.
     pub stored_at: Option<Timestamp>,
+    /// Whether it names the call and no conversation, so that it counts for each conversation of the call.
+    pub of_call: bool,
 }
 
 impl HistoryEntry {
@@ -250,10 +253,25 @@ pub struct CallPatch {
     pub first_stored: Timestamp,
     /// When the latest of this was learned.
     pub updated_at: Timestamp,
+    /// The part that events claim which name the call alone. See [`super::conversations`]. Absent where there
+    /// is no such part, and where it is the whole: [`CallPatch::is_linked`] tells.
+    pub of_call: Option<Box<CallPatch>>,
 }
 
 impl From<Event> for CallPatch {
     fn from(event: Event) -> Self {
+        Self::split(event).0
+    }
+}
+
+impl CallPatch {
+    /// What `event` claims, as far as a document has room for it, and what is kept beside the document.
+    pub fn split(mut event: Event) -> (Self, Option<Attachment>) {
+        let attachment = size::fit(&mut event);
+        (Self::of(event), attachment)
+    }
+
+    fn of(event: Event) -> Self {
         let Event { id, at, stored_at, .. } = event;
         let claim = |value| FieldClaim { at, event_id: id.clone(), value };
         let fields: BTreeMap<_, _> =
@@ -264,6 +282,7 @@ impl From<Event> for CallPatch {
         } else {
             (owes && !event.is_leg).then_some(TranscriptState::Owed)
         };
+        let of_call = event.conversation_id.is_none() && event.placement_id.is_none();
         let mut patch = Self {
             call_id: event.call_id,
             conversation_id: event.conversation_id,
@@ -282,6 +301,7 @@ impl From<Event> for CallPatch {
                 at,
                 time_ignored: event.time_ignored,
                 stored_at: Some(stored_at),
+                of_call,
             }],
             owed_since: (transcript == Some(TranscriptState::Owed)).then_some(stored_at),
             transcript,
@@ -294,6 +314,7 @@ impl From<Event> for CallPatch {
             created_at: event.began_at.unwrap_or(at).min(at).min(stored_at),
             first_stored: stored_at,
             updated_at: stored_at,
+            of_call: None,
         };
         patch.owe_for_leg();
         patch
@@ -308,8 +329,47 @@ impl CallPatch {
         self
     }
 
+    /// Whether it names a conversation or a placement. Otherwise all of it is of the call.
+    pub fn is_linked(&self) -> bool {
+        self.conversation_id.is_some() || self.placement.is_some()
+    }
+
+    /// Whether it can be joined with `other`, which names the same call: not if that is of another conversation.
+    pub fn is_joinable(&self, other: &Self) -> bool {
+        fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+            a.zip(b).is_none_or(|(a, b)| a == b)
+        }
+        let placement = |patch: &Self| patch.placement.as_ref().map(|placement| placement.id.clone());
+        agree(self.conversation_id.as_ref(), other.conversation_id.as_ref())
+            && agree(placement(self).as_ref(), placement(other).as_ref())
+    }
+
+    /// What events claim that name the call alone.
+    pub fn part_of_call(&self) -> Option<Self> {
+        if self.is_linked() { self.of_call.as_deref().cloned() } else { Some(self.clone()) }
+    }
+
+    /// Gives up the identifier that counts least: the event still belongs to the call that it names first.
+    pub fn forget_weakest_link(&mut self) {
+        if self.placement.take().is_none() && self.call_id.is_some() {
+            self.conversation_id = None;
+        }
+        if !self.is_linked() {
+            self.of_call = None;
+            for entry in &mut self.history {
+                entry.of_call = true;
+            }
+        }
+    }
+
     /// Joins `other` into this.
     pub fn take_in(&mut self, other: Self) {
+        self.of_call = if self.is_linked() || other.is_linked() {
+            let parts = [self.part_of_call(), other.part_of_call()];
+            parts.into_iter().flatten().reduce(Self::join).map(Box::new)
+        } else {
+            None
+        };
         take_smaller(&mut self.call_id, other.call_id);
         take_smaller(&mut self.conversation_id, other.conversation_id);
         take_smaller(&mut self.parent_call_id, other.parent_call_id);
@@ -368,11 +428,20 @@ fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntry>) {
     // The same event stored twice is one, as of its first time, which is also its own where it brought none.
     let first = |entry: &HistoryEntry| (entry.at, entry.stored_at.is_none(), entry.stored_at);
     ours.sort_by(|x, y| {
-        x.event_id.cmp(&y.event_id).then(first(x).cmp(&first(y))).then_with(|| x.signature.cmp(&y.signature))
+        let by_time = x.event_id.cmp(&y.event_id).then(first(x).cmp(&first(y)));
+        by_time.then(x.of_call.cmp(&y.of_call)).then_with(|| x.signature.cmp(&y.signature))
     });
     ours.dedup_by(|later, earlier| later.event_id == earlier.event_id);
     ours.sort_by(|x, y| x.key().cmp(&y.key()));
-    ours.drain(..ours.len().saturating_sub(HISTORY_LIMIT));
+    for of_call in [false, true] {
+        let count = ours.iter().filter(|entry| entry.of_call == of_call).count();
+        let mut excess = count.saturating_sub(HISTORY_LIMIT);
+        ours.retain(|entry| {
+            let drops = entry.of_call == of_call && excess > 0;
+            excess -= usize::from(drops);
+            !drops
+        });
+    }
 }
 
 /// The smaller of what is there: what events agree on, and a total choice where they do not.

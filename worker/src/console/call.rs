@@ -41,6 +41,7 @@ struct Call {
     row: Row,
     path: String,
     ids: Vec<(&'static str, String)>,
+    others: Vec<(String, String)>,
     facts: Vec<(&'static str, String)>,
     why: String,
     steps: Vec<Step>,
@@ -115,6 +116,11 @@ fn template(
     Call {
         row: Row::new(&call.row, numbers, now),
         ids: ids(call, numbers),
+        others: call
+            .other_conversations
+            .iter()
+            .map(|id| (format!("/calls/{}", segment(id)), id.clone()))
+            .collect(),
         facts: facts(call, now, &text),
         why: timeline::why(call, numbers),
         steps: timeline::steps(call, numbers),
@@ -138,7 +144,8 @@ fn template(
 
 fn ids(call: &Detail, numbers: Numbers) -> Vec<(&'static str, String)> {
     let row = &call.row;
-    [("Call", &row.call_id), ("Conversation", &row.conversation_id), ("Placement", &row.placement_id)]
+    let call_id = if row.call_id.is_some() { &row.call_id } else { &row.shared_call_id };
+    [("Call", call_id), ("Conversation", &row.conversation_id), ("Placement", &row.placement_id)]
         .into_iter()
         .filter_map(|(name, id)| Some((name, words::id(id.as_ref()?, numbers))))
         .collect()

@@ -230,6 +230,7 @@ mod tests {
             at: second(at),
             time_ignored: false,
             stored_at: Some(second(stored_at)),
+            of_call: false,
         }
     }
 

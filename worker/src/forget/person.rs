@@ -12,7 +12,7 @@ use crate::event::{CallId, ConversationId, Event, PlacementId};
 /// A shorter row of digits would be found in what is about others.
 const LEAST_DIGITS: usize = 7;
 /// The fields of a document that name its call.
-const IDS: [&str; 3] = ["callId", "conversationId", "_placementId"];
+const IDS: [&str; 4] = ["callId", "sharedCallId", "conversationId", "_placementId"];
 
 /// A person, by everything that is known to name one of their calls.
 #[derive(Clone, Debug, Default)]
@@ -93,8 +93,10 @@ impl Person {
             for field in IDS {
                 self.ids.extend(call.get_str(field).ok().map(str::to_owned));
             }
-            let audio = call.get_document("audio").and_then(|audio| audio.get_str("fileId"));
-            self.events.extend(audio.ok().map(str::to_owned));
+            for field in ["audio", "transcript"] {
+                let file = call.get_document(field).and_then(|file| file.get_str("fileId"));
+                self.events.extend(file.ok().map(str::to_owned));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context,
-    call::CallPatch,
+    call::{Attachment, CallPatch},
     commands::{self, print_line},
     event::{CallId, ConversationId, Event},
     retry::Pauses,
@@ -145,12 +145,12 @@ async fn apply(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     done.webhooks += events.len();
-    for event in &events {
-        if let (Some(recording), false) = (&event.recording, options.dry_run) {
-            store::Calls::save_recording(&context.store, &event.id, recording).await?;
+    let (patches, files) = join(events);
+    if !options.dry_run {
+        for (id, file) in &files {
+            store::Calls::save_file(&context.store, id, file).await?;
         }
     }
-    let patches = join(events);
     if options.dry_run {
         for patch in &patches {
             show(patch, &context.store.preview(patch).await?, done)?;
@@ -171,7 +171,7 @@ async fn apply(
     };
     for change in &changes {
         let Changed::Applied(applied) = change else { continue };
-        if let Some(conversation) = &applied.transcript_due {
+        for conversation in &applied.transcripts_due {
             let owed = transcripts::owe(&context.jetstream, conversation, None).await;
             owed.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
@@ -179,19 +179,22 @@ async fn apply(
     Ok(())
 }
 
-/// One patch a call, as the workers join theirs.
-fn join(events: Vec<Event>) -> Vec<CallPatch> {
+/// One patch a call, as the workers join theirs, and the files that they point to.
+fn join(events: Vec<Event>) -> (Vec<CallPatch>, Vec<(String, Attachment)>) {
     let mut patches: Vec<(Option<Key>, CallPatch)> = Vec::new();
-    for mut event in events {
-        event.recording = None; // Stored by itself.
-        let patch = CallPatch::from(event);
+    let mut files = Vec::new();
+    for event in events {
+        let id = event.id.clone();
+        let (patch, file) = CallPatch::split(event);
+        files.extend(file.map(|file| (id, file)));
         let key = Key::of(&patch);
-        match patches.iter_mut().find(|(other, _)| *other == key) {
+        let may_join = |(other, joined): &&mut (_, CallPatch)| *other == key && joined.is_joinable(&patch);
+        match patches.iter_mut().find(may_join) {
             Some((_, joined)) => *joined = joined.clone().join(patch),
             None => patches.push((key, patch)),
         }
     }
-    patches.into_iter().map(|(_, patch)| patch).collect()
+    (patches.into_iter().map(|(_, patch)| patch).collect(), files)
 }
 
 fn show(patch: &CallPatch, preview: &Preview, done: &mut Done) -> anyhow::Result<()> {

@@ -11,9 +11,9 @@ use jiff::Timestamp;
 
 use super::weight::Weight;
 use crate::{
-    call::{CallPatch, Status, failure_class},
+    call::{Attachment, CallPatch, Status, failure_class},
     dead_letters::Cause,
-    event::{Event, Recording},
+    event::{ConversationId, Event},
     store::Key,
 };
 
@@ -57,8 +57,8 @@ impl Line {
 pub struct Call<M> {
     pub patch: CallPatch,
     pub messages: Vec<(M, Line)>,
-    /// Recordings that it points to, by the ids of their events.
-    pub recordings: Vec<(String, Recording)>,
+    /// Files that it points to, by the ids of their events.
+    pub files: Vec<(String, Attachment)>,
     load: Load,
 }
 
@@ -125,7 +125,7 @@ impl<M> Batch<M> {
 /// Calls that wait, and the names of those that are being written.
 #[derive(Debug)]
 pub struct Desk<M> {
-    waiting: IndexMap<Key, Call<M>>,
+    waiting: IndexMap<(Key, Option<ConversationId>), Call<M>>,
     dead: Vec<(M, Cause)>,
     busy: HashSet<Key>,
     messages: usize,
@@ -157,17 +157,23 @@ impl<M> Desk<M> {
     /// conversation belongs to is for the store to decide.
     pub fn take_in(&mut self, message: M, read: Result<Event, Cause>, weight: Weight) {
         self.messages += 1;
-        let mut event = match read {
+        let event = match read {
             Ok(event) => event,
             Err(cause) => return self.dead.push((message, cause)),
         };
         let line = Line::of(&event);
-        let recording = event.recording.take().map(|recording| (event.id.clone(), recording));
-        let patch = CallPatch::from(event);
+        let (patch, file) = CallPatch::split(event);
+        let file = file.map(|file| (line.id.clone(), file));
         let Some(key) = Key::of(&patch) else {
             let detail = "the event names no call".to_owned();
             return self.dead.push((message, Cause { label: "no_identifier", detail }));
         };
+        // Of several conversations of a call each has a patch.
+        let is_other = |call: &Call<M>| !call.patch.is_joinable(&patch);
+        let mut key = (key, None);
+        if self.waiting.get(&key).is_some_and(is_other) {
+            key.1.clone_from(&patch.conversation_id);
+        }
         let load = Load::of(weight);
         self.load.add(load);
         let call = match self.waiting.entry(key) {
@@ -177,12 +183,12 @@ impl<M> Desk<M> {
                 call
             }
             Entry::Vacant(place) => {
-                let (messages, recordings, load) = (Vec::new(), Vec::new(), Load::default());
-                place.insert(Call { patch, messages, recordings, load })
+                let (messages, files, load) = (Vec::new(), Vec::new(), Load::default());
+                place.insert(Call { patch, messages, files, load })
             }
         };
         call.messages.push((message, line));
-        call.recordings.extend(recording);
+        call.files.extend(file);
         call.load.add(load);
     }
 

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{desk::Desk, read, weight::Weight};
 use crate::{
     Context,
+    call::CallPatch,
+    event::Event,
     outside::Stored as _,
     pull::Requests,
     store::{self, StoreError},
@@ -92,9 +94,10 @@ async fn apply(context: &Context, batch: Vec<Message>) -> Result<(), StoreError>
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
         let weight = Weight::of(&body);
-        // A recording is stored before the event that points to it.
+        // A file is stored before the event that points to it.
+        let has_no_file = |event: &Event| CallPatch::split(event.clone()).1.is_none();
         let read = if weight.is_heavy() { None } else { read(&message, &body).ok() };
-        if let Some(event) = read.filter(|event| event.recording.is_none()) {
+        if let Some(event) = read.filter(has_no_file) {
             desk.take_in(message, Ok(event), weight);
         }
         if !desk.has_room() {

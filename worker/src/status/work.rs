@@ -22,10 +22,9 @@ use super::{
     traces::Traces,
 };
 use crate::{
-    call::{CallPatch, Status},
+    call::{Attachment, CallPatch, Status},
     clock::between,
     dead_letters::Cause,
-    event::Recording,
     outside::{Outside, REDELIVER_AFTER, Stored as _, give_up},
     store::{self, Applied, Calls as _, Changed, StoreError},
 };
@@ -43,11 +42,11 @@ pub async fn work<O: Outside>(
 ) -> Vec<O::Message> {
     let started = Instant::now();
     let dead = std::mem::take(&mut batch.dead);
-    let (mut patches, mut recordings) = (Vec::new(), Vec::new());
+    let (mut patches, mut files) = (Vec::new(), Vec::new());
     let mut calls: Vec<Vec<(O::Message, Line)>> = Vec::new();
-    for Call { patch, messages, recordings: of_call, .. } in std::mem::take(&mut batch.calls) {
+    for Call { patch, messages, files: of_call, .. } in std::mem::take(&mut batch.calls) {
         patches.push(patch);
-        recordings.extend(of_call);
+        files.extend(of_call);
         calls.push(messages);
     }
     let mut traces = Traces::begin(outside.tracer(), &calls);
@@ -64,7 +63,7 @@ pub async fn work<O: Outside>(
     let written = async {
         tokio::select! {
             biased;
-            written = write(outside, &patches, &recordings, stop) => written,
+            written = write(outside, &patches, &files, stop) => written,
             () = overdue(stop) => None, // A write under way may yet land: it can be repeated.
         }
     };
@@ -145,12 +144,12 @@ async fn overdue(stop: &CancellationToken) {
 async fn write(
     outside: &impl Outside,
     patches: &[CallPatch],
-    recordings: &[(String, Recording)],
+    files: &[(String, Attachment)],
     stop: &CancellationToken,
 ) -> Option<Vec<Changed>> {
     let mut pauses = outside.pauses(RETRY_FIRST, RETRY_MOST);
     loop {
-        match try_write(outside, patches, recordings).await {
+        match try_write(outside, patches, files).await {
             Ok(changes) => return Some(changes),
             Err(error) => {
                 outside.metrics().store_retry();
@@ -166,10 +165,10 @@ async fn write(
 async fn try_write(
     outside: &impl Outside,
     patches: &[CallPatch],
-    recordings: &[(String, Recording)],
+    files: &[(String, Attachment)],
 ) -> Result<Vec<Changed>, StoreError> {
-    for (id, recording) in recordings {
-        outside.calls().save_recording(id, recording).await?;
+    for (id, file) in files {
+        outside.calls().save_file(id, file).await?;
     }
     store::apply(outside.calls(), patches).await
 }
@@ -180,17 +179,17 @@ async fn try_write(
 /// writes the redelivered event changes nothing, yet the job is still missing.
 async fn owe<O: Outside>(outside: &O, changes: &[Changed], traces: &Traces<'_, O::Message>) -> Vec<bool> {
     let stored = changes.iter().enumerate().map(async |(n, change)| {
-        let Changed::Applied(Applied { transcript_due: Some(conversation), .. }) = change else {
+        let Changed::Applied(Applied { transcripts_due, .. }) = change else {
             return true;
         };
-        match outside.owe(conversation, traces.context(n).as_deref()).await {
-            Ok(()) => true,
-            Err(error) => {
+        for conversation in transcripts_due {
+            if let Err(error) = outside.owe(conversation, traces.context(n).as_deref()).await {
                 let conversation_id = conversation.as_str();
                 tracing::warn!(conversation_id, %error, "transcript job not stored; trying again");
-                false
+                return false;
             }
         }
+        true
     });
     join_all(stored).await
 }

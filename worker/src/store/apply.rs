@@ -1,11 +1,12 @@
 //! A batch of patches → what became of each. What the database says of one call decides over that alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt as _, stream};
+use indexmap::IndexMap;
 
 use super::{
-    StoreError,
+    Key, StoreError,
     calls::{Calls, Failure, Standing},
 };
 use crate::{
@@ -40,8 +41,8 @@ pub struct Applied {
     pub before: Option<Status>,
     /// The status now; `None` in large batches.
     pub after: Option<Status>,
-    /// The conversation whose transcript is owed and can be fetched, its id being known.
-    pub transcript_due: Option<ConversationId>,
+    /// The conversations whose transcripts are owed and can be fetched, their ids being known.
+    pub transcripts_due: Vec<ConversationId>,
 }
 
 /// What a patch was written as.
@@ -60,20 +61,27 @@ pub enum Written {
 /// # Errors
 /// The whole was not, or not wholly, written: to be repeated as it is.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-    let written = write(stored, patches).await?;
+    let (written, mut owed) = write_all(stored, patches).await?;
     let joined = |n: &usize| written[*n] == Written::Joined;
     let joined: Vec<_> = (0..patches.len()).filter(joined).map(|n| &patches[n]).collect();
     let standings = stored.standings(&joined, patches.len() <= TOLD).await?;
     let mut standings = standings.into_iter();
-    let changed = |(patch, written)| match written {
-        Written::New => Changed::Applied(Applied { transcript_due: due(patch), ..Applied::default() }),
+    let changed = |(n, written)| match written {
+        Written::New => {
+            let transcripts_due = due(&patches[n]).into_iter().collect();
+            Changed::Applied(Applied { transcripts_due, ..Applied::default() })
+        }
         Written::Joined => {
             let Standing { without, status, transcript_due } = standings.next().unwrap_or_default();
-            Changed::Applied(Applied { before: without, after: status, transcript_due })
+            let mut transcripts_due = owed.remove(&n).unwrap_or_default();
+            transcripts_due.extend(transcript_due);
+            transcripts_due.sort_unstable();
+            transcripts_due.dedup();
+            Changed::Applied(Applied { before: without, after: status, transcripts_due })
         }
         Written::Refused(label, detail) => Changed::Refused { label, detail },
     };
-    Ok(patches.iter().zip(written).map(changed).collect())
+    Ok(written.into_iter().enumerate().map(changed).collect())
 }
 
 /// The conversation whose transcript is owed, where `patch` is all that is known.
@@ -86,6 +94,13 @@ fn due(patch: &CallPatch) -> Option<ConversationId> {
 /// # Errors
 /// As above.
 pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Written>, StoreError> {
+    Ok(write_all(stored, patches).await?.0)
+}
+
+/// Conversations whose transcripts are owed, by the position of the patch that was merged into their call.
+type Owed = HashMap<usize, Vec<ConversationId>>;
+
+async fn write_all(stored: &impl Calls, patches: &[CallPatch]) -> Result<(Vec<Written>, Owed), StoreError> {
     let mut written = vec![Written::Joined; patches.len()];
     if patches.len() > TOLD {
         for n in insert(stored, patches).await? {
@@ -106,19 +121,32 @@ pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Wri
             Failure::Final(label, detail) => written[n] = Written::Refused(label, detail),
         }
     }
-    // Different calls, so that they do not get into each other's way.
-    let merges = collided.into_iter().map(async |n| (n, stored.merge(&patches[n]).await));
+    // Different calls at a time, so that they do not get into each other's way.
+    let mut of_calls: IndexMap<_, Vec<usize>> = IndexMap::new();
+    for n in collided {
+        of_calls.entry(Key::of(&patches[n])).or_default().push(n);
+    }
+    let merges = of_calls.into_values().map(async |of_call| {
+        let mut outcomes = Vec::with_capacity(of_call.len());
+        for n in of_call {
+            outcomes.push((n, stored.merge(&patches[n]).await));
+        }
+        outcomes
+    });
     let mut merges = stream::iter(merges).buffer_unordered(MERGES);
-    while let Some((n, outcome)) = merges.next().await {
-        match outcome {
-            Err(StoreError::Refused(why)) => {
-                let detail = format!("MongoDB refuses the change: {why}");
-                written[n] = Written::Refused("rejected_by_database", detail);
+    let mut owed = Owed::new();
+    while let Some(outcomes) = merges.next().await {
+        for (n, outcome) in outcomes {
+            match outcome {
+                Err(StoreError::Refused(why)) => {
+                    let detail = format!("MongoDB refuses the change: {why}");
+                    written[n] = Written::Refused("rejected_by_database", detail);
+                }
+                outcome => drop(owed.insert(n, outcome?)),
             }
-            outcome => outcome?,
         }
     }
-    Ok(written)
+    Ok((written, owed))
 }
 
 /// Stores calls that nobody has heard of, which is cheaper than the join with nothing; which. Any other is to

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{Settled, StoreError};
 use crate::{
-    call::{CallPatch, Status},
-    event::{ConversationId, Recording},
+    call::{Attachment, CallPatch, Status},
+    event::ConversationId,
 };
 
 /// Why one statement of a command failed, while its neighbours may have worked.
@@ -62,8 +62,12 @@ pub trait Calls: Send + Sync + 'static {
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
-    /// Joins all documents that the patch's ids name, and the patch, into one, at one instant.
-    fn merge(&self, patch: &CallPatch) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Joins the patch with all documents that its ids name, and with those of the same call, at one instant, as
+    /// [`crate::call::conversations::join`] says. The conversations of the call whose transcript is owed.
+    fn merge(
+        &self,
+        patch: &CallPatch,
+    ) -> impl Future<Output = Result<Vec<ConversationId>, StoreError>> + Send;
 
     /// What is stored of the calls of `patches`, in their order: with their statuses, or merely whose
     /// transcript is due.
@@ -73,12 +77,8 @@ pub trait Calls: Send + Sync + 'static {
         with_status: bool,
     ) -> impl Future<Output = Result<Vec<Standing>, StoreError>> + Send;
 
-    /// Stores `recording` under `id`, once.
-    fn save_recording(
-        &self,
-        id: &str,
-        recording: &Recording,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Stores `file` under `id`, once.
+    fn save_file(&self, id: &str, file: &Attachment) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Whether the conversation's call is owed a transcript.
     fn owing(

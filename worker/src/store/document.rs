@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, DateTime, Document, RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr};
 use serde_json::{Map, Value, json};
 
-use super::{Key, Placing};
+use super::{Key, Placing, of_call};
 use crate::{
-    call::{CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
+    call::{
+        CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState, size,
+    },
     clock::rfc3339,
     event::{CallId, ConversationId, Parties, PlacementId},
 };
@@ -123,7 +125,17 @@ impl CallView {
 
     /// Its call id, where known.
     pub fn call_id(&self) -> Option<CallId> {
+        self.answered_call_id().or_else(|| self.shared_call_id())
+    }
+
+    /// Its call id, if the call is found by it here.
+    fn answered_call_id(&self) -> Option<CallId> {
         CallId::new(self.document.get_str("callId").ok()?).ok()
+    }
+
+    /// Its call id, if the call has several conversations.
+    pub fn shared_call_id(&self) -> Option<CallId> {
+        CallId::new(self.document.get_str("sharedCallId").ok()?).ok()
     }
 
     /// Our id of its placement, where it was placed through us.
@@ -146,10 +158,21 @@ impl CallView {
         self.time("_owedSince")
     }
 
+    /// The file with its turns, if the document has no room for them, and the size of it.
+    pub fn transcript_file(&self) -> Option<(String, u64)> {
+        let file = self.document.get_document("transcript").ok()?;
+        let bytes = match file.get("bytes")? {
+            Bson::Int32(bytes) => u64::try_from(*bytes).ok()?,
+            Bson::Int64(bytes) => u64::try_from(*bytes).ok()?,
+            _ => return None,
+        };
+        Some((file.get_str("fileId").ok()?.to_owned(), bytes))
+    }
+
     /// What it is found by.
     pub(super) fn keys(&self) -> Vec<Key> {
         let ids = [
-            self.call_id().map(Key::Call),
+            self.answered_call_id().map(Key::Call),
             self.conversation_id().map(Key::Conversation),
             self.placement_id().map(Key::Placement),
         ];
@@ -171,68 +194,81 @@ impl CallView {
         self.document.get("_id")
     }
 
-    /// The whole document as a patch, for joining it into another.
+    /// The whole document as a patch, for joining it with another.
     pub(super) fn to_patch(&self) -> Option<CallPatch> {
-        let text = |field: &str| self.document.get_str(field).ok().map(str::to_owned);
+        let mut call = claims(&self.document)?;
         let history = self.document.get_array("history").ok();
-        Some(CallPatch {
-            call_id: self.call_id(),
-            conversation_id: self.conversation_id(),
-            parent_call_id: text("parentCallId").and_then(|id| CallId::new(id).ok()),
-            parties: Parties {
-                agent_id: text("agentId"),
-                agent_phone_number_id: text("agentPhoneNumberId"),
-                to_number: text("toNumber"),
-            },
-            placement: self.placement_id().map(|id| {
-                let request = self.document.get_document("requestPayload").ok();
-                Placement { id, request: request.map(document_to_json) }
-            }),
-            status: self.status_claim(),
-            fields: Field::ALL
-                .into_iter()
-                .filter_map(|field| Some((field, self.field_claim(field)?)))
-                .collect(),
-            history: history
-                .map(|entries| entries.iter().filter_map(history_entry).collect())
-                .unwrap_or_default(),
-            transcript: self.document.get_str("transcriptState").ok().and_then(transcript_state),
-            owed_since: self.owed_since(),
-            leg_ended: self.time("_legEnded"),
-            created_at: self.time("createdAt")?,
-            // Documents of earlier versions do not say.
-            first_stored: self.time("_storedAt").or_else(|| self.time("createdAt"))?,
-            updated_at: self.updated_at()?,
-        })
+        call.history =
+            history.map(|entries| entries.iter().filter_map(history_entry).collect()).unwrap_or_default();
+        call.call_id = self.call_id();
+        call.conversation_id = self.conversation_id();
+        call.placement = self.placement_id().map(|id| {
+            let request = self.document.get_document("requestPayload").ok();
+            Placement { id, request: request.map(document_to_json) }
+        });
+        if call.is_linked() {
+            call.of_call = of_call::read(&self.document).and_then(claims).map(|mut part| {
+                part.call_id.clone_from(&call.call_id);
+                part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
+                Box::new(part)
+            });
+        }
+        Some(call)
     }
 
-    /// The document without its `_id`.
-    pub(super) fn into_fields(mut self) -> Document {
-        self.document.remove("_id");
-        self.document
+    /// All of it.
+    pub(super) fn document(&self) -> &Document {
+        &self.document
     }
 
     fn time(&self, field: &str) -> Option<Timestamp> {
         date(&self.document, field)
     }
+}
 
-    fn status_claim(&self) -> Option<StatusClaim> {
-        Some(StatusClaim {
-            status: self.status()?,
-            at: self.time("statusUpdatedAt")?,
-            event_id: self.document.get_document("_status").ok()?.get_str("eventId").ok()?.to_owned(),
-            failure_reason: self.document.get_str("failureReason").ok().map(str::to_owned),
-        })
-    }
+/// What is claimed by the fields of `call`, which names nobody.
+fn claims(call: &Document) -> Option<CallPatch> {
+    let text = |field: &str| call.get_str(field).ok().map(str::to_owned);
+    Some(CallPatch {
+        call_id: None,
+        conversation_id: None,
+        placement: None,
+        parties: Parties {
+            agent_id: text("agentId"),
+            agent_phone_number_id: text("agentPhoneNumberId"),
+            to_number: text("toNumber"),
+        },
+        status: status_claim(call),
+        fields: Field::ALL.into_iter().filter_map(|field| Some((field, field_claim(call, field)?))).collect(),
+        history: Vec::new(),
+        transcript: call.get_str("transcriptState").ok().and_then(transcript_state),
+        owed_since: date(call, "_owedSince"),
+        parent_call_id: text("parentCallId").and_then(|id| CallId::new(id).ok()),
+        leg_ended: date(call, "_legEnded"),
+        created_at: date(call, "createdAt")?,
+        // Documents of earlier versions do not say.
+        first_stored: date(call, "_storedAt").or_else(|| date(call, "createdAt"))?,
+        updated_at: date(call, "updatedAt")?,
+        of_call: None,
+    })
+}
 
-    fn field_claim(&self, field: Field) -> Option<FieldClaim> {
-        let key = self.document.get_document(field.key_name()).ok()?;
-        Some(FieldClaim {
-            at: date(key, "at")?,
-            event_id: key.get_str("eventId").ok()?.to_owned(),
-            value: bson_to_value(self.document.get(field.name())?),
-        })
-    }
+fn status_claim(call: &Document) -> Option<StatusClaim> {
+    Some(StatusClaim {
+        status: Status::from_word(call.get_str("status").ok()?)?,
+        at: date(call, "statusUpdatedAt")?,
+        event_id: call.get_document("_status").ok()?.get_str("eventId").ok()?.to_owned(),
+        failure_reason: call.get_str("failureReason").ok().map(str::to_owned),
+    })
+}
+
+fn field_claim(call: &Document, field: Field) -> Option<FieldClaim> {
+    let key = call.get_document(field.key_name()).ok()?;
+    Some(FieldClaim {
+        at: date(key, "at")?,
+        event_id: key.get_str("eventId").ok()?.to_owned(),
+        value: bson_to_value(call.get(field.name())?),
+    })
 }
 
 pub(super) fn date(document: &Document, field: &str) -> Option<Timestamp> {
@@ -257,6 +293,7 @@ pub(super) fn history_entry(entry: &Bson) -> Option<HistoryEntry> {
         at: date(entry, "at")?,
         time_ignored: entry.get_bool("timeIgnored").unwrap_or(false),
         stored_at: date(entry, "storedAt"),
+        of_call: entry.get_bool("ofCall").unwrap_or(false),
     })
 }
 
@@ -298,10 +335,17 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
         .into_iter()
         .map(|field| (field.to_owned(), call.document.get(field).map_or(Value::Null, bson_to_value)))
         .collect();
+    if let Some(id) = call.call_id() {
+        answer.insert("callId".to_owned(), id.as_str().into());
+    }
     let seldom = SELDOM.into_iter().filter_map(|field| Some((field, call.document.get(field)?)));
     answer.extend(seldom.map(|(field, value)| (field.to_owned(), bson_to_value(value))));
     if let Some(id) = call.placement_id() {
         answer.insert("placementId".to_owned(), id.as_str().into());
+    }
+    let left_out: Vec<_> = FIELDS.into_iter().filter(|field| size::is_left_out(&answer[*field])).collect();
+    if !left_out.is_empty() {
+        answer.insert("leftOut".to_owned(), json!(left_out));
     }
     answer.insert("stale".to_owned(), json!(stale));
     Value::Object(answer)

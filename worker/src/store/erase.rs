@@ -1,4 +1,4 @@
-//! Erasing calls and recordings: of a person who asks for it, and of everybody after a while.
+//! Erasing calls and their files (recordings, large transcripts): of a person who asks for it, and of everybody after a while.
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     SERVER_TIME, Store, StoreError,
     document::{bson_date, document_to_json},
-    recordings,
+    files,
 };
 
 /// Calls read at a time by who looks at all of them. Each may have 16 MiB.
@@ -44,7 +44,8 @@ impl Store {
     pub async fn calls_of(&self, filter: Document) -> Result<Vec<Document>, StoreError> {
         let calls = self.calls.clone();
         self.run(async move {
-            let fields = doc! { "_id": 0, "callId": 1, "conversationId": 1, "_placementId": 1, "audio": 1 };
+            let fields = doc! { "_id": 0, "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "audio": 1,
+                "transcript.fileId": 1 };
             calls.find(filter).projection(fields).max_time(SERVER_TIME).await?.try_collect().await
         })
         .await
@@ -57,34 +58,39 @@ impl Store {
         Ok(erased.deleted_count)
     }
 
-    /// How many of these events have a recording.
+    /// How many of these events have a file.
     pub async fn count_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
-        let bucket = recordings::bucket(&self.database);
-        Ok(self.run(async move { found(&bucket, doc! { "_id": { "$in": events } }).await }).await?.len()
-            as u64)
+        let mut count = 0;
+        for name in files::BUCKETS {
+            let (bucket, filter) = (files::bucket(&self.database, name), doc! { "_id": { "$in": &events } });
+            count += self.run(async move { found(&bucket, filter).await }).await?.len() as u64;
+        }
+        Ok(count)
     }
 
-    /// Erases the recordings of these events; how many.
+    /// Erases the files of these events; how many.
     pub async fn erase_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
         self.erase_files(doc! { "_id": { "$in": events } }).await
     }
 
-    /// Erases recordings stored before `then`; how many. Calls go by an index, which knows no files.
+    /// Erases files stored before `then`; how many. Calls go by an index, which knows no files.
     pub async fn erase_old_recordings(&self, then: jiff::Timestamp) -> Result<u64, StoreError> {
         self.erase_files(doc! { "uploadDate": { "$lt": bson_date(then) } }).await
     }
 
     async fn erase_files(&self, filter: Document) -> Result<u64, StoreError> {
-        let bucket = recordings::bucket(&self.database);
-        let files = self.run({
-            let bucket = bucket.clone();
-            async move { found(&bucket, filter).await }
-        });
         let mut erased = 0;
-        for file in files.await? {
-            let bucket = bucket.clone();
-            self.run(async move { bucket.delete(file).await }).await?;
-            erased += 1;
+        for name in files::BUCKETS {
+            let bucket = files::bucket(&self.database, name);
+            let files = self.run({
+                let (bucket, filter) = (bucket.clone(), filter.clone());
+                async move { found(&bucket, filter).await }
+            });
+            for file in files.await? {
+                let bucket = bucket.clone();
+                self.run(async move { bucket.delete(file).await }).await?;
+                erased += 1;
+            }
         }
         Ok(erased)
     }

@@ -78,6 +78,8 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         unique("conversationId"),
         unique("_placementId"),
         unique("_idempotencyKey"),
+        // Only calls with several conversations.
+        partial(doc! { "sharedCallId": 1 }, doc! { "sharedCallId": { "$exists": true } }),
         // The three monitoring queries, and the console's lists: failed calls, failures by reason,
         // distribution over a day.
         plain(status_index()),

@@ -16,6 +16,7 @@ use super::{
     calls::Failure,
     command::{self, Kind},
     document::{bson_date, json_to_raw},
+    of_call,
     statement::{self, Unstorable},
 };
 use crate::{
@@ -49,19 +50,17 @@ pub(super) async fn insert(
     command::run(store, Kind::Insert, patches.iter().map(|patch| document(patch))).await
 }
 
+fn text(fields: &mut RawDocumentBuf, name: &CStr, value: Option<&str>) {
+    if let Some(value) = value {
+        fields.append(name, value);
+    }
+}
+
 /// The document of a call of which nothing but `patch` is known, field by field as
 /// [`statement::pipeline`] makes it.
-fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+pub(super) fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     let mut fields = RawDocumentBuf::new();
-    let text = |fields: &mut RawDocumentBuf, name: &CStr, value: Option<&str>| {
-        if let Some(value) = value {
-            fields.append(name, value);
-        }
-    };
     text(&mut fields, cstr!("callId"), patch.call_id.as_ref().map(CallId::as_str));
-    fields.append(cstr!("createdAt"), bson_date(patch.created_at));
-    fields.append(cstr!("_storedAt"), bson_date(patch.first_stored));
-    fields.append(cstr!("updatedAt"), bson_date(patch.updated_at));
     fields.append(cstr!("history"), history(&patch.history));
     text(&mut fields, cstr!("conversationId"), patch.conversation_id.as_ref().map(ConversationId::as_str));
     if let Some(Placement { id, request }) = &patch.placement {
@@ -70,25 +69,36 @@ fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
             fields.append(cstr!("requestPayload"), json_to_raw(request).ok_or(statement::UNSTORABLE)?);
         }
     }
-    let Parties { agent_id, agent_phone_number_id, to_number } = &patch.parties;
-    text(&mut fields, cstr!("agentId"), agent_id.as_deref());
-    text(&mut fields, cstr!("agentPhoneNumberId"), agent_phone_number_id.as_deref());
-    text(&mut fields, cstr!("toNumber"), to_number.as_deref());
-    text(&mut fields, cstr!("parentCallId"), patch.parent_call_id.as_ref().map(CallId::as_str));
-    text(&mut fields, cstr!("transcriptState"), patch.transcript.map(TranscriptState::as_str));
-    if let Some(since) = patch.owed_since {
-        fields.append(cstr!("_owedSince"), bson_date(since));
-    }
-    if let Some(ended) = patch.leg_ended {
-        fields.append(cstr!("_legEnded"), bson_date(ended));
-    }
+    append_always(&mut fields, patch);
     if let Some(claim) = &patch.status {
         statement::append_status(&mut fields, claim);
     }
     for (name, claim) in &patch.fields {
         statement::append_field(&mut fields, *name, claim)?;
     }
+    if let Some(of_call) = &patch.of_call {
+        fields.append(cstr!("_call"), of_call::document(of_call)?);
+    }
     Ok(fields)
+}
+
+/// What is joined field by field, whichever event is the latest.
+pub(super) fn append_always(fields: &mut RawDocumentBuf, patch: &CallPatch) {
+    fields.append(cstr!("createdAt"), bson_date(patch.created_at));
+    fields.append(cstr!("_storedAt"), bson_date(patch.first_stored));
+    fields.append(cstr!("updatedAt"), bson_date(patch.updated_at));
+    let Parties { agent_id, agent_phone_number_id, to_number } = &patch.parties;
+    text(fields, cstr!("agentId"), agent_id.as_deref());
+    text(fields, cstr!("agentPhoneNumberId"), agent_phone_number_id.as_deref());
+    text(fields, cstr!("toNumber"), to_number.as_deref());
+    text(fields, cstr!("parentCallId"), patch.parent_call_id.as_ref().map(CallId::as_str));
+    text(fields, cstr!("transcriptState"), patch.transcript.map(TranscriptState::as_str));
+    if let Some(since) = patch.owed_since {
+        fields.append(cstr!("_owedSince"), bson_date(since));
+    }
+    if let Some(ended) = patch.leg_ended {
+        fields.append(cstr!("_legEnded"), bson_date(ended));
+    }
 }
 
 /// The lines in the order of the statement's: by the milliseconds that a date has.

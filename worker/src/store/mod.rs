@@ -11,13 +11,14 @@ mod command;
 mod document;
 mod erase;
 mod error;
+mod files;
 mod indexes;
 mod insert;
 mod merge;
+mod of_call;
 mod placements;
 mod preview;
 mod reconciliation;
-mod recordings;
 mod report;
 mod statement;
 mod suspects;
@@ -45,6 +46,7 @@ pub use self::{
     document::{CallView, answer_json, value_to_bson},
     erase::content_of,
     error::StoreError,
+    files::fetched_transcript,
     placements::{Begun, Concluded, NewPlacement, Placing},
     preview::{Difference, Preview},
     report::{Plan, Question, questions},
@@ -52,9 +54,9 @@ pub use self::{
     update::statement,
 };
 use crate::{
-    call::CallPatch,
+    call::{Attachment, CallPatch},
     config::Config,
-    event::{CallId, ConversationId, Recording},
+    event::{CallId, ConversationId},
     metrics::Metrics,
 };
 
@@ -159,7 +161,8 @@ impl Store {
         tokio::time::timeout(PING, ping).await.unwrap_or_else(|_elapsed| Err(late()))
     }
 
-    /// The call known by either identifier; by the call id where both know one.
+    /// The call known by either identifier; by the call id where both know one, but of several conversations of
+    /// that call the one that is named.
     pub async fn find(
         &self,
         call_id: Option<&CallId>,
@@ -167,14 +170,41 @@ impl Store {
     ) -> Result<Option<CallView>, StoreError> {
         let by_call = call_id.map(|id| doc! { "callId": id.as_str() });
         let by_conversation = conversation_id.map(|id| doc! { "conversationId": id.as_str() });
+        let mut known = None;
         for filter in by_call.into_iter().chain(by_conversation) {
             let calls = self.calls.clone();
             let found = self.run(async move { calls.find_one(filter).max_time(SERVER_TIME).await }).await?;
-            if let Some(document) = found {
-                return Ok(Some(CallView::new(document)));
+            let Some(found) = found.map(CallView::new) else { continue };
+            let is_better = known
+                .as_ref()
+                .is_none_or(|known: &CallView| known.shared_call_id() == found.shared_call_id());
+            if is_better {
+                known = Some(found);
+            }
+            if known.as_ref().is_some_and(|known| known.shared_call_id().is_none()) {
+                break;
             }
         }
-        Ok(None)
+        Ok(known)
+    }
+
+    /// The other conversations of the same telephone call, by their ids.
+    pub async fn other_conversations(&self, call: &CallView) -> Result<Vec<ConversationId>, StoreError> {
+        use futures_util::TryStreamExt as _;
+        let (Some(shared), Some(own)) = (call.shared_call_id(), call.conversation_id()) else {
+            return Ok(Vec::new());
+        };
+        let calls = self.calls.clone();
+        let (filter, fields) =
+            (doc! { "sharedCallId": shared.as_str() }, doc! { "_id": 0, "conversationId": 1 });
+        let found: Vec<Document> = self
+            .run(async move {
+                let found = calls.find(filter).projection(fields).sort(doc! { "conversationId": 1 });
+                found.max_time(SERVER_TIME).await?.try_collect().await
+            })
+            .await?;
+        let ids = found.into_iter().filter_map(|call| CallView::new(call).conversation_id());
+        Ok(ids.filter(|id| *id != own).collect())
     }
 
     /// Gives up transcripts owed since before `before` whose conversation is still not known; how many.
@@ -268,7 +298,7 @@ impl Calls for Store {
         update::update(self, patches).await
     }
 
-    async fn merge(&self, patch: &CallPatch) -> Result<(), StoreError> {
+    async fn merge(&self, patch: &CallPatch) -> Result<Vec<ConversationId>, StoreError> {
         merge::merge(self, patch.clone()).await
     }
 
@@ -280,8 +310,8 @@ impl Calls for Store {
         update::standings(self, patches, with_status).await
     }
 
-    async fn save_recording(&self, id: &str, recording: &Recording) -> Result<(), StoreError> {
-        recordings::store(self, id, recording).await
+    async fn save_file(&self, id: &str, file: &Attachment) -> Result<(), StoreError> {
+        files::store(self, id, file).await
     }
 
     async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {

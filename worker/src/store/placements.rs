@@ -14,7 +14,7 @@ use super::{
     document::{bson_date, date, json_to_bson},
 };
 use crate::{
-    call::Status,
+    call::{Status, size},
     event::{Parties, PlacementId},
 };
 
@@ -85,6 +85,9 @@ pub enum Concluded {
 impl Store {
     /// Inserts the document of a placement, unless its key is known.
     pub async fn begin_placement(&self, new: &NewPlacement) -> Result<Begun, StoreError> {
+        if size::bson_size(&new.request.clone().into()) > size::MAX_REQUEST {
+            return Err(StoreError::Refused("the request is larger than a document has room for".to_owned()));
+        }
         let document =
             document(new).ok_or_else(|| StoreError::Refused("it cannot be expressed".to_owned()))?;
         let calls = self.calls.clone();

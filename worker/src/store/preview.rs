@@ -3,8 +3,8 @@
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 
-use super::{Key, SERVER_TIME, Store, StoreError, statement};
-use crate::call::CallPatch;
+use super::{CallView, Key, SERVER_TIME, Store, StoreError, merge, statement};
+use crate::call::{CallPatch, conversations};
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,20 +34,43 @@ const SHOWN: [&str; 4] = ["status", "transcriptState", "failureReason", "statusU
 impl Store {
     /// What [`super::apply()`] would do with `patch`.
     pub async fn preview(&self, patch: &CallPatch) -> Result<Preview, StoreError> {
-        let filters: Vec<_> = Key::all_of(patch).map(|key| key.filter()).collect();
+        let mut filters: Vec<_> = Key::all_of(patch).map(|key| key.filter()).collect();
         if filters.is_empty() {
             return Ok(Preview::Unchanged);
         }
+        filters.extend(patch.call_id.as_ref().map(|id| doc! { "sharedCallId": id.as_str() }));
         let calls = self.calls.clone();
         let found: Vec<Document> = self
             .run(async move {
                 calls.find(doc! { "$or": filters }).max_time(SERVER_TIME).await?.try_collect().await
             })
             .await?;
-        let [before] = &found[..] else {
-            return Ok(if found.is_empty() { Preview::Created } else { Preview::Merged });
+        let found: Vec<_> = found.into_iter().map(CallView::new).collect();
+        let Some(stored) = found.iter().map(CallView::to_patch).collect::<Option<Vec<_>>>() else {
+            return Ok(Preview::Unchanged);
         };
-        let stage = statement::pipeline(patch, &[]).ok().and_then(|stage| Document::try_from(stage).ok());
+        let joined = conversations::join(stored, patch.clone());
+        if joined.documents.iter().any(|one| one.from.len() > 1) {
+            return Ok(Preview::Merged);
+        }
+        if joined.documents.iter().any(|one| one.from.is_empty()) {
+            return Ok(Preview::Created);
+        }
+        let [one] = &joined.documents[..] else {
+            let changes = merge::changes(&found, &joined, &merge::events(patch)).unwrap_or_default();
+            let of_all = changes.iter().filter_map(|(before, after)| match compare((*before)?, after) {
+                Preview::Changed(differences) => Some(differences),
+                _ => None,
+            });
+            let differences: Vec<_> = of_all.flatten().collect();
+            return Ok(if differences.is_empty() {
+                Preview::Unchanged
+            } else {
+                Preview::Changed(differences)
+            });
+        };
+        let before = found[one.from[0]].document();
+        let stage = statement::pipeline(patch).ok().and_then(|stage| Document::try_from(stage).ok());
         let Some(stage) = stage else { return Ok(Preview::Unchanged) };
         let stages = [doc! { "$match": { "_id": before.get("_id") } }, stage];
         let calls = self.calls.clone();

@@ -11,7 +11,10 @@ use mongodb::bson::{
     rawdoc,
 };
 
-use super::document::{append_value, bson_date, json_to_raw};
+use super::{
+    document::{append_value, bson_date, json_to_raw},
+    of_call::{self, Values},
+};
 use crate::{
     call::{CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, StatusClaim, TranscriptState},
     event::{CallId, ConversationId, Parties, PlacementId},
@@ -32,6 +35,12 @@ impl Key {
     /// The call id where there is one: it is what providers start with.
     pub fn of(patch: &CallPatch) -> Option<Self> {
         Self::all_of(patch).next()
+    }
+
+    /// What the document of the patch is found by, of several documents of a call: the conversation id where
+    /// there is one.
+    pub fn of_document(patch: &CallPatch) -> Option<Self> {
+        patch.conversation_id.clone().map(Self::Conversation).or_else(|| Self::of(patch))
     }
 
     /// Every identifier of the patch, the one that counts most first.
@@ -76,29 +85,24 @@ pub(super) const UNSTORABLE: Unstorable =
     ("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store");
 
 /// The pipeline that joins `patch` with the document it is applied to, existing or new.
-///
-/// `halves` are the other documents of the same call, about to be removed: their fields stay where the
-/// remaining document has none of that name.
-pub(super) fn pipeline(patch: &CallPatch, halves: &[RawDocumentBuf]) -> Result<RawDocumentBuf, Unstorable> {
+pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     // An event changes a call once: what is known is not even rewritten. An observation, which has
-    // no payload, or a whole document holds more than its events.
-    let skips = patch.fields.keys().any(|field| field.is_payload()) && halves.is_empty();
+    // no payload, holds more than its events.
+    let skips = patch.fields.keys().any(|field| field.is_payload());
     let mut layers = RawArrayBuf::new();
-    for half in halves {
-        layers.push(rawdoc! { "$literal": half.clone() });
-    }
     layers.push("$$ROOT");
-    layers.push(always(patch)?);
-    if let Some(claim) = &patch.status {
-        layers.push(status(claim));
+    layers.push(names(patch)?);
+    let values = of_call::values(patch)?;
+    for layer in claims("$", patch, &values)? {
+        layers.push(layer);
     }
-    for (name, claim) in &patch.fields {
-        layers.push(field(*name, claim)?);
+    if let Some(layer) = of_call::layer(patch, &values)? {
+        layers.push(layer);
     }
-    if let Some(leg) = leg(patch) {
-        layers.push(leg);
+    if let Some(layer) = leg(patch) {
+        layers.push(layer);
     }
-    let joined = rawdoc! { "$mergeObjects": layers };
+    let joined = values.bind(rawdoc! { "$mergeObjects": layers });
     if !skips {
         return Ok(rawdoc! { "$replaceWith": joined });
     }
@@ -107,15 +111,25 @@ pub(super) fn pipeline(patch: &CallPatch, halves: &[RawDocumentBuf]) -> Result<R
     Ok(rawdoc! { "$replaceWith": { "$cond": [seen, "$$ROOT", joined] } })
 }
 
-/// What is joined field by field, whichever event is the latest.
-fn always(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
-    let mut fields = rawdoc! {
-        "createdAt": { "$min": ["$createdAt", bson_date(patch.created_at)] },
-        // Documents of earlier versions do not say when they were first stored.
-        "_storedAt": { "$min": [{ "$ifNull": ["$_storedAt", "$createdAt"] }, bson_date(patch.first_stored)] },
-        "updatedAt": { "$max": ["$updatedAt", bson_date(patch.updated_at)] },
-        "history": history(&patch.history),
-    };
+/// What is claimed of a call, as layers over the object whose fields begin with `within`: a later layer prevails.
+pub(super) fn claims(
+    within: &str,
+    patch: &CallPatch,
+    values: &Values,
+) -> Result<Vec<RawDocumentBuf>, Unstorable> {
+    let mut layers = vec![always(within, patch)];
+    if let Some(claim) = &patch.status {
+        layers.push(status(within, claim));
+    }
+    for (name, claim) in &patch.fields {
+        layers.push(field(within, *name, claim, values)?);
+    }
+    Ok(layers)
+}
+
+/// What names the document, and its history.
+fn names(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    let mut fields = rawdoc! { "history": history(&patch.history) };
     let mut first = |field: &CStr, path: &str, value: Option<&str>| {
         if let Some(value) = value {
             // A link once made is kept: moving it would strand what is found by the old one.
@@ -134,29 +148,44 @@ fn always(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
             rawdoc! { "$ifNull": ["$requestPayload", { "$literal": request }] },
         );
     }
-    let mut smallest = |field: &CStr, path: &str, value: Option<&String>| {
+    Ok(fields)
+}
+
+/// What is joined field by field, whichever event is the latest.
+fn always(within: &str, patch: &CallPatch) -> RawDocumentBuf {
+    let at = |field: &str| format!("{within}{field}");
+    let mut fields = rawdoc! {
+        "createdAt": { "$min": [at("createdAt"), bson_date(patch.created_at)] },
+        // Documents of earlier versions do not say when they were first stored.
+        "_storedAt": { "$min": [
+            { "$ifNull": [at("_storedAt"), at("createdAt")] },
+            bson_date(patch.first_stored),
+        ] },
+        "updatedAt": { "$max": [at("updatedAt"), bson_date(patch.updated_at)] },
+    };
+    let mut smallest = |field: &CStr, value: Option<&String>| {
         if let Some(value) = value {
-            fields.append(field, rawdoc! { "$min": [path, literal(value)] });
+            fields.append(field, rawdoc! { "$min": [at(field.as_str()), literal(value)] });
         }
     };
     let Parties { agent_id, agent_phone_number_id, to_number } = &patch.parties;
-    smallest(cstr!("agentId"), "$agentId", agent_id.as_ref());
-    smallest(cstr!("agentPhoneNumberId"), "$agentPhoneNumberId", agent_phone_number_id.as_ref());
-    smallest(cstr!("toNumber"), "$toNumber", to_number.as_ref());
+    smallest(cstr!("agentId"), agent_id.as_ref());
+    smallest(cstr!("agentPhoneNumberId"), agent_phone_number_id.as_ref());
+    smallest(cstr!("toNumber"), to_number.as_ref());
     if let Some(parent) = &patch.parent_call_id {
         let parent = literal(parent.as_str());
-        fields.append(cstr!("parentCallId"), rawdoc! { "$min": ["$parentCallId", parent] });
+        fields.append(cstr!("parentCallId"), rawdoc! { "$min": [at("parentCallId"), parent] });
     }
     if let Some(state) = patch.transcript {
-        fields.append(cstr!("transcriptState"), transcript_state(state));
+        fields.append(cstr!("transcriptState"), transcript_state(&at("transcriptState"), state));
     }
     if let Some(since) = patch.owed_since {
-        fields.append(cstr!("_owedSince"), rawdoc! { "$min": ["$_owedSince", bson_date(since)] });
+        fields.append(cstr!("_owedSince"), rawdoc! { "$min": [at("_owedSince"), bson_date(since)] });
     }
     if let Some(ended) = patch.leg_ended {
-        fields.append(cstr!("_legEnded"), rawdoc! { "$min": ["$_legEnded", bson_date(ended)] });
+        fields.append(cstr!("_legEnded"), rawdoc! { "$min": [at("_legEnded"), bson_date(ended)] });
     }
-    Ok(fields)
+    fields
 }
 
 /// What the end of a leg makes due: see `CallPatch::owe_for_leg`. Of leg and conversation one may be in the
@@ -176,21 +205,21 @@ fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
     }
     let mut owed = rawdoc! { "_owedSince": { "$min": sinces } };
     if patch.transcript.is_none() {
-        owed.append(cstr!("transcriptState"), transcript_state(TranscriptState::Owed));
+        owed.append(cstr!("transcriptState"), transcript_state("$transcriptState", TranscriptState::Owed));
     }
     Some(rawdoc! { "$cond": [met, owed, {}] })
 }
 
 /// `owed` < `unavailable` < `saved`.
-fn transcript_state(state: TranscriptState) -> RawBson {
+fn transcript_state(path: &str, state: TranscriptState) -> RawBson {
     let prevailing: &[&str] = match state {
         TranscriptState::Owed => &["unavailable", "saved"],
         TranscriptState::Unavailable => &["saved"],
         TranscriptState::Saved => &[],
     };
     let prevailing: RawArrayBuf = prevailing.iter().copied().collect();
-    let stays = rawdoc! { "$in": ["$transcriptState", prevailing] };
-    rawdoc! { "$cond": [stays, "$transcriptState", state.as_str()] }.into()
+    let stays = rawdoc! { "$in": [path, prevailing] };
+    rawdoc! { "$cond": [stays, path, state.as_str()] }.into()
 }
 
 /// The union of both histories by event id, in the order of time, bounded.
@@ -199,9 +228,18 @@ fn history(entries: &[HistoryEntry]) -> RawDocumentBuf {
     let unknown = rawdoc! { "$not": [{ "$in": ["$$this.eventId", stored_ids()] }] };
     let fresh = rawdoc! { "$filter": { "input": { "$literal": entries }, "cond": unknown } };
     let union = rawdoc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, fresh] };
-    let sorted = rawdoc! { "$sortArray": { "input": union, "sortBy": { "at": 1, "eventId": 1 } } };
+    let sort =
+        |input: RawBson| rawdoc! { "$sortArray": { "input": input, "sortBy": { "at": 1, "eventId": 1 } } };
     let limit = i32::try_from(HISTORY_LIMIT).expect("a small constant");
-    rawdoc! { "$slice": [sorted, -limit] }
+    let latest = |cond: RawDocumentBuf| {
+        rawdoc! { "$slice": [{ "$filter": { "input": "$$all", "cond": cond } }, -limit] }
+    };
+    let of_call = rawdoc! { "$eq": ["$$this.ofCall", true] };
+    let bounded =
+        rawdoc! { "$concatArrays": [latest(rawdoc! { "$not": [of_call.clone()] }), latest(of_call)] };
+    let fits = rawdoc! { "$lte": [{ "$size": "$$all" }, limit] };
+    let result = rawdoc! { "$cond": [fits, "$$all", sort(bounded.into())] };
+    rawdoc! { "$let": { "vars": { "all": sort(union.into()) }, "in": result } }
 }
 
 pub(super) fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
@@ -227,6 +265,9 @@ pub(super) fn history_entry(entry: &HistoryEntry) -> RawDocumentBuf {
     if entry.time_ignored {
         fields.append(cstr!("timeIgnored"), true);
     }
+    if entry.of_call {
+        fields.append(cstr!("ofCall"), true);
+    }
     fields
 }
 
@@ -236,11 +277,12 @@ fn stored_ids() -> RawDocumentBuf {
 
 /// The status and what belongs to it, where its key is the greater. Arrays compare element by
 /// element, and what is missing is less than anything.
-fn status(claim: &StatusClaim) -> RawDocumentBuf {
+fn status(path: &str, claim: &StatusClaim) -> RawDocumentBuf {
     let rank = claim.status.rank();
+    let at = |field: &str| format!("{path}{field}");
     let newer = rawdoc! { "$gt": [
         [rank, bson_date(claim.at), literal(&claim.event_id)],
-        ["$_status.rank", "$statusUpdatedAt", "$_status.eventId"],
+        [at("_status.rank"), at("statusUpdatedAt"), at("_status.eventId")],
     ] };
     let mut fields = RawDocumentBuf::new();
     append_status(&mut fields, claim);
@@ -257,15 +299,18 @@ pub(super) fn append_status(fields: &mut RawDocumentBuf, claim: &StatusClaim) {
 }
 
 /// A field that one event gives whole, where that event is the latest.
-fn field(field: Field, claim: &FieldClaim) -> Result<RawDocumentBuf, Unstorable> {
+fn field(
+    path: &str,
+    field: Field,
+    claim: &FieldClaim,
+    values: &Values,
+) -> Result<RawDocumentBuf, Unstorable> {
     let key = field.key_name();
     let newer = rawdoc! { "$gt": [
         [bson_date(claim.at), literal(&claim.event_id)],
-        [format!("${key}.at"), format!("${key}.eventId")],
+        [format!("{path}{key}.at"), format!("{path}{key}.eventId")],
     ] };
-    let mut fields = RawDocumentBuf::new();
-    append_field(&mut fields, field, claim)?;
-    Ok(rawdoc! { "$cond": [newer, { "$literal": fields }, {}] })
+    Ok(rawdoc! { "$cond": [newer, values.of(field, claim)?, {}] })
 }
 
 /// Such a field, and which event gave it.
@@ -285,9 +330,12 @@ fn text_or_null(text: Option<&str>) -> RawBson {
 }
 
 /// A text that stays a text: a leading `$` would make it a field path.
-fn literal(text: &str) -> RawBson {
+pub(super) fn literal(text: &str) -> RawBson {
     if text.starts_with('$') { rawdoc! { "$literal": text }.into() } else { text.into() }
 }
+
+/// Most characters of the reason why a transcript will not come.
+const MAX_REASON: usize = 500;
 
 /// How the search for a transcript ended.
 #[derive(Clone, Debug)]
@@ -338,6 +386,7 @@ pub(super) fn transcript(conversation: &ConversationId, settled: Settled) -> (Do
             (fields, at)
         }
         Settled::Unavailable { reason, at } => {
+            let reason: String = reason.chars().take(MAX_REASON).collect();
             let reason = doc! { "$literal": reason };
             (doc! { "_transcriptError": reason, "transcriptState": "unavailable" }, at)
         }
@@ -372,7 +421,7 @@ mod tests {
             "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
             "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
         }));
-        let stage = Document::try_from(pipeline(&hostile, &[]).unwrap()).unwrap();
+        let stage = Document::try_from(pipeline(&hostile).unwrap()).unwrap();
         let text = format!("{stage:?}");
         assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
         assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
@@ -384,6 +433,6 @@ mod tests {
         let mut patch = patch(&json!({ "event_type": "call.busy", "call_id": "c" }));
         let raw = patch.fields.get_mut(&Field::RawResponse).unwrap();
         raw.value = json!({ "a\u{0}b": 1 });
-        assert_eq!(pipeline(&patch, &[]).unwrap_err().0, "unstorable_payload");
+        assert_eq!(pipeline(&patch).unwrap_err().0, "unstorable_payload");
     }
 }

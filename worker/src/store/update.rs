@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use futures_util::TryStreamExt as _;
-use mongodb::bson::{Document, RawDocumentBuf, doc, rawdoc};
+use mongodb::bson::{Document, RawBson, RawDocumentBuf, doc, raw::cstr, rawdoc};
 
 use super::{
     CallView, SERVER_TIME, Store, StoreError,
@@ -27,10 +27,22 @@ pub(super) async fn update(
 /// Label and sentence of a dead letter: it never can.
 pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, statement::Unstorable> {
     let key = Key::of(patch).ok_or(("no_identifier", "the patch names no call"))?;
-    let pipeline = statement::pipeline(patch, &[])?;
+    let pipeline = statement::pipeline(patch)?;
+    Ok(rawdoc! { "q": filter(&key, patch), "u": [pipeline], "upsert": true })
+}
+
+/// The document of `key`, unless it is another conversation's, another placement's, or one of several to be
+/// changed. Then the statement finds none, makes one, and fails on the unique index of the key.
+fn filter(key: &Key, patch: &CallPatch) -> RawDocumentBuf {
     let mut filter = RawDocumentBuf::new();
     filter.append(key.field(), key.id());
-    Ok(rawdoc! { "q": filter, "u": [pipeline], "upsert": true })
+    for other in Key::all_of(patch).filter(|other| other != key) {
+        filter.append(other.field(), rawdoc! { "$in": [RawBson::Null, other.id()] });
+    }
+    if patch.call_id.is_some() && (!patch.is_linked() || patch.of_call.is_some()) {
+        filter.append(cstr!("sharedCallId"), rawdoc! { "$exists": false });
+    }
+    filter
 }
 
 /// See [`super::Calls::standings`].
@@ -40,10 +52,10 @@ pub(super) async fn standings(
     with_status: bool,
 ) -> Result<Vec<Standing>, StoreError> {
     let asked = |patch: &&&CallPatch| with_status || may_owe(patch);
-    let keys: Vec<_> = patches.iter().filter(asked).filter_map(|patch| Key::of(patch)).collect();
+    let keys: Vec<_> = patches.iter().filter(asked).filter_map(|patch| Key::of_document(patch)).collect();
     let found = find(store, &keys, with_status).await?;
     let standing = |patch: &&CallPatch| {
-        let call = Key::of(patch).and_then(|key| found.get(&key))?;
+        let call = Key::of_document(patch).and_then(|key| found.get(&key))?;
         Some(Standing {
             status: call.status(),
             without: with_status.then(|| without(call, patch)).flatten(),

@@ -9,18 +9,18 @@ use aftercall_common::{
     trace::{self, Kind, Span},
 };
 use async_nats::jetstream::AckKind;
-use mongodb::bson::Bson;
 
 use super::{
     decide::{self, Next, decide},
     job::Job,
 };
 use crate::{
+    call::size::fit_transcript,
     clock::{after, between},
     dead_letters::Cause,
     elevenlabs::{ApiError, Conversation},
     outside::{Outside, Provider, REDELIVER_AFTER, Stored as _, give_up},
-    store::{Calls as _, Settled, StoreError, value_to_bson},
+    store::{Calls as _, Settled, StoreError, fetched_transcript, value_to_bson},
 };
 
 /// Does one job and settles its message.
@@ -91,10 +91,13 @@ async fn fetch(
     match decide(answer, job, &waits, now) {
         Next::Save(turns) => {
             let count = turns.len();
-            let settled = match turns.iter().map(value_to_bson).collect::<Option<Vec<_>>>() {
-                Some(turns) => {
-                    Settled::Saved { transcript: Bson::Array(turns), at: now, attempts: job.attempt + 1 }
-                }
+            let file = fetched_transcript(&job.conversation_id);
+            let (turns, attachment) = fit_transcript(&file, turns);
+            if let Some(attachment) = attachment {
+                outside.calls().save_file(&file, &attachment).await?;
+            }
+            let settled = match value_to_bson(&turns) {
+                Some(transcript) => Settled::Saved { transcript, at: now, attempts: job.attempt + 1 },
                 None => {
                     Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
                 }

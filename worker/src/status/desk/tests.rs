@@ -51,6 +51,15 @@ fn events_of_one_call_are_one_patch_and_poison_stays_alone() {
 }
 
 #[test]
+fn each_conversation_of_a_call_is_a_patch() {
+    let of = |conversation: &str| json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": conversation });
+    let mut desk = desk(&[ringing("c"), of("v1"), of("v2"), ringing("c"), of("v2"), of("v1")]);
+    let batch = desk.next().unwrap();
+    assert_eq!(calls(&batch), [vec![0, 1, 3, 5], vec![2, 4]]);
+    assert_eq!(batch.calls[1].patch.conversation_id.as_ref().unwrap().as_str(), "v2");
+}
+
+#[test]
 fn a_call_is_in_one_write_at_a_time_under_any_of_its_names() {
     let mut desk = desk(&[json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" })]);
     let mut first = desk.next().unwrap();

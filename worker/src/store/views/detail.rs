@@ -19,6 +19,8 @@ use crate::{
 
 /// Turns of a conversation shown at a time.
 pub const TURNS_A_PAGE: usize = 200;
+/// Most other conversations of a call that its page names.
+const MOST_OTHERS: i64 = 100;
 /// Payloads that are shown on demand.
 pub const RAW_FIELDS: [&str; 5] =
     ["rawResponse", "requestPayload", "metadata", "analysis", "initiationFailure"];
@@ -28,6 +30,8 @@ pub const RAW_FIELDS: [&str; 5] =
 pub struct Detail {
     /// What a list shows of it.
     pub row: CallRow,
+    /// Ids of the other conversations of the same telephone call.
+    pub other_conversations: Vec<String>,
     /// Its events by their own time.
     pub history: Vec<HistoryEntry>,
     /// The event whose status prevails.
@@ -75,10 +79,38 @@ impl Views {
                 calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await
             });
             if let Some(call) = found.await? {
-                return Ok(Detail::read(&call));
+                let Some(mut detail) = Detail::read(&call) else { return Ok(None) };
+                if let Ok(file) = call.get_str("_turnsFile") {
+                    detail.turns = self.turns_of(file, skip).await?;
+                }
+                detail.other_conversations = self.other_conversations(&detail.row).await?;
+                return Ok(Some(detail));
             }
         }
         Ok(None)
+    }
+
+    /// Turns that the document has no room for.
+    async fn turns_of(&self, file: &str, skip: usize) -> Result<Vec<Value>, StoreError> {
+        // One at a time: such a file is large.
+        let _turn = self.large_files.acquire().await;
+        Ok(self.store.transcript_turns(file, skip, TURNS_A_PAGE).await?.unwrap_or_default())
+    }
+
+    async fn other_conversations(&self, row: &CallRow) -> Result<Vec<String>, StoreError> {
+        use futures_util::TryStreamExt as _;
+        let Some(shared) = &row.shared_call_id else { return Ok(Vec::new()) };
+        let (calls, filter) = (self.store.calls.clone(), doc! { "sharedCallId": shared });
+        let found: Vec<Document> = self
+            .ask(async move {
+                let found = calls.find(filter).projection(doc! { "_id": 0, "conversationId": 1 });
+                found.limit(MOST_OTHERS).max_time(SERVER_TIME).await?.try_collect().await
+            })
+            .await?;
+        let ids = found.iter().filter_map(|call| call.get_str("conversationId").ok().map(str::to_owned));
+        let mut others: Vec<_> = ids.filter(|id| Some(id) != row.conversation_id.as_ref()).collect();
+        others.sort_unstable();
+        Ok(others)
     }
 
     /// One payload of a call, which may be large.
@@ -135,7 +167,8 @@ fn stages(key: Document, skip: usize) -> Vec<Document> {
         doc! { "$match": key },
         doc! { "$limit": 1 },
         doc! { "$set": {
-            "_turns": { "$cond": [&is_array, { "$size": "$transcript" }, 0] },
+            "_turns": { "$cond": [&is_array, { "$size": "$transcript" }, { "$ifNull": ["$transcript.turns", 0] }] },
+            "_turnsFile": { "$cond": [&is_array, Bson::Null, "$transcript.fileId"] },
             "transcript": { "$cond": [&is_array, turns, []] },
             "_sizes": sizes,
             "rawResponse": { "CallDuration": "$rawResponse.CallDuration" },
@@ -158,6 +191,7 @@ impl Detail {
         let sizes = document("_sizes").cloned().unwrap_or_default();
         Some(Self {
             row: CallRow { duration: row::duration(call), ..CallRow::read(call)? },
+            other_conversations: Vec::new(),
             history: array("history").iter().filter_map(history_entry).collect(),
             decided_by: document("_status").and_then(|by| by.get_str("eventId").ok()).map(str::to_owned),
             status_updated_at: date(call, "statusUpdatedAt"),

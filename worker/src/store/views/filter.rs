@@ -122,10 +122,12 @@ impl Filter {
             Some(Search::Number(numbers)) => {
                 call.to_number.as_ref().is_some_and(|number| numbers.contains(number))
             }
-            Some(Search::Id(id)) => [&call.call_id, &call.conversation_id, &call.placement_id]
-                .into_iter()
-                .flatten()
-                .any(|own| own.starts_with(id)),
+            Some(Search::Id(id)) => {
+                [&call.call_id, &call.shared_call_id, &call.conversation_id, &call.placement_id]
+                    .into_iter()
+                    .flatten()
+                    .any(|own| own.starts_with(id))
+            }
         };
         let status = call.status;
         names

@@ -111,7 +111,7 @@ async fn find(
 async fn named(calls: &Collection<Document>, id: &str, filter: &Filter) -> Result<Listed> {
     let mut found: Vec<CallRow> = Vec::new();
     let beyond = format!("{id}\u{10ffff}");
-    for field in ["callId", "conversationId", "_placementId"] {
+    for field in ["callId", "sharedCallId", "conversationId", "_placementId"] {
         let mut query = filter.properties();
         query.insert(field, doc! { "$gte": id, "$lt": &beyond });
         let rows = find(calls, query, doc! { field: 1 }, Some(doc! { field: 1 })).await?;

@@ -46,6 +46,7 @@ const MOST_KNOWN_REASONS: i64 = 500;
 pub struct Views {
     store: Store,
     turns: Arc<Semaphore>,
+    large_files: Arc<Semaphore>,
 }
 
 impl Views {
@@ -55,7 +56,11 @@ impl Views {
     /// A URI that cannot be read.
     pub async fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Self> {
         let store = Store::connect(config, metrics, "aftercall-console", Some(POOL)).await?;
-        Ok(Self { store, turns: Arc::new(Semaphore::new(QUESTIONS)) })
+        Ok(Self {
+            store,
+            turns: Arc::new(Semaphore::new(QUESTIONS)),
+            large_files: Arc::new(Semaphore::new(1)),
+        })
     }
 
     /// Whether the database answers within a moment.

@@ -19,6 +19,8 @@ pub struct CallRow {
     pub id: ObjectId,
     /// Telephony id.
     pub call_id: Option<String>,
+    /// Telephony id, if the call has several conversations.
+    pub shared_call_id: Option<String>,
     /// Conversation id.
     pub conversation_id: Option<String>,
     /// Our id of its placement.
@@ -43,8 +45,8 @@ pub(super) const MAX_TEXT: i32 = 1000;
 /// The fields a row is made of.
 pub(super) fn fields() -> Document {
     doc! {
-        "callId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"), "status": 1,
-        "failureReason": beginning("$failureReason"),
+        "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"),
+        "status": 1, "failureReason": beginning("$failureReason"),
         "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
         "history.status": 1, "history.at": 1,
     }
@@ -63,6 +65,7 @@ impl CallRow {
         Some(Self {
             id: call.get_object_id("_id").ok()?,
             call_id: text("callId"),
+            shared_call_id: text("sharedCallId"),
             conversation_id: text("conversationId"),
             placement_id: text("_placementId"),
             // Documents of earlier versions hold texts of any length.
@@ -85,6 +88,7 @@ impl CallRow {
         Self {
             id: ObjectId::from_bytes([1; 12]),
             call_id: None,
+            shared_call_id: None,
             conversation_id: None,
             placement_id: None,
             to_number: None,
