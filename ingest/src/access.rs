@@ -105,6 +105,8 @@ mod tests {
     use super::*;
 
     type Headers = &'static [(&'static str, &'static str)];
+    /// `API_ANONYMOUS`, access, headers, the sender and whether it is direct, whether it is served.
+    type Row = (&'static str, Access, Headers, (&'static str, bool), bool);
 
     fn headers(pairs: Headers) -> HeaderMap {
         let pairs = pairs.iter().chain(&[("host", "localhost:8080")]);
@@ -129,7 +131,7 @@ mod tests {
     fn tokens_and_direct_callers_on_this_machine_are_served() {
         use Access::{Full, Read};
         #[rustfmt::skip]
-        let table: [(&str, Access, Headers, (&str, bool), bool); 26] = [
+        let table: [Row; 26] = [
             // anonymous, access, headers,                                    sender, direct,       served
             ("none", Full, &[("authorization", "Bearer full")],              ("9.9.9.9", true),    true),
             ("none", Full, &[("authorization", "bearer  next ")],            ("9.9.9.9", false),   true),

@@ -194,7 +194,7 @@ impl Gateway {
         let last = parts.headers.contains_key(TRANSFER_ENCODING);
         let trace_id = context.as_deref().and_then(trace::trace_id);
         let (peer, sender, path) = (peer.ip(), sender.ok(), parts.uri.path());
-        let log = RequestLog { route, path, peer, sender, bytes, started, trace_id };
+        let log = RequestLog { trace_id, route, path, peer, sender, bytes, started };
         let mut reply = match outcome {
             Ok(success) => {
                 self.metrics.request(route.label(), "ok", started.elapsed());

@@ -39,12 +39,8 @@ fn next(seed: &mut u64, below: usize) -> usize {
 /// Events of one call: steps and callbacks that name the call alone, and three conversations, one of them placed.
 fn patches() -> Vec<CallPatch> {
     let twilio = |n: usize, status: &str| {
-        let envelope = Envelope {
-            id: format!("t{n}"),
-            stored_at: jiff::Timestamp::from_second(1_790_000_050 + i64::try_from(n).unwrap()).unwrap(),
-            origin: Origin::Twilio,
-            signature: None,
-        };
+        let stored_at = jiff::Timestamp::from_second(1_790_000_050 + i64::try_from(n).unwrap()).unwrap();
+        let envelope = Envelope::new(format!("t{n}"), stored_at, Origin::Twilio);
         let body = format!("CallSid=CA1&CallStatus={status}&To=%2B6580000001&AnsweredBy=human");
         CallPatch::from(event::parse(&envelope, body.as_bytes()).unwrap())
     };

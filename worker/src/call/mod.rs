@@ -6,15 +6,15 @@
 
 pub mod conversations;
 mod failure;
+mod field;
 mod patch;
 pub mod size;
 mod status;
 
 pub use self::{
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
-    patch::{
-        CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, StatusClaim, TranscriptState,
-    },
+    field::Field,
+    patch::{CallPatch, FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, StatusClaim, TranscriptState},
     size::Attachment,
     status::Status,
 };

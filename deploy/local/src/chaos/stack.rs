@@ -395,7 +395,6 @@ impl Stack {
 
 /// The port of a URL on this machine.
 fn port(url: &str) -> anyhow::Result<u16> {
-    let digits = url.rsplit(':').next().unwrap_or_default();
-    let digits = digits.split('/').next().unwrap_or_default();
+    let digits = url.rsplit(':').next().and_then(|rest| rest.split('/').next()).unwrap_or_default();
     digits.parse().with_context(|| format!("{url} names no port"))
 }

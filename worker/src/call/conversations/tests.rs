@@ -41,17 +41,17 @@ fn patch(n: u32) -> CallPatch {
             if let Some(conversation) = conversation {
                 body["conversation_id"] = (*conversation).into();
             }
-            if n % 3 != 0 {
+            if !n.is_multiple_of(3) {
                 body["timestamp"] = (1_790_000_000 + n % 40).into();
             }
             parse(&at(Origin::ElevenLabs), body.to_string().as_bytes()).unwrap().into()
         }
     };
     // One of the conversations was placed through us, of which some of its events know.
-    let knows_placement = conversation == Some(&CONVERSATIONS[1]) && n % 3 == 0;
+    let knows_placement = conversation == Some(&CONVERSATIONS[1]) && n.is_multiple_of(3);
     let placement = Placement { id: PlacementId::new("p1").unwrap(), request: None };
     let mut patch = CallPatch { placement: knows_placement.then_some(placement), ..patch };
-    if knows_placement && n % 2 == 0 {
+    if knows_placement && n.is_multiple_of(2) {
         (patch.call_id, patch.conversation_id) = (None, None);
     }
     patch
