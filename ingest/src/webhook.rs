@@ -122,18 +122,19 @@ impl CheckInput<'_> {
     /// Signature, format, id; each before the cost of the next.
     fn check_body(self, body: &mut Body, doubt: Option<Rejection>, unpacking: Unpacking<'_>) -> CheckOutcome {
         let Self { provider, policy, parts, now, has_token } = self;
-        // ElevenLabs signs the bytes it sends, Twilio the parameters in them.
-        let signs_content = provider == Provider::Twilio;
-        let unpacked = if signs_content { unpacking.unpack(body) } else { Ok(()) };
+        let check_format =
+            |body: &mut Body| unpacking.unpack(body).and_then(|()| provider.check_format(parts, body));
+        // ElevenLabs signs the bytes it sends. Twilio signs the parameters in them, so the form, which is small,
+        // is read first.
+        let form = (provider == Provider::Twilio).then(|| check_format(body));
         let verdict =
             if has_token { Ok(Signature::Token) } else { provider.verify(policy, parts, body, now) };
         let doubt = doubt.or_else(|| verdict.err().map(Rejection::Signature));
-        let outcome = match doubt {
-            Some(rejection) if !policy.observes() => Err(rejection),
-            doubt => unpacked
-                .and_then(|()| if signs_content { Ok(()) } else { unpacking.unpack(body) })
-                .and_then(|()| provider.check_format(parts, body))
-                .map(|id| (id, doubt)),
+        let outcome = match (form, doubt) {
+            (Some(Err(rejection)), _) => Err(rejection),
+            (_, Some(rejection)) if !policy.observes() => Err(rejection),
+            (Some(Ok(id)), doubt) => Ok((id, doubt)),
+            (None, doubt) => check_format(body).map(|id| (id, doubt)),
         };
         CheckOutcome { verdict, outcome }
     }

@@ -10,10 +10,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::{
-    harness::{Authority, CALL_STATUS, PATIENCE, Setup, Stack},
-    metrics::value,
-};
+use crate::harness::{Authority, CALL_STATUS, PATIENCE, Setup, Stack};
 
 async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();

@@ -197,7 +197,7 @@ async fn a_head_has_bounds_in_bytes_and_in_lines() {
         (post(&format!("/{}", "p".repeat(60_000)), ""),                                404),
         (post(&format!("{CALL_STATUS}?{}", "q".repeat(300_000)), ""),                  431),
         (post(&format!("{CALL_STATUS}/../call-status"), ""),                           404),
-        (post(&format!("/{CALL_STATUS}"), ""),                                         404),
+        (post(&format!("/{CALL_STATUS}"), ""),                                         400),
         (post(&CALL_STATUS.replace("call", "%63all"), ""),                             404),
     ];
     for (request, status) in table {

@@ -132,6 +132,7 @@ async fn a_consumer_that_lost_its_files_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let options = nats::Options { data: Some(folder.path().to_owned()), ..nats::Options::default() };
     let mut stack = Setup::default().nats(options).without_worker().start().await;
+    stack.add_worker().await.kill().await; // It has made the consumer.
     stack.webhook(&busy(1)).await;
     // What is left of a consumer that was made while it was being deleted.
     let files = folder.path().join("jetstream/jetstream/$G/streams/WEBHOOKS/obs/status");

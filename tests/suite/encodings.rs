@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    harness::{CALL_STATUS, LOOKUP, PATIENCE, Setup, Stack, TWILIO_CALL_STATUS},
+    harness::{CALL_STATUS, LOOKUP, PATIENCE, Setup, Stack, TWILIO_CALL_STATUS, twilio_signature},
     origins::SECRET,
 };
 
@@ -38,16 +38,20 @@ fn raw(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Posts a packed body, signed as it is sent; status and answer.
-async fn post(stack: &Stack, encoding: &str, packed: &[u8]) -> (u16, Value) {
+/// A packed body, signed as it is sent.
+fn signed(stack: &Stack, encoding: &str, packed: &[u8]) -> reqwest::RequestBuilder {
     let now = jiff::Timestamp::now().as_second();
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(format!("{now}.").as_bytes());
     mac.update(packed);
     let signature = format!("t={now},v0={}", hex::encode(mac.finalize().into_bytes()));
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(packed.to_vec());
-    let request = request.header("content-encoding", encoding).header("elevenlabs-signature", signature);
-    let answer = stack.send(request).await;
+    request.header("content-encoding", encoding).header("elevenlabs-signature", signature)
+}
+
+/// Posts a packed body; status and answer.
+async fn post(stack: &Stack, encoding: &str, packed: &[u8]) -> (u16, Value) {
+    let answer = stack.send(signed(stack, encoding, packed)).await;
     (answer.status, answer.body)
 }
 
@@ -104,8 +108,7 @@ async fn what_cannot_be_unpacked_within_the_bounds_is_refused() {
     }
     let more = stack.gateway.resident().saturating_sub(before) >> 20;
     assert!(more < 40, "the gateway took {more} MiB");
-    let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).header("content-encoding", "br");
-    let answer = request.body("{}").send().await.unwrap();
+    let answer = signed(&stack, "br", b"{}").send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["accept-encoding"]),
         (415, &"gzip, deflate".parse().unwrap())
@@ -120,12 +123,12 @@ async fn a_byte_order_mark_is_passed_over_and_the_bytes_are_stored_as_they_came(
     assert_eq!(stack.post_to(CALL_STATUS, json).await.status, 200);
     assert_eq!(stack.message(stream::WEBHOOKS, 1).await.payload, json.as_bytes());
     let form = "\u{feff}CallSid=CA1&CallStatus=ringing";
-    let request = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base));
-    let request = request.header("content-type", "application/x-www-form-urlencoded").body(form);
-    assert_eq!(request.send().await.unwrap().status(), 200);
+    stack.twilio(form).await;
     assert_eq!(stack.message(stream::WEBHOOKS, 2).await.payload, form.as_bytes());
+    let url = format!("{}{TWILIO_CALL_STATUS}", stack.base);
+    let signature = twilio_signature(&url, "CallSid=CA2&CallStatus=ringing");
     let packed =
-        stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base)).header("content-encoding", "gzip");
+        stack.http.post(url).header("content-encoding", "gzip").header("x-twilio-signature", signature);
     let packed = packed.header("content-type", "application/x-www-form-urlencoded");
     let packed = packed.body(gzip(b"CallSid=CA2&CallStatus=ringing"));
     assert_eq!(packed.send().await.unwrap().status(), 200);

@@ -10,15 +10,13 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    harness::{CALL_STATUS, Stack, TWILIO_CALL_STATUS, recently, until, until_equal},
+    harness::{CALL_STATUS, Stack, recently, until, until_equal},
     metrics::value,
 };
 
 /// Posts a form as Twilio does.
 async fn twilio(stack: &Stack, form: &str) {
-    let request = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base)).body(form.to_owned());
-    let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
-    assert_eq!(answer.status(), 200, "{form}");
+    stack.twilio(form).await;
 }
 
 /// The reason and the sentence of every dead letter.

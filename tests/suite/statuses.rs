@@ -104,7 +104,9 @@ fn essence(mut call: Document) -> Document {
     }
     // What is said of the call alone is kept once more by itself.
     let mut of_call = call.remove("_call").and_then(|part| part.as_document().cloned()).unwrap();
-    of_call.remove("updatedAt");
+    for field in ["updatedAt", "_storedAt"] {
+        of_call.remove(field);
+    }
     for part in [&mut call, &mut of_call] {
         for key in ["_status", "_raw"] {
             part.get_document_mut(key).unwrap().remove("eventId");

@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench, chaos, reset, rolling,
+    bench, chaos,
+    config::Config,
+    reset, rolling,
     running::Data,
     send,
     simulator::{self, Simulator},
@@ -105,7 +107,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                     .map(|()| ExitCode::SUCCESS)
             }
             Command::Simulator { listen, gateway, behaviour } => {
-                simulate(listen, behaviour.options(gateway.as_deref())).await.map(|()| ExitCode::SUCCESS)
+                let options = behaviour.options(gateway.as_deref(), &Config::from_env()?);
+                simulate(listen, options).await.map(|()| ExitCode::SUCCESS)
             }
         }
     });

@@ -22,6 +22,11 @@ pub struct Config {
     pub allow_unsigned: Option<String>,
     /// As above.
     pub api_anonymous: Option<String>,
+    /// `TWILIO_AUTH_TOKEN`, `PUBLIC_URL`: what the simulated Twilio signs with, and the URL that it signs; made
+    /// where the former is unset.
+    pub twilio_auth_token: Option<Secret>,
+    /// As above.
+    pub public_url: Option<String>,
     /// `API_TOKEN`: the gateway's own; generated where calls cost money and it is unset.
     pub api_token: Option<Secret>,
     /// `CONSOLE_TOKEN`: the console's token, if not one that is made here.

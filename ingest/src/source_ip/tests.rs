@@ -63,8 +63,9 @@ fn the_client_is_the_first_hop_from_the_right_that_is_not_trusted() {
 #[test]
 fn only_a_trusted_proxy_forwards_and_only_a_direct_sender_is_this_machine() {
     type Headers = &'static [(&'static str, &'static str)];
+    type Expected = Result<(&'static str, bool), UnknownSender>;
     #[rustfmt::skip]
-    let table: [(&str, Headers, Result<(&str, bool), UnknownSender>); 12] = [
+    let table: [(&str, Headers, Expected); 12] = [
         // peer,      headers,                                  sender and whether it is direct (proxies: 10.0.0.0/8, ::1)
         ("9.9.9.9",   &[],                                      Ok(("9.9.9.9", true))),
         ("127.0.0.1", &[],                                      Ok(("127.0.0.1", true))),

@@ -389,6 +389,7 @@ impl Stack {
 
 /// `X-Twilio-Signature` of `form` posted to `url`.
 pub fn twilio_signature(url: &str, form: &str) -> String {
+    let form = form.trim_start_matches('\u{feff}');
     let mut parameters: Vec<_> = form_urlencoded::parse(form.as_bytes()).collect();
     parameters.sort();
     let mut mac = Hmac::<Sha1>::new_from_slice(TWILIO_TOKEN.as_bytes()).unwrap();

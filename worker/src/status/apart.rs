@@ -28,7 +28,7 @@ use crate::{
 /// Deliveries from which on a message is a suspect.
 const SUSPECT: i64 = 4;
 /// Attempts that did not end after which a message is a dead letter.
-const MAX_ATTEMPTS: u32 = 3;
+const MAX_ATTEMPTS: u32 = 5;
 /// Pauses between tries while the database is away.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -219,9 +219,9 @@ mod tests {
             (0, false, Treatment::Together),
             (0, true,  Treatment::Alone),
             (1, false, Treatment::Alone),
-            (2, true,  Treatment::Alone),
-            (3, false, Treatment::DeadLetter),
-            (3, true,  Treatment::DeadLetter),
+            (4, true,  Treatment::Alone),
+            (5, false, Treatment::DeadLetter),
+            (5, true,  Treatment::DeadLetter),
             (9, false, Treatment::DeadLetter),
         ];
         for (attempts, heavy, expected) in table {

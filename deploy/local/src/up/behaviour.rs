@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::simulator::{Faults, Options, Twilio};
+use crate::{
+    config::Config,
+    simulator::{Faults, Options, Twilio},
+};
 
 /// One phase of a simulated call: slow enough to be watched.
 const PACE: Duration = Duration::from_secs(2);
@@ -32,15 +35,24 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// The simulator's options; its webhooks go to `gateway`, a base URL.
-    pub fn options(self, gateway: Option<&str>) -> Options {
+    /// The simulator's options; its webhooks go to `gateway`, a base URL. `config` says how the callbacks of
+    /// Twilio are signed.
+    pub fn options(self, gateway: Option<&str>, config: &Config) -> Options {
         let share = |share: f64| share.clamp(0.0, 1.0);
-        let at = |path: &str| gateway.map(|base| format!("{base}/api/webhooks/{path}/call-status"));
+        let route = |provider: &str| format!("/api/webhooks/{provider}/call-status");
+        let at = |provider: &str| gateway.map(|base| format!("{base}{}", route(provider)));
+        let token = config.twilio_auth_token.as_ref().and_then(|tokens| tokens.expose().split(',').next());
+        let public_url = config.public_url.as_ref().map(|base| base.trim_end_matches('/'));
+        let twilio = |url| Twilio {
+            url,
+            auth_token: token.map(|token| token.trim().to_owned()),
+            public_url: public_url.map(|base| format!("{base}{}", route("twilio"))),
+        };
         Options {
             seed: rand::random(),
             pace: PACE,
             webhook_url: at("elevenlabs"),
-            twilio: at("twilio").map(|url| Twilio { url, auth_token: None, public_url: None }),
+            twilio: at("twilio").map(twilio),
             faults: Faults {
                 lose: share(self.lose),
                 duplicate: share(self.repeat),

@@ -93,7 +93,7 @@ impl Stack {
             stack.start_mongod(&launcher, data, config, mongod_port, progress).await?;
         }
         if config.elevenlabs_api_key.is_none() {
-            stack.start_simulator(&launcher, data, options, simulator_port, progress).await?;
+            stack.start_simulator(&launcher, data, options, config, simulator_port, progress).await?;
         }
         stack.start_services(&launcher, data, options, config, progress).await?;
         Ok(stack)
@@ -157,6 +157,7 @@ impl Stack {
         launcher: &Launcher,
         data: &Data,
         options: &Options,
+        config: &Config,
         port: u16,
         progress: &Progress,
     ) -> anyhow::Result<()> {
@@ -166,7 +167,8 @@ impl Stack {
         let mut arguments = vec!["--listen".to_owned(), address.to_string()];
         arguments.extend(["--gateway".to_owned(), self.running.public_url.clone()]);
         arguments.extend(options.behaviour.arguments());
-        let mut process = launcher.spawn(&command.args(&arguments)).await?;
+        let command = command.args(&arguments).envs(self.twilio(data, config)?);
+        let mut process = launcher.spawn(&command).await?;
         until_answers(&mut process, &format!("http://{address}/livez")).await?;
         progress.done(&format!("simulated ElevenLabs API at http://{address}"));
         self.running.simulator_url = Some(format!("http://{address}"));
@@ -231,12 +233,24 @@ impl Stack {
                 vars.push((name, value.to_owned()));
             }
         }
+        if is_simulated {
+            vars.extend(self.twilio(data, config)?);
+        }
         if !is_simulated && config.api_token.is_none() {
             let token = data.secret("api-token")?;
             vars.push(("API_TOKEN", token.clone()));
             self.running.api_token = Some(token);
         }
         Ok(vars)
+    }
+
+    /// What the simulated Twilio and the gateway agree on, unless the user has set it.
+    fn twilio(&self, data: &Data, config: &Config) -> anyhow::Result<Vec<(&'static str, String)>> {
+        if config.twilio_auth_token.is_some() {
+            return Ok(Vec::new());
+        }
+        let token = data.secret("twilio-token")?;
+        Ok(vec![("TWILIO_AUTH_TOKEN", token), ("PUBLIC_URL", self.running.public_url.clone())])
     }
 
     /// What gateway and worker have in common. All other variables are the user's own.
