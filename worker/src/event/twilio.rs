@@ -89,6 +89,7 @@ fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseE
             .map(|(name, value)| (name.replace('\0', "\\u0000"), value.into_owned().into()))
             .collect()
     };
+    let body = body.strip_prefix(json::BYTE_ORDER_MARK).unwrap_or(body);
     let mut fields =
         if body.trim_ascii_start().starts_with(b"{") { json::read_object(body)? } else { form(body) };
     if let Some(query) = envelope.query.as_deref().filter(|query| !query.is_empty()) {
