@@ -12,6 +12,7 @@ pub mod agent_calls;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod form;
 pub mod http;
 pub mod json;
 pub mod metrics;

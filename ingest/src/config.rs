@@ -42,11 +42,12 @@ pub struct Config {
     pub stream_replicas: NonZeroUsize,
     /// Largest body of one request, in bytes.
     pub max_body_bytes: NonZeroUsize,
-    /// Bytes of all bodies held at one time.
+    /// Bytes of the provider's bodies held at one time, packed and unpacked. Other senders have small budgets of
+    /// their own: see [`crate::body::Budgets`].
     pub max_inflight_bytes: NonZeroUsize,
     /// Connections open at one time.
     pub max_connections: NonZeroUsize,
-    /// Those of one source, which no trusted proxy is.
+    /// Connections that one source may have open. Trusted proxies have no such limit.
     pub max_connections_per_source: NonZeroUsize,
     /// Whether connections from `TRUSTED_PROXIES` begin with a header of the PROXY protocol.
     pub proxy_protocol: bool,

@@ -10,13 +10,10 @@
 
 use std::borrow::Cow;
 
+pub use aftercall_common::form::{MAX_BYTES, MAX_PARAMETERS};
 use aftercall_common::json::BYTE_ORDER_MARK;
 use bytes::Bytes;
 
-/// Largest body of a callback, in bytes. Twilio's have about 1 KiB.
-pub const MAX_BYTES: usize = 64 * 1024;
-/// Most parameters of a callback. Twilio's have about 30.
-pub const MAX_PARAMETERS: usize = 300;
 /// The parameter that every callback about a call has.
 const CALL: &str = "CallSid";
 
@@ -33,13 +30,15 @@ pub enum FormError {
     #[error("The body must be a form in UTF-8.")]
     NotText,
     /// A name is empty, or has other characters than Twilio's names.
-    #[error("The name of a parameter must be letters, digits and underscores, with a letter first.")]
+    #[error(
+        "The name of a parameter must be letters, digits and underscores, with a letter first; after `SipHeader_` also hyphens."
+    )]
     Name,
     /// A name occurs twice.
     #[error("A parameter occurs twice.")]
     Duplicate,
     /// No call is named.
-    #[error("The parameter CallSid is missing or empty.")]
+    #[error("The parameter CallSid must be 1 to 34 letters and digits.")]
     NoCall,
 }
 
@@ -77,7 +76,7 @@ impl<'a> Form<'a> {
             return Err(FormError::Duplicate);
         }
         let form = Self { parameters };
-        if form.get(CALL).is_none_or(str::is_empty) { Err(FormError::NoCall) } else { Ok(form) }
+        if form.get(CALL).is_some_and(is_call_sid) { Ok(form) } else { Err(FormError::NoCall) }
     }
 
     /// The value of the parameter `name`.
@@ -101,8 +100,17 @@ impl<'a> Form<'a> {
 /// Whether Twilio may name a parameter so: a letter, then letters, digits and underscores; the headers of a SIP
 /// call (`SipHeader_X-…`) also have hyphens.
 fn is_name(name: &str) -> bool {
+    let may_have_hyphens = name.starts_with("SipHeader_");
     name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || (may_have_hyphens && byte == b'-'))
+}
+
+/// Whether `value` can be the id of a call. Twilio's have 34 characters; what follows in a body whose names and
+/// values are divided elsewhere does not fit.
+fn is_call_sid(value: &str) -> bool {
+    (1..=34).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -121,13 +129,17 @@ mod tests {
             "&CallSid=CA1&&CallStatus=no%2Danswer&To=%2B15005550006&",
             "%43allSid=CA1&CallStatus=no-answer&To=%2B15005550006",
             "\u{feff}CallSid=CA1&CallStatus=no-answer&To=%2B15005550006",
-            // Names and values divided elsewhere.
-            "CallSid=CA1CallStatusno-answerTo%2B15005550006",
-            "CallSid=CA1&CallStatusno-answerTo=%2B15005550006",
         ] {
             assert_eq!(canonical(spelling), expected, "{spelling}");
         }
         assert_ne!(canonical("CallSid=CA1&CallStatus=no-answer&To=%2B15005550007"), expected);
+        // Names and values divided elsewhere.
+        for (divided, error) in [
+            ("CallSid=CA1CallStatusno-answerTo%2B15005550006", FormError::NoCall),
+            ("CallSid=CA1&CallStatusno-answerTo=%2B15005550006", FormError::Name),
+        ] {
+            assert_eq!(Form::parse(divided.as_bytes()), Err(error), "{divided}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Policy {
     pub allow_unsigned: bool,
     /// Bearer tokens of senders other than the providers. Neither their source nor a signature is asked.
     pub events_token: Secrets,
-    /// How old such a signature may be.
+    /// Greatest age of an ElevenLabs signature, by the time in its header.
     #[serde(deserialize_with = "positive")]
     pub signature_tolerance: Duration,
     /// How far ahead of our clock it may be.

@@ -208,11 +208,7 @@ impl Rejection {
         use StatusCode as S;
         match self {
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
-            Self::RouteClosed => (
-                S::NOT_FOUND,
-                "not_found",
-                "This route is closed: TWILIO_AUTH_TOKEN and PUBLIC_URL are not set.",
-            ),
+            Self::RouteClosed => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
             Self::MethodNotAllowed { .. } => (
                 S::METHOD_NOT_ALLOWED,
                 "method_not_allowed",

@@ -250,7 +250,12 @@ impl Gateway {
             Route::Webhook(provider) => {
                 let outcome = self.webhook(provider, scope, parts, body, bytes).await;
                 // A stranger's request says nothing about the provider; see `webhook`.
-                if !outcome.as_ref().is_err_and(Rejection::is_of_stranger) {
+                let is_of_stranger = |rejection: &Rejection| {
+                    // Any address may send what looks like a callback of Twilio.
+                    rejection.is_of_stranger()
+                        || provider == Provider::Twilio && matches!(rejection, Rejection::Signature(_))
+                };
+                if !outcome.as_ref().is_err_and(is_of_stranger) {
                     self.metrics.webhook(route.label(), outcome.is_ok());
                 }
                 outcome.map(|(id, accepted)| Success::Accepted { id, accepted })

@@ -1,8 +1,8 @@
 //! The checks of a webhook, in order: sender, headers, size, body, signature, format, publish.
 //!
 //! Invariant: each check comes before the cost of the next, so the headers decide before a byte of the body
-//! is read. Under `SOURCE_POLICY=observe` a webhook that sender or signature speak against goes on, marked
-//! with the refusal it would have met.
+//! is read. Under `SOURCE_POLICY=observe` a webhook that fails a check of sender or signature is accepted,
+//! and marked with the code of that refusal.
 
 use std::{sync::Arc, time::Duration};
 
@@ -68,7 +68,7 @@ struct CheckOutcome {
 }
 
 impl CheckInput<'_> {
-    /// What the headers speak against, before a byte of the body is read.
+    /// Checks everything that the headers decide, before a byte of the body is read.
     fn check_headers(&self, sender: Result<Sender, UnknownSender>) -> Result<(), Rejection> {
         let Self { provider, policy, parts, now, has_token } = *self;
         let sender = sender.map_err(Rejection::UnknownSender)?;

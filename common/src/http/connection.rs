@@ -64,8 +64,9 @@ impl Connection {
             () = self.place.wanted() => return,
         };
         match header {
-            Ok(Ok(Origin::Client(client))) => self.peer = client,
-            Ok(Ok(Origin::Peer)) => {}
+            // A proxy that names a loopback address speaks for a client of its own host, never for one of ours.
+            Ok(Ok(Origin::Client(client))) if !client.ip().to_canonical().is_loopback() => self.peer = client,
+            Ok(Ok(Origin::Client(_) | Origin::Peer)) => {}
             Ok(Err(HeaderError::Missing | HeaderError::Malformed)) => {
                 return self.refuse(socket, Reason::ProxyHeaderMissing, None).await;
             }

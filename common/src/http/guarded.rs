@@ -26,7 +26,7 @@ pub(super) struct Guarded<S> {
     place: Arc<Place>,
     /// The first bytes, until the first request is read.
     opening: Vec<u8>,
-    /// Requests answered whose answers have left completely.
+    /// Number of requests whose answers were flushed completely.
     flushed: u64,
     /// Status of the answer that was held back.
     refused: Option<u16>,

@@ -1,5 +1,5 @@
 //! The HTTP/1.1 accept loop: bounded in connections, in those of one source, and in header time; with
-//! TLS where wanted; drained at the stop. Where there is no room, who waits for a request makes it.
+//! TLS where wanted; drained at the stop. At the limit, an idle connection is closed to admit a new one.
 //!
 //! hyper times out nothing unless given a timer, and never a stalled body: header time is limited
 //! here, body time by whoever reads a body.

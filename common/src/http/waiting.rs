@@ -59,7 +59,7 @@ impl Waiting {
     }
 }
 
-/// The number of who does not wait.
+/// Sentinel: the connection is busy.
 const NONE: u64 = 0;
 
 /// The place of one connection. In nobody's way once dropped.

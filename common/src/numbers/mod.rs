@@ -9,7 +9,7 @@ mod search;
 mod shapes;
 mod symbol;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde_json::{Map, Value};
 
@@ -110,11 +110,17 @@ impl Numbers {
     /// The same object, the numbers in its names masked. Names that become equal are counted.
     fn names(self, object: Map<String, Value>) -> Map<String, Value> {
         let mut masked = Map::with_capacity(object.len());
+        // How often each masked name came. A search for a free number would take quadratic time.
+        let mut count: HashMap<String, usize> = HashMap::new();
         for (name, value) in object {
             let name = self.text(&name).into_owned();
-            let names = (2..).map(|n| format!("{name} ({n})"));
-            let free = std::iter::once(name.clone()).chain(names).find(|name| !masked.contains_key(name));
-            masked.insert(free.unwrap_or(name), value);
+            let mut free = name.clone();
+            while masked.contains_key(&free) {
+                let n = count.entry(name.clone()).or_insert(1);
+                *n += 1;
+                free = format!("{name} ({n})");
+            }
+            masked.insert(free, value);
         }
         masked
     }

@@ -151,3 +151,21 @@ fn long_texts_are_scanned_in_linear_time() {
         assert!(started.elapsed() < std::time::Duration::from_secs(5), "{}", &text[..4]);
     }
 }
+
+/// A sender chooses the names of a payload. Masking many that become equal takes linear time.
+#[test]
+fn names_that_become_equal_when_they_are_masked_are_numbered_in_linear_time() {
+    let object: serde_json::Map<_, _> =
+        (0..100_000_u32).map(|n| (format!("658{n:06}45"), n.into())).collect();
+    let mut payload = serde_json::Value::Object(object);
+    let began = std::time::Instant::now();
+    Numbers::Masked.payload(&mut payload);
+    assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
+    let names = payload.as_object().unwrap();
+    assert_eq!(names.len(), 100_000, "no value is lost");
+    assert!(
+        names.contains_key("658••••••45") && names.contains_key("658••••••45 (100000)"),
+        "{:?}",
+        names.keys().next()
+    );
+}

@@ -30,7 +30,7 @@ pub struct Joined {
     pub documents: Vec<Document>,
     /// How many links were ignored, because they lead to another call.
     pub ignored_links: u32,
-    /// A conversation that the call did not have, where it had another one before.
+    /// The conversation that this patch adds to a call that already had one.
     pub further: Option<ConversationId>,
 }
 
@@ -47,10 +47,19 @@ pub struct Document {
     pub is_first: bool,
 }
 
+/// Most conversations of one call. A telephone call has a few. A call id that somebody gives to all calls
+/// ("unknown") would have all conversations, and each event would concern all of them: beyond the limit a
+/// conversation is not linked with the call.
+pub const MAX_CONVERSATIONS: usize = 8;
+
 /// Joins `patch` with the documents that its identifiers name and with all other documents of their call.
 /// `stored` may hold more than these.
 pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     let mut ignored_links = 0;
+    if is_one_too_many(&stored, &patch) {
+        patch.call_id = None;
+        ignored_links += 1;
+    }
     let mut home = home(&stored, &patch);
     while contradict(&patch, &home, &stored) {
         patch.forget_weakest_link();
@@ -93,6 +102,18 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
         Document { from, call, is_shared, is_first }
     });
     Joined { documents: documents.collect(), ignored_links, further }
+}
+
+/// Whether `patch` would give a call one conversation more than it may have.
+fn is_one_too_many(stored: &[CallPatch], patch: &CallPatch) -> bool {
+    let of_call = |document: &&CallPatch| {
+        document.call_id.is_some() && document.call_id == patch.call_id && document.conversation_id.is_some()
+    };
+    let mut of_call = stored.iter().filter(of_call).peekable();
+    patch.conversation_id.is_some()
+        && of_call.peek().is_some()
+        && of_call.clone().all(|document| document.conversation_id != patch.conversation_id)
+        && of_call.count() >= MAX_CONVERSATIONS
 }
 
 /// The documents that are joined with `patch` into one.

@@ -47,7 +47,7 @@ struct Bounds {
 
 /// Of an event that names a conversation or a placement.
 const OWN: Bounds = Bounds { raw: 4 * MIB, transcript: 4 * MIB, part: 2 * MIB, failure: MIB };
-/// Of an event that names the call alone: each document of the call has it, once more in `_call`.
+/// Of an event that names the call alone: each document of the call stores it twice: in the field and in `_call`.
 const OF_CALL: Bounds = Bounds { raw: MIB, transcript: MIB / 4, part: MIB / 8, failure: MIB / 8 };
 
 /// Takes out of the event what is kept beside its document, and what does not fit into it.

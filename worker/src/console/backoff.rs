@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A source waits a minute at most, and a quarter of an hour after its last wrong login it is forgotten.
-//! - A session that is open asks nothing here, so nobody who has logged in is kept out.
+//! - Requests with a session are not counted here, so a browser that is logged in is never delayed.
 //! - At most [`SOURCES`] are remembered.
 
 use std::{
@@ -17,6 +17,9 @@ use axum::http::HeaderMap;
 const FREE: u32 = 5;
 /// The same of a proxy, which speaks for many clients.
 const FREE_OF_PROXY: u32 = 50;
+/// Time after which a proxy is forgiven one wrong login: one client, which waits a minute between two of its
+/// own, must not keep out the others.
+const PARDON_EVERY: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_mins(1);
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
 /// Most sources remembered; for a further one, the one whose last wrong login is oldest is forgotten.
@@ -42,13 +45,16 @@ impl Source {
     /// The last entry of `X-Forwarded-For` is what the nearest proxy saw. A peer that is no proxy may write
     /// anything there, and so has a limit of its own besides.
     pub fn new(peer: IpAddr, headers: &HeaderMap) -> Self {
-        let peer = match peer.to_canonical() {
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-            v4 @ IpAddr::V4(_) => v4,
-        };
+        let peer = network_of(peer);
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
         let client = forwarded.and_then(|value| value.to_str().ok()).and_then(|list| list.rsplit(',').next());
-        let client = client.map(|client| client.trim().chars().take(MAX_NAME).collect::<String>());
+        let client = client.map(|client| {
+            let client = client.trim();
+            match client.parse() {
+                Ok(address) => network_of(address).to_string(),
+                Err(_) => client.chars().take(MAX_NAME).collect::<String>(),
+            }
+        });
         Self { peer, client: client.filter(|client| !client.is_empty()) }
     }
 
@@ -62,6 +68,14 @@ impl Source {
         let proxy = Self { peer: self.peer, client: Some(String::new()) };
         let proxy = self.client.is_some().then_some((proxy, FREE_OF_PROXY));
         std::iter::once((self.clone(), FREE)).chain(proxy)
+    }
+}
+
+/// Of an IPv6 address the /64.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -113,7 +127,12 @@ impl Attempts {
         }
         self.make_room(now);
         for (key, free) in source.keys() {
+            let is_proxy = free == FREE_OF_PROXY;
             let record = self.sources.entry(key).or_insert(Record { wrong: 0, last: now, until: now });
+            if is_proxy {
+                let passed = now.saturating_duration_since(record.last).as_secs() / PARDON_EVERY.as_secs();
+                record.wrong = record.wrong.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+            }
             record.wrong = record.wrong.saturating_add(1);
             record.last = now;
             record.until = now + wait_after(record.wrong, free);
@@ -188,6 +207,20 @@ mod tests {
         now += LONGEST;
         assert_eq!(attempts.attempt(&one, now, || true), Attempt::Right);
         assert!(attempts.sources.is_empty(), "forgotten after a right one");
+    }
+
+    #[test]
+    fn one_patient_client_of_a_proxy_does_not_keep_out_the_others() {
+        let (mut attempts, mut now) = (Attempts::default(), Instant::now());
+        let (patient, other) = (source("10.0.0.1", Some("192.0.2.1")), source("10.0.0.1", Some("192.0.2.2")));
+        for minute in 0..120 {
+            wrong(&mut attempts, &patient, now);
+            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Right, "minute {minute}");
+            now += LONGEST;
+        }
+        let networks =
+            [source("10.0.0.1", Some("2001:db8::1")), source("10.0.0.1", Some("2001:db8:0:0:9::2"))];
+        assert_eq!(networks[0], networks[1], "one /64 is one client");
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! Automation tools and own services send the vendor's events in other shapes: with the fields of `data` at the
 //! top, with `data` as a JSON text, or without `type`. A shape counts only where it is certain.
 
-use aftercall_common::json;
+use aftercall_common::json::{
+    self,
+    measure::{LIMITS, measure},
+};
 use serde_json::{Map, Value};
 
 use super::{EventType, ParseError, elevenlabs::Kind, identifier, names::Names, words};
@@ -35,6 +38,7 @@ pub(super) enum Shape {
 pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
     if let Some(Value::String(text)) = raw.get("data")
         && text.len() <= MAX_TEXT
+        && measure([text.as_bytes()], LIMITS).is_ok()
         && let Ok(data) = json::read_object(text.as_bytes())
     {
         raw.insert("data".to_owned(), data.into());

@@ -2,7 +2,8 @@
 //!
 //! A message that was delivered several times and never acknowledged met outages, or kills whatever works on it. The
 //! broker's count does not tell which. So a suspect is worked on while nothing else is, and this is recorded in the
-//! database before: a record that is found again is of a process that ended in the middle.
+//! database before: a record that still exists later means that a process
+//! ended while it worked on the message.
 //!
 //! Invariants: an outage leaves no record, however long it lasts and however often a message is delivered meanwhile,
 //! because a record is removed whenever the work ends in any way but with the process. A message becomes a dead

@@ -13,7 +13,7 @@ use super::weight::Weight;
 use crate::{
     call::{Attachment, CallPatch, Status, failure_class},
     dead_letters::Cause,
-    event::{ConversationId, Event},
+    event::Event,
     store::Key,
 };
 
@@ -125,7 +125,7 @@ impl<M> Batch<M> {
 /// Calls that wait, and the names of those that are being written.
 #[derive(Debug)]
 pub struct Desk<M> {
-    waiting: IndexMap<(Key, Option<ConversationId>), Call<M>>,
+    waiting: IndexMap<(Key, Option<Key>), Call<M>>,
     dead: Vec<(M, Cause)>,
     busy: HashSet<Key>,
     messages: usize,
@@ -172,7 +172,8 @@ impl<M> Desk<M> {
         let is_other = |call: &Call<M>| !call.patch.is_joinable(&patch);
         let mut key = (key, None);
         if self.waiting.get(&key).is_some_and(is_other) {
-            key.1.clone_from(&patch.conversation_id);
+            // What tells it from the others: its conversation, else its placement.
+            key.1 = Key::all_of(&patch).nth(1);
         }
         let load = Load::of(weight);
         self.load.add(load);

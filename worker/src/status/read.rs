@@ -3,7 +3,13 @@
 //! Invariant: nothing is parsed before it was measured. Parsed JSON takes a multiple of its bytes, so a body of many
 //! small values would take more memory than a worker has.
 
-use aftercall_common::json::measure::{LIMITS, measure};
+use aftercall_common::{
+    form,
+    json::{
+        BYTE_ORDER_MARK,
+        measure::{LIMITS, measure},
+    },
+};
 use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
 
@@ -16,9 +22,6 @@ use crate::{
     event::{self, Envelope, Event, Origin, ParseError},
     outside::{Outside, Stored},
 };
-
-/// Largest form, in bytes, and most parameters of one. Twilio's callbacks have about 1 KiB and 30.
-const MAX_FORM: (usize, usize) = (64 * 1024, 300);
 
 /// The body of a stored webhook, wherever it is; an error where it cannot be had.
 pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
@@ -43,16 +46,17 @@ fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
 /// Refuses what is not to be parsed.
 fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     let too_complex = |detail| Err(Cause { label: "too_complex", detail });
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let is_form = origin == Origin::Twilio && !body.trim_ascii_start().starts_with(b"{");
     if !is_form {
         return measure([body], LIMITS).or_else(|error| too_complex(error.to_string()));
     }
-    let (bytes, parameters) = MAX_FORM;
-    if body.len() > bytes {
-        return too_complex(format!("the form is larger than {bytes} bytes"));
+    if body.len() > form::MAX_BYTES {
+        return too_complex(format!("the form is larger than {} bytes", form::MAX_BYTES));
     }
-    if body.split(|byte| *byte == b'&').count() > parameters {
-        return too_complex(format!("the form has more than {parameters} parameters"));
+    let parameters = body.split(|byte| *byte == b'&').filter(|parameter| !parameter.is_empty());
+    if parameters.count() > form::MAX_PARAMETERS {
+        return too_complex(format!("the form has more than {} parameters", form::MAX_PARAMETERS));
     }
     Ok(())
 }
@@ -107,6 +111,9 @@ mod tests {
             (ElevenLabs,     json(&format!("\"{}\"", "[".repeat(1_000_000))), true),
             (Twilio,         form(300),                                  true),
             (Twilio,         form(301),                                  false),
+            (Twilio,         format!("CallSid=c{}", "&".repeat(400)),    true), // Nothing between them.
+            (Twilio,         format!("\u{feff}{}", json(&format!("\"{}\"", "&".repeat(400)))), true), // JSON behind a mark.
+            (Twilio,         format!("\u{feff}{}", arrays(260_000)),     false),
             (Twilio,         format!("CallSid={}", "x".repeat(65_000)),  true),
             (Twilio,         format!("CallSid={}", "x".repeat(66_000)),  false),
         ];

@@ -25,7 +25,7 @@ use super::{CallView, Store, StoreError, insert, statement::Key};
 use crate::{
     call::{
         CallPatch, Field, TranscriptState,
-        conversations::{self, Joined},
+        conversations::{self, Joined, MAX_CONVERSATIONS},
     },
     event::{CallId, ConversationId},
 };
@@ -236,7 +236,9 @@ async fn find(
     let named = found.iter().filter_map(CallView::call_id).chain(patch.call_id.clone());
     for id in named.collect::<HashSet<_>>() {
         let of_call = doc! { "$or": [{ "callId": id.as_str() }, { "sharedCallId": id.as_str() }] };
-        let mut cursor = calls.find(of_call).session(&mut *session).await?;
+        // One more than there can be would be a call of an earlier version.
+        let most = i64::try_from(MAX_CONVERSATIONS + 1).unwrap_or(i64::MAX);
+        let mut cursor = calls.find(of_call).limit(most).session(&mut *session).await?;
         let documents: Vec<_> = cursor.stream(&mut *session).try_collect().await?;
         add(&mut found, documents);
     }

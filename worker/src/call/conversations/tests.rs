@@ -192,3 +192,31 @@ fn a_placement_whose_conversation_is_not_known_belongs_to_the_call() {
         assert!(joined.documents[0].call.placement.is_some());
     }
 }
+
+/// A call id that somebody gives to all calls must not join them.
+#[test]
+fn a_call_has_a_bounded_number_of_conversations() {
+    let stored_at = Timestamp::from_second(1_790_000_000).unwrap();
+    let event = |n: usize| {
+        let body = json!({ "event_type": "call.ended", "call_id": "unknown", "conversation_id": format!("conv_{n:02}") });
+        let envelope = Envelope::new(format!("e{n}"), stored_at, Origin::ElevenLabs);
+        CallPatch::from(parse(&envelope, body.to_string().as_bytes()).unwrap())
+    };
+    let mut stored = Vec::new();
+    for n in 0..MAX_CONVERSATIONS + 4 {
+        let joined = join(stored.clone(), event(n));
+        assert_eq!(joined.ignored_links, u32::from(n >= MAX_CONVERSATIONS), "conversation {n}");
+        let changed = |at: &usize| joined.documents.iter().any(|document| document.from.contains(at));
+        let kept = (0..stored.len()).filter(|at| !changed(at)).map(|at| stored[at].clone());
+        stored = kept
+            .collect::<Vec<_>>()
+            .into_iter()
+            .chain(joined.documents.iter().map(|d| d.call.clone()))
+            .collect();
+    }
+    assert_eq!(stored.len(), MAX_CONVERSATIONS + 4, "each conversation has its document");
+    let linked = stored.iter().filter(|call| call.call_id.is_some()).count();
+    assert_eq!(linked, MAX_CONVERSATIONS);
+    // What is linked stays so, whatever comes later.
+    assert_eq!(join(stored.clone(), event(0)).ignored_links, 0);
+}
