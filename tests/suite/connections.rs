@@ -120,7 +120,7 @@ async fn plain_http_on_a_port_with_tls_is_counted_and_not_answered() {
 
 #[tokio::test]
 async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
-    let setup = Setup::default().without_worker().gateway_env("ALLOWED_SOURCES", "203.0.113.0/24");
+    let setup = Setup::default().without_worker().gateway_env("ALLOWED_SOURCES", "203.0.113.0/24,127.0.0.2");
     let setup = setup.gateway_env("TRUSTED_PROXIES", "127.0.0.1").gateway_env("PROXY_PROTOCOL", "true");
     let stack = setup.gateway_env("MAX_CONNECTIONS_PER_SOURCE", "3").start().await;
     let v1 = |client: &str| format!("PROXY TCP4 {client} 10.0.0.1 5000 443\r\n").into_bytes();
@@ -141,6 +141,8 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
         ("f", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
         ("g", balancer, Vec::new(),                  400, "proxy_header_missing"),
         ("h", balancer, b"PROXY TCP4 nonsense\r\n".to_vec(), 400, "proxy_header_missing"),
+        // A header makes nobody this machine.
+        ("l", balancer, v1("127.0.0.2"),             403, "source_not_allowed"),
         // Nobody else is believed.
         ("i", other,    v1("203.0.113.7"),           400, "proxy_protocol"),
         ("j", other,    v2([203, 0, 113, 7]),        400, "proxy_protocol"),
