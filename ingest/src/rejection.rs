@@ -207,8 +207,9 @@ impl Rejection {
     fn fixed(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
-            Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
-            Self::RouteClosed => (S::NOT_FOUND, "not_found", "There is nothing at this path."),
+            Self::NotFound | Self::RouteClosed => {
+                (S::NOT_FOUND, "not_found", "There is nothing at this path.")
+            }
             Self::MethodNotAllowed { .. } => (
                 S::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
