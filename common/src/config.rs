@@ -80,6 +80,20 @@ pub fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     Ok(vars)
 }
 
+/// Checks that the file that `ENV_FILE` names ends with a line end. One that does not may have been cut short while
+/// it was written, in the middle of a value.
+pub fn check_file_is_complete(vars: &[(String, String)]) -> Result<(), ConfigError> {
+    let Some((_, path)) = vars.iter().find(|(name, value)| name == ENV_FILE && !value.trim().is_empty())
+    else {
+        return Ok(());
+    };
+    match std::fs::read(path.trim()) {
+        Ok(text) if text.ends_with(b"\n") => Ok(()),
+        Ok(_) => Err(ConfigError::new(ENV_FILE, "its last line has no line end: it may have been cut short")),
+        Err(error) => Err(ConfigError::new(ENV_FILE, format!("cannot read '{path}': {error}"))),
+    }
+}
+
 /// Reads `T` from `vars`. An empty variable counts as unset. Every field of `T` must have a default, which lets an error be traced to
 /// the one variable that causes it: envy itself does not name it.
 pub fn from_vars<T: DeserializeOwned>(

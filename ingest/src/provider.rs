@@ -121,7 +121,11 @@ impl Provider {
         };
         let pieces = canonical.as_ref().map_or(body.pieces(), std::slice::from_ref);
         Ok(match self.own_query(parts) {
-            Some(query) => message::webhook_id(&format!("{path}?{query}"), pieces),
+            // Query and parameters without a separator, as they are signed: one signature, one id.
+            Some(query) => {
+                let query = Bytes::from(format!("?{query}"));
+                message::webhook_id(path, &[&[query], pieces].concat())
+            }
             None => message::webhook_id(path, pieces),
         })
     }

@@ -52,6 +52,7 @@ fn reload(config: &Config, live: &ReloadablePolicy) -> Result<bool, ConfigError>
         tracing::warn!("SIGHUP: ENV_FILE is unset, and the environment of a process cannot change");
         return Ok(false);
     }
+    config::check_file_is_complete(&vars)?;
     let fresh = Config::from_vars(vars)?;
     if fresh.to_string() != config.to_string() {
         tracing::warn!("SIGHUP: ENV_FILE also changes what is only read at the start; restart to take it up");

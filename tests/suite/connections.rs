@@ -141,6 +141,8 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
         ("f", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
         ("g", balancer, Vec::new(),                  400, "proxy_header_missing"),
         ("h", balancer, b"PROXY TCP4 nonsense\r\n".to_vec(), 400, "proxy_header_missing"),
+        // Behind it the client's own bytes may follow, which must not name a client by themselves.
+        ("m", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
         // A header makes nobody this machine.
         ("l", balancer, v1("127.0.0.2"),             403, "source_not_allowed"),
         // Nobody else is believed.

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use aftercall_common::{agent_calls::PLACE_SUBJECT, stream};
+use aftercall_common::{
+    agent_calls::{PLACE_SUBJECT, STATUS_SUBJECT},
+    stream,
+};
 use aftercall_local::nats::{User, Users};
 use async_nats::{Client, ConnectOptions};
 use futures_util::future::join_all;
@@ -149,13 +152,7 @@ async fn no_user_does_what_is_for_another() {
     let worker = [
         api("DELETE"),
         api("PURGE").into_iter().filter(|subject| !subject.ends_with("BODIES")).collect(),
-        text(&[
-            "$JS.API.STREAM.CREATE.OTHER",
-            PLACE_SUBJECT,
-            "webhooks.other",
-            "_INBOX.gateway.x",
-            "_INBOX.operator.x",
-        ]),
+        text(&["$JS.API.STREAM.CREATE.OTHER", PLACE_SUBJECT, "webhooks.other", "_INBOX.worker.x"]),
     ]
     .concat();
     for (user, forbidden) in [(User::Gateway, gateway), (User::Worker, worker)] {
@@ -169,6 +166,14 @@ async fn no_user_does_what_is_for_another() {
             someone.refused(subject).await;
         }
     }
+    // Whoever asks names the subject of the answer. The worker answers to inboxes only.
+    let asking = Someone::connect(&stack, &users, User::Gateway).await;
+    for reply in ["$JS.API.STREAM.PURGE.WEBHOOKS", "dead-letters.status", stream::subject::RECONCILED] {
+        let question = r#"{"callSid":"CA1"}"#;
+        asking.client.publish_with_reply(STATUS_SUBJECT, reply, question.into()).await.unwrap();
+    }
+    let answer = asking.client.request(STATUS_SUBJECT, r#"{"callSid":"CA1"}"#.into()).await.unwrap();
+    assert!(!answer.payload.is_empty(), "an inbox is answered");
     // Neither sees the answers to the other, nor requests that are not for it.
     let mut gateway = Someone::connect(&stack, &users, User::Gateway).await;
     for subject in [PLACE_SUBJECT, "_INBOX.worker.>", "$SRV.>"] {

@@ -1,6 +1,11 @@
 //! One connection: who opened it, how it is secured, and the requests it brings.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -66,7 +71,11 @@ impl Connection {
         match header {
             // A proxy that names a loopback address speaks for a client of its own host, never for one of ours.
             Ok(Ok(Origin::Client(client))) if !client.ip().to_canonical().is_loopback() => self.peer = client,
-            Ok(Ok(Origin::Client(_) | Origin::Peer)) => {}
+            // It speaks for no client that it knows. What follows may still be a client's own bytes, so the address
+            // of the proxy, whose X-Forwarded-For is believed, must not count for them.
+            Ok(Ok(Origin::Client(_) | Origin::Peer)) => {
+                self.peer = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.peer.port()));
+            }
             Ok(Err(HeaderError::Missing | HeaderError::Malformed)) => {
                 return self.refuse(socket, Reason::ProxyHeaderMissing, None).await;
             }

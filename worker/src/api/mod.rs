@@ -103,6 +103,10 @@ where
     loop {
         let slot = slots.clone().acquire_owned().await?;
         let Some(Some(request)) = stop.run_until_cancelled(requests.next()).await else { break };
+        if !is_inbox(request.message.reply.as_deref()) {
+            tracing::warn!("a request about calls names no inbox for its answer; it is not answered");
+            continue;
+        }
         let answering = answer(request);
         answers.spawn(async move {
             answering.await;
@@ -112,11 +116,19 @@ where
     requests.stop().await?;
     // The broker gives us no more; what it has given is answered.
     while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS, requests.next()).await {
-        answers.spawn(answer(request));
+        if is_inbox(request.message.reply.as_deref()) {
+            answers.spawn(answer(request));
+        }
     }
     answers.close();
     answers.wait().await;
     Ok(())
+}
+
+/// Whether an answer may go to `reply`. Whoever asks names that subject. A stream, or the API of the broker, must
+/// not be reached with the worker's rights.
+fn is_inbox(reply: Option<&str>) -> bool {
+    reply.is_some_and(|subject| subject.starts_with("_INBOX."))
 }
 
 async fn find(context: &Arc<Context>, lookup: &Lookup, request: &Request) {
@@ -169,5 +181,22 @@ async fn respond(request: &Request, answer: Result<Vec<u8>, (usize, &'static str
     };
     if let Err(error) = sent {
         tracing::warn!(%error, "an answer was not sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_goes_to_an_inbox_only() {
+        for (reply, expected) in [
+            (Some("_INBOX.gateway.abc"), true),
+            (Some("$JS.API.STREAM.PURGE.WEBHOOKS"), false),
+            (Some("dead-letters.status"), false),
+            (None, false),
+        ] {
+            assert_eq!(is_inbox(reply), expected, "{reply:?}");
+        }
     }
 }
