@@ -152,9 +152,10 @@ async fn bodies_that_unverified_senders_stall_take_no_room_of_the_provider() {
         socket.write_all(&vec![b'a'; 65_000]).await.unwrap();
         stalled.push(socket);
     }
-    until("their bodies are held", async || {
+    // How many displace each other depends on how fast they come.
+    until("some of their bodies are held", async || {
         let metrics = stack.gateway.metrics(&stack.http).await;
-        (value(&metrics, "aftercall_inflight_body_bytes")? > 2e6).then_some(())
+        (value(&metrics, "aftercall_inflight_body_bytes")? > 5e5).then_some(())
     })
     .await;
     for n in 0..20 {

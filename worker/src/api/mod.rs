@@ -33,8 +33,9 @@ use crate::{Context, retry::Pauses};
 const LOOKUPS: usize = 64;
 /// Calls placed at a time. ElevenLabs takes its time, and limits calls at a time to a few dozen.
 const PLACEMENTS: usize = 64;
-/// How long requests are looked for that came while we stopped.
-const LAST_REQUESTS: Duration = Duration::from_millis(100);
+/// How long requests are looked for that came while we stopped. On a busy machine the broker takes a moment to
+/// learn that we stop, and a request that nobody answers is given up after 15 s.
+const LAST_REQUESTS: Duration = Duration::from_millis(500);
 /// Room the broker's `max_payload` needs besides the body.
 const HEADROOM: usize = 1024;
 

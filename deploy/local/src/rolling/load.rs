@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::client::{http_client, http_client_builder};
@@ -147,7 +147,11 @@ async fn look_up(shared: Arc<Shared>) {
 async fn failure(request: reqwest::RequestBuilder) -> Option<String> {
     match request.header("content-type", "application/json").send().await {
         Ok(answer) if answer.status() == 200 => answer.bytes().await.err().map(|error| error.to_string()),
-        Ok(answer) => Some(answer.status().to_string()),
+        Ok(answer) => {
+            let status = answer.status();
+            let problem: Value = answer.json().await.unwrap_or_default();
+            Some(format!("{status} {}", problem["code"].as_str().unwrap_or_default()))
+        }
         Err(error) => {
             let mut cause: &dyn std::error::Error = &error;
             while let Some(source) = cause.source() {
