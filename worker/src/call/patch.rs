@@ -165,6 +165,7 @@ impl CallPatch {
     }
 
     fn of(event: Event) -> Self {
+        let of_call = event.names_call_alone();
         let Event { id, at, stored_at, .. } = event;
         let claim = |value| FieldClaim { at, event_id: id.clone(), value };
         let fields: BTreeMap<_, _> =
@@ -175,7 +176,6 @@ impl CallPatch {
         } else {
             (owes && !event.is_leg).then_some(TranscriptState::Owed)
         };
-        let of_call = event.conversation_id.is_none() && event.placement_id.is_none();
         let mut patch = Self {
             call_id: event.call_id,
             conversation_id: event.conversation_id,

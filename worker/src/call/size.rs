@@ -52,8 +52,7 @@ const OF_CALL: Bounds = Bounds { raw: MIB, transcript: MIB / 4, part: MIB / 8, f
 
 /// Takes out of the event what is kept beside its document, and what does not fit into it.
 pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
-    let names_call_alone = event.conversation_id.is_none() && event.placement_id.is_none();
-    let bounds = if names_call_alone { OF_CALL } else { OWN };
+    let bounds = if event.names_call_alone() { OF_CALL } else { OWN };
     let mut attachment = event.recording.take().map(Attachment::Recording);
     let payload = event.fields.get(&Field::RawResponse);
     let has_turns = payload.is_some_and(|raw| raw["data"]["transcript"].is_array());

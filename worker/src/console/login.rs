@@ -17,13 +17,14 @@ use super::{
     auth::Denied,
     backoff::Source,
     page,
-    routes::WRONG_LOGIN,
 };
 
 /// Where the console begins.
 const START: &str = "/calls";
 /// Name of the parameter in the printed link.
 const TOKEN: &str = "token";
+/// How long a wrong login waits for its answer: guessing is slow.
+const WRONG_LOGIN: Duration = Duration::from_millis(300);
 
 /// A link with a token.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub fn is_browser(headers: &HeaderMap) -> bool {
 }
 
 /// The header that says how long to wait, in whole seconds.
-pub fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
     (header::RETRY_AFTER, (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).into())
 }
 
@@ -100,8 +101,25 @@ struct Login<'a> {
     problem: Option<String>,
 }
 
+/// Browsers get the form to log in, and come back to `here`. Tools get a challenge, at which browsers would
+/// show a window of their own.
+pub async fn refuse(denied: Denied, here: Option<String>) -> Response {
+    if denied == Denied::Wrong {
+        tokio::time::sleep(WRONG_LOGIN).await;
+    }
+    if let Some(here) = here {
+        return page(denied, &here);
+    }
+    if let Denied::TooEarly(wait) = denied {
+        let text = "too many wrong logins: wait before the next\n";
+        return (StatusCode::TOO_MANY_REQUESTS, [retry_after(wait)], text).into_response();
+    }
+    let challenge = [(header::WWW_AUTHENTICATE, r#"Basic realm="Aftercall console", charset="UTF-8""#)];
+    (StatusCode::UNAUTHORIZED, challenge, "a login is needed\n").into_response()
+}
+
 /// The form, and why it is shown.
-pub fn page(denied: Denied, next: &str) -> Response {
+fn page(denied: Denied, next: &str) -> Response {
     let (status, problem) = match denied {
         Denied::Missing => (StatusCode::UNAUTHORIZED, None),
         Denied::Wrong => {
@@ -142,12 +160,7 @@ pub async fn by_link(console: &Console, link: &Link, headers: &HeaderMap, source
     }
     match console.access.log_in_by_link(&link.token, source) {
         Ok(()) => entered(console, headers, &link.address),
-        Err(denied) => {
-            if denied == Denied::Wrong {
-                tokio::time::sleep(WRONG_LOGIN).await;
-            }
-            page(denied, &link.address)
-        }
+        Err(denied) => refuse(denied, Some(link.address.clone())).await,
     }
 }
 
@@ -181,12 +194,7 @@ pub async fn log_in(
     let next = local(&sent.next);
     match console.access.log_in(&sent.secret, &source) {
         Ok(()) => entered(&console, &headers, &next),
-        Err(denied) => {
-            if denied == Denied::Wrong {
-                tokio::time::sleep(WRONG_LOGIN).await;
-            }
-            page(denied, &next)
-        }
+        Err(denied) => refuse(denied, Some(next)).await,
     }
 }
 

@@ -16,14 +16,12 @@ use tower_http::compression::{
 };
 
 use super::{
-    Console, assets, audio, auth::Denied, backoff::Source, call, calls, csrf, dead_letters, login, overview,
-    page, place, sent, sse,
+    Console, assets, audio, backoff::Source, call, calls, csrf, dead_letters, login, overview, page, place,
+    sent, sse,
 };
 
 /// Longest an answer takes to begin. Above `PLACE_TIMEOUT`'s default.
 const ANSWER: Duration = Duration::from_mins(1);
-/// How long a wrong login waits for its answer: guessing is slow.
-pub const WRONG_LOGIN: Duration = Duration::from_millis(300);
 /// Largest form: an edited dead letter.
 const MAX_FORM_BYTES: usize = 4 * 1024 * 1024;
 
@@ -99,7 +97,7 @@ async fn enter(console: &Arc<Console>, mut request: Request, next: Next) -> Resp
         Err(denied) => {
             let here =
                 login::is_browser(request.headers()).then(|| login::here(request.method(), request.uri()));
-            return refuse(denied, here).await;
+            return login::refuse(denied, here).await;
         }
     };
     if !csrf::is_ours(request.method(), request.headers(), caller) {
@@ -112,23 +110,6 @@ async fn enter(console: &Arc<Console>, mut request: Request, next: Next) -> Resp
     }
     let answer = tokio::time::timeout(ANSWER, next.run(request)).await;
     answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
-}
-
-/// Browsers get the form to log in, and come back to `here`. Tools get a challenge, at which browsers would
-/// show a window of their own.
-async fn refuse(denied: Denied, here: Option<String>) -> Response {
-    if denied == Denied::Wrong {
-        tokio::time::sleep(WRONG_LOGIN).await;
-    }
-    if let Some(here) = here {
-        return login::page(denied, &here);
-    }
-    if let Denied::TooEarly(wait) = denied {
-        let text = "too many wrong logins: wait before the next\n";
-        return (StatusCode::TOO_MANY_REQUESTS, [login::retry_after(wait)], text).into_response();
-    }
-    let challenge = [(header::WWW_AUTHENTICATE, r#"Basic realm="Aftercall console", charset="UTF-8""#)];
-    (StatusCode::UNAUTHORIZED, challenge, "a login is needed\n").into_response()
 }
 
 async fn not_found(State(console): State<Arc<Console>>) -> Response {

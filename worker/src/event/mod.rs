@@ -26,7 +26,7 @@ pub use self::{
     elevenlabs::{INITIATION_FAILURE, PLACEMENT_VARIABLE, TRANSCRIPTION, never_connected},
     identifier::{CallId, ConversationId, IdentifierError, PlacementId, lenient},
     names::Names,
-    time::is_plausible,
+    time::{FIRST_CONVERSATION, is_plausible},
     words::FOREIGN_FAMILIES,
 };
 use crate::call::{Field, Status};
@@ -120,6 +120,13 @@ pub struct Event {
     pub fields: BTreeMap<Field, Value>,
     /// The recording, which is too large for a document.
     pub recording: Option<Recording>,
+}
+
+impl Event {
+    /// Whether it names the call and neither a conversation nor a placement.
+    pub fn names_call_alone(&self) -> bool {
+        self.conversation_id.is_none() && self.placement_id.is_none()
+    }
 }
 
 /// A recorded call: MP3. Cheap to clone.

@@ -22,8 +22,8 @@ const AHEAD: Duration = Duration::from_mins(5);
 /// How long a webhook can have waited between its acceptance and its storage: as a dead letter, which an
 /// operator sent again.
 const WAITED: Duration = Duration::from_hours(120 * 24);
-/// 2020-01-01. No conversation at ElevenLabs is older.
-const FIRST_CONVERSATION: i64 = 1_577_836_800;
+/// 2020-01-01, Unix seconds. No conversation at ElevenLabs is older.
+pub const FIRST_CONVERSATION: i64 = 1_577_836_800;
 
 /// When an event happened, whole milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,13 +7,13 @@ use crate::{
     call::Status,
     elevenlabs::{ConversationStatus, Summary},
     event::{
-        ConversationId, INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION, never_connected,
+        ConversationId, FIRST_CONVERSATION, INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId,
+        TRANSCRIPTION, never_connected,
     },
 };
 
-/// 2020-01-01 and 2100-01-01, Unix seconds: what lies outside is no begin of a conversation. Whether it lies
-/// in the future is for the parser to say, who knows when the event was stored.
-const FIRST_BEGIN: i64 = 1_577_836_800;
+/// 2100-01-01, Unix seconds: what is later is no begin of a conversation. Whether it lies in the future is for the
+/// parser to say, who knows when the event was stored.
 const LAST_BEGIN: i64 = 4_102_444_800;
 /// Longest conversation, seconds.
 const LONGEST: i64 = 86_400;
@@ -91,7 +91,7 @@ pub fn synthesize(
         .into_iter()
         .filter_map(|field| whole_seconds(&metadata[field]))
         .chain(listed_begin.map(Timestamp::as_second))
-        .find(|second| (FIRST_BEGIN..LAST_BEGIN).contains(second));
+        .find(|second| (FIRST_CONVERSATION..LAST_BEGIN).contains(second));
     let length =
         whole_seconds(&metadata["call_duration_secs"]).filter(|length| (0..=LONGEST).contains(length));
     // Its own time: not ours, so that a second pass makes the same event. Where nobody knows it, the time of
