@@ -5,6 +5,7 @@
 //! - Requests of one trust never take the room of another: an unverified sender cannot crowd out the provider.
 //! - The reservation ends when the [`Body`] is dropped, after the request is decided.
 
+pub(crate) mod pieces;
 mod readers;
 
 use std::{sync::Arc, time::Duration};

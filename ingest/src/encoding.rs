@@ -6,14 +6,14 @@
 //! Invariant: unpacked bytes are bounded and reserved as received ones are, before they are kept. A body that
 //! unpacks to a thousand times its size costs no more than one that arrives at that size.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use hyper::{HeaderMap, header::CONTENT_ENCODING};
 
 use crate::{
-    body::{self, Body, Budget},
+    body::{self, Body, Budget, pieces::PiecesReader},
     rejection::Rejection,
 };
 
@@ -59,50 +59,55 @@ pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
     }
 }
 
-/// Unpacks `packed` to at most `most` bytes from `budget`, in one piece up to `joined`. Takes a second for some
-/// hundred MiB: to be called on a thread that nobody waits for.
-///
-/// # Errors
-/// See [`UnpackError`].
-pub fn unpack(
-    packed: &Body,
-    encoding: Encoding,
-    most: usize,
-    joined: usize,
-    budget: &Budget,
-) -> Result<Body, UnpackError> {
-    let mut reader = Pieces { current: &[], rest: packed.pieces().iter() };
-    let sink = Sink { most, joined, budget };
-    match encoding {
-        Encoding::Identity => sink.fill(&mut reader),
-        Encoding::Gzip => sink.fill(&mut MultiGzDecoder::new(reader)),
-        Encoding::Deflate if is_zlib(packed) => {
-            let mut decoder = ZlibDecoder::new(reader);
-            sink.fill(&mut decoder).and_then(|body| decoder.into_inner().must_end(body))
+/// How the body of a request is unpacked. Takes a second for some hundred MiB: to be done on a thread that nobody
+/// waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Unpacking<'a> {
+    /// How it is packed.
+    pub encoding: Encoding,
+    /// Most bytes it may unpack to.
+    pub most: usize,
+    /// Up to so many bytes it is in one piece.
+    pub joined: usize,
+    /// Where the unpacked bytes are reserved.
+    pub budget: &'a Budget,
+}
+
+impl Unpacking<'_> {
+    /// Replaces a packed `body`.
+    ///
+    /// # Errors
+    /// Of the sender's as of [`UnpackError`].
+    pub fn replace(self, body: &mut Body) -> Result<(), Rejection> {
+        if self.encoding != Encoding::Identity {
+            *body = self.unpack(body).map_err(|error| Rejection::unpacking(error, self.most))?;
         }
-        Encoding::Deflate => {
-            let mut decoder = DeflateDecoder::new(reader);
-            sink.fill(&mut decoder).and_then(|body| decoder.into_inner().must_end(body))
+        Ok(())
+    }
+
+    /// Unpacks `packed`.
+    ///
+    /// # Errors
+    /// See [`UnpackError`].
+    pub fn unpack(self, packed: &Body) -> Result<Body, UnpackError> {
+        let mut reader = PiecesReader::new(packed.pieces());
+        match self.encoding {
+            Encoding::Identity => self.fill(&mut reader),
+            Encoding::Gzip => self.fill(&mut MultiGzDecoder::new(reader)),
+            Encoding::Deflate if is_zlib(packed) => {
+                let mut decoder = ZlibDecoder::new(reader);
+                let body = self.fill(&mut decoder)?;
+                must_end(decoder.into_inner(), body)
+            }
+            Encoding::Deflate => {
+                let mut decoder = DeflateDecoder::new(reader);
+                let body = self.fill(&mut decoder)?;
+                must_end(decoder.into_inner(), body)
+            }
         }
     }
-}
 
-/// Whether `packed` begins with a header of RFC 1950: method 8 in the first byte, and both a multiple of 31.
-fn is_zlib(packed: &Body) -> bool {
-    let mut bytes = packed.pieces().iter().flatten();
-    let (Some(&first), Some(&second)) = (bytes.next(), bytes.next()) else { return false };
-    first & 0x0F == 8 && u16::from_be_bytes([first, second]) % 31 == 0
-}
-
-/// Where unpacked bytes go.
-struct Sink<'a> {
-    most: usize,
-    joined: usize,
-    budget: &'a Budget,
-}
-
-impl Sink<'_> {
-    fn fill(&self, reader: &mut impl Read) -> Result<Body, UnpackError> {
+    fn fill(self, reader: &mut impl Read) -> Result<Body, UnpackError> {
         let (mut hold, mut length, mut pieces) = (self.budget.hold(), 0, Vec::new());
         let mut buffer = vec![0; PIECE];
         loop {
@@ -123,6 +128,18 @@ impl Sink<'_> {
     }
 }
 
+/// `body`, if nothing follows what it was unpacked from.
+fn must_end(mut packed: PiecesReader<'_>, body: Body) -> Result<Body, UnpackError> {
+    if packed.is_at_end() { Ok(body) } else { Err(UnpackError::Broken) }
+}
+
+/// Whether `packed` begins with a header of RFC 1950: method 8 in the first byte, and both a multiple of 31.
+fn is_zlib(packed: &Body) -> bool {
+    let mut bytes = packed.pieces().iter().flatten();
+    let (Some(&first), Some(&second)) = (bytes.next(), bytes.next()) else { return false };
+    first & 0x0F == 8 && u16::from_be_bytes([first, second]) % 31 == 0
+}
+
 /// Reads until `buffer` is full or `reader` ends.
 fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
@@ -133,44 +150,6 @@ fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// Reads pieces one after the other.
-struct Pieces<'a> {
-    current: &'a [u8],
-    rest: std::slice::Iter<'a, Bytes>,
-}
-
-impl Pieces<'_> {
-    /// `body`, if nothing follows what it was unpacked from.
-    fn must_end(mut self, body: Body) -> Result<Body, UnpackError> {
-        match self.fill_buf() {
-            Ok([]) => Ok(body),
-            _ => Err(UnpackError::Broken),
-        }
-    }
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.fill_buf()?.read(buffer)?;
-        self.consume(read);
-        Ok(read)
-    }
-}
-
-impl BufRead for Pieces<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        while self.current.is_empty() {
-            let Some(next) = self.rest.next() else { break };
-            self.current = next;
-        }
-        Ok(self.current)
-    }
-
-    fn consume(&mut self, read: usize) {
-        self.current = &self.current[read..];
-    }
 }
 
 #[cfg(test)]
@@ -209,7 +188,7 @@ mod tests {
     fn unpacked(packed: &[u8], encoding: Encoding, most: usize) -> Result<Bytes, UnpackError> {
         let budget = Budget::new(64 * MIB, Gauge::default());
         let packed = Body::unbudgeted(Bytes::copy_from_slice(packed));
-        unpack(&packed, encoding, most, 1000, &budget).map(|body| body.whole())
+        Unpacking { encoding, most, joined: 1000, budget: &budget }.unpack(&packed).map(|body| body.whole())
     }
 
     #[test]
@@ -228,7 +207,8 @@ mod tests {
                 let expected = if encoding == Encoding::Gzip && packed != gzip(text) { b"{}" } else { text };
                 assert_eq!(unpacked(&packed, encoding, MIB).unwrap(), expected, "{encoding:?}");
                 let pieces = packed.chunks(7).map(Bytes::copy_from_slice).collect();
-                let body = unpack(&Body::held(pieces, budget.hold()), encoding, MIB, 1000, &budget).unwrap();
+                let unpacking = Unpacking { encoding, most: MIB, joined: 1000, budget: &budget };
+                let body = unpacking.unpack(&Body::held(pieces, budget.hold())).unwrap();
                 assert_eq!(body.whole(), expected, "{encoding:?} in pieces of seven");
                 assert_eq!(body.pieces().len() > 1, expected.len() > PIECE, "long ones stay in pieces");
             }
@@ -243,7 +223,8 @@ mod tests {
         assert!(unpacked(&bomb, Encoding::Gzip, 32 * MIB).is_ok());
         let (held, packed) = (Gauge::default(), Body::unbudgeted(bomb.into()));
         let budget = Budget::new(2 * MIB, held.clone());
-        let refused = unpack(&packed, Encoding::Gzip, 32 * MIB, 1000, &budget);
+        let encoding = Encoding::Gzip;
+        let refused = Unpacking { encoding, most: 32 * MIB, joined: 1000, budget: &budget }.unpack(&packed);
         assert_eq!(refused.unwrap_err(), UnpackError::OverBudget);
         assert_eq!(held.get(), 0, "a refused body holds nothing");
     }

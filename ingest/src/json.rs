@@ -3,11 +3,7 @@
 //! Invariants: the check uses no stack and one bit of memory for each level of nesting (`serde_json` skips
 //! values in a loop); its messages repeat nothing of the body. A byte order mark before the object is passed over.
 
-use std::{
-    fmt,
-    io::{self, BufReader},
-    str,
-};
+use std::{fmt, io::BufReader, str};
 
 use aftercall_common::json::{
     BYTE_ORDER_MARK,
@@ -19,6 +15,8 @@ use serde::{
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::error::Category;
+
+use crate::body::pieces::PiecesReader;
 
 /// Why a body was not accepted as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +54,7 @@ pub fn check_pieces(pieces: &[Bytes]) -> Result<(), JsonError> {
     }
     measure(pieces.iter().map(|piece| &piece[..]), LIMITS)?;
     check_utf8(pieces)?;
-    let mut reader = Reader { current: &[], rest: pieces.iter() };
+    let mut reader = PiecesReader::new(pieces);
     reader.pass_over_mark();
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
     json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
@@ -86,40 +84,6 @@ fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
         }
     }
     if open.is_empty() { Ok(()) } else { Err(wrong()) }
-}
-
-/// Reads pieces one after the other.
-struct Reader<'a> {
-    current: &'a [u8],
-    rest: std::slice::Iter<'a, Bytes>,
-}
-
-impl Reader<'_> {
-    /// Skips a byte order mark at the start. It may lie across pieces.
-    fn pass_over_mark(&mut self) {
-        let (mut current, mut rest) = (self.current, self.rest.clone());
-        for &expected in BYTE_ORDER_MARK {
-            while current.is_empty() {
-                let Some(next) = rest.next() else { return };
-                current = next;
-            }
-            if current[0] != expected {
-                return;
-            }
-            current = &current[1..];
-        }
-        (self.current, self.rest) = (current, rest);
-    }
-}
-
-impl io::Read for Reader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            let Some(next) = self.rest.next() else { return Ok(0) };
-            self.current = next;
-        }
-        self.current.read(buffer)
-    }
 }
 
 fn complaint(error: &serde_json::Error) -> JsonError {

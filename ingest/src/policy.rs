@@ -81,7 +81,7 @@ impl Policy {
     /// Reads and checks `vars`.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let vars: Vec<_> = vars.into_iter().collect();
-        if let Some(name) = SECRETS.into_iter().find(|&name| is_empty(&vars, name)) {
+        if let Some((name, _)) = SECRETS.into_iter().find(|(name, _)| is_empty(&vars, name)) {
             let reason = "is set, but empty: give it a value, or leave the variable out";
             return Err(ConfigError::new(name, reason));
         }
@@ -91,16 +91,17 @@ impl Policy {
                 source address alone decides, and ElevenLabs' addresses are shared by all of its customers";
             return Err(ConfigError::new("ELEVENLABS_WEBHOOK_SECRET", reason));
         }
-        if policy.twilio_auth_token.is_empty() != policy.public_url.is_none() {
-            return Err(if policy.public_url.is_none() {
+        match (!policy.twilio_auth_token.is_empty(), policy.public_url.is_some()) {
+            (true, false) => {
                 let reason = "must be set with TWILIO_AUTH_TOKEN: Twilio signs the URL it calls";
-                ConfigError::new("PUBLIC_URL", reason)
-            } else {
+                Err(ConfigError::new("PUBLIC_URL", reason))
+            }
+            (false, true) => {
                 let reason = "must be set with PUBLIC_URL: the route for Twilio is closed without it";
-                ConfigError::new("TWILIO_AUTH_TOKEN", reason)
-            });
+                Err(ConfigError::new("TWILIO_AUTH_TOKEN", reason))
+            }
+            (true, true) | (false, false) => Ok(policy),
         }
-        Ok(policy)
     }
 
     /// Checks that `next` takes no secret away that this policy has: a file that was cut short would
@@ -109,28 +110,14 @@ impl Policy {
     /// # Errors
     /// The variable that is missing.
     pub fn check_successor(&self, next: &Self) -> Result<(), ConfigError> {
-        let lost = self.secrets().into_iter().zip(next.secrets()).find(|(now, next)| now.1 && !next.1);
-        match lost {
-            Some(((name, _), _)) => {
+        match SECRETS.into_iter().find(|(_, is_set)| is_set(self) && !is_set(next)) {
+            Some((name, _)) => {
                 let reason =
                     "is missing, and a reload takes no secret away: restart the gateway to remove it";
                 Err(ConfigError::new(name, reason))
             }
             None => Ok(()),
         }
-    }
-
-    /// Each secret's variable, and whether it is set.
-    fn secrets(&self) -> [(&'static str, bool); 6] {
-        let set = [
-            !self.elevenlabs_webhook_secret.is_empty(),
-            !self.events_token.is_empty(),
-            self.webhook_header_secret.is_some(),
-            !self.twilio_auth_token.is_empty(),
-            !self.api_token.is_empty(),
-            !self.api_read_token.is_empty(),
-        ];
-        std::array::from_fn(|n| (SECRETS[n], set[n]))
     }
 
     /// How far a signature's time may be from ours.
@@ -165,14 +152,17 @@ impl Policy {
     }
 }
 
-/// The variables that hold secrets, in the order of [`Policy::secrets`].
-const SECRETS: [&str; 6] = [
-    "ELEVENLABS_WEBHOOK_SECRET",
-    "EVENTS_TOKEN",
-    "WEBHOOK_HEADER_SECRET",
-    "TWILIO_AUTH_TOKEN",
-    "API_TOKEN",
-    "API_READ_TOKEN",
+/// Whether a policy has a certain secret.
+type IsSet = fn(&Policy) -> bool;
+
+/// The variables that hold secrets, and whether one is set.
+const SECRETS: [(&str, IsSet); 6] = [
+    ("ELEVENLABS_WEBHOOK_SECRET", |policy| !policy.elevenlabs_webhook_secret.is_empty()),
+    ("EVENTS_TOKEN", |policy| !policy.events_token.is_empty()),
+    ("WEBHOOK_HEADER_SECRET", |policy| policy.webhook_header_secret.is_some()),
+    ("TWILIO_AUTH_TOKEN", |policy| !policy.twilio_auth_token.is_empty()),
+    ("API_TOKEN", |policy| !policy.api_token.is_empty()),
+    ("API_READ_TOKEN", |policy| !policy.api_read_token.is_empty()),
 ];
 
 /// Whether the variable is there without a value.
@@ -193,8 +183,8 @@ impl fmt::Display for Policy {
         }
         writeln!(f, "ALLOW_UNSIGNED={}", self.allow_unsigned)?;
         writeln!(f, "API_ANONYMOUS={}", self.api_anonymous.as_str())?;
-        for (name, is_set) in self.secrets() {
-            if is_set {
+        for (name, is_set) in SECRETS {
+            if is_set(self) {
                 writeln!(f, "{name}=***")?;
             }
         }
@@ -370,7 +360,7 @@ mod tests {
         let unsigned = ("ALLOW_UNSIGNED", "true");
         let url = ("PUBLIC_URL", "https://h.example");
         let full = read(&[&all[..], &[unsigned, url]].concat()).unwrap();
-        assert_eq!(full.secrets().map(|(name, _)| name), all.map(|(name, _)| name));
+        assert_eq!(SECRETS.map(|(name, _)| name), all.map(|(name, _)| name));
         for (missing, _) in all {
             let kept = all.into_iter().filter(|(name, _)| *name != missing).chain([unsigned]);
             let kept: Vec<_> = kept.chain((missing != "TWILIO_AUTH_TOKEN").then_some(url)).collect();

@@ -30,7 +30,7 @@ use crate::{
     access::{self, Access},
     agent_calls,
     body::{self, Body, Budgets, Trust},
-    encoding::{self, Encoding},
+    encoding::{self, Unpacking},
     json,
     message::WebhookId,
     metrics::Metrics,
@@ -296,10 +296,8 @@ impl Gateway {
         }
         let encoding = encoding::encoding(&parts.headers)?;
         let mut body = self.read(Trust::Api, body, LIMIT, LIMIT, bytes).await?;
-        if encoding != Encoding::Identity {
-            body = encoding::unpack(&body, encoding, LIMIT, LIMIT, self.budgets.of(Trust::Api))
-                .map_err(|error| Rejection::unpacking(error, LIMIT))?;
-        }
+        let budget = self.budgets.of(Trust::Api);
+        Unpacking { encoding, most: LIMIT, joined: LIMIT, budget }.replace(&mut body)?;
         let body = body.whole();
         json::check(&body)?;
         let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };

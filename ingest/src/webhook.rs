@@ -16,8 +16,8 @@ use jiff::Timestamp;
 
 use crate::{
     access::{bearer, is_foreign_page},
-    body::{self, Body, Budget, Trust},
-    encoding::{self, Encoding},
+    body::{self, Body, Trust},
+    encoding::{self, Encoding, Unpacking},
     message::{self, WebhookId},
     policy::Policy,
     provider::{Provider, form_of_get},
@@ -48,15 +48,6 @@ struct CheckInput<'a> {
     now: i64,
     /// Whether the sender showed one of our `EVENTS_TOKEN`.
     has_token: bool,
-}
-
-/// How a packed body is unpacked.
-#[derive(Clone, Copy)]
-struct Unpacking<'a> {
-    encoding: Encoding,
-    most: usize,
-    joined: usize,
-    budget: &'a Budget,
 }
 
 /// What the check of a body found.
@@ -123,7 +114,7 @@ impl CheckInput<'_> {
     fn check_body(self, body: &mut Body, doubt: Option<Rejection>, unpacking: Unpacking<'_>) -> CheckOutcome {
         let Self { provider, policy, parts, now, has_token } = self;
         let check_format =
-            |body: &mut Body| unpacking.unpack(body).and_then(|()| provider.check_format(parts, body));
+            |body: &mut Body| unpacking.replace(body).and_then(|()| provider.check_format(parts, body));
         // ElevenLabs signs the bytes it sends. Twilio signs the parameters in them, so the form, which is small,
         // is read first.
         let form = (provider == Provider::Twilio).then(|| check_format(body));
@@ -137,18 +128,6 @@ impl CheckInput<'_> {
             (None, doubt) => check_format(body).map(|id| (id, doubt)),
         };
         CheckOutcome { verdict, outcome }
-    }
-}
-
-impl Unpacking<'_> {
-    /// Replaces a packed `body`.
-    fn unpack(self, body: &mut Body) -> Result<(), Rejection> {
-        let Self { encoding, most, joined, budget } = self;
-        if encoding != Encoding::Identity {
-            *body = encoding::unpack(body, encoding, most, joined, budget)
-                .map_err(|error| Rejection::unpacking(error, most))?;
-        }
-        Ok(())
     }
 }
 

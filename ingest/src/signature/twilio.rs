@@ -68,35 +68,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Checks that the signature is of a form, received at `public_url` with `path_and_query`.
-    ///
-    /// # Errors
-    /// `Invalid`.
-    pub fn verify_form(
-        &self,
-        path_and_query: &str,
-        form: &Form<'_>,
-        public_url: &PublicUrl,
-        secrets: &Secrets,
-    ) -> Result<Signature, SignatureError> {
-        self.verify(path_and_query, &form.canonical(), public_url, secrets)
-    }
-
-    /// Checks that the signature is of a body that is no form: the signed URL holds its SHA-256.
-    ///
-    /// # Errors
-    /// `Invalid`.
-    pub fn verify_body(
-        &self,
-        path_and_query: &str,
-        body: &[Bytes],
-        public_url: &PublicUrl,
-        secrets: &Secrets,
-    ) -> Result<Signature, SignatureError> {
-        covers_body(path_and_query, body)?;
-        self.verify(path_and_query, &[], public_url, secrets)
-    }
-
+    /// Checks that the signature is of the URL and of `parameters`.
     fn verify(
         &self,
         path_and_query: &str,
@@ -132,13 +104,13 @@ pub fn verify(
 ) -> Result<Signature, SignatureError> {
     let Some(public_url) = public_url else { return Ok(Signature::Absent) };
     let Some(claim) = precheck(signature, settings, secrets)? else { return Ok(Signature::Absent) };
-    if callback.is_form {
-        let form = Form::parse(callback.body).map_err(|_error| SignatureError::Invalid)?;
-        claim.verify_form(callback.path_and_query, &form, public_url, secrets)
+    let parameters = if callback.is_form {
+        Form::parse(callback.body).map_err(|_error| SignatureError::Invalid)?.canonical()
     } else {
-        let body = Bytes::copy_from_slice(callback.body);
-        claim.verify_body(callback.path_and_query, &[body], public_url, secrets)
-    }
+        covers_body(callback)?;
+        Bytes::new()
+    };
+    claim.verify(callback.path_and_query, &parameters, public_url, secrets)
 }
 
 /// The same for a callback by GET, whose parameters are all in its URL.
@@ -186,11 +158,11 @@ fn algorithm(settings: Option<&[u8]>) -> Option<Algorithm> {
 }
 
 /// Whether the signed URL covers a body that is no form.
-fn covers_body(path_and_query: &str, body: &[Bytes]) -> Result<(), SignatureError> {
-    let query = path_and_query.split_once('?').map_or("", |(_, query)| query);
+fn covers_body(callback: &Callback<'_>) -> Result<(), SignatureError> {
+    let query = callback.path_and_query.split_once('?').map_or("", |(_, query)| query);
     let claimed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "bodySHA256");
     let (_, claimed) = claimed.ok_or(SignatureError::Invalid)?;
-    let found = hex::encode(body.iter().fold(Sha256::new(), Sha256::chain_update).finalize());
+    let found = hex::encode(Sha256::digest(callback.body));
     let equal = claimed.to_ascii_lowercase().as_bytes().ct_eq(found.as_bytes());
     if equal.into() { Ok(()) } else { Err(SignatureError::Invalid) }
 }
