@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
+    time::error::Elapsed,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -63,11 +64,7 @@ impl Connection {
         if self.first_byte(&socket, longest).await.is_none() {
             return;
         }
-        let header = tokio::select! {
-            header = tokio::time::timeout(longest, proxy_protocol::read(&mut socket)) => header,
-            () = self.hang_up.cancelled() => return,
-            () = self.place.wanted() => return,
-        };
+        let Some(header) = self.within(longest, proxy_protocol::read(&mut socket)).await else { return };
         match header {
             // A proxy that names a loopback address speaks for a client of its own host, never for one of ours.
             Ok(Ok(Origin::Client(client))) if !client.ip().to_canonical().is_loopback() => self.peer = client,
@@ -119,22 +116,26 @@ impl Connection {
     /// not to have.
     async fn first_byte(&self, socket: &TcpStream, longest: Duration) -> Option<u8> {
         let mut first = [0];
-        let peeked = tokio::select! {
-            peeked = tokio::time::timeout(longest, socket.peek(&mut first)) => peeked,
-            () = self.hang_up.cancelled() => return None,
-            () = self.place.wanted() => return None,
-        };
-        matches!(peeked, Ok(Ok(1))).then_some(first[0])
+        let peeked = self.within(longest, socket.peek(&mut first)).await;
+        matches!(peeked, Some(Ok(Ok(1)))).then_some(first[0])
+    }
+
+    /// What `step` gives, unless it takes longer than `longest`; none where the connection is to end before.
+    async fn within<T>(
+        &self,
+        longest: Duration,
+        step: impl Future<Output = T>,
+    ) -> Option<Result<T, Elapsed>> {
+        tokio::select! {
+            done = tokio::time::timeout(longest, step) => Some(done),
+            () = self.hang_up.cancelled() => None,
+            () = self.place.wanted() => None,
+        }
     }
 
     /// The socket after its handshake; none if that failed, took too long, or is not worth waiting for.
     async fn secure(&self, tls: &Tls, socket: TcpStream, longest: Duration) -> Option<TlsStream<TcpStream>> {
-        let shaken = tokio::select! {
-            shaken = tokio::time::timeout(longest, tls.accept(socket)) => shaken,
-            () = self.hang_up.cancelled() => return None,
-            () = self.place.wanted() => return None,
-        };
-        match shaken {
+        match self.within(longest, tls.accept(socket)).await? {
             Ok(Ok(socket)) => return Some(socket),
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took longer than HEADER_TIMEOUT"),

@@ -9,6 +9,7 @@ mod connection;
 mod guarded;
 mod per_source;
 mod proxy_protocol;
+mod source_log;
 pub mod tls;
 mod unreadable;
 mod waiting;
@@ -37,7 +38,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{connection::Connection, tls::Tls, waiting::Waiting};
 pub use self::{
-    per_source::PerSource,
+    per_source::{PerSource, source_of},
+    source_log::SourceLog,
     unreadable::{Reason, Unreadable, UnreadableLabels, compresses},
 };
 

@@ -87,9 +87,9 @@ impl Drop for Pass {
 }
 
 /// What sources are told apart by: an IPv4 address, or an IPv6 /64.
-pub(super) fn source_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
+pub fn source_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        v4 @ IpAddr::V4(_) => v4,
         IpAddr::V6(v6) => {
             let kept = u128::MAX << (Ipv6Addr::BITS - IPV6_SOURCE_BITS);
             IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & kept))

@@ -7,11 +7,10 @@
 //! that the peer sent is repeated.
 
 use std::{
-    collections::HashMap,
     fmt,
     net::IpAddr,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use prometheus_client::{
@@ -19,10 +18,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
-use super::{per_source::source_of, proxy_protocol};
+use super::{SourceLog, proxy_protocol, source_of};
 
-/// Pause between two log lines about one source.
-const LOG_PAUSE: Duration = Duration::from_mins(1);
 /// Sources remembered at one time. Beyond them, further sources are counted and not logged.
 const MAX_SOURCES: usize = 1024;
 /// How HTTP/2 begins.
@@ -183,10 +180,9 @@ pub struct UnreadableLabels {
 }
 
 /// Counts and logs such connections of one listener.
-#[derive(Default)]
 pub struct Unreadable {
     counts: Family<UnreadableLabels, Counter>,
-    logged: Mutex<HashMap<IpAddr, Instant>>,
+    log: Mutex<SourceLog>,
 }
 
 impl Unreadable {
@@ -195,31 +191,22 @@ impl Unreadable {
         for reason in Reason::ALL {
             drop(counts.get_or_create(&UnreadableLabels { reason: reason.label() }));
         }
-        Self { counts, logged: Mutex::default() }
+        Self { counts, ..Self::default() }
     }
 
     /// Counts a connection of `peer`, and logs it if none of its source was logged within the last minute.
     pub(super) fn report(&self, reason: Reason, peer: IpAddr) {
         self.counts.get_or_create(&UnreadableLabels { reason: reason.label() }).inc();
-        if self.is_due(source_of(peer.to_canonical()), Instant::now()) {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if log.line(source_of(peer), Instant::now()).is_some() {
             tracing::warn!(%peer, reason = reason.label(), "connection refused. {}", reason.advice());
         }
     }
+}
 
-    fn is_due(&self, source: IpAddr, now: Instant) -> bool {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_recent = |last: &Instant| now.saturating_duration_since(*last) < LOG_PAUSE;
-        if logged.get(&source).is_some_and(is_recent) {
-            return false;
-        }
-        if logged.len() >= MAX_SOURCES {
-            logged.retain(|_, last| is_recent(last));
-        }
-        let has_room = logged.len() < MAX_SOURCES;
-        if has_room {
-            logged.insert(source, now);
-        }
-        has_room
+impl Default for Unreadable {
+    fn default() -> Self {
+        Self { counts: Family::default(), log: Mutex::new(SourceLog::new(MAX_SOURCES)) }
     }
 }
 
@@ -263,18 +250,5 @@ mod tests {
         let frames = Reason::Http2.answer(None);
         assert_eq!((frames[3], frames[12], frames[25]), (4, 7, 0x0d), "SETTINGS, GOAWAY, HTTP_1_1_REQUIRED");
         assert_eq!(frames.len(), 9 + 9 + usize::from(frames[11]));
-    }
-
-    #[test]
-    fn one_source_is_logged_once_a_minute_and_few_sources_are_remembered() {
-        let unreadable = Unreadable::default();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let source = |n: u32| IpAddr::from(n.to_be_bytes());
-        assert!(unreadable.is_due(source(1), at(0)) && unreadable.is_due(source(2), at(0)));
-        assert!(!unreadable.is_due(source(1), at(59)) && unreadable.is_due(source(1), at(60)));
-        let logged = (0..5000).filter(|&n| unreadable.is_due(source(n), at(70))).count();
-        assert!(logged <= MAX_SOURCES && unreadable.logged.lock().unwrap().len() <= MAX_SOURCES, "{logged}");
-        assert!(unreadable.is_due(source(9999), at(131)), "the old ones make room");
     }
 }

@@ -4,6 +4,7 @@
 pub mod measure;
 mod tolerant;
 
+pub(crate) use self::tolerant::escaped_unit;
 pub use self::tolerant::{MAX_DEPTH, ReadError, read, read_object};
 
 /// The UTF-8 byte order mark, which RFC 8259 (section 8.1) lets a reader pass over.

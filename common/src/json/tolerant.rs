@@ -228,8 +228,8 @@ fn string_end(text: &[u8], from: usize) -> usize {
     text.len()
 }
 
-/// The UTF-16 unit that `text` begins with, written as `\uXXXX`.
-fn escaped_unit(text: &[u8]) -> Option<u16> {
+/// The UTF-16 unit that `text` begins with, escaped as in `\u002b`.
+pub(crate) fn escaped_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     // `from_str_radix` takes a sign too.
     let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)?;

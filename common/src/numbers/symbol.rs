@@ -4,6 +4,8 @@
 //! (`\u002b`), digits of other scripts, and several kinds of dashes and spaces. All of them read as
 //! the plain ASCII symbol.
 
+use crate::json::escaped_unit;
+
 /// Digits zero of the scripts whose digits are read, besides ASCII: fullwidth, Arabic, Persian, Devanagari,
 /// Bengali, Thai, Khmer and mathematical.
 const ZEROS: [char; 8] =
@@ -61,9 +63,8 @@ fn entity(rest: &str) -> Option<(char, usize)> {
 
 /// `\u002b`, as it stands in JSON that is read as text.
 fn json(rest: &str) -> Option<(char, usize)> {
-    let code = rest.strip_prefix("\\u")?.get(..4)?;
-    code.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
-    Some((char::from_u32(u32::from_str_radix(code, 16).ok()?)?, 6))
+    let unit = escaped_unit(rest.as_bytes())?;
+    Some((char::from_u32(unit.into())?, 6))
 }
 
 /// The ASCII symbol that means the same.

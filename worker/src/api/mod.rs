@@ -104,8 +104,7 @@ where
     loop {
         let slot = slots.clone().acquire_owned().await?;
         let Some(Some(request)) = stop.run_until_cancelled(requests.next()).await else { break };
-        if !is_inbox(request.message.reply.as_deref()) {
-            tracing::warn!("a request about calls names no inbox for its answer; it is not answered");
+        if !is_answerable(&request) {
             continue;
         }
         let answering = answer(request);
@@ -117,13 +116,22 @@ where
     requests.stop().await?;
     // The broker gives us no more; what it has given is answered.
     while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS, requests.next()).await {
-        if is_inbox(request.message.reply.as_deref()) {
+        if is_answerable(&request) {
             answers.spawn(answer(request));
         }
     }
     answers.close();
     answers.wait().await;
     Ok(())
+}
+
+/// Whether a request can be answered. One that cannot is logged.
+fn is_answerable(request: &Request) -> bool {
+    let names_inbox = is_inbox(request.message.reply.as_deref());
+    if !names_inbox {
+        tracing::warn!("a request about calls names no inbox for its answer; it is not answered");
+    }
+    names_inbox
 }
 
 /// Whether an answer may go to `reply`. Whoever asks names that subject. A stream, or the API of the broker, must

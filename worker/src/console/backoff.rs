@@ -7,10 +7,11 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
+use aftercall_common::http::{SourceLog, source_of};
 use axum::http::HeaderMap;
 
 /// Wrong logins of one client after which it has to wait.
@@ -24,8 +25,6 @@ const LONGEST: Duration = Duration::from_mins(1);
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
 /// Most sources remembered; for a further one, the one whose last wrong login is oldest is forgotten.
 const SOURCES: usize = 4096;
-/// Shortest time between two log lines about one source.
-const LOG_EVERY: Duration = Duration::from_mins(1);
 /// Longest name of a client that a proxy gives.
 const MAX_NAME: usize = 64;
 
@@ -45,13 +44,13 @@ impl Source {
     /// The last entry of `X-Forwarded-For` is what the nearest proxy saw. A peer that is no proxy may write
     /// anything there, and so has a limit of its own besides.
     pub fn new(peer: IpAddr, headers: &HeaderMap) -> Self {
-        let peer = network_of(peer);
+        let peer = source_of(peer);
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
         let client = forwarded.and_then(|value| value.to_str().ok()).and_then(|list| list.rsplit(',').next());
         let client = client.map(|client| {
             let client = client.trim();
             match client.parse() {
-                Ok(address) => network_of(address).to_string(),
+                Ok(address) => source_of(address).to_string(),
                 Err(_) => client.chars().take(MAX_NAME).collect::<String>(),
             }
         });
@@ -68,14 +67,6 @@ impl Source {
         let proxy = Self { peer: self.peer, client: Some(String::new()) };
         let proxy = self.client.is_some().then_some((proxy, FREE_OF_PROXY));
         std::iter::once((self.clone(), FREE)).chain(proxy)
-    }
-}
-
-/// Of an IPv6 address the /64.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -99,11 +90,16 @@ pub enum Attempt {
 }
 
 /// The wrong logins of all sources.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Attempts {
     sources: HashMap<Source, Record>,
-    /// When a source was last logged, and wrong logins since.
-    logged: HashMap<IpAddr, (Instant, u64)>,
+    log: SourceLog,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { sources: HashMap::new(), log: SourceLog::new(SOURCES) }
+    }
 }
 
 impl Attempts {
@@ -137,7 +133,7 @@ impl Attempts {
             record.last = now;
             record.until = now + wait_after(record.wrong, free);
         }
-        Attempt::Wrong { log: self.log(source.peer, now) }
+        Attempt::Wrong { log: self.log.line(source.peer, now) }
     }
 
     fn make_room(&mut self, now: Instant) {
@@ -148,23 +144,6 @@ impl Attempts {
             let Some(oldest) = oldest else { return };
             self.sources.remove(&oldest);
         }
-    }
-
-    fn log(&mut self, peer: IpAddr, now: Instant) -> Option<u64> {
-        if self.logged.len() >= SOURCES {
-            self.logged.retain(|_, (at, _)| now.saturating_duration_since(*at) < LOG_EVERY);
-            if self.logged.len() >= SOURCES {
-                return None; // Thousands are named already in this minute.
-            }
-        }
-        if let Some((at, since)) = self.logged.get_mut(&peer)
-            && now.saturating_duration_since(*at) < LOG_EVERY
-        {
-            *since += 1;
-            return None;
-        }
-        let before = self.logged.insert(peer, (now, 0));
-        Some(before.map_or(1, |(_, since)| since + 1))
     }
 }
 
@@ -274,6 +253,6 @@ mod tests {
         let one = source("192.0.2.1", None);
         assert_eq!(wrong(&mut attempts, &one, now), Attempt::Wrong { log: Some(1) });
         assert_eq!(wrong(&mut attempts, &one, now), Attempt::Wrong { log: None });
-        assert_eq!(wrong(&mut attempts, &one, now + LOG_EVERY), Attempt::Wrong { log: Some(2) });
+        assert_eq!(wrong(&mut attempts, &one, now + Duration::from_mins(1)), Attempt::Wrong { log: Some(2) });
     }
 }

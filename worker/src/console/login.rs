@@ -90,7 +90,11 @@ pub fn is_browser(headers: &HeaderMap) -> bool {
 
 /// The header that says how long to wait, in whole seconds.
 fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
-    (header::RETRY_AFTER, (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).into())
+    (header::RETRY_AFTER, whole_seconds(wait).into())
+}
+
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 #[derive(Template)]
@@ -126,7 +130,7 @@ fn page(denied: Denied, next: &str) -> Response {
             (StatusCode::UNAUTHORIZED, Some("This is neither the password nor the token.".to_owned()))
         }
         Denied::TooEarly(wait) => {
-            let seconds = wait.as_secs() + 1;
+            let seconds = whole_seconds(wait);
             let text = format!("Too many wrong logins came from here. Try again in {seconds} s.");
             (StatusCode::TOO_MANY_REQUESTS, Some(text))
         }

@@ -67,6 +67,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// How often the driver looks at a server that did not answer or said that it shuts down: it finds one that is
 /// back only then.
 const LOOK: Duration = Duration::from_secs(2);
+/// Most conversations that are named of one call. No call has so many.
+const MOST_CONVERSATIONS: i64 = 100;
 /// Longest the server may work on one operation.
 const SERVER_TIME: Duration = Duration::from_secs(15);
 /// Longest we wait for one operation: the server's time, and some for a network that went silent.
@@ -190,20 +192,11 @@ impl Store {
 
     /// The other conversations of the same telephone call, by their ids.
     pub async fn other_conversations(&self, call: &CallView) -> Result<Vec<ConversationId>, StoreError> {
-        use futures_util::TryStreamExt as _;
         let (Some(shared), Some(own)) = (call.shared_call_id(), call.conversation_id()) else {
             return Ok(Vec::new());
         };
-        let calls = self.calls.clone();
-        let (filter, fields) =
-            (doc! { "sharedCallId": shared.as_str() }, doc! { "_id": 0, "conversationId": 1 });
-        let found: Vec<Document> = self
-            .run(async move {
-                let found = calls.find(filter).projection(fields).sort(doc! { "conversationId": 1 });
-                found.max_time(SERVER_TIME).await?.try_collect().await
-            })
-            .await?;
-        let ids = found.into_iter().filter_map(|call| CallView::new(call).conversation_id());
+        let found = self.run(conversations_of(self.calls.clone(), shared.as_str().to_owned())).await?;
+        let ids = found.into_iter().filter_map(|id| ConversationId::new(id).ok());
         Ok(ids.filter(|id| *id != own).collect())
     }
 
@@ -283,6 +276,19 @@ impl Store {
             .store_operation(done.as_ref().map_or_else(StoreError::label, |_| "ok"), started.elapsed());
         done
     }
+}
+
+/// Ids of the conversations of the telephone call `shared`, in their order.
+async fn conversations_of(
+    calls: Collection<Document>,
+    shared: String,
+) -> mongodb::error::Result<Vec<String>> {
+    use futures_util::TryStreamExt as _;
+    let found =
+        calls.find(doc! { "sharedCallId": shared }).projection(doc! { "_id": 0, "conversationId": 1 });
+    let found = found.sort(doc! { "conversationId": 1 }).limit(MOST_CONVERSATIONS).max_time(SERVER_TIME);
+    let found: Vec<Document> = found.await?.try_collect().await?;
+    Ok(found.iter().filter_map(|call| call.get_str("conversationId").ok().map(str::to_owned)).collect())
 }
 
 impl Calls for Store {

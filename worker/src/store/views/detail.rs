@@ -11,7 +11,7 @@ use crate::{
     call::HistoryEntry,
     event::{CallId, ConversationId, PlacementId},
     store::{
-        StoreError,
+        StoreError, conversations_of,
         document::{bson_to_value, date, document_to_json, history_entry},
         placements::Placing,
     },
@@ -19,8 +19,6 @@ use crate::{
 
 /// Turns of a conversation shown at a time.
 pub const TURNS_A_PAGE: usize = 200;
-/// Most other conversations of a call that its page names.
-const MOST_OTHERS: i64 = 100;
 /// Payloads that are shown on demand.
 pub const RAW_FIELDS: [&str; 5] =
     ["rawResponse", "requestPayload", "metadata", "analysis", "initiationFailure"];
@@ -98,18 +96,9 @@ impl Views {
     }
 
     async fn other_conversations(&self, row: &CallRow) -> Result<Vec<String>, StoreError> {
-        use futures_util::TryStreamExt as _;
         let Some(shared) = &row.shared_call_id else { return Ok(Vec::new()) };
-        let (calls, filter) = (self.store.calls.clone(), doc! { "sharedCallId": shared });
-        let found: Vec<Document> = self
-            .ask(async move {
-                let found = calls.find(filter).projection(doc! { "_id": 0, "conversationId": 1 });
-                found.limit(MOST_OTHERS).max_time(SERVER_TIME).await?.try_collect().await
-            })
-            .await?;
-        let ids = found.iter().filter_map(|call| call.get_str("conversationId").ok().map(str::to_owned));
-        let mut others: Vec<_> = ids.filter(|id| Some(id) != row.conversation_id.as_ref()).collect();
-        others.sort_unstable();
+        let mut others = self.ask(conversations_of(self.store.calls.clone(), shared.clone())).await?;
+        others.retain(|id| Some(id) != row.conversation_id.as_ref());
         Ok(others)
     }
 

@@ -1,0 +1,70 @@
+//! How often one source is logged. Pure: the time is an argument.
+//!
+//! Invariants: one log line for each source and minute at most; what is remembered of sources is bounded.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+/// Pause between two log lines about one source.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// When sources were last logged.
+#[derive(Debug)]
+pub struct SourceLog {
+    most: usize,
+    /// The last line of each source, and what happened since.
+    logged: HashMap<IpAddr, (Instant, u64)>,
+}
+
+impl SourceLog {
+    /// Remembers at most `most` sources at one time. Beyond them, further sources are not logged.
+    pub fn new(most: usize) -> Self {
+        Self { most, logged: HashMap::new() }
+    }
+
+    /// Whether what `source` did at `now` is logged: how often it did so since its last line, this time included.
+    pub fn line(&mut self, source: IpAddr, now: Instant) -> Option<u64> {
+        let is_recent = |last: Instant| now.saturating_duration_since(last) < PAUSE;
+        let mut before = 0;
+        if let Some((last, since)) = self.logged.get_mut(&source) {
+            if is_recent(*last) {
+                *since += 1;
+                return None;
+            }
+            before = *since;
+        }
+        if self.logged.len() >= self.most {
+            self.logged.retain(|_, (last, _)| is_recent(*last));
+        }
+        let has_room = self.logged.len() < self.most;
+        if has_room {
+            self.logged.insert(source, (now, 0));
+        }
+        has_room.then_some(before + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX_SOURCES: usize = 1024;
+
+    #[test]
+    fn one_source_is_logged_once_a_minute_and_few_sources_are_remembered() {
+        let mut log = SourceLog::new(MAX_SOURCES);
+        let start = Instant::now();
+        let line = |log: &mut SourceLog, n: u32, seconds: u64| {
+            log.line(IpAddr::from(n.to_be_bytes()), start + Duration::from_secs(seconds))
+        };
+        assert!(line(&mut log, 1, 0).is_some() && line(&mut log, 2, 0).is_some());
+        assert!(line(&mut log, 1, 59).is_none());
+        assert_eq!(line(&mut log, 1, 60), Some(2), "with the one that was not logged");
+        let logged = (0..5000).filter(|&n| line(&mut log, n, 70).is_some()).count();
+        assert!(logged <= MAX_SOURCES && log.logged.len() <= MAX_SOURCES, "{logged}");
+        assert!(line(&mut log, 9999, 131).is_some(), "the old ones make room");
+    }
+}
