@@ -5,11 +5,13 @@
 //! claim a signature. The webhooks measured come from an allowed source meanwhile.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     thread,
     time::Duration,
 };
 
+use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpSocket,
@@ -55,16 +57,19 @@ pub struct Options {
 /// Measures without and with the strangers, on a fresh broker and gateway each time.
 pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Table, Vec<Bar>)> {
     let time = Duration::from_secs(options.strangers_seconds);
-    let (mut alone, mut beside) = (Figures::default(), Figures::default());
+    let [mut alone, mut elsewhere, mut beside] = [(); 3].map(|()| Figures::default());
     for round in 1..=bench.rounds {
         bench.progress.step(&format!("strangers, round {round} of {}", bench.rounds));
         let broker = stack::broker(bench, true).await?;
         let gateway = stack::gateway_with(bench, &broker, &SETTINGS).await?;
         alone.measure(&gateway, time).await?;
+        let strangers = Strangers::gather(refusing_server()?)?;
+        elsewhere.measure(&gateway, time).await?;
+        drop(strangers);
         let _strangers = Strangers::gather(gateway.address)?;
         beside.measure(&gateway, time).await?;
     }
-    let ratio = beside.p99.by(&alone.p99);
+    let [elsewhere_ratio, ratio] = [&elsewhere, &beside].map(|figures| figures.p99.by(&alone.p99));
     let (held, peak) = (ratio.summary().median, beside.peak.summary().most);
     let row = |case: &str, figures: Figures, ratio| Row {
         case: case.to_owned(),
@@ -72,6 +77,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     };
     let rows = vec![
         row("undisturbed", alone, Series::default()),
+        row("strangers at another server of this machine", elsewhere, elsewhere_ratio),
         row(&format!("{OF_EACH_KIND} strangers of {} kinds", Kind::ALL.len()), beside, ratio),
     ];
     let columns = [("p50 ms", 2), ("p99 ms", 2), ("p99 / undisturbed", 2), ("peak MiB", 1)];
@@ -123,16 +129,17 @@ impl Kind {
     const ALL: [Self; 5] =
         [Self::HugeForm, Self::LargeForm, Self::ForgedForm, Self::StalledForm, Self::StalledClaim];
 
-    /// The request, and how many bytes of its body never come.
-    fn request(self) -> (Vec<u8>, usize) {
-        const KIB: usize = 1024;
-        let (bytes, held_back) = match self {
-            Self::HugeForm => (32 * KIB * KIB, 0),
-            Self::LargeForm => (255 * KIB, 0),
-            Self::ForgedForm => (64 * KIB, 0),
-            Self::StalledForm => (64 * KIB, 1),
-            Self::StalledClaim => (256 * KIB, 1),
+    /// Everything after the head: the bytes of the body that are sent.
+    fn body(self) -> Bytes {
+        let mut body = match self {
+            Self::LargeForm => "a=b&".repeat(self.bytes().div_ceil(4)),
+            _ => format!("CallSid=CA1&A={}", "a".repeat(self.bytes())),
         };
+        body.truncate(self.bytes() - self.held_back());
+        Bytes::from(body)
+    }
+
+    fn head(self) -> String {
         let now = jiff::Timestamp::now().as_second();
         let (path, header) = match self {
             Self::StalledClaim => {
@@ -140,17 +147,30 @@ impl Kind {
             }
             _ => ("twilio", "x-twilio-signature: AAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_owned()),
         };
-        let head = format!(
+        format!(
             "POST /api/webhooks/{path}/call-status HTTP/1.1\r\nhost: x\r\n{header}\r\n\
-             content-type: application/x-www-form-urlencoded\r\ncontent-length: {bytes}\r\n\r\n"
-        );
-        let parameters = match self {
-            Self::LargeForm => "a=b&".repeat(bytes.div_ceil(4)),
-            _ => format!("CallSid=CA1&A={}", "a".repeat(bytes)),
-        };
-        let mut request = head.into_bytes();
-        request.extend_from_slice(&parameters.as_bytes()[..bytes - held_back]);
-        (request, held_back)
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n",
+            self.bytes()
+        )
+    }
+
+    /// Length of the body as the head states it.
+    const fn bytes(self) -> usize {
+        const KIB: usize = 1024;
+        match self {
+            Self::HugeForm => 32 * KIB * KIB,
+            Self::LargeForm => 255 * KIB,
+            Self::ForgedForm | Self::StalledForm => 64 * KIB,
+            Self::StalledClaim => 256 * KIB,
+        }
+    }
+
+    /// Bytes of the body that are never sent.
+    const fn held_back(self) -> usize {
+        match self {
+            Self::HugeForm | Self::LargeForm | Self::ForgedForm => 0,
+            Self::StalledForm | Self::StalledClaim => 1,
+        }
     }
 }
 
@@ -160,17 +180,20 @@ struct Strangers {
 }
 
 impl Strangers {
-    fn gather(gateway: SocketAddr) -> anyhow::Result<Self> {
+    fn gather(target: SocketAddr) -> anyhow::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         thread::spawn(move || {
             runtime.block_on(async move {
                 let mut strangers = JoinSet::new();
-                for (n, kind) in (0..OF_EACH_KIND).flat_map(|n| Kind::ALL.map(|kind| (n, kind))) {
+                // Made once: strangers that build 32 MiB for each try would take a processor from the gateway.
+                let bodies = Kind::ALL.map(|kind| (kind, kind.body()));
+                for (n, (kind, body)) in (0..OF_EACH_KIND).flat_map(|n| bodies.clone().map(|body| (n, body)))
+                {
                     strangers.spawn(async move {
                         loop {
                             // Refused, cut off or not connected: the next try is as good.
-                            let _refused = send(gateway, n, kind).await;
+                            let _refused = send(target, n, kind, &body).await;
                             tokio::time::sleep(RETRY_DELAY).await;
                         }
                     });
@@ -182,17 +205,33 @@ impl Strangers {
     }
 }
 
+/// Starts a server that refuses each request after its head, on a thread of its own. What the strangers cost
+/// the webhooks while they send there is the price of sharing the machine with them.
+fn refusing_server() -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            // A stranger that has gone already is as good as one that is refused.
+            let _head = connection.read(&mut [0; 1024]);
+            let _answer =
+                connection.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    Ok(address)
+}
+
 /// Sends one request from an address of its own, and waits for the end of the connection.
-async fn send(gateway: SocketAddr, n: u8, kind: Kind) -> std::io::Result<()> {
+async fn send(target: SocketAddr, n: u8, kind: Kind, body: &[u8]) -> std::io::Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 1, n + 1), 0)))?;
-    let mut socket = socket.connect(gateway).await?;
-    let (request, held_back) = kind.request();
-    socket.write_all(&request).await?;
+    let mut socket = socket.connect(target).await?;
+    socket.write_all(kind.head().as_bytes()).await?;
+    socket.write_all(body).await?;
     let mut answer = [0; 1024];
     loop {
         let read = socket.read(&mut answer).await?;
-        if read == 0 || held_back == 0 {
+        if read == 0 || kind.held_back() == 0 {
             return Ok(());
         }
     }
