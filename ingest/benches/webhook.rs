@@ -5,10 +5,13 @@
 use std::{hint::black_box, net::IpAddr};
 
 use aftercall_ingest::{
-    json, message,
-    policy::Policy,
-    signature::{Signature, elevenlabs},
-    source_ip,
+    admission::{
+        json,
+        policy::Policy,
+        signature::{Signature, elevenlabs},
+        source_ip,
+    },
+    storage::message,
 };
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

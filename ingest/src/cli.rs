@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
 
-use aftercall_common::{
+use aftercall_common::process::{
     admin, cli,
     config::{ConfigError, EXIT_CONFIG},
     shutdown, telemetry,
@@ -11,7 +11,10 @@ use aftercall_common::{
 use clap::Parser;
 use tokio::net::TcpListener;
 
-use crate::{Config, RunError, open_files, socket};
+use crate::{
+    Config, RunError,
+    process::{open_files, socket},
+};
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
 ///

@@ -11,16 +11,21 @@ use std::{
 };
 
 use aftercall_common::{
-    broker::Broker,
-    config::{self, ConfigError, Secret, Url},
     http::tls::{self, Tls},
-    telemetry::LogFormat,
-    trace,
+    process::{
+        broker::Broker,
+        config::{self, ConfigError, Secret, Url},
+        telemetry::LogFormat,
+        trace,
+    },
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use subtle::ConstantTimeEq as _;
 
-use crate::{durability::MonitorUrls, policy::Policy, source_ip::Networks};
+use crate::{
+    admission::{policy::Policy, source_ip::Networks},
+    broker::durability::MonitorUrls,
+};
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]
@@ -43,7 +48,7 @@ pub struct Config {
     /// Largest body of one request, in bytes.
     pub max_body_bytes: NonZeroUsize,
     /// Bytes of the provider's bodies held at one time, packed and unpacked. Other senders have small budgets of
-    /// their own: see [`crate::body::Budgets`].
+    /// their own: see [`crate::admission::body::Budgets`].
     pub max_inflight_bytes: NonZeroUsize,
     /// Connections open at one time.
     pub max_connections: NonZeroUsize,

@@ -1,59 +1,45 @@
 //! The gateway: decides whether a webhook may enter, stores its bytes durably, answers 200.
 //!
 //! It knows no event, no status and no database. The path of a webhook:
-//! [`routes`] → [`webhook`] (the checks in order, by the [`policy`] of now) → [`source_ip`] → [`body`] →
-//! [`signature`] → [`json`] → [`message`] → [`storage`]: [`publisher`] (group commit into `JetStream`; large
-//! bodies by [`claim_check`]), failing that the [`spool`] → 200. What is refused becomes a [`rejection`]. Questions about calls go through [`agent_calls`] to a worker.
+//! [`http::routes`] → [`http::gateway`] (the checks in order, by the [`admission::policy`] of now) → [`admission::source_ip`] → [`admission::body`] →
+//! [`admission::signature`] → [`admission::json`] → [`storage::message`] → [`storage`]: [`storage::publisher`] (group commit into `JetStream`; large
+//! bodies by [`storage::large_bodies`]), failing that the [`storage::spool`] → 200. What is refused becomes a [`http::rejection`]. Questions about calls go through [`http::agent_calls`] to a worker.
 //!
-//! What a 200 is worth with this broker: [`durability`].
+//! What a 200 is worth with this broker: [`broker::durability`].
 //!
 //! The invariant of the crate: a 200 is sent only after the broker has acknowledged the bytes, or, with
 //! `SPOOL_DIR`, our own disk has them.
 
-pub mod access;
-pub mod agent_calls;
-pub mod body;
-pub mod claim_check;
+pub mod admission;
+pub mod broker;
 mod cli;
 pub mod config;
-pub mod durability;
-pub mod encoding;
-pub mod form;
-pub mod json;
-pub mod message;
+pub mod http;
 pub mod metrics;
-mod open_files;
-pub mod policy;
-pub mod provider;
-pub mod publisher;
-pub mod rejection;
-mod reload;
-mod request_log;
-pub mod routes;
-pub mod signature;
-mod socket;
-pub mod source_ip;
-pub mod spool;
+pub mod process;
 pub mod storage;
-pub mod topology;
-pub mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::{
-    admin, broker,
-    config::ConfigError,
-    http::{self, tls::Tls},
-    shutdown,
-    stream::EnsureError,
-    trace::Tracer,
+    contract::streams::EnsureError,
+    http::tls::Tls,
+    process::{admin, broker::Role, config::ConfigError, shutdown, trace::Tracer},
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    body::Budgets, claim_check::ClaimCheck, metrics::Metrics, policy::ReloadablePolicy, publisher::Publisher,
-    routes::Gateway, spool::Spool, storage::Storage, topology::Topology,
+    admission::{body::Budgets, policy::ReloadablePolicy, reload},
+    broker::{durability, streams::Topology},
+    http::routes::Gateway,
+    metrics::Metrics,
+    storage::{
+        Storage,
+        large_bodies::ClaimCheck,
+        publisher::Publisher,
+        spool::{self, Spool},
+    },
 };
 pub use crate::{cli::main, config::Config};
 
@@ -96,7 +82,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), RunError> {
     let client =
-        config.broker().connect("aftercall-ingest", broker::Role::Gateway).await.map_err(RunError::Broker)?;
+        config.broker().connect("aftercall-ingest", Role::Gateway).await.map_err(RunError::Broker)?;
     let tls = config.tls()?;
     let tracer = Tracer::start(
         config.otel_exporter_otlp_endpoint.as_ref(),
@@ -156,7 +142,7 @@ pub async fn run(
     tasks.spawn(reload.map_err(RunError::Signal)?);
     tasks.close();
 
-    let server = server(&config, listener, tls, policy.clone(), &metrics);
+    let server = http::server::server(&config, listener, tls, policy.clone(), &metrics);
     let budgets = Budgets::new(config.max_inflight_bytes.get(), &metrics.bytes_in_flight);
     let gateway = Arc::new(Gateway {
         config,
@@ -185,41 +171,4 @@ pub async fn run(
     }
     tracing::info!("stopped");
     ended.unwrap_or(Ok(())).map_err(RunError::Stream)
-}
-
-/// The public listener within its bounds.
-fn server(
-    config: &Config,
-    listener: TcpListener,
-    tls: Option<Tls>,
-    policy: ReloadablePolicy,
-    metrics: &Metrics,
-) -> http::Server {
-    let limits = http::Limits {
-        connections: config.max_connections.get(),
-        header_timeout: config.header_timeout,
-        linger: config.shutdown_delay,
-        drain: config.shutdown_grace,
-    };
-    let is_proxy = move |peer| policy.get().trusted_proxies.contains(peer);
-    let proxy_protocol = if config.proxy_protocol {
-        http::ProxyProtocol::from(is_proxy.clone())
-    } else {
-        http::ProxyProtocol::default()
-    };
-    let sources = http::PerSource::new(
-        config.max_connections_per_source.get(),
-        is_proxy,
-        metrics.connections_refused.clone(),
-    );
-    http::Server {
-        listener,
-        limits,
-        sources: Some(sources),
-        tls,
-        open: metrics.connections.clone(),
-        displaced: metrics.connections_displaced.clone(),
-        proxy_protocol,
-        unreadable: Arc::new(http::Unreadable::new(metrics.connections_unreadable.clone())),
-    }
 }

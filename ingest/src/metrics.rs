@@ -8,7 +8,7 @@ mod labels;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::{http::UnreadableLabels, metrics};
+use aftercall_common::{http::UnreadableLabels, process::metrics};
 use jiff::Timestamp;
 use prometheus_client::{
     metrics::{
@@ -23,7 +23,7 @@ use prometheus_client::{
 pub use self::labels::{
     GradeLabels, ObservedLabels, OriginLabels, PublishLabels, RequestLabels, RouteLabels,
 };
-use crate::durability::Grade;
+use crate::broker::durability::Grade;
 
 /// The routes of webhooks, and what their requests can be answered besides 200.
 const WEBHOOK_ROUTES: [&str; 2] = ["elevenlabs_call_status", "twilio_call_status"];

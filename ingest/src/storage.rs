@@ -2,18 +2,24 @@
 //!
 //! Invariant: `Ok` means durably stored, by the broker's word or on our own disk.
 
+pub mod large_bodies;
+pub mod message;
+pub mod publisher;
+pub mod spool;
+
 use std::sync::Arc;
 
-use aftercall_common::stream::header as ours;
+use aftercall_common::contract::streams::header as ours;
 use async_nats::HeaderName;
 
 use crate::{
-    body::Body,
-    claim_check::ClaimCheck,
-    message,
-    publisher::{PublishError, Publisher, Stored, Webhook},
-    spool::Spool,
-    topology::Topology,
+    admission::body::Body,
+    broker::streams::Topology,
+    storage::{
+        large_bodies::ClaimCheck,
+        publisher::{PublishError, Publisher, Stored, Webhook},
+        spool::Spool,
+    },
 };
 
 /// Where a webhook is.

@@ -1,6 +1,6 @@
 //! Who may do what at the gateway: sources, tokens, callers on this machine, web pages, Twilio's route.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
 use mongodb::bson::doc;
 use serde_json::json;
@@ -127,9 +127,9 @@ async fn a_dialler_of_ones_own_authenticates_with_its_token() {
     ] {
         assert_eq!(post(&stack, CALL_STATUS, headers).await, expected, "{headers:?}");
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2);
-    let message = stack.message(stream::WEBHOOKS, 1).await;
-    assert_eq!(message.headers.get(stream::header::SIGNATURE).unwrap().as_str(), "token");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
+    let message = stack.message(streams::WEBHOOKS, 1).await;
+    assert_eq!(message.headers.get(streams::header::SIGNATURE).unwrap().as_str(), "token");
 }
 
 #[tokio::test]
@@ -177,8 +177,8 @@ async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
     let divided = request.body("CallSid=CAdivided&CallStatus=busy").send().await.unwrap();
     let divided: serde_json::Value = divided.json().await.unwrap();
     assert_eq!((&divided["id"], &divided["duplicate"]), (&first.body["id"], &json!(true)), "{divided}");
-    let message = stack.message(stream::WEBHOOKS, 2).await;
-    assert_eq!(message.headers.get(stream::header::QUERY).unwrap().as_str(), "lead=42&note=a%20b");
+    let message = stack.message(streams::WEBHOOKS, 2).await;
+    assert_eq!(message.headers.get(streams::header::QUERY).unwrap().as_str(), "lead=42&note=a%20b");
     assert_eq!(message.payload, "CallSid=CAquery&CallStatus=busy");
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use aftercall_common::stream::{WEBHOOKS, consumer, subject};
-use aftercall_worker::pull::{Batches, Pull as _, Source};
+use aftercall_common::contract::streams::{WEBHOOKS, consumer, subject};
+use aftercall_worker::broker::consumer::{Batches, Pull as _, Source};
 use mongodb::bson::doc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{mongod, nats, server::Server};
 use async_nats::{Client, jetstream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -95,7 +95,7 @@ async fn a_broker_comes_back_from_its_folder_with_its_memory_of_ids() {
 
     let setup = Setup::default().nats(nats::Options { data: Some(backup), ..nats::Options::default() });
     let other = setup.start().await;
-    assert_eq!(other.stored(stream::WEBHOOKS).await, 60);
+    assert_eq!(other.stored(streams::WEBHOOKS).await, 60);
     let again = other.webhook(&event(7, "call.ringing")).await;
     assert_eq!(again["duplicate"], true, "it is known there too: {again}");
     other.webhook(&event(99, "call.busy")).await;
@@ -150,20 +150,20 @@ async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
     calls(&stack, 0..100).await;
     let client = async_nats::connect(stack.nats.url()).await.unwrap();
     let writing = calls(&stack, 100..110);
-    let taken = tokio::join!(snapshot(&client, stream::WEBHOOKS), writing).0;
+    let taken = tokio::join!(snapshot(&client, streams::WEBHOOKS), writing).0;
     let messages = taken.0["state"]["messages"].as_u64().unwrap();
     assert!((300..=330).contains(&messages), "{messages}");
 
     // On another broker, before anything of ours has started there.
     let other = servers::nats(nats::Options::default()).await;
     let client = async_nats::connect(other.url()).await.unwrap();
-    restore(&client, stream::WEBHOOKS, taken).await;
+    restore(&client, streams::WEBHOOKS, taken).await;
     let context = jetstream::new(client);
-    let restored = context.get_stream(stream::WEBHOOKS).await.unwrap();
+    let restored = context.get_stream(streams::WEBHOOKS).await.unwrap();
     assert_eq!(restored.cached_info().state.messages, messages);
-    stream::ensure(&context, 1).await.unwrap();
+    streams::ensure(&context, 1).await.unwrap();
     let consumer: jetstream::consumer::PullConsumer =
-        context.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.unwrap();
+        context.get_consumer_from_stream(streams::consumer::STATUS, streams::WEBHOOKS).await.unwrap();
     assert!(consumer.cached_info().ack_floor.stream_sequence > 0, "with the place of its consumer");
 
     let uri = other.url();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::nats;
 use async_nats::jetstream::object_store::ObjectStore;
 use futures_util::StreamExt as _;
@@ -15,7 +15,7 @@ use crate::harness::{CALL_STATUS, Setup, Stack, until};
 const MIB: usize = 1024 * 1024;
 
 async fn bucket(stack: &Stack) -> ObjectStore {
-    stack.jetstream.get_object_store(stream::WEBHOOK_BODIES).await.unwrap()
+    stack.jetstream.get_object_store(streams::WEBHOOK_BODIES).await.unwrap()
 }
 
 async fn objects(stack: &Stack) -> usize {
@@ -47,11 +47,11 @@ async fn a_large_body_is_stored_once_and_named_by_its_message() {
         assert_eq!((status, &answer["duplicate"]), (200, &json!(duplicate)), "post {n}: {answer}");
     }
     let id = hex::encode(Sha256::digest(format!("{CALL_STATUS}\n{large}")));
-    let message = stack.message(stream::WEBHOOKS, 1).await;
+    let message = stack.message(streams::WEBHOOKS, 1).await;
     let header = |name: &str| message.headers.get(name).map(ToString::to_string).unwrap_or_default();
     assert!(message.payload.is_empty());
-    assert_eq!((header("Nats-Msg-Id"), header(stream::header::BODY_OBJECT)), (id.clone(), id.clone()));
-    assert_eq!(header(stream::header::BODY_BYTES), large.len().to_string());
+    assert_eq!((header("Nats-Msg-Id"), header(streams::header::BODY_OBJECT)), (id.clone(), id.clone()));
+    assert_eq!(header(streams::header::BODY_BYTES), large.len().to_string());
     assert_eq!(objects(&stack).await, 1);
     let (mut object, mut found) = (bucket(&stack).await.get(&id).await.unwrap(), Vec::new());
     object.read_to_end(&mut found).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_large_body_is_stored_once_and_named_by_its_message() {
         let (status, answer) = post_chunked(&stack, broken).await;
         assert_eq!((status, &answer["code"]), (400, &json!("invalid_json")));
     }
-    assert_eq!((objects(&stack).await, stack.stored(stream::WEBHOOKS).await), (1, 2));
+    assert_eq!((objects(&stack).await, stack.stored(streams::WEBHOOKS).await), (1, 2));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn thirty_two_mebibytes_pass_a_small_gateway() {
         loop {
             most = most.max(stack.gateway.resident());
             tokio::time::sleep(Duration::from_millis(5)).await;
-            if stack.stored(stream::WEBHOOKS).await > 0 {
+            if stack.stored(streams::WEBHOOKS).await > 0 {
                 return most.max(stack.gateway.resident());
             }
         }
@@ -103,14 +103,14 @@ async fn a_gateway_that_dies_meanwhile_leaves_no_message_without_its_body() {
     .await;
     stack.gateway.kill().await;
     let answered = posting.join_next().await.unwrap().unwrap().is_ok_and(|answer| answer.status() == 200);
-    let stored = stack.stored(stream::WEBHOOKS).await;
+    let stored = stack.stored(streams::WEBHOOKS).await;
     assert!(stored == 0 || objects(&stack).await == 1, "a message names an object that is not there");
     assert!(!answered || stored == 1);
     stack.gateway.restart().await;
     let http = stack.http.clone();
     stack.gateway.until_ready(&http).await;
     let (status, _) = post_chunked(&stack, &body).await;
-    assert_eq!((status, objects(&stack).await, stack.stored(stream::WEBHOOKS).await), (200, 1, 1));
+    assert_eq!((status, objects(&stack).await, stack.stored(streams::WEBHOOKS).await), (200, 1, 1));
 }
 
 #[tokio::test]
@@ -120,9 +120,10 @@ async fn bodies_are_kept_a_day_longer_than_the_messages_that_name_them() {
     let age = async |stack: &Stack, name: &str| {
         stack.jetstream.get_stream(name).await.unwrap().cached_info().config.max_age
     };
-    assert_eq!(age(&stack, "OBJ_WEBHOOK_BODIES").await, age(&stack, stream::WEBHOOKS).await + day);
+    assert_eq!(age(&stack, "OBJ_WEBHOOK_BODIES").await, age(&stack, streams::WEBHOOKS).await + day);
     // An operator keeps webhooks for longer; the next start follows.
-    let mut config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+    let mut config =
+        stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
     config.max_age = 90 * day;
     stack.jetstream.update_stream(config).await.unwrap();
     stack.gateway.kill().await;

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::simulator::Answer;
 use mongodb::bson::doc;
 use serde_json::json;
@@ -116,7 +116,7 @@ async fn a_clock_that_jumps_back_and_forth_loses_nothing() {
         }
     }
     until_equal("busy calls", 100, async || stack.count(doc! { "status": "busy" }).await).await;
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 100);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 100);
     until("the worker is ready", async || {
         (stack.workers[0].readiness(&stack.http).await.0 == 200).then_some(())
     })

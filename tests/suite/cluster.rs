@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{
     chaos::link::{Link, Mode},
     nats, ports,
@@ -80,7 +80,7 @@ impl Brokers {
     async fn leader(&self, stack: &Stack, asked: &[usize], whole: bool) -> Option<usize> {
         let urls: Vec<_> = asked.iter().map(|n| self.url(stack, *n)).collect();
         let client = async_nats::jetstream::new(async_nats::connect(urls).await.ok()?);
-        let found = client.get_stream(stream::WEBHOOKS).await.ok()?;
+        let found = client.get_stream(streams::WEBHOOKS).await.ok()?;
         let cluster = found.cached_info().cluster.clone()?;
         let is_whole = cluster.replicas.len() == 2 && cluster.replicas.iter().all(|copy| copy.current);
         NAMES.iter().position(|name| (is_whole || !whole) && cluster.leader.as_deref() == Some(name))

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::{
@@ -104,7 +104,7 @@ async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
     let twice = format!("{}hello\r\n\r\n", webhook("c").replace("connection: close\r\n", ""));
     let answer = String::from_utf8(exchange(&stack, [127, 0, 0, 1], twice.as_bytes()).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("HTTP/1.1 400 "), "{answer}");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1);
 }
 
 #[tokio::test]
@@ -161,8 +161,8 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
     }
     assert_eq!(count(&stack, "proxy_header_missing").await, 2);
     for (sequence, source) in [(1, "203.0.113.7"), (2, "203.0.113.8")] {
-        let message = stack.message(stream::WEBHOOKS, sequence).await;
-        assert_eq!(message.headers.get(stream::header::SOURCE_IP).unwrap().as_str(), source);
+        let message = stack.message(streams::WEBHOOKS, sequence).await;
+        assert_eq!(message.headers.get(streams::header::SOURCE_IP).unwrap().as_str(), source);
     }
     // The client, and not the load balancer, has a number of connections.
     let mut held = Vec::new();

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_worker::{
-    call::{CallPatch, Placement},
-    event::{self, Envelope, Origin, PlacementId},
+    domain::{
+        call::{CallPatch, Placement},
+        event::{self, Envelope, Origin, PlacementId},
+    },
     store::{self, Store},
 };
 use futures_util::TryStreamExt as _;
@@ -225,7 +227,7 @@ async fn what_is_too_large_for_a_document_is_left_out_and_named_and_the_rest_is_
     assert_eq!(answer.body["leftOut"], json!(["rawResponse", "analysis"]));
     assert_eq!(answer.body["omitted"], json!(["transcript"]));
     assert_eq!(answer.body["metadata"]["phone_call"]["call_sid"], "CAl");
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 
     let database = stack.calls.client().database(&stack.calls.namespace().db);
     let files =
@@ -266,5 +268,5 @@ async fn halves_whose_sum_is_larger_than_a_document_become_one() {
     })
     .await;
     assert_eq!(stack.count(doc! {}).await, 1);
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -135,7 +135,7 @@ async fn a_form_of_32_mebibytes_is_refused_and_the_gateway_stays_small() {
     .await;
     let more = most.saturating_sub(before) / MIB as u64;
     assert!(more < 40, "the gateway took {more} MiB");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 0);
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn bodies_that_unverified_senders_stall_take_no_room_of_the_provider() {
     for call in ["CallSid=CA1&CallStatus=ringing", "CallStatus=ringing&CallSid=CA1"] {
         assert_eq!(post_form(&stack, call, Some(&signature)).await.0, 200);
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 21);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 21);
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn bodies_with_too_many_values_or_levels_are_too_complex() {
     assert_eq!(stack.twilio_to("", &form(300)).await.status, 200);
     let answer = stack.twilio_to("", &form(301)).await;
     assert_eq!((answer.status, answer.code()), (400, "too_complex"));
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
 }
 
 #[tokio::test]
@@ -250,5 +250,5 @@ async fn one_signature_of_twilio_is_one_webhook_however_its_parameters_are_writt
         let (status, _, _) = post_form(&stack, refused, Some(&signature)).await;
         assert!(matches!(status, 400 | 401), "{refused}: {status}");
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1);
 }

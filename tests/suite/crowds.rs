@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{
@@ -208,7 +208,7 @@ async fn a_head_has_bounds_in_bytes_and_in_lines() {
         assert!(told, "{shown}: {}", answer.lines().next().unwrap_or_default());
     }
     assert!(is_served(&stack, [127, 0, 0, 1]).await);
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1, "only the last");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1, "only the last");
 }
 
 /// Every shape hides a second request where a proxy that reads the first differently would not see one.
@@ -251,7 +251,7 @@ async fn a_request_that_can_be_read_in_two_ways_smuggles_nothing_in() {
     let old = format!("POST {CALL_STATUS} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
     let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, old.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400 ") || answer.is_empty(), "{answer}");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0, "nothing was smuggled in");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 0, "nothing was smuggled in");
     // Two requests in a row that can be read in one way only are two requests.
     let close = hidden.replace("host: x", "host: x\r\nconnection: close");
     let answer =

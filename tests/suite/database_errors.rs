@@ -1,7 +1,7 @@
 //! The database fails in every way a command can: before it did anything, after it did everything, with a word
 //! or without. Nothing is lost, buried or done twice.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::future::join_all;
 use mongodb::{
     Client,
@@ -71,7 +71,7 @@ async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
         stack.settled().await;
     }
     assert_eq!(stack.count(doc! {}).await, table.len() as u64);
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
     let failed = usize::try_from(failures(&stack).await - before).unwrap();
     assert!(failed >= table.len(), "the database failed {failed} times only");
 }
@@ -100,5 +100,5 @@ async fn a_primary_that_steps_down_again_and_again_loses_nothing() {
     stack.settled().await;
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 300);
     assert_eq!(stack.count(doc! { "history.1": { "$exists": true } }).await, 0, "an event was applied twice");
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }

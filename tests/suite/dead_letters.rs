@@ -1,6 +1,6 @@
 //! What can never work: looked at, sent again after a fix, dropped.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ async fn run(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 async fn graves(stack: &Stack, count: u64) {
-    until_equal("dead letters", count, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    until_equal("dead letters", count, async || stack.stored(streams::DEAD_LETTERS).await).await;
 }
 
 #[tokio::test]
@@ -41,10 +41,10 @@ async fn they_are_listed_shown_replayed_and_dropped() {
     let (code, said, stderr) = run(&stack, &["replay", &number]).await;
     assert!(code == Some(0) && said.contains("1 dead letters sent again"), "{said}{stderr}");
     graves(&stack, 2).await;
-    let message = stack.message(stream::WEBHOOKS, 3).await;
+    let message = stack.message(streams::WEBHOOKS, 3).await;
     assert_eq!(message.payload, unknown.to_string().as_bytes());
     assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), "replayed:WEBHOOKS:1");
-    assert!(message.headers.get(stream::header::DEAD_REASON).is_none());
+    assert!(message.headers.get(streams::header::DEAD_REASON).is_none());
 
     let (code, _, stderr) = run(&stack, &["drop", "--all"]).await;
     assert!(code == Some(1) && stderr.contains("--yes"), "{stderr}");
@@ -65,15 +65,15 @@ async fn a_letter_is_applied_once_its_cause_is_gone() {
     let body = json!({ "event_type": "call.busy", "call_id": "CAd1" }).to_string();
     let mut headers = async_nats::HeaderMap::new();
     for (name, value) in [
-        (stream::header::DEAD_REASON, "unsupported_event"),
-        (stream::header::DEAD_STREAM, "WEBHOOKS"),
-        (stream::header::DEAD_SEQUENCE, "77"),
-        (stream::header::DEAD_SUBJECT, stream::subject::ELEVENLABS_CALL_STATUS),
-        (stream::header::SIGNATURE, "verified"),
+        (streams::header::DEAD_REASON, "unsupported_event"),
+        (streams::header::DEAD_STREAM, "WEBHOOKS"),
+        (streams::header::DEAD_SEQUENCE, "77"),
+        (streams::header::DEAD_SUBJECT, streams::subject::ELEVENLABS_CALL_STATUS),
+        (streams::header::SIGNATURE, "verified"),
     ] {
         headers.insert(name, value);
     }
-    let grave = stream::subject::dead_letter("status");
+    let grave = streams::subject::dead_letter("status");
     stack.jetstream.publish_with_headers(grave, headers, body.into()).await.unwrap().await.unwrap();
     let (code, _, stderr) = run(&stack, &["replay", "--reason", "unsupported_event"]).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -93,21 +93,21 @@ async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
     let letter = async |subject: &str, sequence: &str| {
         let mut headers = async_nats::HeaderMap::new();
         for (name, value) in [
-            (stream::header::DEAD_REASON, "unsupported_event"),
-            (stream::header::DEAD_STREAM, "WEBHOOKS"),
-            (stream::header::DEAD_SEQUENCE, sequence),
-            (stream::header::DEAD_SUBJECT, subject),
+            (streams::header::DEAD_REASON, "unsupported_event"),
+            (streams::header::DEAD_STREAM, "WEBHOOKS"),
+            (streams::header::DEAD_SEQUENCE, sequence),
+            (streams::header::DEAD_SUBJECT, subject),
             ("X-Nats-Rollup", "all"),
         ] {
             headers.insert(name, value);
         }
-        let grave = stream::subject::dead_letter("status");
+        let grave = streams::subject::dead_letter("status");
         let body = body.clone().into();
         stack.jetstream.publish_with_headers(grave, headers, body).await.unwrap().await.unwrap();
     };
     letter("$JS.API.STREAM.PURGE.WEBHOOKS", "1").await;
     letter("agent-calls.place", "2").await;
-    letter(stream::subject::ELEVENLABS_CALL_STATUS, "3").await;
+    letter(streams::subject::ELEVENLABS_CALL_STATUS, "3").await;
 
     let (code, _, stderr) = run(&stack, &["replay", "--all", "--dry-run"]).await;
     assert!(code == Some(1) && stderr.contains("$JS.API.STREAM.PURGE.WEBHOOKS"), "{stderr}");
@@ -115,8 +115,8 @@ async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
     assert!(code == Some(1) && said.contains("1 dead letters sent again"), "{said}{stderr}");
     assert!(stderr.contains("number 1 is not sent again") && stderr.contains("number 2"), "{stderr}");
     stack.until_call("CAsent", doc! { "status": "busy" }).await;
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2, "nothing was purged");
-    let sent = stack.message(stream::WEBHOOKS, 2).await;
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 2, "nothing was purged");
+    let sent = stack.message(streams::WEBHOOKS, 2).await;
     assert!(sent.headers.get("X-Nats-Rollup").is_none(), "headers that are not ours stay behind");
     graves(&stack, 2).await;
 }

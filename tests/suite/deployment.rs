@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{nats::User, ports};
 use serde_json::{Value, json};
 use tokio::{process::Command, sync::OnceCell};
@@ -85,7 +85,7 @@ async fn compose_and_chart_are_accepted_by_the_specification_helm_and_kubernetes
 async fn settings_agree_with_the_code() {
     let parsed = parsed().await;
     let compose = &parsed["compose"]["services"];
-    let [webhooks, ..] = stream::streams(3);
+    let [webhooks, ..] = streams::streams(3);
     // Replicas: as many as there are servers, and no more.
     assert_eq!(parsed["values"]["nats"]["replicas"], webhooks.num_replicas);
     assert_eq!(parsed["natsValues"]["config"]["cluster"]["replicas"], webhooks.num_replicas);
@@ -127,11 +127,11 @@ async fn settings_agree_with_the_code() {
     // The scaler looks at the consumer that there is.
     let scaler = object(&parsed["everything"], "ScaledObject", "calls-worker");
     let trigger = &scaler["spec"]["triggers"][0]["metadata"];
-    assert_eq!(trigger["stream"], stream::WEBHOOKS);
-    assert_eq!(trigger["consumer"], stream::consumer::STATUS);
+    assert_eq!(trigger["stream"], streams::WEBHOOKS);
+    assert_eq!(trigger["consumer"], streams::consumer::STATUS);
     let lag: i64 = trigger["lagThreshold"].as_str().unwrap().parse().unwrap();
-    let consumers = stream::consumers();
-    let (_, status) = consumers.iter().find(|(stream, _)| *stream == stream::WEBHOOKS).unwrap();
+    let consumers = streams::consumers();
+    let (_, status) = consumers.iter().find(|(stream, _)| *stream == streams::WEBHOOKS).unwrap();
     assert!(lag < status.max_ack_pending, "unsettled messages alone must be able to reach it");
     assert!(scaler["spec"]["minReplicaCount"].as_i64().unwrap() >= 1);
     assert!(scaler["metadata"]["annotations"]["helm.sh/hook"].as_str().unwrap().starts_with("post-install"));
@@ -140,7 +140,7 @@ async fn settings_agree_with_the_code() {
 
     // Alerts and dashboard name the streams and consumers that there are.
     let (alerts, dashboard) = (file("prometheus/alerts.yml"), file("grafana/dashboards/aftercall.json"));
-    for name in [stream::DEAD_LETTERS, stream::consumer::STATUS] {
+    for name in [streams::DEAD_LETTERS, streams::consumer::STATUS] {
         assert!(alerts.contains(name) || dashboard.contains(name), "{name}");
     }
 

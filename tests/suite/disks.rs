@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{
     disk::{Disk, Durability},
     nats,
@@ -35,7 +35,7 @@ async fn post_until_refused(stack: &Stack, from: usize) -> (usize, String) {
 
 async fn all_there(stack: &Stack, count: usize) {
     until_equal("calls", count as u64, async || stack.count(doc! { "status": "busy" }).await).await;
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn a_broker_at_its_store_limit_is_answered_503_and_what_it_has_is_processe
     let (accepted, code) = post_until_refused(&stack, 0).await;
     assert_eq!((code.as_str(), accepted > 50), ("not_stored", true), "{accepted} accepted");
     // Nothing was pushed out to make room.
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted as u64);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, accepted as u64);
     all_there(&stack, accepted).await;
 }
 
@@ -104,12 +104,12 @@ async fn stored_webhooks_that_rot_are_missed_told_of_and_made_up_for() {
     // Stored, and not processed before they are lost.
     stack.workers[0].signal(Signal::SIGSTOP);
     reconciliation::dial_many(&stack, 40).await;
-    let stored = stack.stored(stream::WEBHOOKS).await;
+    let stored = stack.stored(streams::WEBHOOKS).await;
     stack.nats.kill().await.unwrap();
     rot(folder.path());
     stack.nats.restart().await.unwrap();
     let left = until("the broker is back", async || {
-        Some(stack.jetstream.get_stream(stream::WEBHOOKS).await.ok()?.cached_info().state.messages)
+        Some(stack.jetstream.get_stream(streams::WEBHOOKS).await.ok()?.cached_info().state.messages)
     });
     let left = left.await;
     assert!(left < stored, "nothing was lost: {left} of {stored}");

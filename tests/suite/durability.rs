@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
 use futures_util::future::join_all;
 use mongodb::bson::doc;
@@ -79,7 +79,7 @@ pub async fn nothing_lost(stack: &Stack, accepted: &[String]) {
         until_equal("documents of what was accepted", ids.len() as u64, stored).await;
     }
     stack.settled().await;
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_broker_that_hangs_is_answered_503_and_its_ghosts_collapse() {
     }
     stack.settled().await;
     // What the broker stored late, having been taken for lost, is the same message as the repetition.
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 20);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 20);
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 20);
 }
 
@@ -132,7 +132,7 @@ async fn a_broker_that_is_away_is_answered_503_at_once() {
     assert!(answer.headers().contains_key("retry-after"));
     stack.nats.restart().await.unwrap();
     stack.webhook_until_accepted(&json!({ "call_id": "c" })).await;
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1);
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_database_that_hangs_loses_nothing() {
     }
     stack.workers[0].until_unready(&stack.http).await;
     // The broker is told meanwhile that they are worked on, or would give them to another worker.
-    tokio::time::sleep(stream::ACK_WAIT + stream::ACK_WAIT / 5).await;
+    tokio::time::sleep(streams::ACK_WAIT + streams::ACK_WAIT / 5).await;
     stack.mongo.process().thaw().unwrap();
     let all: Vec<_> = (0..50).map(|n| format!("c{n}")).collect();
     nothing_lost(&stack, &all).await;
@@ -225,7 +225,8 @@ async fn a_gateway_killed_under_load_loses_no_200() {
 #[tokio::test]
 async fn a_full_stream_refuses_and_evicts_nothing() {
     let stack = Setup::default().without_worker().start().await;
-    let mut config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+    let mut config =
+        stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
     config.max_messages = 3;
     stack.jetstream.update_stream(config).await.unwrap();
     let posts = (0..10).map(|n| stack.post_to(CALL_STATUS, json!({ "call_id": n.to_string() }).to_string()));
@@ -236,7 +237,7 @@ async fn a_full_stream_refuses_and_evicts_nothing() {
         answers.iter().all(|answer| answer.status == 200 || answer.code() == "not_stored"),
         "{answers:?}"
     );
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted as u64);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, accepted as u64);
 }
 
 #[tokio::test]
@@ -244,15 +245,15 @@ async fn a_stream_and_a_consumer_that_were_deleted_are_made_again() {
     let stack = Stack::start().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
     stack.settled().await;
-    stack.jetstream.delete_stream(stream::WEBHOOKS).await.unwrap();
+    stack.jetstream.delete_stream(streams::WEBHOOKS).await.unwrap();
     for id in ["a", "b", "c"] {
         stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": id })).await;
     }
     for id in ["before", "a", "b", "c"] {
         stack.until_call(id, doc! { "status": "busy" }).await;
     }
-    let consumers = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap();
-    consumers.delete_consumer(stream::consumer::STATUS).await.unwrap();
+    let consumers = stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap();
+    consumers.delete_consumer(streams::consumer::STATUS).await.unwrap();
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "d" })).await;
     stack.until_call("d", doc! { "status": "busy" }).await;
     stack.settled().await;

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use flate2::{
     Compression,
     write::{DeflateEncoder, GzEncoder, ZlibEncoder},
@@ -76,12 +76,12 @@ async fn packed_bodies_are_verified_as_sent_and_stored_unpacked() {
         let (status, answer) = post(&stack, encoding, packed).await;
         let id = hex::encode(Sha256::digest(format!("{CALL_STATUS}\n{text}")));
         assert_eq!((status, &answer["id"]), (200, &json!(id)), "{encoding}: {answer}");
-        let message = stack.message(stream::WEBHOOKS, n as u64 + 1).await;
+        let message = stack.message(streams::WEBHOOKS, n as u64 + 1).await;
         assert!(message.payload == text.as_bytes(), "{encoding}: stored as it was before it was packed");
     }
     let (status, answer) = post(&stack, "identity", texts[0].as_bytes()).await;
     assert_eq!((status, &answer["duplicate"]), (200, &json!(true)), "the same webhook, not packed");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 5);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 5);
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn what_cannot_be_unpacked_within_the_bounds_is_refused() {
         (answer.status().as_u16(), &answer.headers()["accept-encoding"]),
         (415, &"gzip, deflate".parse().unwrap())
     );
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 0);
 }
 
 #[tokio::test]
@@ -122,10 +122,10 @@ async fn a_byte_order_mark_is_passed_over_and_the_bytes_are_stored_as_they_came(
     let stack = Setup::default().start().await;
     let json = "\u{feff}{\"event_type\":\"call.busy\",\"call_id\":\"c\"}";
     assert_eq!(stack.post_to(CALL_STATUS, json).await.status, 200);
-    assert_eq!(stack.message(stream::WEBHOOKS, 1).await.payload, json.as_bytes());
+    assert_eq!(stack.message(streams::WEBHOOKS, 1).await.payload, json.as_bytes());
     let form = "\u{feff}CallSid=CA1&CallStatus=ringing";
     stack.twilio(form).await;
-    assert_eq!(stack.message(stream::WEBHOOKS, 2).await.payload, form.as_bytes());
+    assert_eq!(stack.message(streams::WEBHOOKS, 2).await.payload, form.as_bytes());
     stack.until_call("c", doc! { "status": "busy" }).await;
     stack.until_call("CA1", doc! { "status": "ringing" }).await;
     let url = format!("{}{TWILIO_CALL_STATUS}", stack.base);
@@ -135,7 +135,7 @@ async fn a_byte_order_mark_is_passed_over_and_the_bytes_are_stored_as_they_came(
     let packed = packed.header("content-type", "application/x-www-form-urlencoded");
     let packed = packed.body(gzip(b"CallSid=CA2&CallStatus=ringing"));
     assert_eq!(packed.send().await.unwrap().status(), 200);
-    assert_eq!(stack.message(stream::WEBHOOKS, 3).await.payload, &b"CallSid=CA2&CallStatus=ringing"[..]);
+    assert_eq!(stack.message(streams::WEBHOOKS, 3).await.payload, &b"CallSid=CA2&CallStatus=ringing"[..]);
     // A question about a call reaches the worker in either form.
     let question = "\u{feff}{\"callSid\":\"CA1\"}".as_bytes();
     for (encoding, body) in [("identity", question.to_vec()), ("gzip", gzip(question))] {
@@ -160,5 +160,5 @@ async fn a_transfer_coding_that_compresses_is_not_implemented() {
         assert!(answer.starts_with("HTTP/1.1 501 "), "{coding}: {answer}");
         assert!(answer.contains("unsupported_transfer_encoding"), "{coding}: {answer}");
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 0);
 }

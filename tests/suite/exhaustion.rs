@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -23,7 +23,7 @@ async fn a_gateway_without_file_descriptors_waits_idly_and_serves_when_it_has_so
     assert!(stack.gateway.log().lines().count() < 200, "each try is a line in the log");
     drop(idle);
     stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1);
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn bodies_beyond_what_may_be_held_are_refused_and_memory_suffices() {
     let count = |status| answers.iter().filter(|answer| answer.status == status).count();
     let refused = answers.iter().filter(|answer| answer.code() == "overloaded").count();
     assert!(count(200) > 0 && refused > 0 && count(200) + count(503) == 60, "{answers:?}");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, count(200) as u64);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, count(200) as u64);
     assert!(stack.gateway.resident() < 200 * 1024 * 1024, "{} bytes", stack.gateway.resident());
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
 }

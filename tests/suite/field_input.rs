@@ -1,6 +1,6 @@
 //! What the field really sends: half surrogates, other words, other shapes, other callbacks, long texts.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use tokio::{
@@ -22,10 +22,10 @@ async fn twilio(stack: &Stack, form: &str) {
 /// The reason and the sentence of every dead letter.
 async fn dead_letters(stack: &Stack) -> Vec<(String, String)> {
     let mut letters = Vec::new();
-    for n in 1..=stack.stored(stream::DEAD_LETTERS).await {
-        let letter = stack.message(stream::DEAD_LETTERS, n).await;
+    for n in 1..=stack.stored(streams::DEAD_LETTERS).await {
+        let letter = stack.message(streams::DEAD_LETTERS, n).await;
         let header = |name: &str| letter.headers.get(name).map(ToString::to_string).unwrap_or_default();
-        letters.push((header(stream::header::DEAD_REASON), header(stream::header::DEAD_DETAIL)));
+        letters.push((header(streams::header::DEAD_REASON), header(streams::header::DEAD_DETAIL)));
     }
     letters
 }
@@ -100,7 +100,7 @@ async fn what_is_not_applied_has_its_true_reason_or_is_no_dead_letter_at_all() {
     ];
     for (n, (body, reason, detail)) in poison.iter().enumerate() {
         stack.webhook(body).await;
-        until_equal("dead letters", n as u64 + 1, async || stack.stored(stream::DEAD_LETTERS).await).await;
+        until_equal("dead letters", n as u64 + 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
         let letters = dead_letters(&stack).await;
         assert!(letters[n].0 == *reason && letters[n].1.contains(detail), "{letters:?}");
     }
@@ -145,8 +145,8 @@ async fn callbacks_of_twilio_that_tell_no_status_are_kept_with_their_call() {
 async fn the_parameters_of_a_callbacks_url_are_part_of_its_payload() {
     let stack = Stack::start().await;
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert(stream::header::QUERY, "lead=42&b=%C3%A9");
-    let subject = stream::subject::TWILIO_CALL_STATUS;
+    headers.insert(streams::header::QUERY, "lead=42&b=%C3%A9");
+    let subject = streams::subject::TWILIO_CALL_STATUS;
     let body = "CallSid=CAq&CallStatus=ringing".into();
     stack.jetstream.publish_with_headers(subject, headers, body).await.unwrap().await.unwrap();
     let call = stack.until_call("CAq", doc! { "status": "ringing" }).await;
@@ -195,7 +195,7 @@ async fn recordings_are_read_however_their_base64_is_written() {
     }
     let data = json!({ "conversation_id": "conv_none", "full_audio": "not base64!" });
     stack.webhook(&json!({ "type": "post_call_audio", "data": data })).await;
-    until_equal("dead letters", 1, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    until_equal("dead letters", 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
     assert_eq!(dead_letters(&stack).await[0].0, "invalid_audio");
 }
 

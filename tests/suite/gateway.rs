@@ -1,6 +1,6 @@
 //! The gateway: what it stores, what it refuses, how it starts and stops.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
 use futures_util::future::join_all;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -32,16 +32,16 @@ async fn the_bytes_are_stored_as_they_came_with_what_is_known_of_them() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body, json!({ "accepted": true, "id": id, "sequence": 1, "duplicate": false }));
 
-    let message = stack.message(stream::WEBHOOKS, 1).await;
+    let message = stack.message(streams::WEBHOOKS, 1).await;
     let header = |name: &str| message.headers.get(name).map(ToString::to_string).unwrap_or_default();
     assert_eq!(message.payload, body.as_bytes());
-    assert_eq!(message.subject.as_str(), stream::subject::ELEVENLABS_CALL_STATUS);
+    assert_eq!(message.subject.as_str(), streams::subject::ELEVENLABS_CALL_STATUS);
     assert_eq!(header("Nats-Msg-Id"), id);
     assert_eq!(header("Content-Type"), "application/json");
-    assert_eq!(header(stream::header::SOURCE_IP), "127.0.0.1");
-    assert_eq!(header(stream::header::SIGNATURE), "absent");
-    assert_eq!(header(stream::header::TRACEPARENT), trace);
-    header(stream::header::RECEIVED_AT).parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(header(streams::header::SOURCE_IP), "127.0.0.1");
+    assert_eq!(header(streams::header::SIGNATURE), "absent");
+    assert_eq!(header(streams::header::TRACEPARENT), trace);
+    header(streams::header::RECEIVED_AT).parse::<jiff::Timestamp>().unwrap();
 }
 
 #[tokio::test]
@@ -52,11 +52,11 @@ async fn a_crowd_is_stored_completely_each_once() {
     let answers = join_all(posts).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
     let first = answers.iter().filter(|answer| answer.body["duplicate"] == false).count();
-    assert_eq!((first, stack.stored(stream::WEBHOOKS).await), (200, 200));
+    assert_eq!((first, stack.stored(streams::WEBHOOKS).await), (200, 200));
     for three in answers.chunks(3) {
         assert!(three.iter().all(|answer| answer.body["sequence"] == three[0].body["sequence"]), "{three:?}");
         let sequence = three[0].body["sequence"].as_u64().unwrap();
-        let message = stack.message(stream::WEBHOOKS, sequence).await;
+        let message = stack.message(streams::WEBHOOKS, sequence).await;
         assert_eq!(
             message.headers.get("Nats-Msg-Id").unwrap().as_str(),
             three[0].body["id"].as_str().unwrap()
@@ -109,7 +109,7 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let text = answer.text().await.unwrap();
     assert!(text.contains("line 2 column") && !text.contains("nope") && !text.contains("secret"), "{text}");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 0);
     assert!(!stack.gateway.log().contains("nope"));
 }
 
@@ -196,9 +196,9 @@ async fn signatures_are_required_once_there_is_a_secret() {
         let answer = stack.send(request).await;
         assert_eq!((answer.status, answer.code()), (status, code), "{signature:?}");
     }
-    let message = stack.message(stream::WEBHOOKS, 1).await;
-    assert_eq!(message.headers.get(stream::header::SIGNATURE).unwrap().as_str(), "verified");
-    assert!(message.headers.get(stream::header::ELEVENLABS_SIGNATURE).is_some());
+    let message = stack.message(streams::WEBHOOKS, 1).await;
+    assert_eq!(message.headers.get(streams::header::SIGNATURE).unwrap().as_str(), "verified");
+    assert!(message.headers.get(streams::header::ELEVENLABS_SIGNATURE).is_some());
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn sigterm_answers_what_was_accepted() {
     slow.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(stack.gateway.ended().await.success());
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
 }
 
 #[tokio::test]
@@ -278,7 +278,8 @@ async fn a_wrong_configuration_stops_the_start_with_one_line() {
 #[tokio::test]
 async fn a_stream_that_loses_messages_is_refused() {
     let stack = alone().await;
-    let mut config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+    let mut config =
+        stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
     config.discard = async_nats::jetstream::stream::DiscardPolicy::Old;
     config.max_messages = 10;
     stack.jetstream.update_stream(config).await.unwrap();

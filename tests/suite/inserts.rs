@@ -3,8 +3,10 @@
 
 use aftercall_worker::{
     Config, Metrics,
-    call::{CallPatch, Field, Placement},
-    event::{self, Envelope, Origin, PlacementId},
+    domain::{
+        call::{CallPatch, Field, Placement},
+        event::{self, Envelope, Origin, PlacementId},
+    },
     store::{self, Calls as _, Store, Written},
 };
 use futures_util::TryStreamExt as _;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{nats, ports, simulator};
 use async_nats::jetstream;
 use serde_json::json;
@@ -163,7 +163,8 @@ async fn the_grade_is_what_the_broker_does_and_is_read_again_after_a_reconnect()
         stack.nats.restart().await.unwrap();
         until_equal("lines in the log", 2, async || lines(&stack.gateway.log())).await;
         assert_eq!(grade(&stack).await, wanted);
-        let config = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone();
+        let config =
+            stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
         assert_eq!(config.storage, jetstream::stream::StorageType::File);
     }
 }

@@ -1,6 +1,6 @@
 //! Who may send, judged as the providers' own libraries judge it, and changed while requests arrive.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
@@ -104,7 +104,7 @@ print(json.dumps([body, query, validator.compute_signature(url + query, {}), "HM
             assert_eq!(answer.status(), status, "{line}");
         }
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 13);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 13);
     let call = stack.until_call("CA0", mongodb::bson::doc! { "status": "ringing" }).await;
     let entry = call.get_array("history").unwrap()[0].as_document().unwrap();
     assert_eq!(
@@ -141,11 +141,11 @@ async fn observing_takes_everything_in_and_says_what_would_have_been_refused() {
         }
         let answer = stack.send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
-        let message = stack.message(stream::WEBHOOKS, n as u64 + 1).await;
+        let message = stack.message(streams::WEBHOOKS, n as u64 + 1).await;
         let header = |name: &str| message.headers.get(name).map(ToString::to_string).unwrap_or_default();
-        assert_eq!(header(stream::header::SIGNATURE), verdict);
-        assert_eq!(header(stream::header::WOULD_REFUSE), code);
-        assert_eq!(header(stream::header::SOURCE_IP), source);
+        assert_eq!(header(streams::header::SIGNATURE), verdict);
+        assert_eq!(header(streams::header::WOULD_REFUSE), code);
+        assert_eq!(header(streams::header::SOURCE_IP), source);
     }
     let metrics = stack.gateway.metrics(&stack.http).await;
     for (source, signature, count) in [
@@ -181,7 +181,7 @@ async fn a_refused_source_with_our_signature_is_told_from_noise() {
         let line = format!("source=\"refused\",signature=\"{signature}\"}} 1");
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 0);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 0);
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn a_secret_is_replaced_by_a_signal_and_no_request_is_lost() {
     stop.cancel();
     let posted: u64 = tokio::time::timeout(PATIENCE, senders.join_all()).await.unwrap().into_iter().sum();
     assert!(posted > 0);
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, posted + 1);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, posted + 1);
 
     // A file that cannot be used changes nothing and says which line or variable it is.
     write("wsec_c", "nowhere");

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use aftercall_common::{
+use aftercall_common::contract::{
     agent_calls::{PLACE_SUBJECT, STATUS_SUBJECT},
-    stream,
+    streams,
 };
 use aftercall_local::nats::{User, Users};
 use async_nats::{Client, ConnectOptions};
@@ -52,7 +52,7 @@ impl Someone {
 }
 
 async fn state(stack: &Stack) -> Vec<u64> {
-    let names = [stream::WEBHOOKS, stream::TRANSCRIPTS, stream::DEAD_LETTERS];
+    let names = [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS];
     join_all(names.map(async |name| stack.stored(name).await)).await
 }
 
@@ -87,7 +87,7 @@ async fn everything_works_as_the_users_of_the_shipped_file() {
     assert_eq!(placed.status, 201, "{}", placed.body);
     // A dead letter, sent again and dropped.
     stack.webhook(&json!({ "event_type": "call.vanished", "call_id": "CAx" })).await;
-    let letters = async || stack.stored(stream::DEAD_LETTERS).await;
+    let letters = async || stack.stored(streams::DEAD_LETTERS).await;
     until_equal("dead letters", 1, letters).await;
     let (code, _, stderr) = stack.command(&["dead-letters", "replay", "--all"], &[]).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -140,8 +140,8 @@ async fn no_user_does_what_is_for_another() {
             "$JS.API.STREAM.CREATE.OTHER",
             "$JS.API.STREAM.LIST",
             "$JS.ACK.WEBHOOKS.status.1.1.1.1.1",
-            stream::subject::RECONCILED,
-            stream::subject::TRANSCRIPT_DUE,
+            streams::subject::RECONCILED,
+            streams::subject::TRANSCRIPT_DUE,
             "transcripts.later.conv_1",
             "dead-letters.status",
             "_INBOX.gateway.x",
@@ -168,7 +168,7 @@ async fn no_user_does_what_is_for_another() {
     }
     // Whoever asks names the subject of the answer. The worker answers to inboxes only.
     let asking = Someone::connect(&stack, &users, User::Gateway).await;
-    for reply in ["$JS.API.STREAM.PURGE.WEBHOOKS", "dead-letters.status", stream::subject::RECONCILED] {
+    for reply in ["$JS.API.STREAM.PURGE.WEBHOOKS", "dead-letters.status", streams::subject::RECONCILED] {
         let question = r#"{"callSid":"CA1"}"#;
         asking.client.publish_with_reply(STATUS_SUBJECT, reply, question.into()).await.unwrap();
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream::{self, header};
+use aftercall_common::contract::streams::{self, header};
 use aftercall_local::chaos::link::{Link, Mode, Trap};
 use async_nats::jetstream::stream::Config;
 use mongodb::bson::{Document, doc};
@@ -22,10 +22,10 @@ fn ringing(call: &str) -> Value {
 
 /// The dead letters there are: reason and origin id.
 async fn letters(stack: &Stack) -> Vec<String> {
-    let count = stack.stored(stream::DEAD_LETTERS).await;
+    let count = stack.stored(streams::DEAD_LETTERS).await;
     let mut reasons = Vec::new();
     for sequence in 1..=count {
-        let letter = stack.message(stream::DEAD_LETTERS, sequence).await;
+        let letter = stack.message(streams::DEAD_LETTERS, sequence).await;
         reasons.push(letter.headers.get(header::DEAD_REASON).unwrap().to_string());
     }
     reasons
@@ -61,7 +61,7 @@ async fn a_webhook_that_ends_the_worker_again_and_again_becomes_a_dead_letter() 
         let trapped = tokio::select! {
             () = database.catch(Trap::Question(b"CAkiller")) => true,
             () = until("a death or a dead letter", async || {
-                (stack.stored(stream::DEAD_LETTERS).await == 1).then_some(())
+                (stack.stored(streams::DEAD_LETTERS).await == 1).then_some(())
             }) => false,
         };
         if !trapped {
@@ -76,7 +76,7 @@ async fn a_webhook_that_ends_the_worker_again_and_again_becomes_a_dead_letter() 
     }
     assert!((6..=10).contains(&deaths), "{deaths} deaths");
     assert_eq!(letters(&stack).await, ["kills_the_worker"]);
-    let letter = stack.message(stream::DEAD_LETTERS, 1).await;
+    let letter = stack.message(streams::DEAD_LETTERS, 1).await;
     assert_eq!(letter.payload, killer.to_string().as_bytes(), "the body is unchanged");
     stack.until_call("CAneighbour", doc! { "status": "ringing" }).await;
     stack.settled().await;
@@ -93,7 +93,7 @@ async fn outages_with_many_deliveries_make_no_dead_letter() {
     stack.webhook(&ringing("CAfirst")).await;
     stack.until_call("CAfirst", doc! {}).await;
     // Without the stream of jobs nothing that is owed a transcript can be acknowledged: it is delivered every 2 s.
-    stack.jetstream.delete_stream(stream::TRANSCRIPTS).await.unwrap();
+    stack.jetstream.delete_stream(streams::TRANSCRIPTS).await.unwrap();
     for n in 0..5 {
         let (call, conversation) = (format!("CA{n}"), format!("conv_{n}"));
         let body =
@@ -123,12 +123,12 @@ async fn outages_with_many_deliveries_make_no_dead_letter() {
         stack.workers[0].restart().await;
         stack.workers[0].until_ready(&stack.http).await;
     }
-    let [_, transcripts, _] = stream::streams(1);
+    let [_, transcripts, _] = streams::streams(1);
     stack.jetstream.create_stream(Config { ..transcripts }).await.unwrap();
     stack.settled().await;
     assert_eq!(letters(&stack).await, Vec::<String>::new());
     assert_eq!(stack.count(doc! { "status": "completed" }).await, 5);
-    assert_eq!(stack.stored(stream::TRANSCRIPTS).await, 5);
+    assert_eq!(stack.stored(streams::TRANSCRIPTS).await, 5);
     assert_eq!(suspects(&stack).await, 0);
 }
 
@@ -136,9 +136,9 @@ async fn outages_with_many_deliveries_make_no_dead_letter() {
 async fn a_webhook_with_too_many_values_is_a_dead_letter_without_being_parsed() {
     let stack = Setup::default().start().await;
     let arrays = format!(r#"{{"event_type":"call.ended","call_id":"c","a":[{}0]}}"#, "[],".repeat(300_000));
-    store(&stack, stream::subject::ELEVENLABS_CALL_STATUS, arrays).await;
+    store(&stack, streams::subject::ELEVENLABS_CALL_STATUS, arrays).await;
     let form = format!("CallSid=c&CallStatus=ringing{}", "&a=b".repeat(1000));
-    store(&stack, stream::subject::TWILIO_CALL_STATUS, form).await;
+    store(&stack, streams::subject::TWILIO_CALL_STATUS, form).await;
     stack.webhook(&ringing("after")).await;
     stack.until_call("after", doc! {}).await;
     stack.settled().await;

@@ -1,6 +1,6 @@
 //! Forgetting a person, and everybody after a while.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
     }
     stack.until_call("theirs", doc! { "audio": { "$exists": true }, "status": "ended" }).await;
     stack.settled().await;
-    until_equal("dead letters", 2, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    until_equal("dead letters", 2, async || stack.stored(streams::DEAD_LETTERS).await).await;
 
     let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--dry-run"]).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -75,13 +75,13 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
         (&json!(true), &json!(1), &json!(1))
     );
 
-    for name in [stream::WEBHOOKS, stream::DEAD_LETTERS, stream::TRANSCRIPTS] {
+    for name in [streams::WEBHOOKS, streams::DEAD_LETTERS, streams::TRANSCRIPTS] {
         assert!(!holds(&stack, name, &["2025550100", "theirs"]).await, "{name}");
     }
     assert_eq!(stack.count(doc! {}).await, 1);
     stack.until_call("other", doc! { "transcriptState": "saved" }).await;
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 2);
-    let bodies = stack.jetstream.get_object_store(stream::WEBHOOK_BODIES).await.unwrap();
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
+    let bodies = stack.jetstream.get_object_store(streams::WEBHOOK_BODIES).await.unwrap();
     let left: Vec<_> = bodies.list().await.unwrap().collect().await;
     assert!(left.is_empty(), "{left:?}");
     let database = stack.calls.client().database(&stack.calls.namespace().db);
@@ -128,7 +128,7 @@ async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_a
     stack.settled().await;
     assert_eq!(stack.count(doc! {}).await, 7);
     // Of the two that came first, only documents are left.
-    stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().purge().sequence(3).await.unwrap();
+    stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().purge().sequence(3).await.unwrap();
 
     let (code, said, stderr) = forget(&stack, &["--number", NUMBER, "--dry-run"]).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -152,7 +152,7 @@ async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_a
     let (_, said, _) = forget(&stack, &["--number", NUMBER, "--mentions", "--yes"]).await;
     assert!(said.starts_with("erased: 2 webhooks") && !said.contains("mention the number"), "{said}");
     assert_eq!(left().await, ["other"]);
-    assert!(!holds(&stack, stream::WEBHOOKS, &["0100"]).await);
+    assert!(!holds(&stack, streams::WEBHOOKS, &["0100"]).await);
 }
 
 #[tokio::test]

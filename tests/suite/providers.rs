@@ -1,6 +1,6 @@
 //! What the providers really send, and what becomes of it.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::StreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::harness::{Stack, python, recently, until_equal};
 const CONVERSATIONS: &str = include_str!("python/conversations.py");
 
 async fn dead_letters(stack: &Stack) -> u64 {
-    let mut stream = stack.jetstream.get_stream(stream::DEAD_LETTERS).await.unwrap();
+    let mut stream = stack.jetstream.get_stream(streams::DEAD_LETTERS).await.unwrap();
     stream.info().await.unwrap().state.messages
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::simulator::{Faults, Options, Outcome, Truth};
 use futures_util::{StreamExt as _, future::join_all};
 use mongodb::bson::{Document, doc};
@@ -80,10 +80,10 @@ async fn half_of_the_webhooks_lost_and_yet_every_call_is_right() {
     let before = wrong(&stack).await;
     assert!((80..250).contains(&before), "the faults did too much or too little: {before} of 300");
 
-    let stored = stack.stored(stream::WEBHOOKS).await;
+    let stored = stack.stored(streams::WEBHOOKS).await;
     let shown = reconcile(&stack, &["--dry-run"]).await;
     assert_eq!(shown["events"].as_array().unwrap().len(), before);
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, stored, "a dry run publishes nothing");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, stored, "a dry run publishes nothing");
     let (_, table, _) = stack.command(&["reconcile", "--dry-run"], &[]).await;
     assert!(table.contains("CONVERSATION") && !table.contains("+1555"), "{table}");
 
@@ -112,7 +112,7 @@ async fn half_of_the_webhooks_lost_and_yet_every_call_is_right() {
     stack.settled().await;
     assert_eq!(wrong(&stack).await, 0);
     assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 300);
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Stored webhooks applied once more: nothing changes where nothing was missing, and what was comes back.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
@@ -61,7 +61,7 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
     );
     replay(&stack, &["--rate", "100"]).await;
     assert_eq!(documents(&stack).await, intact);
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 31, "nothing is published");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 31, "nothing is published");
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_replayed_completion_has_its_transcript_fetched() {
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     stack.calls.delete_one(doc! { "callId": "c" }).await.unwrap();
     // Past the broker's memory of the first job, as days later.
-    stack.jetstream.get_stream(stream::TRANSCRIPTS).await.unwrap().purge().await.unwrap();
+    stack.jetstream.get_stream(streams::TRANSCRIPTS).await.unwrap().purge().await.unwrap();
     replay(&stack, &[]).await;
     let owed =
         async || stack.count(doc! { "callId": "c", "transcriptState": { "$in": ["owed", "saved"] } }).await;

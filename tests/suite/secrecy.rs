@@ -1,6 +1,6 @@
 //! Bodies, transcripts, telephone numbers and secrets are in the stream and in the database, and nowhere else.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::simulator::Answer;
 use mongodb::bson::doc;
 use serde_json::json;
@@ -42,7 +42,7 @@ async fn neither_logs_nor_metrics_nor_refusals_repeat_what_a_sender_wrote() {
     stack.webhook(&json!({ "event_type": "call.busy", "x": MARK })).await;
     stack.webhook(&json!({ "event_type": "call.busy", "conversation_id": format!("../{MARK}") })).await;
     stack.webhook(&json!({ "event_type": "call.busy", "conversation_id": { "$gt": MARK } })).await;
-    let subject = stream::subject::ELEVENLABS_CALL_STATUS;
+    let subject = streams::subject::ELEVENLABS_CALL_STATUS;
     stack.jetstream.publish(subject, format!("{{ {MARK}").into()).await.unwrap().await.unwrap();
     for body in [format!("{{\"a\": {MARK}"), format!("[\"{MARK}\"]"), MARK.to_owned()] {
         said.push(stack.post_to(CALL_STATUS, body).await.body.to_string());
@@ -59,7 +59,7 @@ async fn neither_logs_nor_metrics_nor_refusals_repeat_what_a_sender_wrote() {
     stack.workers[0].until_unready(&stack.http).await;
     stack.mongo.process().restart().await.unwrap();
     stack.until_call("c", doc! { "status": "failed" }).await;
-    until_equal("dead letters", 4, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    until_equal("dead letters", 4, async || stack.stored(streams::DEAD_LETTERS).await).await;
     stack.settled().await;
 
     said.extend([stack.gateway.log(), stack.workers[0].log()]);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::simulator::{Options, Outcome, Twilio};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
@@ -39,13 +39,13 @@ async fn the_official_sdk_drives_it_and_understands_its_webhooks() {
     until("every call reported", async || stack.simulator.settled().then_some(())).await;
 
     let mut lines = Vec::new();
-    for sequence in 1..=stack.stored(stream::WEBHOOKS).await {
-        let message = stack.message(stream::WEBHOOKS, sequence).await;
-        if message.subject.as_str() != stream::subject::ELEVENLABS_CALL_STATUS {
+    for sequence in 1..=stack.stored(streams::WEBHOOKS).await {
+        let message = stack.message(streams::WEBHOOKS, sequence).await;
+        if message.subject.as_str() != streams::subject::ELEVENLABS_CALL_STATUS {
             continue;
         }
         let body = String::from_utf8(message.payload.to_vec()).unwrap();
-        let signature = message.headers.get(stream::header::ELEVENLABS_SIGNATURE).unwrap().to_string();
+        let signature = message.headers.get(streams::header::ELEVENLABS_SIGNATURE).unwrap().to_string();
         lines.push(json!([body, signature, SECRET]).to_string());
     }
     let kinds = python::run(include_str!("python/webhooks.py"), &[], lines.join("\n").as_bytes()).await;

@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use async_nats::jetstream;
 use futures_util::future::join_all;
 use mongodb::bson::doc;
@@ -64,10 +64,10 @@ async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
         stack.gateway.metrics(&stack.http).await.contains("aftercall_spool_webhooks 0\n")
     })
     .await;
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 201, "each once, the duplicates collapsed");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 201, "each once, the duplicates collapsed");
 
     // In order, and under the id and with the headers it was given when it came.
-    let first = stack.message(stream::WEBHOOKS, 2).await;
+    let first = stack.message(streams::WEBHOOKS, 2).await;
     let (id, received) = (first.headers.get("Nats-Msg-Id"), first.headers.get("Aftercall-Received-At"));
     assert_eq!(id.map(|id| id.as_str().len()), Some(64));
     assert!(received.is_some());
@@ -85,7 +85,7 @@ async fn a_large_body_waits_in_the_spool_too() {
     assert_eq!(stack.webhook(&large).await["spooled"], true);
     stack.nats.restart().await.unwrap();
     stack.until_call("c1", doc! { "status": "busy" }).await;
-    let message = stack.message(stream::WEBHOOKS, 1).await;
+    let message = stack.message(streams::WEBHOOKS, 1).await;
     assert!(message.headers.get("Aftercall-Body-Object").is_some() && message.payload.is_empty());
 }
 
@@ -108,7 +108,7 @@ async fn a_broker_that_hangs_or_is_full_is_as_good_as_away() {
 }
 
 async fn config(stack: &Stack) -> jetstream::stream::Config {
-    stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap().cached_info().config.clone()
+    stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone()
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn the_spool_is_bounded() {
     }
     stack.gateway.until_ready(&stack.http).await;
     assert_eq!(stack.gateway.readiness(&stack.http).await.1["parts"]["spool"], "ok");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, accepted.len() as u64);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, accepted.len() as u64);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use async_nats::jetstream::message::StreamMessage;
 use futures_util::{StreamExt as _, future::join_all, stream as futures};
 use mongodb::bson::{Bson, Document, doc};
@@ -184,7 +184,7 @@ async fn all_orders_of_a_calls_events_end_in_the_same_document() {
         essences.insert(essence(call).to_string());
     }
     assert_eq!(essences.len(), 1, "{essences:#?}");
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0);
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]
@@ -203,10 +203,10 @@ async fn duplicates_and_a_replay_of_everything_change_nothing() {
     for event in &events {
         assert_eq!(stack.webhook(event).await["duplicate"], true);
     }
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 3);
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 3);
     // The consumer forgotten, the whole stream is delivered once more.
-    let webhooks = stack.jetstream.get_stream(stream::WEBHOOKS).await.unwrap();
-    webhooks.delete_consumer(stream::consumer::STATUS).await.unwrap();
+    let webhooks = stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap();
+    webhooks.delete_consumer(streams::consumer::STATUS).await.unwrap();
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "marker" })).await;
     stack.until_call("marker", doc! {}).await;
     stack.settled().await;
@@ -285,25 +285,25 @@ async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
     for (n, (body, _)) in poison.iter().enumerate() {
         // Straight into the stream: the gateway would refuse some of it.
         let body = body.to_vec().into();
-        stack.jetstream.publish(stream::subject::ELEVENLABS_CALL_STATUS, body).await.unwrap().await.unwrap();
+        stack.jetstream.publish(streams::subject::ELEVENLABS_CALL_STATUS, body).await.unwrap().await.unwrap();
         stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("good-{n}") })).await;
     }
     stack.settled().await;
     assert_eq!(stack.count(doc! { "status": "busy" }).await, poison.len() as u64);
 
-    until_equal("dead letters", 7, async || stack.stored(stream::DEAD_LETTERS).await).await;
+    until_equal("dead letters", 7, async || stack.stored(streams::DEAD_LETTERS).await).await;
     // What is parsed together is buried together, in no order.
-    let letters = join_all((1..=7).map(|n| stack.message(stream::DEAD_LETTERS, n))).await;
+    let letters = join_all((1..=7).map(|n| stack.message(streams::DEAD_LETTERS, n))).await;
     for (n, (body, reason)) in poison.iter().enumerate() {
         let origin = (2 * n + 1).to_string();
         let header = |letter: &StreamMessage, name: &str| {
             letter.headers.get(name).map(ToString::to_string).unwrap_or_default()
         };
-        let theirs = |letter: &&StreamMessage| header(letter, stream::header::DEAD_SEQUENCE) == origin;
+        let theirs = |letter: &&StreamMessage| header(letter, streams::header::DEAD_SEQUENCE) == origin;
         let letter = letters.iter().find(theirs).unwrap();
-        assert_eq!(header(letter, stream::header::DEAD_REASON), *reason);
+        assert_eq!(header(letter, streams::header::DEAD_REASON), *reason);
         assert_eq!(letter.payload, *body, "the body is unchanged");
-        assert_eq!(header(letter, stream::header::DEAD_STREAM), stream::WEBHOOKS);
+        assert_eq!(header(letter, streams::header::DEAD_STREAM), streams::WEBHOOKS);
     }
 }
 
@@ -313,7 +313,7 @@ async fn a_whole_batch_of_unknown_events_is_buried() {
     // At once, so that the gateway stores them as atomic batches, whose marks stay on the messages. It has to
     // learn first that batches pay.
     let mut answers = Vec::new();
-    let batched = async |n| stack.message(stream::WEBHOOKS, n).await.headers.get("Nats-Batch-Id").is_some();
+    let batched = async |n| stack.message(streams::WEBHOOKS, n).await.headers.get("Nats-Batch-Id").is_some();
     let mut seen = false;
     while !seen && answers.len() < 4000 {
         let first = answers.len();
@@ -325,11 +325,11 @@ async fn a_whole_batch_of_unknown_events_is_buried() {
         seen = join_all((all - 199..=all).map(batched)).await.contains(&true);
     }
     assert!(seen, "the test wants batches");
-    until_equal("dead letters", answers.len() as u64, async || stack.stored(stream::DEAD_LETTERS).await)
+    until_equal("dead letters", answers.len() as u64, async || stack.stored(streams::DEAD_LETTERS).await)
         .await;
     stack.settled().await;
-    let letter = stack.message(stream::DEAD_LETTERS, 1).await;
-    let id = letter.headers.get(stream::header::DEAD_ID).unwrap().as_str();
+    let letter = stack.message(streams::DEAD_LETTERS, 1).await;
+    let id = letter.headers.get(streams::header::DEAD_ID).unwrap().as_str();
     assert!(answers.iter().any(|answer| answer["id"] == id), "{id}");
 }
 

@@ -4,7 +4,7 @@
 //! The steps are told apart from outside: a link holds back the very question that begins a step, or the
 //! answer that ends it; then the worker gets SIGKILL. So the worker is the one that ships.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::chaos::link::{Link, Mode, Trap};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
@@ -60,8 +60,8 @@ async fn is_applied_once(stack: &Stack, step: &str) {
     assert_eq!(call.get_array("history").unwrap().len(), 1, "{step}");
     assert_eq!(call.get_array("transcript").unwrap().len(), 5, "{step}");
     assert_eq!(stack.count(doc! {}).await, 1, "{step}");
-    assert_eq!(stack.stored(stream::WEBHOOKS).await, 1, "{step}");
-    assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 0, "{step}");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1, "{step}");
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0, "{step}");
 }
 
 #[tokio::test]
@@ -95,11 +95,11 @@ async fn a_worker_killed_at_any_step_of_a_burial_buries_once() {
     ];
     let runs = steps.map(async |(step, trap)| {
         let (stack, _links) = die(Over::Broker, trap, &body).await;
-        until_equal(step, 1, async || stack.stored(stream::DEAD_LETTERS).await).await;
+        until_equal(step, 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
         stack.settled().await;
-        let buried = stack.message(stream::DEAD_LETTERS, 1).await;
+        let buried = stack.message(streams::DEAD_LETTERS, 1).await;
         assert_eq!(buried.payload, body.to_string().as_bytes(), "{step}");
-        assert_eq!(stack.stored(stream::DEAD_LETTERS).await, 1, "{step}");
+        assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 1, "{step}");
         assert_eq!(stack.count(doc! {}).await, 0, "{step}");
     });
     futures_util::future::join_all(runs).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{
     chaos::link::{Link, Mode},
     simulator::Answer,
@@ -159,10 +159,10 @@ async fn jobs_outlive_the_worker_and_the_broker() {
 async fn a_job_that_is_none_is_buried() {
     let stack = Stack::start().await;
     let garbage = b"{\"conversationId\":\"../agents\"}".to_vec();
-    stack.jetstream.publish(stream::subject::TRANSCRIPT_DUE, garbage.into()).await.unwrap().await.unwrap();
-    until_equal("dead letters", 1, async || stack.stored(stream::DEAD_LETTERS).await).await;
-    let letter = stack.message(stream::DEAD_LETTERS, 1).await;
-    assert_eq!(letter.headers.get(stream::header::DEAD_REASON).unwrap().as_str(), "invalid_job");
+    stack.jetstream.publish(streams::subject::TRANSCRIPT_DUE, garbage.into()).await.unwrap().await.unwrap();
+    until_equal("dead letters", 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
+    let letter = stack.message(streams::DEAD_LETTERS, 1).await;
+    assert_eq!(letter.headers.get(streams::header::DEAD_REASON).unwrap().as_str(), "invalid_job");
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@
 use std::hint::black_box;
 
 use aftercall_worker::{
-    call::CallPatch,
-    event::{self, Envelope, Origin},
+    domain::{
+        call::CallPatch,
+        event::{self, Envelope, Origin},
+    },
     store,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

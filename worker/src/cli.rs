@@ -2,13 +2,15 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use aftercall_common::{admin, cli, config::EXIT_CONFIG, stream::EnsureError, telemetry};
+use aftercall_common::{
+    contract::streams::EnsureError,
+    process::{admin, cli, config::EXIT_CONFIG, telemetry},
+};
 use clap::{Parser, Subcommand};
 
 use crate::{
     Config,
-    commands::{self, Reconcile},
-    dead_letters, forget, register, replay, report,
+    commands::{self, dead_letters, forget, reconcile, register, replay, report},
     store::StoreError,
 };
 
@@ -46,7 +48,7 @@ enum Command {
     /// Erase a person from everything that is stored.
     Forget(forget::Options),
     /// Ask ElevenLabs for calls that no webhook told of, and make up for them.
-    Reconcile(Reconcile),
+    Reconcile(reconcile::Options),
 }
 
 /// The whole process, from arguments to exit status: 0, 1 for failures, 2 for wrong usage, 78 for a

@@ -8,11 +8,13 @@ use std::{
 };
 
 use aftercall_common::{
-    broker::Broker,
-    config::{self, ConfigError, Secret, Url},
     http::tls,
-    telemetry::LogFormat,
-    trace,
+    process::{
+        broker::Broker,
+        config::{self, ConfigError, Secret, Url},
+        telemetry::LogFormat,
+        trace,
+    },
 };
 use mongodb::options::{ConnectionString, Tls as MongoTls};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! What the worker counts, and what [`crate::gauges`] looks at. Labels are closed sets: statuses, reasons,
+//! What the worker counts, and what [`crate::roles::gauges`] looks at. Labels are closed sets: statuses, reasons,
 //! outcomes. What an alert watches is there from the start, at zero: Prometheus does not see a counter's
 //! first step otherwise. `deploy/METRICS.md` explains each.
 
@@ -7,7 +7,7 @@ mod labels;
 
 use std::sync::Arc;
 
-use aftercall_common::stream::consumer;
+use aftercall_common::contract::streams::consumer;
 use prometheus_client::{
     metrics::{
         counter::Counter,
@@ -23,9 +23,11 @@ use self::labels::{
     STORE_OUTCOMES,
 };
 use crate::{
-    call::{FAILURE_CLASSES, Status},
-    event::FOREIGN_FAMILIES,
-    reconcile::Reason,
+    domain::{
+        call::{FAILURE_CLASSES, Status},
+        event::FOREIGN_FAMILIES,
+    },
+    roles::reconcile::Reason,
 };
 
 /// The worker's metrics. Cheap to clone.

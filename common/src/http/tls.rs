@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use crate::config::ConfigError;
+use crate::process::config::ConfigError;
 
 /// The variable that names the file of the certificate.
 pub const CERTIFICATE: &str = "TLS_CERT_FILE";

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use aftercall_common::cli;
+use aftercall_common::process::cli;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -118,7 +118,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 async fn simulate(listen: SocketAddr, options: simulator::Options) -> anyhow::Result<()> {
-    let stop = aftercall_common::shutdown::on_signal()?;
+    let stop = aftercall_common::process::shutdown::on_signal()?;
     let simulator = Simulator::start_with(listen, options).await?;
     println!("simulated ElevenLabs API at {}", simulator.base_url());
     stop.cancelled().await;

@@ -1,6 +1,6 @@
 //! The variables `cargo local` itself looks at. Gateway and worker read theirs themselves.
 
-use aftercall_common::config::{Secret, Url};
+use aftercall_common::process::config::{Secret, Url};
 use serde::Deserialize;
 
 /// What decides which parts are started, and from where.
@@ -38,6 +38,6 @@ pub struct Config {
 impl Config {
     /// Reads the environment; empty variables count as unset.
     pub fn from_env() -> anyhow::Result<Self> {
-        Ok(aftercall_common::config::from_env()?)
+        Ok(aftercall_common::process::config::from_env()?)
     }
 }

@@ -4,7 +4,7 @@
 //! URL, becomes a word that must never be seen, and a `^` a line feed, which only the environment of a
 //! process can hold.
 
-use aftercall_common::config::{ConfigError, read_file};
+use aftercall_common::process::config::{ConfigError, read_file};
 use sha2::{Digest as _, Sha256};
 
 const SECRETS: [&str; 9] = [

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use aftercall_ingest::{
-    config::Secrets,
-    signature::{
+    admission::signature::{
         Signature,
         SignatureError::{Expired, Invalid, Missing},
         elevenlabs::{Tolerance, verify},
     },
+    config::Secrets,
 };
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};

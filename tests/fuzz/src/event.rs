@@ -2,10 +2,12 @@
 //!
 //! Input: bodies, separated by the ASCII record separator. Each is read in the form of every origin.
 
-use aftercall_ingest::message::webhook_id;
+use aftercall_ingest::storage::message::webhook_id;
 use aftercall_worker::{
-    call::{CallPatch, Field, Status, TranscriptState},
-    event::{Envelope, Event, Origin, ParseError, parse},
+    domain::{
+        call::{CallPatch, Field, Status, TranscriptState},
+        event::{Envelope, Event, Origin, ParseError, parse},
+    },
     store::{Key, value_to_bson},
 };
 use bytes::Bytes;

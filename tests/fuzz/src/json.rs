@@ -3,7 +3,7 @@
 //! Input: a body.
 
 use aftercall_common::json::BYTE_ORDER_MARK;
-use aftercall_ingest::json::{JsonError, check, check_pieces};
+use aftercall_ingest::admission::json::{JsonError, check, check_pieces};
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};

@@ -3,7 +3,7 @@
 //! Input: a body.
 
 use aftercall_common::json::{MAX_DEPTH, read, read_object};
-use aftercall_ingest::json::check;
+use aftercall_ingest::admission::json::check;
 use aftercall_worker::store::value_to_bson;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};

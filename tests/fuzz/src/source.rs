@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aftercall_ingest::source_ip::{Networks, Sender, Sources, client};
+use aftercall_ingest::admission::source_ip::{Networks, Sender, Sources, client};
 
 use crate::line;
 

@@ -5,14 +5,16 @@
 
 use aftercall_common::json::BYTE_ORDER_MARK;
 use aftercall_ingest::{
-    config::Secrets,
-    form::Form,
-    policy::PublicUrl,
-    signature::{
-        Signature,
-        SignatureError::{self, Invalid, Missing},
-        twilio::{Callback, verify},
+    admission::{
+        form::Form,
+        policy::PublicUrl,
+        signature::{
+            Signature,
+            SignatureError::{self, Invalid, Missing},
+            twilio::{Callback, verify},
+        },
     },
+    config::Secrets,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};

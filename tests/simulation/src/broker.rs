@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::stream::ACK_WAIT;
-use aftercall_ingest::publisher::{
+use aftercall_common::contract::streams::ACK_WAIT;
+use aftercall_ingest::storage::publisher::{
     commits::{Order, Place},
     wire::Answer,
 };

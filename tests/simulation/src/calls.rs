@@ -4,8 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aftercall_worker::{
-    call::{Attachment, CallPatch, TranscriptState, conversations},
-    event::ConversationId,
+    domain::{
+        call::{Attachment, CallPatch, TranscriptState, conversations},
+        event::ConversationId,
+    },
     store::{Failure, Key, Owing, Settled, Standing, StoreError},
 };
 

@@ -1,8 +1,10 @@
 //! What must be so once everything has settled, whatever went wrong before.
 
 use aftercall_worker::{
-    call::{CallPatch, TranscriptState},
-    event,
+    domain::{
+        call::{CallPatch, TranscriptState},
+        event,
+    },
     store::Key,
 };
 

@@ -3,12 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use aftercall_ingest::{
-    body::Body,
-    message::webhook_id,
-    publisher::{
-        Webhook,
-        commits::{Commits, Entry, Order, Outcome},
-        wire::Answer,
+    admission::body::Body,
+    storage::{
+        message::webhook_id,
+        publisher::{
+            Webhook,
+            commits::{Commits, Entry, Order, Outcome},
+            wire::Answer,
+        },
     },
 };
 use async_nats::HeaderMap;

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aftercall_worker::{
+    domain::event::ConversationId,
     elevenlabs::{ApiError, Conversation, ConversationStatus, Gate, Metadata},
-    event::ConversationId,
-    outside::Provider,
+    ports::Provider,
 };
 use jiff::Timestamp;
 use reqwest::StatusCode;

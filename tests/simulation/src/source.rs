@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::stream::consumer::STATUS;
+use aftercall_common::contract::streams::consumer::STATUS;
 use aftercall_worker::{
-    dead_letters::Cause,
-    event::{Envelope, Origin},
-    outside::Stored,
-    pull::Pull,
+    broker::{consumer::Pull, message::Stored},
+    domain::{
+        cause::Cause,
+        event::{Envelope, Origin},
+    },
 };
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -5,18 +5,16 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::{stream::consumer, trace::Tracer};
+use aftercall_common::{contract::streams::consumer, process::trace::Tracer};
 use aftercall_worker::{
     Metrics,
-    call::TranscriptState,
-    dead_letters::Cause,
-    event::ConversationId,
-    outside::Outside,
-    pull::Pull as _,
+    broker::{consumer::Pull as _, large_bodies::NoBody},
+    domain::{call::TranscriptState, cause::Cause, event::ConversationId},
+    ingestion,
+    ports::Outside,
     retry::Pauses,
-    status::{self, NoBody},
+    roles::transcripts::{self, Job},
     store::StoreError,
-    transcripts::{self, Job},
 };
 use async_nats::{Error, jetstream::AckKind};
 use bytes::Bytes;
@@ -243,7 +241,7 @@ impl Outside for Around {
                 State::Settled(now)
             }
             AckKind::Nak(wait) => State::Pending(later(wait.unwrap_or_default())),
-            AckKind::Progress => State::Delivered(later(aftercall_common::stream::ACK_WAIT)),
+            AckKind::Progress => State::Delivered(later(aftercall_common::contract::streams::ACK_WAIT)),
             AckKind::Next => return sim.violation("nobody asks for the next message so"),
         };
         sim.note(|| format!("{}: {} {} {state:?}", self.worker.name, message.consumer, message.n));
@@ -272,7 +270,7 @@ async fn run(worker: Arc<Worker>, stop: CancellationToken) {
         async move {
             let mut source = Source { worker, consumer: consumer::STATUS };
             let outside = Arc::new(around);
-            for message in status::serve(outside.clone(), &mut source, &stop).await {
+            for message in ingestion::serve(outside.clone(), &mut source, &stop).await {
                 outside.settle(&message, AckKind::Nak(None)).await;
             }
         }

@@ -1,6 +1,6 @@
 //! Telephone numbers on real pages: hidden in every form in which a sender writes them.
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
@@ -59,11 +59,11 @@ async fn shown() -> Shown {
     shown.stack.webhook(&report("no route to 6581234567")).await;
     shown.stack.webhook(&json!({ "event_type": "call for +6581234567", "call_id": "m1" })).await;
     let form = "CallStatus=ringing&To=%2B6581234567&From=%2B6581234568";
-    let post = shown.stack.jetstream.publish(stream::subject::TWILIO_CALL_STATUS, form.into());
+    let post = shown.stack.jetstream.publish(streams::subject::TWILIO_CALL_STATUS, form.into());
     post.await.unwrap().await.unwrap();
     shown.stack.document(doc! { "conversationId": "conv_hidden" }).await;
     shown.stack.settled().await;
-    until_equal("dead letters", 2, async || shown.stack.stored(stream::DEAD_LETTERS).await).await;
+    until_equal("dead letters", 2, async || shown.stack.stored(streams::DEAD_LETTERS).await).await;
     shown
 }
 

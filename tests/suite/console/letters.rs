@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use mongodb::bson::doc;
 use serde_json::json;
 
@@ -49,7 +49,7 @@ async fn a_letter_is_mended_and_its_call_is_there() {
         browser.click("summary.danger").await;
         browser.click("button.danger").await;
         browser.read("#page", "None.").await;
-        until_equal("dead letters", 0, async || shown.stack.stored(stream::DEAD_LETTERS).await).await;
+        until_equal("dead letters", 0, async || shown.stack.stored(streams::DEAD_LETTERS).await).await;
         assert_eq!(shown.page("/dead-letters/3").await.0, 404);
         assert_eq!(browser.complaints().await, Vec::<String>::new());
     })
@@ -61,12 +61,12 @@ async fn pages_of_letters_pass_over_what_is_gone() {
     let shown = start(Duration::from_millis(50)).await;
     for n in 0..130 {
         let mut headers = async_nats::HeaderMap::new();
-        headers.insert(stream::header::DEAD_REASON, "unsupported_event");
-        headers.insert(stream::header::DEAD_DETAIL, format!("letter {n}").as_str());
-        let grave = stream::subject::dead_letter("status");
+        headers.insert(streams::header::DEAD_REASON, "unsupported_event");
+        headers.insert(streams::header::DEAD_DETAIL, format!("letter {n}").as_str());
+        let grave = streams::subject::dead_letter("status");
         shown.stack.jetstream.publish_with_headers(grave, headers, "{}".into()).await.unwrap().await.unwrap();
     }
-    let graves = shown.stack.jetstream.get_stream(stream::DEAD_LETTERS).await.unwrap();
+    let graves = shown.stack.jetstream.get_stream(streams::DEAD_LETTERS).await.unwrap();
     for number in 20..110 {
         graves.delete_message(number).await.unwrap();
     }

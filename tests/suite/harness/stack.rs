@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use aftercall_local::{
     nats::{self, User, Users},
     ports,
@@ -337,12 +337,12 @@ impl Stack {
 
     /// Webhooks not delivered yet, and delivered but not settled.
     pub async fn backlog(&self) -> Option<(u64, usize)> {
-        self.lag(stream::consumer::STATUS, stream::WEBHOOKS).await
+        self.lag(streams::consumer::STATUS, streams::WEBHOOKS).await
     }
 
     /// The same of transcript jobs.
     pub async fn jobs(&self) -> Option<(u64, usize)> {
-        self.lag(stream::consumer::TRANSCRIPTS, stream::TRANSCRIPTS).await
+        self.lag(streams::consumer::TRANSCRIPTS, streams::TRANSCRIPTS).await
     }
 
     async fn lag(&self, consumer: &str, stream: &str) -> Option<(u64, usize)> {

@@ -1,17 +1,17 @@
 //! The graveyard: messages that no retry can help, kept with the reason, and what an operator can do
 //! with them.
 
-mod again;
-mod bury;
-mod command;
-mod desk;
-mod letter;
+mod give_up;
+pub(crate) mod message;
 mod origin;
+mod publish;
+mod queue;
+pub(crate) mod redrive;
 
 pub use self::{
-    again::{NotSent, Sent},
-    bury::{Cause, bury},
-    command::{Command, run},
-    desk::{Desk, PAGE, Shown, Silent},
+    give_up::give_up,
     origin::Unsendable,
+    publish::bury,
+    queue::{Desk, PAGE, Shown, Silent},
+    redrive::{NotSent, Sent},
 };

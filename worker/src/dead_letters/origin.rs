@@ -3,7 +3,7 @@
 //! Whoever may publish to `DEAD_LETTERS` chooses the headers of a letter. None of them is trusted: a letter whose
 //! subject is of the broker's own API would purge a stream with the rights of the operator who sends it again.
 
-use aftercall_common::stream::{TRANSCRIPTS, WEBHOOKS, header, subject};
+use aftercall_common::contract::streams::{TRANSCRIPTS, WEBHOOKS, header, subject};
 
 /// Every stream and subject that a consumer of ours gives messages up from.
 const ORIGINS: [(&str, &str); 4] = [
@@ -32,7 +32,7 @@ const MAX_SHOWN: usize = 64;
 
 /// Where a message was before it became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// Its stream.
     pub stream: &'static str,
     /// Its subject.
@@ -64,7 +64,7 @@ pub enum Unsendable {
 ///
 /// # Errors
 /// They name none, or one that is not ours.
-pub(super) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Origin, Unsendable> {
+pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Origin, Unsendable> {
     if stream.is_empty() || subject.is_empty() {
         return Err(Unsendable::NoOrigin);
     }
@@ -79,7 +79,7 @@ pub(super) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
 
 /// Whether a header goes with the message when it is sent again. Headers of the broker's do not: they are orders to
 /// it, such as `Nats-Rollup` and `Nats-Schedule`.
-pub(super) fn is_kept(name: &str) -> bool {
+pub(crate) fn is_kept(name: &str) -> bool {
     let is_in = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
     let ours = name.get(..OURS.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(OURS));
     (ours && !is_in(&OF_LETTER)) || is_in(&OF_SENDER)

@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{call::Status, clock::between};
+use crate::domain::{call::Status, time::between};
 
 /// Longest `Retry-After` obeyed; a longer one is asked for again when this has passed.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);

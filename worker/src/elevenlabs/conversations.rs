@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{ApiError, ConversationStatus, ElevenLabs, answer::read};
-use crate::event::{ConversationId, lenient};
+use crate::domain::event::{ConversationId, lenient};
 
 /// Most conversations of one page that the API gives.
 const PAGE: &str = "100";

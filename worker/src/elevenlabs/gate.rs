@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::ApiError;
-use crate::clock::{after, between};
+use crate::domain::time::{after, between};
 
 /// Pause after a refused key: someone has to change it, and then work goes on by itself.
 const KEY_PAUSE: Duration = Duration::from_mins(1);

@@ -4,11 +4,12 @@ mod answer;
 mod conversations;
 mod gate;
 mod outbound;
+pub mod webhook_plan;
 mod webhooks;
 
 use std::time::{Duration, Instant};
 
-use aftercall_common::config::Secret;
+use aftercall_common::process::config::Secret;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use reqwest::{
@@ -26,7 +27,7 @@ pub use self::{
 };
 use crate::{
     config::{BaseUrl, Config},
-    event::ConversationId,
+    domain::event::ConversationId,
     metrics::Metrics,
     retry::Pauses,
 };

@@ -12,9 +12,11 @@ use serde_json::{Map, Value};
 
 use super::{ApiError, ElevenLabs, answer};
 use crate::{
-    event::{CallId, ConversationId, lenient},
+    domain::{
+        event::{CallId, ConversationId, lenient},
+        text::cut,
+    },
     retry::Pauses,
-    text::cut,
 };
 
 const MAX_ANSWER: usize = 256 * 1024;

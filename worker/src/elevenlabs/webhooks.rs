@@ -52,7 +52,7 @@ pub struct NewWebhook {
     pub id: String,
     /// What it signs with.
     #[serde(rename = "webhook_secret")]
-    pub secret: Option<aftercall_common::config::Secret>,
+    pub secret: Option<aftercall_common::process::config::Secret>,
 }
 
 /// Whose events are bound.

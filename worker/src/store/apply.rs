@@ -9,7 +9,7 @@ use super::{
     Key, StoreError,
     calls::{Calls, Failure, Standing},
 };
-use crate::{
+use crate::domain::{
     call::{CallPatch, Status, TranscriptState},
     event::ConversationId,
 };

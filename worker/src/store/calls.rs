@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 
 use super::{Settled, StoreError};
-use crate::{
+use crate::domain::{
     call::{Attachment, CallPatch, Status},
     event::ConversationId,
 };
@@ -63,7 +63,7 @@ pub trait Calls: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
     /// Joins the patch with all documents that its ids name, and with those of the same call, at one instant, as
-    /// [`crate::call::conversations::join`] says. The conversations of the call whose transcript is owed.
+    /// [`crate::domain::call::conversations::join`] says. The conversations of the call whose transcript is owed.
     fn merge(
         &self,
         patch: &CallPatch,

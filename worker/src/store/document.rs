@@ -5,12 +5,12 @@ use mongodb::bson::{Bson, DateTime, Document, RawArrayBuf, RawBson, RawDocumentB
 use serde_json::{Map, Value, json};
 
 use super::{Key, Placing, of_call};
-use crate::{
+use crate::domain::{
     call::{
         CallPatch, Field, FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState, size,
     },
-    clock::rfc3339,
     event::{CallId, ConversationId, Parties, PlacementId},
+    time::rfc3339,
 };
 
 /// A BSON date: milliseconds.

@@ -15,7 +15,7 @@ use mongodb::{
 use serde_json::Value;
 
 use super::{Store, StoreError};
-use crate::{call::Attachment, event::ConversationId};
+use crate::domain::{call::Attachment, event::ConversationId};
 
 /// Every bucket.
 pub(super) const BUCKETS: [&str; 2] = [RECORDINGS, TRANSCRIPTS];

@@ -19,7 +19,7 @@ use super::{
     of_call,
     statement::{self, Unstorable},
 };
-use crate::{
+use crate::domain::{
     call::{CallPatch, HistoryEntry, Placement, TranscriptState},
     event::{CallId, ConversationId, Parties},
 };

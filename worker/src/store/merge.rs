@@ -22,7 +22,7 @@ use mongodb::{
 };
 
 use super::{CallView, Store, StoreError, insert, statement::Key};
-use crate::{
+use crate::domain::{
     call::{
         CallPatch, Field, TranscriptState,
         conversations::{self, Joined, MAX_CONVERSATIONS},

@@ -54,9 +54,11 @@ pub use self::{
     update::statement,
 };
 use crate::{
-    call::{Attachment, CallPatch},
     config::Config,
-    event::{CallId, ConversationId},
+    domain::{
+        call::{Attachment, CallPatch},
+        event::{CallId, ConversationId},
+    },
     metrics::Metrics,
 };
 

@@ -1,13 +1,13 @@
 //! `_call`: what is said of a call by events that name no conversation, in the document of a conversation.
 //!
-//! It makes the document of a conversation that becomes known later: see [`crate::call::conversations`]. Its
+//! It makes the document of a conversation that becomes known later: see [`crate::domain::call::conversations`]. Its
 //! fields have the names that they have in the document. A document without conversation and placement has no
 //! such part, since all of it is of the call.
 
 use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 
 use super::statement::{UNSTORABLE, Unstorable, append_field, append_status, claims};
-use crate::call::{CallPatch, Field, FieldClaim};
+use crate::domain::call::{CallPatch, Field, FieldClaim};
 
 /// Its name in the document.
 pub(super) const NAME: &str = "_call";

@@ -13,7 +13,7 @@ use super::{
     CallView, SERVER_TIME, Store, StoreError,
     document::{bson_date, date, json_to_bson},
 };
-use crate::{
+use crate::domain::{
     call::{Status, size},
     event::{Parties, PlacementId},
 };

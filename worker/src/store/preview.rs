@@ -4,7 +4,7 @@ use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 
 use super::{CallView, Key, SERVER_TIME, Store, StoreError, merge, statement};
-use crate::call::{CallPatch, conversations};
+use crate::domain::call::{CallPatch, conversations};
 
 /// What would become of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]

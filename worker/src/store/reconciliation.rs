@@ -13,10 +13,12 @@ use mongodb::{
 
 use super::{SERVER_TIME, Store, StoreError, document::bson_date};
 use crate::{
-    call::Status,
-    clock::after,
-    event::{ConversationId, PlacementId},
-    reconcile::Known,
+    domain::{
+        call::Status,
+        event::{ConversationId, PlacementId},
+        time::after,
+    },
+    roles::reconcile::Known,
 };
 
 const MEMORY: &str = "reconciliation";

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::{COLLECTION, SERVER_TIME, Store, StoreError, document::bson_date, views::beginning};
-use crate::call::Status;
+use crate::domain::call::Status;
 
 /// Most groups, hours or calls in one answer.
 const MOST: i64 = 1000;

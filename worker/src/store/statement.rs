@@ -15,7 +15,7 @@ use super::{
     document::{append_value, bson_date, json_to_raw},
     of_call::{self, Values},
 };
-use crate::{
+use crate::domain::{
     call::{CallPatch, Field, FieldClaim, HISTORY_LIMIT, HistoryEntry, StatusClaim, TranscriptState},
     event::{CallId, ConversationId, Parties, PlacementId},
 };
@@ -400,7 +400,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Envelope, Origin, parse};
+    use crate::domain::event::{Envelope, Origin, parse};
 
     fn patch(body: &serde_json::Value) -> CallPatch {
         let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::ElevenLabs);

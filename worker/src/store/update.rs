@@ -11,7 +11,7 @@ use super::{
     command::{self, Kind},
     statement::{self, Key},
 };
-use crate::call::{CallPatch, Status, StatusClaim, TranscriptState};
+use crate::domain::call::{CallPatch, Status, StatusClaim, TranscriptState};
 
 /// See [`super::Calls::update`].
 pub(super) async fn update(

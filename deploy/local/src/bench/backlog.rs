@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::stream::{self, consumer, subject};
+use aftercall_common::contract::streams::{self, consumer, subject};
 use anyhow::{Context as _, ensure};
 use async_nats::{
     Client,
@@ -82,7 +82,7 @@ pub async fn fill_these(
     mut webhooks: impl Iterator<Item = (usize, Value)>,
 ) -> anyhow::Result<()> {
     let context = jetstream::new(client.clone());
-    stream::ensure(&context, 1).await?;
+    streams::ensure(&context, 1).await?;
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
     loop {
@@ -117,7 +117,8 @@ pub struct Progress {
 
 /// Looks at the consumer.
 pub async fn look(context: &jetstream::Context, total: u64) -> anyhow::Result<Progress> {
-    let consumer: PullConsumer = context.get_consumer_from_stream(consumer::STATUS, stream::WEBHOOKS).await?;
+    let consumer: PullConsumer =
+        context.get_consumer_from_stream(consumer::STATUS, streams::WEBHOOKS).await?;
     let info = consumer.cached_info();
     let left = info.num_pending + info.num_ack_pending as u64;
     Ok(Progress { settled: total.saturating_sub(left), left })

@@ -8,7 +8,7 @@ mod plot;
 
 use std::path::PathBuf;
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -306,13 +306,13 @@ impl Messages {
         let broker = stack::broker(bench, true).await?;
         let client = async_nats::connect(broker.url()).await?;
         let context = jetstream::new(client.clone());
-        stream::ensure(&context, 1).await?;
+        streams::ensure(&context, 1).await?;
         Ok(Self { broker, client, context, filled: 0 })
     }
 
     /// Makes it `size` messages: more, or fewer again after a round, which has added its own.
     async fn resize(&mut self, bench: &Bench, size: usize) -> anyhow::Result<()> {
-        let webhooks = self.context.get_stream(stream::WEBHOOKS).await?;
+        let webhooks = self.context.get_stream(streams::WEBHOOKS).await?;
         webhooks.purge().keep(size as u64).await?;
         let there = usize::try_from(webhooks.cached_info().state.messages)?;
         for first in (there..size).step_by(STEP) {
@@ -339,7 +339,7 @@ impl Messages {
 
     /// Processor time of the broker so far, in seconds, and messages that it has stored.
     async fn used(&mut self) -> anyhow::Result<(f64, f64)> {
-        let webhooks = self.context.get_stream(stream::WEBHOOKS).await?;
+        let webhooks = self.context.get_stream(streams::WEBHOOKS).await?;
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let stored = webhooks.cached_info().state.last_sequence as f64;
         Ok((measure::cpu_seconds(self.broker.process().pid())?, stored))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::stream::{self, subject};
+use aftercall_common::contract::streams::{self, subject};
 use anyhow::Context as _;
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use super::load;
 /// Publishes per second, so many at a time, each awaited.
 pub async fn publishes(url: &str, at_once: usize, bytes: usize, time: Duration) -> anyhow::Result<f64> {
     let context = jetstream::new(async_nats::connect(url).await.context("cannot connect to the broker")?);
-    stream::ensure(&context, 1).await?;
+    streams::ensure(&context, 1).await?;
     let body = Bytes::from(vec![b'x'; bytes]);
     load::at_once(at_once, time, move |n| publish(context.clone(), n, body.clone())).await
 }
@@ -27,9 +27,9 @@ async fn publish(context: jetstream::Context, n: u64, body: Bytes) -> anyhow::Re
 pub fn headers(id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, id);
-    headers.insert(stream::header::RECEIVED_AT, "2026-01-01T00:00:00.000000Z");
-    headers.insert(stream::header::SOURCE_IP, "127.0.0.1");
-    headers.insert(stream::header::SIGNATURE, "absent");
-    headers.insert(stream::header::CONTENT_TYPE, "application/json");
+    headers.insert(streams::header::RECEIVED_AT, "2026-01-01T00:00:00.000000Z");
+    headers.insert(streams::header::SOURCE_IP, "127.0.0.1");
+    headers.insert(streams::header::SIGNATURE, "absent");
+    headers.insert(streams::header::CONTENT_TYPE, "application/json");
     headers
 }

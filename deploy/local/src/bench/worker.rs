@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use aftercall_worker::{
-    call::CallPatch,
-    event::{self, Envelope, Origin},
+    domain::{
+        call::CallPatch,
+        event::{self, Envelope, Origin},
+    },
     store::{self, Calls as _},
 };
 use anyhow::{Context as _, ensure};

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_ingest::message;
+use aftercall_ingest::storage::message;
 use bytes::Bytes;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use anyhow::Context as _;
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use bytes::Bytes;
@@ -189,8 +189,8 @@ impl Stack {
             Fault::BrokerTrickle => self.to_broker.set(Mode::Trickle),
             Fault::StreamFull => self.limit_stream(true).await?,
             Fault::ConsumerDeleted => {
-                let stream = self.jetstream.get_stream(stream::WEBHOOKS).await?;
-                stream.delete_consumer(stream::consumer::STATUS).await?;
+                let stream = self.jetstream.get_stream(streams::WEBHOOKS).await?;
+                stream.delete_consumer(streams::consumer::STATUS).await?;
             }
             Fault::GatewayKilled => self.gateways[pick % COPIES].end(true).await?,
             Fault::GatewayStopped => self.gateways[pick % COPIES].end(false).await?,
@@ -311,7 +311,7 @@ impl Stack {
     }
 
     async fn limit_stream(&self, full: bool) -> anyhow::Result<()> {
-        let stream = self.jetstream.get_stream(stream::WEBHOOKS).await?;
+        let stream = self.jetstream.get_stream(streams::WEBHOOKS).await?;
         let info = stream.cached_info();
         let mut config = info.config.clone();
         config.max_messages = if full { i64::try_from(info.state.messages)?.max(1) } else { -1 };
@@ -334,7 +334,7 @@ impl Stack {
             }
         }
         for body in POISON {
-            let subject = stream::subject::ELEVENLABS_CALL_STATUS;
+            let subject = streams::subject::ELEVENLABS_CALL_STATUS;
             self.jetstream.publish(subject, body.into()).await?.await?;
             self.poison += 1;
         }
@@ -366,7 +366,7 @@ impl Stack {
                 }
             }
             let last = loop {
-                if let Ok(stream) = self.jetstream.get_stream(stream::WEBHOOKS).await {
+                if let Ok(stream) = self.jetstream.get_stream(streams::WEBHOOKS).await {
                     break stream.cached_info().state.last_sequence;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -382,8 +382,11 @@ impl Stack {
 
     /// Every message of `WEBHOOKS` up to this one is settled.
     async fn settled_up_to(&self) -> Option<u64> {
-        let consumer: PullConsumer =
-            self.jetstream.get_consumer_from_stream(stream::consumer::STATUS, stream::WEBHOOKS).await.ok()?;
+        let consumer: PullConsumer = self
+            .jetstream
+            .get_consumer_from_stream(streams::consumer::STATUS, streams::WEBHOOKS)
+            .await
+            .ok()?;
         let info = consumer.cached_info();
         // A consumer that was made again begins with nothing settled and everything pending.
         if info.num_pending == 0 && info.num_ack_pending == 0 {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::stream;
+use aftercall_common::contract::streams;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt as _;
@@ -122,7 +122,7 @@ pub(super) async fn reach(stack: &Stack, sent: &Sent, run: &str) -> anyhow::Resu
     let lost: HashSet<_> = accepted.map(|posted| &posted.id).filter(|id| !stored.contains_key(*id)).collect();
     verdict.lost = lost.into_iter().cloned().collect();
 
-    let graves = stack.jetstream.get_stream(stream::DEAD_LETTERS).await?;
+    let graves = stack.jetstream.get_stream(streams::DEAD_LETTERS).await?;
     verdict.dead = (usize::try_from(graves.cached_info().state.messages)?, stack.poison);
     // What is lost makes documents wrong, and no time mends that.
     let patience = if verdict.lost.is_empty() { PATIENCE } else { Duration::ZERO };
@@ -132,7 +132,7 @@ pub(super) async fn reach(stack: &Stack, sent: &Sent, run: &str) -> anyhow::Resu
 
 /// How often each id is in the stream, and how many messages an atomic batch brought.
 async fn stored(stack: &Stack) -> anyhow::Result<(HashMap<String, usize>, usize)> {
-    let stream = stack.jetstream.get_stream(stream::WEBHOOKS).await?;
+    let stream = stack.jetstream.get_stream(streams::WEBHOOKS).await?;
     let config = pull::OrderedConfig {
         deliver_policy: DeliverPolicy::All,
         headers_only: true,

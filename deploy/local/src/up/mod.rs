@@ -46,7 +46,7 @@ pub struct Options {
 /// Runs everything until Ctrl-C, SIGTERM, or the end of a part.
 pub async fn run(data: &Data, options: Options) -> anyhow::Result<()> {
     let config = Config::from_env()?;
-    let stop = aftercall_common::shutdown::on_signal().context("cannot watch for Ctrl-C")?;
+    let stop = aftercall_common::process::shutdown::on_signal().context("cannot watch for Ctrl-C")?;
     let _owned = data.acquire()?;
     addresses::check(&options)?;
     data.remove_running();

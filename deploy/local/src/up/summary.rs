@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, net::SocketAddr};
 
-use aftercall_common::config::Url;
+use aftercall_common::process::config::Url;
 
 use crate::running::{Data, Running};
 

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{CallRow, SERVER_TIME, Views, row};
 use crate::{
-    call::HistoryEntry,
-    event::{CallId, ConversationId, PlacementId},
+    domain::{
+        call::HistoryEntry,
+        event::{CallId, ConversationId, PlacementId},
+    },
     store::{
         StoreError, conversations_of,
         document::{bson_to_value, date, document_to_json, history_entry},

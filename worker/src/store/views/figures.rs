@@ -18,8 +18,7 @@ use super::{
     filter::{reason_index, time_index},
 };
 use crate::{
-    call::Status,
-    clock::between,
+    domain::{call::Status, time::between},
     store::{
         StoreError,
         document::{bson_date, date},

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
 use super::{CallRow, Direction};
-use crate::{call::Status, store::document::bson_date};
+use crate::{domain::call::Status, store::document::bson_date};
 
 /// Most reasons of one filter: with twelve statuses each, the server still merges as many ordered
 /// scans as it takes for that (200).

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
 use crate::{
-    call::Status,
-    clock::between,
+    domain::{
+        call::Status,
+        text::{MAX_PARTY, MAX_REASON, cut},
+        time::between,
+    },
     store::document::date,
-    text::{MAX_PARTY, MAX_REASON, cut},
 };
 
 /// A call, as much of it as a list shows.

@@ -3,8 +3,8 @@
 
 use std::{convert::Infallible, net::SocketAddr};
 
-use aftercall_common::stream::{self, subject};
-use aftercall_ingest::message;
+use aftercall_common::contract::streams::{self, subject};
+use aftercall_ingest::storage::message;
 use async_nats::jetstream;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -18,7 +18,7 @@ use crate::bench::raw;
 /// Serves until killed.
 pub(crate) async fn serve(listen: SocketAddr, nats_url: &str) -> anyhow::Result<()> {
     let context = jetstream::new(async_nats::connect(nats_url).await?);
-    stream::ensure(&context, 1).await?;
+    streams::ensure(&context, 1).await?;
     let listener = TcpListener::bind(listen).await?;
     let connections = TaskTracker::new();
     loop {

@@ -1,0 +1,303 @@
+//! The connection to NATS, the same for every process.
+//!
+//! Connecting returns at once and goes on in the background for as long as it takes: a process
+//! starts while the broker is away and becomes ready when it is back. What must not wait asks
+//! [`is_connected`] first: the client would otherwise buffer publishes and deliver them later.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection::State};
+use percent_encoding::percent_decode_str;
+use rand::RngExt as _;
+
+use super::config::{ConfigError, Url};
+use crate::http::tls;
+
+/// A peer that does not answer two pings in a row is taken for dead.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+
+const URL: &str = "NATS_URL";
+const CREDENTIALS: &str = "NATS_CREDS_FILE";
+const AUTHORITY: &str = "NATS_CA_FILE";
+
+/// Where the broker is, how it knows us, and how we know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Broker<'a> {
+    /// `NATS_URL`: one address or several, comma separated. May hold a login (`user:password@`, or
+    /// `token@`), the same for all of them, percent-encoded where it has characters of its own in a URL.
+    pub url: &'a Url,
+    /// `NATS_CREDS_FILE`: a login by a key.
+    pub credentials: Option<&'a Path>,
+    /// `NATS_CA_FILE`: the authorities that vouch for the broker, instead of the system's. TLS is required
+    /// then; otherwise it is where the broker or the scheme `tls://` requires it.
+    pub authority: Option<&'a Path>,
+}
+
+/// Which user of the broker a process is, as `deploy/nats/users.conf` knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Stores webhooks and asks workers.
+    Gateway,
+    /// Processes what is stored, and answers.
+    Worker,
+}
+
+impl Role {
+    /// Where the answers to its requests come. Each role has a prefix of its own, so that the broker can keep others
+    /// from reading them; all are below the usual `_INBOX`, which brokers with other users allow.
+    fn inbox_prefix(self) -> &'static str {
+        match self {
+            Self::Gateway => "_INBOX.gateway",
+            Self::Worker => "_INBOX.worker",
+        }
+    }
+}
+
+/// What a broker is told in a URL.
+#[derive(PartialEq, Eq)]
+enum Login {
+    User { name: String, password: String },
+    Token(String),
+}
+
+impl Broker<'_> {
+    /// Starts connecting as `name`.
+    ///
+    /// # Errors
+    /// What [`Self::check`] finds. An absent broker is not an error, nor one that does not take us: both may
+    /// change.
+    pub async fn connect(self, name: &str, role: Role) -> anyhow::Result<Client> {
+        let (addresses, options) = self.options()?;
+        let told = Arc::new(Mutex::new(String::new()));
+        let options = options
+            .name(name)
+            .custom_inbox_prefix(role.inbox_prefix())
+            .retry_on_initial_connect()
+            .connection_timeout(CONNECT_TIMEOUT)
+            .ping_interval(PING_INTERVAL)
+            .reconnect_delay_callback(reconnect_delay)
+            .reconnect_to_server_callback({
+                // Asked before every try, and told of the one before: nothing else says why it failed.
+                let told = told.clone();
+                move |servers, _| {
+                    tell(&servers, &mut told.lock().unwrap_or_else(PoisonError::into_inner));
+                    std::future::ready(None)
+                }
+            })
+            .event_callback(move |event| {
+                if matches!(event, Event::Connected) {
+                    told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                }
+                log(&event);
+                std::future::ready(())
+            });
+        options.connect(addresses).await.with_context(|| format!("connecting to NATS at {}", self.url))
+    }
+
+    /// What can be told of the variables before connecting.
+    pub fn check(self) -> Result<(), ConfigError> {
+        self.options().map(drop)
+    }
+
+    /// The servers, and how they are spoken to.
+    fn options(self) -> Result<(Vec<ServerAddr>, ConnectOptions), ConfigError> {
+        let (addresses, login) = self.addresses()?;
+        let mut options = match login {
+            None => ConnectOptions::new(),
+            Some(Login::User { name, password }) => ConnectOptions::with_user_and_password(name, password),
+            Some(Login::Token(token)) => ConnectOptions::with_token(token),
+        };
+        if let Some(file) = self.credentials {
+            let unusable = |error| ConfigError::new(CREDENTIALS, format!("'{}': {error}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(unusable)?;
+            options = options.credentials(&text).map_err(unusable)?;
+        }
+        if let Some(file) = self.authority {
+            // The client would say what is wrong with it only when it connects. It reads it again each time.
+            tls::authorities(file)
+                .map_err(|reason| ConfigError::new(AUTHORITY, format!("'{}' {reason}", file.display())))?;
+            options = options.add_root_certificates(file.to_owned()).require_tls(true);
+        }
+        Ok((addresses, options))
+    }
+
+    /// The servers `NATS_URL` names, and the login in it. The addresses do not hold it any more: the client
+    /// makes no use of it there, and shows them when it logs.
+    fn addresses(self) -> Result<(Vec<ServerAddr>, Option<Login>), ConfigError> {
+        let wrong = |what: &str| ConfigError::new(URL, format!("{what}: {}", self.url));
+        // The client's own error may repeat the login.
+        let unreadable = || wrong("not a list of addresses such as nats://host:4222");
+        let (mut addresses, mut login) = (Vec::new(), None);
+        for part in self.url.expose().split(',') {
+            let mut url = part.trim().parse().map_err(|_error| unreadable()).map(ServerAddr::into_inner)?;
+            if !matches!(url.scheme(), "nats" | "tls") || url.host().is_none() {
+                return Err(unreadable());
+            }
+            let decode = |text| percent_decode_str(text).decode_utf8().map(String::from);
+            let name = decode(url.username()).map_err(|_error| unreadable())?;
+            let found = match url.password().map(decode).transpose().map_err(|_error| unreadable())? {
+                Some(password) => Some(Login::User { name, password }),
+                None if name.is_empty() => None,
+                None => Some(Login::Token(name)),
+            };
+            if found.is_some() && login.is_some() && found != login {
+                return Err(wrong("holds more than one login"));
+            }
+            login = login.or(found);
+            let cleared = url.set_username("").and_then(|()| url.set_password(None));
+            cleared.map_err(|()| unreadable())?;
+            addresses.push(ServerAddr::from_url(url).map_err(|_error| unreadable())?);
+        }
+        if login.is_some() && self.credentials.is_some() {
+            return Err(ConfigError::new(CREDENTIALS, "NATS_URL holds a login already"));
+        }
+        Ok((addresses, login))
+    }
+}
+
+/// Whether the broker can be reached right now.
+pub fn is_connected(client: &Client) -> bool {
+    client.connection_state() == State::Connected
+}
+
+/// Doubles from 4 ms, at most [`MAX_RECONNECT_DELAY`], with jitter so that many clients of one
+/// restarted broker do not come back in step.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let exponent = u32::try_from(attempts.min(16)).expect("at most 16");
+    let ceiling = Duration::from_millis(4).saturating_mul(1 << exponent).min(MAX_RECONNECT_DELAY);
+    ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// Logs why connecting fails, when that is another reason than was told before.
+fn tell(servers: &[async_nats::Server], told: &mut String) {
+    let reasons = servers.iter().filter_map(|server| {
+        let error = server.last_error.as_deref()?;
+        Some(format!("{}:{}: {error}{}", server.addr.host(), server.addr.port(), advice(error)))
+    });
+    let reasons = reasons.collect::<Vec<_>>().join("; ");
+    if !reasons.is_empty() && reasons != *told {
+        tracing::warn!(reasons, "cannot connect to NATS; trying again");
+        *told = reasons;
+    }
+}
+
+/// What to look at, where the reason is not that the broker is away.
+fn advice(error: &str) -> &'static str {
+    let error = error.to_ascii_lowercase();
+    if error.contains("corrupt message") {
+        " (it speaks no TLS; see NATS_URL, NATS_CA_FILE)"
+    } else if error.contains("certificate") {
+        " (see NATS_CA_FILE)"
+    } else if error.contains("auth") {
+        " (see NATS_CREDS_FILE, or the login in NATS_URL)"
+    } else {
+        ""
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("lost the connection to NATS; reconnecting"),
+        // A failed try, without its reason: see `tell`.
+        Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
+        Event::ServerError(error) if is_forbidden(&error.to_string()) => tracing::error!(
+            %error,
+            "the broker does not allow what this process needs: is NATS_URL or NATS_CREDS_FILE that of its own user, \
+             and does the user have the permissions of deploy/nats/users.conf?"
+        ),
+        Event::ServerError(error) => tracing::error!(%error, "NATS server"),
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}
+
+/// Whether the broker refused to publish or to subscribe. Its words are `Permissions Violation for Publish to "…"`.
+fn is_forbidden(error: &str) -> bool {
+    error.to_ascii_lowercase().contains("permissions violation")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(url: &str) -> Result<(Vec<String>, Option<Login>), String> {
+        let url = Url::new(url);
+        let broker = Broker { url: &url, credentials: None, authority: None };
+        let (addresses, login) = broker.addresses().map_err(|error| error.to_string())?;
+        Ok((addresses.iter().map(|address| address.as_url_str().to_owned()).collect(), login))
+    }
+
+    #[test]
+    fn a_login_is_taken_out_of_the_addresses() {
+        let user = |name: &str, password: &str| {
+            Some(Login::User { name: name.to_owned(), password: password.to_owned() })
+        };
+        #[rustfmt::skip]
+        let table = [
+            ("nats://h:4222",                     &["nats://h:4222"][..],               None),
+            ("h1, tls://h2:1",                    &["nats://h1", "tls://h2:1"],         None),
+            ("nats://me:p%40ss%2C@h1,nats://h2",  &["nats://h1", "nats://h2"],          user("me", "p@ss,")),
+            ("nats://me:a@h1,nats://me:a@h2",     &["nats://h1", "nats://h2"],          user("me", "a")),
+            ("nats://t0ken@h",                    &["nats://h"],                        Some(Login::Token("t0ken".to_owned()))),
+        ];
+        for (url, servers, login) in table {
+            let (found, its_login) = addresses(url).expect(url);
+            assert!(found == servers && its_login == login, "{url}: {found:?}");
+        }
+        for wrong in
+            ["nats://a:pa55@h1,nats://b:pa55@h2", "nats://me:%FFpa55@h", "ws://me:pa55@h", "nats://me:pa55@"]
+        {
+            let Err(error) = addresses(wrong) else { panic!("{wrong}") };
+            assert!(error.starts_with("NATS_URL: ") && !error.contains("pa55"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_credentials_and_no_authority_is_named_and_not_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        let (url, login) = (Url::new("nats://h"), Url::new("nats://t0ken@h"));
+        let jwt = "-----BEGIN NATS USER JWT-----\npa55\n------END NATS USER JWT------\n";
+        let seed = "\n-----BEGIN USER NKEY SEED-----\nSUpa55\n------END USER NKEY SEED------\n";
+        let certificate = "-----BEGIN CERTIFICATE-----\ncGE1NQ==\n-----END CERTIFICATE-----\n";
+        for text in ["", "pa55", jwt, &format!("{jwt}{seed}"), certificate] {
+            std::fs::write(&file, text).unwrap();
+            let broker = Broker { url: &url, credentials: None, authority: None };
+            let error = Broker { credentials: Some(&file), ..broker }.check().unwrap_err().to_string();
+            assert!(error.starts_with("NATS_CREDS_FILE: ") && !error.contains("pa55"), "{error}");
+            let error = Broker { authority: Some(&file), ..broker }.check().unwrap_err().to_string();
+            assert!(error.starts_with("NATS_CA_FILE: ") && !error.contains("pa55"), "{error}");
+        }
+        let both = Broker { url: &login, credentials: Some(&file), authority: None };
+        assert_eq!(both.check().unwrap_err().to_string(), "NATS_CREDS_FILE: NATS_URL holds a login already");
+    }
+
+    #[test]
+    fn advice_is_given_where_the_broker_is_there() {
+        for (error, shown) in [
+            ("IO error: Connection refused (os error 111)", ""),
+            ("IO error: invalid peer certificate: UnknownIssuer", "NATS_CA_FILE"),
+            ("IO error: received corrupt message of type InvalidContentType", "speaks no TLS"),
+            ("authorization violation: nats: authorization violation", "NATS_CREDS_FILE"),
+            ("IO error: nats: User Authentication Expired", "NATS_CREDS_FILE"),
+        ] {
+            assert!(advice(error).contains(shown) && advice(error).is_empty() == shown.is_empty(), "{error}");
+        }
+    }
+
+    #[test]
+    fn reconnect_delays_are_bounded() {
+        for attempts in 0..200 {
+            let delay = reconnect_delay(attempts);
+            assert!(delay <= MAX_RECONNECT_DELAY, "attempt {attempts}: {delay:?}");
+        }
+        assert!(reconnect_delay(50) >= MAX_RECONNECT_DELAY / 2);
+    }
+}

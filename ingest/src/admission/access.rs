@@ -1,0 +1,184 @@
+//! Who may use `/api/agent-calls*`: bearer tokens, and what a caller on this machine may do without one.
+//!
+//! Pure. A request without a token is anonymous. It is served only where `API_ANONYMOUS` says so, and only if
+//! the caller holds the connection itself, from this machine, and is no web page: a page that a browser on
+//! this machine shows can reach loopback addresses too, and so can a host name that resolves to one.
+
+use hyper::{HeaderMap, header};
+
+use super::{
+    policy::{Anonymous, Policy},
+    source_ip::Sender,
+};
+use crate::http::rejection::Rejection;
+
+/// What a request wants to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Learn about calls.
+    Read,
+    /// Place calls.
+    Full,
+}
+
+/// Decides whether `sender` may have `access`.
+///
+/// # Errors
+/// [`Rejection::Unauthorized`] with the missing condition.
+pub fn authorize(
+    policy: &Policy,
+    access: Access,
+    headers: &HeaderMap,
+    sender: Sender,
+) -> Result<(), Rejection> {
+    if let Some(given) = bearer(headers) {
+        let full = policy.api_token.contain(given);
+        let read = policy.api_read_token.contain(given) && access == Access::Read;
+        return if full || read { Ok(()) } else { refuse("The bearer token does not give this access.") };
+    }
+    let allowed = match (policy.api_anonymous, access) {
+        (Anonymous::All, _) | (Anonymous::Read, Access::Read) => true,
+        (Anonymous::Read, Access::Full) | (Anonymous::None, _) => false,
+    };
+    if !allowed {
+        return refuse("A valid bearer token is required (API_TOKEN of the gateway).");
+    }
+    if !sender.is_direct || !sender.address.is_loopback() {
+        return refuse("Without a bearer token only callers on the gateway's own machine are served.");
+    }
+    if is_cross_site(headers) {
+        return refuse("Without a bearer token requests of web pages are not served.");
+    }
+    if !has_local_host(headers) {
+        return refuse("Without a bearer token the Host header must name this machine, as localhost does.");
+    }
+    Ok(())
+}
+
+fn refuse(detail: &'static str) -> Result<(), Rejection> {
+    Err(Rejection::Unauthorized { detail })
+}
+
+/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
+pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) =
+        headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Whether a browser sent the request for a page of another origin. Browsers set `Origin` and
+/// `Sec-Fetch-Site` themselves, and a page cannot change them; other senders send neither.
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.as_bytes());
+    let is_foreign_site = text(header::HeaderName::from_static("sec-fetch-site"))
+        .is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
+    let is_foreign_origin = text(header::ORIGIN).is_some_and(|origin| {
+        let host = text(header::HOST).unwrap_or_default();
+        let own =
+            |scheme: &[u8]| origin.strip_prefix(scheme).is_some_and(|rest| rest.eq_ignore_ascii_case(host));
+        !own(b"http://") && !own(b"https://")
+    });
+    is_foreign_site || is_foreign_origin
+}
+
+/// Whether a web page sent the request through a browser, and not from this machine's own address: it is of
+/// another origin, or its own host name was made to resolve to us (DNS rebinding).
+pub fn is_foreign_page(headers: &HeaderMap) -> bool {
+    let is_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
+    is_page && (is_cross_site(headers) || !has_local_host(headers))
+}
+
+/// Whether the `Host` header names this machine. A page whose own host name was made to resolve to a
+/// loopback address (DNS rebinding) sends that name.
+pub fn has_local_host(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let Ok(authority) = host.parse::<hyper::http::uri::Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    type Headers = &'static [(&'static str, &'static str)];
+    /// `API_ANONYMOUS`, access, headers, the sender and whether it is direct, whether it is served.
+    type Row = (&'static str, Access, Headers, (&'static str, bool), bool);
+
+    fn headers(pairs: Headers) -> HeaderMap {
+        let pairs = pairs.iter().chain(&[("host", "localhost:8080")]);
+        let mut headers = HeaderMap::new();
+        for &(name, value) in pairs {
+            headers.entry(HeaderName::from_static(name)).or_insert(HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn policy(anonymous: &str) -> Policy {
+        let vars = [
+            ("ALLOW_UNSIGNED", "true"),
+            ("API_TOKEN", "full,next"),
+            ("API_READ_TOKEN", "read"),
+            ("API_ANONYMOUS", anonymous),
+        ];
+        Policy::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn tokens_and_direct_callers_on_this_machine_are_served() {
+        use Access::{Full, Read};
+        #[rustfmt::skip]
+        let table: [Row; 26] = [
+            // anonymous, access, headers,                                    sender, direct,       served
+            ("none", Full, &[("authorization", "Bearer full")],              ("9.9.9.9", true),    true),
+            ("none", Full, &[("authorization", "bearer  next ")],            ("9.9.9.9", false),   true),
+            ("none", Read, &[("authorization", "Bearer full")],              ("9.9.9.9", true),    true),
+            ("none", Read, &[("authorization", "Bearer read")],              ("9.9.9.9", true),    true),
+            ("none", Full, &[("authorization", "Bearer read")],              ("127.0.0.1", true),  false),
+            ("all",  Full, &[("authorization", "Bearer wrong")],             ("127.0.0.1", true),  false),
+            ("all",  Full, &[("authorization", "Bearer ")],                  ("127.0.0.1", true),  false),
+            ("none", Read, &[("authorization", "Bearer full2")],             ("127.0.0.1", true),  false),
+            ("none", Read, &[("authorization", "Basic full")],               ("127.0.0.1", true),  false),
+            ("none", Read, &[],                                              ("127.0.0.1", true),  false),
+            ("read", Read, &[],                                              ("127.0.0.1", true),  true),
+            ("read", Full, &[],                                              ("127.0.0.1", true),  false),
+            ("all",  Full, &[],                                              ("127.0.0.1", true),  true),
+            ("all",  Full, &[],                                              ("::1", true),        true),
+            ("all",  Full, &[],                                              ("9.9.9.9", true),    false),
+            ("all",  Full, &[],                                              ("127.0.0.1", false), false),
+            ("all",  Full, &[("host", "127.0.0.1:8080")],                    ("127.0.0.1", true),  true),
+            ("all",  Full, &[("host", "[::1]:8080")],                        ("::1", true),        true),
+            ("all",  Full, &[("host", "evil.example")],                      ("127.0.0.1", true),  false),
+            ("all",  Full, &[("host", "localhost.evil.example")],            ("127.0.0.1", true),  false),
+            ("all",  Full, &[("origin", "http://localhost:8080")],           ("127.0.0.1", true),  true),
+            ("all",  Full, &[("origin", "http://localhost:3000")],           ("127.0.0.1", true),  false),
+            ("all",  Full, &[("origin", "null")],                            ("127.0.0.1", true),  false),
+            ("all",  Read, &[("sec-fetch-site", "cross-site")],              ("127.0.0.1", true),  false),
+            ("all",  Read, &[("sec-fetch-site", "same-site")],               ("127.0.0.1", true),  false),
+            ("all",  Read, &[("sec-fetch-site", "none")],                    ("127.0.0.1", true),  true),
+        ];
+        for (anonymous, access, pairs, (address, is_direct), served) in table {
+            let sender = Sender { address: address.parse().unwrap(), is_direct };
+            let found = authorize(&policy(anonymous), access, &headers(pairs), sender);
+            assert_eq!(found.is_ok(), served, "{anonymous} {access:?} {pairs:?} {sender:?}: {found:?}");
+        }
+        assert!(!has_local_host(&HeaderMap::new()), "a request without a Host header");
+    }
+
+    #[test]
+    fn pages_of_other_origins_and_rebound_names_are_foreign() {
+        for (pairs, expected) in [
+            (&[][..], false),
+            (&[("host", "gateway.internal")], false),
+            (&[("origin", "http://localhost:8080")], false),
+            (&[("origin", "https://evil.example")], true),
+            (&[("host", "evil.example"), ("origin", "http://evil.example")], true),
+            (&[("host", "evil.example"), ("sec-fetch-site", "same-origin")], true),
+        ] {
+            assert_eq!(is_foreign_page(&headers(pairs)), expected, "{pairs:?}");
+        }
+    }
+}

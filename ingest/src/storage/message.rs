@@ -1,0 +1,201 @@
+//! What becomes of a request on the stream: its bytes unchanged, its id, its headers. Pure.
+//!
+//! Invariant: nothing a sender writes can break out of its header, and the headers of one message
+//! never take more than [`MAX_HEADER_BYTES`].
+
+use std::{fmt, net::IpAddr};
+
+use aftercall_common::{contract::streams::header as ours, process::trace};
+use async_nats::{HeaderMap, HeaderName, header::NATS_MESSAGE_ID};
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
+
+use crate::admission::signature::Signature;
+
+/// Room left beside a body for the headers of its message and of its place in a batch.
+pub const MAX_HEADER_BYTES: usize = 8192;
+/// Longest value of a sender's header that is kept. Real ones are a tenth of it.
+const MAX_KEPT_VALUE: usize = 1024;
+/// Longest query of a callback's URL that is kept.
+const MAX_QUERY: usize = 2048;
+
+/// Name of a webhook: the same for the same bytes posted to the same path.
+///
+/// A publish that timed out may have been stored, and the sender repeats what was answered 503:
+/// both times the broker sees one id. Shown as 64 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WebhookId([u8; 32]);
+
+impl WebhookId {
+    /// All of it.
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The first eight bytes, as good as random.
+    pub(crate) fn short(self) -> u64 {
+        let (first, _) = self.0.split_first_chunk().expect("32 bytes are more than 8");
+        u64::from_be_bytes(*first)
+    }
+}
+
+impl From<[u8; 32]> for WebhookId {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for WebhookId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 64];
+        hex::encode_to_slice(self.0, &mut digits).map_err(|_error| fmt::Error)?;
+        f.write_str(str::from_utf8(&digits).map_err(|_error| fmt::Error)?)
+    }
+}
+
+/// SHA-256 of path, one line feed (which no path contains), and body, in its pieces.
+pub fn webhook_id(path: &str, body: &[Bytes]) -> WebhookId {
+    let hash = Sha256::new().chain_update(path).chain_update(b"\n");
+    WebhookId(body.iter().fold(hash, Sha256::chain_update).finalize().into())
+}
+
+/// The headers of the message that carries a webhook.
+///
+/// Of the request's own headers, `Content-Type`, `traceparent` and the provider's signature are
+/// kept when they are printable ASCII of sensible length; a `traceparent` must also be well formed.
+pub fn headers(
+    id: WebhookId,
+    request: &hyper::HeaderMap,
+    source: IpAddr,
+    signature: Signature,
+    received_at: Timestamp,
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, id.to_string());
+    headers.insert(HeaderName::from_static(ours::RECEIVED_AT), format!("{received_at:.6}"));
+    headers.insert(HeaderName::from_static(ours::SOURCE_IP), source.to_string());
+    headers.insert(HeaderName::from_static(ours::SIGNATURE), signature.label());
+    let kept = [
+        (ours::CONTENT_TYPE, text(request.get(header::CONTENT_TYPE))),
+        (ours::ELEVENLABS_SIGNATURE, text(request.get(ours::ELEVENLABS_SIGNATURE))),
+        (ours::TWILIO_SIGNATURE, text(request.get(ours::TWILIO_SIGNATURE))),
+        (
+            ours::TRACEPARENT,
+            text(request.get(ours::TRACEPARENT)).filter(|value| trace::is_traceparent(value)),
+        ),
+    ];
+    for (name, value) in kept {
+        if let Some(value) = value {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+/// The header that carries the query of a callback's URL, unless there is none worth keeping.
+pub fn query_header(query: Option<&str>) -> Option<(HeaderName, &str)> {
+    let is_kept = |query: &&str| {
+        (1..=MAX_QUERY).contains(&query.len()) && query.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    Some((HeaderName::from_static(ours::QUERY), query.filter(is_kept)?))
+}
+
+/// Printable ASCII, spaces included; anything else is not kept.
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    let value = value?.to_str().ok()?;
+    let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    (printable && value.len() <= MAX_KEPT_VALUE).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn built(pairs: &[(&'static str, &[u8])]) -> HeaderMap {
+        let request = pairs
+            .iter()
+            .map(|&(name, value)| {
+                (header::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
+            })
+            .collect();
+        let received_at = "2026-11-22T10:00:00.123456789Z".parse().unwrap();
+        headers(
+            webhook_id("/p", &[Bytes::from_static(b"{}")]),
+            &request,
+            "9.9.9.9".parse().unwrap(),
+            Signature::Verified,
+            received_at,
+        )
+    }
+
+    fn value(headers: &HeaderMap, name: &'static str) -> Option<String> {
+        headers.get(HeaderName::from_static(name)).map(ToString::to_string)
+    }
+
+    #[test]
+    fn the_id_is_of_path_and_bytes() {
+        let id = webhook_id("/p", &[Bytes::from_static(b"{}")]);
+        // printf '/p\n{}' | sha256sum
+        assert_eq!(id.to_string(), "65bd359112a4593242c589a97575da863d901c148fc7401a9d451cf393acc652");
+        let pieces = [Bytes::from_static(b"{"), Bytes::from_static(b"}")];
+        assert_eq!(id, webhook_id("/p", &pieces), "however it arrived");
+        assert_ne!(id, webhook_id("/q", &[Bytes::from_static(b"{}")]));
+        assert_ne!(id, webhook_id("/p", &[Bytes::from_static(b"{} ")]));
+    }
+
+    #[test]
+    fn headers_say_when_whence_and_whether_signed() {
+        let headers = built(&[
+            ("content-type", b"application/json; charset=utf-8"),
+            ("elevenlabs-signature", b"t=1,v0=ab"),
+            ("traceparent", TRACE.as_bytes()),
+            ("x-other", b"not kept"),
+        ]);
+        for (name, expected) in [
+            (ours::RECEIVED_AT, "2026-11-22T10:00:00.123456Z"),
+            (ours::SOURCE_IP, "9.9.9.9"),
+            (ours::SIGNATURE, "verified"),
+            (ours::CONTENT_TYPE, "application/json; charset=utf-8"),
+            (ours::ELEVENLABS_SIGNATURE, "t=1,v0=ab"),
+            (ours::TRACEPARENT, TRACE),
+        ] {
+            assert_eq!(value(&headers, name).as_deref(), Some(expected), "{name}");
+        }
+        assert_eq!(headers.len(), 7);
+    }
+
+    #[test]
+    fn what_a_sender_makes_up_is_not_kept() {
+        let long = vec![b'a'; MAX_KEPT_VALUE + 1];
+        for bad in [&b"caf\xc3\xa9"[..], b"tab\there", &long] {
+            let headers =
+                built(&[("content-type", bad), ("elevenlabs-signature", bad), ("traceparent", bad)]);
+            assert_eq!(headers.len(), 4, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn headers_fit_the_room_left_for_them() {
+        let full = vec![b'a'; MAX_KEPT_VALUE];
+        let headers = built(&[
+            ("content-type", &full),
+            ("elevenlabs-signature", &full),
+            ("x-twilio-signature", &full),
+            ("traceparent", TRACE.as_bytes()),
+        ]);
+        let bytes: usize = headers
+            .iter()
+            .map(|(name, values)| {
+                AsRef::<str>::as_ref(name).len() + values.iter().map(|v| v.as_str().len()).sum::<usize>() + 4
+            })
+            .sum();
+        let (first_line, longest_address, batch, claim_check) = (12, 39, 64 + 100, 150);
+        let query = MAX_QUERY + ours::QUERY.len() + 4;
+        let all = bytes + query + first_line + longest_address + batch + claim_check;
+        assert!(all < MAX_HEADER_BYTES, "{all}");
+    }
+}

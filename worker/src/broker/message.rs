@@ -1,0 +1,84 @@
+//! A message of a stream, as far as roles read it.
+
+use aftercall_common::contract::streams::{header, subject};
+use async_nats::{HeaderName, header::NATS_MESSAGE_ID, jetstream};
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::domain::{
+    cause::Cause,
+    event::{Envelope, Origin},
+};
+
+/// A message of `WEBHOOKS` or `TRANSCRIPTS`.
+pub trait Stored: Send + Sync + 'static {
+    /// What is known of the webhook besides its body; an error for what is no stream message.
+    fn envelope(&self) -> Result<Envelope, Cause>;
+
+    /// Its bytes, without a copy.
+    fn payload(&self) -> Bytes;
+
+    /// The object that holds its body, where the message itself does not.
+    fn object(&self) -> Option<&str>;
+
+    /// The trace context it carries.
+    fn traceparent(&self) -> Option<&str>;
+
+    /// When the gateway took it in; it may have waited in a spool since.
+    fn received_at(&self) -> Option<Timestamp>;
+
+    /// How often it was delivered, as far as the broker remembers.
+    fn delivered(&self) -> i64;
+}
+
+fn header(message: &jetstream::Message, name: HeaderName) -> Option<&str> {
+    Some(message.headers.as_ref()?.get(name)?.as_str())
+}
+
+impl Stored for jetstream::Message {
+    fn envelope(&self) -> Result<Envelope, Cause> {
+        let undeliverable = |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
+        let info = self.info().map_err(|_error| undeliverable("it carries no stream metadata"))?;
+        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
+            .map_err(|_error| undeliverable("its time is out of range"))?;
+        let id = header(self, NATS_MESSAGE_ID).map(str::to_owned);
+        Ok(Envelope {
+            // A message put into the stream by other means than the gateway has its place for a name.
+            id: id.unwrap_or_else(|| format!("{}:{}", info.stream, info.stream_sequence)),
+            stored_at,
+            origin: origin(&self.subject),
+            signature: header(self, HeaderName::from_static(header::SIGNATURE)).map(str::to_owned),
+            received_at: self.received_at(),
+            query: header(self, HeaderName::from_static(header::QUERY)).map(str::to_owned),
+        })
+    }
+
+    fn payload(&self) -> Bytes {
+        self.payload.clone()
+    }
+
+    fn object(&self) -> Option<&str> {
+        header(self, HeaderName::from_static(header::BODY_OBJECT))
+    }
+
+    fn traceparent(&self) -> Option<&str> {
+        header(self, HeaderName::from_static(header::TRACEPARENT))
+    }
+
+    fn received_at(&self) -> Option<Timestamp> {
+        header(self, HeaderName::from_static(header::RECEIVED_AT))?.parse().ok()
+    }
+
+    fn delivered(&self) -> i64 {
+        self.info().map_or(0, |info| info.delivered)
+    }
+}
+
+/// Who sent what is on `subject`.
+pub(crate) fn origin(subject: &str) -> Origin {
+    match subject {
+        subject::TWILIO_CALL_STATUS => Origin::Twilio,
+        subject::RECONCILED => Origin::Reconciliation,
+        _ => Origin::ElevenLabs,
+    }
+}

@@ -1,0 +1,109 @@
+//! Transcript jobs on the wire.
+
+use aftercall_common::contract::streams::{TRANSCRIPTS, header, subject};
+use async_nats::{
+    HeaderMap,
+    header::NATS_MESSAGE_ID,
+    jetstream::{self, stream::DirectGetErrorKind},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::ConversationId;
+
+/// One transcript to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Whose.
+    pub conversation_id: ConversationId,
+    /// Times ElevenLabs was asked before. Kept here, for the broker forgets delivery counts.
+    pub attempt: u32,
+    /// Trace context of the webhook that made it due, of the message and not of its body.
+    pub trace: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    conversation_id: String,
+    attempt: u32,
+}
+
+impl Job {
+    /// Reads a job; a sentence where it is none.
+    pub fn read(payload: &[u8], trace: Option<&str>) -> Result<Self, String> {
+        let wire: Wire = serde_json::from_slice(payload)
+            .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
+        let conversation_id = ConversationId::new(wire.conversation_id).map_err(|error| error.to_string())?;
+        Ok(Self { conversation_id, attempt: wire.attempt, trace: trace.map(str::to_owned) })
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(trace) = &self.trace {
+            headers.insert(header::TRACEPARENT, trace.as_str());
+        }
+        headers
+    }
+
+    /// Its body.
+    pub fn payload(&self) -> Vec<u8> {
+        let wire = Wire { conversation_id: self.conversation_id.as_str().to_owned(), attempt: self.attempt };
+        serde_json::to_vec(&wire).expect("strings and numbers are JSON")
+    }
+}
+
+/// Publishes the first job for a conversation. Again within the broker's duplicate window: no effect.
+pub async fn owe(
+    context: &jetstream::Context,
+    id: &ConversationId,
+    trace: Option<&str>,
+) -> Result<(), async_nats::Error> {
+    let job = Job { conversation_id: id.clone(), attempt: 0, trace: trace.map(str::to_owned) };
+    let mut headers = job.headers();
+    headers.insert(NATS_MESSAGE_ID, format!("transcript:{}", id.as_str()).as_str());
+    let payload = job.payload().into();
+    context.publish_with_headers(subject::TRANSCRIPT_DUE, headers, payload).await?.await?;
+    Ok(())
+}
+
+/// Publishes `job` so that the broker delivers it at `at`.
+pub async fn later(context: &jetstream::Context, job: &Job, at: Timestamp) -> Result<(), async_nats::Error> {
+    let mut headers = job.headers();
+    headers.insert(header::SCHEDULE, format!("@at {at}").as_str());
+    headers.insert(header::SCHEDULE_TARGET, subject::TRANSCRIPT_DUE);
+    let waiting = subject::transcript_later(job.conversation_id.as_str());
+    context.publish_with_headers(waiting, headers, job.payload().into()).await?.await?;
+    Ok(())
+}
+
+/// The job of a conversation that waits for its time: how often ElevenLabs was asked, and when it will be again.
+pub async fn waiting(
+    context: &jetstream::Context,
+    id: &ConversationId,
+) -> Result<Option<(u32, Option<Timestamp>)>, async_nats::Error> {
+    let stream = context.get_stream(TRANSCRIPTS).await?;
+    let message = match stream.direct_get_last_for_subject(subject::transcript_later(id.as_str())).await {
+        Ok(message) => message,
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let next =
+        message.headers.get(header::SCHEDULE).and_then(|at| at.as_str().strip_prefix("@at ")?.parse().ok());
+    Ok(Job::read(&message.payload, None).ok().map(|job| (job.attempt, next)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_survives_the_wire_and_garbage_is_refused() {
+        let conversation_id = ConversationId::new("conv_1").unwrap();
+        let job = Job { conversation_id, attempt: 3, trace: Some("00-".to_owned()) };
+        assert_eq!(Job::read(&job.payload(), Some("00-")), Ok(job));
+        assert!(Job::read(b"{}", None).is_err());
+        let escaping = br#"{"conversationId":"../x","attempt":0}"#;
+        assert!(Job::read(escaping, None).unwrap_err().contains("conversation_id"));
+    }
+}

@@ -1,0 +1,91 @@
+//! Commands that work once and end: what they need, and what they print.
+
+pub mod dead_letters;
+pub mod forget;
+pub mod reconcile;
+pub mod register;
+pub mod replay;
+pub mod report;
+mod terminal;
+
+use std::time::Duration;
+
+use aftercall_common::{contract::streams, process::broker};
+use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+
+pub(crate) use self::terminal::print_line;
+use crate::{Config, Context, Metrics, context::install_tls, elevenlabs::ElevenLabs, store::Store};
+
+/// Longest a command waits for the broker.
+const CONNECT: Duration = Duration::from_secs(10);
+
+fn api(config: &Config, metrics: Metrics) -> anyhow::Result<ElevenLabs> {
+    install_tls();
+    ElevenLabs::new(config, metrics)?.context("ELEVENLABS_API_KEY is not set")
+}
+
+/// `aftercall-worker register`.
+pub async fn register(config: Config, options: &register::Options) -> anyhow::Result<()> {
+    let url = config.elevenlabs_status_callback_url.clone();
+    let url = url.context("ELEVENLABS_STATUS_CALLBACK_URL is not set: where shall webhooks go?")?;
+    let api = api(&config, Metrics::register(&mut Registry::default()))?;
+    Ok(register::run(&api, url.as_str(), options).await?)
+}
+
+/// `aftercall-worker reconcile`.
+pub async fn reconcile(config: Config, options: &reconcile::Options) -> anyhow::Result<()> {
+    let window = options.window(config.reconcile_rate)?;
+    let (context, api) = Context::connect(config, &mut Registry::default()).await?;
+    let api = api.context("ELEVENLABS_API_KEY is not set")?;
+    connected(&context).await?;
+    let ended = reconcile::run(&context, &api, window, options.json).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
+/// `aftercall-worker dead-letters`.
+pub async fn dead_letters(config: Config, command: &dead_letters::Command) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connected(&context).await?;
+    dead_letters::run(&context, command).await
+}
+
+/// `aftercall-worker replay`.
+pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connected(&context).await?;
+    let ended = replay::run(&context, options).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
+/// `aftercall-worker report`. The broker is not asked.
+pub async fn report(config: Config, options: &report::Options) -> anyhow::Result<()> {
+    install_tls();
+    let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
+    let ended = report::run(&store, options, config.console_show_numbers).await;
+    store.shutdown().await;
+    ended
+}
+
+/// `aftercall-worker forget`.
+pub async fn forget(config: Config, options: &forget::Options) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connected(&context).await?;
+    let ended = forget::run(&context, options).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
+/// A command does not wait for a broker as a service does. The streams are there afterwards.
+async fn connected(context: &Context) -> anyhow::Result<()> {
+    let connected = async {
+        while !broker::is_connected(&context.nats) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(CONNECT, connected).await;
+    waited.map_err(|_elapsed| anyhow::anyhow!("NATS does not answer at {}", context.config.nats_url))?;
+    Ok(streams::ensure(&context.jetstream, context.config.stream_replicas.get()).await?)
+}

@@ -1,0 +1,7 @@
+//! What a call is, and what events claim about it. Pure: no clock, no socket, no database.
+
+pub mod call;
+pub mod cause;
+pub mod event;
+pub(crate) mod text;
+pub(crate) mod time;

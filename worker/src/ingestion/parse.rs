@@ -1,0 +1,129 @@
+//! The body of a message → what it says, within bounds.
+//!
+//! Invariant: nothing is parsed before it was measured. Parsed JSON takes a multiple of its bytes, so a body of many
+//! small values would take more memory than a worker has.
+
+use aftercall_common::{
+    contract::form_limits,
+    json::{
+        BYTE_ORDER_MARK,
+        measure::{LIMITS, measure},
+    },
+};
+use async_nats::jetstream::{self, Message};
+use bytes::Bytes;
+
+use super::weight::Weight;
+use crate::{
+    broker::{
+        large_bodies::{self, NoBody},
+        message::Stored,
+    },
+    domain::{
+        cause::Cause,
+        event::{self, Envelope, Event, Origin, ParseError},
+    },
+    ports::Outside,
+};
+
+/// The body of a stored webhook, wherever it is; an error where it cannot be had.
+pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
+    let Some(object) = message.object() else { return Ok(message.payload.clone()) };
+    Box::pin(large_bodies::fetch(context, object)).await.map_err(|error| match error {
+        NoBody::Dead(cause) => cause,
+        NoBody::Later(detail) => Cause { label: "body_missing", detail },
+    })
+}
+
+/// What a stored webhook says, its body given.
+pub fn read(message: &impl Stored, body: &[u8]) -> Result<Event, Cause> {
+    parse(&message.envelope()?, body)
+}
+
+fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
+    check_size(envelope.origin, body)?;
+    event::parse(envelope, body)
+        .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
+}
+
+/// Refuses what is not to be parsed.
+fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
+    let too_complex = |detail| Err(Cause { label: "too_complex", detail });
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let is_form = origin == Origin::Twilio && !body.trim_ascii_start().starts_with(b"{");
+    if !is_form {
+        return measure([body], LIMITS).or_else(|error| too_complex(error.to_string()));
+    }
+    if body.len() > form_limits::MAX_BYTES {
+        return too_complex(format!("the form is larger than {} bytes", form_limits::MAX_BYTES));
+    }
+    let parameters = body.split(|byte| *byte == b'&').filter(|parameter| !parameter.is_empty());
+    if parameters.count() > form_limits::MAX_PARAMETERS {
+        return too_complex(format!("the form has more than {} parameters", form_limits::MAX_PARAMETERS));
+    }
+    Ok(())
+}
+
+/// What a message says and how much it weighs, or why its body cannot be had now.
+pub(super) type Opened = Result<(Result<Event, Cause>, Weight), String>;
+
+/// Fetches the body of `message` if it is elsewhere, and parses it. A heavy one is parsed on a thread of its own, so
+/// that the others go on.
+///
+/// # Errors
+/// Why the body cannot be had now.
+pub(super) async fn open<O: Outside>(outside: &O, message: &O::Message) -> Opened {
+    let body = match message.object() {
+        None => message.payload(),
+        Some(object) => match outside.fetch(object).await {
+            Ok(body) => body,
+            Err(NoBody::Dead(cause)) => return Ok((Err(cause), Weight::default())),
+            Err(NoBody::Later(why)) => return Err(why),
+        },
+    };
+    let (weight, envelope) = (Weight::of(&body), message.envelope());
+    let parse = move || parse(&envelope?, &body);
+    let read = if weight.is_heavy() {
+        let parsed = tokio::task::spawn_blocking(parse).await;
+        parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    } else {
+        parse()
+    };
+    Ok((read, weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_complex_is_told_without_being_parsed() {
+        use Origin::{ElevenLabs, Reconciliation, Twilio};
+        let json = |inside: &str| format!(r#"{{"event_type":"call.ended","call_id":"c","a":{inside}}}"#);
+        let arrays = |count: usize| json(&format!("[{}0]", "[],".repeat(count)));
+        let nested = |depth: usize| json(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
+        let form = |parameters: usize| format!("CallSid=c{}", "&a=b".repeat(parameters - 1));
+        #[rustfmt::skip]
+        let table = [
+            (ElevenLabs,     arrays(240_000),                            true),
+            (ElevenLabs,     arrays(260_000),                            false),
+            (Reconciliation, arrays(260_000),                            false),
+            (Twilio,         arrays(260_000),                            false),
+            (ElevenLabs,     nested(900),                                true),
+            (ElevenLabs,     nested(1100),                               false),
+            (ElevenLabs,     json(&format!("\"{}\"", "[".repeat(1_000_000))), true),
+            (Twilio,         form(300),                                  true),
+            (Twilio,         form(301),                                  false),
+            (Twilio,         format!("CallSid=c{}", "&".repeat(400)),    true), // Nothing between them.
+            (Twilio,         format!("\u{feff}{}", json(&format!("\"{}\"", "&".repeat(400)))), true), // JSON behind a mark.
+            (Twilio,         format!("\u{feff}{}", arrays(260_000)),     false),
+            (Twilio,         format!("CallSid={}", "x".repeat(65_000)),  true),
+            (Twilio,         format!("CallSid={}", "x".repeat(66_000)),  false),
+        ];
+        for (origin, body, fits) in table {
+            let found = check_size(origin, body.as_bytes());
+            assert_eq!(found.is_ok(), fits, "{origin:?} {body:.60}");
+            assert!(found.is_ok() || found.is_err_and(|cause| cause.label == "too_complex"));
+        }
+    }
+}

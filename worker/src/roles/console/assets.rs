@@ -1,0 +1,43 @@
+//! What the pages are dressed with. Everything comes from here: no other host is ever asked.
+
+use std::sync::LazyLock;
+
+use axum::{
+    extract::Path,
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use sha2::{Digest as _, Sha256};
+
+/// Name, content type, content.
+const FILES: [(&str, &str, &[u8]); 4] = [
+    ("console.css", "text/css; charset=utf-8", include_bytes!("../../../assets/console.css")),
+    ("console.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/console.js")),
+    ("htmx.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/htmx.min.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("../../../assets/icon.svg")),
+];
+
+/// Addresses of the assets, which change with their content.
+pub struct Assets {
+    pub css: String,
+    pub js: String,
+    pub htmx: String,
+    pub icon: String,
+}
+
+pub static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
+    let [css, js, htmx, icon] = FILES
+        .map(|(name, _, content)| format!("/assets/{name}?{}", &hex::encode(Sha256::digest(content))[..12]));
+    Assets { css, js, htmx, icon }
+});
+
+/// `GET /assets/{name}`
+pub async fn serve(Path(name): Path<String>) -> Response {
+    let Some((_, kind, content)) = FILES.iter().find(|(file, ..)| *file == name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // Its address names its content, so what is cached is never old.
+    let headers =
+        [(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
+    (headers, *content).into_response()
+}
