@@ -27,6 +27,7 @@ mod database_errors;
 mod dead_letters;
 mod deployment;
 mod disks;
+mod documents;
 mod durability;
 mod encodings;
 mod exhaustion;

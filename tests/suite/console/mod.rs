@@ -9,6 +9,7 @@ mod hostile;
 mod letters;
 mod lists;
 mod outages;
+mod screenshot;
 
 use std::time::Duration;
 
