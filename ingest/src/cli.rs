@@ -18,7 +18,7 @@ use crate::{
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
 ///
-/// Configured by environment variables; the README lists them.
+/// Configured by environment variables; deploy/CONFIGURATION.md lists them.
 #[derive(Debug, Parser)]
 #[command(name = "aftercall-ingest", version)]
 struct Cli {

@@ -13,6 +13,8 @@ use crate::harness::{Stack, until};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const README: &str = include_str!("../../README.md");
+const RUNBOOK: &str = include_str!("../../deploy/RUNBOOK.md");
+const OPERATIONS: &str = include_str!("../../deploy/OPERATIONS.md");
 const CONFIGURATION: &str = include_str!("../../deploy/CONFIGURATION.md");
 /// Most words of `README.md`: a newcomer reads it in one sitting. Reference belongs to `deploy/`.
 const MAX_README_WORDS: usize = 1300;
@@ -69,6 +71,25 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The texts that a document names as log lines: code behind the words "log line" or "log lines".
+fn log_lines(text: &str) -> Vec<String> {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let named =
+        text.split("log line").skip(1).filter_map(|rest| rest.trim_start_matches('s').strip_prefix(" `"));
+    named.filter_map(|rest| Some(rest.split_once('`')?.0.to_owned())).collect()
+}
+
+#[test]
+fn every_log_line_that_operators_look_for_is_in_the_code() {
+    let files = ["common", "ingest", "worker"].map(|part| sources(&Path::new(ROOT).join(part).join("src")));
+    let code: Vec<_> = files.concat().iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let lines = [log_lines(RUNBOOK), log_lines(OPERATIONS)].concat();
+    assert!(lines.len() >= 6, "{lines:?}");
+    for line in lines {
+        assert!(code.iter().any(|text| text.contains(&line)), "no program logs {line:?}");
+    }
 }
 
 /// The files of Rust below `folder`.
