@@ -16,7 +16,7 @@ app.kubernetes.io/component: {{ .component }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
-{{/* What every pod has in common: no root, no writing, no token of the cluster's. */}}
+{{/* Settings of every pod: it runs without root and without a token of the cluster. */}}
 {{- define "aftercall.pod" -}}
 automountServiceAccountToken: false
 securityContext:
@@ -39,7 +39,7 @@ securityContext:
   capabilities: { drop: [ALL] }
 {{- end }}
 
-{{/* Spread over nodes and zones, as far as there are any. */}}
+{{/* Spreads pods over nodes and zones, if there are several. */}}
 {{- define "aftercall.spread" -}}
 topologySpreadConstraints:
 {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
