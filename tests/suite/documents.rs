@@ -178,3 +178,17 @@ async fn the_first_webhook_of_the_readme_gives_the_document_it_shows() {
         assert_eq!(&answer[field], value, "{field}");
     }
 }
+
+#[tokio::test]
+async fn operations_and_runbook_explain_every_reason_for_dead_letters() {
+    let stack = Stack::start().await;
+    let page = stack.workers[0].metrics(&stack.http).await;
+    let series = page.lines().filter_map(|line| line.strip_prefix("aftercall_dead_letters_total{reason=\""));
+    let reasons: Vec<_> = series.filter_map(|rest| Some(rest.split_once('"')?.0)).collect();
+    assert!(reasons.len() >= 10, "{reasons:?}");
+    for reason in reasons {
+        for (name, text) in [("OPERATIONS.md", OPERATIONS), ("RUNBOOK.md", RUNBOOK)] {
+            assert!(text.contains(&format!("`{reason}`")), "deploy/{name} does not explain {reason}");
+        }
+    }
+}
