@@ -1,5 +1,5 @@
-//! The documents of the repository: their commands work, their links lead somewhere, and their tables agree with
-//! the code.
+//! The Markdown files of the repository: their commands work, their links lead somewhere, and their tables agree
+//! with the code.
 
 use std::{
     collections::BTreeSet,
