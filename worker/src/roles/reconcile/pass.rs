@@ -252,7 +252,7 @@ impl Pass<'_> {
     {
         let mut pauses = Pauses::within(AWAY_FIRST, AWAY_MOST, AWAY_TOTAL);
         loop {
-            if !self.api.gate.opened(self.stop).await {
+            if !self.api.gate.wait_until_open(self.stop).await {
                 return Err(PassError::Stopped);
             }
             let Some(answer) = self.stop.run_until_cancelled(question()).await else {
