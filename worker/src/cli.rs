@@ -53,8 +53,8 @@ enum Command {
     Reconcile(reconcile::Options),
 }
 
-/// The whole process, from arguments to exit status: 0 for success, 1 for a failure, 2 for wrong usage, 78 for a
-/// wrong configuration.
+/// The whole process, from arguments to exit status: 0 for success, 1 for a failure, 2 for wrong usage, 78
+/// for a wrong configuration.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli: Cli = match cli::parse(args) {
         Ok(cli) => cli,

@@ -1,11 +1,12 @@
-//! The worker: turns the webhooks that the gateway stored in NATS `JetStream` into the state of calls in MongoDB.
+//! The worker: turns the webhooks that the gateway stored in NATS `JetStream` into the state of calls in
+//! MongoDB.
 //!
 //! # The path of a message
 //!
 //! 1. [`ingestion`] pulls webhooks from the stream `WEBHOOKS`, in batches, with [`broker::consumer`].
 //! 2. [`domain::event`] parses the body of any provider into an event.
-//! 3. [`domain::call`] joins the events of a call into a patch. The join is commutative and idempotent, so order,
-//!    repetition and batching make no difference.
+//! 3. [`domain::call`] joins the events of a call into a patch. The join is commutative and idempotent, so
+//!    order, repetition and batching make no difference.
 //! 4. [`store`] writes the patches to the collection `agent_calls`.
 //! 5. [`ingestion`] enqueues the transcript jobs that follow from the write, and acknowledges the messages.
 //!
@@ -13,11 +14,12 @@
 //!
 //! # The other roles
 //!
-//! [`roles::transcripts`] fetches transcripts through [`elevenlabs`], [`roles::api`] answers requests about calls and
-//! places calls, [`roles::reconcile`] publishes events whose webhooks were lost, and the role `console` shows calls to
-//! people. [`commands`] run once and end.
+//! [`roles::transcripts`] fetches transcripts through [`elevenlabs`], [`roles::api`] answers requests about
+//! calls and places calls, [`roles::reconcile`] publishes events whose webhooks were lost, and the role
+//! `console` shows calls to people. [`commands`] run once and end.
 //!
-//! Several workers may run at the same time, and each may be killed at any instant: no state is kept in a process.
+//! Several workers may run at the same time, and each may be killed at any instant: no state is kept in a
+//! process.
 
 pub mod broker;
 mod cli;
@@ -47,8 +49,8 @@ use self::{config::Role, context::readiness, elevenlabs::ElevenLabs, roles::cons
 /// Longest wait until the last acknowledgements are sent to the broker.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the worker until `stop`: waits for broker and database, then runs the roles that `config` names. `admin` is
-/// the listener for health and metrics.
+/// Runs the worker until `stop`: waits for broker and database, then runs the roles that `config` names.
+/// `admin` is the listener for health and metrics.
 ///
 /// # Errors
 /// An operator has to change something: a setting cannot be used, an existing stream contradicts
@@ -86,7 +88,8 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
     outcome
 }
 
-/// Starts the role `console`, if it is configured. It runs while broker and database are away, and its pages say so.
+/// Starts the role `console`, if it is configured. It runs while broker and database are away, and its pages
+/// say so.
 async fn start_console(
     context: &Arc<Context>,
     api: Option<ElevenLabs>,

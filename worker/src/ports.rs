@@ -1,9 +1,9 @@
-//! The world outside this process, as far as ingestion and the role `transcripts` need it: broker, database, API,
-//! clock and random numbers.
+//! The world outside this process, as far as ingestion and the role `transcripts` need it: broker, database,
+//! API, clock and random numbers.
 //!
-//! Each trait has two implementations: the real one ([`Context`](crate::Context) and [`ElevenLabs`]), and the one of
-//! the simulation in `tests/simulation`, which can fail at each of these methods. All decisions between two calls are
-//! made by the callers, so the simulation runs them unchanged.
+//! Each trait has two implementations: the real one ([`Context`](crate::Context) and [`ElevenLabs`]), and the
+//! one of the simulation in `tests/simulation`, which can fail at each of these methods. All decisions
+//! between two calls are made by the callers, so the simulation runs them unchanged.
 //!
 //! [`ElevenLabs`]: crate::elevenlabs::ElevenLabs
 
@@ -24,8 +24,8 @@ use crate::{
     store::{Calls, StoreError},
 };
 
-/// Delay after which the broker delivers a message again whose processing failed on our side. Short, because a
-/// delayed message counts as unacknowledged, and their number is limited.
+/// Delay after which the broker delivers a message again whose processing failed on our side. Short, because
+/// a delayed message counts as unacknowledged, and their number is limited.
 pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
 /// Broker, database, clock, random numbers, metrics and traces.
@@ -62,8 +62,8 @@ pub trait Ports: Send + Sync + 'static {
     /// Reads a body from the object store.
     fn fetch_body(&self, object: &str) -> impl Future<Output = Result<Bytes, BodyError>> + Send;
 
-    /// Stores the first job to fetch the transcript of a conversation. Has no effect if it was stored shortly before.
-    /// `trace` is the trace context of the job.
+    /// Stores the first job to fetch the transcript of a conversation. Has no effect if it was stored shortly
+    /// before. `trace` is the trace context of the job.
     fn enqueue_job(
         &self,
         conversation: &ConversationId,
@@ -94,8 +94,8 @@ pub trait Ports: Send + Sync + 'static {
     /// Removes the records of these webhooks, because the attempt has ended.
     fn end_attempt(&self, ids: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Sends the broker an acknowledgement of `message`. A lost acknowledgement is no error: the broker delivers the
-    /// message again.
+    /// Sends the broker an acknowledgement of `message`. A lost acknowledgement is no error: the broker
+    /// delivers the message again.
     fn acknowledge(&self, message: &Self::Message, kind: AckKind) -> impl Future<Output = ()> + Send;
 }
 

@@ -1,8 +1,8 @@
 //! Pulls the messages of one durable consumer, in batches.
 //!
-//! A batch holds the messages that are available, up to a bound. It does not wait until it is full, so a single
-//! message is handled at once and a backlog in large batches. After a lost connection, a deleted consumer or a
-//! restart of the broker, pulling starts again.
+//! A batch holds the messages that are available, up to a bound. It does not wait until it is full, so a
+//! single message is handled at once and a backlog in large batches. After a lost connection, a deleted
+//! consumer or a restart of the broker, pulling starts again.
 
 mod requests;
 
@@ -38,8 +38,8 @@ pub trait Pull: Send {
     /// A message.
     type Message;
 
-    /// Waits for the next messages and returns at least one. `None` once `stop` is cancelled. If the caller drops the
-    /// future, no message is lost.
+    /// Waits for the next messages and returns at least one. `None` once `stop` is cancelled. If the caller
+    /// drops the future, no message is lost.
     fn next(&mut self, stop: &CancellationToken) -> impl Future<Output = Option<Vec<Self::Message>>> + Send;
 }
 
@@ -63,7 +63,7 @@ impl Batches {
                 match stop.run_until_cancelled(Box::pin(self.open())).await? {
                     Ok(requests) => self.open = Some(requests),
                     Err(error) => {
-                        tracing::warn!(consumer = self.source.consumer, %error, "cannot consume; trying again");
+                        tracing::warn!(consumer = self.source.consumer, %error, "messages cannot be pulled; trying again");
                         self.pauses.sleep(stop).await;
                     }
                 }
@@ -85,8 +85,8 @@ impl Batches {
         None
     }
 
-    /// Returns `unacknowledged` messages, and messages that were received and not handed out, to the broker, so that
-    /// it delivers them to another worker at once.
+    /// Returns `unacknowledged` messages, and messages that were received and not handed out, to the broker,
+    /// so that it delivers them to another worker at once.
     pub async fn release(mut self, unacknowledged: Vec<Message>) {
         let mut held = unacknowledged;
         if let Some(mut open) = self.open.take() {
@@ -117,8 +117,8 @@ impl Pull for Batches {
     }
 }
 
-/// Sends an acknowledgement of `message` to the broker. If it is lost, the broker delivers the message again. That
-/// changes nothing, because processing a message can be repeated.
+/// Sends an acknowledgement of `message` to the broker. If it is lost, the broker delivers the message again.
+/// That changes nothing, because processing a message can be repeated.
 pub async fn acknowledge(message: &Message, kind: AckKind) {
     if let Err(error) = message.ack_with(kind).await {
         tracing::debug!(%error, "acknowledgement not sent; the broker delivers the message again after ack_wait");

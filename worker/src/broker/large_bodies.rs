@@ -1,5 +1,5 @@
-//! Bodies that are too large for a message. The object store `WEBHOOK_BODIES` holds them, and the message names the
-//! object.
+//! Bodies that are too large for a message. The object store `WEBHOOK_BODIES` holds them, and the message
+//! names the object.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! NATS `JetStream`, as the worker uses it: consumers, stored messages, large bodies, transcript jobs, the broker's
-//! clock.
+//! NATS `JetStream`, as the worker uses it: consumers, stored messages, large bodies, transcript jobs, the
+//! broker's clock.
 
 pub mod consumer;
 pub mod large_bodies;

@@ -1,4 +1,5 @@
-//! Reads a stream from a sequence to its present end, for commands. It does not use the consumers of the workers.
+//! Reads a stream from a sequence to its present end, for commands. It does not use the consumers of the
+//! workers.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Converts times to the broker's clock, which decides when a scheduled message is due.
 //!
-//! The clock of this machine may be wrong. If it is an hour ahead, each scheduled message would wait an hour longer;
-//! if it is an hour behind, no message would wait at all. The broker's answer about a stream contains its time.
+//! The clock of this machine may be wrong. If it is an hour ahead, each scheduled message would wait an hour
+//! longer; if it is an hour behind, no message would wait at all. The broker's answer about a stream contains
+//! its time.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -26,7 +27,8 @@ struct Answer {
 pub struct BrokerTime(Mutex<Option<(Instant, SignedDuration)>>);
 
 impl BrokerTime {
-    /// Converts `at` from this machine's clock to the broker's clock. Returns `at` if the broker does not answer.
+    /// Converts `at` from this machine's clock to the broker's clock. Returns `at` if the broker does not
+    /// answer.
     pub async fn of(&self, context: &jetstream::Context, at: Timestamp) -> Timestamp {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = match known {

@@ -18,7 +18,8 @@ use crate::domain::event::ConversationId;
 pub struct Job {
     /// The conversation.
     pub conversation_id: ConversationId,
-    /// Number of requests to ElevenLabs so far. The job carries it because the broker may forget delivery counts.
+    /// Number of requests to ElevenLabs so far. The job carries it because the broker may forget delivery
+    /// counts.
     pub attempt: u32,
     /// Trace context of the webhook that caused the job. A header of the message, not part of its body.
     pub trace: Option<String>,
@@ -58,7 +59,8 @@ impl Job {
     }
 }
 
-/// Publishes the first job of a conversation. Has no effect within the broker's duplicate window after the last time.
+/// Publishes the first job of a conversation. Has no effect within the broker's duplicate window after the
+/// last time.
 pub async fn enqueue_job(
     context: &jetstream::Context,
     id: &ConversationId,

@@ -71,8 +71,8 @@ impl TryFrom<String> for CallbackUrl {
     }
 }
 
-/// The value of the header that carries the API key. A key from a file often ends in a line feed, which is not part
-/// of the key.
+/// The value of the header that carries the API key. A key from a file often ends in a line feed, which is
+/// not part of the key.
 ///
 /// # Errors
 /// The key holds characters that a header cannot carry.

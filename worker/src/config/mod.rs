@@ -41,7 +41,8 @@ pub struct Config {
     pub mongodb_uri: Url,
     /// The database with the collection `agent_calls`.
     pub mongodb_database: String,
-    /// The key of the ElevenLabs API. Unset: transcripts are not fetched, and lookups return stored data only.
+    /// The key of the ElevenLabs API. Unset: transcripts are not fetched, and lookups return stored data
+    /// only.
     pub elevenlabs_api_key: Option<Secret>,
     /// The URL of the API. Customers with data residency have one of their own.
     pub elevenlabs_base_url: BaseUrl,

@@ -39,7 +39,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Prepares every connection. Broker and database need not be reachable yet. The API is `None` without a key.
+    /// Prepares every connection. Broker and database need not be reachable yet. The API is `None` without a
+    /// key.
     ///
     /// # Errors
     /// A setting cannot be used.

@@ -21,8 +21,8 @@ use crate::{config::Role, retry::Pauses, store::StoreError};
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 impl Context {
-    /// Creates the streams, consumers and indexes that are missing. Waits for broker and database. Returns `false` if
-    /// the process stops before.
+    /// Creates the streams, consumers and indexes that are missing. Waits for broker and database. Returns
+    /// `false` if the process stops before.
     ///
     /// # Errors
     /// An operator has to change something: see [`streams::EnsureError::Contradiction`] and
@@ -62,8 +62,8 @@ impl Context {
     }
 }
 
-/// The state of each part, for `/readyz`. `prepared` is cancelled once [`Context::prepare`] has succeeded, and `stop`
-/// once the process stops.
+/// The state of each part, for `/readyz`. `prepared` is cancelled once [`Context::prepare`] has succeeded,
+/// and `stop` once the process stops.
 pub(crate) fn readiness(
     context: Arc<Context>,
     prepared: CancellationToken,

@@ -8,8 +8,8 @@ use crate::{
     ports::{Ports, REDELIVER_AFTER},
 };
 
-/// Makes `message` a dead letter, then terminates it. If the dead letter cannot be stored, the broker delivers the
-/// message again. A webhook that does not concern a call is acknowledged and counted instead.
+/// Makes `message` a dead letter, then terminates it. If the dead letter cannot be stored, the broker
+/// delivers the message again. A webhook that does not concern a call is acknowledged and counted instead.
 pub async fn give_up<P: Ports>(ports: &P, consumer: &'static str, message: &P::Message, cause: &Cause) {
     if let Some(family) = cause.foreign_family() {
         ports.acknowledge(message, AckKind::Ack).await;

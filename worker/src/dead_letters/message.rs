@@ -58,9 +58,9 @@ impl DeadLetter {
         self.header(header::BODY_BYTES).parse().unwrap_or(self.0.payload.len())
     }
 
-    /// The origin, and the headers of the redriven message: those of [`is_kept`] and a new id. The id is the same
-    /// each time the dead letter is redriven. It differs from the id of the original message, which the broker may
-    /// still remember.
+    /// The origin, and the headers of the redriven message: those of [`is_kept`] and a new id. The id is the
+    /// same each time the dead letter is redriven. It differs from the id of the original message, which the
+    /// broker may still remember.
     ///
     /// # Errors
     /// The dead letter must not be sent again.

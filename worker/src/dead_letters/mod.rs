@@ -1,6 +1,6 @@
 //! Dead letters: the messages that cannot be processed, with the cause, in the stream `DEAD_LETTERS`.
 //!
-//! [`give_up`] turns a message into a dead letter. Console and commands list dead letters through
+//! [`give_up()`] turns a message into a dead letter. Console and commands list dead letters through
 //! [`DeadLetterQueue`] and `DeadLetter`, and redrive them: send them to their origin again.
 
 mod give_up;

@@ -1,8 +1,8 @@
 //! Where a dead letter may be sent again, and with which headers. Pure.
 //!
-//! The headers of a dead letter are not trusted, because each client that may publish to `DEAD_LETTERS` chooses them. A
-//! dead letter that names a subject of the broker's own API could purge a stream with the rights of the operator who
-//! redrives it.
+//! The headers of a dead letter are not trusted, because each client that may publish to `DEAD_LETTERS`
+//! chooses them. A dead letter that names a subject of the broker's own API could purge a stream with the
+//! rights of the operator who redrives it.
 
 use aftercall_common::contract::streams::{TRANSCRIPTS, WEBHOOKS, header, subject};
 
@@ -73,13 +73,14 @@ pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
     let cut = |text: &str| text.chars().take(MAX_NAME_CHARS).collect();
     let (stream, subject) =
         known.ok_or_else(|| NotRedrivable::Foreign { stream: cut(stream), subject: cut(subject) })?;
-    // The sequence becomes part of the id of the redriven message. Without it, different messages had the same id.
+    // The sequence becomes part of the id of the redriven message. Without it, different messages had the
+    // same id.
     let sequence = sequence.parse().map_err(|_error| NotRedrivable::NoOrigin)?;
     Ok(Origin { stream, subject, sequence })
 }
 
-/// Whether a redriven message keeps the header. It keeps no header of the broker, because the broker would obey it:
-/// `Nats-Rollup` or `Nats-Schedule`, for example.
+/// Whether a redriven message keeps the header. It keeps no header of the broker, because the broker would
+/// obey it: `Nats-Rollup` or `Nats-Schedule`, for example.
 pub(crate) fn is_kept(name: &str) -> bool {
     let is_in = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
     let of_gateway =

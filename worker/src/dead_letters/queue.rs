@@ -51,12 +51,14 @@ impl DeadLetterQueue {
         self.stream.cached_info().state.messages
     }
 
-    /// The latest [`PAGE`] dead letters before number `end`, the newest first, and whether there are older ones.
+    /// The latest [`PAGE`] dead letters before number `end`, the newest first, and whether there are older
+    /// ones.
     pub async fn page(&self, end: u64) -> Result<(Vec<DeadLetterView>, bool), BrokerUnavailable> {
         let first = self.stream.cached_info().state.first_sequence;
         let (mut width, mut found) = (PAGE as u64, Vec::new());
         let mut upper = end.min(self.end());
-        // Removed dead letters leave gaps. After a long time most numbers are gaps, so the searched range doubles.
+        // Removed dead letters leave gaps. After a long time most numbers are gaps, so the searched range
+        // doubles.
         while found.len() <= PAGE && upper > first {
             let lower = upper.saturating_sub(width).max(first);
             let mut dead_letters = self.between(lower, upper).await?;
@@ -86,8 +88,8 @@ impl DeadLetterQueue {
         Ok(self.at(number).await?.map(DeadLetterView::from))
     }
 
-    /// Sends the dead letter with this `number` to its origin, with another `body` if one is given. `None` if it was
-    /// removed.
+    /// Sends the dead letter with this `number` to its origin, with another `body` if one is given. `None` if
+    /// it was removed.
     pub async fn redrive(
         &self,
         number: u64,
@@ -105,8 +107,8 @@ impl DeadLetterQueue {
         self.stream.delete_message(number).await.map_err(BrokerUnavailable::new)
     }
 
-    /// The dead letter, of those from number `from` on, that the message `sequence` of `stream` became. `None` if it
-    /// is not among the first 200 of them.
+    /// The dead letter, of those from number `from` on, that the message `sequence` of `stream` became.
+    /// `None` if it is not among the first 200 of them.
     pub async fn of_message(
         &self,
         stream: &str,

@@ -1,7 +1,7 @@
 //! Redrives a dead letter: sends it to its origin again, with its own body or with a corrected one.
 //!
-//! The message is sent first, then the dead letter is removed. After a crash in between, the dead letter may be sent
-//! once more with the same id, which changes nothing.
+//! The message is sent first, then the dead letter is removed. After a crash in between, the dead letter may
+//! be sent once more with the same id, which changes nothing.
 
 use aftercall_common::contract::streams::header;
 use async_nats::{
@@ -67,8 +67,8 @@ pub(crate) async fn redrive(
     Ok(Redriven { id, stream: ack.stream, sequence: ack.sequence })
 }
 
-/// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not match
-/// the new body.
+/// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not
+/// match the new body.
 fn mark_edited(headers: &mut HeaderMap, body: &Bytes) {
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
     let digest = hex::encode(Sha256::digest(body));

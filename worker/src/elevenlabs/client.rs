@@ -68,15 +68,15 @@ impl ElevenLabs {
 
     /// Fetches one conversation (`GET /v1/convai/conversations/{id}`).
     ///
-    /// Repeats the request for a few seconds while the network or the server fails, and closes the [`Gate`] if the
-    /// answer concerns every request.
+    /// Repeats the request for a few seconds while the network or the server fails, and closes the [`Gate`]
+    /// if the answer concerns every request.
     pub async fn conversation(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
         let path = format!("/v1/convai/conversations/{}", id.as_str());
         self.send_with_retries(self.request(Method::GET, &path), answer::read).await
     }
 
-    /// Sends `request`. Repeats it for a few seconds while the network or the server fails, and closes the [`Gate`] if
-    /// the answer concerns every request. Only for requests that may be repeated.
+    /// Sends `request`. Repeats it for a few seconds while the network or the server fails, and closes the
+    /// [`Gate`] if the answer concerns every request. Only for requests that may be repeated.
     pub(super) async fn send_with_retries<T>(
         &self,
         request: RequestBuilder,
@@ -110,8 +110,9 @@ impl ElevenLabs {
 
     /// After [`ApiError::Unauthorized`], checks the key by a neutral request: listing conversations.
     ///
-    /// If the key is refused as well, the error stays [`ApiError::Unauthorized`], which concerns every request. If the
-    /// key is accepted, the error is [`ApiError::Refused`], which concerns this one conversation, call or setting.
+    /// If the key is refused as well, the error stays [`ApiError::Unauthorized`], which concerns every
+    /// request. If the key is accepted, the error is [`ApiError::Refused`], which concerns this one
+    /// conversation, call or setting.
     pub(super) async fn check_key(&self, error: ApiError) -> ApiError {
         let ApiError::Unauthorized(status) = error else { return error };
         let answer = self
@@ -157,8 +158,8 @@ impl ElevenLabs {
     }
 }
 
-/// The error of a network failure. It does not contain the client's own text, because that holds the URL and with it a
-/// conversation id.
+/// The error of a network failure. It does not contain the client's own text, because that holds the URL and
+/// with it a conversation id.
 fn unavailable(error: &reqwest::Error) -> ApiError {
     ApiError::Unavailable(if error.is_timeout() {
         "no answer in time"

@@ -66,8 +66,8 @@ pub struct PhoneCall {
     pub call_result: Option<String>,
 }
 
-/// The value, or its default if the value has an unexpected form. ElevenLabs adds and changes fields without notice;
-/// a transcript must not be lost because the length of its call has become a fraction, for example.
+/// The value, or its default if the value has an unexpected form. ElevenLabs adds and changes fields without
+/// notice; a transcript must not be lost because the length of its call has become a fraction, for example.
 fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(value: D) -> Result<T, D::Error> {
     let value = Value::deserialize(value)?;
     Ok(serde_json::from_value(value).unwrap_or_default())

@@ -16,8 +16,8 @@ pub enum ApiError {
     /// 404. The conversation may appear later, because ElevenLabs creates conversations after calls.
     #[error("the conversation is not known to ElevenLabs")]
     NotFound,
-    /// 401, 402 or 403, and a neutral request is refused as well: the key, the plan or the address of this process is
-    /// refused. Concerns every request.
+    /// 401, 402 or 403, and a neutral request is refused as well: the key, the plan or the address of this
+    /// process is refused. Concerns every request.
     #[error("ElevenLabs refuses the API key ({0})")]
     Unauthorized(StatusCode),
     /// 429. Concerns every request.

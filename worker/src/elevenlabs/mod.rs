@@ -1,7 +1,7 @@
 //! Client of the ElevenLabs API.
 //!
-//! [`ElevenLabs`] sends the requests. Each answer becomes a value or an [`ApiError`]. The [`Gate`] stops all requests
-//! while ElevenLabs limits the rate or refuses the key.
+//! [`ElevenLabs`] sends the requests. Each answer becomes a value or an [`ApiError`]. The [`Gate`] stops all
+//! requests while ElevenLabs limits the rate or refuses the key.
 
 mod answer;
 mod client;

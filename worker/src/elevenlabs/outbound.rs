@@ -1,7 +1,7 @@
 //! Outbound calls (`POST /v1/convai/{twilio,sip-trunk}/outbound-call`).
 //!
-//! Invariant: a request is not repeated once bytes of it may have been sent. If no answer comes, or the answer is a
-//! server error, ElevenLabs may have placed the call.
+//! Invariant: a request is not repeated once bytes of it may have been sent. If no answer comes, or the
+//! answer is a server error, ElevenLabs may have placed the call.
 
 use std::time::Duration;
 
@@ -106,7 +106,8 @@ impl Refused {
 }
 
 impl ElevenLabs {
-    /// Asks ElevenLabs once to place the call that `body` describes, and waits for the answer up to `timeout`.
+    /// Asks ElevenLabs once to place the call that `body` describes, and waits for the answer up to
+    /// `timeout`.
     pub async fn place(
         &self,
         carrier: Carrier,
@@ -203,8 +204,8 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     Err(refused(class, &words(body)))
 }
 
-/// ElevenLabs' own words, from any of the forms of its errors. Validation errors of `FastAPI` give the names of the
-/// fields.
+/// ElevenLabs' own words, from any of the forms of its errors. Validation errors of `FastAPI` give the names
+/// of the fields.
 fn words(body: &[u8]) -> String {
     let error: Value = answer::read(body).unwrap_or_default();
     match &error["detail"] {

@@ -1,8 +1,8 @@
 //! Applies one batch: writes the patches, enqueues transcript jobs, acknowledges the messages.
 //!
 //! Invariants:
-//! - A message is acknowledged only after a majority of MongoDB has its change in the journal and the broker has
-//!   stored the transcript job that follows from it.
+//! - A message is acknowledged only after a majority of MongoDB has its change in the journal and the broker
+//!   has stored the transcript job that follows from it.
 //! - A message is terminated only after its copy is in `DEAD_LETTERS`.
 //!
 //! A crash between two steps leaves the message unacknowledged. The broker delivers it again, and applying it
@@ -153,7 +153,8 @@ async fn write_once(
     store::apply(ports.calls(), patches).await
 }
 
-/// Enqueues the transcript jobs that follow from a batch. Returns for each call whether all its jobs are stored.
+/// Enqueues the transcript jobs that follow from a batch. Returns for each call whether all its jobs are
+/// stored.
 ///
 /// The jobs are determined by the stored calls and not by the events: after a crash between the write and the
 /// job, the redelivered event changes nothing, but the job is still missing.

@@ -1,8 +1,8 @@
 //! Events that are parsed and not written yet: one patch for each call. Pure.
 //!
-//! A batch does not wait until it is full: it holds the calls that wait when a write can begin. Events that arrive
-//! for a waiting call are joined into its patch, so a backlog of many events takes few statements. A call is in one
-//! write at a time, because commands that update the same document conflict.
+//! A batch does not wait until it is full: it holds the calls that wait when a write can begin. Events that
+//! arrive for a waiting call are joined into its patch, so a backlog of many events takes few statements. A
+//! call is in one write at a time, because commands that update the same document conflict.
 
 use std::collections::HashSet;
 
@@ -204,8 +204,8 @@ impl<M> Buffer<M> {
         call.load.add(load);
     }
 
-    /// Removes the next batch: waiting calls that no unreleased batch contains. `None` if there are none. A call
-    /// with a heavy message is a batch of its own, so that other calls do not wait for it.
+    /// Removes the next batch: waiting calls that no unreleased batch contains. `None` if there are none. A
+    /// call with a heavy message is a batch of its own, so that other calls do not wait for it.
     pub fn next_batch(&mut self) -> Option<Batch<M>> {
         let dead = std::mem::take(&mut self.dead);
         let mut batch = Batch { calls: Vec::new(), dead, keys: Vec::new(), load: Load::default() };

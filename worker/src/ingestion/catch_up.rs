@@ -1,10 +1,10 @@
 //! Applies new webhooks before their turn while a backlog is worked off.
 //!
-//! Whether a call is ringing is out of date after a million older webhooks are written. So while the durable consumer
-//! is far behind, a second consumer delivers the new webhooks, and their events are written at once. This writes
-//! documents only. When the durable consumer reaches the same webhook, the webhook is applied once more, which changes
-//! nothing; only then its transcript job is enqueued, or its message becomes a dead letter, and the message is
-//! acknowledged.
+//! Whether a call is ringing is out of date after a million older webhooks are written. So while the durable
+//! consumer is far behind, a second consumer delivers the new webhooks, and their events are written at once.
+//! This writes documents only. When the durable consumer reaches the same webhook, the webhook is applied
+//! once more, which changes nothing; only then its transcript job is enqueued, or its message becomes a dead
+//! letter, and the message is acknowledged.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ use crate::{
 
 /// How often the number of undelivered webhooks is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Undelivered webhooks from which on the consumer is far behind. Ingestion needs some tenths of a second for them.
+/// Undelivered webhooks from which on the consumer is far behind. Ingestion needs some tenths of a second for
+/// them.
 const FAR_BEHIND: u64 = 4000;
 /// Undelivered webhooks down to which the consumer stays far behind.
 const CAUGHT_UP: u64 = 400;
@@ -95,7 +96,8 @@ async fn apply_readable(context: &Context, batch: Vec<Message>) -> Result<(), St
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
         let weight = Weight::of(&body);
-        // A file must be stored before the event that points to it, so events with a file wait for their turn.
+        // A file must be stored before the event that points to it, so events with a file wait for their
+        // turn.
         let has_no_file = |event: &Event| CallPatch::split(event.clone()).1.is_none();
         let event = if weight.is_heavy() { None } else { read(&message, &body).ok() };
         if let Some(event) = event.filter(has_no_file) {

@@ -10,8 +10,8 @@ use crate::{
     ports::{Ports, REDELIVER_AFTER},
 };
 
-/// Awaits `work` and reports progress on `messages` to the broker meanwhile. Without progress the broker would
-/// deliver them to another worker after [`streams::ACK_WAIT`].
+/// Awaits `work` and reports progress on `messages` to the broker meanwhile. Without progress the broker
+/// would deliver them to another worker after [`streams::ACK_WAIT`].
 pub(super) async fn with_progress<'a, P: Ports, T, I: Iterator<Item = &'a P::Message>>(
     ports: &P,
     messages: impl Fn() -> I,

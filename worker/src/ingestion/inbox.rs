@@ -28,7 +28,8 @@ impl<M> Default for Inbox<M> {
 }
 
 impl<M: StreamMessage> Inbox<M> {
-    /// Adds a message. A message whose body is in the object store counts as heavy, because its weight is unknown.
+    /// Adds a message. A message whose body is in the object store counts as heavy, because its weight is
+    /// unknown.
     pub(super) fn push(&mut self, message: M) {
         let payload = message.payload();
         self.bytes += payload.len();

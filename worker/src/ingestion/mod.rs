@@ -4,15 +4,16 @@
 //! 1. `consumer` pulls it and puts it into the `inbox`.
 //! 2. `parse` reads its event, within bounds of size and depth.
 //! 3. `buffer` joins the events of one call into one patch, and cuts the waiting patches into batches.
-//! 4. `apply` writes a batch, enqueues the transcript jobs that follow from it, and acknowledges its messages.
+//! 4. `apply` writes a batch, enqueues the transcript jobs that follow from it, and acknowledges its
+//!    messages.
 //!
-//! While two batches are written, the messages pulled meanwhile are parsed, joined and wait in the buffer. So a
-//! single webhook is applied at once, and a backlog in large batches.
+//! While two batches are written, the messages pulled meanwhile are parsed, joined and wait in the buffer. So
+//! a single webhook is applied at once, and a backlog in large batches.
 //!
 //! The messages that are parsed at a time are bounded by an estimate of their memory, not by their bytes: see
-//! [`Weight`]. Of the heavy messages only one is parsed and written at a time, beside the light ones. `suspects`
-//! processes messages that may have ended a worker process, while the process does nothing else. `catch_up`
-//! applies new webhooks before their turn while a backlog is worked off.
+//! [`Weight`]. Of the heavy messages only one is parsed and written at a time, beside the light ones.
+//! `suspects` processes messages that may have ended a worker process, while the process does nothing else.
+//! `catch_up` applies new webhooks before their turn while a backlog is worked off.
 
 mod apply;
 mod buffer;

@@ -1,7 +1,7 @@
 //! Reads the event in the body of a message, within bounds.
 //!
-//! Invariant: a body is measured before it is parsed. Parsed JSON takes a multiple of its bytes, so a body of many
-//! small values would take more memory than a worker has.
+//! Invariant: a body is measured before it is parsed. Parsed JSON takes a multiple of its bytes, so a body of
+//! many small values would take more memory than a worker has.
 
 use aftercall_common::{
     contract::form_limits,
@@ -74,8 +74,8 @@ fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
 /// available now.
 pub(super) type Opened = Result<(Result<Event, Cause>, Weight), String>;
 
-/// Fetches the body of `message` if it is in the object store, and parses it. A heavy body is parsed on a thread of
-/// its own, so that other messages are not delayed.
+/// Fetches the body of `message` if it is in the object store, and parses it. A heavy body is parsed on a
+/// thread of its own, so that other messages are not delayed.
 ///
 /// # Errors
 /// Why the body is not available now.

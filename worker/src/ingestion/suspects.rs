@@ -1,15 +1,15 @@
 //! Processes messages that may have ended a worker process.
 //!
-//! A message that was delivered several times and never acknowledged has either met outages, or it ends each process
-//! that works on it. The delivery count of the broker does not distinguish the two. So the worker processes a suspect
-//! while it does nothing else, and records the attempt in the database before. A record that exists when the message
-//! comes again shows that a process ended during the attempt.
+//! A message that was delivered several times and never acknowledged has either met outages, or it ends each
+//! process that works on it. The delivery count of the broker does not distinguish the two. So the worker
+//! processes a suspect while it does nothing else, and records the attempt in the database before. A record
+//! that exists when the message comes again shows that a process ended during the attempt.
 //!
 //! Invariants:
-//! - An outage leaves no record, however long it lasts and however often a message is delivered meanwhile: a record
-//!   is removed whenever an attempt ends in any way except with the process.
-//! - A message becomes a dead letter only after the process ended several times while it processed this message, in
-//!   the end this message alone. `suspicion` holds the number.
+//! - An outage leaves no record, however long it lasts and however often a message is delivered meanwhile: a
+//!   record is removed whenever an attempt ends in any way except with the process.
+//! - A message becomes a dead letter only after the process ended several times while it processed this
+//!   message, in the end this message alone. `suspicion` holds the number.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -37,8 +37,8 @@ fn record_id(message: &impl StreamMessage) -> String {
     message.envelope().map(|envelope| envelope.id).unwrap_or_default()
 }
 
-/// Processes `suspects`. The caller starts nothing else meanwhile. Returns the messages that are not acknowledged
-/// because the process stops.
+/// Processes `suspects`. The caller starts nothing else meanwhile. Returns the messages that are not
+/// acknowledged because the process stops.
 pub(super) async fn process<P: Ports>(
     ports: Arc<P>,
     mut suspects: VecDeque<P::Message>,
@@ -160,8 +160,8 @@ async fn process_batch<P: Ports>(
     unacknowledged
 }
 
-/// Removes the records of ended attempts. If the process stops while the database is away, the records stay and
-/// count as one unfinished attempt.
+/// Removes the records of ended attempts. If the process stops while the database is away, the records stay
+/// and count as one unfinished attempt.
 async fn end_attempt<P: Ports>(ports: &P, ids: &[String], stop: &CancellationToken) {
     if retry_until_done(ports, stop, || ports.end_attempt(ids)).await.is_none() {
         tracing::warn!(

@@ -8,8 +8,8 @@ const MAX_ATTEMPTS: u32 = 5;
 /// How a suspect is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
-    /// Together with other suspects that have no unfinished attempt. Most of them were delivered often because
-    /// of an outage.
+    /// Together with other suspects that have no unfinished attempt. Most of them were delivered often
+    /// because of an outage.
     Together,
     /// As the only message in the process.
     Alone,

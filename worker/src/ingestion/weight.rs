@@ -2,8 +2,8 @@
 
 /// Copies of a text that exist at the same time: parsed, as BSON, and in the command.
 const COPIES: usize = 3;
-/// Bytes of a parsed value besides its text, for each character that may begin a value. An object of one member
-/// takes about 500 bytes and has three such characters. An empty array takes 100 bytes and has two.
+/// Bytes of a parsed value besides its text, for each character that may begin a value. An object of one
+/// member takes about 500 bytes and has three such characters. An empty array takes 100 bytes and has two.
 const PER_VALUE: usize = 128;
 /// Bytes of memory above which a message is heavy. A body of 32 MiB takes up to 130 MiB.
 const HEAVY: usize = 16 * 1024 * 1024;
@@ -25,8 +25,8 @@ impl Weight {
         Self { bytes: body.len(), memory: COPIES * body.len() + PER_VALUE * values }
     }
 
-    /// Whether the message is heavy. A heavy message is processed while no other heavy one is, and it is parsed on a
-    /// thread of its own.
+    /// Whether the message is heavy. A heavy message is processed while no other heavy one is, and it is
+    /// parsed on a thread of its own.
     pub fn is_heavy(self) -> bool {
         self.memory > HEAVY
     }

@@ -14,8 +14,8 @@ use super::{
 use crate::domain::{call::Status, reconciliation::Report};
 
 impl Metrics {
-    /// Counts an applied event. It claims this `status` or none; `failure` is the class of the reason, if it claims a
-    /// failure. `age` is the time since the gateway received it.
+    /// Counts an applied event. It claims this `status` or none; `failure` is the class of the reason, if it
+    /// claims a failure. `age` is the time since the gateway received it.
     pub fn applied(&self, status: Option<Status>, failure: Option<&'static str>, age: Duration) {
         let word = status.map_or("none", Status::as_str);
         self.0.events.get_or_create(&ByStatus { status: word }).inc();

@@ -1,10 +1,11 @@
-//! Pulls messages by one request at a time, so that a worker receives messages that lie together in the stream.
+//! Pulls messages by one request at a time, so that a worker receives messages that lie together in the
+//! stream.
 //!
-//! If several requests wait, the broker deals messages out to them in turn. Two workers would then each receive some
-//! events of every call, which takes twice the statements, and the statements conflict. The client library's own
-//! stream sends the next request before the last one is served. This one sends a request when the worker has room for
-//! its messages. If requests of several workers wait all the same, each has a random priority, and the broker serves
-//! the request of the highest priority completely before the next.
+//! If several requests wait, the broker deals messages out to them in turn. Two workers would then each
+//! receive some events of every call, which takes twice the statements, and the statements conflict. The
+//! client library's own stream sends the next request before the last one is served. This one sends a request
+//! when the worker has room for its messages. If requests of several workers wait all the same, each has a
+//! random priority, and the broker serves the request of the highest priority completely before the next.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -98,8 +99,8 @@ impl Requests {
         Ok(Self { context, consumer, request, inbox, answers, left, statistics, connection, last_heard })
     }
 
-    /// Waits for messages and returns all that are available, at least one. If the caller drops the future, no message
-    /// is lost.
+    /// Waits for messages and returns all that are available, at least one. If the caller drops the future,
+    /// no message is lost.
     pub async fn next(&mut self) -> Result<Vec<Message>, Interrupted> {
         loop {
             let connection = self.statistics.connects.load(Ordering::Relaxed);
@@ -144,8 +145,8 @@ impl Requests {
                     let description = answer.description.unwrap_or_default();
                     return Err(Interrupted::Refused { status, description });
                 }
-                // The bytes of the request are used up, or the consumer is gone. The received messages are returned
-                // all the same; the next request reports a missing consumer.
+                // The bytes of the request are used up, or the consumer is gone. The received messages are
+                // returned all the same; the next request reports a missing consumer.
                 _ => self.left = 0,
             }
             if self.left == 0 {
