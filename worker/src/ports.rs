@@ -24,8 +24,8 @@ use crate::{
     store::{Calls, StoreError},
 };
 
-/// Delay after which the broker delivers a message again whose processing failed on our side. Short, because
-/// a delayed message counts as unacknowledged, and their number is limited.
+/// Delay after which the broker delivers a message again because it could not be processed now. Short,
+/// because a delayed message counts as unacknowledged, and their number is limited.
 pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
 /// Broker, database, clock, random numbers, metrics and traces.

@@ -97,7 +97,6 @@ fn delay(text: &str, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::API_OUTCOMES;
 
     fn status(code: u16) -> StatusCode {
         StatusCode::from_u16(code).unwrap()
@@ -115,7 +114,6 @@ mod tests {
         ];
         for (code, label) in table {
             assert_eq!(classify(status(code), None, now).label(), label, "{code}");
-            assert!(API_OUTCOMES.contains(&label), "the metric has no series for {label}");
         }
     }
 

@@ -57,7 +57,11 @@ impl fmt::Display for Step {
 }
 
 /// The webhook with this `url`. Of several ones, the bound webhook is preferred, then one that is enabled.
-pub fn ours<'a>(webhooks: &'a [Webhook], url: &str, binding: &Map<String, Value>) -> Option<&'a Webhook> {
+pub fn find_by_url<'a>(
+    webhooks: &'a [Webhook],
+    url: &str,
+    binding: &Map<String, Value>,
+) -> Option<&'a Webhook> {
     let bound = binding.get("post_call_webhook_id").and_then(Value::as_str);
     let mut candidates: Vec<_> = webhooks.iter().filter(|webhook| webhook.url == url).collect();
     candidates.sort_by_key(|webhook| {
@@ -68,7 +72,7 @@ pub fn ours<'a>(webhooks: &'a [Webhook], url: &str, binding: &Map<String, Value>
 
 /// The steps to the wanted state. Empty if it is reached.
 pub fn plan(wanted: &Wanted, webhooks: &[Webhook], binding: &Map<String, Value>) -> Vec<Step> {
-    let found = ours(webhooks, &wanted.url, binding).filter(|_| !wanted.rotate);
+    let found = find_by_url(webhooks, &wanted.url, binding).filter(|_| !wanted.rotate);
     let mut steps = Vec::new();
     let id = found.map(|webhook| webhook.id.clone());
     match found {
@@ -121,70 +125,4 @@ fn merged(wanted: &Wanted, binding: &Map<String, Value>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const URL: &str = "https://hooks.example.com/x";
-    const NEW: &str = "create a webhook, whose secret is shown once; change the new webhook: retries on; \
-        bind transcript, call_initiation_failure to the new webhook";
-
-    fn webhook(id: &str) -> Webhook {
-        Webhook {
-            id: id.to_owned(),
-            name: "n".to_owned(),
-            url: URL.to_owned(),
-            is_disabled: false,
-            is_auto_disabled: false,
-            retry_enabled: Some(true),
-            most_recent_failure_error_code: None,
-            most_recent_failure_timestamp: None,
-        }
-    }
-
-    fn wanted() -> Wanted {
-        let events = vec!["transcript".to_owned(), "call_initiation_failure".to_owned()];
-        Wanted { url: URL.to_owned(), name: "n".to_owned(), events, rotate: false, sets_header: false }
-    }
-
-    fn binding(id: &str, events: &[&str]) -> Map<String, Value> {
-        json!({ "post_call_webhook_id": id, "events": events, "transcript_format": "json" })
-            .as_object()
-            .unwrap()
-            .clone()
-    }
-
-    #[test]
-    fn each_state_has_its_steps() {
-        let both = ["transcript", "call_initiation_failure"];
-        let lists = |steps: Vec<Step>| steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let elsewhere = Webhook { url: "https://other.example.com".to_owned(), ..webhook("a") };
-        let off = Webhook { is_disabled: true, ..webhook("a") };
-        let fallen = Webhook { is_auto_disabled: true, ..webhook("a") };
-        let once = Webhook { retry_enabled: Some(false), ..webhook("a") };
-        #[rustfmt::skip]
-        let table = [
-            (wanted(),                                   vec![],               Map::new(),                        NEW),
-            (wanted(),                                   vec![elsewhere],      Map::new(),                        NEW),
-            (wanted(),                                   vec![webhook("a")],   binding("a", &both),               ""),
-            (wanted(),                                   vec![webhook("b"), webhook("a")], binding("a", &both),   ""),
-            (wanted(),                                   vec![off],            binding("a", &both),               "change a: switched off: on again, retries on"),
-            (wanted(),                                   vec![fallen],         binding("a", &both),               "change a: switched off by ElevenLabs after failures: on again, retries on"),
-            (wanted(),                                   vec![once],           binding("a", &both),               "change a: retries on"),
-            (Wanted { sets_header: true, ..wanted() },   vec![webhook("a")],   binding("a", &both),               "change a: header set"),
-            (wanted(),                                   vec![webhook("a")],   binding("x", &both),               "bind transcript, call_initiation_failure to a"),
-            (wanted(),                                   vec![webhook("a")],   binding("a", &["audio", "transcript"]), "bind audio, transcript, call_initiation_failure to a"),
-            (Wanted { rotate: true, ..wanted() },        vec![webhook("a")],   binding("a", &both),               NEW),
-        ];
-        for (wanted, webhooks, binding, expected) in table {
-            assert_eq!(lists(plan(&wanted, &webhooks, &binding)), expected, "{webhooks:?}");
-        }
-        let kept = bound(&wanted(), &binding("x", &["audio"]), "a");
-        assert_eq!(
-            kept,
-            *json!({ "post_call_webhook_id": "a", "transcript_format": "json",
-            "events": ["audio", "transcript", "call_initiation_failure"] })
-            .as_object()
-            .unwrap()
-        );
-    }
-}
+mod tests;

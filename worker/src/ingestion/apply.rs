@@ -8,7 +8,7 @@
 //! A crash between two steps leaves the message unacknowledged. The broker delivers it again, and applying it
 //! again changes nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aftercall_common::{contract::streams::consumer, process::trace};
 use async_nats::jetstream::AckKind;
@@ -19,23 +19,15 @@ use super::{
     buffer::{Batch, EventSummary, PendingCall},
     delivery::with_progress,
     traces::Traces,
+    write::write_or_stop,
 };
 use crate::{
     broker::message::StreamMessage as _,
     dead_letters::give_up,
-    domain::{
-        call::{Attachment, CallPatch, Status},
-        cause::Cause,
-        time::between,
-    },
+    domain::{call::Status, cause::Cause, time::between},
     ports::{Ports, REDELIVER_AFTER},
-    store::{self, Applied, Calls as _, Changed, StoreError},
+    store::{Applied, Changed},
 };
-
-/// First and longest pause between two attempts to write a batch.
-const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a running write may take after the process was told to stop.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Applies a batch. Returns its messages if the process stops before the database has accepted it.
 pub(super) async fn apply_batch<P: Ports>(
@@ -96,61 +88,6 @@ async fn give_up_unreadable<P: Ports>(
         }
         give_up(ports, consumer::STATUS, message, cause).await;
     }
-}
-
-/// Writes until the database accepts the batch. `None` if the process stops before.
-async fn write_or_stop<P: Ports>(
-    ports: &P,
-    patches: &[CallPatch],
-    files: &[(String, Attachment)],
-    stop: &CancellationToken,
-) -> Option<Vec<Changed>> {
-    tokio::select! {
-        biased;
-        changes = write_with_retries(ports, patches, files, stop) => changes,
-        // The running write may still succeed. That does no harm, because it can be repeated.
-        () = drain_timeout(stop) => None,
-    }
-}
-
-/// Ends [`DRAIN_TIMEOUT`] after `stop`.
-async fn drain_timeout(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(DRAIN_TIMEOUT).await;
-}
-
-/// Tries to write until it succeeds. `None` if the process stops between two attempts.
-async fn write_with_retries(
-    ports: &impl Ports,
-    patches: &[CallPatch],
-    files: &[(String, Attachment)],
-    stop: &CancellationToken,
-) -> Option<Vec<Changed>> {
-    let mut pauses = ports.pauses(RETRY_DELAY.0, RETRY_DELAY.1);
-    loop {
-        match write_once(ports, patches, files).await {
-            Ok(changes) => return Some(changes),
-            Err(error) => {
-                ports.metrics().store_retry();
-                tracing::warn!(%error, calls = patches.len(), "calls not written to MongoDB; trying again");
-            }
-        }
-        if !pauses.sleep(stop).await {
-            return None;
-        }
-    }
-}
-
-/// Writes the files first, then the patches that point to them.
-async fn write_once(
-    ports: &impl Ports,
-    patches: &[CallPatch],
-    files: &[(String, Attachment)],
-) -> Result<Vec<Changed>, StoreError> {
-    for (id, file) in files {
-        ports.calls().save_file(id, file).await?;
-    }
-    store::apply(ports.calls(), patches).await
 }
 
 /// Enqueues the transcript jobs that follow from a batch. Returns for each call whether all its jobs are

@@ -4,8 +4,8 @@
 //! 1. `consumer` pulls it and puts it into the `inbox`.
 //! 2. `parse` reads its event, within bounds of size and depth.
 //! 3. `buffer` joins the events of one call into one patch, and cuts the waiting patches into batches.
-//! 4. `apply` writes a batch, enqueues the transcript jobs that follow from it, and acknowledges its
-//!    messages.
+//! 4. `apply` writes a batch (`write`), enqueues the transcript jobs that follow from it, and acknowledges
+//!    its messages.
 //!
 //! While two batches are written, the messages pulled meanwhile are parsed, joined and wait in the buffer. So
 //! a single webhook is applied at once, and a backlog in large batches.
@@ -26,6 +26,7 @@ mod suspects;
 mod suspicion;
 mod traces;
 mod weight;
+mod write;
 
 pub use self::{
     consumer::{run, serve},

@@ -73,7 +73,7 @@ pub(super) const DEAD_LETTER_REASONS: [&str; 14] = [
     "invalid_job",
 ];
 /// `ok`, and the labels of `elevenlabs::ApiError`.
-pub(crate) const API_OUTCOMES: [&str; 8] =
+pub(super) const API_OUTCOMES: [&str; 8] =
     ["ok", "not_found", "unauthorized", "rate_limited", "unavailable", "refused", "too_large", "unreadable"];
 /// `ok`, and the labels of `store::StoreError`.
 pub(super) const STORE_OUTCOMES: [&str; 3] = ["ok", "unavailable", "refused"];
@@ -93,3 +93,30 @@ label_set!(ByFailure { status, reason });
 label_set!(ByConsumer { consumer });
 label_set!(ByStream { stream });
 label_set!(ByOutcome { outcome });
+
+#[cfg(test)]
+mod tests {
+    use reqwest::StatusCode;
+
+    use super::*;
+    use crate::{elevenlabs::ApiError, store::StoreError};
+
+    #[test]
+    fn the_labels_of_all_errors_are_listed() {
+        for error in [
+            ApiError::NotFound,
+            ApiError::Unauthorized(StatusCode::UNAUTHORIZED),
+            ApiError::RateLimited { retry_after: None },
+            ApiError::Unavailable("no answer in time"),
+            ApiError::Refused(StatusCode::BAD_REQUEST),
+            ApiError::TooLarge,
+            ApiError::Unreadable,
+        ] {
+            assert!(API_OUTCOMES.contains(&error.label()), "{error}");
+        }
+        let text = String::new;
+        for error in [StoreError::Unavailable(text()), StoreError::Refused(text()), StoreError::Standalone] {
+            assert!(STORE_OUTCOMES.contains(&error.label()), "{error}");
+        }
+    }
+}

@@ -8,7 +8,5 @@ mod labels;
 mod record;
 mod table;
 
-#[cfg(test)]
-pub(crate) use self::labels::API_OUTCOMES;
 pub(crate) use self::labels::{LoginOutcome, PassOutcome, TranscriptOutcome};
 pub use self::table::Metrics;
