@@ -48,7 +48,7 @@ pub(super) async fn apply_batch<P: Ports>(
     let write_started = ports.now();
     let held = || calls.iter().flatten().map(|(message, _)| message);
     let steps = async {
-        tokio::join!(give_up_unreadable(ports, &dead, &traces), write_or_stop(ports, &patches, &files, stop),)
+        tokio::join!(give_up_unreadable(ports, &dead, &traces), write_or_stop(ports, &patches, &files, stop))
     };
     let ((), changes) = with_progress(ports, held, steps).await;
     let Some(changes) = changes else {
