@@ -57,7 +57,38 @@ impl Batches {
         Self { context, source, open: None, pauses: Pauses::endless(RETRY_DELAY.0, RETRY_DELAY.1) }
     }
 
-    async fn pull(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
+    /// Returns `unacknowledged` messages, and messages that were received and not handed out, to the broker,
+    /// so that it delivers them to another worker at once.
+    pub async fn release(mut self, unacknowledged: Vec<Message>) {
+        let mut held = unacknowledged;
+        if let Some(mut open) = self.open.take() {
+            held.extend(open.ready(None).unwrap_or_default());
+            drop(open); // Otherwise the broker would deliver the returned messages to this request.
+        }
+        for message in &held {
+            acknowledge(message, AckKind::Nak(None)).await;
+        }
+        tracing::info!(
+            consumer = self.source.consumer,
+            handed_back = held.len(),
+            "consumer stopped; its unacknowledged messages are returned to the broker"
+        );
+    }
+
+    async fn open(&self) -> Result<Requests, OpenError> {
+        let Source { stream, consumer, messages, bytes, replicas } = self.source;
+        // An operator may have deleted the stream or the consumer, or a disk may be lost.
+        streams::ensure(&self.context, replicas).await?;
+        let consumer: PullConsumer =
+            self.context.get_consumer_from_stream(consumer, stream).await.map_err(OpenError::broker)?;
+        Ok(Requests::open(self.context.clone(), consumer, messages, bytes).await?)
+    }
+}
+
+impl Pull for Batches {
+    type Message = Message;
+
+    async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
         while !stop.is_cancelled() {
             let Some(open) = &mut self.open else {
                 match stop.run_until_cancelled(Box::pin(self.open())).await? {
@@ -75,7 +106,7 @@ impl Batches {
                     return Some(messages);
                 }
                 Err(error) => {
-                    tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted");
+                    tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted; trying again");
                     self.open = None;
                     // Without a pause, a broken consumer would make a busy loop.
                     self.pauses.sleep(stop).await;
@@ -83,37 +114,6 @@ impl Batches {
             }
         }
         None
-    }
-
-    /// Returns `unacknowledged` messages, and messages that were received and not handed out, to the broker,
-    /// so that it delivers them to another worker at once.
-    pub async fn release(mut self, unacknowledged: Vec<Message>) {
-        let mut held = unacknowledged;
-        if let Some(mut open) = self.open.take() {
-            held.extend(open.ready(None).unwrap_or_default());
-            drop(open); // Otherwise the broker would deliver the returned messages to this request.
-        }
-        for message in &held {
-            acknowledge(message, AckKind::Nak(None)).await;
-        }
-        tracing::info!(consumer = self.source.consumer, handed_back = held.len(), "consumer stopped");
-    }
-
-    async fn open(&self) -> Result<Requests, OpenError> {
-        let Source { stream, consumer, messages, bytes, replicas } = self.source;
-        // An operator may have deleted the stream or the consumer, or a disk may be lost.
-        streams::ensure(&self.context, replicas).await?;
-        let consumer: PullConsumer =
-            self.context.get_consumer_from_stream(consumer, stream).await.map_err(OpenError::broker)?;
-        Ok(Requests::open(self.context.clone(), consumer, messages, bytes).await?)
-    }
-}
-
-impl Pull for Batches {
-    type Message = Message;
-
-    async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
-        self.pull(stop).await
     }
 }
 

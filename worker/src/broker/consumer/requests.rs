@@ -40,7 +40,7 @@ pub enum Interrupted {
     NotSent(String),
     /// The broker sent no heartbeat.
     #[error("the broker sent no heartbeat")]
-    Silent,
+    NoHeartbeat,
     /// The consumer does not exist any more, or refuses the request.
     #[error("the broker refuses the request for messages: {status} {description}")]
     Refused {
@@ -115,7 +115,7 @@ impl Requests {
             let next = tokio::time::timeout(POLL_INTERVAL, tokio::task::unconstrained(self.answers.next()));
             let Ok(first) = next.await else {
                 if self.last_heard.elapsed() > 2 * HEARTBEAT {
-                    return Err(Interrupted::Silent);
+                    return Err(Interrupted::NoHeartbeat);
                 }
                 continue;
             };
