@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A webhook is dozens of small allocations, made on one thread and freed on another.
+/// An event takes dozens of small allocations, which one thread makes and another frees.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

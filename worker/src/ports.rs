@@ -1,7 +1,11 @@
-//! What roles need of the outside: broker, database, API, clock, chance.
+//! The world outside this process, as far as ingestion and the role `transcripts` need it: broker, database,
+//! API, clock and random numbers.
 //!
-//! There are two: the real one ([`Context`], [`ElevenLabs`]), and that of simulations, which breaks at any of
-//! these points. What is decided between them is in the roles, and so is simulated.
+//! Each trait has two implementations: the real one ([`Context`](crate::Context) and [`ElevenLabs`]), and the
+//! one of the simulation in `tests/simulation`, which can fail at each of these methods. All decisions
+//! between two calls are made by the callers, so the simulation runs them unchanged.
+//!
+//! [`ElevenLabs`]: crate::elevenlabs::ElevenLabs
 
 use std::time::Duration;
 
@@ -12,7 +16,7 @@ use jiff::Timestamp;
 use rand::RngExt as _;
 
 use crate::{
-    broker::{large_bodies::NoBody, message::Stored, transcript_jobs::Job},
+    broker::{large_bodies::BodyError, message::StreamMessage, transcript_jobs::Job},
     domain::{cause::Cause, event::ConversationId},
     elevenlabs::{ApiError, Conversation},
     metrics::Metrics,
@@ -20,87 +24,89 @@ use crate::{
     store::{Calls, StoreError},
 };
 
-/// Everything that happens outside of this process, but for the API.
-pub trait Outside: Send + Sync + 'static {
-    /// What is pulled.
-    type Message: Stored;
-    /// Where calls are kept.
+/// Delay after which the broker delivers a message again because it could not be processed now. Short,
+/// because a delayed message counts as unacknowledged, and their number is limited.
+pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);
+
+/// Broker, database, clock, random numbers, metrics and traces.
+pub trait Ports: Send + Sync + 'static {
+    /// A message of the broker.
+    type Message: StreamMessage;
+    /// The calls in the database.
     type Calls: Calls;
 
-    /// Where calls are kept.
+    /// The calls in the database.
     fn calls(&self) -> &Self::Calls;
 
-    /// Counters.
+    /// The metrics of this process.
     fn metrics(&self) -> &Metrics;
 
-    /// Traces.
+    /// The traces of this process.
     fn tracer(&self) -> &Tracer;
 
-    /// The time.
+    /// The time now.
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
 
-    /// Chance: from 0 to 1.
-    fn chance(&self) -> f64 {
+    /// A random number from 0 to 1.
+    fn random(&self) -> f64 {
         rand::rng().random_range(0.0..1.0)
     }
 
-    /// Pauses between tries, without end.
+    /// Pauses between attempts, from about `first` to about `most`, without end.
     fn pauses(&self, first: Duration, most: Duration) -> Pauses {
         Pauses::endless(first, most)
     }
 
-    /// Reads the body that is not in its message.
-    fn fetch(&self, object: &str) -> impl Future<Output = Result<Bytes, NoBody>> + Send;
+    /// Reads a body from the object store.
+    fn fetch_body(&self, object: &str) -> impl Future<Output = Result<Bytes, BodyError>> + Send;
 
-    /// Stores the first job to fetch a transcript. Again within a while: no effect.
-    fn owe(
+    /// Stores the first job to fetch the transcript of a conversation. Has no effect if it was stored shortly
+    /// before. `trace` is the trace context of the job.
+    fn enqueue_job(
         &self,
         conversation: &ConversationId,
         trace: Option<&str>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Stores `job` to be delivered `at`.
-    fn later(&self, job: &Job, at: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Stores `job`, which the broker delivers `at` this time.
+    fn schedule_job(&self, job: &Job, at: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Stores a copy of `message`, which `consumer` gave up, among the dead letters.
-    fn bury(
+    /// Stores a copy of `message` in `DEAD_LETTERS`, because `consumer` cannot process it.
+    fn dead_letter(
         &self,
         consumer: &'static str,
         message: &Self::Message,
         cause: &Cause,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// How often work on the webhooks of these ids was begun apart and did not end, in their order.
+    /// The number of unfinished attempts to process each of these webhooks, in the order of `ids`.
     fn attempts(&self, ids: &[String]) -> impl Future<Output = Result<Vec<u32>, StoreError>> + Send;
 
-    /// Records durably that work on these webhooks begins, for the `attempt`th time. Again: no effect.
+    /// Records durably that the attempt with this number begins for these webhooks. Can be repeated.
     fn begin_attempt(
         &self,
         ids: &[String],
         attempt: u32,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Removes the records of these webhooks: work on them has ended, however.
+    /// Removes the records of these webhooks, because the attempt has ended.
     fn end_attempt(&self, ids: &[String]) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Tells the broker what became of `message`. That it did not hear is no error: the message comes again.
-    fn settle(&self, message: &Self::Message, kind: AckKind) -> impl Future<Output = ()> + Send;
+    /// Sends the broker an acknowledgement of `message`. A lost acknowledgement is no error: the broker
+    /// delivers the message again.
+    fn acknowledge(&self, message: &Self::Message, kind: AckKind) -> impl Future<Output = ()> + Send;
 }
 
-/// ElevenLabs, as far as a transcript needs it.
-pub trait Provider: Send + Sync + 'static {
-    /// Until when it takes no requests from us.
+/// The ElevenLabs API, as far as fetching a transcript needs it.
+pub trait TranscriptApi: Send + Sync + 'static {
+    /// The time until which no request may be sent. `None` if requests may be sent at `now`.
     fn closed_until(&self, now: Timestamp) -> Option<Timestamp>;
 
-    /// What it knows of a conversation.
+    /// Fetches a conversation.
     fn conversation(
         &self,
         id: &ConversationId,
     ) -> impl Future<Output = Result<Conversation, ApiError>> + Send;
 }
-
-/// When a message is to come again whose consequences could not be stored. Short, since a delayed message
-/// counts as pending.
-pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);

@@ -1,35 +1,36 @@
-//! Delays between tries, by the `backoff` crate: exponential, with jitter, bounded.
+//! Pauses between attempts: exponential, with jitter, bounded.
 //!
-//! The one file that knows `backoff`: it is no longer maintained, and can be replaced here.
+//! This is the only file that uses the crate `backoff`, which is no longer maintained. `.deny.toml` explains
+//! why it is accepted.
 
 use std::time::Duration;
 
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder, backoff::Backoff as _};
 use tokio_util::sync::CancellationToken;
 
-/// Growing pauses for a loop that goes on until it succeeds.
+/// The growing pauses of a loop that repeats an action until it succeeds.
 #[derive(Debug)]
 pub struct Pauses(ExponentialBackoff);
 
 impl Pauses {
-    /// From about `first`, doubling, up to about `most`, without end.
+    /// Pauses that double from about `first` up to about `most`, without end.
     pub fn endless(first: Duration, most: Duration) -> Self {
         Self(builder(first, most).with_max_elapsed_time(None).build())
     }
 
-    /// The same without chance, for simulations: they can be repeated.
+    /// The same pauses without jitter, so that a simulation can be repeated.
     #[must_use]
     pub fn steady(mut self) -> Self {
         self.0.randomization_factor = 0.0;
         self
     }
 
-    /// From about `first`, doubling, up to about `most`, until `total` has passed since now.
+    /// Pauses that double from about `first` up to about `most`, until `total` has passed from now on.
     pub fn within(first: Duration, most: Duration, total: Duration) -> Self {
         Self(builder(first, most).with_max_elapsed_time(Some(total)).build())
     }
 
-    /// The next pause; `None` once the total is used up.
+    /// The next pause. `None` once the total time has passed.
     pub fn pause(&mut self) -> Option<Duration> {
         self.0.next_backoff()
     }
@@ -39,7 +40,7 @@ impl Pauses {
         self.0.reset();
     }
 
-    /// Sleeps for the next pause. `false` where there is none left or the process stops.
+    /// Sleeps for the next pause. Returns `false` if none is left or the process stops.
     pub async fn sleep(&mut self, stop: &CancellationToken) -> bool {
         let Some(pause) = self.pause() else { return false };
         stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
@@ -61,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_bound_and_no_further() {
+    fn pauses_grow_up_to_their_bound() {
         let (first, most) = (Duration::from_millis(100), Duration::from_secs(5));
         let mut pauses = Pauses::endless(first, most);
         let all: Vec<_> = (0..50).map(|_| pauses.pause().unwrap()).collect();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use aftercall_worker::{
     domain::event::ConversationId,
     elevenlabs::{ApiError, Conversation, ConversationStatus, Gate, Metadata},
-    ports::Provider,
+    ports::TranscriptApi,
 };
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -47,7 +47,7 @@ impl Api {
     }
 }
 
-impl Provider for Api {
+impl TranscriptApi for Api {
     fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.gate.closed_until(now)
     }
@@ -73,7 +73,7 @@ impl Provider for Api {
             Err,
         );
         if let Err(error) = &answer {
-            self.gate.heed(error, sim.now());
+            self.gate.close_after(error, sim.now());
         }
         sim.note(|| {
             let said = answer.as_ref().map_or_else(ApiError::label, |answer| answer.status.as_str());

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use aftercall_common::contract::streams::consumer::STATUS;
 use aftercall_worker::{
-    broker::{consumer::Pull, message::Stored},
+    broker::{consumer::Pull, message::StreamMessage},
     domain::{
         cause::Cause,
         event::{Envelope, Origin},
@@ -37,7 +37,7 @@ pub struct Message {
     pub delivered: i64,
 }
 
-impl Stored for Message {
+impl StreamMessage for Message {
     fn envelope(&self) -> Result<Envelope, Cause> {
         Ok(envelope(&self.id, self.stored_at))
     }

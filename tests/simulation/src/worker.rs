@@ -8,10 +8,10 @@ use std::{
 use aftercall_common::{contract::streams::consumer, process::trace::Tracer};
 use aftercall_worker::{
     Metrics,
-    broker::{consumer::Pull as _, large_bodies::NoBody},
+    broker::{consumer::Pull as _, large_bodies::BodyError},
     domain::{call::TranscriptState, cause::Cause, event::ConversationId},
     ingestion,
-    ports::Outside,
+    ports::Ports,
     retry::Pauses,
     roles::transcripts::{self, Job},
     store::StoreError,
@@ -132,7 +132,7 @@ fn grave(consumer: &str, n: usize) -> String {
     format!("{consumer}:{n}")
 }
 
-impl Outside for Around {
+impl Ports for Around {
     type Message = Message;
     type Calls = Database;
 
@@ -154,7 +154,7 @@ impl Outside for Around {
         self.sim().now()
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         f64::from(u32::try_from(self.sim().below(1000)).unwrap_or(0)) / 1000.0
     }
 
@@ -162,24 +162,26 @@ impl Outside for Around {
         Pauses::endless(first, most).steady()
     }
 
-    async fn fetch(&self, object: &str) -> Result<Bytes, NoBody> {
+    async fn fetch_body(&self, object: &str) -> Result<Bytes, BodyError> {
         self.worker.act(TAKES * 10).await;
         let sim = self.sim();
         if sim.happens(|faults| faults.body) {
-            return Err(NoBody::Later("simulated".to_owned()));
+            return Err(BodyError::Temporary("simulated".to_owned()));
         }
         let world = sim.world();
         let found = world.broker.webhooks.iter().find(|webhook| webhook.id == object);
-        found.map(|webhook| webhook.body.clone()).ok_or_else(|| NoBody::Later("no such object".to_owned()))
+        found
+            .map(|webhook| webhook.body.clone())
+            .ok_or_else(|| BodyError::Temporary("no such object".to_owned()))
     }
 
-    async fn owe(&self, conversation: &ConversationId, trace: Option<&str>) -> Result<(), Error> {
+    async fn enqueue_job(&self, conversation: &ConversationId, trace: Option<&str>) -> Result<(), Error> {
         let job = Job { conversation_id: conversation.clone(), attempt: 0, trace: trace.map(str::to_owned) };
         let id = conversation.as_str().to_owned();
         self.publish("a job", move |broker, now| broker.owe(&id, job.payload().into(), now)).await
     }
 
-    async fn later(&self, job: &Job, at: Timestamp) -> Result<(), Error> {
+    async fn schedule_job(&self, job: &Job, at: Timestamp) -> Result<(), Error> {
         let (id, body) = (job.conversation_id.as_str().to_owned(), Bytes::from(job.payload()));
         self.publish("a schedule", move |broker, _| {
             broker.later.insert(id, (at, body));
@@ -187,7 +189,12 @@ impl Outside for Around {
         .await
     }
 
-    async fn bury(&self, consumer: &'static str, message: &Message, cause: &Cause) -> Result<(), Error> {
+    async fn dead_letter(
+        &self,
+        consumer: &'static str,
+        message: &Message,
+        cause: &Cause,
+    ) -> Result<(), Error> {
         let (id, label) = (grave(consumer, message.n), cause.label);
         self.publish("a dead letter", move |broker, _| {
             broker.dead.insert(id, label);
@@ -220,7 +227,7 @@ impl Outside for Around {
         self.database.write("end", end).await
     }
 
-    async fn settle(&self, message: &Message, kind: AckKind) {
+    async fn acknowledge(&self, message: &Message, kind: AckKind) {
         self.worker.act(TAKES).await;
         let (sim, now) = (self.sim(), self.sim().now());
         if sim.happens(|faults| faults.lost_settlement) || sim.world().broker.is_away(now) {
@@ -269,9 +276,9 @@ async fn run(worker: Arc<Worker>, stop: CancellationToken) {
         let (around, worker, stop) = (around.clone(), worker.clone(), stop.clone());
         async move {
             let mut source = Source { worker, consumer: consumer::STATUS };
-            let outside = Arc::new(around);
-            for message in ingestion::serve(outside.clone(), &mut source, &stop).await {
-                outside.settle(&message, AckKind::Nak(None)).await;
+            let ports = Arc::new(around);
+            for message in ingestion::serve(ports.clone(), &mut source, &stop).await {
+                ports.acknowledge(&message, AckKind::Nak(None)).await;
             }
         }
     });

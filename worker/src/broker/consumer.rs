@@ -1,7 +1,8 @@
-//! Messages of one durable consumer, in batches: whatever is there, up to a bound, at once.
+//! Pulls the messages of one durable consumer, in batches.
 //!
-//! Nothing is waited for once a message is there, so a lone one is handled alone and a backlog in
-//! large batches. Lost connections, deleted consumers and restarted brokers end in a new attempt.
+//! A batch holds the messages that are available, up to a bound. It does not wait until it is full, so a
+//! single message is handled at once and a backlog in large batches. After a lost connection, a deleted
+//! consumer or a restart of the broker, pulling starts again.
 
 mod requests;
 
@@ -14,35 +15,35 @@ use tokio_util::sync::CancellationToken;
 pub use self::requests::{Interrupted, Requests};
 use crate::retry::Pauses;
 
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_MOST: Duration = Duration::from_secs(5);
+/// First and longest pause between two attempts to pull.
+const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// What to pull, and how much of it at a time.
+/// The consumer to pull from, and how much to pull at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    /// Stream that has it.
+    /// The stream.
     pub stream: &'static str,
-    /// Durable consumer that gives it.
+    /// The durable consumer of the stream.
     pub consumer: &'static str,
-    /// Most messages asked for at a time.
+    /// Most messages in a batch.
     pub messages: usize,
-    /// Most bytes asked for at a time.
+    /// Most bytes in a batch.
     pub bytes: usize,
-    /// Replicas, should the stream have to be made again.
+    /// Replicas of the stream, in case it has to be created again.
     pub replicas: usize,
 }
 
-/// Where messages come from.
+/// A source of messages.
 pub trait Pull: Send {
-    /// What comes.
+    /// A message.
     type Message;
 
-    /// The next messages, at least one; `None` once `stop` is cancelled. Nothing is lost where the wait is
-    /// given up.
+    /// Waits for the next messages and returns at least one. `None` once `stop` is cancelled. If the caller
+    /// drops the future, no message is lost.
     fn next(&mut self, stop: &CancellationToken) -> impl Future<Output = Option<Vec<Self::Message>>> + Send;
 }
 
-/// Batches of a [`Source`], without end.
+/// The endless batches of a [`Source`].
 pub struct Batches {
     context: jetstream::Context,
     source: Source,
@@ -51,56 +52,32 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Batches of `source`; opened when first asked.
+    /// The batches of `source`. The first pull opens the consumer.
     pub fn new(context: jetstream::Context, source: Source) -> Self {
-        Self { context, source, open: None, pauses: Pauses::endless(RETRY_FIRST, RETRY_MOST) }
+        Self { context, source, open: None, pauses: Pauses::endless(RETRY_DELAY.0, RETRY_DELAY.1) }
     }
 
-    async fn pull(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
-        while !stop.is_cancelled() {
-            let Some(open) = &mut self.open else {
-                match stop.run_until_cancelled(Box::pin(self.open())).await? {
-                    Ok(requests) => self.open = Some(requests),
-                    Err(error) => {
-                        tracing::warn!(consumer = self.source.consumer, %error, "cannot consume; trying again");
-                        self.pauses.sleep(stop).await;
-                    }
-                }
-                continue;
-            };
-            match stop.run_until_cancelled(open.next()).await? {
-                Ok(messages) => {
-                    self.pauses.reset();
-                    return Some(messages);
-                }
-                Err(error) => {
-                    tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted");
-                    self.open = None;
-                    // Lest a broken consumer makes a hot loop.
-                    self.pauses.sleep(stop).await;
-                }
-            }
-        }
-        None
-    }
-
-    /// Hands back `unsettled` and what was fetched and not begun, so that another worker gets it at
-    /// once.
-    pub async fn release(mut self, unsettled: Vec<Message>) {
-        let mut held = unsettled;
+    /// Returns `unacknowledged` messages, and messages that were received and not handed out, to the broker,
+    /// so that it delivers them to another worker at once.
+    pub async fn release(mut self, unacknowledged: Vec<Message>) {
+        let mut held = unacknowledged;
         if let Some(mut open) = self.open.take() {
             held.extend(open.ready(None).unwrap_or_default());
-            drop(open); // Else what is handed back would come straight back to us.
+            drop(open); // Otherwise the broker would deliver the returned messages to this request.
         }
         for message in &held {
-            settle(message, AckKind::Nak(None)).await;
+            acknowledge(message, AckKind::Nak(None)).await;
         }
-        tracing::info!(consumer = self.source.consumer, handed_back = held.len(), "consumer stopped");
+        tracing::info!(
+            consumer = self.source.consumer,
+            handed_back = held.len(),
+            "consumer stopped; its unacknowledged messages are returned to the broker"
+        );
     }
 
     async fn open(&self) -> Result<Requests, OpenError> {
         let Source { stream, consumer, messages, bytes, replicas } = self.source;
-        // Made again where an operator or a lost disk took it away.
+        // An operator may have deleted the stream or the consumer, or a disk may be lost.
         streams::ensure(&self.context, replicas).await?;
         let consumer: PullConsumer =
             self.context.get_consumer_from_stream(consumer, stream).await.map_err(OpenError::broker)?;
@@ -112,22 +89,46 @@ impl Pull for Batches {
     type Message = Message;
 
     async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
-        self.pull(stop).await
+        while !stop.is_cancelled() {
+            let Some(open) = &mut self.open else {
+                match stop.run_until_cancelled(Box::pin(self.open())).await? {
+                    Ok(requests) => self.open = Some(requests),
+                    Err(error) => {
+                        tracing::warn!(consumer = self.source.consumer, %error, "messages cannot be pulled; trying again");
+                        self.pauses.sleep(stop).await;
+                    }
+                }
+                continue;
+            };
+            match stop.run_until_cancelled(open.next()).await? {
+                Ok(messages) => {
+                    self.pauses.reset();
+                    return Some(messages);
+                }
+                Err(error) => {
+                    tracing::warn!(consumer = self.source.consumer, %error, "consuming was interrupted; trying again");
+                    self.open = None;
+                    // Without a pause, a broken consumer would make a busy loop.
+                    self.pauses.sleep(stop).await;
+                }
+            }
+        }
+        None
     }
 }
 
-/// Tells the broker what became of `message`. A lost answer means that it comes again, which changes
-/// nothing: everything that is done for a message may be done twice.
-pub async fn settle(message: &Message, kind: AckKind) {
+/// Sends an acknowledgement of `message` to the broker. If it is lost, the broker delivers the message again.
+/// That changes nothing, because processing a message can be repeated.
+pub async fn acknowledge(message: &Message, kind: AckKind) {
     if let Err(error) = message.ack_with(kind).await {
-        tracing::debug!(%error, "not settled; the broker delivers it again after ack_wait");
+        tracing::debug!(%error, "acknowledgement not sent; the broker delivers the message again after ack_wait");
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
     #[error(transparent)]
-    Topology(#[from] EnsureError),
+    Streams(#[from] EnsureError),
     #[error("{0}")]
     Broker(String),
     #[error(transparent)]

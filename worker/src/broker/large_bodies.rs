@@ -1,4 +1,5 @@
-//! Bodies that are not in their message: claim checks, whose object holds the bytes.
+//! Bodies that are too large for a message. The object store `WEBHOOK_BODIES` holds them, and the message
+//! names the object.
 
 use std::time::Duration;
 
@@ -12,49 +13,49 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::domain::cause::Cause;
 
-/// Longest one body may take, with all its pieces.
-const FETCH: Duration = Duration::from_secs(20);
-/// Largest body read. Above what any gateway takes in by default.
+/// Longest time for reading one body.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest body that is read. By default no gateway accepts a larger one.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Why there is no body.
+/// Why a body is not available.
 #[derive(Clone, Debug)]
-pub enum NoBody {
-    /// There never will be.
-    Dead(Cause),
-    /// Perhaps in a while.
-    Later(String),
+pub enum BodyError {
+    /// The body will never be available.
+    Permanent(Cause),
+    /// The body may be available later. A sentence says why it is not available now.
+    Temporary(String),
 }
 
-/// Reads the object `name`; the client compares its digest.
-pub async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, NoBody> {
+/// Reads the object `name`. The client library checks the digest.
+pub async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, BodyError> {
     let fetching = async {
-        let bucket = context.get_object_store(WEBHOOK_BODIES).await.map_err(later)?;
+        let bucket = context.get_object_store(WEBHOOK_BODIES).await.map_err(temporary)?;
         match bucket.get(name).await {
             Ok(object) => read(object).await,
             Err(error) if matches!(error.kind(), GetErrorKind::NotFound | GetErrorKind::InvalidName) => {
                 let detail = format!("its body is not in {WEBHOOK_BODIES}");
-                Err(NoBody::Dead(Cause { label: "body_missing", detail }))
+                Err(BodyError::Permanent(Cause { label: "body_missing", detail }))
             }
-            Err(error) => Err(later(error)),
+            Err(error) => Err(temporary(error)),
         }
     };
-    let late = |_elapsed| Err(NoBody::Later("no answer in time".to_owned()));
-    tokio::time::timeout(FETCH, fetching).await.unwrap_or_else(late)
+    let late = |_elapsed| Err(temporary("no answer in time"));
+    tokio::time::timeout(FETCH_TIMEOUT, fetching).await.unwrap_or_else(late)
 }
 
-async fn read(object: Object) -> Result<Bytes, NoBody> {
+async fn read(object: Object) -> Result<Bytes, BodyError> {
     let size = object.info().size;
     if u64::try_from(size).map_or(true, |size| size > MAX_BYTES) {
         let detail = format!("its body has {size} bytes, more than {MAX_BYTES}");
-        return Err(NoBody::Dead(Cause { label: "body_too_large", detail }));
+        return Err(BodyError::Permanent(Cause { label: "body_too_large", detail }));
     }
     let mut body = Vec::with_capacity(size);
-    object.take(MAX_BYTES).read_to_end(&mut body).await.map_err(later)?;
+    object.take(MAX_BYTES).read_to_end(&mut body).await.map_err(temporary)?;
     Ok(body.into())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn later(error: impl ToString) -> NoBody {
-    NoBody::Later(error.to_string())
+fn temporary(error: impl ToString) -> BodyError {
+    BodyError::Temporary(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! A message of a stream, as far as roles read it.
+//! A message of a stream: its body, its headers and its delivery count.
 
 use aftercall_common::contract::streams::{header, subject};
 use async_nats::{HeaderName, header::NATS_MESSAGE_ID, jetstream};
@@ -11,23 +11,26 @@ use crate::domain::{
 };
 
 /// A message of `WEBHOOKS` or `TRANSCRIPTS`.
-pub trait Stored: Send + Sync + 'static {
-    /// What is known of the webhook besides its body; an error for what is no stream message.
+pub trait StreamMessage: Send + Sync + 'static {
+    /// The metadata of the webhook, from headers and stream.
+    ///
+    /// # Errors
+    /// The message does not come from a stream.
     fn envelope(&self) -> Result<Envelope, Cause>;
 
-    /// Its bytes, without a copy.
+    /// The body. Does not copy it.
     fn payload(&self) -> Bytes;
 
-    /// The object that holds its body, where the message itself does not.
+    /// The name of the object that holds the body, if the message itself does not.
     fn object(&self) -> Option<&str>;
 
-    /// The trace context it carries.
+    /// The trace context (`traceparent`).
     fn traceparent(&self) -> Option<&str>;
 
-    /// When the gateway took it in; it may have waited in a spool since.
+    /// When the gateway received the webhook. The stream may have stored it later, from the gateway's spool.
     fn received_at(&self) -> Option<Timestamp>;
 
-    /// How often it was delivered, as far as the broker remembers.
+    /// How often the broker has delivered the message. The broker may forget this number.
     fn delivered(&self) -> i64;
 }
 
@@ -35,15 +38,16 @@ fn header(message: &jetstream::Message, name: HeaderName) -> Option<&str> {
     Some(message.headers.as_ref()?.get(name)?.as_str())
 }
 
-impl Stored for jetstream::Message {
+impl StreamMessage for jetstream::Message {
     fn envelope(&self) -> Result<Envelope, Cause> {
-        let undeliverable = |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
-        let info = self.info().map_err(|_error| undeliverable("it carries no stream metadata"))?;
+        let no_stream_message =
+            |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
+        let info = self.info().map_err(|_error| no_stream_message("it carries no stream metadata"))?;
         let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
-            .map_err(|_error| undeliverable("its time is out of range"))?;
+            .map_err(|_error| no_stream_message("its time is out of range"))?;
         let id = header(self, NATS_MESSAGE_ID).map(str::to_owned);
         Ok(Envelope {
-            // A message put into the stream by other means than the gateway has its place for a name.
+            // Only the gateway and the worker set an id. Other messages are named after their sequence.
             id: id.unwrap_or_else(|| format!("{}:{}", info.stream, info.stream_sequence)),
             stored_at,
             origin: origin(&self.subject),
@@ -74,7 +78,7 @@ impl Stored for jetstream::Message {
     }
 }
 
-/// Who sent what is on `subject`.
+/// The origin of the messages on `subject`.
 pub(crate) fn origin(subject: &str) -> Origin {
     match subject {
         subject::TWILIO_CALL_STATUS => Origin::Twilio,

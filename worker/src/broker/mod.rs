@@ -1,4 +1,5 @@
-//! What the worker asks of `JetStream`: messages of consumers and streams, large bodies, transcript jobs, time.
+//! NATS `JetStream`, as the worker uses it: consumers, stored messages, large bodies, transcript jobs, the
+//! broker's clock.
 
 pub mod consumer;
 pub mod large_bodies;

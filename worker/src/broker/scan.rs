@@ -1,4 +1,5 @@
-//! Reads a stream from a place to its present end, for commands. It shares no consumer with the workers.
+//! Reads a stream from a sequence to its present end, for commands. It does not use the consumers of the
+//! workers.
 
 use std::time::Duration;
 
@@ -9,17 +10,17 @@ use async_nats::jetstream::{
 };
 use futures_util::StreamExt as _;
 
-/// Longest one message is waited for.
+/// Longest wait for one message.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A walk through a stream.
+/// A scan of a stream, in the order of sequences.
 pub struct Scan {
     messages: pull::Ordered,
     left: u64,
 }
 
 impl Scan {
-    /// Walks through `stream` from sequence `from` on, to what is its last message now.
+    /// Begins a scan of `stream` from sequence `from` to its present last message.
     pub async fn of(context: &jetstream::Context, stream: &str, from: u64) -> anyhow::Result<Self> {
         let broken = |error: &dyn std::fmt::Display| anyhow!("stream {stream} cannot be read: {error}");
         let found = context.get_stream(stream).await.map_err(|error| broken(&error))?;
@@ -33,12 +34,12 @@ impl Scan {
         Ok(Self { messages, left })
     }
 
-    /// Messages still to come.
+    /// Number of messages that remain.
     pub fn left(&self) -> u64 {
         self.left
     }
 
-    /// The next message, and its sequence.
+    /// The next message with its sequence. `None` after the last one.
     pub async fn next(&mut self) -> anyhow::Result<Option<(u64, Message)>> {
         if self.left == 0 {
             return Ok(None);
@@ -48,7 +49,7 @@ impl Scan {
         let message = message.map_err(|error| anyhow!("the stream cannot be read on: {error}"))?;
         let info = message.info().map_err(|error| anyhow!("not a message of a stream: {error}"))?;
         let sequence = info.stream_sequence;
-        self.left = info.pending; // Some may have gone meanwhile.
+        self.left = info.pending; // Messages may have been removed meanwhile.
         Ok(Some((sequence, message)))
     }
 }

@@ -1,7 +1,8 @@
-//! Times by the broker's clock, which decides when a scheduled message is due.
+//! Converts times to the broker's clock, which decides when a scheduled message is due.
 //!
-//! Ours may be wrong: an hour ahead, and every wait would last an hour; an hour behind, and none would last at
-//! all. The broker tells its time with every answer about a stream; that is asked for now and then.
+//! The clock of this machine may be wrong. If it is an hour ahead, each scheduled message would wait an hour
+//! longer; if it is an hour behind, no message would wait at all. The broker's answer about a stream contains
+//! its time.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -13,24 +14,25 @@ use async_nats::jetstream;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-/// How long a measurement holds: clocks are set now and then.
-const FRESH: Duration = Duration::from_secs(30);
+/// How long a measurement is used. Clocks may be adjusted at any time.
+const MAX_AGE: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Answer {
     ts: Timestamp,
 }
 
-/// How far the broker's clock is ahead of ours, and when that was found out.
+/// The offset of the broker's clock from the clock of this machine, with the time of its measurement.
 #[derive(Debug, Default)]
 pub struct BrokerTime(Mutex<Option<(Instant, SignedDuration)>>);
 
 impl BrokerTime {
-    /// `at`, a time by our clock, by the broker's. A broker that does not tell is taken to have our time.
+    /// Converts `at` from this machine's clock to the broker's clock. Returns `at` if the broker does not
+    /// answer.
     pub async fn of(&self, context: &jetstream::Context, at: Timestamp) -> Timestamp {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ahead = match known {
-            Some((measured, ahead)) if measured.elapsed() < FRESH => ahead,
+            Some((measured, ahead)) if measured.elapsed() < MAX_AGE => ahead,
             _ => self.measure(context).await.unwrap_or_default(),
         };
         at.checked_add(ahead).unwrap_or(at)

@@ -1,4 +1,6 @@
-//! Transcript jobs on the wire.
+//! Transcript jobs: messages of the stream `TRANSCRIPTS`.
+//!
+//! A job names a conversation whose transcript is to be fetched.
 
 use aftercall_common::contract::streams::{TRANSCRIPTS, header, subject};
 use async_nats::{
@@ -11,14 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::event::ConversationId;
 
-/// One transcript to fetch.
+/// The job to fetch one transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// Whose.
+    /// The conversation.
     pub conversation_id: ConversationId,
-    /// Times ElevenLabs was asked before. Kept here, for the broker forgets delivery counts.
+    /// Number of requests to ElevenLabs so far. The job carries it because the broker may forget delivery
+    /// counts.
     pub attempt: u32,
-    /// Trace context of the webhook that made it due, of the message and not of its body.
+    /// Trace context of the webhook that caused the job. A header of the message, not part of its body.
     pub trace: Option<String>,
 }
 
@@ -30,7 +33,10 @@ struct Wire {
 }
 
 impl Job {
-    /// Reads a job; a sentence where it is none.
+    /// Reads a job.
+    ///
+    /// # Errors
+    /// A sentence that says why the payload is no job.
     pub fn read(payload: &[u8], trace: Option<&str>) -> Result<Self, String> {
         let wire: Wire = serde_json::from_slice(payload)
             .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
@@ -46,15 +52,16 @@ impl Job {
         headers
     }
 
-    /// Its body.
+    /// The body of the message.
     pub fn payload(&self) -> Vec<u8> {
         let wire = Wire { conversation_id: self.conversation_id.as_str().to_owned(), attempt: self.attempt };
         serde_json::to_vec(&wire).expect("strings and numbers are JSON")
     }
 }
 
-/// Publishes the first job for a conversation. Again within the broker's duplicate window: no effect.
-pub async fn owe(
+/// Publishes the first job of a conversation. Has no effect within the broker's duplicate window after the
+/// last time.
+pub async fn enqueue_job(
     context: &jetstream::Context,
     id: &ConversationId,
     trace: Option<&str>,
@@ -67,18 +74,22 @@ pub async fn owe(
     Ok(())
 }
 
-/// Publishes `job` so that the broker delivers it at `at`.
-pub async fn later(context: &jetstream::Context, job: &Job, at: Timestamp) -> Result<(), async_nats::Error> {
+/// Publishes `job` so that the broker delivers it `at` this time.
+pub async fn schedule_job(
+    context: &jetstream::Context,
+    job: &Job,
+    at: Timestamp,
+) -> Result<(), async_nats::Error> {
     let mut headers = job.headers();
     headers.insert(header::SCHEDULE, format!("@at {at}").as_str());
     headers.insert(header::SCHEDULE_TARGET, subject::TRANSCRIPT_DUE);
-    let waiting = subject::transcript_later(job.conversation_id.as_str());
-    context.publish_with_headers(waiting, headers, job.payload().into()).await?.await?;
+    let subject = subject::transcript_later(job.conversation_id.as_str());
+    context.publish_with_headers(subject, headers, job.payload().into()).await?.await?;
     Ok(())
 }
 
-/// The job of a conversation that waits for its time: how often ElevenLabs was asked, and when it will be again.
-pub async fn waiting(
+/// The scheduled job of a conversation: its number of attempts so far, and when it is due.
+pub async fn scheduled_job(
     context: &jetstream::Context,
     id: &ConversationId,
 ) -> Result<Option<(u32, Option<Timestamp>)>, async_nats::Error> {
@@ -88,9 +99,9 @@ pub async fn waiting(
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let next =
+    let due =
         message.headers.get(header::SCHEDULE).and_then(|at| at.as_str().strip_prefix("@at ")?.parse().ok());
-    Ok(Job::read(&message.payload, None).ok().map(|job| (job.attempt, next)))
+    Ok(Job::read(&message.payload, None).ok().map(|job| (job.attempt, due)))
 }
 
 #[cfg(test)]
@@ -98,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_survives_the_wire_and_garbage_is_refused() {
+    fn a_job_is_read_as_it_was_written_and_other_payloads_are_refused() {
         let conversation_id = ConversationId::new("conv_1").unwrap();
         let job = Job { conversation_id, attempt: 3, trace: Some("00-".to_owned()) };
         assert_eq!(Job::read(&job.payload(), Some("00-")), Ok(job));

@@ -9,10 +9,7 @@ use jiff::Timestamp;
 use super::{print_line, terminal};
 use crate::{
     Context,
-    dead_letters::{
-        message::Letter,
-        redrive::{self, NotSent},
-    },
+    dead_letters::{DeadLetter, RedriveError, redrive},
 };
 
 /// What to do with dead letters.
@@ -83,8 +80,8 @@ pub struct Which {
 }
 
 impl Filter {
-    fn lets(&self, letter: &Letter) -> bool {
-        let at = letter.buried_at();
+    fn lets(&self, letter: &DeadLetter) -> bool {
+        let at = letter.dead_lettered_at();
         self.reason.as_deref().is_none_or(|reason| reason == letter.header(header::DEAD_REASON))
             && self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at <= until)
@@ -122,7 +119,7 @@ async fn list(graves: &Stream, filter: &Filter, json: bool) -> anyhow::Result<()
             print_line(format!(
                 "{:<8} {:<20} {:<20} {:>9}  {}",
                 letter.0.sequence,
-                format!("{:.0}", letter.buried_at()),
+                format!("{:.0}", letter.dead_lettered_at()),
                 letter.header(header::DEAD_REASON),
                 letter.bytes(),
                 letter.header(header::DEAD_DETAIL),
@@ -156,21 +153,21 @@ async fn replay(context: &Context, graves: &Stream, which: &Which, dry_run: bool
     let bar = terminal::bar(letters.len());
     let (mut sent, mut refused) = (0, 0);
     for sequence in &letters {
-        let Some(letter) = Letter::at(graves, *sequence).await.map_err(broken)? else { continue };
+        let Some(letter) = DeadLetter::at(graves, *sequence).await.map_err(broken)? else { continue };
         let reason = letter.header(header::DEAD_REASON).to_owned();
         let outcome = if dry_run {
             letter
-                .again()
+                .redriven()
                 .map(|(origin, _)| Some(origin.subject))
-                .map_err(|why| NotSent::Unsendable(*sequence, why))
+                .map_err(|why| RedriveError::NotRedrivable(*sequence, why))
         } else {
-            redrive::send(&context.jetstream, graves, letter, None).await.map(|_| None)
+            redrive(&context.jetstream, graves, letter, None).await.map(|_| None)
         };
         match outcome {
             Ok(Some(subject)) => print_line(format!("would send number {sequence} ({reason}) to {subject}"))?,
             Ok(None) => sent += 1,
             // One that must not be sent does not keep the others here.
-            Err(why @ NotSent::Unsendable(..)) => {
+            Err(why @ RedriveError::NotRedrivable(..)) => {
                 refused += 1;
                 bar.suspend(|| eprintln!("{why}"));
             }
@@ -226,13 +223,13 @@ async fn chosen(graves: &Stream, which: &Which) -> anyhow::Result<Vec<u64>> {
     Ok(chosen)
 }
 
-async fn one(graves: &Stream, sequence: u64) -> anyhow::Result<Letter> {
-    let found = Letter::at(graves, sequence).await.map_err(broken)?;
+async fn one(graves: &Stream, sequence: u64) -> anyhow::Result<DeadLetter> {
+    let found = DeadLetter::at(graves, sequence).await.map_err(broken)?;
     found.with_context(|| format!("there is no dead letter number {sequence}"))
 }
 
-async fn read(graves: &Stream, from: u64) -> anyhow::Result<Option<Letter>> {
-    Letter::next(graves, from).await.map_err(broken)
+async fn read(graves: &Stream, from: u64) -> anyhow::Result<Option<DeadLetter>> {
+    DeadLetter::next(graves, from).await.map_err(broken)
 }
 
 fn broken(error: impl std::fmt::Display) -> anyhow::Error {

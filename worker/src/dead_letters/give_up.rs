@@ -1,33 +1,33 @@
-//! Ends a message that cannot be processed.
+//! Gives up a message that cannot be processed.
 
 use aftercall_common::phone_numbers::Numbers;
 use async_nats::jetstream::AckKind;
 
 use crate::{
     domain::cause::Cause,
-    ports::{Outside, REDELIVER_AFTER},
+    ports::{Ports, REDELIVER_AFTER},
 };
 
-/// Buries `message`, then terminates it. Where it could not be buried it comes again. What does not concern a
-/// call is acknowledged and counted instead.
-pub async fn give_up<O: Outside>(outside: &O, consumer: &'static str, message: &O::Message, cause: &Cause) {
+/// Makes `message` a dead letter, then terminates it. If the dead letter cannot be stored, the broker
+/// delivers the message again. A webhook that does not concern a call is acknowledged and counted instead.
+pub async fn give_up<P: Ports>(ports: &P, consumer: &'static str, message: &P::Message, cause: &Cause) {
     if let Some(family) = cause.foreign_family() {
-        outside.settle(message, AckKind::Ack).await;
-        outside.metrics().foreign(family);
-        tracing::debug!(consumer, family, "a webhook does not concern a call; passed over");
+        ports.acknowledge(message, AckKind::Ack).await;
+        ports.metrics().foreign(family);
+        tracing::debug!(consumer, family, "webhook skipped: it does not concern a call");
         return;
     }
     let reason = cause.label;
-    match outside.bury(consumer, message, cause).await {
+    match ports.dead_letter(consumer, message, cause).await {
         Ok(()) => {
-            outside.settle(message, AckKind::Term).await;
-            outside.metrics().dead_letter(reason);
+            ports.acknowledge(message, AckKind::Term).await;
+            ports.metrics().dead_letter(reason);
             let detail = Numbers::Masked.text(&cause.detail);
-            tracing::warn!(consumer, reason, %detail, "message is a dead letter");
+            tracing::warn!(consumer, reason, %detail, "message cannot be processed and is a dead letter now");
         }
         Err(error) => {
             tracing::warn!(consumer, reason, %error, "dead letter could not be stored; trying again");
-            outside.settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+            ports.acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
         }
     }
 }

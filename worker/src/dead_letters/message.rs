@@ -1,4 +1,4 @@
-//! A dead letter as it lies in its stream, and the message it becomes again. Pure but for the reading.
+//! A dead letter in its stream, and the message that is sent when it is redriven.
 
 use aftercall_common::contract::streams::header;
 use async_nats::{
@@ -12,74 +12,78 @@ use async_nats::{
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::origin::{Origin, Unsendable, is_kept, origin};
+use super::origin::{NotRedrivable, Origin, is_kept, origin};
 use crate::domain::time::rfc3339;
 
-/// Every subject of the stream.
-const ALL: &str = "dead-letters.>";
+/// All subjects of the stream.
+const ALL_SUBJECTS: &str = "dead-letters.>";
 
 /// One dead letter.
 #[derive(Clone, Debug)]
-pub(crate) struct Letter(pub StreamMessage);
+pub(crate) struct DeadLetter(pub StreamMessage);
 
-impl Letter {
-    /// The first letter at or behind `sequence`.
+impl DeadLetter {
+    /// The first dead letter from `sequence` on. `None` if there is none.
     pub(crate) async fn next(stream: &Stream, sequence: u64) -> Result<Option<Self>, async_nats::Error> {
-        match stream.direct_get_next_for_subject(ALL, Some(sequence)).await {
+        match stream.direct_get_next_for_subject(ALL_SUBJECTS, Some(sequence)).await {
             Ok(message) => Ok(Some(Self(message))),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The letter at `sequence`.
+    /// The dead letter at `sequence`. `None` if it was removed.
     pub(crate) async fn at(stream: &Stream, sequence: u64) -> Result<Option<Self>, async_nats::Error> {
-        Ok(Self::next(stream, sequence).await?.filter(|letter| letter.0.sequence == sequence))
+        Ok(Self::next(stream, sequence).await?.filter(|found| found.0.sequence == sequence))
     }
 
-    /// A header's value, or nothing.
+    /// The value of a header, empty without it.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.0.headers.get(name).map_or("", async_nats::HeaderValue::as_str)
     }
 
-    /// When it was buried.
-    pub(crate) fn buried_at(&self) -> Timestamp {
+    /// When the message became a dead letter.
+    pub(crate) fn dead_lettered_at(&self) -> Timestamp {
         Timestamp::from_nanosecond(self.0.time.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// When the gateway accepted it; the header as it is where it holds no time.
+    /// When the gateway accepted the message. The value of the header as it is, if it holds no time.
     fn received_at(&self) -> String {
         let text = self.header(header::RECEIVED_AT);
         text.parse().map_or_else(|_error| text.to_owned(), rfc3339)
     }
 
-    /// Bytes of its body, which may be in the object store.
+    /// Bytes of the body, which may be in the object store.
     pub(crate) fn bytes(&self) -> usize {
         self.header(header::BODY_BYTES).parse().unwrap_or(self.0.payload.len())
     }
 
-    /// Where it was, and its headers when it goes there again: those of [`is_kept`], and an id that is the same
-    /// however often this letter is replayed, yet not the one the broker may remember.
-    pub(crate) fn again(&self) -> Result<(Origin, HeaderMap), Unsendable> {
+    /// The origin, and the headers of the redriven message: those of [`is_kept`] and a new id. The id is the
+    /// same each time the dead letter is redriven. It differs from the id of the original message, which the
+    /// broker may still remember.
+    ///
+    /// # Errors
+    /// The dead letter must not be sent again.
+    pub(crate) fn redriven(&self) -> Result<(Origin, HeaderMap), NotRedrivable> {
         let [stream, sequence, subject] =
             [header::DEAD_STREAM, header::DEAD_SEQUENCE, header::DEAD_SUBJECT].map(|name| self.header(name));
         let origin = origin(stream, sequence, subject)?;
-        let own = self.0.headers.iter().filter(|(name, _)| is_kept(name.as_ref()));
-        let mut headers: HeaderMap = own
+        let kept = self.0.headers.iter().filter(|(name, _)| is_kept(name.as_ref()));
+        let mut headers: HeaderMap = kept
             .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))
             .collect();
         let id = format!("replayed:{}:{}", origin.stream, origin.sequence);
         headers.insert(NATS_MESSAGE_ID, id.as_str());
-        // Another stream that took the subject would acknowledge it too.
+        // Without this header, another stream with the same subject could acknowledge the message.
         headers.insert(NATS_EXPECTED_STREAM, origin.stream);
         Ok((origin, headers))
     }
 
-    /// All that is known of it, without its body.
+    /// Everything about the dead letter except its body, as JSON.
     pub(crate) fn json(&self) -> Value {
         json!({
             "sequence": self.0.sequence,
-            "buriedAt": rfc3339(self.buried_at()),
+            "buriedAt": rfc3339(self.dead_lettered_at()),
             "reason": self.header(header::DEAD_REASON),
             "detail": self.header(header::DEAD_DETAIL),
             "attempts": self.header(header::DEAD_ATTEMPTS).parse::<u64>().ok(),

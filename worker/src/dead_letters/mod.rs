@@ -1,17 +1,22 @@
-//! The graveyard: messages that no retry can help, kept with the reason, and what an operator can do
-//! with them.
+//! Dead letters: the messages that cannot be processed, with the cause, in the stream `DEAD_LETTERS`.
+//!
+//! [`give_up()`] turns a message into a dead letter. Console and commands list dead letters through
+//! [`DeadLetterQueue`] and `DeadLetter`, and redrive them: send them to their origin again.
 
 mod give_up;
-pub(crate) mod message;
+mod message;
 mod origin;
 mod publish;
 mod queue;
-pub(crate) mod redrive;
+mod redrive;
+mod view;
 
 pub use self::{
     give_up::give_up,
-    origin::Unsendable,
-    publish::bury,
-    queue::{Desk, PAGE, Shown, Silent},
-    redrive::{NotSent, Sent},
+    origin::NotRedrivable,
+    publish::publish,
+    queue::{BrokerUnavailable, DeadLetterQueue, PAGE},
+    redrive::{RedriveError, Redriven},
+    view::DeadLetterView,
 };
+pub(crate) use self::{message::DeadLetter, redrive::redrive};

@@ -1,16 +1,18 @@
-//! Burying a message.
+//! Publishes a message to the stream `DEAD_LETTERS`.
 //!
-//! The body is unchanged. Buried first, terminated after: a crash in between costs a second burial,
-//! which the broker drops for its id, never the message. Whoever buries terminates.
+//! The body is unchanged. The caller terminates the message afterwards. After a crash in between, the message
+//! is published again, and the broker drops the second copy because of its id.
 
 use aftercall_common::contract::streams::{header, subject};
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 
 use crate::domain::cause::Cause;
 
-/// Stores a copy of `message`, which `consumer` gave up, among the dead letters. Only then may it be
-/// terminated.
-pub async fn bury(
+/// Stores a copy of `message` in `DEAD_LETTERS`, because `consumer` cannot process it.
+///
+/// # Errors
+/// The broker has not confirmed the copy, so the message must not be terminated.
+pub async fn publish(
     context: &jetstream::Context,
     consumer: &str,
     message: &jetstream::Message,
@@ -29,23 +31,23 @@ pub async fn bury(
     set(header::DEAD_STREAM, info.stream);
     set(header::DEAD_SEQUENCE, &info.stream_sequence.to_string());
     set(header::DEAD_SUBJECT, message.subject.as_str());
-    let grave = subject::dead_letter(consumer);
-    context.publish_with_headers(grave, headers, message.payload.clone()).await?.await?;
+    let subject = subject::dead_letter(consumer);
+    context.publish_with_headers(subject, headers, message.payload.clone()).await?.await?;
     Ok(())
 }
 
-/// The headers without the broker's own: those of an atomic batch, kept on the message, would be an
-/// order to the stream of dead letters.
+/// The headers without those of the broker, because the broker would obey them again. Headers of an atomic
+/// batch, for example, would begin a batch in `DEAD_LETTERS`.
 fn kept(headers: Option<&HeaderMap>) -> HeaderMap {
-    let ours = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| !is_of_broker(name.as_ref()));
-    ours.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()
+    let kept = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| !is_of_broker(name.as_ref()));
+    kept.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()
 }
 
 fn is_of_broker(name: &str) -> bool {
     name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 
-/// Header values are one line.
+/// Makes `text` one line, as header values must be.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,7 +1,7 @@
-//! Sending a letter to where it came from once more, as it is or with its body mended.
+//! Redrives a dead letter: sends it to its origin again, with its own body or with a corrected one.
 //!
-//! Sent first, removed after: a crash in between leaves a letter that is sent once more under the same
-//! id, which changes nothing.
+//! The message is sent first, then the dead letter is removed. After a crash in between, the dead letter may
+//! be sent once more with the same id, which changes nothing.
 
 use aftercall_common::contract::streams::header;
 use async_nats::{
@@ -12,60 +12,63 @@ use async_nats::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{message::Letter, origin::Unsendable};
+use super::{message::DeadLetter, origin::NotRedrivable};
 
-/// The verdict on the signature of a body that an operator has changed.
+/// Value of the header `Aftercall-Signature` for a body that an operator has changed.
 const EDITED: &str = "edited";
 
-/// Why a letter is not where it came from.
+/// Why a redrive failed.
 #[derive(Debug, thiserror::Error)]
-pub enum NotSent {
-    /// It must not be sent. It is still here.
+pub enum RedriveError {
+    /// The dead letter must not be sent again. It was not removed.
     #[error("number {0} is not sent again: {1}")]
-    Unsendable(u64, Unsendable),
-    /// The broker did not take it. It is still here.
-    #[error("number {0} was not taken: {1}")]
-    NotTaken(u64, String),
-    /// It was sent, and is still here.
-    #[error("number {0} was sent, not removed: {1}")]
+    NotRedrivable(u64, NotRedrivable),
+    /// The broker has not confirmed the message. The dead letter was not removed.
+    #[error("number {0} was not sent again: the broker has not confirmed it: {1}")]
+    NotConfirmed(u64, String),
+    /// The message was sent, and the dead letter could not be removed.
+    #[error("number {0} was sent again, but not removed: {1}")]
     NotRemoved(u64, String),
 }
 
-/// A letter that was sent again.
+/// A message that was sent again.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    /// Its id there.
+pub struct Redriven {
+    /// The id of the new message.
     pub id: String,
-    /// The stream it is in.
+    /// The stream of the new message.
     pub stream: String,
-    /// Its sequence there.
+    /// The sequence in this stream.
     pub sequence: u64,
 }
 
-/// Sends `letter`, with `body` in place of its own if there is one, and removes it from `graves`.
-pub(crate) async fn send(
+/// Sends `dead_letter` to its origin, with another `body` if one is given, and removes it from the stream
+/// `dead_letters`.
+pub(crate) async fn redrive(
     context: &jetstream::Context,
-    graves: &Stream,
-    letter: Letter,
+    dead_letters: &Stream,
+    dead_letter: DeadLetter,
     body: Option<Bytes>,
-) -> Result<Sent, NotSent> {
-    let number = letter.0.sequence;
-    let (origin, mut headers) = letter.again().map_err(|why| NotSent::Unsendable(number, why))?;
+) -> Result<Redriven, RedriveError> {
+    let number = dead_letter.0.sequence;
+    let (origin, mut headers) =
+        dead_letter.redriven().map_err(|why| RedriveError::NotRedrivable(number, why))?;
     if let Some(body) = &body {
         mark_edited(&mut headers, body);
     }
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
-    let taken = async {
-        let body = body.unwrap_or(letter.0.payload);
+    let publishing = async {
+        let body = body.unwrap_or(dead_letter.0.payload);
         Ok::<_, async_nats::Error>(context.publish_with_headers(origin.subject, headers, body).await?.await?)
     };
-    let ack = taken.await.map_err(|error| NotSent::NotTaken(number, error.to_string()))?;
-    let removed = graves.delete_message(number).await;
-    removed.map_err(|error| NotSent::NotRemoved(number, error.to_string()))?;
-    Ok(Sent { id, stream: ack.stream, sequence: ack.sequence })
+    let ack = publishing.await.map_err(|error| RedriveError::NotConfirmed(number, error.to_string()))?;
+    let removed = dead_letters.delete_message(number).await;
+    removed.map_err(|error| RedriveError::NotRemoved(number, error.to_string()))?;
+    Ok(Redriven { id, stream: ack.stream, sequence: ack.sequence })
 }
 
-/// Another body is another message: it has an id of its own, and nobody has signed it.
+/// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not
+/// match the new body.
 fn mark_edited(headers: &mut HeaderMap, body: &Bytes) {
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
     let digest = hex::encode(Sha256::digest(body));
@@ -87,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edited_body_is_another_message_that_nobody_signed() {
+    fn an_edited_body_gets_an_id_of_its_own_and_loses_its_signature() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (NATS_MESSAGE_ID.as_ref(), "replayed:WEBHOOKS:7"),

@@ -1,38 +1,41 @@
-//! The list of conversations (`GET /v1/convai/conversations`), page by page, and one of them whole.
+//! The list of conversations (`GET /v1/convai/conversations`) and single conversations.
 
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ApiError, ConversationStatus, ElevenLabs, answer::read};
-use crate::domain::event::{ConversationId, lenient};
+use super::{ApiError, ElevenLabs, answer::read};
+use crate::domain::{
+    conversation::ConversationStatus,
+    event::{ConversationId, lenient},
+};
 
-/// Most conversations of one page that the API gives.
-const PAGE: &str = "100";
+/// Conversations on a page: the most that the API allows.
+const PAGE_SIZE: &str = "100";
 
-/// One line of the list. It names neither the call nor its number.
+/// An entry of the list. It names neither the call nor a telephone number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Which conversation.
+    /// The conversation.
     pub id: ConversationId,
-    /// Where it stands; `None` for a word we do not know.
+    /// Its state. `None` if this version does not know the word.
     pub status: Option<ConversationStatus>,
-    /// When it began.
+    /// When the conversation began.
     pub began: Option<Timestamp>,
 }
 
-/// A part of the list.
+/// A page of the list.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// Its conversations.
+    /// The conversations on the page.
     pub conversations: Vec<Summary>,
-    /// What the next part is asked for by; `None` after the last.
+    /// The cursor of the next page. `None` on the last page.
     pub next: Option<String>,
 }
 
 impl ElevenLabs {
-    /// One page of the conversations that began from `since` to `until`, the oldest first.
+    /// Fetches a page of the conversations that began from `since` to `until`, the oldest first.
     pub async fn list(
         &self,
         since: Timestamp,
@@ -41,7 +44,7 @@ impl ElevenLabs {
     ) -> Result<Page, ApiError> {
         let (since, until) = (since.as_second().to_string(), until.as_second().to_string());
         let mut pairs = vec![
-            ("page_size", PAGE),
+            ("page_size", PAGE_SIZE),
             ("sort_direction", "asc"),
             ("call_start_after_unix", &since),
             ("call_start_before_unix", &until),
@@ -49,17 +52,17 @@ impl ElevenLabs {
         pairs.extend(cursor.map(|cursor| ("cursor", cursor)));
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         let path = format!("/v1/convai/conversations?{query}");
-        self.persist(self.request(Method::GET, &path), page).await
+        self.send_with_retries(self.request(Method::GET, &path), page).await
     }
 
-    /// One conversation, every field of it.
+    /// Fetches one conversation with all its fields.
     pub async fn whole_conversation(&self, id: &ConversationId) -> Result<Map<String, Value>, ApiError> {
         let path = format!("/v1/convai/conversations/{}", id.as_str());
-        self.persist(self.request(Method::GET, &path), read).await
+        self.send_with_retries(self.request(Method::GET, &path), read).await
     }
 }
 
-/// Reads a page. Conversations whose id is none are passed over: no call of ours can bear it.
+/// Reads a page. Skips conversations whose id is not valid, because no stored call can have such an id.
 fn page(body: &[u8]) -> Result<Page, ApiError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -88,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_read_and_the_last_one_has_no_next() {
+    fn a_page_is_read_and_the_last_page_has_no_cursor() {
         let body = |more: bool| {
             format!(
                 r#"{{"conversations":[{{"conversation_id":"v1","status":"done","start_time_unix_secs":7,"x":1}},

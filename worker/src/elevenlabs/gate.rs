@@ -1,4 +1,4 @@
-//! One gate for all requests to the API: closed while the vendor asks for quiet or refuses the key.
+//! The gate for all requests to the API. It is closed while ElevenLabs limits the rate or refuses the key.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -11,23 +11,23 @@ use tokio_util::sync::CancellationToken;
 use super::ApiError;
 use crate::domain::time::{after, between};
 
-/// Pause after a refused key: someone has to change it, and then work goes on by itself.
+/// Pause after a refused key. Once an operator has changed the key at ElevenLabs, requests succeed again.
 const KEY_PAUSE: Duration = Duration::from_mins(1);
-/// Pause after a 429 that does not say how long.
-const QUIET_PAUSE: Duration = Duration::from_secs(5);
+/// Pause after a 429 without `Retry-After`.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(5);
 
-/// Shared by everything in this process that asks the API. Cheap to clone.
+/// The gate. All users of the API in this process share one. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<Option<Timestamp>>>);
 
 impl Gate {
-    /// Until when the gate is closed; `None` when it is open at `now`.
+    /// The time until which the gate is closed. `None` if it is open at `now`.
     pub fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).filter(|until| *until > now)
     }
 
-    /// Waits while the gate is closed. `false` once the process stops.
-    pub async fn opened(&self, stop: &CancellationToken) -> bool {
+    /// Waits until the gate is open. Returns `false` if the process stops before.
+    pub async fn wait_until_open(&self, stop: &CancellationToken) -> bool {
         while let Some(until) = self.closed_until(Timestamp::now()) {
             let wait = between(Timestamp::now(), until);
             if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
@@ -37,11 +37,11 @@ impl Gate {
         !stop.is_cancelled()
     }
 
-    /// Closes the gate where `error` concerns every request, and says so loudly for a refused key.
-    pub fn heed(&self, error: &ApiError, now: Timestamp) {
+    /// Closes the gate if `error` concerns every request. A refused key is logged as an error.
+    pub fn close_after(&self, error: &ApiError, now: Timestamp) {
         let Some(pause) = pause(error) else { return };
         if matches!(error, ApiError::Unauthorized(_)) {
-            tracing::error!(%error, pause_s = pause.as_secs(), "transcripts are parked: ELEVENLABS_API_KEY is refused");
+            tracing::error!(%error, pause_s = pause.as_secs(), "requests to ElevenLabs are paused, and transcripts with them: ELEVENLABS_API_KEY is refused");
         } else {
             tracing::warn!(%error, pause_ms = pause.as_millis(), "pausing all requests to ElevenLabs");
         }
@@ -51,11 +51,11 @@ impl Gate {
     }
 }
 
-/// How long everybody has to wait after `error`.
+/// How long all requests have to wait after `error`. `None` if the error concerns one request only.
 fn pause(error: &ApiError) -> Option<Duration> {
     match error {
         ApiError::Unauthorized(_) => Some(KEY_PAUSE),
-        ApiError::RateLimited { retry_after } => Some(retry_after.unwrap_or(QUIET_PAUSE)),
+        ApiError::RateLimited { retry_after } => Some(retry_after.unwrap_or(RATE_LIMIT_PAUSE)),
         ApiError::NotFound
         | ApiError::Unavailable(_)
         | ApiError::Refused(_)
@@ -71,12 +71,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_pause_asked_for_holds() {
+    fn the_gate_stays_closed_for_the_longest_of_several_pauses() {
         let (gate, now) = (Gate::default(), Timestamp::UNIX_EPOCH);
-        gate.heed(&ApiError::NotFound, now);
+        gate.close_after(&ApiError::NotFound, now);
         assert_eq!(gate.closed_until(now), None);
-        gate.heed(&ApiError::Unauthorized(StatusCode::UNAUTHORIZED), now);
-        gate.heed(&ApiError::RateLimited { retry_after: Some(Duration::from_secs(1)) }, now);
+        gate.close_after(&ApiError::Unauthorized(StatusCode::UNAUTHORIZED), now);
+        gate.close_after(&ApiError::RateLimited { retry_after: Some(Duration::from_secs(1)) }, now);
         assert_eq!(gate.closed_until(now), Some(Timestamp::from_second(60).unwrap()));
         assert_eq!(gate.closed_until(Timestamp::from_second(60).unwrap()), None);
     }

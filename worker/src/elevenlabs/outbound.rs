@@ -1,7 +1,7 @@
 //! Outbound calls (`POST /v1/convai/{twilio,sip-trunk}/outbound-call`).
 //!
-//! Invariant: once bytes may have left, nothing is sent again. An answer that does not come, or says
-//! that the server failed, says nothing about the call.
+//! Invariant: a request is not repeated once bytes of it may have been sent. If no answer comes, or the
+//! answer is a server error, ElevenLabs may have placed the call.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ApiError, ElevenLabs, answer};
+use super::{ApiError, ElevenLabs, answer, error::classify};
 use crate::{
     domain::{
         event::{CallId, ConversationId, lenient},
@@ -19,15 +19,16 @@ use crate::{
     retry::Pauses,
 };
 
-const MAX_ANSWER: usize = 256 * 1024;
-/// Tries to connect, as long as nothing was sent.
-const CONNECT_FIRST: Duration = Duration::from_millis(200);
-const CONNECT_MOST: Duration = Duration::from_secs(1);
-const CONNECT_TOTAL: Duration = Duration::from_secs(3);
-/// Longest text of ElevenLabs that is kept of a refusal.
+/// Largest answer that is read.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+/// First and longest pause between two attempts to connect.
+const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// Longest time for all attempts to connect.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Most characters that are kept of ElevenLabs' text about a refusal.
 const MAX_WORDS: usize = 200;
 
-/// Who carries a call.
+/// The carrier of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// Twilio.
@@ -36,26 +37,26 @@ pub enum Carrier {
     Sip,
 }
 
-/// A call that ElevenLabs accepted. It is being dialled, no more.
+/// A call that ElevenLabs accepted. It is being dialled; its outcome is not known yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Its conversation, where the answer names it.
+    /// The id of its conversation, if the answer names it.
     pub conversation_id: Option<ConversationId>,
-    /// Twilio's or the trunk's id of it.
+    /// The id of the call at Twilio or at the SIP trunk.
     pub call_id: Option<CallId>,
 }
 
-/// Why a call is not known to be dialled.
+/// Why a call is not dialled, or may not be dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboundError {
-    /// Nothing is dialled.
+    /// ElevenLabs does not dial.
     Refused {
         /// The class of the refusal.
         class: Refused,
-        /// ElevenLabs' own words, for the document only.
+        /// ElevenLabs' own words. Only the document may contain them.
         words: String,
     },
-    /// It may be dialled.
+    /// ElevenLabs may dial; its answer is missing or not understood.
     Unknown,
 }
 
@@ -64,22 +65,22 @@ pub enum OutboundError {
 pub enum Refused {
     /// Answered with `success: false`.
     Declined,
-    /// 401, 403: the key may not.
+    /// 401 or 403: the key is not allowed to place the call.
     Unauthorized,
-    /// 402: the plan does not allow it.
+    /// 402: the plan does not allow the call.
     Payment,
-    /// 404: no such agent or number.
+    /// 404: the agent or the telephone number does not exist.
     NotFound,
-    /// 400, 422 and other 4xx: the request is wrong.
+    /// 400, 422 or another 4xx: the request is not valid.
     Invalid,
     /// 429: too many requests, or too many calls at a time.
     RateLimited,
-    /// No connection came about.
+    /// No connection could be made.
     Unreachable,
 }
 
 impl Refused {
-    /// All of them.
+    /// Every class.
     pub const ALL: [Self; 7] = [
         Self::Declined,
         Self::Unauthorized,
@@ -90,7 +91,7 @@ impl Refused {
         Self::Unreachable,
     ];
 
-    /// The stable code of the problem, also in the document.
+    /// The stable code in answers, metrics and documents.
     pub fn code(self) -> &'static str {
         match self {
             Self::Declined => "call_refused",
@@ -105,36 +106,38 @@ impl Refused {
 }
 
 impl ElevenLabs {
-    /// Has ElevenLabs place the call that `body` describes, once, and waits `time` for the answer.
+    /// Asks ElevenLabs once to place the call that `body` describes, and waits for the answer up to
+    /// `timeout`.
     pub async fn place(
         &self,
         carrier: Carrier,
         body: &Map<String, Value>,
-        time: Duration,
+        timeout: Duration,
     ) -> Result<Accepted, OutboundError> {
         let path = match carrier {
             Carrier::Twilio => "/v1/convai/twilio/outbound-call",
             Carrier::Sip => "/v1/convai/sip-trunk/outbound-call",
         };
-        let mut pauses = Pauses::within(CONNECT_FIRST, CONNECT_MOST, CONNECT_TOTAL);
+        let mut pauses = Pauses::within(RETRY_DELAY.0, RETRY_DELAY.1, RETRY_TIMEOUT);
         loop {
-            match self.request(Method::POST, path).json(body).timeout(time).send().await {
-                Ok(response) => return self.read(response).await,
+            match self.request(Method::POST, path).json(body).timeout(timeout).send().await {
+                Ok(response) => return self.read_outcome(response).await,
                 Err(error) if error.is_connect() => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(refused(Refused::Unreachable, "no connection came about")),
+                    None => return Err(refused(Refused::Unreachable, "no connection could be made")),
                 },
                 Err(_) => return Err(OutboundError::Unknown),
             }
         }
     }
 
-    async fn read(&self, mut response: reqwest::Response) -> Result<Accepted, OutboundError> {
+    /// Reads the answer, counts it, and closes the gate if the answer concerns every request.
+    async fn read_outcome(&self, mut response: reqwest::Response) -> Result<Accepted, OutboundError> {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|_| OutboundError::Unknown)? {
-            if body.len() + chunk.len() > MAX_ANSWER {
+            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
                 return Err(OutboundError::Unknown);
             }
             body.extend_from_slice(&chunk);
@@ -150,11 +153,11 @@ impl ElevenLabs {
         {
             let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
             let now = Timestamp::now();
-            let error = self.judge(answer::classify(status, retry_after, now)).await;
+            let error = self.check_key(classify(status, retry_after, now)).await;
             if matches!(error, ApiError::Refused(_)) {
-                label = error.label(); // This order alone: no reason to look at the key.
+                label = error.label(); // Refused for this call only, and not because of the key.
             }
-            self.gate.heed(&error, now);
+            self.gate.close_after(&error, now);
         }
         self.metrics.api_answer(label);
         outcome
@@ -165,7 +168,7 @@ fn refused(class: Refused, words: &str) -> OutboundError {
     OutboundError::Refused { class, words: cut(words, MAX_WORDS) }
 }
 
-/// What an answer says of the call. Pure.
+/// The outcome that an answer means. Pure.
 fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     #[derive(Deserialize)]
     struct Answer {
@@ -179,7 +182,7 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     }
     let class = match status {
         status if status.is_success() => {
-            // A success that cannot be read may stand for a call.
+            // After a success that cannot be read, the call may be dialled.
             let answer: Answer = answer::read(body).map_err(|_| OutboundError::Unknown)?;
             if !answer.success {
                 let words = answer.message.unwrap_or_default();
@@ -201,7 +204,8 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     Err(refused(class, &words(body)))
 }
 
-/// ElevenLabs' own words in one of the shapes of its errors; of what `FastAPI` finds wrong, the place.
+/// ElevenLabs' own words, from any of the forms of its errors. Validation errors of `FastAPI` give the names
+/// of the fields.
 fn words(body: &[u8]) -> String {
     let error: Value = answer::read(body).unwrap_or_default();
     match &error["detail"] {
@@ -215,43 +219,4 @@ fn words(body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_answer_says_whether_something_is_dialled() {
-        let unknown = || "unknown".to_owned();
-        #[rustfmt::skip]
-        let table = [
-            (200, r#"{"success":true,"message":"","conversation_id":"v","callSid":"c"}"#, "v c".to_owned()),
-            (200, r#"{"success":true,"message":"","conversation_id":"v","sip_call_id":"c"}"#, "v c".to_owned()),
-            (200, r#"{"success":true,"message":"","conversation_id":null,"callSid":null}"#, "- -".to_owned()),
-            (200, r#"{"success":true,"message":"","conversation_id":" ","callSid":""}"#, "- -".to_owned()),
-            (200, r#"{"success":true,"message":"\ud83d","conversation_id":" v ","callSid":7}"#, "v 7".to_owned()),
-            (200, r#"{"success":false,"message":"no","conversation_id":null,"callSid":null}"#, "call_refused: no".to_owned()),
-            (200, r#"{"success":tr"#,                                              unknown()),
-            (200, "",                                                              unknown()),
-            (400, r#"{"detail":{"status":"x","message":"m"}}"#,                    "call_invalid: m".to_owned()),
-            (422, r#"{"detail":[{"loc":["body","to_number"],"msg":"+15"}]}"#,      "call_invalid: to_number".to_owned()),
-            (401, r#"{"detail":"text"}"#,                                          "elevenlabs_unauthorized: text".to_owned()),
-            (402, "{}",                                                            "payment_required: ".to_owned()),
-            (404, "<html>",                                                        "agent_or_number_not_found: ".to_owned()),
-            (429, "",                                                              "rate_limited: ".to_owned()),
-            (408, "",                                                              unknown()),
-            (500, "",                                                              unknown()),
-            (503, "",                                                              unknown()),
-            (302, "",                                                              unknown()),
-        ];
-        for (status, body, expected) in table {
-            let found = match outcome(StatusCode::from_u16(status).unwrap(), body.as_bytes()) {
-                Ok(accepted) => {
-                    let conversation = accepted.conversation_id.as_ref().map_or("-", ConversationId::as_str);
-                    format!("{conversation} {}", accepted.call_id.as_ref().map_or("-", CallId::as_str))
-                }
-                Err(OutboundError::Unknown) => unknown(),
-                Err(OutboundError::Refused { class, words }) => format!("{}: {words}", class.code()),
-            };
-            assert_eq!(found, expected, "{status} {body}");
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What has to change at ElevenLabs for its webhooks to reach us. Pure.
+//! Plans the changes at ElevenLabs that are necessary for its webhooks to reach the gateway. Pure.
 
 use std::fmt;
 
@@ -6,41 +6,41 @@ use serde_json::{Map, Value, json};
 
 use super::Webhook;
 
-/// Events that are bound unless the operator chooses others: all that decide the state of a call.
+/// The events that are bound by default: all events that decide the state of a call.
 pub const EVENTS: [&str; 2] = ["transcript", "call_initiation_failure"];
 
-/// What is wanted.
+/// The state that the operator wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Our URL.
+    /// The URL of the gateway.
     pub url: String,
-    /// Name for a webhook that is made.
+    /// The name of a new webhook.
     pub name: String,
-    /// Events that are to be bound.
+    /// The events to bind.
     pub events: Vec<String>,
-    /// Whether a new webhook, with a new secret, takes the place of one that is there.
+    /// Whether a new webhook with a new secret replaces an existing one.
     pub rotate: bool,
-    /// Whether a header is set, whose present value nobody tells.
+    /// Whether the webhook gets a header. The API does not return the present value of the header.
     pub sets_header: bool,
 }
 
-/// One thing to do.
+/// A step of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Make a webhook; its secret is told once.
+    /// Create a webhook. The API returns its secret only once.
     Create,
-    /// Switch it on, with retries, and set its header.
+    /// Enable the webhook and its retries, and set its header.
     Enable {
-        /// Which; `None`: the one just made.
+        /// The id of the webhook. `None`: the new webhook.
         id: Option<String>,
-        /// Why.
+        /// The reason, in words.
         why: &'static str,
     },
-    /// Bind the events to it, beside what is in the binding already.
+    /// Bind the events to the webhook, besides the events that are bound already.
     Bind {
-        /// Which; `None`: the one just made.
+        /// The id of the webhook. `None`: the new webhook.
         id: Option<String>,
-        /// Events that will be bound.
+        /// All events that are bound afterwards.
         events: Vec<String>,
     },
 }
@@ -49,15 +49,19 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let which = |id: &Option<String>| id.clone().unwrap_or_else(|| "the new webhook".to_owned());
         match self {
-            Self::Create => f.write_str("create a webhook, which tells its secret once"),
+            Self::Create => f.write_str("create a webhook, whose secret is shown once"),
             Self::Enable { id, why } => write!(f, "change {}: {why}", which(id)),
             Self::Bind { id, events } => write!(f, "bind {} to {}", events.join(", "), which(id)),
         }
     }
 }
 
-/// The webhook of ours among `webhooks`: of several with our URL the one that is bound, else one that works.
-pub fn ours<'a>(webhooks: &'a [Webhook], url: &str, binding: &Map<String, Value>) -> Option<&'a Webhook> {
+/// The webhook with this `url`. Of several ones, the bound webhook is preferred, then one that is enabled.
+pub fn find_by_url<'a>(
+    webhooks: &'a [Webhook],
+    url: &str,
+    binding: &Map<String, Value>,
+) -> Option<&'a Webhook> {
     let bound = binding.get("post_call_webhook_id").and_then(Value::as_str);
     let mut candidates: Vec<_> = webhooks.iter().filter(|webhook| webhook.url == url).collect();
     candidates.sort_by_key(|webhook| {
@@ -66,9 +70,9 @@ pub fn ours<'a>(webhooks: &'a [Webhook], url: &str, binding: &Map<String, Value>
     candidates.first().copied()
 }
 
-/// What has to be done; nothing where all is well.
+/// The steps to the wanted state. Empty if it is reached.
 pub fn plan(wanted: &Wanted, webhooks: &[Webhook], binding: &Map<String, Value>) -> Vec<Step> {
-    let found = ours(webhooks, &wanted.url, binding).filter(|_| !wanted.rotate);
+    let found = find_by_url(webhooks, &wanted.url, binding).filter(|_| !wanted.rotate);
     let mut steps = Vec::new();
     let id = found.map(|webhook| webhook.id.clone());
     match found {
@@ -100,7 +104,7 @@ pub fn plan(wanted: &Wanted, webhooks: &[Webhook], binding: &Map<String, Value>)
     steps
 }
 
-/// The binding with ours in it, and every other key as it was.
+/// The binding with the webhook `id` and the wanted events. All other keys are unchanged.
 pub fn bound(wanted: &Wanted, binding: &Map<String, Value>, id: &str) -> Map<String, Value> {
     let mut bound = binding.clone();
     bound.insert("post_call_webhook_id".to_owned(), id.into());
@@ -108,7 +112,7 @@ pub fn bound(wanted: &Wanted, binding: &Map<String, Value>, id: &str) -> Map<Str
     bound
 }
 
-/// Events bound now.
+/// The events in a binding.
 pub fn events(binding: &Map<String, Value>) -> Vec<String> {
     let events = binding.get("events").and_then(Value::as_array).into_iter().flatten();
     events.filter_map(Value::as_str).map(str::to_owned).collect()
@@ -121,70 +125,4 @@ fn merged(wanted: &Wanted, binding: &Map<String, Value>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const URL: &str = "https://hooks.example.com/x";
-    const NEW: &str = "create a webhook, which tells its secret once; change the new webhook: retries on; \
-        bind transcript, call_initiation_failure to the new webhook";
-
-    fn webhook(id: &str) -> Webhook {
-        Webhook {
-            id: id.to_owned(),
-            name: "n".to_owned(),
-            url: URL.to_owned(),
-            is_disabled: false,
-            is_auto_disabled: false,
-            retry_enabled: Some(true),
-            most_recent_failure_error_code: None,
-            most_recent_failure_timestamp: None,
-        }
-    }
-
-    fn wanted() -> Wanted {
-        let events = vec!["transcript".to_owned(), "call_initiation_failure".to_owned()];
-        Wanted { url: URL.to_owned(), name: "n".to_owned(), events, rotate: false, sets_header: false }
-    }
-
-    fn binding(id: &str, events: &[&str]) -> Map<String, Value> {
-        json!({ "post_call_webhook_id": id, "events": events, "transcript_format": "json" })
-            .as_object()
-            .unwrap()
-            .clone()
-    }
-
-    #[test]
-    fn every_state_has_its_steps() {
-        let both = ["transcript", "call_initiation_failure"];
-        let lists = |steps: Vec<Step>| steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let elsewhere = Webhook { url: "https://other.example.com".to_owned(), ..webhook("a") };
-        let off = Webhook { is_disabled: true, ..webhook("a") };
-        let fallen = Webhook { is_auto_disabled: true, ..webhook("a") };
-        let once = Webhook { retry_enabled: Some(false), ..webhook("a") };
-        #[rustfmt::skip]
-        let table = [
-            (wanted(),                                   vec![],               Map::new(),                        NEW),
-            (wanted(),                                   vec![elsewhere],      Map::new(),                        NEW),
-            (wanted(),                                   vec![webhook("a")],   binding("a", &both),               ""),
-            (wanted(),                                   vec![webhook("b"), webhook("a")], binding("a", &both),   ""),
-            (wanted(),                                   vec![off],            binding("a", &both),               "change a: switched off: on again, retries on"),
-            (wanted(),                                   vec![fallen],         binding("a", &both),               "change a: switched off by ElevenLabs after failures: on again, retries on"),
-            (wanted(),                                   vec![once],           binding("a", &both),               "change a: retries on"),
-            (Wanted { sets_header: true, ..wanted() },   vec![webhook("a")],   binding("a", &both),               "change a: header set"),
-            (wanted(),                                   vec![webhook("a")],   binding("x", &both),               "bind transcript, call_initiation_failure to a"),
-            (wanted(),                                   vec![webhook("a")],   binding("a", &["audio", "transcript"]), "bind audio, transcript, call_initiation_failure to a"),
-            (Wanted { rotate: true, ..wanted() },        vec![webhook("a")],   binding("a", &both),               NEW),
-        ];
-        for (wanted, webhooks, binding, expected) in table {
-            assert_eq!(lists(plan(&wanted, &webhooks, &binding)), expected, "{webhooks:?}");
-        }
-        let kept = bound(&wanted(), &binding("x", &["audio"]), "a");
-        assert_eq!(
-            kept,
-            *json!({ "post_call_webhook_id": "a", "transcript_format": "json",
-            "events": ["audio", "transcript", "call_initiation_failure"] })
-            .as_object()
-            .unwrap()
-        );
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Workspace webhooks, and what is bound to them: `/v1/workspace/webhooks`, `/v1/convai/settings`,
+//! The webhooks of a workspace and the events bound to them: `/v1/workspace/webhooks`, `/v1/convai/settings`,
 //! `/v1/convai/agents/{id}`.
 
 use jiff::Timestamp;
@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, ElevenLabs, MAX_BODY_BYTES, answer::read};
+use super::{ApiError, ElevenLabs, answer::read, client::MAX_BODY_BYTES};
 
-/// A workspace webhook. Its secret is told only once, when it is made.
+/// A webhook of the workspace. The API returns its secret only when the webhook is created.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Webhook {
     /// Its id.
@@ -17,50 +17,50 @@ pub struct Webhook {
     /// Its name.
     #[serde(default)]
     pub name: String,
-    /// Where it goes. Cannot be changed.
+    /// The URL that receives the webhook. It cannot be changed.
     #[serde(rename = "webhook_url")]
     pub url: String,
-    /// Switched off by somebody.
+    /// Whether a user has disabled it.
     #[serde(default)]
     pub is_disabled: bool,
-    /// Switched off by ElevenLabs, after failures.
+    /// Whether ElevenLabs has disabled it after failures.
     #[serde(default)]
     pub is_auto_disabled: bool,
-    /// Whether transcripts are sent again after a failure; not all accounts are told.
+    /// Whether ElevenLabs sends a transcript again after a failure. Not all accounts receive this field.
     #[serde(default)]
     pub retry_enabled: Option<bool>,
-    /// HTTP status of its last failure.
+    /// The HTTP status of the last failure.
     #[serde(default)]
     pub most_recent_failure_error_code: Option<i64>,
-    /// When that was, Unix seconds.
+    /// The time of the last failure, in Unix seconds.
     #[serde(default)]
     pub most_recent_failure_timestamp: Option<i64>,
 }
 
 impl Webhook {
-    /// When it last failed.
+    /// The time of the last failure.
     pub fn failed_at(&self) -> Option<Timestamp> {
         Timestamp::from_second(self.most_recent_failure_timestamp?).ok()
     }
 }
 
-/// A webhook that was just made.
+/// A new webhook.
 #[derive(Clone, Deserialize)]
 pub struct NewWebhook {
     /// Its id.
     #[serde(rename = "webhook_id")]
     pub id: String,
-    /// What it signs with.
+    /// The secret that signs its requests.
     #[serde(rename = "webhook_secret")]
     pub secret: Option<aftercall_common::process::config::Secret>,
 }
 
-/// Whose events are bound.
+/// The agents whose events are bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Every agent's.
+    /// All agents of the workspace.
     Workspace,
-    /// One agent's, instead of the workspace's.
+    /// One agent. Its binding replaces that of the workspace.
     Agent(String),
 }
 
@@ -74,18 +74,18 @@ impl Scope {
 }
 
 impl ElevenLabs {
-    /// The workspace's webhooks.
+    /// Lists the webhooks of the workspace.
     pub async fn webhooks(&self) -> Result<Vec<Webhook>, ApiError> {
         #[derive(Deserialize)]
         struct List {
             webhooks: Vec<Webhook>,
         }
         let request = self.request(Method::GET, "/v1/workspace/webhooks");
-        let list: List = self.persist(request, read).await?;
+        let list: List = self.send_with_retries(request, read).await?;
         Ok(list.webhooks)
     }
 
-    /// Makes a webhook. Sent once: a second one would be a second webhook.
+    /// Creates a webhook. The request is never repeated, because a second one would create a second webhook.
     pub async fn create_webhook(
         &self,
         name: &str,
@@ -101,7 +101,7 @@ impl ElevenLabs {
         read(&self.send(request, MAX_BODY_BYTES).await?)
     }
 
-    /// Switches a webhook on, with retries, and sets its header where one is given.
+    /// Enables a webhook and its retries, and sets its header if one is given.
     pub async fn enable_webhook(
         &self,
         id: &str,
@@ -113,12 +113,12 @@ impl ElevenLabs {
             body["request_headers"] = json!({ name: value });
         }
         let request = self.request(Method::PATCH, &format!("/v1/workspace/webhooks/{id}"));
-        self.persist(request.json(&body), read::<Value>).await.map(drop)
+        self.send_with_retries(request.json(&body), read::<Value>).await.map(drop)
     }
 
-    /// The binding of `scope`, every key of it.
+    /// Fetches the binding of `scope` with all its keys.
     pub async fn binding(&self, scope: &Scope) -> Result<Map<String, Value>, ApiError> {
-        let found: Value = self.persist(self.request(Method::GET, &scope.path()), read).await?;
+        let found: Value = self.send_with_retries(self.request(Method::GET, &scope.path()), read).await?;
         let binding = match scope {
             Scope::Workspace => &found["webhooks"],
             Scope::Agent(_) => &found["platform_settings"]["workspace_overrides"]["webhooks"],
@@ -126,7 +126,7 @@ impl ElevenLabs {
         Ok(binding.as_object().cloned().unwrap_or_default())
     }
 
-    /// Replaces the binding of `scope`: whether a part would be merged is not documented.
+    /// Replaces the whole binding of `scope`, because the API does not document whether it merges a part.
     pub async fn bind(&self, scope: &Scope, binding: &Map<String, Value>) -> Result<(), ApiError> {
         let body = match scope {
             Scope::Workspace => json!({ "webhooks": binding }),
@@ -135,6 +135,6 @@ impl ElevenLabs {
             }
         };
         let request = self.request(Method::PATCH, &scope.path());
-        self.persist(request.json(&body), read::<Value>).await.map(drop)
+        self.send_with_retries(request.json(&body), read::<Value>).await.map(drop)
     }
 }

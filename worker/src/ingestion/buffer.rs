@@ -1,8 +1,8 @@
-//! What was delivered and is not written yet: one patch a call. Pure.
+//! Events that are parsed and not written yet: one patch for each call. Pure.
 //!
-//! Nothing waits for a batch to fill: whatever is there when a write can begin is the batch. What arrives
-//! for a call while it waits is joined into its patch, so a backlog of many events is few statements. A call
-//! is in one write at a time: commands that touch the same document get into each other's way.
+//! A batch does not wait until it is full: it holds the calls that wait when a write can begin. Events that
+//! arrive for a waiting call are joined into its patch, so a backlog of many events takes few statements. A
+//! call is in one write at a time, because commands that update the same document conflict.
 
 use std::collections::HashSet;
 
@@ -19,28 +19,31 @@ use crate::{
     store::Key,
 };
 
-/// Most calls of one write.
+/// Most calls in a batch.
 const MAX_CALLS: usize = 500;
-/// Most bytes of payload of one write, and most memory; a single larger one still goes.
+/// Most bytes of payload in a batch. A single larger call is a batch of its own.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of memory in a batch. A single larger call is a batch of its own.
 const MAX_MEMORY: usize = 32 * 1024 * 1024;
-/// From then on nothing more is parsed: messages that wait, and memory of those that wait or are being written.
-const ENOUGH: (usize, usize) = (4 * MAX_CALLS, 2 * MAX_MEMORY);
+/// Waiting messages from which on nothing more is parsed.
+const MAX_WAITING: usize = 4 * MAX_CALLS;
+/// Bytes of memory, of waiting messages and of running writes, from which on nothing more is parsed.
+const MAX_HELD_MEMORY: usize = 2 * MAX_MEMORY;
 
-/// What is kept of an event for log and metrics.
+/// The part of an event that logs and metrics need after its patch is joined with others.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(super) struct EventSummary {
     pub id: String,
     pub event_type: &'static str,
     pub status: Option<Status>,
-    /// Class of the reason, for a failure.
+    /// Class of the failure reason, if the event claims a failure.
     pub failure: Option<&'static str>,
     pub call_id: Option<String>,
     pub conversation_id: Option<String>,
     pub stored_at: Timestamp,
 }
 
-impl Line {
+impl EventSummary {
     fn of(event: &Event) -> Self {
         Self {
             id: event.id.clone(),
@@ -54,22 +57,23 @@ impl Line {
     }
 }
 
-/// A patch, and the messages whose events it joins.
+/// The patch of a call, and the messages whose events it joins.
 #[derive(Debug)]
-pub struct Call<M> {
+pub(super) struct PendingCall<M> {
     pub patch: CallPatch,
-    pub messages: Vec<(M, Line)>,
-    /// Files that it points to, by the ids of their events.
+    pub messages: Vec<(M, EventSummary)>,
+    /// Files that the patch points to, each with the id of its event.
     pub files: Vec<(String, Attachment)>,
     load: Load,
 }
 
-/// What a worker holds in parsed form.
+/// The weight of several messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Load {
     bytes: usize,
-    /// Of light messages. Of the heavy ones there is one at a time.
+    /// Estimated bytes of memory of the light messages. Heavy messages are counted instead.
     memory: usize,
+    /// Number of heavy messages.
     heavy: usize,
 }
 
@@ -95,86 +99,91 @@ impl Load {
     }
 }
 
-/// What is written together.
+/// Calls that are written together.
 #[derive(Debug)]
-pub struct Batch<M> {
+pub(super) struct Batch<M> {
     /// Different calls, as far as their ids tell.
-    pub calls: Vec<Call<M>>,
-    /// Messages that can never work.
+    pub calls: Vec<PendingCall<M>>,
+    /// Messages that cannot be processed, each with the cause.
     pub dead: Vec<(M, Cause)>,
-    busy: Vec<Key>,
+    keys: Vec<Key>,
     load: Load,
 }
 
-/// The names that a batch makes busy and the memory that it takes, to be given back to [`Desk::done`].
+/// The keys and the memory that a batch occupies until [`Buffer::release`].
 #[derive(Debug)]
 #[must_use]
-pub struct Busy(Vec<Key>, Load);
+pub(super) struct Reservation {
+    keys: Vec<Key>,
+    load: Load,
+}
 
 impl<M> Batch<M> {
-    /// What [`Desk::done`] wants to have.
-    pub fn busy(&mut self) -> Busy {
-        Busy(std::mem::take(&mut self.busy), self.load)
+    /// Takes the reservation, to be given to [`Buffer::release`] after the write.
+    pub fn take_reservation(&mut self) -> Reservation {
+        Reservation { keys: std::mem::take(&mut self.keys), load: self.load }
     }
 
-    /// All its messages.
+    /// All messages of the batch.
     pub fn messages(&self) -> impl Iterator<Item = &M> {
         let calls = self.calls.iter().flat_map(|call| call.messages.iter().map(|(message, _)| message));
         calls.chain(self.dead.iter().map(|(message, _)| message))
     }
 }
 
-/// Calls that wait, and the names of those that are being written.
+/// The waiting calls, and the keys of the calls that are being written.
 #[derive(Debug)]
-pub struct Desk<M> {
-    waiting: IndexMap<(Key, Option<Key>), Call<M>>,
+pub(super) struct Buffer<M> {
+    waiting: IndexMap<(Key, Option<Key>), PendingCall<M>>,
     dead: Vec<(M, Cause)>,
+    /// Keys of the calls in unreleased batches.
     busy: HashSet<Key>,
+    /// Number of waiting messages.
     messages: usize,
-    /// Of those that wait or are being written.
+    /// Load of the waiting messages and of the unreleased batches.
     load: Load,
 }
 
-impl<M> Default for Desk<M> {
+impl<M> Default for Buffer<M> {
     fn default() -> Self {
         let (waiting, load) = (IndexMap::new(), Load::default());
         Self { waiting, dead: Vec::new(), busy: HashSet::new(), messages: 0, load }
     }
 }
 
-impl<M> Desk<M> {
+impl<M> Buffer<M> {
     /// Whether another light message may be parsed.
     pub fn has_room(&self) -> bool {
-        self.messages < ENOUGH.0 && self.load.memory < ENOUGH.1
+        self.messages < MAX_WAITING && self.load.memory < MAX_HELD_MEMORY
     }
 
-    /// Whether a heavy message may be parsed: none waits or is being written.
+    /// Whether a heavy message may be parsed: no other one waits or is being written.
     pub fn has_room_for_heavy(&self) -> bool {
-        self.messages < ENOUGH.0 && self.load.heavy == 0
+        self.messages < MAX_WAITING && self.load.heavy == 0
     }
 
-    /// Takes in a message of this `weight`, and what was read in it.
+    /// Adds a message of this `weight` with its `event`, or with the cause why it holds none.
     ///
-    /// Events that name the same call are joined, or the same conversation and no call. Which call a
-    /// conversation belongs to is for the store to decide.
-    pub fn take_in(&mut self, message: M, read: Result<Event, Cause>, weight: Weight) {
+    /// Events are joined if they name the same call, or the same conversation and no call. Which call a
+    /// conversation belongs to is decided by the store.
+    pub fn push(&mut self, message: M, event: Result<Event, Cause>, weight: Weight) {
         self.messages += 1;
-        let event = match read {
+        let event = match event {
             Ok(event) => event,
             Err(cause) => return self.dead.push((message, cause)),
         };
-        let line = Line::of(&event);
+        let summary = EventSummary::of(&event);
         let (patch, file) = CallPatch::split(event);
-        let file = file.map(|file| (line.id.clone(), file));
+        let file = file.map(|file| (summary.id.clone(), file));
         let Some(key) = Key::of(&patch) else {
             let detail = "the event names no call".to_owned();
             return self.dead.push((message, Cause { label: "no_identifier", detail }));
         };
-        // Of several conversations of a call each has a patch.
-        let is_other = |call: &Call<M>| !call.patch.is_joinable(&patch);
+        // Each conversation of a call has a patch of its own.
+        let is_other = |call: &PendingCall<M>| !call.patch.is_joinable(&patch);
         let mut key = (key, None);
         if self.waiting.get(&key).is_some_and(is_other) {
-            // What tells it from the others: its conversation, else its placement.
+            // The second key distinguishes the patch: its conversation, else its placement.
             key.1 = Key::all_of(&patch).nth(1);
         }
         let load = Load::of(weight);
@@ -185,21 +194,21 @@ impl<M> Desk<M> {
                 call.patch.take_in(patch);
                 call
             }
-            Entry::Vacant(place) => {
+            Entry::Vacant(vacant) => {
                 let (messages, files, load) = (Vec::new(), Vec::new(), Load::default());
-                place.insert(Call { patch, messages, files, load })
+                vacant.insert(PendingCall { patch, messages, files, load })
             }
         };
-        call.messages.push((message, line));
+        call.messages.push((message, summary));
         call.files.extend(file);
         call.load.add(load);
     }
 
-    /// The next batch, of calls that nobody is writing. None where there is none. A call with a heavy message is a
-    /// batch of its own, lest others wait for it.
-    pub fn next(&mut self) -> Option<Batch<M>> {
+    /// Removes the next batch: waiting calls that no unreleased batch contains. `None` if there are none. A
+    /// call with a heavy message is a batch of its own, so that other calls do not wait for it.
+    pub fn next_batch(&mut self) -> Option<Batch<M>> {
         let dead = std::mem::take(&mut self.dead);
-        let mut batch = Batch { calls: Vec::new(), dead, busy: Vec::new(), load: Load::default() };
+        let mut batch = Batch { calls: Vec::new(), dead, keys: Vec::new(), load: Load::default() };
         let mut full = false;
         for (key, call) in std::mem::take(&mut self.waiting) {
             let (load, own) = (batch.load, call.load);
@@ -208,37 +217,36 @@ impl<M> Desk<M> {
                     && (load.heavy + own.heavy > 0
                         || load.bytes + own.bytes > MAX_BYTES
                         || load.memory + own.memory > MAX_MEMORY));
-            let is_free = !full && Key::all_of(&call.patch).all(|name| !self.busy.contains(&name));
+            let is_free = !full && Key::all_of(&call.patch).all(|key| !self.busy.contains(&key));
             if is_free {
                 batch.load.add(call.load);
-                batch.busy.extend(Key::all_of(&call.patch));
+                batch.keys.extend(Key::all_of(&call.patch));
                 batch.calls.push(call);
             } else {
                 self.waiting.insert(key, call);
             }
         }
-        self.busy.extend(batch.busy.iter().cloned());
+        self.busy.extend(batch.keys.iter().cloned());
         self.messages -= batch.messages().count();
         (!batch.calls.is_empty() || !batch.dead.is_empty()).then_some(batch)
     }
 
-    /// A batch is no longer being written.
-    pub fn done(&mut self, busy: Busy) {
-        let Busy(names, load) = busy;
-        for name in names {
-            self.busy.remove(&name);
+    /// Releases the keys and the memory of a batch after its write.
+    pub fn release(&mut self, reservation: Reservation) {
+        for key in reservation.keys {
+            self.busy.remove(&key);
         }
-        self.load.remove(load);
+        self.load.remove(reservation.load);
     }
 
-    /// The messages that wait.
+    /// The waiting messages.
     pub fn messages(&self) -> impl Iterator<Item = &M> {
         let calls = self.waiting.values().flat_map(|call| call.messages.iter().map(|(message, _)| message));
         calls.chain(self.dead.iter().map(|(message, _)| message))
     }
 
-    /// Lets go of the messages that wait.
-    pub fn clear(self) -> impl Iterator<Item = M> {
+    /// The waiting messages, which are no longer held.
+    pub fn into_messages(self) -> impl Iterator<Item = M> {
         let calls = self.waiting.into_values().flat_map(|call| call.messages);
         calls.map(|(message, _)| message).chain(self.dead.into_iter().map(|(message, _)| message))
     }

@@ -1,9 +1,10 @@
-//! The webhooks of now, while a backlog is worked off.
+//! Applies new webhooks before their turn while a backlog is worked off.
 //!
-//! Whether a call is ringing is of no interest any more once a million older webhooks are written. So while
-//! the durable consumer is far behind, what comes in is taken from a second one as well and applied before
-//! its turn. Nothing but the document is touched: when its turn comes it is applied once more, which
-//! changes nothing, and by that alone its job is stored, its poison is buried, and it is acknowledged.
+//! Whether a call is ringing is out of date after a million older webhooks are written. So while the durable
+//! consumer is far behind, a second consumer delivers the new webhooks, and their events are written at once.
+//! This writes documents only. When the durable consumer reaches the same webhook, the webhook is applied
+//! once more, which changes nothing; only then its transcript job is enqueued, or its message becomes a dead
+//! letter, and the message is acknowledged.
 
 use std::time::{Duration, Instant};
 
@@ -11,107 +12,111 @@ use aftercall_common::contract::streams::{self, WEBHOOKS, consumer};
 use async_nats::jetstream::{Message, consumer::PullConsumer};
 use tokio_util::sync::CancellationToken;
 
-use super::{buffer::Desk, parse::read, weight::Weight};
+use super::{buffer::Buffer, parse::read, weight::Weight};
 use crate::{
     Context,
-    broker::{consumer::Requests, message::Stored as _},
+    broker::{consumer::Requests, message::StreamMessage as _},
     domain::{call::CallPatch, event::Event},
     store::{self, StoreError},
 };
 
-/// How often the distance is looked at.
-const LOOK: Duration = Duration::from_millis(500);
-/// Webhooks before us from which on that is far, some tenths of a second, and down to which it stays so.
-const FAR: u64 = 4000;
-const NEAR: u64 = 400;
-/// Most webhooks applied together: few, so that the first does not wait for the last.
-const MESSAGES: usize = 100;
-const BYTES: usize = 4 * 1024 * 1024;
+/// How often the number of undelivered webhooks is read.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Undelivered webhooks from which on the consumer is far behind. Ingestion needs some tenths of a second for
+/// them.
+const FAR_BEHIND: u64 = 4000;
+/// Undelivered webhooks down to which the consumer stays far behind.
+const CAUGHT_UP: u64 = 400;
+/// Most webhooks applied together. Few, so that the first one does not wait for the last.
+const MAX_MESSAGES: usize = 100;
+/// Most bytes pulled at a time.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Longest the broker may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the progress is logged.
-const REPORT: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Looks how far behind we are, until `stop`, and sees to the webhooks of now where that is far.
+/// Reads how far behind the consumer is, and applies new webhooks early while it is far behind, until `stop`.
 pub(super) async fn run(context: &Context, stop: &CancellationToken) {
     stop.run_until_cancelled(async {
         loop {
-            tokio::time::sleep(LOOK).await;
-            match behind(context).await {
-                Ok(behind) if behind >= FAR => {
+            tokio::time::sleep(POLL_INTERVAL).await;
+            match undelivered(context).await {
+                Ok(behind) if behind >= FAR_BEHIND => {
                     tracing::info!(
                         behind,
-                        "far behind: webhooks that come now are applied before their turn"
+                        "ingestion is far behind: new webhooks are applied before their turn"
                     );
-                    if let Err(error) = keep_up(context, behind).await {
-                        tracing::warn!(error, "webhooks that come now wait for their turn; trying again");
+                    if let Err(error) = apply_until_caught_up(context, behind).await {
+                        tracing::warn!(error, "new webhooks are not applied before their turn; trying again");
                     }
                 }
                 Ok(_) => {}
-                Err(error) => tracing::debug!(error, "the broker does not say how far behind we are"),
+                Err(error) => tracing::debug!(error, "the number of undelivered webhooks is not known"),
             }
         }
     })
     .await;
 }
 
-/// Webhooks that nobody has been given yet.
-async fn behind(context: &Context) -> Result<u64, BoxError> {
-    let asking = context.jetstream.get_consumer_from_stream(consumer::STATUS, WEBHOOKS);
-    let consumer: PullConsumer = tokio::time::timeout(ANSWER, asking).await??;
+/// Webhooks that the broker has not delivered to any worker yet.
+async fn undelivered(context: &Context) -> Result<u64, BoxError> {
+    let request = context.jetstream.get_consumer_from_stream(consumer::STATUS, WEBHOOKS);
+    let consumer: PullConsumer = tokio::time::timeout(ANSWER_TIMEOUT, request).await??;
     Ok(consumer.cached_info().num_pending)
 }
 
-/// Applies what comes in until we are near again.
-async fn keep_up(context: &Context, behind_first: u64) -> Result<(), BoxError> {
-    let making = context.jetstream.create_consumer_on_stream(streams::live_consumer(), WEBHOOKS);
-    let consumer = tokio::time::timeout(ANSWER, making).await??;
-    let mut requests = Requests::open(context.jetstream.clone(), consumer, MESSAGES, BYTES).await?;
-    let mut progress = Progress { began: Instant::now(), reported: Instant::now(), first: behind_first };
-    let mut looks = tokio::time::interval(LOOK);
+/// Applies new webhooks until the durable consumer has caught up.
+async fn apply_until_caught_up(context: &Context, behind_first: u64) -> Result<(), BoxError> {
+    let request = context.jetstream.create_consumer_on_stream(streams::live_consumer(), WEBHOOKS);
+    let consumer = tokio::time::timeout(ANSWER_TIMEOUT, request).await??;
+    let mut requests = Requests::open(context.jetstream.clone(), consumer, MAX_MESSAGES, MAX_BYTES).await?;
+    let mut progress = Progress { started: Instant::now(), logged: Instant::now(), behind_first };
+    let mut poll = tokio::time::interval(POLL_INTERVAL);
     loop {
         tokio::select! {
-            _ = looks.tick() => {
-                let behind = behind(context).await?;
-                if behind <= NEAR {
-                    tracing::info!(seconds = progress.began.elapsed().as_secs(), "caught up");
+            _ = poll.tick() => {
+                let behind = undelivered(context).await?;
+                if behind <= CAUGHT_UP {
+                    tracing::info!(seconds = progress.started.elapsed().as_secs(), "ingestion has caught up");
                     return Ok(());
                 }
-                progress.report(behind);
+                progress.log(behind);
             }
-            messages = requests.next() => apply(context, messages?).await?,
+            messages = requests.next() => apply_readable(context, messages?).await?,
         }
     }
 }
 
-/// Applies what can be. The rest has its turn.
-async fn apply(context: &Context, batch: Vec<Message>) -> Result<(), StoreError> {
-    let mut desk = Desk::default();
+/// Applies the messages that can be read at once. The others are applied when their turn comes.
+async fn apply_readable(context: &Context, batch: Vec<Message>) -> Result<(), StoreError> {
+    let mut buffer = Buffer::default();
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
         let weight = Weight::of(&body);
-        // A file is stored before the event that points to it.
+        // A file must be stored before the event that points to it, so events with a file wait for their
+        // turn.
         let has_no_file = |event: &Event| CallPatch::split(event.clone()).1.is_none();
-        let read = if weight.is_heavy() { None } else { read(&message, &body).ok() };
-        if let Some(event) = read.filter(has_no_file) {
-            desk.take_in(message, Ok(event), weight);
+        let event = if weight.is_heavy() { None } else { read(&message, &body).ok() };
+        if let Some(event) = event.filter(has_no_file) {
+            buffer.push(message, Ok(event), weight);
         }
-        if !desk.has_room() {
-            write(context, &mut desk).await?;
+        if !buffer.has_room() {
+            write_buffered(context, &mut buffer).await?;
         }
     }
-    write(context, &mut desk).await
+    write_buffered(context, &mut buffer).await
 }
 
-async fn write(context: &Context, desk: &mut Desk<Message>) -> Result<(), StoreError> {
-    while let Some(mut batch) = desk.next() {
-        let busy = batch.busy();
+async fn write_buffered(context: &Context, buffer: &mut Buffer<Message>) -> Result<(), StoreError> {
+    while let Some(mut batch) = buffer.next_batch() {
+        let reservation = batch.take_reservation();
         let events = batch.messages().count();
         let patches: Vec<_> = batch.calls.into_iter().map(|call| call.patch).collect();
         store::write(&context.store, &patches).await?;
-        desk.done(busy);
+        buffer.release(reservation);
         context.metrics.applied_early(events);
     }
     Ok(())
@@ -119,21 +124,22 @@ async fn write(context: &Context, desk: &mut Desk<Message>) -> Result<(), StoreE
 
 /// How a backlog gets smaller.
 struct Progress {
-    began: Instant,
-    reported: Instant,
-    first: u64,
+    started: Instant,
+    logged: Instant,
+    /// Undelivered webhooks at the start.
+    behind_first: u64,
 }
 
 impl Progress {
-    /// Logs it now and then.
-    fn report(&mut self, behind: u64) {
-        if self.reported.elapsed() < REPORT {
+    /// Logs the progress every [`LOG_INTERVAL`].
+    fn log(&mut self, behind: u64) {
+        if self.logged.elapsed() < LOG_INTERVAL {
             return;
         }
-        self.reported = Instant::now();
-        let done = self.first.saturating_sub(behind);
-        let per_second = done / self.began.elapsed().as_secs().max(1);
-        // More may come in than is worked off.
+        self.logged = Instant::now();
+        let done = self.behind_first.saturating_sub(behind);
+        let per_second = done / self.started.elapsed().as_secs().max(1);
+        // Unknown if webhooks arrive faster than they are processed.
         let seconds_left = (per_second > 0).then(|| behind / per_second);
         tracing::info!(behind, per_second, seconds_left, "working off a backlog");
     }

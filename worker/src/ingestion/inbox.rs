@@ -2,15 +2,17 @@
 
 use std::collections::VecDeque;
 
-use super::{suspects, weight::Weight};
-use crate::broker::message::Stored;
+use super::{suspicion::is_suspect, weight::Weight};
+use crate::broker::message::StreamMessage;
 
-/// From then on nothing more is pulled: heavy and suspect messages that wait, and bytes of all that wait.
-const ENOUGH: (usize, usize) = (100, 16 * 1024 * 1024);
-/// Most suspects worked on together.
-const SUSPECTS: usize = 100;
+/// Waiting heavy and suspect messages from which on nothing more is pulled.
+const MAX_WAITING: usize = 100;
+/// Bytes of all waiting messages from which on nothing more is pulled.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Most suspects processed together.
+const MAX_SUSPECTS: usize = 100;
 
-/// Messages by the way in which they are worked on.
+/// The waiting messages, by the way in which they are processed.
 #[derive(Debug)]
 pub(super) struct Inbox<M> {
     light: VecDeque<(M, Weight)>,
@@ -25,13 +27,14 @@ impl<M> Default for Inbox<M> {
     }
 }
 
-impl<M: Stored> Inbox<M> {
-    /// Takes a message in. Of a body that is elsewhere the weight is not known: it is taken for heavy.
+impl<M: StreamMessage> Inbox<M> {
+    /// Adds a message. A message whose body is in the object store counts as heavy, because its weight is
+    /// unknown.
     pub(super) fn push(&mut self, message: M) {
         let payload = message.payload();
         self.bytes += payload.len();
         let weight = Weight::of(&payload);
-        if suspects::is_suspect(message.delivered()) {
+        if is_suspect(message.delivered()) {
             self.suspects.push_back(message);
         } else if weight.is_heavy() || message.object().is_some() {
             self.heavy.push_back(message);
@@ -40,44 +43,46 @@ impl<M: Stored> Inbox<M> {
         }
     }
 
-    /// Whether more may be pulled.
+    /// Whether more messages may be pulled.
     pub(super) fn has_room(&self) -> bool {
-        self.light.is_empty() && self.heavy.len() + self.suspects.len() < ENOUGH.0 && self.bytes < ENOUGH.1
+        self.light.is_empty()
+            && self.heavy.len() + self.suspects.len() < MAX_WAITING
+            && self.bytes < MAX_BYTES
     }
 
-    /// The next message that is parsed on the spot, with its weight.
-    pub(super) fn light(&mut self) -> Option<(M, Weight)> {
+    /// Removes the next light message, which the main loop parses itself.
+    pub(super) fn pop_light(&mut self) -> Option<(M, Weight)> {
         let (message, weight) = self.light.pop_front()?;
         self.bytes -= weight.bytes;
         Some((message, weight))
     }
 
-    /// The next message that is worked on as the only heavy one.
-    pub(super) fn heavy(&mut self) -> Option<M> {
+    /// Removes the next heavy message.
+    pub(super) fn pop_heavy(&mut self) -> Option<M> {
         let message = self.heavy.pop_front()?;
         self.bytes -= message.payload().len();
         Some(message)
     }
 
-    /// The next messages that are worked on while nothing else is.
-    pub(super) fn suspects(&mut self) -> VecDeque<M> {
-        let suspects: VecDeque<M> = self.suspects.drain(..self.suspects.len().min(SUSPECTS)).collect();
+    /// Removes the next suspects, at most [`MAX_SUSPECTS`].
+    pub(super) fn take_suspects(&mut self) -> VecDeque<M> {
+        let suspects: VecDeque<M> = self.suspects.drain(..self.suspects.len().min(MAX_SUSPECTS)).collect();
         self.bytes -= suspects.iter().map(|message| message.payload().len()).sum::<usize>();
         suspects
     }
 
-    /// Whether there are such.
+    /// Whether suspects wait.
     pub(super) fn has_suspects(&self) -> bool {
         !self.suspects.is_empty()
     }
 
-    /// All that wait.
+    /// The waiting messages.
     pub(super) fn messages(&self) -> impl Iterator<Item = &M> {
         self.light.iter().map(|(message, _)| message).chain(&self.heavy).chain(&self.suspects)
     }
 
-    /// Lets go of all that wait.
-    pub(super) fn clear(self) -> impl Iterator<Item = M> {
+    /// The waiting messages, which are no longer held.
+    pub(super) fn into_messages(self) -> impl Iterator<Item = M> {
         self.light.into_iter().map(|(message, _)| message).chain(self.heavy).chain(self.suspects)
     }
 }

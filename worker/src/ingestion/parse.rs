@@ -1,7 +1,7 @@
-//! The body of a message → what it says, within bounds.
+//! Reads the event in the body of a message, within bounds.
 //!
-//! Invariant: nothing is parsed before it was measured. Parsed JSON takes a multiple of its bytes, so a body of many
-//! small values would take more memory than a worker has.
+//! Invariant: a body is measured before it is parsed. Parsed JSON takes a multiple of its bytes, so a body of
+//! many small values would take more memory than a worker has.
 
 use aftercall_common::{
     contract::form_limits,
@@ -16,27 +16,33 @@ use bytes::Bytes;
 use super::weight::Weight;
 use crate::{
     broker::{
-        large_bodies::{self, NoBody},
-        message::Stored,
+        large_bodies::{self, BodyError},
+        message::StreamMessage,
     },
     domain::{
         cause::Cause,
         event::{self, Envelope, Event, Origin, ParseError},
     },
-    ports::Outside,
+    ports::Ports,
 };
 
-/// The body of a stored webhook, wherever it is; an error where it cannot be had.
+/// The body of a stored webhook, from the message or from the object store.
+///
+/// # Errors
+/// The body is in the object store and cannot be read.
 pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
     let Some(object) = message.object() else { return Ok(message.payload.clone()) };
     Box::pin(large_bodies::fetch(context, object)).await.map_err(|error| match error {
-        NoBody::Dead(cause) => cause,
-        NoBody::Later(detail) => Cause { label: "body_missing", detail },
+        BodyError::Permanent(cause) => cause,
+        BodyError::Temporary(detail) => Cause { label: "body_missing", detail },
     })
 }
 
-/// What a stored webhook says, its body given.
-pub fn read(message: &impl Stored, body: &[u8]) -> Result<Event, Cause> {
+/// The event of a stored webhook with this `body`.
+///
+/// # Errors
+/// The cause why the message cannot be processed.
+pub fn read(message: &impl StreamMessage, body: &[u8]) -> Result<Event, Cause> {
     parse(&message.envelope()?, body)
 }
 
@@ -46,7 +52,7 @@ fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
         .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
 }
 
-/// Refuses what is not to be parsed.
+/// Refuses a body that is too complex to be parsed.
 fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     let too_complex = |detail| Err(Cause { label: "too_complex", detail });
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
@@ -64,21 +70,22 @@ fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     Ok(())
 }
 
-/// What a message says and how much it weighs, or why its body cannot be had now.
+/// The event of a message, or the cause why it holds none, and its weight. An error says why the body is not
+/// available now.
 pub(super) type Opened = Result<(Result<Event, Cause>, Weight), String>;
 
-/// Fetches the body of `message` if it is elsewhere, and parses it. A heavy one is parsed on a thread of its own, so
-/// that the others go on.
+/// Fetches the body of `message` if it is in the object store, and parses it. A heavy body is parsed on a
+/// thread of its own, so that other messages are not delayed.
 ///
 /// # Errors
-/// Why the body cannot be had now.
-pub(super) async fn open<O: Outside>(outside: &O, message: &O::Message) -> Opened {
+/// Why the body is not available now.
+pub(super) async fn open<P: Ports>(ports: &P, message: &P::Message) -> Opened {
     let body = match message.object() {
         None => message.payload(),
-        Some(object) => match outside.fetch(object).await {
+        Some(object) => match ports.fetch_body(object).await {
             Ok(body) => body,
-            Err(NoBody::Dead(cause)) => return Ok((Err(cause), Weight::default())),
-            Err(NoBody::Later(why)) => return Err(why),
+            Err(BodyError::Permanent(cause)) => return Ok((Err(cause), Weight::default())),
+            Err(BodyError::Temporary(why)) => return Err(why),
         },
     };
     let (weight, envelope) = (Weight::of(&body), message.envelope());
@@ -97,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_complex_is_told_without_being_parsed() {
+    fn a_too_complex_body_is_refused_before_it_is_parsed() {
         use Origin::{ElevenLabs, Reconciliation, Twilio};
         let json = |inside: &str| format!(r#"{{"event_type":"call.ended","call_id":"c","a":{inside}}}"#);
         let arrays = |count: usize| json(&format!("[{}0]", "[],".repeat(count)));
@@ -114,8 +121,8 @@ mod tests {
             (ElevenLabs,     json(&format!("\"{}\"", "[".repeat(1_000_000))), true),
             (Twilio,         form(300),                                  true),
             (Twilio,         form(301),                                  false),
-            (Twilio,         format!("CallSid=c{}", "&".repeat(400)),    true), // Nothing between them.
-            (Twilio,         format!("\u{feff}{}", json(&format!("\"{}\"", "&".repeat(400)))), true), // JSON behind a mark.
+            (Twilio,         format!("CallSid=c{}", "&".repeat(400)),    true), // Empty parameters.
+            (Twilio,         format!("\u{feff}{}", json(&format!("\"{}\"", "&".repeat(400)))), true), // JSON after a byte order mark.
             (Twilio,         format!("\u{feff}{}", arrays(260_000)),     false),
             (Twilio,         format!("CallSid={}", "x".repeat(65_000)),  true),
             (Twilio,         format!("CallSid={}", "x".repeat(66_000)),  false),

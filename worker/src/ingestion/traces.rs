@@ -1,56 +1,57 @@
-//! The spans of a batch: one a message, in the trace its webhook began. Without tracing there are none, and
-//! the context a message came with is passed on as it is.
+//! The trace spans of a batch: one for each message, in the trace that the gateway began for its webhook.
+//!
+//! Without a trace collector there are no spans, and the trace context of a message is passed on unchanged.
 
 use aftercall_common::process::trace::{Kind, Span, Tracer};
 use jiff::Timestamp;
 
-use super::buffer::Line;
-use crate::broker::message::Stored;
+use super::buffer::EventSummary;
+use crate::broker::message::StreamMessage;
 
-/// Spans of the messages of one batch, call by call.
+/// The spans of one batch, grouped by call.
 pub(super) struct Traces<'a, M> {
     tracer: &'a Tracer,
-    calls: &'a [Vec<(M, Line)>],
+    calls: &'a [Vec<(M, EventSummary)>],
     spans: Vec<Vec<Span>>,
 }
 
-impl<'a, M: Stored> Traces<'a, M> {
-    /// Begins them.
-    pub(super) fn begin(tracer: &'a Tracer, calls: &'a [Vec<(M, Line)>]) -> Self {
+impl<'a, M: StreamMessage> Traces<'a, M> {
+    /// Begins a span for each message.
+    pub(super) fn begin(tracer: &'a Tracer, calls: &'a [Vec<(M, EventSummary)>]) -> Self {
         let messages = calls.iter().map(Vec::len).sum();
-        let begin = |(message, _): &(M, Line)| {
+        let begin = |(message, _): &(M, EventSummary)| {
             let mut span = tracer.span("process WEBHOOKS", Kind::Consumer, message.traceparent());
             span.set("messaging.system", || "nats");
             span.set("messaging.batch.message_count", || count(messages));
             span
         };
-        let spans = |messages: &Vec<(M, Line)>| messages.iter().map(begin).collect();
+        let spans = |messages: &Vec<(M, EventSummary)>| messages.iter().map(begin).collect();
         let spans = if tracer.is_on() { calls.iter().map(spans).collect() } else { Vec::new() };
         Self { tracer, calls, spans }
     }
 
-    /// One command has written what `calls` claim, since `from`.
-    pub(super) fn written(&self, calls: usize, from: Timestamp) {
+    /// Adds the write of so many `calls`, which began at `started`, to each span.
+    pub(super) fn written(&self, calls: usize, started: Timestamp) {
         for span in self.spans.iter().flatten() {
-            let mut write = self.tracer.done("update agent_calls", Kind::Client, span, from.into());
+            let mut write = self.tracer.done("update agent_calls", Kind::Client, span, started.into());
             write.set("db.system.name", || "mongodb");
             write.set("db.operation.batch.size", || count(calls));
         }
     }
 
-    /// The context for what follows from call `n`.
+    /// The trace context for the jobs of call `n`.
     pub(super) fn context(&self, n: usize) -> Option<String> {
-        let ours = self.spans.get(n).and_then(|spans| spans.first()).and_then(Span::traceparent);
-        ours.or_else(|| self.calls.get(n)?.first()?.0.traceparent().map(str::to_owned))
+        let own = self.spans.get(n).and_then(|spans| spans.first()).and_then(Span::traceparent);
+        own.or_else(|| self.calls.get(n)?.first()?.0.traceparent().map(str::to_owned))
     }
 
-    /// A message is poison, for a reason with this label.
-    pub(super) fn poison(&self, message: &M, label: &'static str) {
+    /// Records that a message cannot be read. `label` is the reason.
+    pub(super) fn unreadable(&self, message: &M, label: &'static str) {
         self.tracer.span("process WEBHOOKS", Kind::Consumer, message.traceparent()).fail(label);
     }
 
-    /// Call `n` is refused, for a reason with this label.
-    pub(super) fn dead(&mut self, n: usize, label: &'static str) {
+    /// Records that the database refuses call `n`. `label` is the reason.
+    pub(super) fn refused(&mut self, n: usize, label: &'static str) {
         for span in self.spans.get_mut(n).into_iter().flatten() {
             span.fail(label);
         }

@@ -1,31 +1,32 @@
-//! How much memory a message takes once it is parsed, estimated from its bytes.
+//! Estimates from the bytes of a message how much memory it takes once it is parsed.
 
 /// Copies of a text that exist at the same time: parsed, as BSON, and in the command.
 const COPIES: usize = 3;
-/// Bytes of a parsed value besides its text, for each character that may begin one. An object of one member takes
-/// about 500 bytes and has three such characters; an empty array takes 100 and has two.
+/// Bytes of a parsed value besides its text, for each character that may begin a value. An object of one
+/// member takes about 500 bytes and has three such characters. An empty array takes 100 bytes and has two.
 const PER_VALUE: usize = 128;
-/// Above it a message is heavy. One of 32 MiB takes up to 130 MiB.
+/// Bytes of memory above which a message is heavy. A body of 32 MiB takes up to 130 MiB.
 const HEAVY: usize = 16 * 1024 * 1024;
 
-/// The size of a message.
+/// The weight of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
-    /// Bytes of its body.
+    /// Bytes of the body.
     pub bytes: usize,
-    /// Estimated bytes of memory while it is worked on.
+    /// Estimated bytes of memory while the message is processed.
     pub memory: usize,
 }
 
 impl Weight {
-    /// The weight of `body`, be it JSON or a form. One pass; nothing is built.
+    /// The weight of `body`, which is JSON or a form. Reads the bytes once and allocates nothing.
     pub fn of(body: &[u8]) -> Self {
         let begins_value = |byte: &&u8| matches!(byte, b'[' | b'{' | b',' | b':' | b'&' | b'=');
         let values = body.iter().filter(begins_value).count();
         Self { bytes: body.len(), memory: COPIES * body.len() + PER_VALUE * values }
     }
 
-    /// Whether it is worked on as the only one of its kind in the process, and parsed off the path of the others.
+    /// Whether the message is heavy. A heavy message is processed while no other heavy one is, and it is
+    /// parsed on a thread of its own.
     pub fn is_heavy(self) -> bool {
         self.memory > HEAVY
     }
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_is_heavy_by_its_text_or_by_its_values() {
+    fn a_body_is_heavy_because_of_its_text_or_its_values() {
         let megabyte = 1024 * 1024;
         #[rustfmt::skip]
         let table = [

@@ -97,7 +97,9 @@ async fn look(api: &ElevenLabs, url: &str) -> Result<Vec<Problem>, crate::eleven
 
 /// What is wrong. Pure. Agents with bindings of their own are not looked at.
 fn problems(webhooks: &[Webhook], url: &str, binding: &Map<String, Value>, now: Timestamp) -> Vec<Problem> {
-    let Some(webhook) = webhook_plan::ours(webhooks, url, binding) else { return vec![Problem::Missing] };
+    let Some(webhook) = webhook_plan::find_by_url(webhooks, url, binding) else {
+        return vec![Problem::Missing];
+    };
     let bound = binding.get("post_call_webhook_id").and_then(Value::as_str) == Some(webhook.id.as_str());
     let events = webhook_plan::events(binding);
     let all = EVENTS.iter().all(|event| events.iter().any(|bound| bound == event));

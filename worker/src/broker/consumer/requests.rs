@@ -1,10 +1,11 @@
-//! One pull request at a time, served as a whole: what a worker gets lies together in the stream.
+//! Pulls messages by one request at a time, so that a worker receives messages that lie together in the
+//! stream.
 //!
-//! Of the requests that wait, the broker deals messages out in turn, so of two workers each would get some
-//! events of every call: twice the statements, which get into each other's way. The client's own stream has
-//! the next request wait before the last is served. Here one is made when there is room for what it brings;
-//! where several workers wait all the same, each drew a priority, and the broker serves the first of them
-//! before the next.
+//! If several requests wait, the broker deals messages out to them in turn. Two workers would then each
+//! receive some events of every call, which takes twice the statements, and the statements conflict. The
+//! client library's own stream sends the next request before the last one is served. This one sends a request
+//! when the worker has room for its messages. If requests of several workers wait all the same, each has a
+//! random priority, and the broker serves the request of the highest priority completely before the next.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -20,40 +21,40 @@ use async_nats::{
 };
 use futures_util::{FutureExt as _, StreamExt as _};
 
-/// A broker that is silent for twice this long is taken for lost.
+/// How often the broker sends a heartbeat. After twice this time without one, the connection counts as lost.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often the connection is looked at: a broker that was away does not know of a request any more.
-const LOOK: Duration = Duration::from_millis(250);
-/// Longest a request waits at the broker.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// Priorities that the broker knows (ADR-42).
+/// How often the connection is checked. A request is lost if the connection was made anew.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a request waits at the broker.
+const REQUEST_EXPIRY: Duration = Duration::from_secs(30);
+/// Number of priorities of a request (ADR-42 of NATS).
 const PRIORITIES: usize = 10;
-/// In the answer behind the last message of a request.
+/// Description of the answer after the last message of a request.
 const COMPLETED: &str = "Batch Completed";
 
-/// Why no more messages come.
+/// Why a request ended without messages.
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupted {
-    /// The broker cannot be asked.
-    #[error("the broker cannot be asked: {0}")]
-    NotAsked(String),
-    /// It says nothing any more, though it was to.
-    #[error("the broker is silent")]
-    Silent,
-    /// The consumer is gone, or does not take the request.
-    #[error("{status} {description}")]
+    /// The request could not be sent.
+    #[error("the request for messages could not be sent: {0}")]
+    NotSent(String),
+    /// The broker sent no heartbeat.
+    #[error("the broker sent no heartbeat")]
+    NoHeartbeat,
+    /// The consumer does not exist any more, or refuses the request.
+    #[error("the broker refuses the request for messages: {status} {description}")]
     Refused {
-        /// As the broker has it.
+        /// The broker's status.
         status: StatusCode,
-        /// As the broker has it.
+        /// The broker's text.
         description: String,
     },
-    /// The client closed the subscription.
-    #[error("the client is closed")]
+    /// The subscription is closed.
+    #[error("the connection to the broker is closed")]
     Closed,
 }
 
-/// Messages of one consumer.
+/// The requests to one consumer.
 #[derive(Debug)]
 pub struct Requests {
     context: jetstream::Context,
@@ -61,17 +62,20 @@ pub struct Requests {
     request: BatchConfig,
     inbox: Subject,
     answers: Subscriber,
-    /// Messages that are still to come for the request that was made.
+    /// Number of messages that the open request may still bring. 0 if no request is open.
     left: usize,
     statistics: Arc<Statistics>,
-    /// Number of the connection that it was made on.
+    /// Number of the connection that the request was sent on.
     connection: u64,
-    /// When the broker was asked, or heard, last.
-    heard: Instant,
+    /// When the request was sent or the broker last answered.
+    last_heard: Instant,
 }
 
 impl Requests {
-    /// Will ask `consumer` for so many messages and bytes at a time.
+    /// Prepares requests for so many `messages` and `bytes`. [`Self::next`] sends them.
+    ///
+    /// # Errors
+    /// The connection is closed.
     pub async fn open(
         context: jetstream::Context,
         consumer: PullConsumer,
@@ -81,39 +85,41 @@ impl Requests {
         let client = context.client();
         let inbox = Subject::from(client.new_inbox());
         let answers = client.subscribe(inbox.clone()).await;
-        let answers = answers.map_err(|error| Interrupted::NotAsked(error.to_string()))?;
+        let answers = answers.map_err(|error| Interrupted::NotSent(error.to_string()))?;
         let request = BatchConfig {
             batch: messages,
             max_bytes: bytes,
-            expires: Some(EXPIRES),
+            expires: Some(REQUEST_EXPIRY),
             idle_heartbeat: HEARTBEAT,
             group: consumer.cached_info().config.priority_groups.first().cloned(),
             ..BatchConfig::default()
         };
         let statistics = client.statistics();
-        let (left, connection, heard) = (0, 0, Instant::now());
-        Ok(Self { context, consumer, request, inbox, answers, left, statistics, connection, heard })
+        let (left, connection, last_heard) = (0, 0, Instant::now());
+        Ok(Self { context, consumer, request, inbox, answers, left, statistics, connection, last_heard })
     }
 
-    /// The messages that are there, at least one; waits for that. Nothing is lost where the wait is given up.
+    /// Waits for messages and returns all that are available, at least one. If the caller drops the future,
+    /// no message is lost.
     pub async fn next(&mut self) -> Result<Vec<Message>, Interrupted> {
         loop {
             let connection = self.statistics.connects.load(Ordering::Relaxed);
             if self.left == 0 || self.connection != connection {
                 self.request.priority = Some(rand::random_range(0..PRIORITIES));
-                let asked = self.consumer.request_batch(self.request.clone(), self.inbox.clone()).await;
-                asked.map_err(|error| Interrupted::NotAsked(error.to_string()))?;
-                (self.left, self.connection, self.heard) = (self.request.batch, connection, Instant::now());
+                let sent = self.consumer.request_batch(self.request.clone(), self.inbox.clone()).await;
+                sent.map_err(|error| Interrupted::NotSent(error.to_string()))?;
+                (self.left, self.connection, self.last_heard) =
+                    (self.request.batch, connection, Instant::now());
             }
-            // Unconstrained: tokio's fairness would cut what is there at 128 messages.
-            let next = tokio::time::timeout(LOOK, tokio::task::unconstrained(self.answers.next()));
+            // Unconstrained, because tokio's cooperative budget would end the batch after 128 messages.
+            let next = tokio::time::timeout(POLL_INTERVAL, tokio::task::unconstrained(self.answers.next()));
             let Ok(first) = next.await else {
-                if self.heard.elapsed() > 2 * HEARTBEAT {
-                    return Err(Interrupted::Silent);
+                if self.last_heard.elapsed() > 2 * HEARTBEAT {
+                    return Err(Interrupted::NoHeartbeat);
                 }
                 continue;
             };
-            self.heard = Instant::now();
+            self.last_heard = Instant::now();
             let messages = self.ready(Some(first.ok_or(Interrupted::Closed)?))?;
             if !messages.is_empty() {
                 return Ok(messages);
@@ -121,7 +127,7 @@ impl Requests {
         }
     }
 
-    /// `first`, and what came behind it until now, up to the end of the request.
+    /// Returns `first` and the messages received after it until now, at most those of the open request.
     pub fn ready(&mut self, first: Option<NatsMessage>) -> Result<Vec<Message>, Interrupted> {
         let (mut messages, mut next) = (Vec::new(), first.or_else(|| self.poll()));
         while let Some(answer) = next {
@@ -131,16 +137,16 @@ impl Requests {
                     messages.push(Message { message: answer, context: self.context.clone() });
                 }
                 StatusCode::IDLE_HEARTBEAT => {}
-                // Of the request before, the last message of which we have counted.
+                // Belongs to the previous request, whose last message is already counted.
                 StatusCode::REQUEST_TERMINATED if answer.description.as_deref() == Some(COMPLETED) => {}
                 StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.left = 0,
-                // Nothing came for it.
+                // The request brought no message.
                 status if self.left == self.request.batch => {
                     let description = answer.description.unwrap_or_default();
                     return Err(Interrupted::Refused { status, description });
                 }
-                // Its bytes are used up, or the consumer is gone, which the next request tells: what came is
-                // not to be forgotten for that.
+                // The bytes of the request are used up, or the consumer is gone. The received messages are
+                // returned all the same; the next request reports a missing consumer.
                 _ => self.left = 0,
             }
             if self.left == 0 {

@@ -109,7 +109,7 @@ pub async fn run(elevenlabs: &ElevenLabs, url: &str, options: &Options) -> Resul
     let webhooks = elevenlabs.webhooks().await.map_err(api("listing the webhooks"))?;
     let binding = elevenlabs.binding(&scope).await.map_err(api("reading what is bound"))?;
     let steps = webhook_plan::plan(&wanted, &webhooks, &binding);
-    let existing = webhook_plan::ours(&webhooks, url, &binding);
+    let existing = webhook_plan::find_by_url(&webhooks, url, &binding);
     if options.dry_run || steps.is_empty() {
         report(options, &steps, None, existing.map(|webhook| webhook.id.as_str()));
         return Ok(());

@@ -174,7 +174,7 @@ async fn apply(
     for change in &changes {
         let Changed::Applied(applied) = change else { continue };
         for conversation in &applied.transcripts_due {
-            let owed = transcripts::owe(&context.jetstream, conversation, None).await;
+            let owed = transcripts::enqueue_job(&context.jetstream, conversation, None).await;
             owed.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
     }

@@ -249,7 +249,7 @@ async fn store(context: &Context, patch: CallPatch) -> Answer {
                     "status learned from ElevenLabs"
                 );
                 for owed in &applied.transcripts_due {
-                    if let Err(error) = transcripts::owe(&context.jetstream, owed, None).await {
+                    if let Err(error) = transcripts::enqueue_job(&context.jetstream, owed, None).await {
                         tracing::warn!(%error, "transcript job not stored; the next event or start makes up for it");
                     }
                 }

@@ -19,7 +19,10 @@ use super::{
     backoff::{Attempt, Attempts, Source},
     session::{Session, Sessions},
 };
-use crate::{Config, metrics::Metrics};
+use crate::{
+    Config,
+    metrics::{LoginOutcome, Metrics},
+};
 
 /// How a request is authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +104,7 @@ impl Access {
     /// Whether `token` is the token, as the printed link carries it.
     pub fn log_in_by_link(&self, token: &str, source: &Source) -> Result<(), Denied> {
         self.attempt(source, || equal(self.bearer, token))?;
-        self.metrics.console_login("opened");
+        self.metrics.console_login(LoginOutcome::Opened);
         Ok(())
     }
 
@@ -110,7 +113,7 @@ impl Access {
         let secret = secret.trim();
         let by_password = || equal(self.basic, &format!("{}:{secret}", self.user));
         self.attempt(source, || by_password() | equal(self.bearer, secret))?;
-        self.metrics.console_login("opened");
+        self.metrics.console_login(LoginOutcome::Opened);
         Ok(())
     }
 
@@ -129,14 +132,14 @@ impl Access {
         match attempt {
             Attempt::Right => Ok(()),
             Attempt::Wrong { log } => {
-                self.metrics.console_login("wrong");
+                self.metrics.console_login(LoginOutcome::Wrong);
                 if let Some(count) = log {
                     tracing::warn!(source = %source.peer(), count, "wrong login at the console");
                 }
                 Err(Denied::Wrong)
             }
             Attempt::TooEarly(wait) => {
-                self.metrics.console_login("delayed");
+                self.metrics.console_login(LoginOutcome::Delayed);
                 Err(Denied::TooEarly(wait))
             }
         }

@@ -89,7 +89,7 @@ async fn waiting(console: &Console, call: &Detail) -> Option<(u32, Option<Timest
     if call.row.transcript.as_deref() != Some("owed") || !console.health().nats {
         return None;
     }
-    let asked = transcripts::waiting(&console.context.jetstream, &id);
+    let asked = transcripts::scheduled_job(&console.context.jetstream, &id);
     tokio::time::timeout(JOB, asked).await.ok()?.ok()?
 }
 

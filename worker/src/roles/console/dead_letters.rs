@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     broker::large_bodies,
-    dead_letters::{Desk, NotSent, Shown, Silent},
+    dead_letters::{BrokerUnavailable, DeadLetterQueue, DeadLetterView, RedriveError},
 };
 
 const HERE: &str = "/dead-letters";
@@ -60,12 +60,12 @@ struct Line {
 }
 
 impl Line {
-    fn new(letter: &Shown, numbers: Numbers, now: Timestamp) -> Self {
+    fn new(letter: &DeadLetterView, numbers: Numbers, now: Timestamp) -> Self {
         Self {
             number: letter.number,
-            age: format::age(letter.buried_at, now),
-            iso: letter.buried_at.to_string(),
-            moment: format::moment(letter.buried_at),
+            age: format::age(letter.dead_lettered_at, now),
+            iso: letter.dead_lettered_at.to_string(),
+            moment: format::moment(letter.dead_lettered_at),
             reason: format::sent(&letter.reason, Numbers::Whole).replace('_', " "),
             detail: format::sent(&letter.detail, numbers),
             size: format::bytes(letter.bytes as u64),
@@ -94,7 +94,7 @@ struct Edit {
 }
 
 /// Asks the broker, within a bound.
-pub async fn asked<T>(asking: impl Future<Output = Result<T, Silent>>) -> Option<T> {
+pub async fn asked<T>(asking: impl Future<Output = Result<T, BrokerUnavailable>>) -> Option<T> {
     match tokio::time::timeout(TIMEOUT, asking).await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {
@@ -114,9 +114,9 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     }
     let jetstream = &console.context.jetstream;
     let read = asked(async {
-        let desk = Desk::open(jetstream).await?;
-        let page = desk.page(before.unwrap_or(u64::MAX)).await?;
-        Ok((page, desk.count()))
+        let queue = DeadLetterQueue::open(jetstream).await?;
+        let page = queue.page(before.unwrap_or(u64::MAX)).await?;
+        Ok((page, queue.count()))
     });
     let Some(((letters, more), count)) = read.await else { return page::without_broker(&console, HERE) };
     let now = Timestamp::now();
@@ -133,12 +133,12 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
 }
 
 /// The letter `number`, or the page that says why it is not to be had.
-async fn letter(console: &Arc<Console>, number: u64) -> Result<Shown, Response> {
+async fn letter(console: &Arc<Console>, number: u64) -> Result<DeadLetterView, Response> {
     let jetstream = &console.context.jetstream;
     if !console.health().nats {
         return Err(page::without_broker(console, HERE));
     }
-    match asked(async { Desk::open(jetstream).await?.letter(number).await }).await {
+    match asked(async { DeadLetterQueue::open(jetstream).await?.get(number).await }).await {
         Some(Some(letter)) => Ok(letter),
         Some(None) => Err(gone(console)),
         None => Err(page::without_broker(console, HERE)),
@@ -151,7 +151,7 @@ fn gone(console: &Arc<Console>) -> Response {
 }
 
 /// Whether the body can be changed in a page without changing more than was meant.
-fn is_editable(letter: &Shown) -> bool {
+fn is_editable(letter: &DeadLetterView) -> bool {
     letter.object.is_none() && letter.body.len() <= MAX_EDITED && std::str::from_utf8(&letter.body).is_ok()
 }
 
@@ -191,7 +191,7 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     };
     let (body, cut) = readable(elsewhere.as_ref().unwrap_or(&letter.body), console.numbers);
     let facts = [
-        ("Buried", format::moment(letter.buried_at)),
+        ("Buried", format::moment(letter.dead_lettered_at)),
         (
             "Delivered",
             if letter.attempts == "1" { "once".to_owned() } else { format!("{} times", letter.attempts) },
@@ -261,8 +261,8 @@ pub async fn replay(
     let shown = body.clone().map_or_else(|| letter.body.clone(), Bytes::from);
     let jetstream = &console.context.jetstream;
     let sending = asked(async {
-        let desk = Desk::open(jetstream).await?;
-        Ok((desk.send(number, body.map(Bytes::from)).await?, desk.end()))
+        let queue = DeadLetterQueue::open(jetstream).await?;
+        Ok((queue.redrive(number, body.map(Bytes::from)).await?, queue.end()))
     });
     let (sent, end) = match sending.await {
         Some((Some(Ok(sent)), end)) => (sent, end),
@@ -270,8 +270,8 @@ pub async fn replay(
             tracing::warn!(%error, "a dead letter was not sent again");
             let text = error.to_string();
             let status = match error {
-                NotSent::Unsendable(..) => StatusCode::UNPROCESSABLE_ENTITY,
-                NotSent::NotTaken(..) | NotSent::NotRemoved(..) => StatusCode::BAD_GATEWAY,
+                RedriveError::NotRedrivable(..) => StatusCode::UNPROCESSABLE_ENTITY,
+                RedriveError::NotConfirmed(..) | RedriveError::NotRemoved(..) => StatusCode::BAD_GATEWAY,
             };
             return page::message(&console, HERE, status, "Not sent again", &text);
         }
@@ -293,7 +293,7 @@ pub async fn remove(State(console): State<Arc<Console>>, Path(number): Path<u64>
         return page;
     }
     let jetstream = &console.context.jetstream;
-    match asked(async { Desk::open(jetstream).await?.remove(number).await }).await {
+    match asked(async { DeadLetterQueue::open(jetstream).await?.remove(number).await }).await {
         Some(true) => {
             tracing::info!(letter = number, "dead letter dropped from the console");
             if let Some(letters) = console.broker.look_for_letters(jetstream).await {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     broker::message::origin,
-    dead_letters::{Desk, Sent, Silent},
+    dead_letters::{BrokerUnavailable, DeadLetterQueue, Redriven},
     domain::event::{self, CallId, ConversationId, Envelope},
 };
 
@@ -40,7 +40,7 @@ pub struct Trace {
 }
 
 /// The address at which to see what becomes of `sent`, whose body this is.
-pub fn address(subject: &str, sent: &Sent, body: &[u8], after: u64) -> String {
+pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> String {
     let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin(subject));
     let parsed = event::parse(&envelope, body).ok();
     let call = parsed.and_then(|event| {
@@ -104,7 +104,7 @@ pub async fn show(State(console): State<Arc<Console>>, Query(trace): Query<Trace
 async fn outcome(console: &Console, trace: &Trace) -> Outcome {
     let jetstream = &console.context.jetstream;
     let buried = asked(async {
-        Desk::open(jetstream).await?.of_message(&trace.stream, trace.sequence, trace.after).await
+        DeadLetterQueue::open(jetstream).await?.of_message(&trace.stream, trace.sequence, trace.after).await
     });
     if let Some(Some(letter)) = buried.await {
         let (number, detail) = (letter.number, letter.detail);
@@ -120,8 +120,8 @@ async fn outcome(console: &Console, trace: &Trace) -> Outcome {
     }
     let name = if trace.stream == streams::TRANSCRIPTS { consumer::TRANSCRIPTS } else { consumer::STATUS };
     let passed = asked(async {
-        let found = jetstream.get_stream(&trace.stream).await.map_err(Silent::new)?;
-        let consumer = found.consumer_info(name).await.map_err(Silent::new)?;
+        let found = jetstream.get_stream(&trace.stream).await.map_err(BrokerUnavailable::new)?;
+        let consumer = found.consumer_info(name).await.map_err(BrokerUnavailable::new)?;
         Ok(consumer.ack_floor.stream_sequence >= trace.sequence)
     });
     if passed.await == Some(true) { Outcome::Done } else { Outcome::Waiting }

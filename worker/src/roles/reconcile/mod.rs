@@ -20,11 +20,9 @@ use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
 use self::losses::Losses;
-pub use self::{
-    pass::{Finding, PassError, Report, Unusable, Window, pass},
-    policy::{Known, Reason},
-};
-use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, retry::Pauses};
+pub use self::pass::{PassError, Window, pass};
+pub use crate::domain::reconciliation::{Finding, Reason, Report, Unusable};
+use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, metrics::PassOutcome, retry::Pauses};
 
 /// How far a window reaches back behind the last complete pass: a call may last two hours.
 const OVERLAP: Duration = Duration::from_hours(3);
@@ -55,7 +53,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
             Ok(()) => pauses.reset(),
             Err(PassError::Stopped) => break,
             Err(error) => {
-                context.metrics.reconciliation("failed");
+                context.metrics.reconciliation(PassOutcome::Failed);
                 tracing::warn!(%error, "reconciliation broke off; trying again");
                 pauses.sleep(&stop).await;
                 continue; // As urgent as before.
@@ -120,7 +118,7 @@ async fn attempt(
     };
     context.store.end_pass(owner, outcome.is_ok().then_some(now)).await?;
     let report = outcome?;
-    context.metrics.reconciliation("complete");
+    context.metrics.reconciliation(PassOutcome::Complete);
     context.metrics.reconciled(&report, now);
     tracing::info!(
         since = %window.since,

@@ -17,7 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::process::work;
 pub use crate::broker::{
     time::BrokerTime,
-    transcript_jobs::{Job, later, owe, waiting},
+    transcript_jobs::{Job, enqueue_job, schedule_job, scheduled_job},
 };
 use crate::{
     Context,
@@ -49,7 +49,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     let slots = Arc::new(Semaphore::new(PARALLEL));
     let tasks = TaskTracker::new();
     tasks.spawn(look_after(context.clone(), stop.clone()));
-    while api.gate.opened(&stop).await {
+    while api.gate.wait_until_open(&stop).await {
         let Some(messages) = batches.next(&stop).await else { break };
         for message in messages {
             let slot = slots.clone().acquire_owned().await.expect("never closed");
@@ -92,7 +92,7 @@ async fn resume(context: &Context) {
         Err(error) => return tracing::warn!(%error, "owed transcripts not looked up"),
     };
     for conversation in &owed {
-        if let Err(error) = owe(&context.jetstream, conversation, None).await {
+        if let Err(error) = enqueue_job(&context.jetstream, conversation, None).await {
             return tracing::warn!(%error, "owed transcripts not resumed");
         }
     }

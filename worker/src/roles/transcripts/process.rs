@@ -12,7 +12,7 @@ use async_nats::jetstream::AckKind;
 
 use super::policy::{self, Next, decide};
 use crate::{
-    broker::{message::Stored as _, transcript_jobs::Job},
+    broker::{message::StreamMessage as _, transcript_jobs::Job},
     dead_letters::give_up,
     domain::{
         call::size::fit_transcript,
@@ -20,37 +20,38 @@ use crate::{
         time::{after, between},
     },
     elevenlabs::{ApiError, Conversation},
-    ports::{Outside, Provider, REDELIVER_AFTER},
+    metrics::TranscriptOutcome,
+    ports::{Ports, REDELIVER_AFTER, TranscriptApi},
     store::{Calls as _, Settled, StoreError, fetched_transcript, value_to_bson},
 };
 
 /// Does one job and settles its message.
-pub async fn work<O: Outside>(
-    outside: &O,
-    api: &impl Provider,
+pub async fn work<P: Ports>(
+    ports: &P,
+    api: &impl TranscriptApi,
     give_up_after: Duration,
-    message: &O::Message,
+    message: &P::Message,
 ) {
     if message.delivered() > 1 {
-        outside.metrics().redelivered(consumer::TRANSCRIPTS);
+        ports.metrics().redelivered(consumer::TRANSCRIPTS);
     }
     let job = match Job::read(&message.payload(), message.traceparent()) {
         Ok(job) => job,
         Err(detail) => {
             let cause = Cause { label: "invalid_job", detail };
-            return give_up(outside, consumer::TRANSCRIPTS, message, &cause).await;
+            return give_up(ports, consumer::TRANSCRIPTS, message, &cause).await;
         }
     };
-    let mut span = outside.tracer().span("process TRANSCRIPTS", Kind::Consumer, job.trace.as_deref());
+    let mut span = ports.tracer().span("process TRANSCRIPTS", Kind::Consumer, job.trace.as_deref());
     span.set("messaging.system", || "nats");
     span.set("aftercall.attempt", || i64::from(job.attempt));
-    match fetch(outside, api, give_up_after, &job, &span).await {
-        Ok(()) => outside.settle(message, AckKind::Ack).await,
+    match fetch(ports, api, give_up_after, &job, &span).await {
+        Ok(()) => ports.acknowledge(message, AckKind::Ack).await,
         Err(error) => {
             let conversation_id = job.conversation_id.as_str();
             tracing::warn!(conversation_id, %error, "outcome of a transcript job not stored; trying again");
             span.fail("not_stored");
-            outside.settle(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+            ports.acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
         }
     }
 }
@@ -66,28 +67,28 @@ enum JobError {
 }
 
 async fn fetch(
-    outside: &impl Outside,
-    api: &impl Provider,
+    ports: &impl Ports,
+    api: &impl TranscriptApi,
     give_up_after: Duration,
     job: &Job,
     span: &Span,
 ) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
     let trace_id = job.trace.as_deref().and_then(trace::trace_id);
-    let Some(owing) = outside.calls().owing(&job.conversation_id).await? else {
+    let Some(owing) = ports.calls().owing(&job.conversation_id).await? else {
         tracing::debug!(conversation_id, "transcript is no longer owed");
         return Ok(());
     };
-    let answer = match api.closed_until(outside.now()) {
+    let answer = match api.closed_until(ports.now()) {
         Some(_) => None, // Closed since the job was pulled.
-        None => Some(ask(outside, api, job, span).await),
+        None => Some(ask(ports, api, job, span).await),
     };
-    let now = outside.now();
+    let now = ports.now();
     let waits = policy::Waits {
         // Told by the call and not by the job: a job made anew does not start the wait anew.
         give_up_at: after(owing.since.unwrap_or(now), give_up_after),
         closed_until: api.closed_until(now),
-        jitter: outside.chance(),
+        jitter: ports.random(),
     };
     match decide(answer, job, &waits, now) {
         Next::Save(turns) => {
@@ -95,7 +96,7 @@ async fn fetch(
             let file = fetched_transcript(&job.conversation_id);
             let (turns, attachment) = fit_transcript(&file, turns);
             if let Some(attachment) = attachment {
-                outside.calls().save_file(&file, &attachment).await?;
+                ports.calls().save_file(&file, &attachment).await?;
             }
             let settled = match value_to_bson(&turns) {
                 Some(transcript) => Settled::Saved { transcript, at: now, attempts: job.attempt + 1 },
@@ -103,13 +104,13 @@ async fn fetch(
                     Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
                 }
             };
-            let mut saving = outside.tracer().child("update agent_calls", Kind::Client, span);
+            let mut saving = ports.tracer().child("update agent_calls", Kind::Client, span);
             saving.set("db.system.name", || "mongodb");
-            store(outside, job, settled).await?;
+            store(ports, job, settled).await?;
             drop(saving);
-            outside.metrics().transcript("saved");
+            ports.metrics().transcript(TranscriptOutcome::Saved);
             if let Some(since) = owing.since {
-                outside.metrics().transcript_delay(between(since, now));
+                ports.metrics().transcript_delay(between(since, now));
             }
             tracing::info!(
                 conversation_id,
@@ -122,13 +123,13 @@ async fn fetch(
         Next::GiveUp(reason) => {
             // The reason may hold ElevenLabs' own words, and those anything: it is in the document only.
             tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
-            store(outside, job, Settled::Unavailable { reason, at: now }).await?;
-            outside.metrics().transcript("unavailable");
+            store(ports, job, Settled::Unavailable { reason, at: now }).await?;
+            ports.metrics().transcript(TranscriptOutcome::Unavailable);
         }
         Next::Later { at, attempt, why } => {
             let job = Job { attempt, ..job.clone() };
-            outside.later(&job, at).await.map_err(JobError::Broker)?;
-            outside.metrics().transcript("waiting");
+            ports.schedule_job(&job, at).await.map_err(JobError::Broker)?;
+            ports.metrics().transcript(TranscriptOutcome::Waiting);
             tracing::info!(conversation_id, attempt, next = %at, why, trace_id, "transcript is not ready");
         }
     }
@@ -136,12 +137,12 @@ async fn fetch(
 }
 
 async fn ask(
-    outside: &impl Outside,
-    api: &impl Provider,
+    ports: &impl Ports,
+    api: &impl TranscriptApi,
     job: &Job,
     span: &Span,
 ) -> Result<Conversation, ApiError> {
-    let mut asking = outside.tracer().child("GET /v1/convai/conversations/{id}", Kind::Client, span);
+    let mut asking = ports.tracer().child("GET /v1/convai/conversations/{id}", Kind::Client, span);
     asking.set("http.request.method", || "GET");
     let answer = api.conversation(&job.conversation_id).await;
     if let Err(error) = &answer {
@@ -151,19 +152,19 @@ async fn ask(
 }
 
 /// Stores the outcome of `job`, which is done only when the call owes nothing any more.
-async fn store(outside: &impl Outside, job: &Job, settled: Settled) -> Result<(), JobError> {
-    let stored = match outside.calls().settle_transcript(&job.conversation_id, settled).await {
+async fn store(ports: &impl Ports, job: &Job, settled: Settled) -> Result<(), JobError> {
+    let stored = match ports.calls().settle_transcript(&job.conversation_id, settled).await {
         Err(StoreError::Refused(why)) => {
             let reason = format!("it cannot be stored: {why}");
-            let unavailable = Settled::Unavailable { reason, at: outside.now() };
-            outside.calls().settle_transcript(&job.conversation_id, unavailable).await?
+            let unavailable = Settled::Unavailable { reason, at: ports.now() };
+            ports.calls().settle_transcript(&job.conversation_id, unavailable).await?
         }
         stored => stored?,
     };
     if stored {
         return Ok(());
     }
-    match outside.calls().owing(&job.conversation_id).await? {
+    match ports.calls().owing(&job.conversation_id).await? {
         Some(_) => Err(JobError::Moved),
         None => Ok(()),
     }

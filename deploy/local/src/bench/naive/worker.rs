@@ -1,7 +1,7 @@
 //! The naive worker: one message, one `update_one` with our own statement, one acknowledgement, then the next.
 
 use aftercall_common::contract::streams::{self, consumer};
-use aftercall_worker::{broker::message::Stored as _, domain::call::CallPatch, ingestion, store};
+use aftercall_worker::{broker::message::StreamMessage as _, domain::call::CallPatch, ingestion, store};
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use futures_util::StreamExt as _;

@@ -1,0 +1,82 @@
+//! Checks of the whole configuration, before anything starts.
+
+use aftercall_common::{http::tls, process::config::ConfigError};
+use mongodb::options::{ConnectionString, Tls as MongoTls};
+
+use super::{Config, Role, elevenlabs::key_header};
+
+/// Shortest password and token of the console, in characters.
+const CONSOLE_SECRET_MIN: usize = 12;
+
+impl Config {
+    /// Checks what a single variable cannot tell: values that broker or database refuse, and combinations.
+    pub(super) fn checked(self) -> Result<Self, ConfigError> {
+        self.broker().check()?;
+        self.check_database()?;
+        if self.elevenlabs_api_key.as_ref().is_some_and(|key| key_header(key).is_err()) {
+            let reason = "holds characters that cannot be sent in a header";
+            return Err(ConfigError::new("ELEVENLABS_API_KEY", reason));
+        }
+        if !(self.reconcile_rate > 0.0 && self.reconcile_rate <= 100.0) {
+            return Err(ConfigError::new("RECONCILE_RATE", "must be above 0 and at most 100"));
+        }
+        let waits = [("PLACE_TIMEOUT", self.place_timeout), ("RECONCILE_EVERY", self.reconcile_every)];
+        if let Some((name, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {
+            return Err(ConfigError::new(name, "must be longer than 0s"));
+        }
+        self.check_console()?;
+        Ok(self)
+    }
+
+    fn check_database(&self) -> Result<(), ConfigError> {
+        // The driver (3.9.1) panics if a `%` precedes a character of several bytes.
+        if !self.mongodb_uri.expose().is_ascii() {
+            return Err(ConfigError::new(
+                "MONGODB_URI",
+                "characters that are not ASCII must be percent-encoded",
+            ));
+        }
+        let database = ConnectionString::parse(self.mongodb_uri.expose()).map_err(|_error| {
+            // The driver's own error may contain credentials.
+            let reason = format!("not a MongoDB connection string: {}", self.mongodb_uri);
+            ConfigError::new("MONGODB_URI", reason)
+        })?;
+        if let Some(MongoTls::Enabled(tls)) = database.tls {
+            // The driver ignores a file that it cannot read, and then trusts no server.
+            let read = tls.ca_file_path.as_deref().map(tls::authorities).transpose();
+            read.map_err(|reason| {
+                ConfigError::new("MONGODB_URI", format!("the file of tlsCAFile {reason}"))
+            })?;
+        }
+        if !is_database_name(&self.mongodb_database) {
+            let reason = "must be 1 to 63 characters, none of them / \\ . \" $ * < > : | ? or a space";
+            return Err(ConfigError::new("MONGODB_DATABASE", reason));
+        }
+        Ok(())
+    }
+
+    fn check_console(&self) -> Result<(), ConfigError> {
+        if self.console_user.contains(|c: char| c == ':' || c.is_control()) {
+            return Err(ConfigError::new("CONSOLE_USER", "must hold no colon, which ends it in a login"));
+        }
+        let secrets = [("CONSOLE_PASSWORD", &self.console_password), ("CONSOLE_TOKEN", &self.console_token)];
+        for (name, secret) in secrets {
+            let Some(secret) = secret else { continue };
+            let fits = |c: char| c.is_ascii_graphic() || (c == ' ' && name == "CONSOLE_PASSWORD");
+            if secret.expose().len() < CONSOLE_SECRET_MIN || !secret.expose().chars().all(fits) {
+                let reason = format!("must be at least {CONSOLE_SECRET_MIN} visible ASCII characters");
+                return Err(ConfigError::new(name, reason));
+            }
+        }
+        if self.roles.has(Role::Console) && self.console_password.is_none() && self.console_token.is_none() {
+            let reason = "the role console always wants a login: set CONSOLE_TOKEN or CONSOLE_PASSWORD";
+            return Err(ConfigError::new("CONSOLE_TOKEN", reason));
+        }
+        Ok(())
+    }
+}
+
+/// Whether MongoDB accepts the name of a database.
+fn is_database_name(name: &str) -> bool {
+    (1..64).contains(&name.len()) && !name.contains(|c: char| c.is_control() || r#"/\. "$*<>:|?"#.contains(c))
+}

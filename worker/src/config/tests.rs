@@ -1,0 +1,74 @@
+use super::*;
+
+fn read(name: &str, value: &str) -> Result<Config, String> {
+    Config::from_vars([(name.to_owned(), value.to_owned())]).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_variable_is_read() {
+    assert_eq!(read("STATUS_STALE_AFTER", "90s").unwrap().status_stale_after, Duration::from_secs(90));
+    assert_eq!(read("ROLES", " api , status").unwrap().roles, "api,status".to_owned().try_into().unwrap());
+    let base = read("ELEVENLABS_BASE_URL", "https://api.eu.residency.elevenlabs.io/").unwrap();
+    assert_eq!(base.elevenlabs_base_url.as_str(), "https://api.eu.residency.elevenlabs.io");
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
+    for (name, value) in [
+        ("ROLES", "status,sales"),
+        ("ELEVENLABS_BASE_URL", "ftp://x"),
+        ("TRANSCRIPT_GIVE_UP_AFTER", "soon"),
+        ("ADMIN_ADDR", "9081"),
+        ("PLACE_TIMEOUT", "0s"),
+        ("RECONCILE_EVERY", "often"),
+        ("RECONCILE_RATE", "0"),
+        ("ELEVENLABS_STATUS_CALLBACK_URL", "http://hooks.example.com"),
+        ("STREAM_REPLICAS", "many"),
+        ("STREAM_REPLICAS", "0"),
+        ("RETENTION_DAYS", "0"),
+        ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
+        ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
+        ("ELEVENLABS_API_KEY", "sk_\u{7}"),
+        ("CONSOLE_ADDR", "9082"),
+        ("CONSOLE_USER", "a:b"),
+        ("CONSOLE_PASSWORD", "pa55"),
+        ("CONSOLE_TOKEN", "pa55 word with spaces"),
+        ("CONSOLE_SHOW_NUMBERS", "perhaps"),
+        ("NATS_URL", "ws://me:pa55@host"),
+        ("NATS_CREDS_FILE", "/nowhere/at.all"),
+        ("NATS_CA_FILE", "/nowhere/at.all"),
+        ("MONGODB_DATABASE", "a.b"),
+        ("MONGODB_URI", "postgres://me:pa55@host"),
+        ("MONGODB_URI", "mongodb://me:pa55%\u{fffd}@host/"),
+        ("MONGODB_URI", "mongodb://me:pa55@host/?tls=true&tlsCAFile=/nowhere/at.all"),
+    ] {
+        let error = read(name, value).unwrap_err();
+        assert!(!error.contains("pa55"), "{error}");
+        assert!(error.starts_with(&format!("{name}: ")), "{error}");
+    }
+}
+
+#[test]
+fn the_console_needs_a_login_on_every_address() {
+    let read = |vars: &[(&str, &str)]| {
+        Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    };
+    let role = ("ROLES", "status,console");
+    for address in ["0.0.0.0:9082", "127.0.0.1:9082", "[::1]:9082"] {
+        let open = ("CONSOLE_ADDR", address);
+        for login in ["", " "] {
+            let error = read(&[open, role, ("CONSOLE_TOKEN", login)]).unwrap_err().to_string();
+            assert!(error.contains("CONSOLE_TOKEN") && error.contains("CONSOLE_PASSWORD"), "{error}");
+        }
+        assert!(read(&[open]).is_ok(), "nothing listens there without the role");
+        assert!(read(&[open, role, ("CONSOLE_PASSWORD", "correct horse")]).is_ok());
+        assert!(read(&[open, role, ("CONSOLE_TOKEN", "0123456789ab")]).is_ok());
+    }
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let config = read("ELEVENLABS_API_KEY", "sk_secret").unwrap();
+    assert!(!format!("{config:?}").contains("sk_secret"));
+    assert!(!format!("{:?}", read("MONGODB_URI", "mongodb://u:pw@h/").unwrap()).contains("pw"));
+}

@@ -1,0 +1,142 @@
+//! Applies one batch: writes the patches, enqueues transcript jobs, acknowledges the messages.
+//!
+//! Invariants:
+//! - A message is acknowledged only after a majority of MongoDB has its change in the journal and the broker
+//!   has stored the transcript job that follows from it.
+//! - A message is terminated only after its copy is in `DEAD_LETTERS`.
+//!
+//! A crash between two steps leaves the message unacknowledged. The broker delivers it again, and applying it
+//! again changes nothing.
+
+use std::time::Instant;
+
+use aftercall_common::{contract::streams::consumer, process::trace};
+use async_nats::jetstream::AckKind;
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    buffer::{Batch, EventSummary, PendingCall},
+    delivery::with_progress,
+    traces::Traces,
+    write::write_or_stop,
+};
+use crate::{
+    broker::message::StreamMessage as _,
+    dead_letters::give_up,
+    domain::{call::Status, cause::Cause, time::between},
+    ports::{Ports, REDELIVER_AFTER},
+    store::{Applied, Changed},
+};
+
+/// Applies a batch. Returns its messages if the process stops before the database has accepted it.
+pub(super) async fn apply_batch<P: Ports>(
+    ports: &P,
+    batch: Batch<P::Message>,
+    stop: &CancellationToken,
+) -> Vec<P::Message> {
+    let started = Instant::now();
+    let (mut patches, mut files) = (Vec::new(), Vec::new());
+    let mut calls: Vec<Vec<(P::Message, EventSummary)>> = Vec::new();
+    for PendingCall { patch, messages, files: of_call, .. } in batch.calls {
+        patches.push(patch);
+        files.extend(of_call);
+        calls.push(messages);
+    }
+    let dead = batch.dead;
+    let mut traces = Traces::begin(ports.tracer(), &calls);
+    let write_started = ports.now();
+    let held = || calls.iter().flatten().map(|(message, _)| message);
+    let steps = async {
+        tokio::join!(give_up_unreadable(ports, &dead, &traces), write_or_stop(ports, &patches, &files, stop))
+    };
+    let ((), changes) = with_progress(ports, held, steps).await;
+    let Some(changes) = changes else {
+        return calls.into_iter().flatten().map(|(message, _)| message).collect();
+    };
+    traces.written(patches.len(), write_started);
+    let enqueued = with_progress(ports, held, enqueue_jobs(ports, &changes, &traces)).await;
+    for (n, (messages, change)) in calls.iter().zip(&changes).enumerate() {
+        for (message, event) in messages {
+            match change {
+                Changed::Applied(applied) => {
+                    let kind = if enqueued[n] { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) };
+                    ports.acknowledge(message, kind).await;
+                    report(ports, message, event, applied, started);
+                }
+                Changed::Refused { label, detail } => {
+                    traces.refused(n, label);
+                    let cause = Cause { label, detail: detail.clone() };
+                    give_up(ports, consumer::STATUS, message, &cause).await;
+                }
+            }
+        }
+    }
+    ports.metrics().batch(held().count() + dead.len(), started.elapsed());
+    Vec::new()
+}
+
+/// Gives up the messages that hold no event.
+async fn give_up_unreadable<P: Ports>(
+    ports: &P,
+    dead: &[(P::Message, Cause)],
+    traces: &Traces<'_, P::Message>,
+) {
+    for (message, cause) in dead {
+        if cause.foreign_family().is_none() {
+            traces.unreadable(message, cause.label);
+        }
+        give_up(ports, consumer::STATUS, message, cause).await;
+    }
+}
+
+/// Enqueues the transcript jobs that follow from a batch. Returns for each call whether all its jobs are
+/// stored.
+///
+/// The jobs are determined by the stored calls and not by the events: after a crash between the write and the
+/// job, the redelivered event changes nothing, but the job is still missing.
+async fn enqueue_jobs<P: Ports>(
+    ports: &P,
+    changes: &[Changed],
+    traces: &Traces<'_, P::Message>,
+) -> Vec<bool> {
+    let enqueued = changes.iter().enumerate().map(async |(n, change)| {
+        let Changed::Applied(Applied { transcripts_due, .. }) = change else {
+            return true;
+        };
+        for conversation in transcripts_due {
+            if let Err(error) = ports.enqueue_job(conversation, traces.context(n).as_deref()).await {
+                let conversation_id = conversation.as_str();
+                tracing::warn!(conversation_id, %error, "transcript job not stored; trying again");
+                return false;
+            }
+        }
+        true
+    });
+    join_all(enqueued).await
+}
+
+/// Counts and logs an applied event.
+fn report<P: Ports>(
+    ports: &P,
+    message: &P::Message,
+    event: &EventSummary,
+    applied: &Applied,
+    started: Instant,
+) {
+    let received_at = message.received_at().unwrap_or(event.stored_at);
+    ports.metrics().applied(event.status, event.failure, between(received_at, ports.now()));
+    // At level debug only: the history in the document says the same.
+    tracing::debug!(
+        call_id = event.call_id.as_deref(),
+        conversation_id = event.conversation_id.as_deref(),
+        event = event.event_type,
+        event_id = %event.id,
+        status_before = applied.before.map(Status::as_str),
+        status_after = applied.after.map(Status::as_str),
+        attempt = message.delivered(),
+        duration_ms = started.elapsed().as_millis(),
+        trace_id = message.traceparent().and_then(trace::trace_id),
+        "event applied"
+    );
+}

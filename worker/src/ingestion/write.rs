@@ -1,0 +1,71 @@
+//! Writes the patches of a batch to the database until it accepts them.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::call::{Attachment, CallPatch},
+    ports::Ports,
+    store::{self, Calls as _, Changed, StoreError},
+};
+
+/// First and longest pause between two attempts to write a batch.
+const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a running write may take after the process was told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Writes until the database accepts the batch. `None` if the process stops before.
+pub(super) async fn write_or_stop<P: Ports>(
+    ports: &P,
+    patches: &[CallPatch],
+    files: &[(String, Attachment)],
+    stop: &CancellationToken,
+) -> Option<Vec<Changed>> {
+    tokio::select! {
+        biased;
+        changes = write_with_retries(ports, patches, files, stop) => changes,
+        // The running write may still succeed. That does no harm, because it can be repeated.
+        () = drain_timeout(stop) => None,
+    }
+}
+
+/// Ends [`DRAIN_TIMEOUT`] after `stop`.
+async fn drain_timeout(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(DRAIN_TIMEOUT).await;
+}
+
+/// Tries to write until it succeeds. `None` if the process stops between two attempts.
+async fn write_with_retries(
+    ports: &impl Ports,
+    patches: &[CallPatch],
+    files: &[(String, Attachment)],
+    stop: &CancellationToken,
+) -> Option<Vec<Changed>> {
+    let mut pauses = ports.pauses(RETRY_DELAY.0, RETRY_DELAY.1);
+    loop {
+        match write_once(ports, patches, files).await {
+            Ok(changes) => return Some(changes),
+            Err(error) => {
+                ports.metrics().store_retry();
+                tracing::warn!(%error, calls = patches.len(), "calls not written to MongoDB; trying again");
+            }
+        }
+        if !pauses.sleep(stop).await {
+            return None;
+        }
+    }
+}
+
+/// Writes the files first, then the patches that point to them.
+async fn write_once(
+    ports: &impl Ports,
+    patches: &[CallPatch],
+    files: &[(String, Attachment)],
+) -> Result<Vec<Changed>, StoreError> {
+    for (id, file) in files {
+        ports.calls().save_file(id, file).await?;
+    }
+    store::apply(ports.calls(), patches).await
+}
