@@ -3,15 +3,11 @@
 //! Whoever may publish to `DEAD_LETTERS` chooses the headers of a letter. None of them is trusted: a letter whose
 //! subject is of the broker's own API would purge a stream with the rights of the operator who sends it again.
 
-use aftercall_common::contract::streams::{TRANSCRIPTS, WEBHOOKS, header, subject};
+use aftercall_common::contract::{
+    provider::Provider,
+    streams::{TRANSCRIPTS, WEBHOOKS, header, subject},
+};
 
-/// Every stream and subject that a consumer of ours gives messages up from.
-const ORIGINS: [(&str, &str); 4] = [
-    (WEBHOOKS, subject::ELEVENLABS_CALL_STATUS),
-    (WEBHOOKS, subject::TWILIO_CALL_STATUS),
-    (WEBHOOKS, subject::RECONCILED),
-    (TRANSCRIPTS, subject::TRANSCRIPT_DUE),
-];
 /// Headers that say how a message became a dead letter. They end with the letter.
 const OF_LETTER: [&str; 7] = [
     header::DEAD_REASON,
@@ -24,9 +20,8 @@ const OF_LETTER: [&str; 7] = [
 ];
 /// Prefix of the headers that the gateway writes.
 const OURS: &str = "aftercall-";
-/// Headers of the sender that the gateway keeps.
-const OF_SENDER: [&str; 4] =
-    [header::CONTENT_TYPE, header::ELEVENLABS_SIGNATURE, header::TWILIO_SIGNATURE, header::TRACEPARENT];
+/// Headers of the sender that the gateway keeps, besides the signatures of providers.
+const OF_SENDER: [&str; 2] = [header::CONTENT_TYPE, header::TRACEPARENT];
 /// Most characters of a foreign subject that are repeated in an error.
 const MAX_SHOWN: usize = 64;
 
@@ -60,6 +55,12 @@ pub enum Unsendable {
     },
 }
 
+/// Every stream and subject whose messages can become dead letters.
+fn origins() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let webhooks = subject::WebhookSubject::all().map(|subject| (WEBHOOKS, subject.as_str()));
+    webhooks.chain([(TRANSCRIPTS, subject::TRANSCRIPT_DUE)])
+}
+
 /// The origin that the headers of a letter name.
 ///
 /// # Errors
@@ -68,7 +69,7 @@ pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
     if stream.is_empty() || subject.is_empty() {
         return Err(Unsendable::NoOrigin);
     }
-    let known = ORIGINS.into_iter().find(|known| *known == (stream, subject));
+    let known = origins().find(|known| *known == (stream, subject));
     let cut = |text: &str| text.chars().take(MAX_SHOWN).collect();
     let (stream, subject) =
         known.ok_or_else(|| Unsendable::Foreign { stream: cut(stream), subject: cut(subject) })?;
@@ -82,7 +83,8 @@ pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
 pub(crate) fn is_kept(name: &str) -> bool {
     let is_in = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
     let ours = name.get(..OURS.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(OURS));
-    (ours && !is_in(&OF_LETTER)) || is_in(&OF_SENDER)
+    let is_signature = Provider::ALL.iter().any(|provider| is_in(&[provider.signature_header()]));
+    (ours && !is_in(&OF_LETTER)) || is_in(&OF_SENDER) || is_signature
 }
 
 #[cfg(test)]
