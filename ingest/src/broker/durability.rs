@@ -4,7 +4,7 @@
 //! of what was answered 200. An ordinary client cannot see that setting; the broker's monitoring endpoint
 //! shows it (`NATS_MONITOR_URL`). Invariant: a grade is never better than what was seen.
 
-use std::{fmt, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use aftercall_common::{
     contract::streams,
@@ -22,7 +22,7 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::streams::Topology;
-use crate::metrics::Metrics;
+use crate::{config::MonitorUrls, metrics::Metrics};
 
 /// How often it is looked whether there was a reconnect.
 const WATCH: Duration = Duration::from_millis(500);
@@ -31,31 +31,6 @@ const AGAIN: Duration = Duration::from_secs(30);
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(3), bytes: 256 * 1024 };
 /// With so many copies of a stream, a majority of machines has what one of them acknowledges.
 const REPLICATED: usize = 3;
-
-/// The monitoring endpoints of the broker's servers: `http://host:8222`, comma separated.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct MonitorUrls(Vec<Uri>);
-
-impl TryFrom<String> for MonitorUrls {
-    type Error = String;
-
-    fn try_from(list: String) -> Result<Self, String> {
-        let urls = list.split(',').map(|url| {
-            let url = url.trim().trim_end_matches('/');
-            let plain = url.parse::<Uri>().ok().filter(|url| client::address(url).is_ok());
-            let plain = plain.filter(|url| !url.authority().is_some_and(|host| host.as_str().contains('@')));
-            plain.ok_or_else(|| "must be http://host:8222, or several such with commas".to_owned())
-        });
-        urls.collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl fmt::Display for MonitorUrls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-    }
-}
 
 /// When a server has its disk sync what it has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -312,19 +287,6 @@ mod tests {
         ];
         for (answer, expected) in table {
             assert_eq!(read(answer.as_bytes()), expected, "{answer}");
-        }
-    }
-
-    #[test]
-    fn urls_are_plain_ones_and_hold_no_secret() {
-        let read = |list: &str| MonitorUrls::try_from(list.to_owned());
-        assert_eq!(
-            read("http://a:8222, http://b:8222/").unwrap().to_string(),
-            "http://a:8222/,http://b:8222/"
-        );
-        for wrong in ["https://a:8222", "a:8222", "http://a:8222,,http://b", "http://me:s3cret@a:8222"] {
-            let error = read(wrong).unwrap_err();
-            assert!(error.contains("http://host:8222") && !error.contains("s3cret"), "{error}");
         }
     }
 }
