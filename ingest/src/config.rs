@@ -58,8 +58,8 @@ pub struct Config {
     pub stream_replicas: NonZeroUsize,
     /// Largest body of one request, in bytes.
     pub max_body_bytes: NonZeroUsize,
-    /// Bytes of providers' bodies in memory at one time, compressed and decompressed. Other senders have small
-    /// budgets of their own, which no variable changes.
+    /// Bytes of providers' bodies in memory at one time, compressed and decompressed. Other senders have
+    /// small budgets of their own, which no variable changes.
     pub max_inflight_bytes: NonZeroUsize,
     /// Most open connections.
     pub max_connections: NonZeroUsize,
@@ -84,8 +84,8 @@ pub struct Config {
     pub spool_dir: Option<PathBuf>,
     /// Most bytes of webhooks in that folder.
     pub spool_max_bytes: NonZeroU64,
-    /// How long the listener stays open after the stop signal, with `/readyz` failing. A load balancer needs this
-    /// time to notice.
+    /// How long the listener stays open after the stop signal, with `/readyz` failing. A load balancer
+    /// needs this time to notice.
     #[serde(with = "humantime_serde")]
     pub shutdown_delay: Duration,
     /// Longest time for accepted requests to finish after the listener is closed.

@@ -4,8 +4,8 @@
 //!
 //! Invariants:
 //! - Every label has a closed set of values, so a sender cannot create new series.
-//! - The series that alerts watch exist from the start, with the value zero. Prometheus does not see the first step
-//!   of a counter otherwise.
+//! - The series that alerts watch exist from the start, with the value zero. Prometheus does not see the
+//!   first step of a counter otherwise.
 
 mod labels;
 
@@ -27,7 +27,6 @@ pub use self::labels::{
     AuthenticityLabels, DUPLICATE, GradeLabels, KEPT, LabelValues, OK, ObservedLabels, PublishLabels,
     RequestLabels, RouteLabels, STORED, SourceLabel,
 };
-use crate::broker::durability::Grade;
 
 /// Declares [`Metrics`] from one row for each metric: field, type, start value, name, help text.
 macro_rules! metrics {
@@ -54,47 +53,48 @@ metrics! {
     request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram> = Family::new_with_constructor(seconds),
         "http_request_duration_seconds", "Time from complete headers to the answer";
     failures_in_a_row: Family<RouteLabels, Gauge> = Family::default(),
-        "webhook_failures_in_a_row", "Webhooks of the provider since the last one answered 200";
+        "webhook_failures_in_a_row", "Refused webhooks of the provider since the last one answered 200";
     last_accepted: Family<RouteLabels, Gauge> = Family::default(),
         "webhook_last_accepted_timestamp_seconds",
-        "Unix time of the last webhook answered 200, at first of the start";
-    connections: Gauge = Gauge::default(), "connections", "Connections open to senders";
+        "Unix time of the last webhook answered 200; before the first, time of the start";
+    connections: Gauge = Gauge::default(), "connections", "Open connections";
     connections_refused: Counter = Counter::default(),
-        "connections_refused", "Connections closed unread, their source having MAX_CONNECTIONS_PER_SOURCE open";
+        "connections_refused", "Connections closed unread because their source had too many open";
     connections_displaced: Counter = Counter::default(),
-        "connections_displaced", "Connections closed while they waited for a request, MAX_CONNECTIONS being open";
+        "connections_displaced", "Idle connections closed to make room for new ones";
     connections_unreadable: Family<UnreadableLabels, Counter> = Family::default(),
-        "connections_unreadable", "Connections refused before there was a request, by what they looked like";
+        "connections_unreadable", "Connections closed because they sent no readable request, by what they sent";
     authenticity: Family<AuthenticityLabels, Counter> = Family::default(),
-        "webhook_origins", "Webhooks by what source and signature say of them";
+        "webhook_origins", "Webhooks by source address and signature";
     observed: Family<ObservedLabels, Counter> = Family::default(),
-        "webhooks_observed", "Webhooks taken in that would be refused, were SOURCE_POLICY not observe";
+        "webhooks_observed", "Accepted webhooks that the source policy 'enforce' would refuse, by code";
     claim_checks: Family<PublishLabels, Counter> = Family::default(),
-        "claim_checks", "Large bodies by what became of them in the object store";
+        "claim_checks", "Large bodies by the outcome of storing them in the object store";
     publishes: Family<PublishLabels, Counter> = Family::default(),
-        "publishes", "Webhooks by what became of them";
+        "publishes", "Webhooks by the outcome of the publish";
     spooled: Family<PublishLabels, Counter> = Family::default(),
-        "spooled", "Webhooks the broker did not take, by what became of them in the spool";
+        "spooled", "Webhooks that the broker did not store, by the outcome in the spool";
     spool_replayed: Counter = Counter::default(),
-        "spool_replayed", "Webhooks brought from the spool to the broker";
+        "spool_replayed", "Webhooks published from the spool";
     spool_webhooks: Gauge = Gauge::default(), "spool_webhooks", "Webhooks in the spool";
     spool_bytes: Gauge = Gauge::default(), "spool_bytes", "Bytes of the webhooks in the spool";
-    spool_max_bytes: Gauge = Gauge::default(), "spool_max_bytes", "Bytes the spool may hold, 0 without one";
+    spool_max_bytes: Gauge = Gauge::default(), "spool_max_bytes", "Most bytes in the spool; 0 without a spool";
     batch_size: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 11)),
         "commit_messages", "Messages stored by one commit";
     batches_refused: Counter = Counter::default(),
         "batches_refused", "Batches refused by the broker and published one by one";
     broker_losses: Counter = Counter::default(),
-        "broker_losses", "Times the broker was found to have lost webhooks that it had acknowledged";
+        "broker_losses", "Times the gateway found that the broker had lost acknowledged webhooks";
     publish_seconds: Histogram = seconds(),
         "publish_duration_seconds", "Time from a complete request to the broker's answer";
-    bytes_in_flight: Gauge = Gauge::default(), "inflight_body_bytes", "Bytes of bodies held";
+    bytes_in_flight: Gauge = Gauge::default(),
+        "inflight_body_bytes", "Bytes of bodies in memory, in whole units of the budget";
     connected: Gauge = Gauge::default(), "broker_connected", "1 while connected to NATS";
-    streams_ready: Gauge = Gauge::default(), "streams_ready", "1 while the streams are as they must be";
+    streams_ready: Gauge = Gauge::default(), "streams_ready", "1 while the streams exist with the required settings";
     durability: Family<GradeLabels, Gauge> = Family::default(),
-        "durability_grade", "1 for what a webhook answered 200 survives";
+        "durability_grade", "1 for the durability of a webhook that is answered 200";
     certificate_expiry: Gauge = Gauge::default(),
-        "tls_certificate_expiry_timestamp_seconds", "Unix time at which TLS_CERT_FILE expires, 0 without one";
+        "tls_certificate_expiry_timestamp_seconds", "Unix time at which the certificate of the public listener expires; 0 without TLS";
 }
 
 /// A histogram of seconds, from a quarter of a millisecond to eight seconds.
@@ -196,14 +196,6 @@ impl Metrics {
         }
     }
 
-    /// Shows the durability of a webhook that is answered 200.
-    pub fn durability(&self, grade: Grade) {
-        for other in Grade::ALL {
-            let labels = GradeLabels { grade: other.label() };
-            self.durability.get_or_create(&labels).set(i64::from(other == grade));
-        }
-    }
-
     /// Counts a webhook by its source and its signature.
     pub fn count_authenticity(&self, route: &'static str, source: SourceLabel, signature: &'static str) {
         let labels = AuthenticityLabels { route, source: source.as_str(), signature };
@@ -216,12 +208,12 @@ impl Metrics {
     }
 
     /// Counts a webhook that was written to the spool, or failed to be.
-    pub fn count_spooled(&self, outcome: &'static str) {
+    pub fn spooled(&self, outcome: &'static str) {
         self.spooled.get_or_create(&PublishLabels { outcome }).inc();
     }
 
     /// Counts a publish.
-    pub fn count_publish(&self, outcome: &'static str) {
+    pub fn publish(&self, outcome: &'static str) {
         self.publishes.get_or_create(&PublishLabels { outcome }).inc();
     }
 }

@@ -1,17 +1,18 @@
 //! The NATS requests by which the gateway asks a worker about calls.
 //!
 //! The workers form a NATS service (ADR-32): one of them answers each request. A refusal comes in the error
-//! headers of the service API, with the HTTP status for the caller. [`ERROR_CODE_HEADER`] adds the stable code.
+//! headers of the service API, with the HTTP status for the caller. [`ERROR_CODE_HEADER`] adds the stable
+//! code.
 
 /// The name of the NATS service that the workers register.
 pub const SERVICE_NAME: &str = "agent-calls";
 
-/// Asks for the status of one call. The request is the JSON that the caller posted; the gateway passes the JSON of
-/// the answer on to the caller.
+/// Asks for the status of one call. The request is the JSON that the caller posted; the gateway passes the
+/// JSON of the answer on to the caller.
 pub const STATUS_SUBJECT: &str = "agent-calls.status";
 
-/// Places one call. The request is the JSON that the caller posted; the gateway passes the JSON of the answer on
-/// to the caller.
+/// Places one call. The request is the JSON that the caller posted; the gateway passes the JSON of the
+/// answer on to the caller.
 pub const PLACE_SUBJECT: &str = "agent-calls.place";
 
 /// The caller's name for a placement: two requests with the same name place one call.

@@ -14,13 +14,13 @@ pub const STATUS: &str = "status";
 /// Fetches transcripts. Durable.
 pub const TRANSCRIPTS: &str = "transcripts";
 /// Delivers new webhooks while [`STATUS`] is far behind. Not durable.
-pub const CATCH_UP: &str = "status-live";
+pub const LIVE: &str = "status-live";
 
 /// The priority group of every pull request to [`STATUS`] (NATS ADR-42).
 pub const WORKERS: &str = "workers";
 
-/// How long a worker may hold a message before the broker delivers it to another worker. A worker that waits for
-/// the database extends it. Short, because the messages of a killed worker wait for this long.
+/// How long a worker may hold a message before the broker delivers it to another worker. A worker that
+/// waits for the database extends it. Short, because the messages of a killed worker wait for this long.
 pub const ACK_WAIT: Duration = Duration::from_secs(10);
 /// The same for transcript jobs. Each of them waits for the provider's API.
 const JOB_ACK_WAIT: Duration = Duration::from_secs(30);
@@ -53,9 +53,9 @@ pub fn consumers() -> [(&'static str, pull::Config); 2] {
 
 /// The consumer from which all workers take new webhooks while the durable consumer is far behind. Nothing is
 /// acknowledged: the durable consumer delivers each message once more. The broker deletes an unused consumer.
-pub fn catch_up_consumer() -> pull::Config {
+pub fn live_consumer() -> pull::Config {
     pull::Config {
-        name: Some(CATCH_UP.to_owned()),
+        name: Some(LIVE.to_owned()),
         deliver_policy: DeliverPolicy::New,
         ack_policy: AckPolicy::None,
         filter_subject: subject::ALL_WEBHOOKS.to_owned(),

@@ -1,7 +1,7 @@
 //! Creates and updates the streams and the consumers.
 //!
-//! Idempotent. What is missing is created. What an operator has tuned (replicas, size limits, placement) is kept.
-//! A stream with settings that lose accepted messages is refused.
+//! Idempotent. What is missing is created. What an operator has tuned (replicas, size limits, placement) is
+//! kept. A stream with settings that lose accepted messages is refused.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use super::{
 /// Why the streams or consumers could not be created or updated.
 #[derive(Debug, thiserror::Error)]
 pub enum EnsureError {
-    /// The stream exists with a setting that loses accepted messages. Nothing was changed, because an operator has
-    /// to decide.
+    /// The stream exists with a setting that loses accepted messages. Nothing was changed, because an
+    /// operator has to decide.
     #[error("stream {stream} exists with {setting}, which loses accepted messages; {remedy}")]
     Contradiction {
         /// Name of the stream.
@@ -86,15 +86,15 @@ async fn ensure_consumer(
     Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))
 }
 
-/// Whether the broker has a consumer whose files are gone. In nats-server 2.15.1 this happens when one client
-/// creates a consumer while another deletes it: the server deletes the files of the new one with those of the old.
-/// The consumer stays in memory, and every attempt to create or update it fails.
+/// Whether the broker has a consumer whose files are gone. In nats-server 2.15.1 this happens when one
+/// client creates a consumer while another deletes it: the server deletes the files of the new one with
+/// those of the old. The consumer stays in memory, and every attempt to create or update it fails.
 fn has_lost_its_store(error: &impl ToString) -> bool {
     error.to_string().contains("no such file or directory")
 }
 
-/// Creates or updates the object store of large bodies. Its objects are kept for a day longer than the messages
-/// that name them, and then expire.
+/// Creates or updates the object store of large bodies. Its objects are kept for a day longer than the
+/// messages that name them, and then expire.
 async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
     let name = format!("OBJ_{WEBHOOK_BODIES}");
     let reading =
@@ -188,7 +188,8 @@ fn has_limit(config: &Config) -> bool {
     config.max_bytes > 0 || config.max_messages > 0
 }
 
-/// The settings that the stream should have: `wanted` for what the contract fixes, `found` for everything else.
+/// The settings that the stream should have: `wanted` for what the contract fixes, `found` for everything
+/// else.
 fn merge(found: &Config, wanted: Config) -> Config {
     Config {
         subjects: wanted.subjects,

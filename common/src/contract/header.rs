@@ -6,8 +6,8 @@ use super::provider::Provider;
 pub const RECEIVED_AT: &str = "Aftercall-Received-At";
 /// The address of the sender. Behind trusted proxies, the address that they forwarded for.
 pub const SOURCE_IP: &str = "Aftercall-Source-Ip";
-/// Result of the signature check: `verified`, `absent` or `token`; under `SOURCE_POLICY=observe` also `missing`,
-/// `invalid` or `expired`; `edited` on a dead letter that an operator changed and sent again.
+/// Result of the signature check: `verified`, `absent` or `token`; under `SOURCE_POLICY=observe` also
+/// `missing`, `invalid` or `expired`; `edited` on a dead letter that an operator changed and sent again.
 pub const SIGNATURE: &str = "Aftercall-Signature";
 /// Under `SOURCE_POLICY=observe`: the code with which `enforce` would have refused the webhook.
 pub const WOULD_REFUSE: &str = "Aftercall-Would-Refuse";
@@ -19,8 +19,8 @@ pub const ELEVENLABS_SIGNATURE: &str = Provider::ElevenLabs.signature_header();
 pub const TWILIO_SIGNATURE: &str = Provider::Twilio.signature_header();
 /// The query of the URL that Twilio posted a form to. Operators put parameters of their own there.
 pub const QUERY: &str = "Aftercall-Query";
-/// The object in [`WEBHOOK_BODIES`](super::streams::WEBHOOK_BODIES) that holds the body. The body of the message
-/// itself is then empty.
+/// The object in [`WEBHOOK_BODIES`](super::streams::WEBHOOK_BODIES) that holds the body. The body of the
+/// message itself is then empty.
 pub const BODY_OBJECT: &str = "Aftercall-Body-Object";
 /// The length of that object, in bytes.
 pub const BODY_BYTES: &str = "Aftercall-Body-Bytes";
@@ -29,8 +29,8 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// Why the message is a dead letter: a stable label.
 pub const DEAD_REASON: &str = "Aftercall-Reason";
-/// Details of the reason, for the operator. Of the body they repeat at most an event type, cut short, and names
-/// of fields.
+/// Details of the reason, for the operator. Of the body they repeat at most an event type, cut short, and
+/// names of fields.
 pub const DEAD_DETAIL: &str = "Aftercall-Detail";
 /// How often the broker delivered the message before the consumer gave it up.
 pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";

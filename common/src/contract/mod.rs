@@ -1,5 +1,5 @@
-//! What gateway and worker agree on: providers, streams, subjects, headers, consumers, and the questions about
-//! calls that the gateway passes on to a worker.
+//! What gateway and worker agree on: providers, streams, subjects, headers, consumers, and the questions
+//! about calls that the gateway passes on to a worker.
 
 pub mod agent_calls;
 pub mod consumer;

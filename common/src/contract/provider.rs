@@ -1,8 +1,8 @@
 //! The providers of webhooks: the one list that gateway and worker share.
 //!
-//! A row of `providers!` names a provider and its two outside names. Paths, subjects and labels follow from them.
-//! Gateway and worker match on [`Provider`] without a wildcard, so a provider without rules for its signature, or
-//! without a parser, does not compile.
+//! A row of `providers!` names a provider and its two outside names. Paths, subjects and labels follow from
+//! them. Gateway and worker match on [`Provider`] without a wildcard, so a provider without rules for its
+//! signature, or without a parser, does not compile.
 
 /// Declares [`Provider`] from one row for each provider: name, path segment, signature header.
 macro_rules! providers {

@@ -47,8 +47,8 @@ impl WebhookSubject {
     }
 }
 
-/// The subject of the transcript job that waits for a conversation. Each conversation has a subject of its own,
-/// so a later schedule replaces the earlier one: a conversation never has more than one waiting job.
+/// The subject of the transcript job that waits for a conversation. Each conversation has a subject of its
+/// own, so a later schedule replaces the earlier one: a conversation never has more than one waiting job.
 pub fn transcript_later(conversation_key: &str) -> String {
     format!("transcripts.later.{conversation_key}")
 }

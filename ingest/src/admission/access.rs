@@ -1,8 +1,8 @@
 //! Decides which requests to `/api/agent-calls*` are served. Pure.
 //!
-//! A request without a bearer token is anonymous. It is served only if `API_ANONYMOUS` allows it, the caller connects
-//! directly from the gateway's own machine, and the request is not of a web page. A browser on this machine can
-//! reach loopback addresses, also through a host name that resolves to one.
+//! A request without a bearer token is anonymous. It is served only if `API_ANONYMOUS` allows it, the
+//! caller connects directly from the gateway's own machine, and the request is not of a web page. A browser
+//! on this machine can reach loopback addresses, also through a host name that resolves to one.
 
 use hyper::{HeaderMap, header};
 
@@ -33,8 +33,8 @@ pub fn authorize(
     sender: Sender,
 ) -> Result<(), Unauthorized> {
     if let Some(given) = bearer(headers) {
-        let full = policy.api_token.contain(given);
-        let read = policy.api_read_token.contain(given) && access == Access::Read;
+        let full = policy.api_token.contains(given);
+        let read = policy.api_read_token.contains(given) && access == Access::Read;
         return if full || read { Ok(()) } else { refuse("The bearer token does not give this access.") };
     }
     let allowed = match (policy.api_anonymous, access) {
@@ -67,8 +67,8 @@ pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Whether a browser sent the request for a page of another origin. Browsers set `Origin` and `Sec-Fetch-Site`,
-/// and a page cannot change them. Other senders usually send neither.
+/// Whether a browser sent the request for a page of another origin. Browsers set `Origin` and
+/// `Sec-Fetch-Site`, and a page cannot change them. Other senders usually send neither.
 pub fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.as_bytes());
     let is_foreign_site = text(header::HeaderName::from_static("sec-fetch-site"))
@@ -82,8 +82,8 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
     is_foreign_site || is_foreign_origin
 }
 
-/// Whether a web page sent the request, and the page is not of this machine: it is of another origin, or its host
-/// name was made to resolve to this machine (DNS rebinding).
+/// Whether a web page sent the request, and the page is not of this machine: it is of another origin, or
+/// its host name was made to resolve to this machine (DNS rebinding).
 pub fn is_foreign_page(headers: &HeaderMap) -> bool {
     let is_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     is_page && (is_cross_site(headers) || !has_local_host(headers))

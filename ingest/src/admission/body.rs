@@ -85,16 +85,16 @@ impl Body {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Largest size, in bytes.
-    pub most: usize,
-    /// Largest size that is put into one piece, in bytes. A larger body stays in the pieces in which it arrived, so
-    /// that there is never a second copy of it.
-    pub joined: usize,
+    pub max_bytes: usize,
+    /// Largest size that is put into one piece, in bytes. A larger body stays in the pieces in which it
+    /// arrived, so that there is never a second copy of it.
+    pub max_joined_bytes: usize,
     /// Longest time until the body is complete.
-    pub time: Duration,
+    pub timeout: Duration,
 }
 
-/// Reads `incoming` to its end, within `limits` and `budget`. A body that arrives in one piece, as small ones do, is
-/// not copied.
+/// Reads `incoming` to its end, within `limits` and `budget`. A body that arrives in one piece, as small
+/// ones do, is not copied.
 ///
 /// # Errors
 /// See [`BodyError`].
@@ -102,11 +102,11 @@ pub async fn read<B>(incoming: &mut B, limits: Limits, budget: &Budget) -> Resul
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    if incoming.size_hint().lower() > limits.most as u64 {
-        return Err(BodyError::TooLarge { limit: limits.most });
+    if incoming.size_hint().lower() > limits.max_bytes as u64 {
+        return Err(BodyError::TooLarge { limit: limits.max_bytes });
     }
     let reader = budget.readers.as_ref().map(Readers::enter);
-    let collected = tokio::time::timeout(limits.time, collect(incoming, limits, budget, reader.as_ref()));
+    let collected = tokio::time::timeout(limits.timeout, collect(incoming, limits, budget, reader.as_ref()));
     let outcome = match &reader {
         None => collected.await,
         Some(reader) => tokio::select! {
@@ -130,8 +130,8 @@ where
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue }; // Trailers.
         length += data.len();
-        if length > limits.most {
-            return Err(BodyError::TooLarge { limit: limits.most });
+        if length > limits.max_bytes {
+            return Err(BodyError::TooLarge { limit: limits.max_bytes });
         }
         if !reservation.raise_to(length) {
             // Boxed, because few bodies get here, and every request would hold the memory for it.
@@ -147,11 +147,11 @@ where
             pieces::push(&mut pieces, data);
         }
     }
-    Ok(Body::reserved(pieces::join(pieces, length, limits.joined), reservation))
+    Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
 }
 
-/// Reads and drops the rest of `incoming`, for at most `time`. A socket that is closed with unread bytes is reset, and
-/// the sender would not see the answer.
+/// Reads and drops the rest of `incoming`, for at most `time`. A socket that is closed with unread bytes is
+/// reset, and the sender would not see the answer.
 pub async fn discard<B>(incoming: &mut B, time: Duration)
 where
     B: HttpBody<Data = Bytes> + Unpin,

@@ -1,8 +1,9 @@
-//! The checks of a webhook, in order: sender, signature headers, signature, format. Pure: time is an argument.
+//! The checks of a webhook, in order: sender, signature headers, signature, format. Pure: time is an
+//! argument.
 //!
 //! Invariant: each check comes before the cost of the next one. The headers decide before the body is read.
-//! Under `SOURCE_POLICY=observe` an [`AuthenticityError`] does not refuse a webhook: it is accepted, and marked with
-//! the error.
+//! Under `SOURCE_POLICY=observe` an [`AuthenticityError`] does not refuse a webhook: it is accepted, and
+//! marked with the error.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::config::Policy;
 
-/// Why a webhook may not come from its provider.
+/// Why the gateway doubts that a webhook comes from its provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticityError {
     /// The address of the sender is unknown.
@@ -49,8 +50,8 @@ impl AuthenticityError {
         Self::HeaderSecret,
     ];
 
-    /// Whether the sender is none that the operator has listed. Anybody can cause such an error, so it says nothing
-    /// about the provider.
+    /// Whether the sender is none that the operator has listed. Anybody can cause such an error, so it says
+    /// nothing about the provider.
     pub fn is_unlisted_sender(self) -> bool {
         match self {
             Self::UnknownSender(_) | Self::SourceNotAllowed | Self::WrongToken | Self::CrossSite => true,
@@ -62,7 +63,7 @@ impl AuthenticityError {
 /// Why a webhook is refused after its body was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckError {
-    /// It may not come from its provider.
+    /// The gateway doubts that it comes from its provider.
     Authenticity(AuthenticityError),
     /// Its content is refused.
     Content(ContentError),
@@ -96,7 +97,7 @@ impl<'a> CheckInput<'a> {
     /// The input for a webhook of `provider` that was received at `now`.
     pub fn new(provider: Provider, policy: &'a Arc<Policy>, parts: &'a Parts, now: i64) -> Self {
         let has_token = provider::takes_events_token(provider)
-            && bearer(&parts.headers).is_some_and(|given| policy.events_token.contain(given));
+            && bearer(&parts.headers).is_some_and(|given| policy.events_token.contains(given));
         Self { provider, policy, parts, now, has_token }
     }
 
@@ -131,8 +132,8 @@ impl<'a> CheckInput<'a> {
         }
     }
 
-    /// Checks signature and format, decompresses `body` in place, and returns the id of the webhook. `doubt` is the
-    /// error of [`Self::check_headers`] that `observe` overrides.
+    /// Checks signature and format, decompresses `body` in place, and returns the id of the webhook.
+    /// `doubt` is the error of [`Self::check_headers`] that `observe` overrides.
     pub fn check_body(
         self,
         body: &mut Body,
@@ -160,3 +161,6 @@ impl<'a> CheckInput<'a> {
         CheckOutcome { signature: verified.unwrap_or_else(Signature::Doubtful), id }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! Reads the parameters of a Twilio callback.
 //!
-//! Twilio signs the sorted names and values of all parameters, without separators. So many bodies have the same
-//! signature: the parameters may be in another order or encoding, or the boundary between a name and its value may
-//! be moved. [`Form::canonical`] is the same for all of them. The id of a callback is the hash of it: one signature,
-//! one id.
+//! Twilio signs the sorted names and values of all parameters, without separators. So many bodies have the
+//! same signature: the parameters may be in another order or encoding, or the boundary between a name and
+//! its value may be moved. [`Form::canonical`] is the same for all of them. The id of a callback is the
+//! hash of it: one signature, one id.
 //!
 //! Invariants:
 //! - Reading takes time and memory in proportion to the body, which has at most [`MAX_BYTES`].
@@ -99,8 +99,8 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Whether Twilio can have a parameter with this name: a letter, then letters, digits and underscores. Names of SIP
-/// headers (`SipHeader_X-…`) also have hyphens.
+/// Whether Twilio can have a parameter with this name: a letter, then letters, digits and underscores.
+/// Names of SIP headers (`SipHeader_X-…`) also have hyphens.
 fn is_name(name: &str) -> bool {
     let may_have_hyphens = name.starts_with("SipHeader_");
     name.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -109,8 +109,8 @@ fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || (may_have_hyphens && byte == b'-'))
 }
 
-/// Whether `value` can be the id of a call. Twilio's ids have 34 characters. A longer value means that the boundary of
-/// the parameter was moved.
+/// Whether `value` can be the id of a call. Twilio's ids have 34 characters. A longer value means that the
+/// boundary of the parameter was moved.
 fn is_call_sid(value: &str) -> bool {
     (1..=34).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -1,10 +1,11 @@
-//! Checks that a body is exactly one JSON object within the limits of [`measure`], without building the value.
+//! Checks that a body is exactly one JSON object within the limits of [`measure`], without building the
+//! value.
 //!
 //! A byte order mark before the object is skipped.
 //!
 //! Invariants:
-//! - The check does not recurse, and uses one bit of memory for each level of nesting: `serde_json` skips values in a
-//!   loop.
+//! - The check does not recurse, and uses one bit of memory for each level of nesting: `serde_json` skips
+//!   values in a loop.
 //! - Error texts repeat nothing of the body.
 
 use std::{fmt, io::BufReader, str};
@@ -34,8 +35,8 @@ pub enum JsonError {
     TooComplex(#[from] TooComplex),
 }
 
-/// Whether the headers declare a JSON body. A web page cannot send this type to another origin without a preflight
-/// request.
+/// Whether the headers declare a JSON body. A web page cannot send this type to another origin without a
+/// preflight request.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let media_type = value.split(';').next().unwrap_or_default();
@@ -73,8 +74,8 @@ pub fn check_pieces(pieces: &[Bytes]) -> Result<(), JsonError> {
     json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
 }
 
-/// Checks that the pieces are UTF-8, because the reader of `serde_json` does not check the text that it skips. A
-/// character may lie in two pieces.
+/// Checks that the pieces are UTF-8, because the reader of `serde_json` does not check the text that it
+/// skips. A character may lie in two pieces.
 fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
     let wrong = || JsonError::Invalid("the body is not UTF-8".to_owned());
     let mut open: Vec<u8> = Vec::with_capacity(4);

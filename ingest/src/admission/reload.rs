@@ -37,8 +37,8 @@ impl ReloadablePolicy {
     }
 }
 
-/// Reads the policy from `ENV_FILE`, and the certificate of the public listener, at every SIGHUP until `stop`. The
-/// gauge `expiry` shows when the certificate expires.
+/// Reads the policy from `ENV_FILE`, and the certificate of the public listener, at every SIGHUP until
+/// `stop`. The gauge `expiry` shows when the certificate expires.
 ///
 /// # Errors
 /// The system does not allow a handler for the signal.
@@ -55,14 +55,18 @@ pub fn on_hangup(
             let reloaded = tls.as_ref().map(Tls::reload);
             expiry.set(tls.as_ref().map_or(0, Tls::expires));
             match reloaded {
-                Some(Ok(())) => tracing::info!("SIGHUP: certificate read again"),
-                Some(Err(error)) => tracing::error!(%error, "SIGHUP: the certificate stays as it was"),
+                Some(Ok(())) => tracing::info!("SIGHUP: the certificate was reloaded"),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "SIGHUP: the certificate cannot be reloaded; the old one stays in use");
+                }
                 None => {}
             }
             match reload(&config, &policy) {
                 Ok(true) => policy.get().warn(),
-                Ok(false) => tracing::info!("SIGHUP: nothing has changed"),
-                Err(error) => tracing::error!(%error, "SIGHUP: nothing was taken up"),
+                Ok(false) => tracing::info!("SIGHUP: the policy has not changed"),
+                Err(error) => {
+                    tracing::error!(%error, "SIGHUP: the policy cannot be reloaded; the old one stays in force");
+                }
             }
         }
     })
@@ -72,20 +76,24 @@ pub fn on_hangup(
 fn reload(config: &Config, policy: &ReloadablePolicy) -> Result<bool, ConfigError> {
     let vars = config::environment()?;
     if !vars.iter().any(|(name, value)| name == ENV_FILE && !value.trim().is_empty()) {
-        tracing::warn!("SIGHUP: ENV_FILE is unset, and the environment of a process cannot change");
+        tracing::warn!(
+            "SIGHUP: ENV_FILE is unset, so there is nothing to reload: the environment of a process cannot change"
+        );
         return Ok(false);
     }
     config::check_file_is_complete(&vars)?;
     let fresh = Config::from_vars(vars)?;
     if fresh.to_string() != config.to_string() {
-        tracing::warn!("SIGHUP: ENV_FILE also changes what is only read at the start; restart to take it up");
+        tracing::warn!(
+            "SIGHUP: ENV_FILE changes a variable that is read only at the start; restart the gateway to apply it"
+        );
     }
     let next = fresh.policy;
     policy.get().check_successor(&next)?;
     if next == *policy.get() {
         return Ok(false);
     }
-    tracing::info!(policy = next.to_string().replace('\n', " "), "SIGHUP: policy taken up");
+    tracing::info!(policy = next.to_string().replace('\n', " "), "SIGHUP: the policy was reloaded");
     policy.set(next);
     Ok(true)
 }

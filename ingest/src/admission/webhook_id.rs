@@ -5,10 +5,11 @@ use std::fmt;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// The id of a webhook: the same for the same bytes posted to the same path. Shown as 64 lower-case hex digits.
+/// The id of a webhook: the same for the same bytes posted to the same path. Shown as 64 lower-case hex
+/// digits.
 ///
-/// A publish that timed out may have been stored, and the sender repeats a webhook that was answered 503. In both
-/// cases the broker sees the same id again.
+/// A publish that timed out may have been stored, and the sender repeats a webhook that was answered 503.
+/// In both cases the broker sees the same id again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WebhookId([u8; 32]);
 

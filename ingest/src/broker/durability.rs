@@ -22,7 +22,10 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::streams::Topology;
-use crate::{config::MonitorUrls, metrics::Metrics};
+use crate::{
+    config::MonitorUrls,
+    metrics::{GradeLabels, Metrics},
+};
 
 /// How often it is looked whether there was a reconnect.
 const WATCH: Duration = Duration::from_millis(500);
@@ -126,7 +129,7 @@ pub async fn watch(
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    metrics.durability(Grade::Unknown);
+    export(Grade::Unknown, &metrics);
     stop.run_until_cancelled(forever(&client, &topology, &monitors, &metrics)).await;
 }
 
@@ -137,19 +140,19 @@ async fn forever(client: &Client, topology: &Topology, monitors: &MonitorUrls, m
     loop {
         let connection = statistics.connects.load(Ordering::Relaxed);
         let is_new = said.is_none_or(|(seen, _)| seen != connection);
-        let is_open = said.is_some_and(|(_, facts)| facts.sync.is_none()) && !monitors.0.is_empty();
+        let is_open = said.is_some_and(|(_, facts)| facts.sync.is_none()) && !monitors.is_empty();
         if !broker::is_connected(client) || !topology.is_ensured() || !(is_new || is_open) {
             tokio::time::sleep(WATCH).await;
             continue;
         }
         match facts(&context, monitors).await {
             Ok(facts) => {
-                metrics.durability(grade(facts));
+                export(grade(facts), metrics);
                 if is_new || said.is_none_or(|(_, before)| before != facts) {
                     say(facts, monitors);
                 }
                 said = Some((connection, facts));
-                if facts.sync.is_none() && !monitors.0.is_empty() {
+                if facts.sync.is_none() && !monitors.is_empty() {
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -164,8 +167,8 @@ async fn forever(client: &Client, topology: &Topology, monitors: &MonitorUrls, m
 async fn facts(context: &jetstream::Context, monitors: &MonitorUrls) -> Result<Facts, async_nats::Error> {
     let stream = context.get_stream(streams::WEBHOOKS).await?;
     let config = &stream.cached_info().config;
-    let mut answers = Vec::with_capacity(monitors.0.len());
-    for url in &monitors.0 {
+    let mut answers = Vec::new();
+    for url in monitors.iter() {
         answers.push(ask(url).await);
     }
     Ok(Facts {
@@ -173,6 +176,14 @@ async fn facts(context: &jetstream::Context, monitors: &MonitorUrls) -> Result<F
         asynchronous: matches!(config.persist_mode, Some(PersistenceMode::Async)),
         sync: weakest(&answers),
     })
+}
+
+/// Sets the series of `grade` to 1 and those of all other grades to 0.
+fn export(grade: Grade, metrics: &Metrics) {
+    for other in Grade::ALL {
+        let labels = GradeLabels { grade: other.label() };
+        metrics.durability.get_or_create(&labels).set(i64::from(other == grade));
+    }
 }
 
 async fn ask(url: &Uri) -> Option<Sync> {
@@ -213,7 +224,7 @@ fn say(facts: Facts, monitors: &MonitorUrls) {
             replicas,
             "a 200 means: in the memory of one machine; a power cut loses it. Set sync_interval: always on the broker"
         ),
-        Grade::Unknown if monitors.0.is_empty() => tracing::warn!(
+        Grade::Unknown if monitors.is_empty() => tracing::warn!(
             grade,
             replicas,
             "nobody can tell whether a 200 means 'on disk': set NATS_MONITOR_URL, and sync_interval: always on the broker"

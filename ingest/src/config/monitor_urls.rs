@@ -1,4 +1,4 @@
-//! The list of monitoring endpoints, as an operator writes it.
+//! The value of `NATS_MONITOR_URL`.
 
 use std::fmt;
 
@@ -6,14 +6,27 @@ use aftercall_common::http::client;
 use hyper::Uri;
 use serde::Deserialize;
 
-/// The monitoring endpoints of the broker's servers: `http://host:8222`, comma-separated.
+/// The monitoring endpoints of the broker's servers: `http://host:8222`, comma separated.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct MonitorUrls(pub(crate) Vec<Uri>);
+pub struct MonitorUrls(Vec<Uri>);
+
+impl MonitorUrls {
+    /// Whether no endpoint is set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The endpoints, in the order given.
+    pub fn iter(&self) -> impl Iterator<Item = &Uri> {
+        self.0.iter()
+    }
+}
 
 impl TryFrom<String> for MonitorUrls {
     type Error = String;
 
+    /// Fails if a URL is not plain HTTP, or if it contains credentials, which logs would then show.
     fn try_from(list: String) -> Result<Self, String> {
         let urls = list.split(',').map(|url| {
             let url = url.trim().trim_end_matches('/');
@@ -36,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_plain_http_and_hold_no_secret() {
+    fn only_plain_urls_without_credentials_are_accepted() {
         let read = |list: &str| MonitorUrls::try_from(list.to_owned());
         assert_eq!(
             read("http://a:8222, http://b:8222/").unwrap().to_string(),

@@ -11,8 +11,8 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 /// The addresses from which ElevenLabs sends webhooks, by its documentation page "IP allowlisting"
-/// (`eleven-api/resources/ip-allowlisting`), as of October 2026. The first six are US, EU and Asia: a workspace
-/// without data residency may use all of them. Then EU, India and Singapore residency, two each.
+/// (`eleven-api/resources/ip-allowlisting`), as of October 2026. The first six are US, EU and Asia: a
+/// workspace without data residency may use all of them. Then EU, India and Singapore residency, two each.
 pub const ELEVENLABS_ADDRESSES: [Ipv4Addr; 12] = [
     Ipv4Addr::new(34, 67, 146, 145),
     Ipv4Addr::new(34, 59, 11, 47),
@@ -56,8 +56,8 @@ impl fmt::Display for Networks {
     }
 }
 
-/// The networks from which webhooks are accepted: a list as [`Networks`] have, in which the words `loopback` and
-/// `elevenlabs` also stand for networks.
+/// The networks from which webhooks are accepted: a list as [`Networks`] have, in which the words
+/// `loopback` and `elevenlabs` also stand for networks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub struct Sources {
@@ -89,7 +89,7 @@ impl TryFrom<String> for Sources {
             match item {
                 "loopback" => networks.extend([network("127.0.0.0/8")?, network("::1")?]),
                 "elevenlabs" => {
-                    networks.extend(ELEVENLABS_ADDRESSES.map(|address| IpNet::from(IpAddr::V4(address))))
+                    networks.extend(ELEVENLABS_ADDRESSES.map(|address| IpNet::from(IpAddr::V4(address))));
                 }
                 item => networks.push(network(item)?),
             }

@@ -14,7 +14,8 @@ use super::{
     secrets::{HeaderSecret, Secrets},
 };
 
-/// The conditions under which requests are accepted. The name of a variable is the name of its field, in upper case.
+/// The conditions under which requests are accepted. The name of a variable is the name of its field, in
+/// upper case.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Policy {
@@ -26,11 +27,11 @@ pub struct Policy {
     pub source_policy: SourcePolicy,
     /// Secrets with which ElevenLabs signs webhooks. Empty only with `allow_unsigned`.
     pub elevenlabs_webhook_secret: Secrets,
-    /// Allows ElevenLabs' webhooks without a signature while no secret is set. The source address then decides
-    /// alone, and all customers of the provider share its addresses.
+    /// Allows ElevenLabs' webhooks without a signature while no secret is set. The source address then
+    /// decides alone, and all customers of the provider share its addresses.
     pub allow_unsigned: bool,
-    /// Bearer tokens of senders other than the providers. A webhook with such a token needs no allowed source and
-    /// no signature.
+    /// Bearer tokens of senders other than the providers. A webhook with such a token needs no allowed
+    /// source and no signature.
     pub events_token: Secrets,
     /// Greatest age of an ElevenLabs signature, by the time in its header.
     #[serde(deserialize_with = "positive")]
@@ -103,8 +104,8 @@ impl Policy {
         }
     }
 
-    /// Checks that `next` has every secret that this policy has. Without this check, a configuration file that is
-    /// cut off would open what its missing secret protects.
+    /// Checks that `next` has every secret that this policy has. Without this check, a configuration file
+    /// that is cut off would open what its missing secret protects.
     ///
     /// # Errors
     /// The variable that is missing.

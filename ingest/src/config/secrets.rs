@@ -7,8 +7,8 @@ use hyper::{HeaderMap, header::HeaderName};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
-/// A comma-separated list of secrets. With two entries, the old secret stays valid until every sender uses the
-/// new one.
+/// A comma-separated list of secrets. With two entries, the old secret stays valid until every sender uses
+/// the new one.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub struct Secrets(Vec<Secret>);
@@ -25,7 +25,7 @@ impl Secrets {
     }
 
     /// Whether `given` is one of the secrets. The time that the comparison takes does not show which one.
-    pub fn contain(&self, given: &[u8]) -> bool {
+    pub fn contains(&self, given: &[u8]) -> bool {
         self.iter().fold(false, |equal, secret| equal | bool::from(given.ct_eq(secret)))
     }
 }
@@ -57,7 +57,7 @@ pub struct HeaderSecret {
 impl HeaderSecret {
     /// Whether `headers` carry one of the values. The time that the comparison takes does not show which one.
     pub fn is_carried(&self, headers: &HeaderMap) -> bool {
-        headers.get(&self.name).is_some_and(|given| self.values.contain(given.as_bytes().trim_ascii()))
+        headers.get(&self.name).is_some_and(|given| self.values.contains(given.as_bytes().trim_ascii()))
     }
 }
 

@@ -71,8 +71,8 @@ impl AgentCalls {
         ask(&self.client, STATUS_SUBJECT, request, Rejection::NoWorker).await
     }
 
-    /// Asks a worker to place a call. Returns the JSON of the worker. The gateway never asks twice, because a missing
-    /// answer does not show whether the call was placed.
+    /// Asks a worker to place a call. Returns the JSON of the worker. The gateway never asks twice, because
+    /// a missing answer does not show whether the call was placed.
     pub async fn place(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Bytes, Rejection> {
         let placement = self.read(Access::Full, head, body).await?;
         let mut headers = headers(head.trace_context().as_deref());
@@ -99,9 +99,9 @@ impl AgentCalls {
         }
         let encoding = encoding::encoding(headers)?;
         let budget = self.budgets.of(Trust::Api);
-        let limits = Limits { most: LIMIT, joined: LIMIT, time: self.body_timeout };
+        let limits = Limits { max_bytes: LIMIT, max_joined_bytes: LIMIT, timeout: self.body_timeout };
         let mut body = body.read(limits, budget).await?;
-        Unpacking { encoding, most: LIMIT, joined: LIMIT, budget }.replace(&mut body)?;
+        Unpacking { encoding, max_bytes: LIMIT, max_joined_bytes: LIMIT, budget }.replace(&mut body)?;
         let body = body.whole();
         json::check(&body)?;
         let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };

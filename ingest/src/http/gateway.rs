@@ -100,8 +100,9 @@ impl Gateway {
             }
         };
         head.span.set("http.response.status_code", || i64::from(reply.status().as_u16()));
-        // hyper drops a Content-Length beside Transfer-Encoding. A proxy that uses the Content-Length would take the
-        // rest of the message for another request, so nothing more is read (RFC 9112, section 6.1).
+        // hyper drops a Content-Length beside Transfer-Encoding. A proxy that uses the Content-Length would
+        // take the rest of the message for another request, so nothing more is read (RFC 9112, section
+        // 6.1).
         let is_last = head.parts.headers.contains_key(TRANSFER_ENCODING);
         if is_last || !body.is_complete() {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -145,9 +146,9 @@ fn check_route(head: &RequestHead) -> Result<(), Rejection> {
         return Err(Rejection::NotFound);
     }
     if let Route::Webhook(provider) = *route
-        && !provider::is_open(provider, &head.policy)
+        && let Some(advice) = provider::advice_if_closed(provider, &head.policy)
     {
-        return Err(Rejection::RouteClosed);
+        return Err(Rejection::RouteClosed { advice });
     }
     if !route.allows(&parts.method) {
         return Err(Rejection::MethodNotAllowed { allow: route.methods() });

@@ -110,7 +110,8 @@ impl Problem {
         }
     }
 
-    /// Whether the connection is closed after the answer, because the gateway does not read the rest of the request.
+    /// Whether the connection is closed after the answer, because the gateway does not read the rest of the
+    /// request.
     pub fn closes_connection(self) -> bool {
         matches!(
             self,

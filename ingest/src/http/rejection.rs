@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - Each reason has one [`Problem`], and so one status and one code.
-//! - An answer repeats nothing of the request, and reveals nothing of the gateway's state. Reasons go to the log.
+//! - An answer repeats nothing of the request, and reveals nothing of the gateway's state. Reasons go to
+//!   the log.
 
 use std::borrow::Cow;
 
@@ -36,8 +37,11 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 pub enum Rejection {
     /// No route has this path.
     NotFound,
-    /// The route for Twilio, while `TWILIO_AUTH_TOKEN` is unset.
-    RouteClosed,
+    /// The route of a provider for which no secret is set.
+    RouteClosed {
+        /// How the operator can open the route.
+        advice: &'static str,
+    },
     /// The route does not have this method.
     MethodNotAllowed {
         /// The methods of the route.
@@ -96,7 +100,7 @@ impl Rejection {
     /// The problem that the sender sees.
     pub(crate) fn problem(&self) -> Problem {
         match self {
-            Self::NotFound | Self::RouteClosed => Problem::NotFound,
+            Self::NotFound | Self::RouteClosed { .. } => Problem::NotFound,
             Self::MethodNotAllowed { .. } => Problem::MethodNotAllowed,
             Self::UnsupportedTransferEncoding => Problem::UnsupportedTransferEncoding,
             Self::Authenticity(error) => Problem::from(*error),
@@ -153,7 +157,7 @@ impl Rejection {
             Self::Authenticity(AuthenticityError::SourceNotAllowed) => {
                 Some("the sender is not in ALLOWED_SOURCES")
             }
-            Self::RouteClosed => Some("set TWILIO_AUTH_TOKEN and PUBLIC_URL to open the route for Twilio"),
+            Self::RouteClosed { advice } => Some(advice),
             _ => None,
         }
     }

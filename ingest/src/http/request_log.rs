@@ -27,8 +27,8 @@ impl RequestLog<'_> {
         let (route, bytes, duration_ms) = (self.head.route.label(), self.bytes, self.duration_ms());
         let trace_id = self.trace_id;
         match success {
-            // At debug, because the line costs as much as the rest of the request. Answer, metrics and trace hold
-            // the same facts.
+            // At debug, because the line costs as much as the rest of the request. Answer, metrics and
+            // trace hold the same facts.
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
                 tracing::debug!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
             }

@@ -25,8 +25,8 @@ impl Route {
         webhooks.chain([Self::AgentCallStatus, Self::AgentCalls, Self::Unknown])
     }
 
-    /// The route of `path`. Empty segments are ignored, because senders that append a path to a base URL with a final
-    /// slash double that slash.
+    /// The route of `path`. Empty segments are ignored, because senders that append a path to a base URL
+    /// with a final slash double that slash.
     pub fn of(path: &str) -> Self {
         match Self::with_path(path) {
             Self::Unknown if path.starts_with('/') && (path.contains("//") || path.ends_with('/')) => {

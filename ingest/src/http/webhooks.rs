@@ -1,5 +1,5 @@
-//! Accepts webhooks: runs the checks of [`checks`](crate::admission::checks), reads the body between them, and stores
-//! the webhook.
+//! Accepts webhooks: runs the checks of [`checks`](crate::admission::checks), reads the body between them,
+//! and stores the webhook.
 //!
 //! Invariant: the headers decide before the body is read, and a webhook is stored only after every check.
 
@@ -36,7 +36,8 @@ use crate::{
     },
 };
 
-/// Bodies of at least this size are checked on a blocking thread, so that other requests do not wait. In bytes.
+/// Bodies of at least this size are checked on a blocking thread, so that other requests do not wait. In
+/// bytes.
 const LARGE_BYTES: usize = 256 * 1024;
 /// Largest body of an unlisted sender that is read, in bytes.
 const UNLISTED_BYTES: usize = 256 * 1024;
@@ -80,12 +81,11 @@ impl Webhooks {
         let outcome = self.check_and_store(provider, head, body).await;
         // A request that anybody can send says nothing about the provider.
         let counts = match &outcome {
-            Ok(_) => true,
             Err(Rejection::Authenticity(error)) if error.is_unlisted_sender() => false,
             Err(Rejection::Authenticity(AuthenticityError::Signature(_))) => {
                 provider::has_known_addresses(provider)
             }
-            Err(_) => true,
+            Ok(_) | Err(_) => true,
         };
         if counts {
             self.metrics.record_webhook(provider.route_label(), outcome.is_ok());
@@ -143,8 +143,8 @@ impl Webhooks {
         Err(error)
     }
 
-    /// Checks the signature of an unlisted sender, to find out whether it is the provider at a new address. `None`: not
-    /// checked. Only a small body with a well-formed signature header in time is read for this.
+    /// Checks the signature of an unlisted sender, to find out whether it is the provider at a new address.
+    /// `None`: not checked. Only a small body with a well-formed signature header in time is read for this.
     async fn check_unlisted_sender(
         &self,
         input: CheckInput<'_>,
@@ -157,7 +157,8 @@ impl Webhooks {
         if !is_small || !is_signed {
             return None;
         }
-        let limits = Limits { most: UNLISTED_BYTES, joined: UNLISTED_BYTES, time: UNLISTED_TIMEOUT };
+        let limits =
+            Limits { max_bytes: UNLISTED_BYTES, max_joined_bytes: UNLISTED_BYTES, timeout: UNLISTED_TIMEOUT };
         let body = body.read(limits, self.budgets.of(Trust::Unlisted)).await.ok()?;
         let verified = provider::verify(provider, policy, parts, &body, now);
         Some(verified.unwrap_or_else(Signature::Doubtful))
@@ -171,13 +172,15 @@ impl Webhooks {
         body: &mut RequestBody,
     ) -> Result<(Body, CheckOutcome), Rejection> {
         let encoding = encoding::encoding(&input.parts.headers)?;
-        let (trust, most) = provider::budget(input.provider, self.max_body_bytes);
-        let (budget, joined) = (self.budgets.of(trust), self.storage.room());
+        let (trust, max_bytes) = provider::budget(input.provider, self.max_body_bytes);
+        let (budget, max_joined_bytes) = (self.budgets.of(trust), self.storage.room());
         let content = match provider::form_of_get(input.parts) {
             Some(form) => Body::unbudgeted(form),
-            None => body.read(Limits { most, joined, time: self.body_timeout }, budget).await?,
+            None => {
+                body.read(Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout }, budget).await?
+            }
         };
-        Ok(check(input, content, doubt, Unpacking { encoding, most, joined, budget }).await)
+        Ok(check(input, content, doubt, Unpacking { encoding, max_bytes, max_joined_bytes, budget }).await)
     }
 
     /// Publishes the webhook, in a span of its own.
@@ -235,10 +238,10 @@ async fn check(
         return (body, outcome);
     }
     let CheckInput { provider, policy, parts, now, has_token } = input;
-    let Unpacking { encoding, most, joined, budget } = unpacking;
+    let Unpacking { encoding, max_bytes, max_joined_bytes, budget } = unpacking;
     let (policy, parts, budget) = (policy.clone(), parts.clone(), budget.clone());
     let checking = tokio::task::spawn_blocking(move || {
-        let unpacking = Unpacking { encoding, most, joined, budget: &budget };
+        let unpacking = Unpacking { encoding, max_bytes, max_joined_bytes, budget: &budget };
         let input = CheckInput { provider, policy: &policy, parts: &parts, now, has_token };
         let outcome = input.check_body(&mut body, doubt, unpacking);
         (body, outcome)

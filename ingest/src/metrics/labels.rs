@@ -11,8 +11,8 @@ pub const DUPLICATE: &str = "duplicate";
 /// Label `outcome` of a webhook that the spool keeps.
 pub const KEPT: &str = "kept";
 
-/// The label values whose series exist from the start. The enums that they stand for belong to other modules, which
-/// use this one.
+/// The label values whose series exist from the start. The enums that they stand for belong to other
+/// modules, which use this one.
 #[derive(Clone, Debug)]
 pub struct LabelValues {
     /// Every route.
@@ -83,7 +83,7 @@ pub struct RouteLabels {
 /// Labels of the durability grade.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GradeLabels {
-    /// The label of a [`Grade`](crate::broker::durability::Grade).
+    /// `synced`, `replicated`, `page-cache` or `unknown`.
     pub grade: &'static str,
 }
 

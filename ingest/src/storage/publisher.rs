@@ -30,11 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::committer::Committer;
 use self::{commits::Entry, committer::Waiter};
 use super::message::WebhookId;
-use crate::{
-    admission::body::Body,
-    broker::streams::Topology,
-    metrics::{self, Metrics},
-};
+use crate::{admission::body::Body, broker::streams::Topology, metrics::Metrics};
 
 /// Webhooks that may wait for the commit in flight. More than connections by default, so that in
 /// practice connections and the byte budget are the bounds.
@@ -88,20 +84,6 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Every error.
-    pub const ALL: [Self; 10] = [
-        Self::QueueFull,
-        Self::Disconnected,
-        Self::NoStream,
-        Self::Expired,
-        Self::TimedOut,
-        Self::ConnectionLost,
-        Self::Refused(0),
-        Self::BodyNotStored,
-        Self::Garbled,
-        Self::Stopping,
-    ];
-
     /// Stable name for metrics and logs.
     pub fn label(self) -> &'static str {
         match self {
@@ -152,9 +134,9 @@ impl Publisher {
         let started = Instant::now();
         let outcome = self.enqueue(webhook, started + self.timeout).await;
         self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
-        self.metrics.count_publish(match outcome {
-            Ok(Stored { duplicate: false, .. }) => metrics::STORED,
-            Ok(Stored { duplicate: true, .. }) => metrics::DUPLICATE,
+        self.metrics.publish(match outcome {
+            Ok(Stored { duplicate: false, .. }) => "stored",
+            Ok(Stored { duplicate: true, .. }) => "duplicate",
             Err(error) => error.label(),
         });
         outcome

@@ -66,7 +66,7 @@ async fn behind(context: &Context) -> Result<u64, BoxError> {
 
 /// Applies what comes in until we are near again.
 async fn keep_up(context: &Context, behind_first: u64) -> Result<(), BoxError> {
-    let making = context.jetstream.create_consumer_on_stream(streams::catch_up_consumer(), WEBHOOKS);
+    let making = context.jetstream.create_consumer_on_stream(streams::live_consumer(), WEBHOOKS);
     let consumer = tokio::time::timeout(ANSWER, making).await??;
     let mut requests = Requests::open(context.jetstream.clone(), consumer, MESSAGES, BYTES).await?;
     let mut progress = Progress { began: Instant::now(), reported: Instant::now(), first: behind_first };

@@ -1,6 +1,7 @@
 //! Budgets: how many bytes of bodies the gateway holds at one time.
 //!
-//! Invariant: each [`Trust`] has a budget of its own, so unverified senders cannot use up the provider's bytes.
+//! Invariant: each [`Trust`] has a budget of its own, so unverified senders cannot use up the provider's
+//! bytes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,8 @@ pub enum Trust {
     Provider,
     /// Any address, with a well-formed signature header: callbacks of Twilio, which has no fixed addresses.
     Unverified,
-    /// An address that is not listed. The body is read only to find out whether it is the provider at a new address.
+    /// An address that is not listed. The body is read only to find out whether it is the provider at a new
+    /// address.
     Unlisted,
     /// A caller of the API, which was authorized by its headers.
     Api,
@@ -29,7 +31,8 @@ pub enum Trust {
 
 /// Bytes of all bodies of unverified senders together: 64 bodies of the largest size. 1 KiB is usual.
 const UNVERIFIED_BYTES: usize = 4 * 1024 * 1024;
-/// Bodies of unverified senders that are read at one time. A stalled body holds few bytes, but also a connection.
+/// Bodies of unverified senders that are read at one time. A stalled body holds few bytes, but also a
+/// connection.
 const UNVERIFIED_BODIES: usize = 512;
 /// Bytes of all bodies of unlisted senders together.
 const UNLISTED_BYTES: usize = 1024 * 1024;
@@ -48,8 +51,8 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// `provider` bytes for providers, and small fixed budgets for the others. The gauge `held` shows the bytes of
-    /// all budgets together.
+    /// `provider` bytes for providers, and small fixed budgets for the others. The gauge `held` shows the
+    /// bytes of all budgets together.
     pub fn new(provider: usize, held: &Gauge) -> Self {
         Self {
             provider: Budget::new(provider, held.clone()),
@@ -74,8 +77,8 @@ impl Budgets {
 #[derive(Clone, Debug)]
 pub struct Budget {
     pub(super) units: Arc<Semaphore>,
-    /// The bodies that are being read, for a budget in which a new body displaces the oldest one. `None`: the new
-    /// body is refused.
+    /// The bodies that are being read, for a budget in which a new body displaces the oldest one. `None`:
+    /// the new body is refused.
     pub(super) readers: Option<Arc<Readers>>,
     pub(super) held: Gauge,
 }
@@ -87,8 +90,9 @@ impl Budget {
         Self { units, readers: None, held }
     }
 
-    /// A budget from which at most `max_bodies` bodies are read at one time. A body beyond that, or beyond `bytes`,
-    /// displaces the body that has been read for longest. So stalled bodies do not block a complete one.
+    /// A budget from which at most `max_bodies` bodies are read at one time. A body beyond that, or beyond
+    /// `bytes`, displaces the body that has been read for longest. So stalled bodies do not block a
+    /// complete one.
     pub fn displacing(bytes: usize, max_bodies: usize, held: Gauge) -> Self {
         Self { readers: Some(Arc::new(Readers::new(max_bodies))), ..Self::new(bytes, held) }
     }

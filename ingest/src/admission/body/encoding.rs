@@ -1,10 +1,10 @@
 //! Decompresses bodies that arrive with `Content-Encoding: gzip` or `deflate`.
 //!
-//! Some forwarders compress webhooks. A signature covers the bytes as received. Format check, id and storage use
-//! the decompressed bytes, so nothing behind the gateway handles encodings.
+//! Some forwarders compress webhooks. A signature covers the bytes as received. Format check, id and
+//! storage use the decompressed bytes, so nothing behind the gateway handles encodings.
 //!
-//! Invariant: decompressed bytes are limited and reserved before they are kept, as received bytes are. So a body
-//! that expands to a thousand times its size costs no more than a body of that size.
+//! Invariant: decompressed bytes are limited and reserved before they are kept, as received bytes are. So a
+//! body that expands to a thousand times its size costs no more than a body of that size.
 
 use std::io::{self, Read};
 
@@ -65,16 +65,16 @@ pub fn encoding(headers: &HeaderMap) -> Result<Encoding, UnpackError> {
     }
 }
 
-/// How the body of a request is decompressed. Some hundred MiB take a second, so large bodies are decompressed on a
-/// blocking thread.
+/// How the body of a request is decompressed. Some hundred MiB take a second, so large bodies are
+/// decompressed on a blocking thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Unpacking<'a> {
     /// The encoding of the body.
     pub encoding: Encoding,
     /// Largest decompressed size, in bytes.
-    pub most: usize,
+    pub max_bytes: usize,
     /// Largest decompressed size that is put into one piece, in bytes.
-    pub joined: usize,
+    pub max_joined_bytes: usize,
     /// The budget for the decompressed bytes.
     pub budget: &'a Budget,
 }
@@ -122,15 +122,15 @@ impl Unpacking<'_> {
                 break;
             }
             length += read;
-            if length > self.most {
-                return Err(UnpackError::TooLarge { limit: self.most });
+            if length > self.max_bytes {
+                return Err(UnpackError::TooLarge { limit: self.max_bytes });
             }
             if !reservation.raise_to(length) {
                 return Err(UnpackError::OverBudget);
             }
             pieces.push(Bytes::copy_from_slice(&buffer[..read]));
         }
-        Ok(Body::reserved(pieces::join(pieces, length, self.joined), reservation))
+        Ok(Body::reserved(pieces::join(pieces, length, self.max_joined_bytes), reservation))
     }
 }
 
@@ -192,10 +192,12 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpacked(packed: &[u8], encoding: Encoding, most: usize) -> Result<Bytes, UnpackError> {
+    fn unpacked(packed: &[u8], encoding: Encoding, max_bytes: usize) -> Result<Bytes, UnpackError> {
         let budget = Budget::new(64 * MIB, Gauge::default());
         let packed = Body::unbudgeted(Bytes::copy_from_slice(packed));
-        Unpacking { encoding, most, joined: 1000, budget: &budget }.unpack(&packed).map(|body| body.whole())
+        Unpacking { encoding, max_bytes, max_joined_bytes: 1000, budget: &budget }
+            .unpack(&packed)
+            .map(|body| body.whole())
     }
 
     #[test]
@@ -214,7 +216,8 @@ mod tests {
                 let expected = if encoding == Encoding::Gzip && packed != gzip(text) { b"{}" } else { text };
                 assert_eq!(unpacked(&packed, encoding, MIB).unwrap(), expected, "{encoding:?}");
                 let pieces = packed.chunks(7).map(Bytes::copy_from_slice).collect();
-                let unpacking = Unpacking { encoding, most: MIB, joined: 1000, budget: &budget };
+                let unpacking =
+                    Unpacking { encoding, max_bytes: MIB, max_joined_bytes: 1000, budget: &budget };
                 let body = unpacking.unpack(&Body::reserved(pieces, budget.reservation())).unwrap();
                 assert_eq!(body.whole(), expected, "{encoding:?} in pieces of seven");
                 assert_eq!(body.pieces().len() > 1, expected.len() > PIECE, "long ones stay in pieces");
@@ -231,7 +234,8 @@ mod tests {
         let (held, packed) = (Gauge::default(), Body::unbudgeted(bomb.into()));
         let budget = Budget::new(2 * MIB, held.clone());
         let encoding = Encoding::Gzip;
-        let refused = Unpacking { encoding, most: 32 * MIB, joined: 1000, budget: &budget }.unpack(&packed);
+        let refused = Unpacking { encoding, max_bytes: 32 * MIB, max_joined_bytes: 1000, budget: &budget }
+            .unpack(&packed);
         assert_eq!(refused.unwrap_err(), UnpackError::OverBudget);
         assert_eq!(held.get(), 0, "a refused body holds nothing");
     }

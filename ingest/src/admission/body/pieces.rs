@@ -9,8 +9,8 @@ use bytes::Bytes;
 const SMALL_BYTES: usize = 16 * 1024;
 const MAX_SMALL_PIECES: usize = 64;
 
-/// Adds `data` to `pieces`. Small pieces are joined from time to time, because each piece keeps the whole buffer that
-/// it was read into: many small ones would keep far more memory than they have bytes.
+/// Adds `data` to `pieces`. Small pieces are joined from time to time, because each piece keeps the whole
+/// buffer that it was read into: many small ones would keep far more memory than they have bytes.
 pub(super) fn push(pieces: &mut Vec<Bytes>, data: Bytes) {
     pieces.push(data);
     let small = pieces.iter().rev().take_while(|piece| piece.len() < SMALL_BYTES).count();

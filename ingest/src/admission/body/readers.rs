@@ -1,4 +1,5 @@
-//! The bodies of one budget that are being read, in order of their start. A new body can displace the oldest one.
+//! The bodies of one budget that are being read, in order of their start. A new body can displace the
+//! oldest one.
 //!
 //! Invariant: a body that is no longer read is not in the list.
 

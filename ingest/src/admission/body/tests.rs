@@ -8,8 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::{budget::UNIT, *};
 
-fn limits(most: usize) -> Limits {
-    Limits { most, joined: 100, time: Duration::from_secs(10) }
+fn limits(max_bytes: usize) -> Limits {
+    Limits { max_bytes, max_joined_bytes: 100, timeout: Duration::from_secs(10) }
 }
 
 fn budget(bytes: usize) -> Budget {

@@ -1,9 +1,10 @@
 //! The signature of ElevenLabs: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex>`. Pure: time is an argument.
 //!
-//! The signature covers the bytes `<t>.<body>` as received: HMAC-SHA256 with the whole secret string as the key.
+//! The signature covers the bytes `<t>.<body>` as received: HMAC-SHA256 with the whole secret string as the
+//! key.
 //!
-//! Invariant: every signature is compared with every secret in constant time and without an early exit, so the
-//! time that a check takes does not show which of them matched.
+//! Invariant: every signature is compared with every secret in constant time and without an early exit, so
+//! the time that a check takes does not show which of them matched.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -19,12 +20,13 @@ const MAX_SIGNATURES: usize = 8;
 /// Most digits of a Unix time in seconds. 16 digits last for some hundred million years.
 const MAX_TIME_DIGITS: usize = 16;
 
-/// Checks the signature `headers` (one value for each header line) before the body is read: the claim must be well
-/// formed, and its time within `tolerance` at `now` (Unix seconds). `None`: no secret is set, so no signature is
-/// required.
+/// Checks the signature `headers` (one value for each header line) before the body is read: the claim must
+/// be well formed, and its time within `tolerance` at `now` (Unix seconds). `None`: no secret is set, so no
+/// signature is required.
 ///
 /// # Errors
-/// `Missing`, `Invalid` or `Expired`. The time is not authenticated yet, so `Expired` can also mean a forged header.
+/// `Missing`, `Invalid` or `Expired`. The time is not authenticated yet, so `Expired` can also mean a
+/// forged header.
 pub fn precheck<'a>(
     headers: impl Iterator<Item = &'a [u8]>,
     secrets: &Secrets,
@@ -37,8 +39,8 @@ pub fn precheck<'a>(
     }
 }
 
-/// Checks the signature `headers` of `body`, which may be in several pieces, at `now`. Without secrets nothing is
-/// checked.
+/// Checks the signature `headers` of `body`, which may be in several pieces, at `now`. Without secrets
+/// nothing is checked.
 ///
 /// # Errors
 /// `Missing`, `Invalid` or `Expired`. Only a genuine signature can be `Expired` here.
@@ -105,8 +107,8 @@ impl<'a> Claim<'a> {
         if genuine { Ok(Signature::Verified) } else { Err(SignatureError::Invalid) }
     }
 
-    /// Reads `t=…,v0=…`, in any order and with spaces around items. Other schemes (`v1=…`) and a `v0` that is not 64
-    /// lower-case hex digits are skipped.
+    /// Reads `t=…,v0=…`, in any order and with spaces around items. Other schemes (`v1=…`) and a `v0` that
+    /// is not 64 lower-case hex digits are skipped.
     fn parse(header: &'a [u8]) -> Option<Self> {
         let (mut time, mut signatures) = (None, Vec::new());
         for item in header.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {

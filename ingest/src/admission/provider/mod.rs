@@ -1,7 +1,7 @@
 //! The rules of each provider: what it may send, from where, and how it signs. Pure.
 //!
-//! Every rule matches on [`Provider`] without a wildcard. A new provider is a row of [`Provider`], an arm of each
-//! rule, and a module for its signature.
+//! Every rule matches on [`Provider`] without a wildcard. A new provider is a row of [`Provider`], an arm
+//! of each rule, and a module for its signature.
 
 pub mod elevenlabs;
 pub mod twilio;
@@ -49,11 +49,13 @@ impl From<FormError> for ContentError {
     }
 }
 
-/// Whether the route of the provider is open.
-pub(crate) fn is_open(provider: Provider, policy: &Policy) -> bool {
+/// How the operator can open the route of the provider. `None`: the route is open.
+pub(crate) fn advice_if_closed(provider: Provider, policy: &Policy) -> Option<&'static str> {
     match provider {
-        Provider::ElevenLabs => true,
-        Provider::Twilio => !policy.twilio_auth_token.is_empty(),
+        Provider::Twilio if policy.twilio_auth_token.is_empty() => {
+            Some("set TWILIO_AUTH_TOKEN and PUBLIC_URL to open the route for Twilio")
+        }
+        Provider::ElevenLabs | Provider::Twilio => None,
     }
 }
 
@@ -65,8 +67,8 @@ pub(crate) fn methods(provider: Provider) -> &'static str {
     }
 }
 
-/// Whether the provider sends from known addresses only. Twilio has no fixed addresses, so its signature decides
-/// alone, and any address may send what looks like a callback of Twilio.
+/// Whether the provider sends from known addresses only. Twilio has no fixed addresses, so its signature
+/// decides alone, and any address may send what looks like a callback of Twilio.
 pub(crate) fn has_known_addresses(provider: Provider) -> bool {
     match provider {
         Provider::ElevenLabs => true,
@@ -108,8 +110,8 @@ pub(crate) fn is_signed(provider: Provider, parts: &Parts) -> bool {
     parts.headers.contains_key(provider.signature_header())
 }
 
-/// The budget for a body whose headers passed the checks, and its largest size in bytes. `max_body_bytes` is the
-/// configured limit.
+/// The budget for a body whose headers passed the checks, and its largest size in bytes. `max_body_bytes`
+/// is the configured limit.
 pub(crate) fn budget(provider: Provider, max_body_bytes: usize) -> (Trust, usize) {
     match provider {
         Provider::ElevenLabs => (Trust::Provider, max_body_bytes),
@@ -163,8 +165,8 @@ pub(crate) fn verify(
     }
 }
 
-/// Whether the signature covers the parameters in the body, and not its bytes. The format is then checked first,
-/// which is cheap because forms are small.
+/// Whether the signature covers the parameters in the body, and not its bytes. The format is then checked
+/// first, which is cheap because forms are small.
 pub(crate) fn signs_parameters(provider: Provider) -> bool {
     match provider {
         Provider::ElevenLabs => false,
@@ -172,8 +174,8 @@ pub(crate) fn signs_parameters(provider: Provider) -> bool {
     }
 }
 
-/// Checks the format of a body, and returns the id of its webhook. The id does not depend on the spelling of the
-/// path, nor on the spelling or order of signed parameters.
+/// Checks the format of a body, and returns the id of its webhook. The id does not depend on the spelling
+/// of the path, nor on the spelling or order of signed parameters.
 pub(crate) fn check_format(
     provider: Provider,
     parts: &Parts,

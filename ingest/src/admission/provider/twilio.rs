@@ -1,10 +1,10 @@
 //! The signature of Twilio: `X-Twilio-Signature: <base64>`. Pure.
 //!
 //! The signature covers the URL that Twilio called, followed by the sorted names and values of the form's
-//! parameters ([`Form::canonical`]). For a JSON body, the URL holds the SHA-256 of the body instead. The algorithm
-//! is HMAC-SHA1 with the account's auth token, or HMAC-SHA256 with a shared key if
-//! `X-Twilio-Webhooks-Signature-Settings` says so. As in Twilio's `request_validator` (Python, 9.13), the URL may
-//! be signed with or without its port.
+//! parameters ([`Form::canonical`]). For a JSON body, the URL holds the SHA-256 of the body instead. The
+//! algorithm is HMAC-SHA1 with the account's auth token, or HMAC-SHA256 with a shared key if
+//! `X-Twilio-Webhooks-Signature-Settings` says so. As in Twilio's `request_validator` (Python, 9.13), the
+//! URL may be signed with or without its port.
 //!
 //! Invariant: the cost of a check is bounded by [`MAX_BYTES`](crate::admission::form::MAX_BYTES).
 
@@ -37,8 +37,8 @@ pub struct Callback<'a> {
     pub is_form: bool,
 }
 
-/// Checks the headers `signature` and `settings` before the body is read: the algorithm must be known, and the
-/// signature must have its length. `None`: no secret is set, so no signature is required.
+/// Checks the headers `signature` and `settings` before the body is read: the algorithm must be known, and
+/// the signature must have its length. `None`: no secret is set, so no signature is required.
 ///
 /// # Errors
 /// `Missing` or `Invalid`. Never `Expired`, because Twilio signs no time.
@@ -96,8 +96,8 @@ impl Claim {
     }
 }
 
-/// Checks the signature of `callback`, which was received at `public_url`. Without secrets nothing is checked.
-/// A form that [`Form::parse`] refuses is `Invalid`.
+/// Checks the signature of `callback`, which was received at `public_url`. Without secrets nothing is
+/// checked. A form that [`Form::parse`] refuses is `Invalid`.
 ///
 /// # Errors
 /// `Missing` or `Invalid`.

@@ -66,7 +66,7 @@ fn forwarding_needs_a_trusted_proxy_and_loopback_a_direct_sender() {
     type Expected = Result<(&'static str, bool), UnknownSender>;
     #[rustfmt::skip]
     let table: [(&str, Headers, Expected); 12] = [
-        // peer,      headers,                                  sender and whether it is direct (proxies: 10.0.0.0/8, ::1)
+        // peer,      headers,                                  sender, whether direct (proxies 10/8, ::1)
         ("9.9.9.9",   &[],                                      Ok(("9.9.9.9", true))),
         ("127.0.0.1", &[],                                      Ok(("127.0.0.1", true))),
         ("::ffff:127.0.0.1", &[],                               Ok(("127.0.0.1", true))),

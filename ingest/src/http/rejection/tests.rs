@@ -22,7 +22,7 @@ fn every_refusal_has_its_status_code_and_headers() {
     #[rustfmt::skip]
     let table = [
         (Rejection::NotFound,                                   404, "not_found",          None),
-        (Rejection::RouteClosed,                                404, "not_found",          None),
+        (Rejection::RouteClosed { advice: "set a secret" },     404, "not_found",          None),
         (Rejection::MethodNotAllowed { allow: "POST" },         405, "method_not_allowed", Some(ALLOW)),
         (unknown_sender(UnknownSender::UntrustedProxy),         403, "untrusted_proxy",    None),
         (unknown_sender(UnknownSender::UnreadableHop),          403, "forwarded_for_unreadable", None),

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::journal::{Appended, Journal, Record};
 pub use self::replay::replay;
 use super::publisher::Webhook;
-use crate::metrics::{self, Metrics};
+use crate::metrics::Metrics;
 
 /// Commands that may wait for the writer. As many webhooks may be in line for the broker.
 const QUEUE: usize = 8192;
@@ -48,9 +48,6 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    /// Every error.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Busy, Self::TimedOut, Self::Disk];
-
     /// Stable name for metrics and logs.
     pub fn label(self) -> &'static str {
         match self {
@@ -130,9 +127,9 @@ impl Spool {
             Err(mpsc::error::TrySendError::Full(_)) => Err(SpoolError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SpoolError::Disk),
         };
-        self.metrics.count_spooled(match kept {
-            Ok(false) => metrics::KEPT,
-            Ok(true) => metrics::DUPLICATE,
+        self.metrics.spooled(match kept {
+            Ok(false) => "kept",
+            Ok(true) => "duplicate",
             Err(error) => error.label(),
         });
         kept
