@@ -1,7 +1,7 @@
 //! Creates and updates the streams and the consumers.
 //!
-//! Idempotent. What is missing is created. What an operator has tuned (replicas, size limits, placement) is
-//! kept. A stream with settings that lose accepted messages is refused.
+//! Idempotent. Missing streams and consumers are created. Settings that an operator has tuned (replicas, size
+//! limits, placement) are kept. A stream with settings that lose accepted messages is refused.
 
 use std::time::Duration;
 

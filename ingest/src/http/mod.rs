@@ -3,7 +3,7 @@
 pub mod agent_calls;
 pub mod gateway;
 pub mod label_values;
-mod problem;
+pub mod problem;
 pub mod rejection;
 mod request;
 mod request_log;

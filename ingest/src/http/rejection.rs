@@ -98,7 +98,7 @@ pub struct WorkerRefusal {
 
 impl Rejection {
     /// The problem that the sender sees.
-    pub(crate) fn problem(&self) -> Problem {
+    pub fn problem(&self) -> Problem {
         match self {
             Self::NotFound | Self::RouteClosed { .. } => Problem::NotFound,
             Self::MethodNotAllowed { .. } => Problem::MethodNotAllowed,

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::{
-    contract::streams::header as ours,
+    contract::streams::header as names,
     process::trace::{Kind, Tracer},
 };
 use async_nats::{HeaderMap, HeaderName, Subject};
@@ -110,7 +110,7 @@ impl Webhooks {
         let source = head.sender.map_or(head.peer, |sender| sender.address);
         let mut headers = message::headers(id, &head.parts.headers, source, signature, received_at);
         if let Some(doubt) = doubt {
-            headers.insert(HeaderName::from_static(ours::WOULD_REFUSE), self.observe(doubt));
+            headers.insert(HeaderName::from_static(names::WOULD_REFUSE), self.observe(doubt));
         }
         if let Some((name, query)) = message::query_header(provider::own_query(provider, &head.parts)) {
             headers.insert(name, query);
@@ -196,7 +196,7 @@ impl Webhooks {
         span.set("messaging.system", || "nats");
         span.set("messaging.message.id", || id.to_string());
         if let Some(context) = span.traceparent() {
-            headers.insert(HeaderName::from_static(ours::TRACEPARENT), context);
+            headers.insert(HeaderName::from_static(names::TRACEPARENT), context);
         }
         let webhook = Webhook { subject: Subject::from_static(provider.subject()), id, headers, body };
         self.storage.store(webhook).await.map_err(|error| {
