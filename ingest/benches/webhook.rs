@@ -5,12 +5,8 @@
 use std::{hint::black_box, net::IpAddr};
 
 use aftercall_ingest::{
-    admission::{
-        json,
-        policy::Policy,
-        signature::{Signature, elevenlabs},
-        source_ip,
-    },
+    admission::{json, provider::elevenlabs, signature::Signature, source_ip},
+    config::Policy,
     storage::message,
 };
 use bytes::Bytes;
@@ -69,7 +65,7 @@ fn each(bench: &mut Criterion) {
     forwarded.insert("x-forwarded-for", HeaderValue::from_static("203.0.113.9, 198.51.100.7"));
     let source = || {
         let sender = source_ip::sender(proxy, &forwarded, &policy.trusted_proxies);
-        sender.is_ok_and(|sender| policy.allowed_sources.contain(sender))
+        sender.is_ok_and(|sender| sender.is_in(&policy.allowed_sources))
     };
     assert!(source());
     bench.bench_function("source policy behind a proxy", |bench| bench.iter(|| black_box(source())));

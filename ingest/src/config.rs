@@ -1,6 +1,13 @@
-//! The environment of the gateway: one flat struct, complete and valid before a socket opens.
+//! The configuration of the gateway, read from environment variables.
 //!
-//! Nothing else in the crate reads the environment.
+//! It is complete and valid before the gateway opens a socket. No other module reads the environment.
+
+mod duration;
+mod monitor_urls;
+mod networks;
+mod policy;
+mod public_url;
+mod secrets;
 
 use std::{
     fmt,
@@ -14,79 +21,83 @@ use aftercall_common::{
     http::tls::{self, Tls},
     process::{
         broker::Broker,
-        config::{self, ConfigError, Secret, Url},
+        config::{self, ConfigError, Url},
         telemetry::LogFormat,
         trace,
     },
 };
-use serde::{Deserialize, Deserializer, de::Error as _};
-use subtle::ConstantTimeEq as _;
+use serde::Deserialize;
 
-use crate::{
-    admission::{policy::Policy, source_ip::Networks},
-    broker::durability::MonitorUrls,
+use self::duration::positive;
+pub use self::{
+    monitor_urls::MonitorUrls,
+    networks::{ELEVENLABS_ADDRESSES, Networks, Sources},
+    policy::{Anonymous, Policy, SourcePolicy, Tolerance},
+    public_url::PublicUrl,
+    secrets::{HeaderSecret, Secrets},
 };
 
-/// Everything an operator can set. Field names in upper case are the variables.
+/// Everything that an operator can set. The name of a variable is the name of its field, in upper case.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Where webhooks are served.
+    /// Address of the public listener, which serves webhooks.
     pub listen_addr: SocketAddr,
-    /// Where health and metrics are served. Never the public address.
+    /// Address of the admin listener, which serves health and metrics. Never the public address.
     pub admin_addr: SocketAddr,
-    /// The broker, or several addresses of one cluster, comma separated.
+    /// Address of the broker, or several addresses of one cluster, comma-separated.
     pub nats_url: Url,
-    /// Credentials for the broker (`.creds`).
+    /// File with the credentials for the broker (`.creds`).
     pub nats_creds_file: Option<PathBuf>,
-    /// Authorities that vouch for the broker (PEM). None: those of the system, where it speaks TLS.
+    /// Certificates of the authorities that sign the broker's certificate (PEM). Unset: those of the system.
     pub nats_ca_file: Option<PathBuf>,
-    /// The broker's monitoring endpoints, which tell whether it syncs before it acknowledges. None: nobody tells.
+    /// The broker's monitoring endpoints. They show whether the broker syncs before it acknowledges. Unset:
+    /// durability is reported as `unknown`.
     pub nats_monitor_url: Option<MonitorUrls>,
-    /// Copies the broker keeps of each stream it makes. More on an existing stream are kept.
+    /// Copies of each stream that the gateway creates. An existing stream with more copies keeps them.
     pub stream_replicas: NonZeroUsize,
     /// Largest body of one request, in bytes.
     pub max_body_bytes: NonZeroUsize,
-    /// Bytes of the provider's bodies held at one time, packed and unpacked. Other senders have small budgets of
-    /// their own: see [`crate::admission::body::Budgets`].
+    /// Bytes of providers' bodies in memory at one time, compressed and decompressed. Other senders have
+    /// small budgets of their own, which no variable changes.
     pub max_inflight_bytes: NonZeroUsize,
-    /// Connections open at one time.
+    /// Most open connections.
     pub max_connections: NonZeroUsize,
-    /// Connections that one source may have open. Trusted proxies have no such limit.
+    /// Most open connections of one source address. Trusted proxies have no such limit.
     pub max_connections_per_source: NonZeroUsize,
-    /// Whether connections from `TRUSTED_PROXIES` begin with a header of the PROXY protocol.
+    /// Whether connections from `TRUSTED_PROXIES` begin with a PROXY protocol header.
     pub proxy_protocol: bool,
-    /// The certificate of the public listener, and those up to its authority's (PEM). None: no TLS.
+    /// The certificate chain of the public listener (PEM). Unset: no TLS.
     pub tls_cert_file: Option<PathBuf>,
-    /// Its key (PEM).
+    /// The private key of that certificate (PEM).
     pub tls_key_file: Option<PathBuf>,
-    /// Time a connection gets to complete a request's headers.
+    /// Longest time until the headers of a request are complete.
     #[serde(deserialize_with = "positive")]
     pub header_timeout: Duration,
-    /// Time a request gets to deliver its body.
+    /// Longest time until the body of a request is complete.
     #[serde(deserialize_with = "positive")]
     pub body_timeout: Duration,
-    /// Time from a complete request to the broker's acknowledgement, waiting in line included.
+    /// Longest time from a complete request to the broker's acknowledgement, including the time in the queue.
     #[serde(deserialize_with = "positive")]
     pub publish_timeout: Duration,
-    /// Folder where webhooks wait while the broker is away. None: they are refused with 503 then.
+    /// Folder that holds webhooks while the broker is unavailable. Unset: the gateway answers them with 503.
     pub spool_dir: Option<PathBuf>,
-    /// Bytes of webhooks that may wait there.
+    /// Most bytes of webhooks in that folder.
     pub spool_max_bytes: NonZeroU64,
-    /// Time the listener stays open after the stop signal, `/readyz` saying no: a load balancer needs so long
-    /// to notice.
+    /// How long the listener stays open after the stop signal, with `/readyz` failing. A load balancer
+    /// needs this time to notice.
     #[serde(with = "humantime_serde")]
     pub shutdown_delay: Duration,
-    /// Time accepted requests get to finish after that.
+    /// Longest time for accepted requests to finish after the listener is closed.
     #[serde(deserialize_with = "positive")]
     pub shutdown_grace: Duration,
-    /// Collector of traces. None: nothing is traced.
+    /// Endpoint of the collector of traces. Unset: no traces.
     pub otel_exporter_otlp_endpoint: Option<trace::Endpoint>,
-    /// How log lines are written.
+    /// Format of log lines.
     pub log_format: LogFormat,
-    /// Which log lines are written, in `tracing`'s filter language.
+    /// Filter of log lines, in the syntax of `tracing`.
     pub rust_log: Option<String>,
-    /// Who may send. Read by itself, as it can change while the gateway runs.
+    /// Which requests are accepted. Read separately, because it can change while the gateway runs.
     #[serde(skip)]
     pub policy: Policy,
 }
@@ -127,11 +138,17 @@ impl Default for Config {
 
 impl Config {
     /// Reads and checks the environment.
+    ///
+    /// # Errors
+    /// The variable that cannot be used, and the reason.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_vars(config::environment()?)
     }
 
     /// Reads and checks `vars`.
+    ///
+    /// # Errors
+    /// The variable that cannot be used, and the reason.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let vars: Vec<_> = vars.into_iter().collect();
         let read = config::from_vars::<Self>(vars.clone())?;
@@ -148,13 +165,16 @@ impl Config {
         Ok(Self { policy, ..read })
     }
 
-    /// The broker.
+    /// Address and credentials of the broker.
     pub fn broker(&self) -> Broker<'_> {
         let (credentials, authority) = (self.nats_creds_file.as_deref(), self.nats_ca_file.as_deref());
         Broker { url: &self.nats_url, credentials, authority }
     }
 
-    /// TLS of the public listener, where it is wanted.
+    /// TLS of the public listener. `None`: the listener speaks plain HTTP.
+    ///
+    /// # Errors
+    /// Only one of the two files is set, or a file cannot be used.
     pub fn tls(&self) -> Result<Option<Tls>, ConfigError> {
         match (&self.tls_cert_file, &self.tls_key_file) {
             (None, None) => Ok(None),
@@ -165,7 +185,7 @@ impl Config {
     }
 }
 
-/// One `NAME=value` a line, unset ones left out; without the policy.
+/// One line `NAME=value` for each variable that is set, without the policy.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "LISTEN_ADDR={}", self.listen_addr)?;
@@ -207,54 +227,11 @@ impl fmt::Display for Config {
     }
 }
 
-/// A comma list of secrets, so that one can be replaced by the next without a gap.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-pub struct Secrets(Vec<Secret>);
-
-impl Secrets {
-    /// Whether no secret is set.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The secrets, in the order given.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|secret| secret.expose().as_bytes())
-    }
-
-    /// Whether `given` is one of the secrets. The time taken does not tell which one.
-    pub fn contain(&self, given: &[u8]) -> bool {
-        self.iter().fold(false, |equal, secret| equal | bool::from(given.ct_eq(secret)))
-    }
-}
-
-impl TryFrom<String> for Secrets {
-    type Error = String;
-
-    fn try_from(list: String) -> Result<Self, String> {
-        list.split(',')
-            .enumerate()
-            .map(|(n, item)| match item.trim() {
-                "" => Err(format!("item {} of the list is empty", n + 1)),
-                item => Ok(Secret::new(item)),
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-}
-
-/// A duration with its unit (`10s`, `60m`), longer than nothing.
-pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let duration: Duration = humantime_serde::deserialize(deserializer)?;
-    if duration.is_zero() { Err(D::Error::custom("must be longer than 0s")) } else { Ok(duration) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Reads `vars` where signatures are not required, unless one of them says otherwise.
+    /// Reads `vars`, with `ALLOW_UNSIGNED=true` unless they contain that variable.
     fn read(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let unsigned = [("ALLOW_UNSIGNED", "true")];
         let vars = unsigned.iter().chain(vars);
@@ -262,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_contract() {
+    fn defaults_are_those_of_the_contract() {
         let config = read(&[]).unwrap();
         let shown = format!("{config}\n{}", config.policy);
         for line in [

@@ -1,9 +1,11 @@
 //! The gateway: decides whether a webhook may enter, stores its bytes durably, answers 200.
 //!
 //! It knows no event, no status and no database. The path of a webhook:
-//! [`http::routes`] → [`http::gateway`] (the checks in order, by the [`admission::policy`] of now) → [`admission::source_ip`] → [`admission::body`] →
-//! [`admission::signature`] → [`admission::json`] → [`storage::message`] → [`storage`]: [`storage::publisher`] (group commit into `JetStream`; large
-//! bodies by [`storage::large_bodies`]), failing that the [`storage::spool`] → 200. What is refused becomes a [`http::rejection`]. Questions about calls go through [`http::agent_calls`] to a worker.
+//! [`http::gateway`] (path and method) → [`http::webhooks`] ([`admission::checks`] of the headers, by the policy in
+//! force; the body by [`admission::body`]; [`admission::checks`] of signature and format) → [`storage::message`] →
+//! [`storage`]: [`storage::publisher`] (group commit into `JetStream`; large bodies by [`storage::large_bodies`]),
+//! failing that the [`storage::spool`] → 200. A refused request becomes a [`http::rejection`]. Questions about calls
+//! go through [`http::agent_calls`] to a worker.
 //!
 //! What a 200 is worth with this broker: [`broker::durability`].
 //!
@@ -30,9 +32,9 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admission::{body::Budgets, policy::ReloadablePolicy, reload},
+    admission::reload::{self, ReloadablePolicy},
     broker::{durability, streams::Topology},
-    http::routes::Gateway,
+    http::{gateway::Gateway, label_values::label_values},
     metrics::Metrics,
     storage::{
         Storage,
@@ -91,7 +93,7 @@ pub async fn run(
     )
     .map_err(RunError::Traces)?;
     let policy = ReloadablePolicy::new(config.policy.clone());
-    let (metrics, registry) = Metrics::new();
+    let (metrics, registry) = Metrics::new(&label_values());
     metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
     let stop = stop.child_token(); // A contradicting stream stops us, not whoever runs us.
     let topology = Arc::new(Topology::new(client.clone(), config.stream_replicas.get(), metrics.clone()));
@@ -143,16 +145,7 @@ pub async fn run(
     tasks.close();
 
     let server = http::server::server(&config, listener, tls, policy.clone(), &metrics);
-    let budgets = Budgets::new(config.max_inflight_bytes.get(), &metrics.bytes_in_flight);
-    let gateway = Arc::new(Gateway {
-        config,
-        policy,
-        client: client.clone(),
-        storage,
-        budgets,
-        metrics,
-        tracer: tracer.clone(),
-    });
+    let gateway = Arc::new(Gateway::new(&config, policy, client.clone(), storage, metrics, tracer.clone()));
     // A socket that others have too must not be taken up before we can store what comes by it.
     topology.settled(READY_WAIT, spool.is_some(), &stop).await;
     shutdown::ready();

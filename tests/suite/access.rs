@@ -215,7 +215,7 @@ async fn a_reload_takes_no_secret_away() {
         stack.gateway.signal(Signal::SIGHUP);
         refusals += 1;
         until("the refusal is logged", async || {
-            (stack.gateway.log().matches("nothing was taken up").count() == refusals).then_some(())
+            (stack.gateway.log().matches("the policy cannot be reloaded").count() == refusals).then_some(())
         })
         .await;
         assert_eq!(post(&stack, CALL_STATUS, &[]).await, refused(401, "signature_missing"), "{text:?}");

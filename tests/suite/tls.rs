@@ -59,7 +59,7 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     fs::write(&certificate, new.sign().0).unwrap();
     stack.gateway.signal(Signal::SIGHUP);
     until("the gateway complains", async || {
-        stack.gateway.log().contains("the certificate stays as it was").then_some(())
+        stack.gateway.log().contains("the certificate cannot be reloaded").then_some(())
     })
     .await;
     assert_eq!(post(&old.client()).await, Some(200));

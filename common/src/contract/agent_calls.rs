@@ -1,21 +1,22 @@
-//! The request/reply subjects by which the gateway asks a worker about calls.
+//! The NATS requests by which the gateway asks a worker about calls.
 //!
-//! A NATS service (ADR-32): any number of workers answer, one gets each request. A refusal comes
-//! back in the service API's own error headers, with the HTTP status the gateway is to answer, plus
-//! [`ERROR_CODE_HEADER`] for the problem's stable code.
+//! The workers form a NATS service (ADR-32): one of them answers each request. A refusal comes in the error
+//! headers of the service API, with the HTTP status for the caller. [`ERROR_CODE_HEADER`] adds the stable
+//! code.
 
-/// Name of the NATS service the workers register.
+/// The name of the NATS service that the workers register.
 pub const SERVICE_NAME: &str = "agent-calls";
 
-/// Asks for the status of one call. The request is the JSON the caller posted, the answer the JSON
-/// the caller gets.
+/// Asks for the status of one call. The request is the JSON that the caller posted; the gateway passes the
+/// JSON of the answer on to the caller.
 pub const STATUS_SUBJECT: &str = "agent-calls.status";
 
-/// Places one call. The request is the JSON the caller posted, the answer the JSON the caller gets.
+/// Places one call. The request is the JSON that the caller posted; the gateway passes the JSON of the
+/// answer on to the caller.
 pub const PLACE_SUBJECT: &str = "agent-calls.place";
 
-/// The caller's own name for a placement: two requests with the same one place one call.
+/// The caller's name for a placement: two requests with the same name place one call.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "Idempotency-Key";
 
-/// Stable problem code of a refusal, such as `not_found`.
+/// The stable code of a refusal, such as `not_found`.
 pub const ERROR_CODE_HEADER: &str = "Aftercall-Error-Code";

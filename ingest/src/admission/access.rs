@@ -1,39 +1,40 @@
-//! Who may use `/api/agent-calls*`: bearer tokens, and what a caller on this machine may do without one.
+//! Decides which requests to `/api/agent-calls*` are served. Pure.
 //!
-//! Pure. A request without a token is anonymous. It is served only where `API_ANONYMOUS` says so, and only if
-//! the caller holds the connection itself, from this machine, and is no web page: a page that a browser on
-//! this machine shows can reach loopback addresses too, and so can a host name that resolves to one.
+//! A request without a bearer token is anonymous. It is served only if `API_ANONYMOUS` allows it, the
+//! caller connects directly from the gateway's own machine, and the request is not of a web page. A browser
+//! on this machine can reach loopback addresses, also through a host name that resolves to one.
 
 use hyper::{HeaderMap, header};
 
-use super::{
-    policy::{Anonymous, Policy},
-    source_ip::Sender,
-};
-use crate::http::rejection::Rejection;
+use super::source_ip::Sender;
+use crate::config::{Anonymous, Policy};
 
-/// What a request wants to do.
+/// The access that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Learn about calls.
+    /// Reads about calls.
     Read,
-    /// Place calls.
+    /// Places calls.
     Full,
 }
 
-/// Decides whether `sender` may have `access`.
+/// Why a request has not the access that it needs. Holds the missing condition, a sentence for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unauthorized(pub &'static str);
+
+/// Decides whether `sender` has `access`.
 ///
 /// # Errors
-/// [`Rejection::Unauthorized`] with the missing condition.
+/// See [`Unauthorized`].
 pub fn authorize(
     policy: &Policy,
     access: Access,
     headers: &HeaderMap,
     sender: Sender,
-) -> Result<(), Rejection> {
+) -> Result<(), Unauthorized> {
     if let Some(given) = bearer(headers) {
-        let full = policy.api_token.contain(given);
-        let read = policy.api_read_token.contain(given) && access == Access::Read;
+        let full = policy.api_token.contains(given);
+        let read = policy.api_read_token.contains(given) && access == Access::Read;
         return if full || read { Ok(()) } else { refuse("The bearer token does not give this access.") };
     }
     let allowed = match (policy.api_anonymous, access) {
@@ -55,11 +56,11 @@ pub fn authorize(
     Ok(())
 }
 
-fn refuse(detail: &'static str) -> Result<(), Rejection> {
-    Err(Rejection::Unauthorized { detail })
+fn refuse(condition: &'static str) -> Result<(), Unauthorized> {
+    Err(Unauthorized(condition))
 }
 
-/// The token of `Authorization: Bearer <token>`; the scheme's case does not matter.
+/// The token of `Authorization: Bearer <token>`. The scheme may be in upper or lower case.
 pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) =
         headers.get(header::AUTHORIZATION)?.as_bytes().split_at_checked(b"Bearer ".len())?;
@@ -67,7 +68,7 @@ pub fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 /// Whether a browser sent the request for a page of another origin. Browsers set `Origin` and
-/// `Sec-Fetch-Site` themselves, and a page cannot change them; other senders send neither.
+/// `Sec-Fetch-Site`, and a page cannot change them. Other senders usually send neither.
 pub fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(|value: &header::HeaderValue| value.as_bytes());
     let is_foreign_site = text(header::HeaderName::from_static("sec-fetch-site"))
@@ -81,15 +82,14 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
     is_foreign_site || is_foreign_origin
 }
 
-/// Whether a web page sent the request through a browser, and not from this machine's own address: it is of
-/// another origin, or its own host name was made to resolve to us (DNS rebinding).
+/// Whether a web page sent the request, and the page is not of this machine: it is of another origin, or
+/// its host name was made to resolve to this machine (DNS rebinding).
 pub fn is_foreign_page(headers: &HeaderMap) -> bool {
     let is_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");
     is_page && (is_cross_site(headers) || !has_local_host(headers))
 }
 
-/// Whether the `Host` header names this machine. A page whose own host name was made to resolve to a
-/// loopback address (DNS rebinding) sends that name.
+/// Whether the `Host` header names this machine. After DNS rebinding it holds the host name of the page.
 pub fn has_local_host(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
     let Ok(authority) = host.parse::<hyper::http::uri::Authority>() else { return false };
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     type Headers = &'static [(&'static str, &'static str)];
-    /// `API_ANONYMOUS`, access, headers, the sender and whether it is direct, whether it is served.
+    /// `API_ANONYMOUS`, access, headers, (sender, whether it is direct), whether it is served.
     type Row = (&'static str, Access, Headers, (&'static str, bool), bool);
 
     fn headers(pairs: Headers) -> HeaderMap {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_and_direct_callers_on_this_machine_are_served() {
+    fn tokens_and_allowed_direct_callers_on_this_machine_are_served() {
         use Access::{Full, Read};
         #[rustfmt::skip]
         let table: [Row; 26] = [
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_and_rebound_names_are_foreign() {
+    fn pages_of_other_origins_and_rebound_host_names_are_foreign() {
         for (pairs, expected) in [
             (&[][..], false),
             (&[("host", "gateway.internal")], false),

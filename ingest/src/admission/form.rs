@@ -1,12 +1,14 @@
-//! The parameters of a callback of Twilio, read within bounds.
+//! Reads the parameters of a Twilio callback.
 //!
-//! Twilio signs the names and values of all parameters, sorted and written one after the other without a
-//! separator. So many bodies have one signature: the parameters in any order, in any encoding, or with names and
-//! values that are divided elsewhere. [`Form::canonical`] is the same for all of them, and the id of a callback
-//! is taken over it: one signature, one id.
+//! Twilio signs the sorted names and values of all parameters, without separators. So many bodies have the
+//! same signature: the parameters may be in another order or encoding, or the boundary between a name and
+//! its value may be moved. [`Form::canonical`] is the same for all of them. The id of a callback is the
+//! hash of it: one signature, one id.
 //!
-//! Invariants: reading takes time and memory in proportion to the body, which has at most [`MAX_BYTES`]; no name
-//! occurs twice; nothing of the body is repeated in an error.
+//! Invariants:
+//! - Reading takes time and memory in proportion to the body, which has at most [`MAX_BYTES`].
+//! - No name occurs twice.
+//! - Error texts repeat nothing of the body.
 
 use std::borrow::Cow;
 
@@ -14,13 +16,13 @@ pub use aftercall_common::contract::form_limits::{MAX_BYTES, MAX_PARAMETERS};
 use aftercall_common::json::BYTE_ORDER_MARK;
 use bytes::Bytes;
 
-/// The parameter that every callback about a call has.
-const CALL: &str = "CallSid";
+/// The parameter that identifies the call. Every callback has it.
+const CALL_SID: &str = "CallSid";
 
-/// Why a body was not accepted as a form.
+/// Why a body is refused as a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// It is longer than [`MAX_BYTES`].
+    /// It is larger than [`MAX_BYTES`].
     #[error("The form is larger than {MAX_BYTES} bytes.")]
     TooLarge,
     /// It has more than [`MAX_PARAMETERS`] parameters.
@@ -29,7 +31,7 @@ pub enum FormError {
     /// It is not UTF-8.
     #[error("The body must be a form in UTF-8.")]
     NotText,
-    /// A name is empty, or has other characters than Twilio's names.
+    /// A name is empty, or has characters that Twilio's names do not have.
     #[error(
         "The name of a parameter must be letters, digits and underscores, with a letter first; after `SipHeader_` also hyphens."
     )]
@@ -37,19 +39,19 @@ pub enum FormError {
     /// A name occurs twice.
     #[error("A parameter occurs twice.")]
     Duplicate,
-    /// No call is named.
+    /// `CallSid` is missing or invalid.
     #[error("The parameter CallSid must be 1 to 34 letters and digits.")]
     NoCall,
 }
 
-/// Decoded parameters, sorted by name.
+/// The decoded parameters, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form<'a> {
     parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
 impl<'a> Form<'a> {
-    /// Reads `body`. A byte order mark before the first name is passed over.
+    /// Reads `body`. A byte order mark before the first name is skipped.
     ///
     /// # Errors
     /// See [`FormError`].
@@ -76,7 +78,7 @@ impl<'a> Form<'a> {
             return Err(FormError::Duplicate);
         }
         let form = Self { parameters };
-        if form.get(CALL).is_some_and(is_call_sid) { Ok(form) } else { Err(FormError::NoCall) }
+        if form.get(CALL_SID).is_some_and(is_call_sid) { Ok(form) } else { Err(FormError::NoCall) }
     }
 
     /// The value of the parameter `name`.
@@ -85,7 +87,7 @@ impl<'a> Form<'a> {
         Some(&self.parameters[found].1)
     }
 
-    /// The parameters as Twilio signs them. The id of the callback is taken over these bytes.
+    /// The parameters as Twilio signs them. The id of the callback is the hash of these bytes.
     pub fn canonical(&self) -> Bytes {
         let length = self.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut text = Vec::with_capacity(length);
@@ -97,8 +99,8 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Whether Twilio may name a parameter so: a letter, then letters, digits and underscores; the headers of a SIP
-/// call (`SipHeader_X-…`) also have hyphens.
+/// Whether Twilio can have a parameter with this name: a letter, then letters, digits and underscores.
+/// Names of SIP headers (`SipHeader_X-…`) also have hyphens.
 fn is_name(name: &str) -> bool {
     let may_have_hyphens = name.starts_with("SipHeader_");
     name.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -107,8 +109,8 @@ fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || (may_have_hyphens && byte == b'-'))
 }
 
-/// Whether `value` can be the id of a call. Twilio's have 34 characters; what follows in a body whose names and
-/// values are divided elsewhere does not fit.
+/// Whether `value` can be the id of a call. Twilio's ids have 34 characters. A longer value means that the
+/// boundary of the parameter was moved.
 fn is_call_sid(value: &str) -> bool {
     (1..=34).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_the_same_parameters_has_one_canonical_form() {
+    fn all_spellings_of_the_same_parameters_have_one_canonical_form() {
         let canonical = |body: &str| Form::parse(body.as_bytes()).unwrap().canonical();
         let expected = canonical("CallSid=CA1&CallStatus=no-answer&To=%2B15005550006");
         assert_eq!(&expected[..], b"CallSidCA1CallStatusno-answerTo+15005550006");
@@ -133,7 +135,7 @@ mod tests {
             assert_eq!(canonical(spelling), expected, "{spelling}");
         }
         assert_ne!(canonical("CallSid=CA1&CallStatus=no-answer&To=%2B15005550007"), expected);
-        // Names and values divided elsewhere.
+        // The boundary between name and value is moved.
         for (divided, error) in [
             ("CallSid=CA1CallStatusno-answerTo%2B15005550006", FormError::NoCall),
             ("CallSid=CA1&CallStatusno-answerTo=%2B15005550006", FormError::Name),
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_twilio_does_not_send_is_refused() {
+    fn forms_that_twilio_does_not_send_are_refused() {
         use FormError::{Duplicate, Name, NoCall, NotText, TooLarge, TooManyParameters};
         let many = |count: usize| {
             let more: Vec<_> = (1..count).map(|n| format!("p{n}=1")).collect();
@@ -163,7 +165,7 @@ mod tests {
             (b"CallStatus=ringing".to_vec(),                    Err(NoCall)),
             (b"CallSid=".to_vec(),                              Err(NoCall)),
             (b"callsid=CA1".to_vec(),                           Err(NoCall)),
-            // The boundary of the first name shifted.
+            // The boundary of the first name is moved.
             (b"CallSidCAtw1CallStatusring=ing".to_vec(),        Err(NoCall)),
             (b"CallSid=CA1&CallSid=CA1".to_vec(),               Err(Duplicate)),
             (b"CallSid=CA1&CallSid=CA2".to_vec(),               Err(Duplicate)),
@@ -184,9 +186,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn order_does_not_matter_and_values_are_found(values in prop::collection::vec("[ -~é新]{0,12}", 1..9), turn: usize) {
+        fn order_of_parameters_does_not_matter_and_values_are_found(values in prop::collection::vec("[ -~é新]{0,12}", 1..9), turn: usize) {
             let mut pairs: Vec<_> = values.iter().enumerate().map(|(n, value)| (format!("P{n}"), value.clone())).collect();
-            pairs.push((CALL.to_owned(), "CA1".to_owned()));
+            pairs.push((CALL_SID.to_owned(), "CA1".to_owned()));
             let encode = |pairs: &[(String, String)]| {
                 form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
             };
@@ -202,7 +204,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_have_an_answer(body: Vec<u8>) {
+        fn any_bytes_are_parsed_or_refused(body: Vec<u8>) {
             let _any = Form::parse(&body);
         }
     }

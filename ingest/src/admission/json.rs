@@ -1,7 +1,12 @@
-//! Checks that a body is exactly one JSON object within the bounds of [`measure`], without building it.
+//! Checks that a body is exactly one JSON object within the limits of [`measure`], without building the
+//! value.
 //!
-//! Invariants: the check uses no stack and one bit of memory for each level of nesting (`serde_json` skips
-//! values in a loop); its messages repeat nothing of the body. A byte order mark before the object is passed over.
+//! A byte order mark before the object is skipped.
+//!
+//! Invariants:
+//! - The check does not recurse, and uses one bit of memory for each level of nesting: `serde_json` skips
+//!   values in a loop.
+//! - Error texts repeat nothing of the body.
 
 use std::{fmt, io::BufReader, str};
 
@@ -10,6 +15,7 @@ use aftercall_common::json::{
     measure::{LIMITS, TooComplex, measure},
 };
 use bytes::Bytes;
+use hyper::{HeaderMap, header::CONTENT_TYPE};
 use serde::{
     Deserializer as _,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
@@ -18,15 +24,23 @@ use serde_json::error::Category;
 
 use super::body::pieces::PiecesReader;
 
-/// Why a body was not accepted as JSON.
+/// Why a body is refused as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// It is not one JSON object. A sentence with line and column, without any of the body's content.
+    /// It is not one JSON object. The text gives line and column, and repeats nothing of the body.
     #[error("{0}")]
     Invalid(String),
-    /// It has more values, or deeper nesting, than is accepted.
+    /// It has too many values, or too many levels of nesting.
     #[error(transparent)]
     TooComplex(#[from] TooComplex),
+}
+
+/// Whether the headers declare a JSON body. A web page cannot send this type to another origin without a
+/// preflight request.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = value.split(';').next().unwrap_or_default();
+    media_type.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// Checks `body`.
@@ -47,7 +61,7 @@ pub fn check(body: &[u8]) -> Result<(), JsonError> {
 /// Checks a body in several pieces, without joining them.
 ///
 /// # Errors
-/// As of [`check`].
+/// See [`JsonError`].
 pub fn check_pieces(pieces: &[Bytes]) -> Result<(), JsonError> {
     if let [only] = pieces {
         return check(only);
@@ -55,12 +69,13 @@ pub fn check_pieces(pieces: &[Bytes]) -> Result<(), JsonError> {
     measure(pieces.iter().map(|piece| &piece[..]), LIMITS)?;
     check_utf8(pieces)?;
     let mut reader = PiecesReader::new(pieces);
-    reader.pass_over_mark();
+    reader.skip_byte_order_mark();
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
     json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
 }
 
-/// The reader of `serde_json` does not look at the text it skips. A character may lie across pieces.
+/// Checks that the pieces are UTF-8, because the reader of `serde_json` does not check the text that it
+/// skips. A character may lie in two pieces.
 fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
     let wrong = || JsonError::Invalid("the body is not UTF-8".to_owned());
     let mut open: Vec<u8> = Vec::with_capacity(4);
@@ -88,7 +103,7 @@ fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
 
 fn complaint(error: &serde_json::Error) -> JsonError {
     JsonError::Invalid(match error.classify() {
-        // These are fixed phrases of serde_json. A data error would name the value it found.
+        // These texts of serde_json are fixed. The text of a data error would repeat the value.
         Category::Syntax | Category::Eof | Category::Io => format!("the body is not valid JSON: {error}"),
         Category::Data => {
             format!("the body must be one JSON object at line {} column {}", error.line(), error.column())
@@ -96,14 +111,14 @@ fn complaint(error: &serde_json::Error) -> JsonError {
     })
 }
 
-/// Line and column of the byte after `before`, both from 1.
+/// Line and column of the byte after `before`, both counted from 1.
 fn position(before: &[u8]) -> (usize, usize) {
     let line = before.split(|&byte| byte == b'\n').count();
     let column = before.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
     (line, column)
 }
 
-/// Accepts an object with whatever in it, and nothing else.
+/// Accepts one object with any content, and no other value.
 struct Object;
 
 impl<'de> Visitor<'de> for Object {
@@ -130,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_object_and_nothing_else() {
+    fn only_one_object_is_accepted() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
         let deep = nested(999);
         for body in [
@@ -173,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_with_too_many_values_or_levels_is_too_complex_however_it_is_cut() {
+    fn too_many_values_or_levels_are_refused_in_one_piece_and_in_several() {
         let wide = |values: usize| format!("{{\"a\":[{}0]}}", "0,".repeat(values - 3));
         let deep = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         for (body, expected) in [
@@ -189,16 +204,34 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_may_lie_across_pieces() {
+    fn byte_order_mark_may_lie_in_several_pieces() {
         let body = Bytes::from("\u{feff}{\"a\":1}");
         for cut in 0..body.len() {
             assert_eq!(check_pieces(&[body.slice(..cut), body.slice(cut..)]), Ok(()), "cut at {cut}");
         }
     }
 
+    #[test]
+    fn json_is_declared_by_the_media_type_alone() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            (" application/json", true),
+            ("application/jsonp", false),
+            ("application/json-patch+json", false),
+            ("text/plain; application/json", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(value));
+            assert_eq!(is_json(&headers), expected, "{value}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
     proptest! {
         #[test]
-        fn pieces_are_judged_as_the_whole(text in "\\{\"a\":(\"[a-zé新😀]{0,20}\"|1|\\[)\\}?", at in prop::collection::vec(0..40usize, 1..4), flip: bool) {
+        fn pieces_are_checked_like_the_whole_body(text in "\\{\"a\":(\"[a-zé新😀]{0,20}\"|1|\\[)\\}?", at in prop::collection::vec(0..40usize, 1..4), flip: bool) {
             let mut body = text.into_bytes();
             if flip && let Some(byte) = body.get_mut(at[0]) { *byte ^= 0x80; }
             let mut cuts: Vec<_> = at.iter().map(|&cut| cut.min(body.len())).collect();
@@ -211,7 +244,7 @@ mod tests {
         }
 
         #[test]
-        fn anything_has_an_answer_that_repeats_nothing(body: Vec<u8>, value in "[a-z]{12}") {
+        fn errors_repeat_nothing_of_the_body(body: Vec<u8>, value in "[a-z]{12}") {
             let _any = check(&body);
             for body in [format!("{{\"{value}\":{value}}}"), format!("\"{value}\""), value.clone()] {
                 prop_assert!(!check(body.as_bytes()).expect_err("not an object").to_string().contains(&value));
@@ -219,7 +252,7 @@ mod tests {
         }
 
         #[test]
-        fn it_agrees_with_the_parser(body in "[{}\\[\\]\",:0-9a\\\\ ]{0,12}") {
+        fn bodies_that_serde_json_parses_are_accepted(body in "[{}\\[\\]\",:0-9a\\\\ ]{0,12}") {
             let parsed = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&body);
             if parsed.is_ok() { prop_assert!(check(body.as_bytes()).is_ok(), "{}", body); }
         }

@@ -1,11 +1,13 @@
-//! Whether a request may enter: source address, token, signature, size, encoding and form of its body.
+//! Decides whether a request is accepted: by its source address, token, signature, and the size, encoding and
+//! format of its body.
 
 pub mod access;
 pub mod body;
+pub mod checks;
 pub mod form;
 pub mod json;
-pub mod policy;
 pub mod provider;
-pub(crate) mod reload;
+pub mod reload;
 pub mod signature;
 pub mod source_ip;
+pub mod webhook_id;

@@ -1,6 +1,10 @@
-//! SIGHUP: the policy is read again, from `ENV_FILE`, and the certificate of the public listener.
+//! The policy in force, and its reload on SIGHUP.
 //!
-//! Requests under way keep the policy they began with, so none is lost or judged by halves.
+//! Invariants:
+//! - Each request is decided by one policy. A request that is under way keeps the policy with which it began.
+//! - A policy that cannot be used changes nothing.
+
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aftercall_common::{
     http::tls::Tls,
@@ -10,16 +14,37 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::policy::{Policy, ReloadablePolicy};
-use crate::Config;
+use crate::{Config, config::Policy};
 
-/// Takes up a changed policy and certificate at every SIGHUP until `stop`; `expiry` shows how long the latter lasts.
+/// The policy in force. Cheap to clone, and all clones see the same policy.
+#[derive(Clone, Debug)]
+pub struct ReloadablePolicy(Arc<RwLock<Arc<Policy>>>);
+
+impl ReloadablePolicy {
+    /// Starts with `policy`.
+    pub fn new(policy: Policy) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(policy))))
+    }
+
+    /// The policy for one request.
+    pub fn get(&self) -> Arc<Policy> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the policy for all requests that begin from now on.
+    pub fn set(&self, policy: Policy) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+}
+
+/// Reads the policy from `ENV_FILE`, and the certificate of the public listener, at every SIGHUP until
+/// `stop`. The gauge `expiry` shows when the certificate expires.
 ///
 /// # Errors
-/// The system does not let us listen for the signal.
+/// The system does not allow a handler for the signal.
 pub fn on_hangup(
     config: Config,
-    live: ReloadablePolicy,
+    policy: ReloadablePolicy,
     tls: Option<Tls>,
     expiry: Gauge,
     stop: CancellationToken,
@@ -30,37 +55,45 @@ pub fn on_hangup(
             let reloaded = tls.as_ref().map(Tls::reload);
             expiry.set(tls.as_ref().map_or(0, Tls::expires));
             match reloaded {
-                Some(Ok(())) => tracing::info!("SIGHUP: certificate read again"),
-                Some(Err(error)) => tracing::error!(%error, "SIGHUP: the certificate stays as it was"),
+                Some(Ok(())) => tracing::info!("SIGHUP: the certificate was reloaded"),
+                Some(Err(error)) => {
+                    tracing::error!(%error, "SIGHUP: the certificate cannot be reloaded; the old one stays in use");
+                }
                 None => {}
             }
-            match reload(&config, &live) {
-                Ok(true) => live.get().warn(),
-                Ok(false) => tracing::info!("SIGHUP: nothing has changed"),
-                Err(error) => tracing::error!(%error, "SIGHUP: nothing was taken up"),
+            match reload(&config, &policy) {
+                Ok(true) => policy.get().warn(),
+                Ok(false) => tracing::info!("SIGHUP: the policy has not changed"),
+                Err(error) => {
+                    tracing::error!(%error, "SIGHUP: the policy cannot be reloaded; the old one stays in force");
+                }
             }
         }
     })
 }
 
-/// Whether there was a change to take up.
-fn reload(config: &Config, live: &ReloadablePolicy) -> Result<bool, ConfigError> {
+/// Reads the policy again. True: it has changed.
+fn reload(config: &Config, policy: &ReloadablePolicy) -> Result<bool, ConfigError> {
     let vars = config::environment()?;
     if !vars.iter().any(|(name, value)| name == ENV_FILE && !value.trim().is_empty()) {
-        tracing::warn!("SIGHUP: ENV_FILE is unset, and the environment of a process cannot change");
+        tracing::warn!(
+            "SIGHUP: ENV_FILE is unset, so there is nothing to reload: the environment of a process cannot change"
+        );
         return Ok(false);
     }
     config::check_file_is_complete(&vars)?;
     let fresh = Config::from_vars(vars)?;
     if fresh.to_string() != config.to_string() {
-        tracing::warn!("SIGHUP: ENV_FILE also changes what is only read at the start; restart to take it up");
+        tracing::warn!(
+            "SIGHUP: ENV_FILE changes a variable that is read only at the start; restart the gateway to apply it"
+        );
     }
-    let policy: Policy = fresh.policy;
-    live.get().check_successor(&policy)?;
-    if policy == *live.get() {
+    let next = fresh.policy;
+    policy.get().check_successor(&next)?;
+    if next == *policy.get() {
         return Ok(false);
     }
-    tracing::info!(policy = policy.to_string().replace('\n', " "), "SIGHUP: policy taken up");
-    live.set(policy);
+    tracing::info!(policy = next.to_string().replace('\n', " "), "SIGHUP: the policy was reloaded");
+    policy.set(next);
     Ok(true)
 }

@@ -1,7 +1,8 @@
-//! Questions about calls, and how a worker is asked. Who may ask is decided in [`crate::admission::access`].
+//! Requests about calls. The gateway passes them on to a worker as NATS requests, so it needs no database.
 //!
-//! They travel as NATS requests, so the gateway holds no database. Invariant: a worker chooses the
-//! answer's content, but only among the statuses of the contract; anything else is a bad answer.
+//! [`access`] decides whether a request is served. A worker chooses the content of the answer.
+//!
+//! Invariant: a worker can choose only a status of the contract. Any other answer is a bad answer.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use aftercall_common::{
         agent_calls::{ERROR_CODE_HEADER, IDEMPOTENCY_KEY_HEADER, PLACE_SUBJECT, STATUS_SUBJECT},
         streams::header::TRACEPARENT,
     },
+    json::BYTE_ORDER_MARK,
     process::broker,
 };
 use async_nats::{
@@ -20,41 +22,91 @@ use async_nats::{
 use bytes::Bytes;
 use hyper::{StatusCode, header::HeaderValue};
 
-use super::rejection::{Rejection, WorkerRefusal};
-use crate::admission::json;
+use super::{
+    rejection::{Rejection, WorkerRefusal},
+    request::{RequestBody, RequestHead},
+};
+use crate::admission::{
+    access::{self, Access},
+    body::{
+        Budgets, Limits, Trust,
+        encoding::{self, Unpacking},
+    },
+    checks::AuthenticityError,
+    json,
+};
 
-/// Largest request body: identifiers, or the parameters of one call.
-pub const MAX_BODY_BYTES: usize = 64 * 1024;
-/// A worker may have to ask `ElevenLabs` first.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Placing a call takes `ElevenLabs` longer. More than the worker's own limit of 45 s.
+/// Largest body of a request, in bytes: identifiers, or the parameters of one call.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Longest wait for a status. The worker may have to ask ElevenLabs first.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for a placement. More than the worker's own limit of 45 s.
 const PLACE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Longest `Idempotency-Key`.
+/// Longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
-/// Longest code and detail passed on.
+/// Longest code that is passed on, in bytes.
 const MAX_CODE: usize = 64;
+/// Longest detail that is passed on, in characters.
 const MAX_DETAIL: usize = 1024;
 
-/// Asks a worker for the status of a call and returns its JSON as it is.
-pub async fn status(client: &Client, question: Bytes, trace: Option<&str>) -> Result<Bytes, Rejection> {
-    let request = Request::new().payload(question).timeout(Some(ANSWER_TIMEOUT)).headers(headers(trace));
-    ask(client, STATUS_SUBJECT, request, Rejection::NoWorker).await
+/// Passes requests about calls on to workers.
+#[derive(Debug)]
+pub(crate) struct AgentCalls {
+    client: Client,
+    budgets: Budgets,
+    body_timeout: Duration,
 }
 
-/// Has a worker place a call and returns its JSON as it is. Never asked twice: an answer that does
-/// not come says nothing about the call.
-pub async fn place(
-    client: &Client,
-    key: Option<&HeaderValue>,
-    order: Bytes,
-    trace: Option<&str>,
-) -> Result<Bytes, Rejection> {
-    let mut headers = headers(trace);
-    if let Some(key) = key {
-        headers.insert(IDEMPOTENCY_KEY_HEADER, idempotency_key(key)?);
+impl AgentCalls {
+    /// Asks workers through `client`.
+    pub fn new(client: Client, budgets: Budgets, body_timeout: Duration) -> Self {
+        Self { client, budgets, body_timeout }
     }
-    let request = Request::new().payload(order).headers(headers).timeout(Some(PLACE_TIMEOUT));
-    ask(client, PLACE_SUBJECT, request, Rejection::OutcomeUnknown).await
+
+    /// Asks a worker for the status of a call. Returns the JSON of the worker.
+    pub async fn status(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Bytes, Rejection> {
+        let question = self.read(Access::Read, head, body).await?;
+        let headers = headers(head.trace_context().as_deref());
+        let request = Request::new().payload(question).timeout(Some(STATUS_TIMEOUT)).headers(headers);
+        ask(&self.client, STATUS_SUBJECT, request, Rejection::NoWorker).await
+    }
+
+    /// Asks a worker to place a call. Returns the JSON of the worker. The gateway never asks twice, because
+    /// a missing answer does not show whether the call was placed.
+    pub async fn place(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Bytes, Rejection> {
+        let placement = self.read(Access::Full, head, body).await?;
+        let mut headers = headers(head.trace_context().as_deref());
+        if let Some(key) = head.parts.headers.get(IDEMPOTENCY_KEY_HEADER) {
+            headers.insert(IDEMPOTENCY_KEY_HEADER, idempotency_key(key)?);
+        }
+        let request = Request::new().payload(placement).headers(headers).timeout(Some(PLACE_TIMEOUT));
+        ask(&self.client, PLACE_SUBJECT, request, Rejection::OutcomeUnknown).await
+    }
+
+    /// Reads the JSON of a request that needs `access`.
+    async fn read(
+        &self,
+        access: Access,
+        head: &RequestHead,
+        body: &mut RequestBody,
+    ) -> Result<Bytes, Rejection> {
+        const LIMIT: usize = MAX_BODY_BYTES;
+        let headers = &head.parts.headers;
+        let sender = head.sender.map_err(AuthenticityError::UnknownSender)?;
+        access::authorize(&head.policy, access, headers, sender)?;
+        if !json::is_json(headers) {
+            return Err(Rejection::UnsupportedMediaType { detail: "Content-Type must be application/json." });
+        }
+        let encoding = encoding::encoding(headers)?;
+        let budget = self.budgets.of(Trust::Api);
+        let limits = Limits { max_bytes: LIMIT, max_joined_bytes: LIMIT, timeout: self.body_timeout };
+        let mut body = body.read(limits, budget).await?;
+        Unpacking { encoding, max_bytes: LIMIT, max_joined_bytes: LIMIT, budget }.replace(&mut body)?;
+        let body = body.whole();
+        json::check(&body)?;
+        let mark = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Ok(body.slice(mark..))
+    }
 }
 
 fn headers(trace: Option<&str>) -> async_nats::HeaderMap {
@@ -72,7 +124,7 @@ fn idempotency_key(key: &HeaderValue) -> Result<&str, Rejection> {
     key.to_str().ok().filter(visible).ok_or(Rejection::InvalidRequest { detail })
 }
 
-/// `silence` is what it means that a worker was asked and did not answer.
+/// Sends `request` to a worker. `silence` is the rejection if the worker does not answer.
 async fn ask(
     client: &Client,
     subject: &'static str,
@@ -83,7 +135,7 @@ async fn ask(
         return Err(Rejection::NoWorker);
     }
     match client.send_request(subject, request).await {
-        Ok(answer) => read(&answer),
+        Ok(answer) => parse_answer(&answer),
         Err(error) => match error.kind() {
             RequestErrorKind::NoResponders => Err(Rejection::NoWorker),
             RequestErrorKind::TimedOut => Err(silence),
@@ -97,7 +149,11 @@ async fn ask(
     }
 }
 
-fn read(answer: &Message) -> Result<Bytes, Rejection> {
+/// The JSON of an answer.
+///
+/// # Errors
+/// The refusal of the worker, or a bad answer.
+fn parse_answer(answer: &Message) -> Result<Bytes, Rejection> {
     let text = |name: &'static str| {
         answer.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string)
     };
@@ -108,9 +164,9 @@ fn read(answer: &Message) -> Result<Bytes, Rejection> {
     }
 }
 
-/// What a worker's error headers mean: `status` is the one of the answer.
+/// The rejection that the error headers of a worker mean.
 fn refusal(status: Option<&str>, code: Option<String>, detail: Option<String>) -> Rejection {
-    let (status, usual) = match status {
+    let (status, usual_code) = match status {
         Some("400") => (StatusCode::BAD_REQUEST, "bad_request"),
         Some("402") => (StatusCode::PAYMENT_REQUIRED, "payment_required"),
         Some("404") => (StatusCode::NOT_FOUND, "not_found"),
@@ -128,7 +184,7 @@ fn refusal(status: Option<&str>, code: Option<String>, detail: Option<String>) -
     };
     Rejection::Worker(WorkerRefusal {
         status,
-        code: code.filter(is_code).unwrap_or_else(|| usual.to_owned()),
+        code: code.filter(is_code).unwrap_or_else(|| usual_code.to_owned()),
         detail: detail.unwrap_or_default().chars().take(MAX_DETAIL).collect(),
     })
 }

@@ -1,8 +1,13 @@
-//! HTTP: which request goes where, the order of the checks, and the answer.
+//! HTTP: which request goes where, the checks in their order, and the answers.
 
 pub mod agent_calls;
 pub mod gateway;
+pub mod label_values;
+pub mod problem;
 pub mod rejection;
+mod request;
 mod request_log;
 pub mod routes;
 pub(crate) mod server;
+mod success;
+pub mod webhooks;

@@ -1,45 +1,34 @@
-//! The log line of a request. It says nothing of the body, and of an unknown path no number.
-
-use std::{net::IpAddr, time::Instant};
+//! The log line of a request. It holds nothing of the body, and no telephone number of an unknown path.
 
 use hyper::StatusCode;
 
-use super::{
-    rejection::Rejection,
-    routes::{Route, Success},
-};
-use crate::{
-    admission::source_ip::Sender,
-    storage::{
-        Accepted,
-        publisher::{PublishError, Stored},
-    },
+use super::{rejection::Rejection, request::RequestHead, routes::Route, success::Success};
+use crate::storage::{
+    Accepted,
+    publisher::{PublishError, Stored},
 };
 
-/// What the log line of a request says besides its outcome.
+/// The parts of a log line that do not depend on the outcome.
 pub(crate) struct RequestLog<'a> {
+    pub head: &'a RequestHead,
     pub trace_id: Option<&'a str>,
-    pub route: Route,
-    pub path: &'a str,
-    pub peer: IpAddr,
-    pub sender: Option<Sender>,
+    /// Bytes of the body that were read.
     pub bytes: usize,
-    pub started: Instant,
 }
 
 impl RequestLog<'_> {
     fn duration_ms(&self) -> f64 {
-        (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
+        (self.head.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
     }
 
     /// Logs that the request was served.
-    pub fn accepted(&self, success: &Success) {
-        let (status, route, bytes, duration_ms) =
-            (StatusCode::OK.as_u16(), self.route.label(), self.bytes, self.duration_ms());
+    pub fn success(&self, success: &Success) {
+        let status = StatusCode::OK.as_u16();
+        let (route, bytes, duration_ms) = (self.head.route.label(), self.bytes, self.duration_ms());
         let trace_id = self.trace_id;
         match success {
-            // Its line costs as much as the rest of its way through us, and all that it says is in the answer,
-            // the metrics and the trace.
+            // At debug, because the line costs as much as the rest of the request. Answer, metrics and
+            // trace hold the same facts.
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
                 tracing::debug!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
             }
@@ -54,7 +43,8 @@ impl RequestLog<'_> {
     }
 
     /// Logs that the request was refused, and why.
-    pub fn refused(&self, rejection: &Rejection) {
+    pub fn rejection(&self, rejection: &Rejection) {
+        let Self { head, trace_id, bytes } = *self;
         let (status, code) = rejection.code();
         let reason = match rejection {
             Rejection::NotStored(error) => Some(error.label()),
@@ -65,29 +55,29 @@ impl RequestLog<'_> {
             _ => None,
         };
         tracing::warn!(
-            route = self.route.label(),
-            path = (self.route == Route::Unknown).then(|| printable(self.path)),
+            route = head.route.label(),
+            path = (head.route == Route::Unknown).then(|| printable(head.parts.uri.path())),
             status = status.as_u16(),
             code,
             advice = rejection.advice(),
             reason,
             broker_code,
-            source = self.sender.map(|sender| tracing::field::display(sender.address)),
-            peer = %self.peer,
-            bytes = self.bytes,
+            source = head.sender.ok().map(|sender| tracing::field::display(sender.address)),
+            peer = %head.peer,
+            bytes,
             duration_ms = self.duration_ms(),
-            trace_id = self.trace_id,
+            trace_id,
             "request refused"
         );
     }
 }
 
-/// Longest part of an unknown path that is logged.
+/// Longest part of an unknown path that is logged, in bytes.
 const MAX_PATH: usize = 96;
-/// A path may hold a telephone number: a run of so many digits is not logged.
+/// This many digits in a row may be a telephone number, and are not logged.
 const NUMBER_DIGITS: usize = 5;
 
-/// An unknown path as it may be logged: cut, without digits in a row, and without control characters.
+/// An unknown path for the log: cut, and without long numbers and control characters.
 fn printable(path: &str) -> String {
     let mut shown = String::with_capacity(MAX_PATH);
     for run in
@@ -111,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_path_is_logged_cut_and_without_numbers() {
+    fn unknown_path_is_logged_cut_and_without_numbers() {
         for (path, shown) in [
             ("/api/webhooks/elevenlabs/call%2Dstatus", "/api/webhooks/elevenlabs/call%2Dstatus"),
             ("/calls/+15005550006/x", "/calls/+#/x"),

@@ -1,13 +1,13 @@
-//! The public listener: limits of connections, TLS, the PROXY protocol.
+//! The public listener: limits of connections, TLS and the PROXY protocol.
 
 use std::sync::Arc;
 
 use aftercall_common::http::{self, tls::Tls};
 use tokio::net::TcpListener;
 
-use crate::{Config, admission::policy::ReloadablePolicy, metrics::Metrics};
+use crate::{Config, admission::reload::ReloadablePolicy, metrics::Metrics};
 
-/// The public listener within its bounds.
+/// The public listener, within the limits of `config`.
 pub(crate) fn server(
     config: &Config,
     listener: TcpListener,

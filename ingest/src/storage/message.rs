@@ -3,16 +3,18 @@
 //! Invariant: nothing a sender writes can break out of its header, and the headers of one message
 //! never take more than [`MAX_HEADER_BYTES`].
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
-use aftercall_common::{contract::streams::header as ours, process::trace};
+use aftercall_common::{
+    contract::{provider::Provider, streams::header as ours},
+    process::trace,
+};
 use async_nats::{HeaderMap, HeaderName, header::NATS_MESSAGE_ID};
-use bytes::Bytes;
-use hyper::header::{self, HeaderValue};
+use hyper::header::HeaderValue;
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 
 use crate::admission::signature::Signature;
+pub use crate::admission::webhook_id::{WebhookId, webhook_id};
 
 /// Room left beside a body for the headers of its message and of its place in a batch.
 pub const MAX_HEADER_BYTES: usize = 8192;
@@ -20,46 +22,6 @@ pub const MAX_HEADER_BYTES: usize = 8192;
 const MAX_KEPT_VALUE: usize = 1024;
 /// Longest query of a callback's URL that is kept.
 const MAX_QUERY: usize = 2048;
-
-/// Name of a webhook: the same for the same bytes posted to the same path.
-///
-/// A publish that timed out may have been stored, and the sender repeats what was answered 503:
-/// both times the broker sees one id. Shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WebhookId([u8; 32]);
-
-impl WebhookId {
-    /// All of it.
-    pub(crate) fn bytes(self) -> [u8; 32] {
-        self.0
-    }
-
-    /// The first eight bytes, as good as random.
-    pub(crate) fn short(self) -> u64 {
-        let (first, _) = self.0.split_first_chunk().expect("32 bytes are more than 8");
-        u64::from_be_bytes(*first)
-    }
-}
-
-impl From<[u8; 32]> for WebhookId {
-    fn from(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for WebhookId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; 64];
-        hex::encode_to_slice(self.0, &mut digits).map_err(|_error| fmt::Error)?;
-        f.write_str(str::from_utf8(&digits).map_err(|_error| fmt::Error)?)
-    }
-}
-
-/// SHA-256 of path, one line feed (which no path contains), and body, in its pieces.
-pub fn webhook_id(path: &str, body: &[Bytes]) -> WebhookId {
-    let hash = Sha256::new().chain_update(path).chain_update(b"\n");
-    WebhookId(body.iter().fold(hash, Sha256::chain_update).finalize().into())
-}
 
 /// The headers of the message that carries a webhook.
 ///
@@ -77,16 +39,11 @@ pub fn headers(
     headers.insert(HeaderName::from_static(ours::RECEIVED_AT), format!("{received_at:.6}"));
     headers.insert(HeaderName::from_static(ours::SOURCE_IP), source.to_string());
     headers.insert(HeaderName::from_static(ours::SIGNATURE), signature.label());
-    let kept = [
-        (ours::CONTENT_TYPE, text(request.get(header::CONTENT_TYPE))),
-        (ours::ELEVENLABS_SIGNATURE, text(request.get(ours::ELEVENLABS_SIGNATURE))),
-        (ours::TWILIO_SIGNATURE, text(request.get(ours::TWILIO_SIGNATURE))),
-        (
-            ours::TRACEPARENT,
-            text(request.get(ours::TRACEPARENT)).filter(|value| trace::is_traceparent(value)),
-        ),
-    ];
-    for (name, value) in kept {
+    let signatures = Provider::ALL.iter().map(|provider| provider.signature_header());
+    let kept = [ours::CONTENT_TYPE, ours::TRACEPARENT].into_iter().chain(signatures);
+    for name in kept {
+        let value =
+            text(request.get(name)).filter(|value| name != ours::TRACEPARENT || trace::is_traceparent(value));
         if let Some(value) = value {
             headers.insert(HeaderName::from_static(name), value);
         }
@@ -111,6 +68,8 @@ fn text(value: Option<&HeaderValue>) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -119,7 +78,7 @@ mod tests {
         let request = pairs
             .iter()
             .map(|&(name, value)| {
-                (header::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
+                (hyper::header::HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap())
             })
             .collect();
         let received_at = "2026-11-22T10:00:00.123456789Z".parse().unwrap();
@@ -134,17 +93,6 @@ mod tests {
 
     fn value(headers: &HeaderMap, name: &'static str) -> Option<String> {
         headers.get(HeaderName::from_static(name)).map(ToString::to_string)
-    }
-
-    #[test]
-    fn the_id_is_of_path_and_bytes() {
-        let id = webhook_id("/p", &[Bytes::from_static(b"{}")]);
-        // printf '/p\n{}' | sha256sum
-        assert_eq!(id.to_string(), "65bd359112a4593242c589a97575da863d901c148fc7401a9d451cf393acc652");
-        let pieces = [Bytes::from_static(b"{"), Bytes::from_static(b"}")];
-        assert_eq!(id, webhook_id("/p", &pieces), "however it arrived");
-        assert_ne!(id, webhook_id("/q", &[Bytes::from_static(b"{}")]));
-        assert_ne!(id, webhook_id("/p", &[Bytes::from_static(b"{} ")]));
     }
 
     #[test]

@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use aftercall_ingest::{
-    admission::signature::{
-        Signature,
-        SignatureError::{Expired, Invalid, Missing},
-        elevenlabs::{Tolerance, verify},
+    admission::{
+        provider::elevenlabs::verify,
+        signature::{
+            Signature,
+            SignatureError::{Expired, Invalid, Missing},
+        },
     },
-    config::Secrets,
+    config::{Secrets, Tolerance},
 };
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};

@@ -4,7 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use aftercall_ingest::admission::source_ip::{Networks, Sender, Sources, client};
+use aftercall_ingest::{
+    admission::source_ip::{Sender, client},
+    config::{Networks, Sources},
+};
 
 use crate::line;
 
@@ -36,7 +39,7 @@ pub fn run(data: &[u8]) {
     if !trusted.contains(address) {
         left_of_it_changes_nothing(peer, &lines, &trusted, found);
     }
-    let sender = |is_direct| allowed.contain(Sender { address, is_direct });
+    let sender = |is_direct| Sender { address, is_direct }.is_in(&allowed);
     assert!(!sender(false) || sender(true), "a forwarded sender may do more than a direct one");
     assert!(!sender(false) || !address.is_loopback(), "a forwarded sender counts as this machine");
     if let IpAddr::V4(v4) = address {

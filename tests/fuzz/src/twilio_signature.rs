@@ -7,14 +7,13 @@ use aftercall_common::json::BYTE_ORDER_MARK;
 use aftercall_ingest::{
     admission::{
         form::Form,
-        policy::PublicUrl,
+        provider::twilio::{Callback, verify},
         signature::{
             Signature,
             SignatureError::{self, Invalid, Missing},
-            twilio::{Callback, verify},
         },
     },
-    config::Secrets,
+    config::{PublicUrl, Secrets},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hmac::{Hmac, KeyInit, Mac};

@@ -1,6 +1,6 @@
 //! A message of a stream: its body, its headers and its delivery count.
 
-use aftercall_common::contract::streams::{header, subject};
+use aftercall_common::contract::streams::{header, subject::WebhookSubject};
 use async_nats::{HeaderName, header::NATS_MESSAGE_ID, jetstream};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -45,12 +45,16 @@ impl StreamMessage for jetstream::Message {
         let info = self.info().map_err(|_error| no_stream_message("it carries no stream metadata"))?;
         let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
             .map_err(|_error| no_stream_message("its time is out of range"))?;
+        let origin = origin(&self.subject).ok_or_else(|| Cause {
+            label: "unknown_subject",
+            detail: "no provider's webhooks are published to its subject".to_owned(),
+        })?;
         let id = header(self, NATS_MESSAGE_ID).map(str::to_owned);
         Ok(Envelope {
             // Only the gateway and the worker set an id. Other messages are named after their sequence.
             id: id.unwrap_or_else(|| format!("{}:{}", info.stream, info.stream_sequence)),
             stored_at,
-            origin: origin(&self.subject),
+            origin,
             signature: header(self, HeaderName::from_static(header::SIGNATURE)).map(str::to_owned),
             received_at: self.received_at(),
             query: header(self, HeaderName::from_static(header::QUERY)).map(str::to_owned),
@@ -78,11 +82,7 @@ impl StreamMessage for jetstream::Message {
     }
 }
 
-/// The origin of the messages on `subject`.
-pub(crate) fn origin(subject: &str) -> Origin {
-    match subject {
-        subject::TWILIO_CALL_STATUS => Origin::Twilio,
-        subject::RECONCILED => Origin::Reconciliation,
-        _ => Origin::ElevenLabs,
-    }
+/// The origin of the messages on `subject`. `None`: Aftercall publishes no webhooks to this subject.
+pub(crate) fn origin(subject: &str) -> Option<Origin> {
+    WebhookSubject::parse(subject).map(Origin::from)
 }

@@ -4,15 +4,11 @@
 //! chooses them. A dead letter that names a subject of the broker's own API could purge a stream with the
 //! rights of the operator who redrives it.
 
-use aftercall_common::contract::streams::{TRANSCRIPTS, WEBHOOKS, header, subject};
+use aftercall_common::contract::{
+    provider::Provider,
+    streams::{TRANSCRIPTS, WEBHOOKS, header, subject},
+};
 
-/// Each stream and subject whose messages can become dead letters.
-const ORIGINS: [(&str, &str); 4] = [
-    (WEBHOOKS, subject::ELEVENLABS_CALL_STATUS),
-    (WEBHOOKS, subject::TWILIO_CALL_STATUS),
-    (WEBHOOKS, subject::RECONCILED),
-    (TRANSCRIPTS, subject::TRANSCRIPT_DUE),
-];
 /// Headers that say how a message became a dead letter. A redriven message does not carry them.
 const DEAD_LETTER_HEADERS: [&str; 7] = [
     header::DEAD_REASON,
@@ -25,9 +21,8 @@ const DEAD_LETTER_HEADERS: [&str; 7] = [
 ];
 /// Prefix of the headers that the gateway sets.
 const GATEWAY_PREFIX: &str = "aftercall-";
-/// Headers of the sender that the gateway keeps.
-const SENDER_HEADERS: [&str; 4] =
-    [header::CONTENT_TYPE, header::ELEVENLABS_SIGNATURE, header::TWILIO_SIGNATURE, header::TRACEPARENT];
+/// Headers of the sender that the gateway keeps, besides the signatures of providers.
+const SENDER_HEADERS: [&str; 2] = [header::CONTENT_TYPE, header::TRACEPARENT];
 /// Most characters of a foreign stream or subject in an error.
 const MAX_NAME_CHARS: usize = 64;
 
@@ -61,6 +56,12 @@ pub enum NotRedrivable {
     },
 }
 
+/// Each stream and subject whose messages can become dead letters.
+fn origins() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let webhooks = subject::WebhookSubject::all().map(|subject| (WEBHOOKS, subject.as_str()));
+    webhooks.chain([(TRANSCRIPTS, subject::TRANSCRIPT_DUE)])
+}
+
 /// The origin that the headers of a dead letter name.
 ///
 /// # Errors
@@ -69,7 +70,7 @@ pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
     if stream.is_empty() || subject.is_empty() {
         return Err(NotRedrivable::NoOrigin);
     }
-    let known = ORIGINS.into_iter().find(|known| *known == (stream, subject));
+    let known = origins().find(|known| *known == (stream, subject));
     let cut = |text: &str| text.chars().take(MAX_NAME_CHARS).collect();
     let (stream, subject) =
         known.ok_or_else(|| NotRedrivable::Foreign { stream: cut(stream), subject: cut(subject) })?;
@@ -85,7 +86,8 @@ pub(crate) fn is_kept(name: &str) -> bool {
     let is_in = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
     let of_gateway =
         name.get(..GATEWAY_PREFIX.len()).is_some_and(|prefix| prefix.eq_ignore_ascii_case(GATEWAY_PREFIX));
-    (of_gateway && !is_in(&DEAD_LETTER_HEADERS)) || is_in(&SENDER_HEADERS)
+    let is_signature = Provider::ALL.iter().any(|provider| is_in(&[provider.signature_header()]));
+    (of_gateway && !is_in(&DEAD_LETTER_HEADERS)) || is_in(&SENDER_HEADERS) || is_signature
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
 fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     let too_complex = |detail| Err(Cause { label: "too_complex", detail });
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let is_form = origin == Origin::Twilio && !body.trim_ascii_start().starts_with(b"{");
+    let is_form = origin.sends_forms() && !body.trim_ascii_start().starts_with(b"{");
     if !is_form {
         return measure([body], LIMITS).or_else(|error| too_complex(error.to_string()));
     }

@@ -1,10 +1,10 @@
-//! Unpacks bodies that arrive with `Content-Encoding: gzip` or `deflate`.
+//! Decompresses bodies that arrive with `Content-Encoding: gzip` or `deflate`.
 //!
-//! Some forwarders compress what they pass on. The signature is of the bytes received; the checks, the id and
-//! storage are of the bytes unpacked, so nothing behind the gateway knows encodings.
+//! Some forwarders compress webhooks. A signature covers the bytes as received. Format check, id and
+//! storage use the decompressed bytes, so nothing behind the gateway handles encodings.
 //!
-//! Invariant: unpacked bytes are bounded and reserved as received ones are, before they are kept. A body that
-//! unpacks to a thousand times its size costs no more than one that arrives at that size.
+//! Invariant: decompressed bytes are limited and reserved before they are kept, as received bytes are. So a
+//! body that expands to a thousand times its size costs no more than a body of that size.
 
 use std::io::{self, Read};
 
@@ -12,78 +12,86 @@ use bytes::Bytes;
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use hyper::{HeaderMap, header::CONTENT_ENCODING};
 
-use super::{Body, Budget, pieces::PiecesReader};
-use crate::http::rejection::Rejection;
+use super::{
+    Body,
+    budget::Budget,
+    pieces::{self, PiecesReader},
+};
 
-/// Bytes unpacked at a time; each such piece has a buffer of its own.
+/// Bytes that are decompressed into one piece.
 const PIECE: usize = 64 * 1024;
 
-/// How a body is packed.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
-    /// Not at all.
+    /// Not compressed.
     Identity,
     /// RFC 1952.
     Gzip,
-    /// RFC 1950, and the bare RFC 1951 that some senders mean by it.
+    /// RFC 1950, or RFC 1951 without a header: some senders use this name for it.
     Deflate,
 }
 
-/// Why a body was not unpacked.
+/// Why a body was not decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnpackError {
-    /// It unpacks to more bytes than one request may have.
-    TooLarge,
-    /// All requests together hold as much as they may.
+    /// The `Content-Encoding` is neither gzip nor deflate, or there are several.
+    Unsupported,
+    /// The decompressed body is larger than `limit` bytes.
+    TooLarge {
+        /// Largest accepted size, in bytes.
+        limit: usize,
+    },
+    /// The budget for all requests is used up.
     OverBudget,
-    /// It is not packed as its header says, or not complete, or other bytes follow.
+    /// The content does not match the `Content-Encoding`, is incomplete, or is followed by other bytes.
     Broken,
 }
 
 /// The encoding that `headers` name.
 ///
 /// # Errors
-/// [`Rejection::UnsupportedEncoding`]: any other than gzip and deflate, or several one after the other.
-pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Rejection> {
+/// [`UnpackError::Unsupported`].
+pub fn encoding(headers: &HeaderMap) -> Result<Encoding, UnpackError> {
     let mut lines = headers.get_all(CONTENT_ENCODING).iter();
     let Some(line) = lines.next() else { return Ok(Encoding::Identity) };
     let named = |name: &str| line.as_bytes().trim_ascii().eq_ignore_ascii_case(name.as_bytes());
     match () {
-        () if lines.next().is_some() => Err(Rejection::UnsupportedEncoding),
+        () if lines.next().is_some() => Err(UnpackError::Unsupported),
         () if named("gzip") || named("x-gzip") => Ok(Encoding::Gzip),
         () if named("deflate") => Ok(Encoding::Deflate),
         () if named("identity") || named("") => Ok(Encoding::Identity),
-        () => Err(Rejection::UnsupportedEncoding),
+        () => Err(UnpackError::Unsupported),
     }
 }
 
-/// How the body of a request is unpacked. Takes a second for some hundred MiB: to be done on a thread that nobody
-/// waits for.
+/// How the body of a request is decompressed. Some hundred MiB take a second, so large bodies are
+/// decompressed on a blocking thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Unpacking<'a> {
-    /// How it is packed.
+    /// The encoding of the body.
     pub encoding: Encoding,
-    /// Most bytes it may unpack to.
-    pub most: usize,
-    /// Up to so many bytes it is in one piece.
-    pub joined: usize,
-    /// Where the unpacked bytes are reserved.
+    /// Largest decompressed size, in bytes.
+    pub max_bytes: usize,
+    /// Largest decompressed size that is put into one piece, in bytes.
+    pub max_joined_bytes: usize,
+    /// The budget for the decompressed bytes.
     pub budget: &'a Budget,
 }
 
 impl Unpacking<'_> {
-    /// Replaces a packed `body`.
+    /// Replaces a compressed `body` with its content.
     ///
     /// # Errors
-    /// Of the sender's as of [`UnpackError`].
-    pub fn replace(self, body: &mut Body) -> Result<(), Rejection> {
+    /// See [`UnpackError`].
+    pub fn replace(self, body: &mut Body) -> Result<(), UnpackError> {
         if self.encoding != Encoding::Identity {
-            *body = self.unpack(body).map_err(|error| Rejection::unpacking(error, self.most))?;
+            *body = self.unpack(body)?;
         }
         Ok(())
     }
 
-    /// Unpacks `packed`.
+    /// The content of `packed`.
     ///
     /// # Errors
     /// See [`UnpackError`].
@@ -106,7 +114,7 @@ impl Unpacking<'_> {
     }
 
     fn fill(self, reader: &mut impl Read) -> Result<Body, UnpackError> {
-        let (mut hold, mut length, mut pieces) = (self.budget.hold(), 0, Vec::new());
+        let (mut reservation, mut length, mut pieces) = (self.budget.reservation(), 0, Vec::new());
         let mut buffer = vec![0; PIECE];
         loop {
             let read = read_full(reader, &mut buffer).map_err(|_error| UnpackError::Broken)?;
@@ -114,24 +122,25 @@ impl Unpacking<'_> {
                 break;
             }
             length += read;
-            if length > self.most {
-                return Err(UnpackError::TooLarge);
+            if length > self.max_bytes {
+                return Err(UnpackError::TooLarge { limit: self.max_bytes });
             }
-            if !hold.raise_to(length) {
+            if !reservation.raise_to(length) {
                 return Err(UnpackError::OverBudget);
             }
             pieces.push(Bytes::copy_from_slice(&buffer[..read]));
         }
-        Ok(Body::held(super::join(pieces, length, self.joined), hold))
+        Ok(Body::reserved(pieces::join(pieces, length, self.max_joined_bytes), reservation))
     }
 }
 
-/// `body`, if nothing follows what it was unpacked from.
+/// Returns `body` if nothing follows the compressed content.
 fn must_end(mut packed: PiecesReader<'_>, body: Body) -> Result<Body, UnpackError> {
     if packed.is_at_end() { Ok(body) } else { Err(UnpackError::Broken) }
 }
 
-/// Whether `packed` begins with a header of RFC 1950: method 8 in the first byte, and both a multiple of 31.
+/// Whether `packed` begins with an RFC 1950 header: method 8 in the first byte, and the first two bytes are a
+/// multiple of 31.
 fn is_zlib(packed: &Body) -> bool {
     let mut bytes = packed.pieces().iter().flatten();
     let (Some(&first), Some(&second)) = (bytes.next(), bytes.next()) else { return false };
@@ -183,14 +192,16 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpacked(packed: &[u8], encoding: Encoding, most: usize) -> Result<Bytes, UnpackError> {
+    fn unpacked(packed: &[u8], encoding: Encoding, max_bytes: usize) -> Result<Bytes, UnpackError> {
         let budget = Budget::new(64 * MIB, Gauge::default());
         let packed = Body::unbudgeted(Bytes::copy_from_slice(packed));
-        Unpacking { encoding, most, joined: 1000, budget: &budget }.unpack(&packed).map(|body| body.whole())
+        Unpacking { encoding, max_bytes, max_joined_bytes: 1000, budget: &budget }
+            .unpack(&packed)
+            .map(|body| body.whole())
     }
 
     #[test]
-    fn what_was_packed_is_unpacked_however_it_arrived() {
+    fn body_is_decompressed_however_it_is_cut_into_pieces() {
         let budget = Budget::new(64 * MIB, Gauge::default());
         let text = (0..50_000).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>().join(",");
         for text in ["", "{}", &text] {
@@ -205,8 +216,9 @@ mod tests {
                 let expected = if encoding == Encoding::Gzip && packed != gzip(text) { b"{}" } else { text };
                 assert_eq!(unpacked(&packed, encoding, MIB).unwrap(), expected, "{encoding:?}");
                 let pieces = packed.chunks(7).map(Bytes::copy_from_slice).collect();
-                let unpacking = Unpacking { encoding, most: MIB, joined: 1000, budget: &budget };
-                let body = unpacking.unpack(&Body::held(pieces, budget.hold())).unwrap();
+                let unpacking =
+                    Unpacking { encoding, max_bytes: MIB, max_joined_bytes: 1000, budget: &budget };
+                let body = unpacking.unpack(&Body::reserved(pieces, budget.reservation())).unwrap();
                 assert_eq!(body.whole(), expected, "{encoding:?} in pieces of seven");
                 assert_eq!(body.pieces().len() > 1, expected.len() > PIECE, "long ones stay in pieces");
             }
@@ -214,21 +226,22 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_stops_at_the_limit_and_at_the_budget() {
+    fn decompression_stops_at_the_limit_and_at_the_budget() {
         let bomb = gzip(&vec![b' '; 32 * MIB]);
         assert!(bomb.len() < 40_000);
-        assert_eq!(unpacked(&bomb, Encoding::Gzip, MIB), Err(UnpackError::TooLarge));
+        assert_eq!(unpacked(&bomb, Encoding::Gzip, MIB), Err(UnpackError::TooLarge { limit: MIB }));
         assert!(unpacked(&bomb, Encoding::Gzip, 32 * MIB).is_ok());
         let (held, packed) = (Gauge::default(), Body::unbudgeted(bomb.into()));
         let budget = Budget::new(2 * MIB, held.clone());
         let encoding = Encoding::Gzip;
-        let refused = Unpacking { encoding, most: 32 * MIB, joined: 1000, budget: &budget }.unpack(&packed);
+        let refused = Unpacking { encoding, max_bytes: 32 * MIB, max_joined_bytes: 1000, budget: &budget }
+            .unpack(&packed);
         assert_eq!(refused.unwrap_err(), UnpackError::OverBudget);
         assert_eq!(held.get(), 0, "a refused body holds nothing");
     }
 
     #[test]
-    fn what_is_not_packed_as_it_says_is_broken() {
+    fn content_that_does_not_match_its_encoding_is_broken() {
         let gzip = gzip(b"{\"a\":1}");
         let touched =
             [&gzip[..gzip.len() - 5], &[gzip[gzip.len() - 5] ^ 1], &gzip[gzip.len() - 4..]].concat();
@@ -247,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_header_names_one_encoding_or_is_refused() {
+    fn only_single_known_encodings_are_supported() {
         let table: [(&[&str], Option<Encoding>); 12] = [
             (&[], Some(Encoding::Identity)),
             (&["identity"], Some(Encoding::Identity)),

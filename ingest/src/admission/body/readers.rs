@@ -1,6 +1,7 @@
-//! The bodies of one budget that are being read, so that the oldest can make room.
+//! The bodies of one budget that are being read, in order of their start. A new body can displace the
+//! oldest one.
 //!
-//! Invariant: a reader that has ended, however it ended, is not among them.
+//! Invariant: a body that is no longer read is not in the list.
 
 use std::{
     collections::BTreeMap,
@@ -9,74 +10,74 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// The bodies being read, oldest first.
+/// The bodies that are being read, oldest first.
 #[derive(Debug)]
 pub(super) struct Readers {
-    most: usize,
-    line: Mutex<Line>,
+    limit: usize,
+    active: Mutex<Active>,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    last: u64,
+struct Active {
+    last_number: u64,
     readers: BTreeMap<u64, Arc<Notify>>,
 }
 
 impl Readers {
-    /// At most `most` at one time.
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, line: Mutex::default() }
+    /// For at most `limit` bodies at one time.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, active: Mutex::default() }
     }
 
-    /// One more; beyond the bound the oldest is displaced.
+    /// Adds a body. At the limit, the oldest body is displaced.
     pub(super) fn enter(self: &Arc<Self>) -> Reader {
-        let wanted = Arc::new(Notify::new());
-        let mut line = self.line();
-        line.last += 1;
-        let number = line.last;
-        line.readers.insert(number, wanted.clone());
-        if line.readers.len() > self.most
-            && let Some((_, oldest)) = line.readers.pop_first()
+        let displacement = Arc::new(Notify::new());
+        let mut active = self.active();
+        active.last_number += 1;
+        let number = active.last_number;
+        active.readers.insert(number, displacement.clone());
+        if active.readers.len() > self.limit
+            && let Some((_, oldest)) = active.readers.pop_first()
         {
             oldest.notify_one();
         }
-        drop(line);
-        Reader { readers: self.clone(), number, wanted }
+        drop(active);
+        Reader { readers: self.clone(), number, displacement }
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn active(&self) -> MutexGuard<'_, Active> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One body that is being read, until dropped.
+/// One body that is being read. Dropping it removes the body from the list.
 #[derive(Debug)]
 pub(super) struct Reader {
     readers: Arc<Readers>,
     number: u64,
-    wanted: Arc<Notify>,
+    displacement: Arc<Notify>,
 }
 
 impl Reader {
-    /// Displaces the oldest body that is older than this one. False: there is none.
+    /// Displaces the oldest body, if it is older than this one. False: there is none.
     pub(super) fn displace_oldest(&self) -> bool {
-        let mut line = self.readers.line();
-        let is_older = line.readers.first_key_value().is_some_and(|(&number, _)| number < self.number);
-        let oldest = if is_older { line.readers.pop_first() } else { None };
-        if let Some((_, wanted)) = &oldest {
-            wanted.notify_one();
+        let mut active = self.readers.active();
+        let is_older = active.readers.first_key_value().is_some_and(|(&number, _)| number < self.number);
+        let oldest = if is_older { active.readers.pop_first() } else { None };
+        if let Some((_, displacement)) = &oldest {
+            displacement.notify_one();
         }
         oldest.is_some()
     }
 
-    /// Until another body displaces this one.
+    /// Waits until another body displaces this one.
     pub(super) async fn displaced(&self) {
-        self.wanted.notified().await;
+        self.displacement.notified().await;
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.readers.line().readers.remove(&self.number);
+        self.readers.active().readers.remove(&self.number);
     }
 }

@@ -4,10 +4,12 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
 
-use super::*;
+use prometheus_client::metrics::gauge::Gauge;
 
-fn limits(most: usize) -> Limits {
-    Limits { most, joined: 100, time: Duration::from_secs(10) }
+use super::{budget::UNIT, *};
+
+fn limits(max_bytes: usize) -> Limits {
+    Limits { max_bytes, max_joined_bytes: 100, timeout: Duration::from_secs(10) }
 }
 
 fn budget(bytes: usize) -> Budget {
@@ -21,7 +23,7 @@ fn chunks(chunks: &[&'static str]) -> impl HttpBody<Data = Bytes, Error = Infall
 }
 
 #[tokio::test]
-async fn one_piece_is_not_copied_and_several_are_joined() {
+async fn body_in_one_piece_is_not_copied_and_several_pieces_are_joined() {
     let text = Bytes::from_static(b"{\"a\":1}");
     let body = read(&mut Full::new(text.clone()), limits(100), &budget(1024)).await.unwrap();
     assert_eq!(body.pieces()[0].as_ptr(), text.as_ptr());
@@ -33,7 +35,7 @@ async fn one_piece_is_not_copied_and_several_are_joined() {
 }
 
 #[tokio::test]
-async fn a_long_body_stays_in_its_pieces_and_small_ones_are_gathered() {
+async fn large_body_stays_in_pieces_and_small_pieces_are_joined() {
     let thousand: Vec<&str> = vec!["0123456789"; 1000];
     let body = read(&mut chunks(&thousand), limits(20_000), &budget(64 * 1024)).await.unwrap();
     assert_eq!((body.len(), body.whole()), (10_000, Bytes::from("0123456789".repeat(1000))));
@@ -41,17 +43,18 @@ async fn a_long_body_stays_in_its_pieces_and_small_ones_are_gathered() {
 }
 
 #[tokio::test]
-async fn the_size_is_checked_when_announced_and_while_reading() {
+async fn size_is_checked_when_announced_and_while_reading() {
+    let too_large = BodyError::TooLarge { limit: 9 };
     let ten = || Full::new(Bytes::from_static(b"0123456789"));
     assert!(read(&mut ten(), limits(10), &budget(1024)).await.is_ok());
-    assert_eq!(read(&mut ten(), limits(9), &budget(1024)).await.unwrap_err(), BodyError::TooLarge);
+    assert_eq!(read(&mut ten(), limits(9), &budget(1024)).await.unwrap_err(), too_large);
     let pieces = || chunks(&["01234", "56789"]);
     assert!(read(&mut pieces(), limits(10), &budget(1024)).await.is_ok());
-    assert_eq!(read(&mut pieces(), limits(9), &budget(1024)).await.unwrap_err(), BodyError::TooLarge);
+    assert_eq!(read(&mut pieces(), limits(9), &budget(1024)).await.unwrap_err(), too_large);
 }
 
 #[tokio::test]
-async fn the_budget_is_shared_and_given_back() {
+async fn budget_is_shared_and_given_back() {
     let budget = budget(3 * UNIT);
     let two = Bytes::from(vec![b' '; UNIT + 1]);
     let body = read(&mut Full::new(two.clone()), limits(10 * UNIT), &budget).await.unwrap();
@@ -65,7 +68,7 @@ async fn the_budget_is_shared_and_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stalled_body_times_out_and_a_broken_one_says_so() {
+async fn stalled_body_times_out_and_broken_body_is_reported() {
     let mut stalled = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
     assert_eq!(read(&mut stalled, limits(10), &budget(1024)).await.unwrap_err(), BodyError::Timeout);
     let mut broken = StreamBody::new(stream::iter([Err::<Frame<Bytes>, _>(io::Error::other("reset"))]));
@@ -73,10 +76,10 @@ async fn a_stalled_body_times_out_and_a_broken_one_says_so() {
 }
 
 #[tokio::test]
-async fn senders_of_one_trust_never_take_the_room_of_another() {
+async fn bodies_of_one_trust_never_use_the_budget_of_another() {
     let budgets = Budgets::new(3 * UNIT, &Gauge::default());
-    for trust in [Trust::Unverified, Trust::Stranger, Trust::Api] {
-        let mut all = budgets.of(trust).hold();
+    for trust in [Trust::Unverified, Trust::Unlisted, Trust::Api] {
+        let mut all = budgets.of(trust).reservation();
         assert!(all.raise_to(1024 * 1024) && !all.raise_to(64 * 1024 * 1024), "{trust:?}");
         let body = Full::new(Bytes::from(vec![b' '; 3 * UNIT]));
         let read = read(&mut { body }, limits(10 * UNIT), budgets.of(Trust::Provider)).await;
@@ -85,18 +88,18 @@ async fn senders_of_one_trust_never_take_the_room_of_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_stalls_makes_room_for_a_newer_one() {
+async fn stalled_body_is_displaced_by_a_newer_one() {
     let budget = Budget::displacing(4 * UNIT, 3, Gauge::default());
     let stalled = async || {
         let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; UNIT])))]);
         let mut body = StreamBody::new(first.chain(stream::pending()));
         read(&mut body, limits(10 * UNIT), &budget).await.unwrap_err()
     };
-    // By number: the fourth displaces the first.
+    // Over the number of bodies: the fourth displaces the first.
     let outcomes = tokio::join!(stalled(), stalled(), stalled(), stalled());
     let (displaced, late) = (BodyError::OverBudget, BodyError::Timeout);
     assert_eq!(outcomes, (displaced, late, late, late));
-    // By bytes: one that is complete takes what two that stall hold.
+    // Over the bytes: a complete body takes the bytes of two stalled ones.
     let whole = async {
         let body = read(&mut Full::new(Bytes::from(vec![b' '; 4 * UNIT])), limits(10 * UNIT), &budget).await;
         body.map(|body| body.len())

@@ -19,9 +19,9 @@ fn answer(pairs: &[(&'static str, &str)], payload: &'static str) -> Message {
 }
 
 #[test]
-fn a_worker_answers_or_refuses_within_the_contract() {
-    assert_eq!(read(&answer(&[], "{\"callId\":\"c\"}")).unwrap(), "{\"callId\":\"c\"}");
-    assert_eq!(read(&answer(&[], "oops")), Err(Rejection::BadAnswer));
+fn answers_of_workers_stay_within_the_contract() {
+    assert_eq!(parse_answer(&answer(&[], "{\"callId\":\"c\"}")).unwrap(), "{\"callId\":\"c\"}");
+    assert_eq!(parse_answer(&answer(&[], "oops")), Err(Rejection::BadAnswer));
     let long = "é".repeat(2000);
     #[rustfmt::skip]
     let table = [
@@ -37,7 +37,7 @@ fn a_worker_answers_or_refuses_within_the_contract() {
     for (status, code, detail, expected) in table {
         let mut pairs = vec![(NATS_SERVICE_ERROR_CODE, status), (NATS_SERVICE_ERROR, detail)];
         pairs.extend(code.map(|code| (ERROR_CODE_HEADER, code)));
-        match (read(&answer(&pairs, "")), expected) {
+        match (parse_answer(&answer(&pairs, "")), expected) {
             (Err(Rejection::Worker(refusal)), Some((number, code))) => {
                 assert_eq!((refusal.status.as_u16(), refusal.code.as_str()), (number, code));
                 assert!(detail.starts_with(&refusal.detail) && refusal.detail.chars().count() <= MAX_DETAIL);

@@ -15,7 +15,10 @@ mod words;
 
 use std::collections::BTreeMap;
 
-use aftercall_common::json::{self, ReadError};
+use aftercall_common::{
+    contract::{provider::Provider, subject::WebhookSubject},
+    json::{self, ReadError},
+};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -49,6 +52,24 @@ impl Origin {
             Self::ElevenLabs => "elevenlabs",
             Self::Twilio => "twilio",
             Self::Reconciliation => "reconciliation",
+        }
+    }
+
+    /// Whether its webhooks may be forms.
+    pub fn sends_forms(self) -> bool {
+        match self {
+            Self::Twilio => true,
+            Self::ElevenLabs | Self::Reconciliation => false,
+        }
+    }
+}
+
+impl From<WebhookSubject> for Origin {
+    fn from(subject: WebhookSubject) -> Self {
+        match subject {
+            WebhookSubject::Received(Provider::ElevenLabs) => Self::ElevenLabs,
+            WebhookSubject::Received(Provider::Twilio) => Self::Twilio,
+            WebhookSubject::Reconciled => Self::Reconciliation,
         }
     }
 }
@@ -204,9 +225,13 @@ impl ParseError {
 /// ElevenLabs' endpoint takes two: the flat one names its event in `event_type`, the vendor's own
 /// envelope in `type`, with everything else under `data`.
 pub fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
-    if envelope.origin == Origin::Twilio {
-        return twilio::event(envelope, body);
+    match envelope.origin {
+        Origin::Twilio => twilio::event(envelope, body),
+        Origin::ElevenLabs | Origin::Reconciliation => elevenlabs_event(envelope, body),
     }
+}
+
+fn elevenlabs_event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
     let mut raw = json::read_object(body)?;
     match shape::of(&mut raw)? {
         Shape::Envelope(kind, place) => elevenlabs::event(envelope, kind, place, raw, body.len()),

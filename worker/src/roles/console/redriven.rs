@@ -41,8 +41,10 @@ pub struct Trace {
 
 /// The address at which to see what becomes of `sent`, whose body this is.
 pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> String {
-    let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin(subject));
-    let parsed = event::parse(&envelope, body).ok();
+    let parsed = origin(subject).and_then(|origin| {
+        let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin);
+        event::parse(&envelope, body).ok()
+    });
     let call = parsed.and_then(|event| {
         let conversation = event.conversation_id.as_ref().map(ConversationId::as_str);
         event.call_id.as_ref().map(CallId::as_str).or(conversation).map(str::to_owned)

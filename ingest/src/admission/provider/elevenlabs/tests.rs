@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -27,7 +29,7 @@ fn check(header: &str, body: &str, now: i64) -> Result<Signature, SignatureError
 }
 
 #[test]
-fn the_vectors_verify() {
+fn known_signatures_verify() {
     assert_eq!((BODY_A.len(), BODY_B.len()), (156, 200));
     for (t, mac, body) in [(T, MAC_A, BODY_A), (T + 1, MAC_B, BODY_B), (T, MAC_C, "")] {
         assert_eq!(check(&format!("t={t},v0={mac}"), body, T), Ok(Signature::Verified), "{body}");
@@ -82,7 +84,7 @@ fn every_shape_of_header_has_an_answer() {
 }
 
 #[test]
-fn any_of_the_secrets_will_do_and_none_means_no_check() {
+fn any_secret_of_the_list_verifies_and_no_secret_means_no_check() {
     let header = format!("t={T},v0={MAC_A}");
     let lines = || [header.as_bytes()].into_iter();
     let (first, second) = BODY_A.split_at(70); // In pieces, as a large body is.
@@ -101,7 +103,7 @@ fn any_of_the_secrets_will_do_and_none_means_no_check() {
 }
 
 #[test]
-fn a_claim_is_judged_before_there_is_a_body() {
+fn claim_is_checked_before_the_body_is_read() {
     use SignatureError::{Expired, Invalid, Missing};
     let secrets = secrets(SECRET);
     let precheck = |lines: &[&str], now| {
@@ -112,7 +114,7 @@ fn a_claim_is_judged_before_there_is_a_body() {
     #[rustfmt::skip]
     let table: [(&[&str], i64, Result<bool, SignatureError>); 9] = [
         (&[&good],                    T,        Ok(true)),
-        (&[&forged],                  T,        Ok(true)), // Only the body tells.
+        (&[&forged],                  T,        Ok(true)), // Only the body shows it.
         (&[&good],                    T + 3600, Ok(true)),
         (&[&good],                    T + 3601, Err(Expired)),
         (&[&forged],                  T - 301,  Err(Expired)),

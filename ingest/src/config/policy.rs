@@ -1,58 +1,55 @@
-//! Who may send: the part of the configuration that can change while the gateway runs.
+//! Which requests the gateway accepts: the part of the configuration that can change while the gateway runs.
 //!
-//! Invariant: a request is judged by one policy from its first check to its last, and a policy that
-//! cannot be used changes nothing.
+//! Invariant: a reload never removes a secret.
 
-use std::{
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use aftercall_common::process::config::{self, ConfigError};
-use hyper::{HeaderMap, Uri, header::HeaderName};
 use serde::Deserialize;
 
 use super::{
-    signature::elevenlabs::Tolerance,
-    source_ip::{Networks, Sources},
+    duration::positive,
+    networks::{Networks, Sources},
+    public_url::PublicUrl,
+    secrets::{HeaderSecret, Secrets},
 };
-use crate::config::{Secrets, positive};
 
-/// What a webhook must be to be let in. Field names in upper case are the variables.
+/// The conditions under which requests are accepted. The name of a variable is the name of its field, in
+/// upper case.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Policy {
-    /// Networks that ElevenLabs' webhooks may come from.
+    /// Networks from which ElevenLabs' webhooks are accepted.
     pub allowed_sources: Sources,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies whose `X-Forwarded-For` headers are trusted.
     pub trusted_proxies: Networks,
-    /// Whether what is not allowed is refused, or merely reported.
+    /// Whether a webhook that fails a check of its sender or signature is refused, or accepted and reported.
     pub source_policy: SourcePolicy,
-    /// Secrets a webhook of ElevenLabs may be signed with. Empty only with `allow_unsigned`.
+    /// Secrets with which ElevenLabs signs webhooks. Empty only with `allow_unsigned`.
     pub elevenlabs_webhook_secret: Secrets,
-    /// Whether ElevenLabs' webhooks need no signature while there is no secret: the source address then
-    /// decides alone, and the provider's addresses are shared by all of its customers.
+    /// Allows ElevenLabs' webhooks without a signature while no secret is set. The source address then
+    /// decides alone, and all customers of the provider share its addresses.
     pub allow_unsigned: bool,
-    /// Bearer tokens of senders other than the providers. Neither their source nor a signature is asked.
+    /// Bearer tokens of senders other than the providers. A webhook with such a token needs no allowed
+    /// source and no signature.
     pub events_token: Secrets,
     /// Greatest age of an ElevenLabs signature, by the time in its header.
     #[serde(deserialize_with = "positive")]
     pub signature_tolerance: Duration,
-    /// How far ahead of our clock it may be.
+    /// How far the time of an ElevenLabs signature may be ahead of the gateway's clock.
     #[serde(deserialize_with = "positive")]
     pub signature_max_ahead: Duration,
-    /// A header that a webhook of ElevenLabs must carry.
+    /// A header that every webhook of ElevenLabs must carry.
     pub webhook_header_secret: Option<HeaderSecret>,
-    /// Secrets a callback of Twilio may be signed with. Empty: the route is closed.
+    /// Secrets with which Twilio signs callbacks. Empty: the route for Twilio is closed.
     pub twilio_auth_token: Secrets,
-    /// Where Twilio reaches us: its signatures cover the URL.
+    /// The URL under which Twilio reaches the gateway. Twilio's signatures cover it.
     pub public_url: Option<PublicUrl>,
-    /// Bearer tokens of `/api/agent-calls*` that may do everything.
+    /// Bearer tokens for `/api/agent-calls*` with full access.
     pub api_token: Secrets,
-    /// Bearer tokens of `/api/agent-calls*` that may read.
+    /// Bearer tokens for `/api/agent-calls*` with read access.
     pub api_read_token: Secrets,
-    /// What a caller on this machine may do without a token.
+    /// What a caller on the gateway's machine may do without a token.
     pub api_anonymous: Anonymous,
 }
 
@@ -79,6 +76,9 @@ impl Default for Policy {
 
 impl Policy {
     /// Reads and checks `vars`.
+    ///
+    /// # Errors
+    /// The variable that cannot be used, and the reason.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let vars: Vec<_> = vars.into_iter().collect();
         if let Some((name, _)) = SECRETS.into_iter().find(|(name, _)| is_empty(&vars, name)) {
@@ -104,8 +104,8 @@ impl Policy {
         }
     }
 
-    /// Checks that `next` takes no secret away that this policy has: a file that was cut short would
-    /// otherwise open what the secret protects.
+    /// Checks that `next` has every secret that this policy has. Without this check, a configuration file
+    /// that is cut off would open what its missing secret protects.
     ///
     /// # Errors
     /// The variable that is missing.
@@ -120,12 +120,12 @@ impl Policy {
         }
     }
 
-    /// How far a signature's time may be from ours.
+    /// How far the time of a signature may be from the gateway's clock.
     pub fn tolerance(&self) -> Tolerance {
         Tolerance { past: self.signature_tolerance, ahead: self.signature_max_ahead }
     }
 
-    /// Whether what is not allowed is merely reported.
+    /// Whether webhooks that fail a check of sender or signature are accepted and reported.
     pub fn observes(&self) -> bool {
         self.source_policy == SourcePolicy::Observe
     }
@@ -152,10 +152,10 @@ impl Policy {
     }
 }
 
-/// Whether a policy has a certain secret.
+/// Tells whether a policy has a certain secret.
 type IsSet = fn(&Policy) -> bool;
 
-/// The variables that hold secrets, and whether one is set.
+/// The variables that hold secrets.
 const SECRETS: [(&str, IsSet); 6] = [
     ("ELEVENLABS_WEBHOOK_SECRET", |policy| !policy.elevenlabs_webhook_secret.is_empty()),
     ("EVENTS_TOKEN", |policy| !policy.events_token.is_empty()),
@@ -165,12 +165,12 @@ const SECRETS: [(&str, IsSet); 6] = [
     ("API_READ_TOKEN", |policy| !policy.api_read_token.is_empty()),
 ];
 
-/// Whether the variable is there without a value.
+/// Whether the variable `name` is set to an empty value.
 fn is_empty(vars: &[(String, String)], name: &str) -> bool {
     vars.iter().any(|(other, value)| other.eq_ignore_ascii_case(name) && value.trim().is_empty())
 }
 
-/// One `NAME=value` a line, secrets as `***`, unset ones left out.
+/// One line `NAME=value` for each variable that is set, with secrets as `***`.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "ALLOWED_SOURCES={}", self.allowed_sources)?;
@@ -192,17 +192,26 @@ impl fmt::Display for Policy {
     }
 }
 
-/// What happens to a webhook that source or signature speak against.
+/// How far the time of a signature may be from the gateway's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tolerance {
+    /// Greatest age.
+    pub past: Duration,
+    /// Greatest lead. The official verifiers set no bound.
+    pub ahead: Duration,
+}
+
+/// What happens to a webhook that fails a check of its sender or signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourcePolicy {
     /// It is refused.
     Enforce,
-    /// It is taken in, marked and counted: for trying out lists and secrets on real traffic.
+    /// It is accepted, marked and counted. Operators use this to try lists and secrets on real traffic.
     Observe,
 }
 
-/// What a caller on this machine may do at `/api/agent-calls*` without a token.
+/// What a caller on the gateway's machine may do at `/api/agent-calls*` without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Anonymous {
@@ -224,111 +233,6 @@ impl Anonymous {
     }
 }
 
-/// `Name: value`, or several values with commas while one is replaced by the next: what ElevenLabs'
-/// `request_headers` of a webhook can carry.
-#[derive(Clone, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-pub struct HeaderSecret {
-    name: HeaderName,
-    values: Secrets,
-}
-
-impl HeaderSecret {
-    /// Whether `headers` carry one of the values. The time taken tells nothing about which.
-    pub fn is_carried(&self, headers: &HeaderMap) -> bool {
-        headers.get(&self.name).is_some_and(|given| self.values.contain(given.as_bytes().trim_ascii()))
-    }
-}
-
-impl TryFrom<String> for HeaderSecret {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let (name, values) = text.split_once(':').ok_or("must be of the form 'Name: value'")?;
-        let name = name.trim().parse().map_err(|_error| "begins with no name of a header")?;
-        let values = Secrets::try_from(values.to_owned()).map_err(|_error| "holds an empty value")?;
-        Ok(Self { name, values })
-    }
-}
-
-impl fmt::Debug for HeaderSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ***", self.name)
-    }
-}
-
-/// Scheme, host and perhaps port and a path in front of ours, as the outside sees them.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-pub struct PublicUrl {
-    scheme: String,
-    host: String,
-    port: u16,
-    prefix: String,
-}
-
-impl PublicUrl {
-    /// The URL of `path_and_query` without and with its port.
-    pub fn spellings(&self, path_and_query: &str) -> [String; 2] {
-        let Self { scheme, host, port, prefix } = self;
-        [
-            format!("{scheme}://{host}{prefix}{path_and_query}"),
-            format!("{scheme}://{host}:{port}{prefix}{path_and_query}"),
-        ]
-    }
-}
-
-impl TryFrom<String> for PublicUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let form = || "must be a URL like https://hooks.example.com".to_owned();
-        let url: Uri = text.trim().parse().map_err(|_error| form())?;
-        let (scheme, usual) = match url.scheme_str() {
-            Some("https") => ("https", 443),
-            Some("http") => ("http", 80),
-            _ => return Err(form()),
-        };
-        let authority = url.authority().ok_or_else(form)?;
-        if url.query().is_some() || authority.as_str().contains('@') {
-            return Err(form());
-        }
-        Ok(Self {
-            scheme: scheme.to_owned(),
-            host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(usual),
-            prefix: url.path().trim_end_matches('/').to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.spellings("")[1])
-    }
-}
-
-/// The policy in force. Cheap to clone; all clones see the same policy.
-#[derive(Clone, Debug)]
-pub struct ReloadablePolicy(Arc<RwLock<Arc<Policy>>>);
-
-impl ReloadablePolicy {
-    /// Begins with `policy`.
-    pub fn new(policy: Policy) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(policy))))
-    }
-
-    /// The policy to judge one request by.
-    pub fn get(&self) -> Arc<Policy> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Judges by `policy` from now on.
-    pub fn set(&self, policy: Policy) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn unsigned_operation_needs_an_explicit_word() {
+    fn unsigned_webhooks_need_an_explicit_setting() {
         let error = read(&[]).unwrap_err();
         assert_eq!(error.variable, "ELEVENLABS_WEBHOOK_SECRET");
         assert!(error.reason.contains("ALLOW_UNSIGNED=true"), "{error}");
@@ -367,39 +271,6 @@ mod tests {
             let next = read(&kept).unwrap();
             assert_eq!(full.check_successor(&next).unwrap_err().variable, missing);
             assert_eq!(next.check_successor(&full), Ok(()), "a secret may be added: {missing}");
-        }
-    }
-
-    #[test]
-    fn a_header_secret_is_one_of_its_values() {
-        let secret = HeaderSecret::try_from("X-Hook-Token: old, new".to_owned()).unwrap();
-        let carried = |value: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-hook-token", value.parse().unwrap());
-            secret.is_carried(&headers)
-        };
-        assert!(carried("old") && carried("new") && carried(" new "));
-        assert!(
-            !carried("") && !carried("ol") && !carried("old, new") && !secret.is_carried(&HeaderMap::new())
-        );
-        for wrong in ["token", "X Y: a", ": a", "X-A: a,,b"] {
-            assert!(HeaderSecret::try_from(wrong.to_owned()).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_public_url_is_scheme_host_port_and_prefix() {
-        #[rustfmt::skip]
-        let table = [
-            ("https://h.example",        "https://h.example/p?q",      "https://h.example:443/p?q"),
-            ("https://h.example/",       "https://h.example/p?q",      "https://h.example:443/p?q"),
-            ("http://h.example:8080/in", "http://h.example/in/p?q",    "http://h.example:8080/in/p?q"),
-        ];
-        for (text, without, with) in table {
-            assert_eq!(PublicUrl::try_from(text.to_owned()).unwrap().spellings("/p?q"), [without, with]);
-        }
-        for wrong in ["", "h.example", "ftp://h", "https://", "https://u:p@h", "https://h/?q=1"] {
-            assert!(PublicUrl::try_from(wrong.to_owned()).is_err(), "{wrong}");
         }
     }
 }

@@ -1,38 +1,32 @@
-//! The signature `ElevenLabs` puts on a webhook: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex>`.
+//! The signature of ElevenLabs: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex>`. Pure: time is an argument.
 //!
-//! Signed are the bytes `<t>.<body>` as received, by HMAC-SHA256 with the whole secret string as the
-//! key. Every signature is compared with every secret in constant time and
-//! without an early exit, so the time taken tells nothing about which of them matched.
-
-use std::time::Duration;
+//! The signature covers the bytes `<t>.<body>` as received: HMAC-SHA256 with the whole secret string as the
+//! key.
+//!
+//! Invariant: every signature is compared with every secret in constant time and without an early exit, so
+//! the time that a check takes does not show which of them matched.
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::{Signature, SignatureError};
-use crate::config::Secrets;
+use crate::{
+    admission::signature::{Signature, SignatureError},
+    config::{Secrets, Tolerance},
+};
 
-/// Signatures read from one header. The provider sends one, or two while a secret is replaced.
+/// Most signatures in one header. ElevenLabs sends one, or two while a secret is replaced.
 const MAX_SIGNATURES: usize = 8;
-/// How far a signature's time may be from ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tolerance {
-    /// How old it may be.
-    pub past: Duration,
-    /// How far ahead it may be. The official verifiers set no bound at all.
-    pub ahead: Duration,
-}
-
-/// Digits of a Unix time in seconds, for some hundred million years.
+/// Most digits of a Unix time in seconds. 16 digits last for some hundred million years.
 const MAX_TIME_DIGITS: usize = 16;
 
-/// Reads what the signature `headers` (one value for each header line) claim, before a byte of the body is read:
-/// well formed, and in time at `now` (Unix seconds). `None`: without secrets no signature is required.
+/// Checks the signature `headers` (one value for each header line) before the body is read: the claim must
+/// be well formed, and its time within `tolerance` at `now` (Unix seconds). `None`: no secret is set, so no
+/// signature is required.
 ///
 /// # Errors
-/// `Missing`, `Invalid` or `Expired`. The time is not authenticated yet: `Expired` says what a forged header
-/// claims as well as what a late one does.
+/// `Missing`, `Invalid` or `Expired`. The time is not authenticated yet, so `Expired` can also mean a
+/// forged header.
 pub fn precheck<'a>(
     headers: impl Iterator<Item = &'a [u8]>,
     secrets: &Secrets,
@@ -45,11 +39,11 @@ pub fn precheck<'a>(
     }
 }
 
-/// Checks the signature `headers` of `body`, in its pieces, at `now`, in one step: `Expired` is then said of
-/// genuine signatures only. Without secrets nothing is required and nothing checked.
+/// Checks the signature `headers` of `body`, which may be in several pieces, at `now`. Without secrets
+/// nothing is checked.
 ///
 /// # Errors
-/// `Missing`, `Invalid` or `Expired`.
+/// `Missing`, `Invalid` or `Expired`. Only a genuine signature can be `Expired` here.
 pub fn verify<'a>(
     headers: impl Iterator<Item = &'a [u8]>,
     body: &[Bytes],
@@ -62,17 +56,17 @@ pub fn verify<'a>(
     if claim.is_in_time(tolerance, now) { Ok(signature) } else { Err(SignatureError::Expired) }
 }
 
-/// What a header claims: a time, and signatures of which one may be ours.
+/// The content of a signature header: a time, and signatures by different secrets.
 #[derive(Clone, Debug)]
 pub struct Claim<'a> {
-    /// As received, for it is signed as received.
+    /// The time as received, because the signature covers it as received.
     time: &'a [u8],
     seconds: u64,
     signatures: Vec<[u8; 32]>,
 }
 
 impl<'a> Claim<'a> {
-    /// The claim of the only header line. Which of two lines counts is not ours to guess.
+    /// Reads the only header line. Several lines are `Invalid`, because nothing says which of them counts.
     fn read(
         mut headers: impl Iterator<Item = &'a [u8]>,
         secrets: &Secrets,
@@ -93,7 +87,7 @@ impl<'a> Claim<'a> {
         allowed.contains(&age)
     }
 
-    /// Checks that one of the signatures is of `body`, as received, by one of `secrets`.
+    /// Checks that one of the signatures covers `body`, as received, with one of `secrets`.
     ///
     /// # Errors
     /// `Invalid`.
@@ -113,8 +107,8 @@ impl<'a> Claim<'a> {
         if genuine { Ok(Signature::Verified) } else { Err(SignatureError::Invalid) }
     }
 
-    /// `t=…,v0=…` in any order, spaces around items allowed. Other schemes (`v1=…`) are skipped,
-    /// as is a `v0` that is not 64 lower-case hex digits.
+    /// Reads `t=…,v0=…`, in any order and with spaces around items. Other schemes (`v1=…`) and a `v0` that
+    /// is not 64 lower-case hex digits are skipped.
     fn parse(header: &'a [u8]) -> Option<Self> {
         let (mut time, mut signatures) = (None, Vec::new());
         for item in header.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {

@@ -24,7 +24,7 @@ fn secrets(list: &str) -> Secrets {
 }
 
 #[test]
-fn every_callback_has_its_verdict() {
+fn signature_covers_url_and_parameters() {
     use SignatureError::{Invalid, Missing};
     const URL: &str = "https://hooks.example.com";
     let turned = FORM.split('&').rev().collect::<Vec<_>>().join("&");
@@ -56,10 +56,10 @@ fn every_callback_has_its_verdict() {
 }
 
 #[test]
-fn a_body_that_is_no_form_is_covered_by_its_hash_or_not_at_all() {
+fn body_that_is_no_form_is_covered_by_its_hash_in_the_url() {
     let body = br#"{"CallSid":"CA1"}"#;
     let url = PublicUrl::try_from("https://hooks.example.com".to_owned()).unwrap();
-    let verdict = |path: &str, body: &[u8]| {
+    let check = |path: &str, body: &[u8]| {
         let mut mac = Hmac::<Sha1>::new_from_slice(TOKEN.as_bytes()).unwrap();
         mac.update(format!("https://hooks.example.com{path}").as_bytes());
         let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
@@ -67,13 +67,13 @@ fn a_body_that_is_no_form_is_covered_by_its_hash_or_not_at_all() {
         verify(Some(signature.as_bytes()), None, &callback, Some(&url), &secrets(TOKEN))
     };
     let hashed = format!("{PATH}?bodySHA256={}", hex::encode(Sha256::digest(body)));
-    assert_eq!(verdict(&hashed, body), Ok(Signature::Verified));
-    assert_eq!(verdict(&hashed, b"{}"), Err(SignatureError::Invalid));
-    assert_eq!(verdict(PATH, body), Err(SignatureError::Invalid));
+    assert_eq!(check(&hashed, body), Ok(Signature::Verified));
+    assert_eq!(check(&hashed, b"{}"), Err(SignatureError::Invalid));
+    assert_eq!(check(PATH, body), Err(SignatureError::Invalid));
 }
 
 #[test]
-fn a_claim_is_judged_before_there_is_a_body() {
+fn claim_is_checked_before_the_body_is_read() {
     use SignatureError::{Invalid, Missing};
     let other = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let unpadded = &SHA1[..27];
@@ -81,7 +81,7 @@ fn a_claim_is_judged_before_there_is_a_body() {
     #[rustfmt::skip]
     let table = [
         (Some(SHA1),     None,                           Ok(true)),
-        (Some(other),    None,                           Ok(true)), // Only the body tells.
+        (Some(other),    None,                           Ok(true)), // Only the body shows it.
         (Some(SHA256),   Some(SETTINGS),                 Ok(true)),
         (Some(SHA256),   None,                           Err(Invalid)),
         (Some(SHA1),     Some(SETTINGS),                 Err(Invalid)),
@@ -102,11 +102,11 @@ fn a_claim_is_judged_before_there_is_a_body() {
 }
 
 #[test]
-fn a_form_that_is_too_large_is_refused_without_being_sorted() {
+fn form_that_is_too_large_is_refused_before_it_is_sorted() {
     let names: Vec<_> = (0..40_000).map(|n| format!("n{n}")).collect();
     let form = format!("CallSid=CA1&{}", names.join("&"));
     let callback = Callback { path_and_query: PATH, body: form.as_bytes(), is_form: true };
     let url = PublicUrl::try_from("https://hooks.example.com".to_owned()).unwrap();
-    let verdict = verify(Some(SHA1.as_bytes()), None, &callback, Some(&url), &secrets(TOKEN));
-    assert_eq!(verdict, Err(SignatureError::Invalid));
+    let found = verify(Some(SHA1.as_bytes()), None, &callback, Some(&url), &secrets(TOKEN));
+    assert_eq!(found, Err(SignatureError::Invalid));
 }

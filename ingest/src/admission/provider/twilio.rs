@@ -1,11 +1,12 @@
-//! The signature Twilio puts on a callback: `X-Twilio-Signature: <base64>`.
+//! The signature of Twilio: `X-Twilio-Signature: <base64>`. Pure.
 //!
-//! Signed is the URL Twilio called, followed by the names and values of the form's parameters, sorted
-//! ([`Form::canonical`]); of a JSON body the URL holds the SHA-256 instead. HMAC-SHA1 with the account's auth
-//! token, or HMAC-SHA256 with a shared key where `X-Twilio-Webhooks-Signature-Settings` says so. As in Twilio's
-//! own `request_validator` (Python, 9.13), whether the URL names its port does not matter.
+//! The signature covers the URL that Twilio called, followed by the sorted names and values of the form's
+//! parameters ([`Form::canonical`]). For a JSON body, the URL holds the SHA-256 of the body instead. The
+//! algorithm is HMAC-SHA1 with the account's auth token, or HMAC-SHA256 with a shared key if
+//! `X-Twilio-Webhooks-Signature-Settings` says so. As in Twilio's `request_validator` (Python, 9.13), the
+//! URL may be signed with or without its port.
 //!
-//! Invariant: what a check costs is bounded by [`crate::admission::form::MAX_BYTES`] whoever sends the body.
+//! Invariant: the cost of a check is bounded by [`MAX_BYTES`](crate::admission::form::MAX_BYTES).
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -14,31 +15,33 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Signature, SignatureError};
 use crate::{
-    admission::{form::Form, policy::PublicUrl},
-    config::Secrets,
+    admission::{
+        form::Form,
+        signature::{Signature, SignatureError},
+    },
+    config::{PublicUrl, Secrets},
 };
 
-/// Says by which algorithm a callback is signed; absent: SHA-1.
+/// Names the algorithm of the signature. Absent: HMAC-SHA1.
 pub const SETTINGS_HEADER: &str = "x-twilio-webhooks-signature-settings";
 
-/// A callback, as far as its signature covers it.
+/// The parts of a callback that its signature covers.
 #[derive(Clone, Copy, Debug)]
 pub struct Callback<'a> {
-    /// Path and query as received.
+    /// Path and query, as received.
     pub path_and_query: &'a str,
-    /// Its body.
+    /// The body.
     pub body: &'a [u8],
     /// Whether the body is a form.
     pub is_form: bool,
 }
 
-/// Reads what the headers `signature` and `settings` claim, before a byte of the body is read: an algorithm that
-/// we know, and a signature of its length. `None`: without secrets no signature is required.
+/// Checks the headers `signature` and `settings` before the body is read: the algorithm must be known, and
+/// the signature must have its length. `None`: no secret is set, so no signature is required.
 ///
 /// # Errors
-/// `Missing` or `Invalid`. Twilio signs no time, so nothing expires.
+/// `Missing` or `Invalid`. Never `Expired`, because Twilio signs no time.
 pub fn precheck(
     signature: Option<&[u8]>,
     settings: Option<&[u8]>,
@@ -63,7 +66,7 @@ pub fn precheck(
     }
 }
 
-/// What the headers claim: a signature by an algorithm.
+/// The content of the signature headers.
 #[derive(Clone, Debug)]
 pub struct Claim {
     algorithm: Algorithm,
@@ -71,7 +74,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Checks that the signature is of the URL and of `parameters`.
+    /// Checks that the signature covers the URL and `parameters`.
     fn verify(
         &self,
         path_and_query: &str,
@@ -93,8 +96,8 @@ impl Claim {
     }
 }
 
-/// Checks the signature of `callback`, received at `public_url`, in one step. Without secrets nothing is
-/// required. A form that [`Form::parse`] refuses is `Invalid`.
+/// Checks the signature of `callback`, which was received at `public_url`. Without secrets nothing is
+/// checked. A form that [`Form::parse`] refuses is `Invalid`.
 ///
 /// # Errors
 /// `Missing` or `Invalid`.
@@ -116,7 +119,7 @@ pub fn verify(
     claim.verify(callback.path_and_query, &parameters, public_url, secrets)
 }
 
-/// The same for a callback by GET, whose parameters are all in its URL.
+/// The same for a callback by GET. The URL holds all of its parameters.
 ///
 /// # Errors
 /// `Missing` or `Invalid`.
@@ -146,7 +149,7 @@ enum Algorithm {
     Sha256,
 }
 
-/// The algorithm of `key=…,algorithm=HMAC_SHA256`; `None` for one we do not know.
+/// The algorithm that `key=…,algorithm=HMAC_SHA256` names. `None`: an unknown algorithm.
 fn algorithm(settings: Option<&[u8]>) -> Option<Algorithm> {
     let named = settings.unwrap_or_default().split(|&byte| byte == b',').find_map(|item| {
         let value = item.trim_ascii().strip_prefix(b"algorithm=")?.trim_ascii();
@@ -160,7 +163,7 @@ fn algorithm(settings: Option<&[u8]>) -> Option<Algorithm> {
     }
 }
 
-/// Whether the signed URL covers a body that is no form.
+/// Checks that the signed URL holds the SHA-256 of a body that is no form.
 fn covers_body(callback: &Callback<'_>) -> Result<(), SignatureError> {
     let query = callback.path_and_query.split_once('?').map_or("", |(_, query)| query);
     let claimed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "bodySHA256");

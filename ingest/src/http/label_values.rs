@@ -1,0 +1,44 @@
+//! The label values whose series exist from the start, taken from the enums that they stand for.
+
+use aftercall_common::contract::provider::Provider;
+
+use super::{problem::Problem, routes::Route};
+use crate::{
+    admission::{
+        checks::AuthenticityError,
+        signature::{Signature, UNCHECKED},
+    },
+    metrics::LabelValues,
+    storage::{publisher::PublishError, spool::SpoolError},
+};
+
+/// The reasons why a publish fails.
+const PUBLISH_ERRORS: [PublishError; 10] = [
+    PublishError::QueueFull,
+    PublishError::Disconnected,
+    PublishError::NoStream,
+    PublishError::Expired,
+    PublishError::TimedOut,
+    PublishError::ConnectionLost,
+    PublishError::Refused(0),
+    PublishError::BodyNotStored,
+    PublishError::Garbled,
+    PublishError::Stopping,
+];
+/// The reasons why the spool does not keep a webhook.
+const SPOOL_ERRORS: [SpoolError; 4] =
+    [SpoolError::Full, SpoolError::Busy, SpoolError::TimedOut, SpoolError::Disk];
+
+/// The label values of the gateway's metrics.
+pub fn label_values() -> LabelValues {
+    let webhook_problems = Problem::ALL.iter().filter(|problem| problem.is_of_webhooks());
+    LabelValues {
+        routes: Route::all().map(Route::label).collect(),
+        webhook_routes: Provider::ALL.iter().map(|provider| provider.route_label()).collect(),
+        webhook_codes: webhook_problems.map(|problem| problem.code()).collect(),
+        observed_codes: AuthenticityError::ALL.map(|error| Problem::from(error).code()).into(),
+        signatures: Signature::ALL.iter().map(|signature| signature.label()).chain([UNCHECKED]).collect(),
+        publish_errors: PUBLISH_ERRORS.map(PublishError::label).into(),
+        spool_errors: SPOOL_ERRORS.map(SpoolError::label).into(),
+    }
+}

@@ -1,0 +1,92 @@
+//! A request while the gateway decides about it: its head, and its body as far as it is read.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aftercall_common::{
+    contract::streams,
+    process::trace::{self, Span},
+};
+use hyper::{
+    HeaderMap,
+    body::{Body as _, Incoming},
+    http::request::Parts,
+};
+
+use super::routes::Route;
+use crate::{
+    admission::{
+        body::{self, Body, BodyError, Budget, Limits},
+        source_ip::{Sender, UnknownSender},
+    },
+    config::Policy,
+};
+
+/// Everything about a request besides its body.
+pub(crate) struct RequestHead {
+    pub route: Route,
+    /// The policy for the whole request.
+    pub policy: Arc<Policy>,
+    pub parts: Parts,
+    /// The address of the connection.
+    pub peer: IpAddr,
+    /// The sender, which is not the peer behind a proxy.
+    pub sender: Result<Sender, UnknownSender>,
+    pub span: Span,
+    pub started: Instant,
+}
+
+impl RequestHead {
+    /// The trace context for everything that the request causes.
+    pub fn trace_context(&self) -> Option<String> {
+        self.span.traceparent().or_else(|| traceparent(&self.parts.headers).map(str::to_owned))
+    }
+}
+
+/// The trace context that a request came with.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(streams::header::TRACEPARENT)?.to_str().ok().filter(|value| trace::is_traceparent(value))
+}
+
+/// The body of a request.
+pub(crate) struct RequestBody {
+    incoming: Incoming,
+    received: usize,
+}
+
+impl RequestBody {
+    /// A body of which nothing was read.
+    pub fn new(incoming: Incoming) -> Self {
+        Self { incoming, received: 0 }
+    }
+
+    /// The size of the body in bytes, once it was read. Until then 0.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// The size of the body in bytes, if the sender announced it.
+    pub fn announced(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
+    /// Whether nothing of the body is left to read.
+    pub fn is_complete(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// Reads the body within `limits` and `budget`.
+    pub async fn read(&mut self, limits: Limits, budget: &Budget) -> Result<Body, BodyError> {
+        let body = body::read(&mut self.incoming, limits, budget).await?;
+        self.received = body.len();
+        Ok(body)
+    }
+
+    /// Reads and drops the rest of the body, for at most `time`.
+    pub async fn discard(&mut self, time: Duration) {
+        body::discard(&mut self.incoming, time).await;
+    }
+}

@@ -1,0 +1,250 @@
+//! Accepts webhooks: runs the checks of [`checks`](crate::admission::checks), reads the body between them,
+//! and stores the webhook.
+//!
+//! Invariant: the headers decide before the body is read, and a webhook is stored only after every check.
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_common::{
+    contract::streams::header as names,
+    process::trace::{Kind, Tracer},
+};
+use async_nats::{HeaderMap, HeaderName, Subject};
+use jiff::Timestamp;
+
+use super::{
+    problem::Problem,
+    rejection::Rejection,
+    request::{RequestBody, RequestHead},
+};
+use crate::{
+    admission::{
+        body::{
+            Body, Budgets, Limits, Trust,
+            encoding::{self, Encoding, Unpacking},
+        },
+        checks::{AuthenticityError, CheckInput, CheckOutcome},
+        provider::{self, Provider},
+        signature::{Signature, UNCHECKED},
+        webhook_id::WebhookId,
+    },
+    config::Config,
+    metrics::{Metrics, SourceLabel},
+    storage::{
+        Accepted, Storage, message,
+        publisher::{PublishError, Webhook},
+    },
+};
+
+/// Bodies of at least this size are checked on a blocking thread, so that other requests do not wait. In
+/// bytes.
+const LARGE_BYTES: usize = 256 * 1024;
+/// Largest body of an unlisted sender that is read, in bytes.
+const UNLISTED_BYTES: usize = 256 * 1024;
+/// Longest time until such a body is complete.
+const UNLISTED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Accepts and stores webhooks.
+#[derive(Debug)]
+pub(crate) struct Webhooks {
+    storage: Arc<Storage>,
+    budgets: Budgets,
+    metrics: Metrics,
+    tracer: Tracer,
+    max_body_bytes: usize,
+    body_timeout: Duration,
+}
+
+impl Webhooks {
+    /// Stores webhooks in `storage`, within the limits of `config`.
+    pub fn new(
+        config: &Config,
+        storage: Arc<Storage>,
+        budgets: Budgets,
+        metrics: Metrics,
+        tracer: Tracer,
+    ) -> Self {
+        let (max_body_bytes, body_timeout) = (config.max_body_bytes.get(), config.body_timeout);
+        Self { storage, budgets, metrics, tracer, max_body_bytes, body_timeout }
+    }
+
+    /// Checks and stores a webhook of `provider`.
+    ///
+    /// # Errors
+    /// The reason why it is not known to be stored.
+    pub async fn accept(
+        &self,
+        provider: Provider,
+        head: &RequestHead,
+        body: &mut RequestBody,
+    ) -> Result<(WebhookId, Accepted), Rejection> {
+        let outcome = self.check_and_store(provider, head, body).await;
+        // A request that anybody can send says nothing about the provider.
+        let counts = match &outcome {
+            Err(Rejection::Authenticity(error)) if error.is_unlisted_sender() => false,
+            Err(Rejection::Authenticity(AuthenticityError::Signature(_))) => {
+                provider::has_known_addresses(provider)
+            }
+            Ok(_) | Err(_) => true,
+        };
+        if counts {
+            self.metrics.record_webhook(provider.route_label(), outcome.is_ok());
+        }
+        outcome
+    }
+
+    async fn check_and_store(
+        &self,
+        provider: Provider,
+        head: &RequestHead,
+        body: &mut RequestBody,
+    ) -> Result<(WebhookId, Accepted), Rejection> {
+        let received_at = Timestamp::now();
+        let input = CheckInput::new(provider, &head.policy, &head.parts, received_at.as_second());
+        let doubt = self.check_headers(input, head, body).await?;
+        let (body, CheckOutcome { signature, id }) = self.check_body(input, doubt, body).await?;
+        let source = source_label(doubt);
+        self.metrics.count_authenticity(provider.route_label(), source, signature.label());
+        let (id, doubt) = id?;
+
+        let source = head.sender.map_or(head.peer, |sender| sender.address);
+        let mut headers = message::headers(id, &head.parts.headers, source, signature, received_at);
+        if let Some(doubt) = doubt {
+            headers.insert(HeaderName::from_static(names::WOULD_REFUSE), self.observe(doubt));
+        }
+        if let Some((name, query)) = message::query_header(provider::own_query(provider, &head.parts)) {
+            headers.insert(name, query);
+        }
+        let accepted = self.store(provider, head, id, headers, body).await?;
+        Ok((id, accepted))
+    }
+
+    /// Checks the headers. Returns the error that `SOURCE_POLICY=observe` overrides.
+    async fn check_headers(
+        &self,
+        input: CheckInput<'_>,
+        head: &RequestHead,
+        body: &mut RequestBody,
+    ) -> Result<Option<AuthenticityError>, AuthenticityError> {
+        let Err(error) = input.check_headers(head.sender) else { return Ok(None) };
+        if input.policy.observes() {
+            return Ok(Some(error));
+        }
+        let (route, source) = (input.provider.route_label(), source_label(Some(error)));
+        let signature = match error {
+            AuthenticityError::Signature(error) => Some(Signature::Doubtful(error)),
+            _ if source == SourceLabel::Refused => self.check_unlisted_sender(input, body).await,
+            _ => None,
+        };
+        self.metrics.count_authenticity(route, source, signature.map_or(UNCHECKED, Signature::label));
+        if source == SourceLabel::Refused && signature == Some(Signature::Verified) {
+            self.metrics.record_webhook(route, false); // The provider itself, at an address that is not listed.
+        }
+        Err(error)
+    }
+
+    /// Checks the signature of an unlisted sender, to find out whether it is the provider at a new address.
+    /// `None`: not checked. Only a small body with a well-formed signature header in time is read for this.
+    async fn check_unlisted_sender(
+        &self,
+        input: CheckInput<'_>,
+        body: &mut RequestBody,
+    ) -> Option<Signature> {
+        let CheckInput { provider, policy, parts, now, .. } = input;
+        let is_small = body.announced().is_some_and(|bytes| bytes <= UNLISTED_BYTES as u64);
+        let is_signed =
+            provider::is_signed(provider, parts) && provider::precheck(provider, policy, parts, now).is_ok();
+        if !is_small || !is_signed {
+            return None;
+        }
+        let limits =
+            Limits { max_bytes: UNLISTED_BYTES, max_joined_bytes: UNLISTED_BYTES, timeout: UNLISTED_TIMEOUT };
+        let body = body.read(limits, self.budgets.of(Trust::Unlisted)).await.ok()?;
+        let verified = provider::verify(provider, policy, parts, &body, now);
+        Some(verified.unwrap_or_else(Signature::Doubtful))
+    }
+
+    /// Reads and checks the body. Returns it decompressed.
+    async fn check_body(
+        &self,
+        input: CheckInput<'_>,
+        doubt: Option<AuthenticityError>,
+        body: &mut RequestBody,
+    ) -> Result<(Body, CheckOutcome), Rejection> {
+        let encoding = encoding::encoding(&input.parts.headers)?;
+        let (trust, max_bytes) = provider::budget(input.provider, self.max_body_bytes);
+        let (budget, max_joined_bytes) = (self.budgets.of(trust), self.storage.room());
+        let content = match provider::form_of_get(input.parts) {
+            Some(form) => Body::unbudgeted(form),
+            None => {
+                body.read(Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout }, budget).await?
+            }
+        };
+        Ok(check(input, content, doubt, Unpacking { encoding, max_bytes, max_joined_bytes, budget }).await)
+    }
+
+    /// Publishes the webhook, in a span of its own.
+    async fn store(
+        &self,
+        provider: Provider,
+        head: &RequestHead,
+        id: WebhookId,
+        mut headers: HeaderMap,
+        body: Body,
+    ) -> Result<Accepted, Rejection> {
+        let mut span = self.tracer.child(provider.publish_span(), Kind::Producer, &head.span);
+        span.set("messaging.system", || "nats");
+        span.set("messaging.message.id", || id.to_string());
+        if let Some(context) = span.traceparent() {
+            headers.insert(HeaderName::from_static(names::TRACEPARENT), context);
+        }
+        let webhook = Webhook { subject: Subject::from_static(provider.subject()), id, headers, body };
+        self.storage.store(webhook).await.map_err(|error| {
+            span.fail(error.label());
+            match error {
+                PublishError::QueueFull => Rejection::Overloaded,
+                error => Rejection::NotStored(error),
+            }
+        })
+    }
+
+    /// Counts and logs a webhook that `SOURCE_POLICY=enforce` would refuse. Returns the code of the refusal.
+    fn observe(&self, doubt: AuthenticityError) -> &'static str {
+        let code = Problem::from(doubt).code();
+        self.metrics.count_observed(code);
+        tracing::warn!(code, "this webhook would be refused, were SOURCE_POLICY not observe");
+        code
+    }
+}
+
+/// Whether the sender is listed, by the result of the checks of the headers.
+fn source_label(error: Option<AuthenticityError>) -> SourceLabel {
+    if error.is_some_and(AuthenticityError::is_unlisted_sender) {
+        SourceLabel::Refused
+    } else {
+        SourceLabel::Allowed
+    }
+}
+
+/// Checks `body`, a large one on a blocking thread. Returns it decompressed.
+async fn check(
+    input: CheckInput<'_>,
+    mut body: Body,
+    doubt: Option<AuthenticityError>,
+    unpacking: Unpacking<'_>,
+) -> (Body, CheckOutcome) {
+    if body.len() < LARGE_BYTES && unpacking.encoding == Encoding::Identity {
+        let outcome = input.check_body(&mut body, doubt, unpacking);
+        return (body, outcome);
+    }
+    let CheckInput { provider, policy, parts, now, has_token } = input;
+    let Unpacking { encoding, max_bytes, max_joined_bytes, budget } = unpacking;
+    let (policy, parts, budget) = (policy.clone(), parts.clone(), budget.clone());
+    let checking = tokio::task::spawn_blocking(move || {
+        let unpacking = Unpacking { encoding, max_bytes, max_joined_bytes, budget: &budget };
+        let input = CheckInput { provider, policy: &policy, parts: &parts, now, has_token };
+        let outcome = input.check_body(&mut body, doubt, unpacking);
+        (body, outcome)
+    });
+    checking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
