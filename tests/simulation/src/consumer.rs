@@ -1,4 +1,4 @@
-//! What the broker gives to a worker.
+//! The consumer of a worker: it pulls messages from the model of the broker.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,21 +14,21 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::{broker::Broker, worker::Worker};
+use crate::{broker::Broker, process::Process};
 
-/// How often a worker looks for messages, at first and when none came for a while.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
-/// Most messages given at a time.
-const BATCH: usize = 12;
-/// One webhook in so many has its body elsewhere.
-const LARGE: usize = 16;
+/// Interval between two pulls: the first one, and the longest one when no messages come.
+const POLL_INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+/// Most messages of one pull.
+const MAX_BATCH: usize = 12;
+/// One webhook in so many has its body in the object store.
+const LARGE_EVERY: usize = 16;
 
 /// A delivered message.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The consumer that gave it.
+    /// The consumer that delivered the message.
     pub consumer: &'static str,
-    /// Its place in the stream, from 0.
+    /// Index in the stream, from 0.
     pub n: usize,
     pub id: String,
     payload: Bytes,
@@ -63,14 +63,14 @@ impl Stored for Message {
     }
 }
 
-/// What is known of a stored webhook besides its body.
+/// The metadata of a stored webhook.
 pub fn envelope(id: &str, stored_at: Timestamp) -> Envelope {
     Envelope::new(id, stored_at, Origin::ElevenLabs)
 }
 
-/// What one consumer gives to one worker.
+/// One consumer as one worker uses it.
 pub struct Source {
-    pub worker: Arc<Worker>,
+    pub process: Arc<Process>,
     pub consumer: &'static str,
 }
 
@@ -78,11 +78,11 @@ impl Pull for Source {
     type Message = Message;
 
     async fn next(&mut self, stop: &CancellationToken) -> Option<Vec<Message>> {
-        let mut look = LOOK.0;
+        let mut interval = POLL_INTERVAL.0;
         loop {
-            stop.run_until_cancelled(self.worker.act(look)).await?;
-            look = (look * 2).min(LOOK.1);
-            let messages = self.take();
+            stop.run_until_cancelled(self.process.act(interval)).await?;
+            interval = (interval * 2).min(POLL_INTERVAL.1);
+            let messages = self.pull();
             if !messages.is_empty() {
                 return Some(messages);
             }
@@ -91,19 +91,20 @@ impl Pull for Source {
 }
 
 impl Source {
-    fn take(&self) -> Vec<Message> {
-        let (sim, now) = (&self.worker.sim, self.worker.sim.now());
+    /// Pulls once.
+    fn pull(&self) -> Vec<Message> {
+        let (sim, now) = (&self.process.sim, self.process.sim.now());
         let mut world = sim.world();
         let world = &mut *world;
         if world.broker.is_away(now) || world.broker.frozen_until.is_some_and(|until| now < until) {
             return Vec::new();
         }
-        world.broker.turn(now);
+        world.broker.advance(now);
         let rng = &mut world.rng;
         let picks = || rand::RngExt::random_bool(rng, 0.7);
         let Broker { status, transcripts, .. } = &mut world.broker;
         let deliveries = if self.consumer == STATUS { status } else { transcripts };
-        let given = Broker::deliver(deliveries, BATCH, now, picks);
+        let given = Broker::deliver(deliveries, MAX_BATCH, now, picks);
         let delivered: Vec<_> = given.into_iter().map(|n| (n, deliveries[n].delivered)).collect();
         delivered.into_iter().map(|(n, delivered)| self.message(&world.broker, n, delivered)).collect()
     }
@@ -123,7 +124,7 @@ impl Source {
             };
         }
         let webhook = &broker.webhooks[n];
-        let (object, payload) = if n % LARGE == LARGE - 1 {
+        let (object, payload) = if n % LARGE_EVERY == LARGE_EVERY - 1 {
             (Some(webhook.id.clone()), Bytes::new())
         } else {
             (None, webhook.body.clone())
