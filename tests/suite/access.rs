@@ -6,19 +6,19 @@ use mongodb::bson::doc;
 use serde_json::json;
 
 use crate::harness::{
-    CALL_STATUS, LOOKUP, Service, Setup, Stack, TWILIO_CALL_STATUS, twilio_signature, until,
+    CALL_STATUS, LOOKUP, Service, TWILIO_CALL_STATUS, TestStack, test_timeout, twilio_signature, until,
 };
 
 const PLACE: &str = "/api/agent-calls";
 
 /// A stack without a worker, whose gateway has these variables besides.
-async fn gateway(vars: &[(&str, &str)]) -> Stack {
-    let setup = Setup::default().without_worker();
+async fn gateway(vars: &[(&str, &str)]) -> TestStack {
+    let setup = TestStack::builder().without_worker();
     vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value)).start().await
 }
 
 /// Status and code of a webhook with these headers.
-async fn post(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+async fn post(stack: &TestStack, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let body = json!({ "event_type": "call.busy", "call_id": format!("{path}{headers:?}") }).to_string();
     let request = stack.http.post(format!("{}{path}", stack.base)).body(body);
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
@@ -31,7 +31,7 @@ fn refused(status: u16, code: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn unsigned_operation_needs_an_explicit_word() {
+async fn gateway_without_secrets_starts_only_with_allow_unsigned() {
     let (status, log) =
         Service::exit("gateway", &[("ALLOW_UNSIGNED", ""), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     let last = log.lines().last().unwrap();
@@ -40,7 +40,7 @@ async fn unsigned_operation_needs_an_explicit_word() {
 }
 
 #[tokio::test]
-async fn calls_are_for_bearers_of_a_token_and_for_nobody_else_by_default() {
+async fn call_routes_require_a_token_by_default() {
     let stack = gateway(&[("API_ANONYMOUS", ""), ("API_TOKEN", "full"), ("API_READ_TOKEN", "read")]).await;
     let bearer = |token: &str| format!("Bearer {token}");
     for (path, token, expected) in [
@@ -60,7 +60,7 @@ async fn calls_are_for_bearers_of_a_token_and_for_nobody_else_by_default() {
 }
 
 #[tokio::test]
-async fn without_a_token_only_programs_on_this_machine_are_served() {
+async fn call_routes_without_a_token_serve_only_programs_on_this_machine() {
     let stack = gateway(&[("TRUSTED_PROXIES", "127.0.0.8")]).await; // API_ANONYMOUS is all.
     let own = stack.base.clone();
     for (headers, expected) in [
@@ -78,7 +78,7 @@ async fn without_a_token_only_programs_on_this_machine_are_served() {
         }
     }
     assert!(stack.gateway.log().contains("TRUSTED_PROXIES"), "the log names the setting");
-    let proxied = aftercall_local::http_client_builder(crate::harness::PATIENCE)
+    let proxied = aftercall_local::http_client_builder(test_timeout())
         .local_address(std::net::IpAddr::from([127, 0, 0, 8]))
         .build()
         .unwrap();
@@ -94,7 +94,7 @@ async fn without_a_token_only_programs_on_this_machine_are_served() {
 }
 
 #[tokio::test]
-async fn a_web_page_cannot_post_webhooks_where_the_address_decides_alone() {
+async fn a_web_page_cannot_post_webhooks_if_only_the_address_is_checked() {
     let stack = gateway(&[]).await;
     for (headers, expected) in [
         (&[][..], refused(200, "")),
@@ -108,7 +108,7 @@ async fn a_web_page_cannot_post_webhooks_where_the_address_decides_alone() {
 }
 
 #[tokio::test]
-async fn a_dialler_of_ones_own_authenticates_with_its_token() {
+async fn another_dialler_authenticates_with_the_events_token() {
     let vars = [
         ("EVENTS_TOKEN", "mine, next"),
         ("ELEVENLABS_WEBHOOK_SECRET", "wsec"),
@@ -133,8 +133,8 @@ async fn a_dialler_of_ones_own_authenticates_with_its_token() {
 }
 
 #[tokio::test]
-async fn twilios_route_is_closed_until_it_has_a_token() {
-    let setup = Setup::default().without_worker().gateway_unset("TWILIO_AUTH_TOKEN");
+async fn twilio_route_answers_404_without_an_auth_token() {
+    let setup = TestStack::builder().without_worker().gateway_unset("TWILIO_AUTH_TOKEN");
     let closed = setup.gateway_unset("PUBLIC_URL").start().await;
     assert_eq!(post(&closed, TWILIO_CALL_STATUS, &[]).await, refused(404, "not_found"));
     assert!(closed.gateway.log().contains("set TWILIO_AUTH_TOKEN and PUBLIC_URL"), "the log says what to do");
@@ -151,8 +151,8 @@ async fn twilios_route_is_closed_until_it_has_a_token() {
 }
 
 #[tokio::test]
-async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
-    let stack = Stack::start().await;
+async fn twilio_callbacks_are_accepted_by_get_and_keep_their_query() {
+    let stack = TestStack::start().await;
     let url =
         format!("{}{TWILIO_CALL_STATUS}?CallSid=CAget&CallStatus=ringing&To=%2B15005550006", stack.base);
     let get = async |url: &str| {
@@ -183,7 +183,7 @@ async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
 }
 
 #[tokio::test]
-async fn slashes_too_many_mean_the_same_route_and_the_same_webhook() {
+async fn repeated_and_trailing_slashes_lead_to_the_same_route_and_webhook() {
     let stack = gateway(&[]).await;
     let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
     let mut ids = Vec::new();
@@ -200,7 +200,7 @@ async fn slashes_too_many_mean_the_same_route_and_the_same_webhook() {
 }
 
 #[tokio::test]
-async fn a_reload_takes_no_secret_away() {
+async fn a_reload_without_a_secret_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.env");
     let secrets = "ELEVENLABS_WEBHOOK_SECRET=wsec_a\nEVENTS_TOKEN=mine\nAPI_TOKEN=full\n";

@@ -30,7 +30,7 @@ pub fn is_explained(name: &str) -> bool {
 }
 
 #[test]
-fn every_alert_fires_in_a_test_and_has_its_section_in_the_runbook() {
+fn every_alert_has_a_test_and_a_section_in_the_runbook() {
     let alerts = after(ALERTS, "- alert: ");
     let urls = after(ALERTS, "runbook_url: ");
     assert!(alerts.len() >= 30 && alerts.len() == urls.len());
@@ -58,7 +58,7 @@ fn every_alert_fires_in_a_test_and_has_its_section_in_the_runbook() {
 }
 
 #[tokio::test]
-async fn promtool_finds_the_rules_right() {
+async fn promtool_accepts_the_alert_rules() {
     let Some(promtool) = tool("promtool") else { return };
     for arguments in [
         &["check", "rules", "alerts.yml"][..],

@@ -1,6 +1,6 @@
 //! A backlog after an outage, and what comes in meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aftercall_common::contract::streams::{WEBHOOKS, consumer, subject};
 use aftercall_worker::broker::consumer::{Batches, Pull as _, Source};
@@ -8,14 +8,13 @@ use mongodb::bson::doc;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Setup, Stack, until, until_equal};
+use crate::harness::{TestStack, until, until_equal, within};
 
 /// Enough to keep a worker busy for seconds.
 const OLD: u64 = 100_000;
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Puts webhooks of so many calls into the stream that no worker has seen, those that are there already included.
-async fn fill(stack: &Stack, total: u64) {
+async fn fill(stack: &TestStack, total: u64) {
     let client = stack.jetstream.client();
     for n in stack.stored(WEBHOOKS).await..total {
         let body = json!({ "event_type": "call.ringing", "call_id": format!("old{n}") }).to_string();
@@ -26,8 +25,8 @@ async fn fill(stack: &Stack, total: u64) {
 }
 
 #[tokio::test]
-async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_turn_as_well() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn new_webhooks_are_applied_before_a_backlog_and_once_more_in_their_turn() {
+    let mut stack = TestStack::builder().without_worker().start().await;
     fill(&stack, OLD).await;
     stack.add_worker().await;
     until("the worker to see that it is far behind", async || {
@@ -50,7 +49,7 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
         begun.elapsed()
     );
 
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! {}).await, OLD + 20);
     let twice = doc! { "callId": { "$regex": "^new" }, "status": "busy", "history": { "$size": 2 } };
     assert_eq!(stack.count(twice).await, 20, "what is applied twice is there once");
@@ -61,14 +60,14 @@ async fn webhooks_of_now_are_shown_while_a_backlog_is_worked_off_and_have_their_
 }
 
 /// Two workers that ask for so many messages at a time.
-fn two_workers(stack: &Stack, messages: usize) -> [Batches; 2] {
+fn two_workers(stack: &TestStack, messages: usize) -> [Batches; 2] {
     let source =
         Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages, bytes: 1 << 20, replicas: 1 };
     [(); 2].map(|()| Batches::new(stack.jetstream.clone(), source))
 }
 
 /// Requests that wait at the broker; none while there is no consumer.
-async fn waiting(stack: &Stack) -> usize {
+async fn waiting(stack: &TestStack) -> usize {
     stack.consumer(consumer::STATUS, WEBHOOKS).await.map_or(0, |info| info.num_waiting)
 }
 
@@ -76,7 +75,7 @@ async fn waiting(stack: &Stack) -> usize {
 async fn given(worker: &mut Batches, count: usize) -> Vec<u64> {
     let (stop, mut sequences) = (CancellationToken::new(), Vec::new());
     while sequences.len() < count {
-        let messages = tokio::time::timeout(PATIENCE, worker.next(&stop)).await.unwrap().unwrap();
+        let messages = within("the worker is given messages", worker.next(&stop)).await.unwrap();
         for message in messages {
             sequences.push(message.info().unwrap().stream_sequence);
             message.ack().await.unwrap();
@@ -86,9 +85,9 @@ async fn given(worker: &mut Batches, count: usize) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn what_a_worker_asks_for_lies_together_in_the_stream() {
+async fn one_pull_delivers_consecutive_messages() {
     const EACH: usize = 100;
-    let stack = Setup::default().without_worker().start().await;
+    let stack = TestStack::builder().without_worker().start().await;
     fill(&stack, OLD).await;
     let mut workers = two_workers(&stack, EACH);
     let mut all = Vec::new();
@@ -99,10 +98,10 @@ async fn what_a_worker_asks_for_lies_together_in_the_stream() {
 }
 
 #[tokio::test]
-async fn of_two_workers_that_wait_one_is_served_before_the_other() {
+async fn one_of_two_waiting_workers_is_served_first() {
     const EACH: usize = 20;
     const ROUNDS: usize = 30;
-    let stack = Setup::default().without_worker().start().await;
+    let stack = TestStack::builder().without_worker().start().await;
     let [mut one, mut other] = two_workers(&stack, EACH);
     let together = |given: &[u64]| given.windows(2).all(|pair| pair[1] == pair[0] + 1);
     let mut rounds_together = 0;

@@ -1,7 +1,7 @@
 //! Backup and restore, tried for real: the stream by JetStream's snapshots, the database from its files and from
 //! the stream, the broker from its folder.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
 use aftercall_common::contract::streams;
 use aftercall_local::{mongod, nats, server::Server};
@@ -13,20 +13,20 @@ use mongodb::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Setup, Stack, recently, servers, until_equal};
+use crate::harness::{TestStack, recently, servers, until_equal, within};
 
 fn event(call: usize, event: &str) -> Value {
     json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": recently() + i64::try_from(call).unwrap() })
 }
 
 /// Posts the webhooks of these calls, and waits until all are applied.
-async fn calls(stack: &Stack, numbers: std::ops::Range<usize>) {
+async fn calls(stack: &TestStack, numbers: std::ops::Range<usize>) {
     for n in numbers {
         for what in ["call.initiated", "call.ringing", "call.busy"] {
             stack.webhook(&event(n, what)).await;
         }
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
 }
 
 async fn documents(calls: &Collection<Document>) -> Vec<Document> {
@@ -49,12 +49,12 @@ async fn database(folder: &Path) -> (Server, Collection<Document>) {
 }
 
 #[tokio::test]
-async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream() {
+async fn database_is_restored_from_its_files_and_completed_from_the_stream() {
     let folder = tempfile::tempdir().unwrap();
     let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
     std::fs::create_dir(&live).unwrap();
     let (mut server, at_first) = database(&live).await;
-    let setup = Setup::default().without_worker().worker_env("MONGODB_DATABASE", "aftercall");
+    let setup = TestStack::builder().without_worker().worker_env("MONGODB_DATABASE", "aftercall");
     let mut stack = setup.worker_env("MONGODB_URI", &server.url()).start().await;
     stack.add_worker().await;
     calls(&stack, 0..20).await;
@@ -82,18 +82,18 @@ async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream
 }
 
 #[tokio::test]
-async fn a_broker_comes_back_from_its_folder_with_its_memory_of_ids() {
+async fn broker_restored_from_its_folder_still_detects_duplicates() {
     let folder = tempfile::tempdir().unwrap();
     let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
     std::fs::create_dir(&live).unwrap();
     let options = nats::Options { data: Some(live.clone()), ..nats::Options::default() };
-    let mut stack = Setup::default().nats(options).start().await;
+    let mut stack = TestStack::builder().nats(options).start().await;
     calls(&stack, 0..20).await;
     stack.nats.stop().await.unwrap();
     copy(&live, &backup);
     let stored = documents(&stack.calls).await;
 
-    let setup = Setup::default().nats(nats::Options { data: Some(backup), ..nats::Options::default() });
+    let setup = TestStack::builder().nats(nats::Options { data: Some(backup), ..nats::Options::default() });
     let other = setup.start().await;
     assert_eq!(other.stored(streams::WEBHOOKS).await, 60);
     let again = other.webhook(&event(7, "call.ringing")).await;
@@ -117,7 +117,7 @@ async fn snapshot(client: &Client, name: &str) -> (Value, Vec<bytes::Bytes>) {
     assert!(answer["error"].is_null(), "{answer}");
     let mut taken = Vec::new();
     loop {
-        let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap().unwrap();
+        let piece = within("a piece of the snapshot arrives", pieces.next()).await.unwrap();
         if let Some(reply) = piece.reply {
             client.publish(reply, "".into()).await.unwrap(); // Else the server stops to send.
         }
@@ -145,8 +145,8 @@ async fn restore(client: &Client, name: &str, (whole, pieces): (Value, Vec<bytes
 }
 
 #[tokio::test]
-async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
-    let stack = Stack::start().await;
+async fn stream_is_restored_from_a_snapshot_taken_during_writes() {
+    let stack = TestStack::start().await;
     calls(&stack, 0..100).await;
     let client = async_nats::connect(stack.nats.url()).await.unwrap();
     let writing = calls(&stack, 100..110);
@@ -177,8 +177,6 @@ async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
         documents(&rebuilt).await[..100].to_vec()
     })
     .await;
-    tokio::time::timeout(Duration::from_secs(5), rebuilt.client().database("restored_stream").drop())
-        .await
-        .unwrap()
-        .unwrap();
+    let database = rebuilt.client().database("restored_stream");
+    within("the database is dropped", async { database.drop().await }).await.unwrap();
 }

@@ -10,10 +10,7 @@ use aftercall_local::simulator::Answer;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::{
-    harness::{Setup, Stack, until, until_equal},
-    origins::{SECRET, post_signed},
-};
+use crate::harness::{SECRET, TestStack, post_signed, until, until_equal};
 
 /// Where Debian has the library.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
@@ -42,12 +39,12 @@ fn set(file: &Path, seconds: i64) {
 }
 
 #[tokio::test]
-async fn a_signature_is_judged_with_room_for_wrong_clocks_and_a_clock_may_be_set() {
+async fn signature_check_tolerates_wrong_clocks_within_its_limits() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clock");
     set(&file, 50 * 60);
     let Some(vars) = clock(&file) else { return };
-    let setup = Setup::default().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let setup = TestStack::builder().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let stack = setup.start().await;
     let mut n = 0;
@@ -67,13 +64,13 @@ async fn a_signature_is_judged_with_room_for_wrong_clocks_and_a_clock_may_be_set
 }
 
 #[tokio::test]
-async fn workers_an_hour_ahead_and_behind_make_the_same_of_a_call_and_wait_as_long() {
+async fn workers_with_clocks_an_hour_off_give_the_same_result_and_wait_as_long() {
     for (seconds, name) in [(3600, "ahead"), (-3600, "behind")] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
         set(&file, seconds);
         let Some(vars) = clock(&file) else { return };
-        let mut stack = Setup::default().without_worker().start().await;
+        let mut stack = TestStack::builder().without_worker().start().await;
         for (name, value) in &vars {
             stack.worker_env(name, value);
         }
@@ -91,17 +88,17 @@ async fn workers_an_hour_ahead_and_behind_make_the_same_of_a_call_and_wait_as_lo
         for pair in requests.windows(2) {
             assert!(pair[1].at - pair[0].at >= Duration::from_millis(1300), "{name}: {requests:?}");
         }
-        stack.settled().await;
+        stack.all_acknowledged().await;
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_back_and_forth_loses_nothing() {
+async fn clock_that_jumps_back_and_forth_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clock");
     set(&file, 0);
     let Some(vars) = clock(&file) else { return };
-    let setup = Setup::default().without_worker();
+    let setup = TestStack::builder().without_worker();
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let mut stack = setup.start().await;
     for (name, value) in &vars {
@@ -125,7 +122,7 @@ async fn a_clock_that_jumps_back_and_forth_loses_nothing() {
 }
 
 /// Nothing turns in a circle because time stands still or runs backwards: hardly any processor time is used.
-async fn is_idle(stack: &Stack) {
+async fn is_idle(stack: &TestStack) {
     let both = || stack.gateway.processor_time() + stack.workers[0].processor_time();
     let before = both();
     tokio::time::sleep(Duration::from_secs(2)).await; // What is measured is time.

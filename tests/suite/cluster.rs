@@ -13,10 +13,7 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::{
-    durability::{Load, nothing_lost},
-    harness::{self, CALL_STATUS, Setup, Stack, until},
-};
+use crate::harness::{self, CALL_STATUS, Load, TestStack, nothing_lost, scaled_setting, until};
 
 /// Two more brokers beside the one of the stack, and the links between the three.
 struct Brokers {
@@ -28,7 +25,7 @@ struct Brokers {
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 /// A stack on three brokers.
-async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
+async fn stack(publish_timeout: Duration) -> (TestStack, Brokers) {
     let cluster = [(); 3].map(|()| ports::free().unwrap());
     let links = [
         Link::to(cluster[1]).await.unwrap(),
@@ -53,11 +50,11 @@ async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
     // The address of the first is known once it runs: the services learn it from the stack.
     let first = nats::Options { port: ports::free().unwrap(), ..options(0, &[&links[0], &links[1]]) };
     let urls = format!("nats://127.0.0.1:{},{},{}", first.port, second.url(), third.url());
-    let stack = Setup::default()
+    let stack = TestStack::builder()
         .nats(first)
         .gateway_env("NATS_URL", &urls)
         .gateway_env("STREAM_REPLICAS", "3")
-        .gateway_env("PUBLISH_TIMEOUT", publish_timeout)
+        .gateway_env("PUBLISH_TIMEOUT", &scaled_setting(publish_timeout))
         .worker_env("NATS_URL", &urls)
         .worker_env("STREAM_REPLICAS", "3")
         .start()
@@ -66,18 +63,18 @@ async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
 }
 
 impl Brokers {
-    fn server<'a>(&'a mut self, stack: &'a mut Stack, n: usize) -> &'a mut Server {
+    fn server<'a>(&'a mut self, stack: &'a mut TestStack, n: usize) -> &'a mut Server {
         if n == 0 { &mut stack.nats } else { &mut self.others[n - 1] }
     }
 
     /// Where clients connect to one of them.
-    fn url(&self, stack: &Stack, n: usize) -> String {
+    fn url(&self, stack: &TestStack, n: usize) -> String {
         if n == 0 { stack.nats.url() } else { self.others[n - 1].url() }
     }
 
     /// Who leads the stream of webhooks, by the word of those `asked`; with `whole`, once all copies are up to
     /// date.
-    async fn leader(&self, stack: &Stack, asked: &[usize], whole: bool) -> Option<usize> {
+    async fn leader(&self, stack: &TestStack, asked: &[usize], whole: bool) -> Option<usize> {
         let urls: Vec<_> = asked.iter().map(|n| self.url(stack, *n)).collect();
         let client = async_nats::jetstream::new(async_nats::connect(urls).await.ok()?);
         let found = client.get_stream(streams::WEBHOOKS).await.ok()?;
@@ -87,12 +84,12 @@ impl Brokers {
     }
 
     /// Who leads, once all copies are up to date.
-    async fn settled_leader(&self, stack: &Stack) -> usize {
+    async fn settled_leader(&self, stack: &TestStack) -> usize {
         until("all copies are up to date", async || self.leader(stack, &[0, 1, 2], true).await).await
     }
 
     /// Waits until the two beside `n` have another leader.
-    async fn elected_without(&self, stack: &Stack, n: usize) {
+    async fn elected_without(&self, stack: &TestStack, n: usize) {
         let others: Vec<_> = (0..NAMES.len()).filter(|other| *other != n).collect();
         until("the others elect one of them", async || {
             self.leader(stack, &others, false).await.filter(|leader| *leader != n)
@@ -114,8 +111,8 @@ impl Brokers {
 }
 
 #[tokio::test]
-async fn leaders_of_the_broker_killed_frozen_and_cut_off_lose_no_200() {
-    let (mut stack, mut brokers) = stack("2s").await;
+async fn no_accepted_webhook_is_lost_when_broker_leaders_are_killed_frozen_or_cut_off() {
+    let (mut stack, mut brokers) = stack(Duration::from_secs(2)).await;
     let load = Load::on(&stack);
     let faults = async {
         load.more(100).await;
@@ -145,8 +142,8 @@ async fn leaders_of_the_broker_killed_frozen_and_cut_off_lose_no_200() {
 }
 
 #[tokio::test]
-async fn without_a_majority_of_brokers_there_is_no_200() {
-    let (stack, mut brokers) = stack("1s").await;
+async fn without_a_majority_of_brokers_no_webhook_is_accepted() {
+    let (stack, mut brokers) = stack(Duration::from_secs(1)).await;
     stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
     for server in &mut brokers.others {
         server.kill().await.unwrap();
@@ -169,9 +166,9 @@ async fn without_a_majority_of_brokers_there_is_no_200() {
 }
 
 #[tokio::test]
-async fn primaries_of_the_database_killed_and_frozen_lose_nothing() {
+async fn nothing_is_lost_when_database_primaries_are_killed_or_frozen() {
     let (mut servers, uri) = harness::mongod_set().await;
-    let stack = Setup::default().mongodb(uri.clone()).start().await;
+    let stack = TestStack::builder().mongodb(uri.clone()).start().await;
     let load = Load::on(&stack);
     let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
     let primary = async || {

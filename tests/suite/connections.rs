@@ -10,21 +10,20 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::harness::{Authority, CALL_STATUS, PATIENCE, Setup, Stack};
+use crate::harness::{Authority, CALL_STATUS, TestStack, until, within};
 
-async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
+async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
     socket.connect(stack.public).await.unwrap()
 }
 
 /// Sends `bytes` and reads until the gateway closes.
-async fn exchange(stack: &Stack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
+async fn exchange(stack: &TestStack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
     let mut socket = connect(stack, source).await;
     let _closed_early = socket.write_all(bytes).await;
     let mut answer = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
-    assert!(ended.is_ok(), "the gateway closes");
+    let _closed_or_reset = within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
     answer
 }
 
@@ -45,7 +44,7 @@ fn webhook(call_id: &str) -> String {
     )
 }
 
-async fn count(stack: &Stack, reason: &str) -> u64 {
+async fn count(stack: &TestStack, reason: &str) -> u64 {
     let series = format!("aftercall_connections_unreadable_total{{reason=\"{reason}\"}}");
     let page = stack.gateway.metrics(&stack.http).await;
     let shown = page.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
@@ -53,8 +52,8 @@ async fn count(stack: &Stack, reason: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
-    let stack = Setup::default().without_worker().start().await;
+async fn unreadable_requests_are_answered_counted_and_logged_once_a_minute() {
+    let stack = TestStack::builder().without_worker().start().await;
     let headers = |count: usize| {
         let lines: Vec<_> = (0..count).map(|n| format!("x-{n}: a\r\n")).collect();
         let lines = lines.concat();
@@ -108,10 +107,11 @@ async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
 }
 
 #[tokio::test]
-async fn plain_http_on_a_port_with_tls_is_counted_and_not_answered() {
+async fn plain_http_on_a_tls_port_is_counted_and_not_answered() {
     let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
-    let setup = Setup::default().without_worker().gateway_env("TLS_CERT_FILE", certificate.to_str().unwrap());
+    let setup =
+        TestStack::builder().without_worker().gateway_env("TLS_CERT_FILE", certificate.to_str().unwrap());
     let stack = setup.gateway_env("TLS_KEY_FILE", key.to_str().unwrap()).start().await;
     let answer = exchange(&stack, [127, 0, 0, 1], webhook("c").as_bytes()).await;
     assert!(!answer.starts_with(b"HTTP"), "an alert of TLS at most");
@@ -119,8 +119,9 @@ async fn plain_http_on_a_port_with_tls_is_counted_and_not_answered() {
 }
 
 #[tokio::test]
-async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
-    let setup = Setup::default().without_worker().gateway_env("ALLOWED_SOURCES", "203.0.113.0/24,127.0.0.2");
+async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
+    let setup =
+        TestStack::builder().without_worker().gateway_env("ALLOWED_SOURCES", "203.0.113.0/24,127.0.0.2");
     let setup = setup.gateway_env("TRUSTED_PROXIES", "127.0.0.1").gateway_env("PROXY_PROTOCOL", "true");
     let stack = setup.gateway_env("MAX_CONNECTIONS_PER_SOURCE", "3").start().await;
     let v1 = |client: &str| format!("PROXY TCP4 {client} 10.0.0.1 5000 443\r\n").into_bytes();
@@ -175,23 +176,21 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
     let full = async |client: &str| {
         exchange(&stack, balancer, &[&v1(client)[..], webhook("l").as_bytes()].concat()).await.is_empty()
     };
-    crate::harness::until("the fourth of one client is closed unread", async || {
-        full("203.0.113.9").await.then_some(())
-    })
-    .await;
+    until("the fourth of one client is closed unread", async || full("203.0.113.9").await.then_some(()))
+        .await;
     assert!(!full("203.0.113.10").await, "another client has its own");
 }
 
 #[tokio::test]
-async fn a_crowd_of_strangers_does_not_displace_who_brought_an_authenticated_request() {
-    let setup = Setup::default().without_worker().gateway_env("MAX_CONNECTIONS", "30");
+async fn unauthenticated_connections_do_not_displace_an_authenticated_one() {
+    let setup = TestStack::builder().without_worker().gateway_env("MAX_CONNECTIONS", "30");
     let stack = setup.gateway_env("HEADER_TIMEOUT", "5m").start().await;
     let mut known = connect(&stack, [127, 0, 0, 1]).await;
     let request = webhook("known").replace("connection: close\r\n", "");
     let mut served = async || {
         known.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 1024];
-        let read = tokio::time::timeout(PATIENCE, known.read(&mut answer)).await.unwrap().unwrap();
+        let read = within("the gateway answers", known.read(&mut answer)).await.unwrap();
         answer[..read].starts_with(b"HTTP/1.1 200 ")
     };
     assert!(served().await);

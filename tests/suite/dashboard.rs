@@ -1,8 +1,6 @@
 //! The Grafana dashboard: a real Prometheus that scrapes a running gateway and worker understands every
 //! query of it, and answers with data.
 
-use std::time::Duration;
-
 use aftercall_local::{
     ports,
     process::{Command, Process},
@@ -12,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     alerts::{is_explained, metrics_in},
-    harness::{CALL_STATUS, Setup, Stack, launcher, tool, until},
+    harness::{CALL_STATUS, TestStack, launcher, test_timeout, tool, until},
 };
 
 const DASHBOARD: &str = include_str!("../../deploy/grafana/dashboards/aftercall.json");
@@ -33,7 +31,7 @@ fn queries() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_dashboard_asks_for_what_there_is_and_its_panels_do_not_overlap() {
+fn dashboard_uses_existing_metrics_and_its_panels_do_not_overlap() {
     for (title, query) in queries() {
         let metrics = metrics_in(&query);
         assert!(!metrics.is_empty() || query.contains("up{"), "{title}: {query}");
@@ -63,7 +61,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    async fn start(folder: &std::path::Path, stack: &Stack) -> Option<Self> {
+    async fn start(folder: &std::path::Path, stack: &TestStack) -> Option<Self> {
         let program = tool("prometheus")?;
         let port = ports::free().unwrap();
         let job = |name: &str, admin: &str| {
@@ -100,7 +98,7 @@ impl Prometheus {
 }
 
 /// Some of everything that happens to a gateway and a worker.
-async fn traffic(stack: &Stack, round: usize) {
+async fn traffic(stack: &TestStack, round: usize) {
     let id = |name: &str| format!("{name}{round}");
     for (event, status) in
         [("call.ringing", "ringing"), ("call.answered", "answered"), ("call.completed", "completed")]
@@ -119,16 +117,16 @@ async fn traffic(stack: &Stack, round: usize) {
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_is_understood_and_returns_data() {
+async fn every_query_of_the_dashboard_returns_data() {
     let folder = tempfile::tempdir().unwrap();
-    let setup = Setup::default().simulator(simulator::Options::default());
+    let setup = TestStack::builder().simulator(simulator::Options::default());
     let mut stack =
         setup.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", "http://127.0.0.1:9/never").start().await;
     let Some(mut prometheus) = Prometheus::start(folder.path(), &stack).await else { return };
     let ready = async || {
         stack.http.get(format!("{}/-/ready", prometheus.url)).send().await.is_ok_and(|a| a.status() == 200)
     };
-    prometheus.process.until(Duration::from_mins(1), ready).await.unwrap();
+    prometheus.process.until(test_timeout(), ready).await.unwrap();
 
     let mut round = 0;
     for (title, query) in queries() {

@@ -9,18 +9,18 @@ use mongodb::{
 };
 use serde_json::json;
 
-use crate::harness::{Setup, Stack};
+use crate::harness::TestStack;
 
 /// Only the worker is failed, not the tests that look.
 const WORKER: &str = "aftercall-worker";
 
-async fn admin(stack: &Stack, command: Document) -> Document {
+async fn admin(stack: &TestStack, command: Document) -> Document {
     let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
     client.database("admin").run_command(command).await.unwrap()
 }
 
 /// The next `times` of these commands of the worker fail so; as `data` of `failCommand` says.
-async fn fail(stack: &Stack, times: i32, commands: &[&str], data: Document) {
+async fn fail(stack: &TestStack, times: i32, commands: &[&str], data: Document) {
     let mut data = data;
     data.insert("failCommands", commands);
     data.insert("appName", WORKER);
@@ -29,15 +29,15 @@ async fn fail(stack: &Stack, times: i32, commands: &[&str], data: Document) {
 }
 
 /// How often it has failed since the server began.
-async fn failures(stack: &Stack) -> i64 {
+async fn failures(stack: &TestStack) -> i64 {
     let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
     let answer = admin(stack, off).await;
     answer.get_i64("count").or_else(|_| answer.get_i32("count").map(i64::from)).unwrap()
 }
 
 #[tokio::test]
-async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
-    let stack = Setup::default().own_mongod().start().await;
+async fn database_errors_neither_lose_nor_repeat_events_nor_make_dead_letters() {
+    let stack = TestStack::builder().own_mongod().start().await;
     let labelled = |code: i32| doc! { "errorCode": code, "errorLabels": ["RetryableWriteError"] };
     #[rustfmt::skip]
     let table = [
@@ -62,13 +62,13 @@ async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
         let (call, conversation) = (format!("c{n}"), format!("v{n}"));
         stack.webhook(&json!({ "event_type": "call.ringing", "call_id": call })).await;
         stack.webhook(&json!({ "event_type": "call.answered", "conversation_id": conversation })).await;
-        stack.settled().await;
+        stack.all_acknowledged().await;
         let end = json!({ "event_type": "call.ended", "call_id": call, "conversation_id": conversation });
         stack.webhook(&end).await;
         let found =
             stack.until_call(&call, doc! { "status": "ended", "conversationId": &conversation }).await;
         assert_eq!(found.get_array("history").unwrap().len(), 3, "{name}");
-        stack.settled().await;
+        stack.all_acknowledged().await;
     }
     assert_eq!(stack.count(doc! {}).await, table.len() as u64);
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
@@ -77,8 +77,8 @@ async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
 }
 
 #[tokio::test]
-async fn a_primary_that_steps_down_again_and_again_loses_nothing() {
-    let stack = Setup::default().own_mongod().start().await;
+async fn primary_that_steps_down_repeatedly_loses_nothing() {
+    let stack = TestStack::builder().own_mongod().start().await;
     let posts = async {
         for lot in 0..6 {
             let webhook = async |n| {
@@ -97,7 +97,7 @@ async fn a_primary_that_steps_down_again_and_again_loses_nothing() {
         }
     };
     tokio::join!(posts, downs);
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 300);
     assert_eq!(stack.count(doc! { "history.1": { "$exists": true } }).await, 0, "an event was applied twice");
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);

@@ -4,19 +4,19 @@ use aftercall_common::contract::streams;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until_equal};
+use crate::harness::{CALL_STATUS, TestStack, until_equal};
 
-async fn run(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
+async fn run(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, String) {
     stack.command(&[&["dead-letters"], args].concat(), &[]).await
 }
 
-async fn graves(stack: &Stack, count: u64) {
+async fn graves(stack: &TestStack, count: u64) {
     until_equal("dead letters", count, async || stack.stored(streams::DEAD_LETTERS).await).await;
 }
 
 #[tokio::test]
-async fn they_are_listed_shown_replayed_and_dropped() {
-    let stack = Setup::default().start().await;
+async fn dead_letters_are_listed_shown_redriven_and_dropped() {
+    let stack = TestStack::builder().start().await;
     assert_eq!(run(&stack, &["list"]).await.1, "no dead letters\n");
     let unknown = json!({ "type": "call.teleported", "data": { "conversation_id": "conv_1" } });
     stack.webhook(&unknown).await;
@@ -59,8 +59,8 @@ async fn they_are_listed_shown_replayed_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_letter_is_applied_once_its_cause_is_gone() {
-    let stack = Setup::default().start().await;
+async fn redriven_dead_letter_is_applied_once_its_cause_is_fixed() {
+    let stack = TestStack::builder().start().await;
     // A letter whose body is fine by now, as after an upgrade.
     let body = json!({ "event_type": "call.busy", "call_id": "CAd1" }).to_string();
     let mut headers = async_nats::HeaderMap::new();
@@ -85,8 +85,8 @@ async fn a_letter_is_applied_once_its_cause_is_gone() {
 }
 
 #[tokio::test]
-async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
-    let stack = Setup::default().start().await;
+async fn dead_letter_with_a_foreign_subject_is_not_redriven() {
+    let stack = TestStack::builder().start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "CAkept" })).await;
     stack.until_call("CAkept", doc! {}).await;
     let body = json!({ "event_type": "call.busy", "call_id": "CAsent" }).to_string();

@@ -10,7 +10,7 @@ use aftercall_local::{nats::User, ports};
 use serde_json::{Value, json};
 use tokio::{process::Command, sync::OnceCell};
 
-use crate::harness::{CALL_STATUS, Service, python, servers, tool, until_equal};
+use crate::harness::{CALL_STATUS, Service, python, servers, test_timeout, tool, until_equal};
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
@@ -54,7 +54,7 @@ fn variable<'a>(environment: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn compose_and_chart_are_accepted_by_the_specification_helm_and_kubernetes() {
+async fn compose_file_and_chart_are_valid() {
     let parsed = parsed().await;
     let services: BTreeSet<_> = parsed["compose"]["services"].as_object().unwrap().keys().collect();
     let wanted = ["alertmanager", "caddy", "grafana", "ingest", "mongodb", "nats", "prometheus", "worker"];
@@ -82,7 +82,7 @@ async fn compose_and_chart_are_accepted_by_the_specification_helm_and_kubernetes
 }
 
 #[tokio::test]
-async fn settings_agree_with_the_code() {
+async fn deployment_settings_agree_with_the_code() {
     let parsed = parsed().await;
     let compose = &parsed["compose"]["services"];
     let [webhooks, ..] = streams::streams(3);
@@ -174,7 +174,7 @@ async fn settings_agree_with_the_code() {
 }
 
 #[tokio::test]
-async fn every_variable_that_is_set_is_one_that_there_is() {
+async fn every_variable_in_deployment_files_exists() {
     let parsed = parsed().await;
     let readme = std::fs::read_to_string(format!("{DEPLOY}/../README.md")).unwrap();
     let mut names = BTreeSet::new();
@@ -205,7 +205,7 @@ async fn every_variable_that_is_set_is_one_that_there_is() {
 }
 
 #[tokio::test]
-async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
+async fn broker_with_the_shipped_settings_is_graded_synced() {
     let folder = tempfile::tempdir().unwrap();
     let (port, monitor) = (ports::free().unwrap(), ports::free().unwrap());
     let settings = file("nats/nats.conf")
@@ -230,7 +230,7 @@ async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
     ]
     .map(|(name, value)| (name.to_owned(), value));
     let mut gateway = Service::start(Service::command("gateway", folder.path(), &vars), admin).await;
-    let http = aftercall_local::http_client(crate::harness::PATIENCE).unwrap();
+    let http = aftercall_local::http_client(test_timeout()).unwrap();
     gateway.until_ready(&http).await;
     let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
     let answer =
@@ -252,7 +252,7 @@ async fn run(program: &str, arguments: &[&str], vars: &[(&str, &str)]) -> Option
 }
 
 #[tokio::test]
-async fn caddy_and_alertmanager_find_their_files_right() {
+async fn caddy_and_alertmanager_accept_their_configuration() {
     for domain in ["localhost", "hooks.example.com"] {
         let home = tempfile::tempdir().unwrap();
         let vars = [("DOMAIN", domain), ("HOME", home.path().to_str().unwrap())];
@@ -277,7 +277,7 @@ async fn caddy_and_alertmanager_find_their_files_right() {
 const EXPOSURE: f64 = 1.5;
 
 #[tokio::test]
-async fn units_are_right_and_expose_little() {
+async fn systemd_units_are_valid_and_expose_little() {
     // Programs that there are in place of ours, beside the system's own units.
     let folder = tempfile::tempdir().unwrap();
     for unit in ["aftercall-ingest.socket", "aftercall-ingest@.service", "aftercall-worker@.service"] {
@@ -304,7 +304,7 @@ async fn units_are_right_and_expose_little() {
 }
 
 #[tokio::test]
-async fn what_the_image_holds_runs_without_anything_else() {
+async fn image_content_runs_in_a_chroot() {
     let copies = |line: &str| file("Dockerfile").contains(line);
     assert!(copies("deploy/rootfs /rootfs target/release/aftercall-ingest target/release/aftercall-worker"));
     assert!(copies("FROM scratch") && copies("USER 65532:65532"));

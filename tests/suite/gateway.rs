@@ -11,18 +11,18 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{CALL_STATUS, LOOKUP, Service, Setup, Stack, TWILIO_CALL_STATUS, until};
+use crate::harness::{CALL_STATUS, LOOKUP, Service, TWILIO_CALL_STATUS, TestStack, until};
 
 fn busy(call_id: &str) -> Value {
     json!({ "event_type": "call.busy", "call_id": call_id })
 }
 
-async fn alone() -> Stack {
-    Setup::default().without_worker().start().await
+async fn alone() -> TestStack {
+    TestStack::builder().without_worker().start().await
 }
 
 #[tokio::test]
-async fn the_bytes_are_stored_as_they_came_with_what_is_known_of_them() {
+async fn body_is_stored_unchanged_with_its_metadata() {
     let stack = alone().await;
     let body = "{ \"call_id\" : \"ünï\",\n \"event_type\":\"call.busy\" }";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -45,7 +45,7 @@ async fn the_bytes_are_stored_as_they_came_with_what_is_known_of_them() {
 }
 
 #[tokio::test]
-async fn a_crowd_is_stored_completely_each_once() {
+async fn concurrent_duplicates_are_stored_once_each() {
     let stack = alone().await;
     // Three of each body at once: whichever comes first is stored, the others are its duplicates.
     let posts = (0..600).map(|n| stack.post_to(CALL_STATUS, busy(&format!("c{}", n / 3)).to_string()));
@@ -65,8 +65,8 @@ async fn a_crowd_is_stored_completely_each_once() {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_why_and_leaves_no_trace() {
-    let stack = Setup::default()
+async fn refused_requests_name_the_reason_and_store_nothing() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("API_TOKEN", "t0ken")
         .gateway_env("API_ANONYMOUS", "none")
@@ -114,8 +114,8 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
-    let stack = Setup::default().without_worker().gateway_env("BODY_TIMEOUT", "200ms").start().await;
+async fn body_that_does_not_arrive_is_answered_408() {
+    let stack = TestStack::builder().without_worker().gateway_env("BODY_TIMEOUT", "200ms").start().await;
     let mut socket = TcpStream::connect(stack.public).await.unwrap();
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"call_id\":");
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -125,8 +125,8 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_cut_off_at_the_limit() {
-    let stack = Setup::default().without_worker().gateway_env("MAX_BODY_BYTES", "1000").start().await;
+async fn chunked_body_above_the_limit_is_answered_413() {
+    let stack = TestStack::builder().without_worker().gateway_env("MAX_BODY_BYTES", "1000").start().await;
     let mut socket = TcpStream::connect(stack.public).await.unwrap();
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -137,8 +137,8 @@ async fn a_chunked_body_is_cut_off_at_the_limit() {
 }
 
 #[tokio::test]
-async fn bodies_beyond_the_budget_are_turned_away() {
-    let stack = Setup::default()
+async fn bodies_beyond_the_budget_are_answered_503() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("MAX_BODY_BYTES", "65536")
         .gateway_env("MAX_INFLIGHT_BYTES", "65536")
@@ -164,9 +164,9 @@ async fn bodies_beyond_the_budget_are_turned_away() {
 }
 
 #[tokio::test]
-async fn signatures_are_required_once_there_is_a_secret() {
+async fn signatures_are_required_if_a_secret_is_set() {
     let secrets = ["wsec_old", "wsec_new"];
-    let stack = Setup::default()
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("ELEVENLABS_WEBHOOK_SECRET", &secrets.join(","))
         .start()
@@ -202,7 +202,7 @@ async fn signatures_are_required_once_there_is_a_secret() {
 }
 
 #[tokio::test]
-async fn sigterm_answers_what_was_accepted() {
+async fn sigterm_finishes_open_requests() {
     let mut stack = alone().await;
     let body = busy("slow").to_string();
     let mut slow = TcpStream::connect(stack.public).await.unwrap();
@@ -223,10 +223,10 @@ async fn sigterm_answers_what_was_accepted() {
 }
 
 #[tokio::test]
-async fn an_idle_gateway_and_worker_are_small() {
-    let stack = Stack::start().await;
+async fn idle_gateway_and_worker_need_little_memory() {
+    let stack = TestStack::start().await;
     stack.webhook(&busy("c")).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let megabytes = |bytes: u64| bytes >> 20;
     // The bars are 20 and 40 MiB for the release binaries; these are debug builds of one executable.
     assert!(megabytes(stack.gateway.resident()) < 40, "gateway: {} MiB", megabytes(stack.gateway.resident()));
@@ -238,11 +238,11 @@ async fn an_idle_gateway_and_worker_are_small() {
 }
 
 #[tokio::test]
-async fn metrics_count_what_happened() {
-    let stack = Stack::start().await;
+async fn metrics_count_requests_and_events() {
+    let stack = TestStack::start().await;
     stack.webhook(&busy("c")).await;
     stack.post_to("/elsewhere", "{}").await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let gateway = stack.gateway.metrics(&stack.http).await;
     for line in ["# HELP aftercall_", "not_found", "# EOF"] {
         assert!(gateway.contains(line), "{line} in\n{gateway}");
@@ -255,7 +255,7 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_stops_the_start_with_one_line() {
+async fn invalid_configuration_stops_the_start_with_one_line() {
     #[rustfmt::skip]
     let table = [
         ("gateway", "ALLOWED_SOURCES", "loopback, 300.1.2.3"),
@@ -276,7 +276,7 @@ async fn a_wrong_configuration_stops_the_start_with_one_line() {
 }
 
 #[tokio::test]
-async fn a_stream_that_loses_messages_is_refused() {
+async fn stream_that_evicts_messages_stops_the_start() {
     let stack = alone().await;
     let mut config =
         stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();

@@ -93,7 +93,7 @@ async fn stored(calls: &Collection<Document>) -> Vec<(Document, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_document_stored_at_once_is_the_one_that_the_server_would_have_made() {
+async fn inserted_document_equals_the_document_of_an_update() {
     let mongo = Mongo::shared().await;
     let (inserting, inserted) = store(&mongo, "inserted").await;
     let (joining, joined) = store(&mongo, "joined").await;
@@ -122,7 +122,7 @@ async fn a_document_stored_at_once_is_the_one_that_the_server_would_have_made() 
 }
 
 #[tokio::test]
-async fn in_a_large_batch_what_is_new_is_stored_and_what_is_known_is_joined() {
+async fn large_batch_inserts_new_calls_and_updates_known_ones() {
     let mongo = Mongo::shared().await;
     let (store, calls) = store(&mongo, "large_batch").await;
     let ringing = |n: usize| {

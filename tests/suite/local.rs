@@ -10,7 +10,7 @@ use std::{
 use aftercall_local::{ports, servers::shared_services};
 use tokio::process::{Child, Command};
 
-use crate::harness::{PATIENCE, until};
+use crate::harness::{until, within};
 
 /// What a developer may have set, and a test must not see.
 const VARIABLES: [&str; 9] = [
@@ -78,7 +78,7 @@ async fn up(data: &Path) -> Up {
 }
 
 async fn output(command: &mut Command) -> Output {
-    tokio::time::timeout(PATIENCE * 2, command.output()).await.unwrap().unwrap()
+    within("the command ends", command.output()).await.unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -94,7 +94,7 @@ fn processes(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
+async fn up_prints_working_commands_and_send_verifies_every_call() {
     let data = data();
     let mut up = up(data.path()).await;
     let curls: Vec<&str> = up.text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
@@ -147,7 +147,7 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
 
     let pid = nix_pid(&up.child);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    assert!(tokio::time::timeout(PATIENCE, up.child.wait()).await.unwrap().unwrap().success());
+    assert!(within("`up` ends", up.child.wait()).await.unwrap().success());
     assert_eq!(processes(data.path()), Vec::<String>::new());
 
     let send = output(local(data.path()).arg("send")).await;
@@ -158,7 +158,7 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
 }
 
 #[tokio::test]
-async fn killed_outright_it_leaves_no_process_either() {
+async fn killed_up_leaves_no_process() {
     let data = data();
     let mut up = up(data.path()).await;
     assert!(!processes(data.path()).is_empty());
@@ -167,7 +167,7 @@ async fn killed_outright_it_leaves_no_process_either() {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_is_said_in_one_line() {
+async fn errors_at_the_start_are_reported_in_one_line() {
     let data = data();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -185,7 +185,7 @@ async fn what_stands_in_the_way_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_download_that_fails_is_said_in_one_line_and_leaves_nothing() {
+async fn failed_download_is_reported_in_one_line_and_leaves_no_files() {
     #[rustfmt::skip]
     let table = [ // what the only python3 on PATH does, what is said
         (None,                                                             "python3 is not on PATH"),

@@ -1,8 +1,6 @@
 //! The users of `deploy/nats/users.conf` on a real nats-server: each process does all of its work as its own user, and
 //! no user can do the work of another.
 
-use std::time::Duration;
-
 use aftercall_common::contract::{
     agent_calls::{PLACE_SUBJECT, STATUS_SUBJECT},
     streams,
@@ -14,7 +12,7 @@ use mongodb::bson::doc;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until, until_equal};
+use crate::harness::{CALL_STATUS, Service, TestStack, until, until_equal, within};
 
 /// A client of the broker, and what the broker complains of.
 struct Someone {
@@ -23,7 +21,7 @@ struct Someone {
 }
 
 impl Someone {
-    async fn connect(stack: &Stack, users: &Users, user: User) -> Self {
+    async fn connect(stack: &TestStack, users: &Users, user: User) -> Self {
         let (sender, complaints) = mpsc::unbounded_channel();
         let options =
             ConnectOptions::with_user_and_password(user.name().to_owned(), users.password(user).to_owned())
@@ -46,21 +44,20 @@ impl Someone {
                 }
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(10), complaint).await;
-        in_time.unwrap_or_else(|_| panic!("{subject} is allowed"));
+        within(&format!("the broker refuses {subject}"), complaint).await;
     }
 }
 
-async fn state(stack: &Stack) -> Vec<u64> {
+async fn state(stack: &TestStack) -> Vec<u64> {
     let names = [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS];
     join_all(names.map(async |name| stack.stored(name).await)).await
 }
 
 #[tokio::test]
-async fn everything_works_as_the_users_of_the_shipped_file() {
+async fn all_functions_work_with_the_shipped_users() {
     let users = Users::generate();
     let spool = tempfile::tempdir().unwrap();
-    let setup = Setup::default().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
+    let setup = TestStack::builder().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
     let mut stack = setup.start().await;
     let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
     until_equal("the gateway's word on the streams", json!("ok"), known).await;
@@ -113,12 +110,12 @@ async fn everything_works_as_the_users_of_the_shipped_file() {
 }
 
 #[tokio::test]
-async fn no_user_does_what_is_for_another() {
+async fn no_user_can_do_the_work_of_another() {
     let users = Users::generate();
-    let stack = Setup::default().users(&users).start().await;
+    let stack = TestStack::builder().users(&users).start().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CA1" })).await;
     stack.until_call("CA1", doc! {}).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let before = state(&stack).await;
 
     let streams = ["WEBHOOKS", "TRANSCRIPTS", "DEAD_LETTERS", "OBJ_WEBHOOK_BODIES"];
@@ -192,15 +189,15 @@ async fn no_user_does_what_is_for_another() {
 }
 
 #[tokio::test]
-async fn a_process_that_lacks_a_permission_says_where_to_look() {
+async fn process_without_a_permission_names_the_file_of_users() {
     let users = Users::generate();
-    let setup = Setup::default().users(&users).without_worker();
+    let setup = TestStack::builder().users(&users).without_worker();
     let mut stack = setup.start().await;
     // A worker with the login of the gateway.
     let url = users.login(User::Gateway, &stack.nats.url());
     stack.worker_env("NATS_URL", &url);
     let (command, admin) = stack.worker_command();
-    let worker = crate::harness::Service::start(command, admin).await;
+    let worker = Service::start(command, admin).await;
     until("it says so", async || {
         let log = worker.log();
         log.lines()

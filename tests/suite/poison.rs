@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::Config;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until, until_equal};
+use crate::harness::{CALL_STATUS, TestStack, until, until_equal};
 
 /// What a worker may take for any accepted body of 32 MiB.
 const MEMORY: u64 = 400 * 1024 * 1024;
@@ -21,7 +21,7 @@ fn ringing(call: &str) -> Value {
 }
 
 /// The dead letters there are: reason and origin id.
-async fn letters(stack: &Stack) -> Vec<String> {
+async fn letters(stack: &TestStack) -> Vec<String> {
     let count = stack.stored(streams::DEAD_LETTERS).await;
     let mut reasons = Vec::new();
     for sequence in 1..=count {
@@ -32,19 +32,19 @@ async fn letters(stack: &Stack) -> Vec<String> {
 }
 
 /// The records of webhooks that are worked on apart.
-async fn suspects(stack: &Stack) -> u64 {
+async fn suspects(stack: &TestStack) -> u64 {
     let database = stack.calls.client().database(&stack.calls.namespace().db);
     database.collection::<Document>("suspect_webhooks").count_documents(doc! {}).await.unwrap()
 }
 
 /// Puts a webhook into the stream past the gateway, as an earlier version may have stored it.
-async fn store(stack: &Stack, subject: &'static str, body: String) {
+async fn store(stack: &TestStack, subject: &'static str, body: String) {
     stack.jetstream.publish(subject, body.into()).await.unwrap().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_webhook_that_ends_the_worker_again_and_again_becomes_a_dead_letter() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn webhook_that_repeatedly_kills_the_worker_becomes_a_dead_letter() {
+    let mut stack = TestStack::builder().without_worker().start().await;
     let uri = stack.mongo.uri();
     let port = uri.trim_end_matches("/?replicaSet=aftercall").rsplit(':').next().unwrap().parse().unwrap();
     let database = Link::to(port).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_webhook_that_ends_the_worker_again_and_again_becomes_a_dead_letter() 
     let letter = stack.message(streams::DEAD_LETTERS, 1).await;
     assert_eq!(letter.payload, killer.to_string().as_bytes(), "the body is unchanged");
     stack.until_call("CAneighbour", doc! { "status": "ringing" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     until_equal("records of suspects", 0, async || suspects(&stack).await).await;
     stack.webhook(&ringing("CAlater")).await;
     stack.until_call("CAlater", doc! {}).await;
@@ -87,7 +87,7 @@ async fn a_webhook_that_ends_the_worker_again_and_again_becomes_a_dead_letter() 
 
 #[tokio::test]
 async fn outages_with_many_deliveries_make_no_dead_letter() {
-    let setup = Setup::default().own_mongod().worker_env("ROLES", "status");
+    let setup = TestStack::builder().own_mongod().worker_env("ROLES", "status");
     let mut stack = setup.start().await;
     // The worker makes missing streams when it begins to consume, which it has once this is applied.
     stack.webhook(&ringing("CAfirst")).await;
@@ -125,7 +125,7 @@ async fn outages_with_many_deliveries_make_no_dead_letter() {
     }
     let [_, transcripts, _] = streams::streams(1);
     stack.jetstream.create_stream(Config { ..transcripts }).await.unwrap();
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(letters(&stack).await, Vec::<String>::new());
     assert_eq!(stack.count(doc! { "status": "completed" }).await, 5);
     assert_eq!(stack.stored(streams::TRANSCRIPTS).await, 5);
@@ -133,22 +133,22 @@ async fn outages_with_many_deliveries_make_no_dead_letter() {
 }
 
 #[tokio::test]
-async fn a_webhook_with_too_many_values_is_a_dead_letter_without_being_parsed() {
-    let stack = Setup::default().start().await;
+async fn webhook_with_too_many_values_becomes_a_dead_letter_unparsed() {
+    let stack = TestStack::builder().start().await;
     let arrays = format!(r#"{{"event_type":"call.ended","call_id":"c","a":[{}0]}}"#, "[],".repeat(300_000));
     store(&stack, streams::subject::ELEVENLABS_CALL_STATUS, arrays).await;
     let form = format!("CallSid=c&CallStatus=ringing{}", "&a=b".repeat(1000));
     store(&stack, streams::subject::TWILIO_CALL_STATUS, form).await;
     stack.webhook(&ringing("after")).await;
     stack.until_call("after", doc! {}).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(letters(&stack).await, ["too_complex", "too_complex"]);
     assert_eq!(stack.count(doc! { "callId": "c" }).await, 0);
 }
 
 #[tokio::test]
-async fn bodies_of_32_mebibytes_leave_memory_and_time_to_the_others() {
-    let stack = Setup::default().start().await;
+async fn bodies_of_32_mebibytes_neither_exhaust_memory_nor_delay_others() {
+    let stack = TestStack::builder().start().await;
     let size = 32 * 1024 * 1024 - 200;
     let text = |length: usize| "x".repeat(length);
     let turns = |count: usize| {
@@ -179,7 +179,7 @@ async fn bodies_of_32_mebibytes_leave_memory_and_time_to_the_others() {
             assert!(posted.elapsed() < WAIT * 3, "body {n}: a neighbour waited {:?}", posted.elapsed());
         }
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let peak = stack.workers[0].peak_resident();
     assert!(peak < MEMORY, "{} MiB", peak / 1024 / 1024);
     assert_eq!(stack.count(doc! { "callId": "CAhalf", "status": "ended" }).await, 1);

@@ -5,22 +5,22 @@ use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use crate::harness::{Stack, recently, until_equal};
+use crate::harness::{TestStack, recently, until_equal};
 
-async fn documents(stack: &Stack) -> Vec<Document> {
+async fn documents(stack: &TestStack) -> Vec<Document> {
     let found = stack.calls.find(doc! {}).projection(doc! { "_id": 0 }).sort(doc! { "callId": 1 });
     found.await.unwrap().try_collect().await.unwrap()
 }
 
-async fn replay(stack: &Stack, args: &[&str]) -> String {
+async fn replay(stack: &TestStack, args: &[&str]) -> String {
     let (code, said, stderr) = stack.command(&[&["replay"], args].concat(), &[]).await;
     assert_eq!(code, Some(0), "{said}{stderr}");
     said
 }
 
 #[tokio::test]
-async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing() {
-    let stack = Stack::start().await;
+async fn replay_restores_missing_calls_and_changes_no_others() {
+    let stack = TestStack::start().await;
     for n in 0..10 {
         for (event, at) in [("call.initiated", 0), ("call.ringing", 1), ("call.busy", 2)] {
             stack
@@ -32,7 +32,7 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
         }
     }
     stack.webhook(&json!({ "event_type": "call.busy" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let intact = documents(&stack).await;
     assert_eq!(intact.len(), 10);
 
@@ -65,10 +65,10 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
 }
 
 #[tokio::test]
-async fn of_events_applied_together_those_that_are_known_count_once() {
-    let mut stack = Stack::start().await;
+async fn replay_of_known_and_new_events_of_a_call_applies_each_once() {
+    let mut stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.workers[0].kill().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
     assert_eq!(
@@ -81,8 +81,8 @@ async fn of_events_applied_together_those_that_are_known_count_once() {
 }
 
 #[tokio::test]
-async fn a_replayed_completion_has_its_transcript_fetched() {
-    let stack = Stack::start().await;
+async fn replayed_completion_has_its_transcript_fetched() {
+    let stack = TestStack::start().await;
     stack
         .webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "conv_c" }))
         .await;
@@ -97,8 +97,8 @@ async fn a_replayed_completion_has_its_transcript_fetched() {
 }
 
 #[tokio::test]
-async fn wrong_usage_says_what_is_wrong() {
-    let stack = Stack::start().await;
+async fn invalid_replay_commands_fail_with_an_explanation() {
+    let stack = TestStack::start().await;
     let (code, _, stderr) = stack.command(&["replay", "--since", "1h", "--until", "2h"], &[]).await;
     assert!(code == Some(1) && stderr.contains("--since must be before --until"), "{stderr}");
     let (code, _, stderr) = stack.command(&["replay", "--since", "yesterday"], &[]).await;

@@ -6,10 +6,10 @@ use aftercall_local::simulator::Answer as Course;
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::Stack;
+use crate::harness::TestStack;
 
 /// The calls of a morning.
-async fn calls(stack: &Stack) {
+async fn calls(stack: &TestStack) {
     stack.simulator.script("v1", [Course::Processing, Course::Done]);
     for (n, (event, reason)) in [
         ("call.ended", None),
@@ -34,7 +34,7 @@ async fn calls(stack: &Stack) {
     stack.webhook(&old).await;
     stack.until_call("c0", doc! { "transcriptState": "saved" }).await;
     stack.until_call("old", doc! { "status": "failed" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
 }
 
 fn counts(rows: &Value) -> BTreeMap<&str, i64> {
@@ -46,8 +46,8 @@ fn counts(rows: &Value) -> BTreeMap<&str, i64> {
 }
 
 #[tokio::test]
-async fn it_tells_how_calls_go_and_every_answer_comes_by_an_index() {
-    let stack = Stack::start().await;
+async fn report_is_right_and_every_query_uses_an_index() {
+    let stack = TestStack::start().await;
     calls(&stack).await;
     let (code, out, errors) = stack.command(&["report", "--json"], &[]).await;
     assert_eq!(code, Some(0), "{errors}");
@@ -104,8 +104,8 @@ fn stages(part: &Bson, found: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn the_queries_of_operators_as_they_write_them_scan_no_collection() {
-    let stack = Stack::start().await;
+async fn documented_queries_of_operators_use_an_index() {
+    let stack = TestStack::start().await;
     calls(&stack).await;
     let failed = ["busy", "no_answer", "failed", "unreachable", "rejected", "initiation_failed"];
     let day =

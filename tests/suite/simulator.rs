@@ -8,7 +8,7 @@ use aftercall_local::simulator::{Options, Outcome, Twilio};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, python, until, until_equal};
+use crate::harness::{TestStack, python, until, until_equal};
 
 const SECRET: &str = "wsec_simulated";
 
@@ -18,7 +18,7 @@ fn reporting() -> Options {
 }
 
 /// Places a call straight at the simulated API, as somebody does who does not know us.
-pub async fn dial(stack: &Stack, number: &str) {
+pub async fn dial(stack: &TestStack, number: &str) {
     let url = format!("{}/v1/convai/twilio/outbound-call", stack.simulator.base_url());
     let order = json!({ "agent_id": "agent_1", "agent_phone_number_id": "phnum_1", "to_number": number });
     let answer = stack.http.post(url).header("xi-api-key", "simulated").body(order.to_string()).send().await;
@@ -26,8 +26,8 @@ pub async fn dial(stack: &Stack, number: &str) {
 }
 
 #[tokio::test]
-async fn the_official_sdk_drives_it_and_understands_its_webhooks() {
-    let stack = Setup::default()
+async fn simulator_is_compatible_with_the_official_sdk() {
+    let stack = TestStack::builder()
         .without_worker()
         .simulator(reporting())
         .gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET)
@@ -67,13 +67,13 @@ fn status(outcome: Outcome) -> &'static [&'static str] {
 }
 
 #[tokio::test]
-async fn whole_calls_are_seen_from_their_first_ring_to_their_recording() {
-    let stack = Setup::default().simulator(reporting()).start().await;
+async fn simulated_calls_are_recorded_from_ringing_to_recording() {
+    let stack = TestStack::builder().simulator(reporting()).start().await;
     for n in 0..40 {
         dial(&stack, &format!("+150055520{:02}", n % 20)).await;
     }
     until("every call reported", async || stack.simulator.settled().then_some(())).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     for truth in stack.simulator.truth() {
         let call = stack.document(doc! { "callId": &truth.call_sid }).await;
         assert!(status(truth.outcome).contains(&call.get_str("status").unwrap()), "{truth:?} {call}");

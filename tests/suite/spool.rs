@@ -8,10 +8,10 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Service, Setup, Stack, until_equal};
+use crate::harness::{CALL_STATUS, Service, TestStack, until_equal};
 
-async fn stack(folder: &Path, vars: &[(&str, &str)]) -> Stack {
-    let setup = Setup::default().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
+async fn stack(folder: &Path, vars: &[(&str, &str)]) -> TestStack {
+    let setup = TestStack::builder().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let stack = setup.start().await;
     // With a spool a gateway is ready before it knows the broker.
@@ -25,14 +25,14 @@ fn busy(n: usize) -> Value {
 }
 
 /// The broker is gone, and the gateway knows.
-async fn take_broker_away(stack: &mut Stack) {
+async fn take_broker_away(stack: &mut TestStack) {
     stack.nats.kill().await.unwrap();
     let parts = async || stack.gateway.readiness(&stack.http).await.1["parts"]["nats"].clone();
     until_equal("the gateway's word on NATS", json!("not connected"), parts).await;
 }
 
 #[tokio::test]
-async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
+async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
     assert_eq!(stack.webhook(&busy(0)).await["sequence"], 1);
@@ -76,7 +76,7 @@ async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
 }
 
 #[tokio::test]
-async fn a_large_body_waits_in_the_spool_too() {
+async fn large_body_is_spooled() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
     take_broker_away(&mut stack).await;
@@ -90,7 +90,7 @@ async fn a_large_body_waits_in_the_spool_too() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_or_is_full_is_as_good_as_away() {
+async fn webhooks_are_spooled_while_the_broker_hangs_or_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[("PUBLISH_TIMEOUT", "300ms")]).await;
     stack.nats.freeze().unwrap();
@@ -107,12 +107,12 @@ async fn a_broker_that_hangs_or_is_full_is_as_good_as_away() {
     stack.until_call("c2", doc! { "status": "busy" }).await;
 }
 
-async fn config(stack: &Stack) -> jetstream::stream::Config {
+async fn config(stack: &TestStack) -> jetstream::stream::Config {
     stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone()
 }
 
 #[tokio::test]
-async fn the_spool_is_bounded() {
+async fn full_spool_refuses_webhooks() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[("SPOOL_MAX_BYTES", "3000")]).await;
     take_broker_away(&mut stack).await;
@@ -140,7 +140,7 @@ async fn the_spool_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_stops_the_start() {
+async fn unusable_spool_folder_stops_the_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let folder = file.path().to_str().unwrap();
     let (status, log) =
@@ -150,13 +150,13 @@ async fn a_folder_that_cannot_be_used_stops_the_start() {
 }
 
 #[tokio::test]
-async fn the_spool_is_private_whatever_the_umask_and_an_open_folder_is_narrowed() {
+async fn spool_is_private_whatever_the_umask() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("spool");
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let setup = Setup::default().without_worker().gateway_behind("umask 0 && exec");
+    let setup = TestStack::builder().without_worker().gateway_shell_prefix("umask 0 && exec");
     let _stack = setup.gateway_env("SPOOL_DIR", folder.to_str().unwrap()).start().await;
     assert_eq!((mode(&folder), mode(&folder.join("spool.redb"))), (0o700, 0o600));
 }

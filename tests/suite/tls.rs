@@ -10,20 +10,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    harness::{Authority, CALL_STATUS, PATIENCE, Service, Setup, until},
-    metrics::value,
-};
+use crate::harness::{Authority, CALL_STATUS, Service, TestStack, test_timeout, until, value, within};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 #[tokio::test]
-async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
+async fn listener_speaks_tls_and_reloads_its_certificate() {
     let (old, new) = (Authority::new(2031), Authority::new(2032));
     let (certificate, key) = old.issue();
-    let mut stack = Setup::default()
+    let mut stack = TestStack::builder()
         .without_worker()
         .gateway_env("TLS_CERT_FILE", text(&certificate))
         .gateway_env("TLS_KEY_FILE", text(&key))
@@ -43,8 +40,8 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     // Who does not shake hands is not waited for, and keeps nobody else waiting.
     let silent = tokio::net::TcpStream::connect(stack.public).await.unwrap();
     assert_eq!(post(&old.client()).await, Some(200));
-    let ended = tokio::time::timeout(PATIENCE, silent.readable()).await;
-    assert!(ended.is_ok() && matches!(silent.try_read(&mut [0]), Ok(0) | Err(_)), "closed by the gateway");
+    let _closed_or_reset = within("the gateway closes the connection", silent.readable()).await;
+    assert!(matches!(silent.try_read(&mut [0]), Ok(0) | Err(_)), "closed by the gateway");
 
     let expires = async || {
         value(&stack.gateway.metrics(&stack.http).await, "aftercall_tls_certificate_expiry_timestamp_seconds")
@@ -52,7 +49,8 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     assert_eq!(expires().await, Some(1_935_619_200.0), "2031-05-04");
 
     // A connection that is open keeps its certificate.
-    let keeper = aftercall_local::http_client_builder(PATIENCE).tls_certs_only([old.root()]).build().unwrap();
+    let keeper =
+        aftercall_local::http_client_builder(test_timeout()).tls_certs_only([old.root()]).build().unwrap();
     assert_eq!(post(&keeper).await, Some(200));
 
     // A certificate that does not belong to the key changes nothing.
@@ -82,10 +80,10 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_not_waited_for() {
+async fn unfinished_handshakes_are_closed_after_the_timeout() {
     let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
-    let setup = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms");
+    let setup = TestStack::builder().without_worker().gateway_env("HEADER_TIMEOUT", "300ms");
     let setup =
         setup.gateway_env("TLS_CERT_FILE", text(&certificate)).gateway_env("TLS_KEY_FILE", text(&key));
     let stack = setup.start().await;
@@ -94,15 +92,16 @@ async fn a_handshake_that_does_not_end_is_not_waited_for() {
         let mut socket = TcpStream::connect(stack.public).await.unwrap();
         socket.write_all(said).await.unwrap();
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok() && !answer.starts_with(b"HTTP"), "{said:?}: {answer:?}");
+        let _closed_or_reset =
+            within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
+        assert!(!answer.starts_with(b"HTTP"), "{said:?}: {answer:?}");
     }
     let url = format!("https://{}/elsewhere", stack.public);
     assert_eq!(authority.client().get(url).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_stops_the_start() {
+async fn unusable_certificate_stops_the_start() {
     let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
     let foreign = authority.file("foreign.key");

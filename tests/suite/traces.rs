@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until};
+use crate::harness::{CALL_STATUS, TestStack, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
@@ -114,17 +114,17 @@ async fn answer(
     Ok(Response::new(Full::from(ExportTraceServiceResponse::default().encode_to_vec())))
 }
 
-async fn stack(collector: &Collector) -> Stack {
+async fn stack(collector: &Collector) -> TestStack {
     // Spans leave soon, so that tests need not wait for them.
     let (endpoint, soon) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_BSP_SCHEDULE_DELAY");
     let [gateway, worker] = ["aftercall_ingest=debug", "aftercall_worker=debug"];
-    let setup = Setup::default().gateway_env(endpoint, &collector.url).gateway_env(soon, "100");
+    let setup = TestStack::builder().gateway_env(endpoint, &collector.url).gateway_env(soon, "100");
     let setup = setup.worker_env(endpoint, &collector.url).worker_env(soon, "100");
     setup.gateway_env("RUST_LOG", gateway).worker_env("RUST_LOG", worker).start().await
 }
 
 #[tokio::test]
-async fn a_webhook_is_one_trace_from_the_request_to_the_transcript() {
+async fn webhook_is_one_trace_from_the_request_to_the_transcript() {
     let collector = Collector::start().await;
     let stack = stack(&collector).await;
     let body = json!({
@@ -177,7 +177,7 @@ async fn a_webhook_is_one_trace_from_the_request_to_the_transcript() {
 }
 
 #[tokio::test]
-async fn a_lookup_is_one_trace_and_a_refusal_is_marked() {
+async fn lookup_is_one_trace_and_a_refusal_is_marked() {
     let collector = Collector::start().await;
     let mut stack = stack(&collector).await;
     let request = stack.http.post(format!("{}/api/agent-calls/status", stack.base));
@@ -212,7 +212,7 @@ async fn a_lookup_is_one_trace_and_a_refusal_is_marked() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_costs_no_webhook() {
+async fn webhooks_are_accepted_without_a_trace_collector() {
     let collector = Collector::start().await;
     let mut stack = stack(&collector).await;
     collector.stop.cancel();

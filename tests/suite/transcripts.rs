@@ -10,13 +10,13 @@ use aftercall_local::{
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, recently, until, until_equal};
+use crate::harness::{TestStack, recently, until, until_equal};
 
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
 #[tokio::test]
-async fn asked_too_early_and_too_often_it_still_comes() {
-    let stack = Stack::start().await;
+async fn transcript_is_fetched_after_not_found_and_rate_limits() {
+    let stack = TestStack::start().await;
     let course =
         [Answer::NotFound, Answer::Processing, Answer::RateLimited { retry_after: SECOND }, Answer::Done];
     stack.simulator.script("v", course);
@@ -30,8 +30,8 @@ async fn asked_too_early_and_too_often_it_still_comes() {
 }
 
 #[tokio::test]
-async fn a_network_that_hiccups_is_asked_again_at_once() {
-    let stack = Stack::start().await;
+async fn broken_connection_is_retried_at_once() {
+    let stack = TestStack::start().await;
     stack.simulator.script("v", [Answer::Reset, Answer::Garbage, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
@@ -43,8 +43,8 @@ async fn a_network_that_hiccups_is_asked_again_at_once() {
 }
 
 #[tokio::test]
-async fn it_is_fetched_once_the_conversation_is_known() {
-    let stack = Stack::start().await;
+async fn transcript_is_fetched_once_the_conversation_is_known() {
+    let stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" })).await;
@@ -52,8 +52,8 @@ async fn it_is_fetched_once_the_conversation_is_known() {
 }
 
 #[tokio::test]
-async fn one_that_was_saved_meanwhile_is_not_replaced() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn transcript_saved_in_the_meantime_is_not_replaced() {
+    let mut stack = TestStack::builder().without_worker().start().await;
     let port = stack.simulator.base_url().rsplit(':').next().unwrap().parse().unwrap();
     let link = Link::to(port).await.unwrap();
     link.set(Mode::AnswersCut);
@@ -76,8 +76,8 @@ async fn one_that_was_saved_meanwhile_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn what_will_not_come_is_given_up_with_a_reason() {
-    let stack = Setup::default().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
+async fn unavailable_transcript_is_given_up_with_a_reason() {
+    let stack = TestStack::builder().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
     #[rustfmt::skip]
     let table = [
         ("failed",  vec![Answer::Failed],      "the conversation failed"),
@@ -97,8 +97,8 @@ async fn what_will_not_come_is_given_up_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_refused_key_parks_everything_and_alarms() {
-    let stack = Stack::start().await;
+async fn refused_key_pauses_all_requests_and_is_logged() {
+    let stack = TestStack::start().await;
     stack.simulator.refuse_key(true);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c0", "conversation_id": "v0" })).await;
     until("the alarm", async || {
@@ -109,7 +109,7 @@ async fn a_refused_key_parks_everything_and_alarms() {
         let body = json!({ "event_type": "call.completed", "call_id": format!("c{n}"), "conversation_id": format!("v{n}") });
         stack.webhook(&body).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     tokio::time::sleep(Duration::from_secs(1)).await; // That nothing happens takes a while to see.
     assert_eq!(stack.count(doc! { "transcriptState": "owed" }).await, 20, "parked, not given up");
     // Jobs that were under way when the key was refused may have asked too; no later one does.
@@ -118,7 +118,7 @@ async fn a_refused_key_parks_everything_and_alarms() {
 
 #[tokio::test]
 async fn one_refused_conversation_stops_no_other() {
-    let stack = Stack::start().await;
+    let stack = TestStack::start().await;
     for (id, status) in [("v403", 403), ("v402", 402), ("v401", 401)] {
         stack.simulator.script(id, [Answer::Status(status)]);
         let body = json!({ "event_type": "call.completed", "call_id": id, "conversation_id": id });
@@ -143,8 +143,8 @@ async fn one_refused_conversation_stops_no_other() {
 }
 
 #[tokio::test]
-async fn jobs_outlive_the_worker_and_the_broker() {
-    let mut stack = Stack::start().await;
+async fn jobs_survive_a_restart_of_worker_and_broker() {
+    let mut stack = TestStack::start().await;
     stack.simulator.script("v", [Answer::NotFound, Answer::NotFound, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
     until("first request", async || (stack.simulator.request_count("v") >= 1).then_some(())).await;
@@ -156,8 +156,8 @@ async fn jobs_outlive_the_worker_and_the_broker() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_none_is_buried() {
-    let stack = Stack::start().await;
+async fn invalid_job_becomes_a_dead_letter() {
+    let stack = TestStack::start().await;
     let garbage = b"{\"conversationId\":\"../agents\"}".to_vec();
     stack.jetstream.publish(streams::subject::TRANSCRIPT_DUE, garbage.into()).await.unwrap().await.unwrap();
     until_equal("dead letters", 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
@@ -166,8 +166,8 @@ async fn a_job_that_is_none_is_buried() {
 }
 
 #[tokio::test]
-async fn a_transcript_without_a_conversation_is_not_waited_for_forever() {
-    let mut stack = Setup::default().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
+async fn transcript_without_a_conversation_is_given_up() {
+    let mut stack = TestStack::builder().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
     tokio::time::sleep(Duration::from_millis(1100)).await; // The time it is waited for.

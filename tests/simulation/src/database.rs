@@ -101,7 +101,8 @@ impl aftercall_worker::store::Calls for Database {
         let ids: Vec<_> = patches.iter().map(|patch| patch.call_id.clone().map(Key::Call)).collect();
         let is_unknown =
             |documents: &Documents, id: Option<Key>| id.is_some_and(|key| documents.find(&key).is_none());
-        let read = move |documents: &mut Documents| ids.into_iter().map(|id| is_unknown(documents, id)).collect();
+        let read =
+            move |documents: &mut Documents| ids.into_iter().map(|id| is_unknown(documents, id)).collect();
         self.write("unknown", read).await
     }
 

@@ -9,7 +9,7 @@ use super::{browser::with_browser, event, start, transcription};
 use crate::harness::{recently, until};
 
 #[tokio::test]
-async fn every_page_can_be_used_by_everybody() {
+async fn every_page_passes_axe_core_wide_and_narrow_light_and_dark() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
@@ -34,7 +34,7 @@ async fn every_page_can_be_used_by_everybody() {
         shown.stack.webhook(&json!({ "event_type": "call.teleported", "call_id": "CAdead", "to_number": "+12025550123" })).await;
         shown.stack.webhook(&json!({ "event_type": "call.busy", "note": "names no call" })).await;
         shown.stack.until_call("CAshown", doc! { "transcriptState": "saved", "status": "ended" }).await;
-        shown.stack.settled().await;
+        shown.stack.all_acknowledged().await;
         let counted = async || shown.page("/overview?window=24h").await.1.contains("By status").then_some(());
         until("the overview is counted", counted).await;
 

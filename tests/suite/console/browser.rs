@@ -20,7 +20,7 @@ use thirtyfour::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::harness::{PATIENCE, launcher, python, until};
+use crate::harness::{Deadline, launcher, python, test_timeout, until};
 
 /// Browsers at a time: each is several processes.
 static BROWSERS: Semaphore = Semaphore::const_new(2);
@@ -72,9 +72,9 @@ impl Browser {
         let grace = std::time::Duration::from_secs(5); // In which it ends its browser.
         let mut chromedriver = launcher().grace(grace).spawn(&command).await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let http = aftercall_local::http_client(PATIENCE).unwrap();
+        let http = aftercall_local::http_client(test_timeout()).unwrap();
         let answers = async || http.get(format!("{url}/status")).send().await.is_ok();
-        chromedriver.until(PATIENCE, answers).await.unwrap();
+        chromedriver.until(test_timeout(), answers).await.unwrap();
 
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(chromium.to_str().unwrap()).unwrap();
@@ -133,8 +133,8 @@ impl Browser {
     /// Waits until the element's text holds `text`.
     pub async fn read(&self, selector: &str, text: &str) {
         let mut last = String::new();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while tokio::time::Instant::now() < deadline {
+        let mut deadline = Deadline::start();
+        while !deadline.has_passed() {
             if let Ok(found) = self.driver.find(By::Css(selector)).await
                 && let Ok(found) = found.text().await
             {

@@ -2,12 +2,12 @@
 
 mod accessibility;
 mod browser;
-mod entering;
-mod following;
-mod hiding;
-mod hostile;
-mod letters;
-mod lists;
+mod call_list;
+mod dead_letters;
+mod hostile_payloads;
+mod live_updates;
+mod login;
+mod masking;
 mod outages;
 
 use std::time::Duration;
@@ -18,22 +18,22 @@ use aftercall_local::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, recently};
+use crate::harness::{TestStack, TestStackBuilder, recently};
 
 /// The console's token in tests.
 pub const TOKEN: &str = "token-of-the-tests";
 
 /// An Aftercall with a console.
 pub struct Shown {
-    pub stack: Stack,
+    pub stack: TestStack,
     /// Where the console is.
     pub console: String,
 }
 
 /// A setup with a console at the address that comes with it.
-fn setup() -> (Setup, String) {
+fn setup() -> (TestStackBuilder, String) {
     let address = format!("127.0.0.1:{}", ports::free().unwrap());
-    let setup = Setup::default()
+    let setup = TestStack::builder()
         .worker_env("ROLES", "status,transcripts,api,reconcile,console")
         .worker_env("CONSOLE_ADDR", &address)
         .worker_env("CONSOLE_TOKEN", TOKEN)

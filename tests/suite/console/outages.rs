@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{Shown, browser::with_browser, event, setup};
-use crate::harness::{recently, until};
+use crate::harness::{Service, recently, until};
 
 #[tokio::test]
-async fn it_says_what_is_away_and_comes_back_by_itself() {
+async fn console_names_the_unavailable_server_and_recovers() {
     with_browser(async |browser| {
         let (setup, console) = setup();
         let mut shown = Shown { stack: setup.own_mongod().start().await, console };
@@ -52,12 +52,12 @@ async fn it_says_what_is_away_and_comes_back_by_itself() {
 }
 
 #[tokio::test]
-async fn it_starts_before_what_it_shows() {
+async fn console_starts_without_a_database() {
     let (setup, console) = setup();
     let mut shown = Shown { stack: setup.own_mongod().without_worker().start().await, console };
     shown.stack.mongo.process().kill().await.unwrap();
     let command = shown.stack.worker_command();
-    let mut worker = crate::harness::Service::start(command.0, command.1).await;
+    let mut worker = Service::start(command.0, command.1).await;
     let page = async || {
         let answer = shown.get("/calls").send().await.ok()?;
         let status = answer.status().as_u16();

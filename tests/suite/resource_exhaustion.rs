@@ -7,11 +7,12 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use crate::harness::{CALL_STATUS, Setup, until};
+use crate::harness::{CALL_STATUS, TestStack, until};
 
 #[tokio::test]
-async fn a_gateway_without_file_descriptors_waits_idly_and_serves_when_it_has_some() {
-    let stack = Setup::default().without_worker().gateway_behind("ulimit -n 64 && exec").start().await;
+async fn gateway_without_file_descriptors_idles_and_recovers() {
+    let stack =
+        TestStack::builder().without_worker().gateway_shell_prefix("ulimit -n 64 && exec").start().await;
     let idle = join_all((0..200).map(|_| TcpStream::connect(stack.public))).await;
     assert!(idle.iter().filter(|socket| socket.is_ok()).count() > 64);
     until("it has met its limit", async || stack.gateway.log().contains("Too many open files").then_some(()))
@@ -27,9 +28,9 @@ async fn a_gateway_without_file_descriptors_waits_idly_and_serves_when_it_has_so
 }
 
 #[tokio::test]
-async fn bodies_beyond_what_may_be_held_are_refused_and_memory_suffices() {
+async fn bodies_beyond_the_memory_budget_are_refused() {
     // The address space, in KiB: what the kernel can be asked to limit. Most of it is reserved and never used.
-    let setup = Setup::default().without_worker().gateway_behind("ulimit -v 1500000 && exec");
+    let setup = TestStack::builder().without_worker().gateway_shell_prefix("ulimit -v 1500000 && exec");
     let setup = setup.gateway_env("MAX_INFLIGHT_BYTES", "33554432").gateway_env("PUBLISH_TIMEOUT", "20s");
     let stack = setup.start().await;
     let body = |n: usize| {

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, future::join_all};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Setup, Stack, until, until_equal};
+use crate::harness::{HttpResponse, TestStack, TestStackBuilder, scaled_setting, until, until_equal};
 
 pub const PLACE: &str = "/api/agent-calls";
 
@@ -18,7 +18,7 @@ fn order(number: &str) -> Value {
     json!({ "agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": number })
 }
 
-pub async fn place(stack: &Stack, order: &Value, key: Option<&str>) -> Answer {
+pub async fn place(stack: &TestStack, order: &Value, key: Option<&str>) -> HttpResponse {
     let mut request = stack.http.post(format!("{}{PLACE}", stack.base)).body(order.to_string());
     if let Some(key) = key {
         request = request.header("idempotency-key", key);
@@ -26,24 +26,26 @@ pub async fn place(stack: &Stack, order: &Value, key: Option<&str>) -> Answer {
     stack.send(request).await
 }
 
-fn setup() -> Setup {
+fn setup() -> TestStackBuilder {
     let options = Options { pace: Duration::from_millis(20), ..Options::default() };
-    Setup::default().simulator(options).worker_env("PLACE_TIMEOUT", "500ms")
+    TestStack::builder()
+        .simulator(options)
+        .worker_env("PLACE_TIMEOUT", &scaled_setting(Duration::from_millis(500)))
 }
 
-async fn start_with(faults: Faults) -> Stack {
+async fn start_with(faults: Faults) -> TestStack {
     let stack = setup().start().await;
     stack.simulator.set_faults(faults);
     stack
 }
 
-async fn documents(stack: &Stack) -> Vec<Document> {
+async fn documents(stack: &TestStack) -> Vec<Document> {
     let found = stack.calls.find(doc! {}).await.unwrap();
     found.map(Result::unwrap).collect().await
 }
 
 #[tokio::test]
-async fn a_placed_call_is_one_document_from_the_order_to_the_transcript() {
+async fn placed_call_is_one_document_from_the_request_to_the_transcript() {
     let stack = setup().start().await;
     let mut body = order("+15005550000");
     body["conversationInitiationClientData"] = json!({ "dynamic_variables": { "order_ref": "Z-17" } });
@@ -73,7 +75,7 @@ async fn a_placed_call_is_one_document_from_the_order_to_the_transcript() {
 }
 
 #[tokio::test]
-async fn a_failure_that_is_quicker_than_the_answer_ends_in_the_same_document() {
+async fn failure_reported_before_the_answer_is_in_the_same_document() {
     let stack = setup().start().await;
     for n in 0..10 {
         let answer = place(&stack, &order(&format!("+1500555{n:02}06")), None).await;
@@ -81,14 +83,14 @@ async fn a_failure_that_is_quicker_than_the_answer_ends_in_the_same_document() {
         let call = answer.body["callId"].as_str().unwrap();
         stack.until_call(call, doc! { "status": "initiation_failed", "failureReason": "busy" }).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let found = documents(&stack).await;
     assert_eq!(found.len(), 10);
     assert!(found.iter().all(|call| call.get_document("requestPayload").is_ok()));
 }
 
 #[tokio::test]
-async fn what_cannot_be_placed_says_why_and_dials_nothing() {
+async fn failed_placements_name_the_reason_and_dial_nothing() {
     let stack = setup().start().await;
     let with = |name: &str, value: Value| {
         let mut body = order("+15005550000");
@@ -128,7 +130,7 @@ async fn what_cannot_be_placed_says_why_and_dials_nothing() {
 }
 
 #[tokio::test]
-async fn an_order_that_is_refused_to_the_key_stops_no_other_order() {
+async fn refused_request_does_not_stop_other_requests_and_a_refused_key_does() {
     let stack = setup().start().await;
     let mut foreign = order("+15005550000");
     foreign["agentId"] = "agent_foreign".into();
@@ -145,7 +147,7 @@ async fn an_order_that_is_refused_to_the_key_stops_no_other_order() {
 }
 
 #[tokio::test]
-async fn one_key_is_one_call_whoever_asks_and_how_often() {
+async fn one_idempotency_key_is_one_call() {
     let mut stack = setup().start().await;
     stack.add_worker().await;
     let answers = join_all((0..24).map(|_| {
@@ -164,7 +166,7 @@ async fn one_key_is_one_call_whoever_asks_and_how_often() {
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_while_it_dials_is_not_followed_by_a_second_call() {
+async fn worker_killed_while_dialling_leads_to_no_second_call() {
     let mut stack = start_with(Faults { hang_after_dial: 1.0, ..Faults::default() }).await;
     let request = stack.http.post(format!("{}{PLACE}", stack.base)).body(order("+15005550000").to_string());
     let mut asking = tokio::task::JoinSet::new();
@@ -187,7 +189,7 @@ async fn a_worker_that_dies_while_it_dials_is_not_followed_by_a_second_call() {
 }
 
 #[tokio::test]
-async fn a_thousand_calls_through_a_bad_day_are_dialled_at_most_once_and_none_is_lost() {
+async fn a_thousand_calls_with_faults_are_dialled_at_most_once_and_none_is_lost() {
     const CALLS: usize = 1000;
     let stack = start_with(Faults {
         hang_after_dial: 0.05,
@@ -215,7 +217,7 @@ async fn a_thousand_calls_through_a_bad_day_are_dialled_at_most_once_and_none_is
     });
     let answers: HashMap<_, _> = futures_util::stream::iter(placing).buffer_unordered(48).collect().await;
     until("every call is over", async || stack.simulator.settled().then_some(())).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
 
     let mut dialled: HashMap<String, usize> = HashMap::new();
     for call in stack.simulator.dialled() {

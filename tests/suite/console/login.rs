@@ -6,7 +6,7 @@ use aftercall_local::http_client_builder;
 use reqwest::{RequestBuilder, Response, StatusCode, redirect::Policy};
 
 use super::{Shown, TOKEN, browser::with_browser, setup, start};
-use crate::harness::{PATIENCE, Service, until};
+use crate::harness::{Service, test_timeout, until};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -21,7 +21,8 @@ async fn status(request: RequestBuilder) -> u16 {
 
 /// A client that stays where it is led away from, as a browser that says what it is.
 fn browser() -> reqwest::Client {
-    let builder = http_client_builder(PATIENCE).redirect(Policy::none()).user_agent("Mozilla/5.0 (test)");
+    let builder =
+        http_client_builder(test_timeout()).redirect(Policy::none()).user_agent("Mozilla/5.0 (test)");
     builder.build().unwrap()
 }
 
@@ -37,7 +38,7 @@ async fn session(shown: &Shown) -> String {
 }
 
 #[tokio::test]
-async fn with_a_login_only_who_has_it_gets_in() {
+async fn every_page_requires_the_login() {
     let shown = locked().await;
     let get = |path: &str| shown.stack.http.get(format!("{}{path}", shown.console));
     for path in ["/", "/calls", "/events", "/assets/console.js", "/nowhere", "/dead-letters/1"] {
@@ -56,7 +57,7 @@ async fn with_a_login_only_who_has_it_gets_in() {
 }
 
 #[tokio::test]
-async fn the_link_opens_a_session_and_leads_to_the_page_without_the_token() {
+async fn login_link_opens_a_session_and_redirects_without_the_token() {
     let shown = locked().await;
     let browser = browser();
     let get = |path: &str| browser.get(format!("{}{path}", shown.console));
@@ -95,7 +96,7 @@ async fn the_link_opens_a_session_and_leads_to_the_page_without_the_token() {
 }
 
 #[tokio::test]
-async fn somebody_without_the_link_logs_in_by_a_form_of_the_console_itself() {
+async fn login_form_opens_a_session() {
     let shown = locked().await;
     let browser = browser();
     let page = browser.get(format!("{}/calls?status=busy", shown.console)).send().await.unwrap();
@@ -133,7 +134,7 @@ async fn somebody_without_the_link_logs_in_by_a_form_of_the_console_itself() {
 }
 
 #[tokio::test]
-async fn wrong_logins_wait_longer_and_longer_and_sessions_do_not() {
+async fn wrong_logins_are_delayed_and_sessions_are_not() {
     let shown = locked().await;
     let cookie = session(&shown).await;
     let get = || shown.stack.http.get(format!("{}/calls", shown.console));
@@ -162,7 +163,7 @@ async fn wrong_logins_wait_longer_and_longer_and_sessions_do_not() {
 }
 
 #[tokio::test]
-async fn one_viewer_leaves_event_streams_for_the_others() {
+async fn one_session_has_a_limited_number_of_event_streams() {
     let shown = locked().await;
     let (one, other) = (session(&shown).await, session(&shown).await);
     let stream =
@@ -186,7 +187,7 @@ async fn one_viewer_leaves_event_streams_for_the_others() {
 }
 
 #[tokio::test]
-async fn a_foreign_page_changes_nothing_and_frames_nothing() {
+async fn foreign_page_can_neither_post_nor_frame() {
     let shown = start(Duration::from_millis(50)).await;
     let cookie = session(&shown).await;
     let post =
@@ -226,7 +227,7 @@ async fn a_foreign_page_changes_nothing_and_frames_nothing() {
 }
 
 #[tokio::test]
-async fn it_does_not_start_without_a_login_wherever_it_listens() {
+async fn console_without_a_login_does_not_start() {
     for address in ["0.0.0.0:0", "127.0.0.1:0"] {
         let vars = [("ROLES", "console"), ("CONSOLE_ADDR", address)];
         let (code, log) = Service::exit("worker", &vars).await;
@@ -236,7 +237,7 @@ async fn it_does_not_start_without_a_login_wherever_it_listens() {
 }
 
 #[tokio::test]
-async fn a_browser_with_the_login_sees_live_pages_and_one_without_sees_the_form() {
+async fn browser_sees_the_login_form_until_it_logs_in() {
     with_browser(async |browser| {
         let shown = locked().await;
         browser.open(&format!("{}/calls?status=busy", shown.console)).await;

@@ -62,13 +62,13 @@ async fn shown() -> Shown {
     let post = shown.stack.jetstream.publish(streams::subject::TWILIO_CALL_STATUS, form.into());
     post.await.unwrap().await.unwrap();
     shown.stack.document(doc! { "conversationId": "conv_hidden" }).await;
-    shown.stack.settled().await;
+    shown.stack.all_acknowledged().await;
     until_equal("dead letters", 2, async || shown.stack.stored(streams::DEAD_LETTERS).await).await;
     shown
 }
 
 #[tokio::test]
-async fn no_page_shows_a_number_whole_in_any_form() {
+async fn every_page_masks_telephone_numbers_in_every_notation() {
     let shown = shown().await;
     let call = shown.stack.document(doc! { "conversationId": "conv_hidden" }).await;
     let call = format!("/calls/{}", call.get_object_id("_id").unwrap().to_hex());
@@ -110,16 +110,16 @@ async fn no_page_shows_a_number_whole_in_any_form() {
 }
 
 #[tokio::test]
-async fn numbers_are_whole_where_the_configuration_says_so() {
+async fn numbers_are_shown_if_the_configuration_allows_it() {
     let (setup, console) = setup();
     let shown = Shown { stack: setup.worker_env("CONSOLE_SHOW_NUMBERS", "true").start().await, console };
     shown.stack.webhook(&event("CAwhole", "busy", 1_790_000_000)).await;
-    shown.stack.settled().await;
+    shown.stack.all_acknowledged().await;
     assert!(shown.page("/calls").await.1.contains("+12025550123"));
 }
 
 #[tokio::test]
-async fn texts_that_an_older_version_stored_whole_do_not_make_a_list_large() {
+async fn long_stored_texts_do_not_make_a_list_large() {
     let shown = start(std::time::Duration::from_millis(50)).await;
     let long = "trunk said no ".repeat(100_000);
     let calls = (0..12).map(|n| {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, recently, until_equal};
+use crate::harness::{TestStack, recently, until_equal};
 
 /// How far a time may be from now that was taken from a clock of this machine during the test.
 const NEAR: i64 = 600_000;
@@ -15,8 +15,8 @@ fn is_near(call: &Document, field: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_time_that_cannot_be_right_neither_dates_a_call_nor_pins_its_status() {
-    let stack = Stack::start().await;
+async fn implausible_time_of_an_event_is_ignored() {
+    let stack = TestStack::start().await;
     let times = [
         json!(0),
         json!(-1),
@@ -50,8 +50,8 @@ async fn a_time_that_cannot_be_right_neither_dates_a_call_nor_pins_its_status() 
 }
 
 #[tokio::test]
-async fn retention_counts_from_when_a_call_was_first_stored() {
-    let stack = Setup::default().own_mongod().worker_env("RETENTION_DAYS", "7").start().await;
+async fn retention_counts_from_the_first_storage_of_a_call() {
+    let stack = TestStack::builder().own_mongod().worker_env("RETENTION_DAYS", "7").start().await;
     let admin = stack.calls.client().database("admin");
     admin.run_command(doc! { "setParameter": 1, "ttlMonitorSleepSecs": 1 }).await.unwrap();
     // It began before retention, and is new to us; so is one whose every time is wrong.
@@ -77,8 +77,8 @@ async fn retention_counts_from_when_a_call_was_first_stored() {
 }
 
 #[tokio::test]
-async fn every_date_of_an_answer_has_three_digits_of_milliseconds() {
-    let stack = Stack::start().await;
+async fn dates_in_answers_have_milliseconds() {
+    let stack = TestStack::start().await;
     let event = json!({ "event_type": "call.busy", "call_id": "CAt", "timestamp": recently() });
     stack.webhook(&event).await;
     stack.until_call("CAt", doc! { "status": "busy" }).await;

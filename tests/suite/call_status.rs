@@ -8,11 +8,11 @@ use futures_util::{StreamExt as _, future::join_all, stream as futures};
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Stack, recently, until_equal};
+use crate::harness::{TestStack, recently, until_equal};
 
 #[tokio::test]
 async fn every_event_leads_to_its_status() {
-    let stack = Stack::start().await;
+    let stack = TestStack::start().await;
     #[rustfmt::skip]
     let table = [
         ("call.initiated",          "initiated",         None),
@@ -31,7 +31,7 @@ async fn every_event_leads_to_its_status() {
     for (event, _, _) in table {
         stack.webhook(&json!({ "event_type": event, "call_id": format!("id-{event}") })).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     for (event, status, reason) in table {
         let call = stack.document(doc! { "callId": format!("id-{event}") }).await;
         assert_eq!(call.get_str("status").unwrap(), status, "{event}");
@@ -41,8 +41,8 @@ async fn every_event_leads_to_its_status() {
 }
 
 #[tokio::test]
-async fn the_documents_three_requests_end_as_it_says() {
-    let stack = Stack::start().await;
+async fn example_of_the_specification_gives_the_expected_call() {
+    let stack = TestStack::start().await;
     let completed = json!({ "call_id": "test_call_123", "conversation_id": "test_conv_123",
         "event_type": "call.completed", "status": "completed" });
     let no_answer = json!({ "call_id": "test_call_123", "event_type": "call.no_answer",
@@ -50,7 +50,7 @@ async fn the_documents_three_requests_end_as_it_says() {
     stack.webhook(&completed).await;
     stack.until_call("test_call_123", doc! { "transcriptState": "saved" }).await;
     stack.webhook(&no_answer).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
 
     let answer = stack.lookup(json!({ "callSid": "test_call_123" })).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
@@ -66,8 +66,8 @@ async fn the_documents_three_requests_end_as_it_says() {
 }
 
 #[tokio::test]
-async fn the_failure_reason_is_the_first_that_says_something() {
-    let stack = Stack::start().await;
+async fn failure_reason_is_the_first_non_empty_field() {
+    let stack = TestStack::start().await;
     #[rustfmt::skip]
     let table = [
         ("a", json!({ "failure_reason": "one", "error_message": "two", "message": "three" }), "one"),
@@ -139,8 +139,8 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
 }
 
 #[tokio::test]
-async fn all_orders_of_a_calls_events_end_in_the_same_document() {
-    let stack = Stack::start().await;
+async fn all_orders_of_events_give_the_same_document() {
+    let stack = TestStack::start().await;
     // Ids in every combination, and two failures between which their times decide.
     #[rustfmt::skip]
     let life = [
@@ -169,7 +169,7 @@ async fn all_orders_of_a_calls_events_end_in_the_same_document() {
     futures::iter(orders.iter().enumerate())
         .for_each_concurrent(64, |(n, order)| async move { post(n, order).await })
         .await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     until_equal("transcripts still owed", 0, async || stack.count(doc! { "transcriptState": "owed" }).await)
         .await;
 
@@ -188,8 +188,8 @@ async fn all_orders_of_a_calls_events_end_in_the_same_document() {
 }
 
 #[tokio::test]
-async fn duplicates_and_a_replay_of_everything_change_nothing() {
-    let stack = Stack::start().await;
+async fn duplicates_and_redelivery_change_nothing() {
+    let stack = TestStack::start().await;
     let events: Vec<Value> = ["call.initiated", "call.completed", "call.busy"]
         .iter()
         .map(|event| json!({ "event_type": event, "call_id": "c", "conversation_id": "v" }))
@@ -197,7 +197,7 @@ async fn duplicates_and_a_replay_of_everything_change_nothing() {
     for event in &events {
         assert_eq!(stack.webhook(event).await["duplicate"], false);
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let before = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
 
     for event in &events {
@@ -209,16 +209,16 @@ async fn duplicates_and_a_replay_of_everything_change_nothing() {
     webhooks.delete_consumer(streams::consumer::STATUS).await.unwrap();
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "marker" })).await;
     stack.until_call("marker", doc! {}).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.document(doc! { "callId": "c" }).await, before);
 }
 
 #[tokio::test]
-async fn halves_of_a_call_become_one_document_and_nothing_is_lost() {
-    let stack = Stack::start().await;
+async fn documents_of_call_and_conversation_are_merged_without_loss() {
+    let stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.initiated", "call_id": "c", "to_number": "+15005550006", "timestamp": recently() + 1 })).await;
     stack.webhook(&json!({ "event_type": "call.completed", "conversation_id": "v", "agent_id": "a", "timestamp": recently() + 3 })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.document(doc! { "conversationId": "v", "transcriptState": "saved" }).await;
     assert_eq!(stack.count(doc! {}).await, 2);
 
@@ -245,10 +245,10 @@ async fn halves_of_a_call_become_one_document_and_nothing_is_lost() {
 }
 
 #[tokio::test]
-async fn a_conversation_of_another_call_is_not_taken_from_it() {
-    let stack = Stack::start().await;
+async fn conversation_stays_with_its_first_call() {
+    let stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "first", "conversation_id": "v" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "second", "conversation_id": "v" })).await;
     let second = stack.until_call("second", doc! { "status": "busy" }).await;
     assert!(!second.contains_key("conversationId"));
@@ -256,10 +256,10 @@ async fn a_conversation_of_another_call_is_not_taken_from_it() {
 }
 
 #[tokio::test]
-async fn a_false_link_in_the_same_batch_moves_no_event_to_another_call() {
-    let mut stack = Stack::start().await;
+async fn wrong_link_in_a_batch_moves_no_event_to_another_call() {
+    let mut stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "right", "conversation_id": "v" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.workers[0].kill().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "wrong", "conversation_id": "v" })).await;
     stack.webhook(&json!({ "event_type": "call.completed", "conversation_id": "v" })).await;
@@ -270,8 +270,8 @@ async fn a_false_link_in_the_same_batch_moves_no_event_to_another_call() {
 }
 
 #[tokio::test]
-async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
-    let stack = Stack::start().await;
+async fn invalid_webhooks_become_dead_letters_and_others_are_applied() {
+    let stack = TestStack::start().await;
     #[rustfmt::skip]
     let poison: [(&[u8], &str); 7] = [
         (b"{\"event_type\":",                                        "invalid_json"),
@@ -288,7 +288,7 @@ async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
         stack.jetstream.publish(streams::subject::ELEVENLABS_CALL_STATUS, body).await.unwrap().await.unwrap();
         stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("good-{n}") })).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! { "status": "busy" }).await, poison.len() as u64);
 
     until_equal("dead letters", 7, async || stack.stored(streams::DEAD_LETTERS).await).await;
@@ -308,8 +308,8 @@ async fn poison_is_buried_with_its_reason_while_neighbours_go_on() {
 }
 
 #[tokio::test]
-async fn a_whole_batch_of_unknown_events_is_buried() {
-    let stack = Stack::start().await;
+async fn batch_of_unknown_events_becomes_dead_letters() {
+    let stack = TestStack::start().await;
     // At once, so that the gateway stores them as atomic batches, whose marks stay on the messages. It has to
     // learn first that batches pay.
     let mut answers = Vec::new();
@@ -327,19 +327,19 @@ async fn a_whole_batch_of_unknown_events_is_buried() {
     assert!(seen, "the test wants batches");
     until_equal("dead letters", answers.len() as u64, async || stack.stored(streams::DEAD_LETTERS).await)
         .await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let letter = stack.message(streams::DEAD_LETTERS, 1).await;
     let id = letter.headers.get(streams::header::DEAD_ID).unwrap().as_str();
     assert!(answers.iter().any(|answer| answer["id"] == id), "{id}");
 }
 
 #[tokio::test]
-async fn hostile_texts_are_stored_as_texts() {
-    let stack = Stack::start().await;
+async fn database_operators_in_payloads_are_stored_as_text() {
+    let stack = TestStack::start().await;
     let body = json!({ "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
         "to_number": "$callId", "nested": { "$gt": "", "a.b": [{ "$where": "1" }] }, "unicode": "\u{202e}✓ 電話" });
     stack.webhook(&body).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let call = stack.document(doc! { "callId": { "$eq": "$status" } }).await;
     assert_eq!(call.get_str("failureReason").unwrap(), "$$ROOT");
     assert_eq!(call.get_str("toNumber").unwrap(), "$callId");
@@ -347,12 +347,12 @@ async fn hostile_texts_are_stored_as_texts() {
 }
 
 #[tokio::test]
-async fn the_monitoring_queries_work_as_written_and_by_index() {
-    let stack = Stack::start().await;
+async fn monitoring_queries_return_the_expected_rows_by_an_index() {
+    let stack = TestStack::start().await;
     for (n, event) in ["call.busy", "call.busy", "call.rejected", "call.ended"].iter().enumerate() {
         stack.webhook(&json!({ "event_type": event, "call_id": n.to_string() })).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let failed = doc! { "status": { "$in": ["busy", "no_answer", "failed", "unreachable", "rejected", "initiation_failed"] } };
     assert_eq!(stack.count(failed.clone()).await, 3);
     let aggregate = async |pipeline: [Document; 3]| -> Vec<(String, i32)> {

@@ -14,13 +14,10 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::{
-    harness::{CALL_STATUS, PATIENCE, Setup, Stack, until},
-    metrics::value,
-};
+use crate::harness::{CALL_STATUS, TestStack, test_timeout, until, value, within};
 
 /// Opens a connection from `source`, any address of 127.0.0.0/8.
-async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
+async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
     socket.connect(stack.public).await.unwrap()
@@ -40,18 +37,17 @@ async fn exchange(socket: &mut TcpStream, bytes: &[u8]) -> String {
     // The gateway may close before it has all: then the answer is there already.
     let _closed_early = socket.write_all(bytes).await;
     let mut answer = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
-    assert!(ended.is_ok(), "the gateway closes");
+    let _closed_or_reset = within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// Whether a webhook on a connection from `source` is answered 200, or not at all.
-async fn is_served(stack: &Stack, source: [u8; 4]) -> bool {
+async fn is_served(stack: &TestStack, source: [u8; 4]) -> bool {
     is_served_with(stack, source, "").await
 }
 
 /// The same with further header lines, each behind a line break.
-async fn is_served_with(stack: &Stack, source: [u8; 4], headers: &str) -> bool {
+async fn is_served_with(stack: &TestStack, source: [u8; 4], headers: &str) -> bool {
     let mut socket = connect(stack, source).await;
     let close = webhook("c").replace("host: x", &format!("host: x\r\nconnection: close{headers}"));
     exchange(&mut socket, close.as_bytes()).await.starts_with("HTTP/1.1 200 ")
@@ -59,7 +55,7 @@ async fn is_served_with(stack: &Stack, source: [u8; 4], headers: &str) -> bool {
 
 #[tokio::test]
 async fn one_source_cannot_hold_every_connection() {
-    let stack = Setup::default()
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("MAX_CONNECTIONS_PER_SOURCE", "5")
         .gateway_env("TRUSTED_PROXIES", "127.0.0.8")
@@ -84,8 +80,8 @@ fn is_closed(socket: &TcpStream) -> bool {
 }
 
 #[tokio::test]
-async fn a_crowd_that_waits_makes_room_and_who_is_answered_stays() {
-    let stack = Setup::default()
+async fn idle_connections_are_closed_for_new_ones_and_active_connections_stay() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("MAX_CONNECTIONS", "100")
         .gateway_env("HEADER_TIMEOUT", "5m")
@@ -97,7 +93,8 @@ async fn a_crowd_that_waits_makes_room_and_who_is_answered_stays() {
         webhook("slow").split_at_checked(120).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let mut slow = connect(&stack, [127, 0, 0, 1]).await;
     slow.write_all(head.as_bytes()).await.unwrap();
-    let keeper = aftercall_local::http_client_builder(PATIENCE).pool_max_idle_per_host(1).build().unwrap();
+    let keeper =
+        aftercall_local::http_client_builder(test_timeout()).pool_max_idle_per_host(1).build().unwrap();
     let keeps = async |n: usize| {
         let body = json!({ "event_type": "call.busy", "call_id": format!("keeper{n}") }).to_string();
         keeper.post(format!("{}{CALL_STATUS}", stack.base)).body(body).send().await.unwrap().status()
@@ -112,7 +109,7 @@ async fn a_crowd_that_waits_makes_room_and_who_is_answered_stays() {
             _ => {
                 socket.write_all(webhook("crowd").as_bytes()).await.unwrap();
                 let mut answer = [0; 1024];
-                let read = tokio::time::timeout(PATIENCE, socket.read(&mut answer)).await.unwrap().unwrap();
+                let read = within("the gateway answers", socket.read(&mut answer)).await.unwrap();
                 assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{n}");
             }
         }
@@ -136,8 +133,8 @@ async fn a_crowd_that_waits_makes_room_and_who_is_answered_stays() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_not_waited_for() {
-    let stack = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms").start().await;
+async fn unfinished_request_heads_are_closed_after_the_timeout() {
+    let stack = TestStack::builder().without_worker().gateway_env("HEADER_TIMEOUT", "300ms").start().await;
     let began = Instant::now();
     // One that says nothing, one that stops half-way, and one that goes on for ever, a byte at a time.
     let mut silent = connect(&stack, [127, 0, 0, 1]).await;
@@ -146,7 +143,7 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
     let drip = async {
         endless.write_all(b"POST / HTTP/1.1\r\nx-padding: ").await.unwrap();
         while endless.write_all(b"x").await.is_ok() {
-            assert!(began.elapsed() < PATIENCE, "the gateway closes");
+            assert!(began.elapsed() < test_timeout(), "the gateway closes the connection");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -160,8 +157,8 @@ async fn a_head_that_does_not_end_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_comes_a_byte_at_a_time_has_no_more_time_than_another() {
-    let stack = Setup::default().without_worker().gateway_env("BODY_TIMEOUT", "300ms").start().await;
+async fn body_sent_byte_by_byte_gets_no_extra_time() {
+    let stack = TestStack::builder().without_worker().gateway_env("BODY_TIMEOUT", "300ms").start().await;
     let mut socket = connect(&stack, [127, 0, 0, 1]).await;
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
@@ -169,7 +166,7 @@ async fn a_body_that_comes_a_byte_at_a_time_has_no_more_time_than_another() {
     let began = Instant::now();
     let drip = async {
         while writing.write_all(b" ").await.is_ok() {
-            assert!(began.elapsed() < PATIENCE, "the gateway closes");
+            assert!(began.elapsed() < test_timeout(), "the gateway closes the connection");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -182,8 +179,8 @@ async fn a_body_that_comes_a_byte_at_a_time_has_no_more_time_than_another() {
 }
 
 #[tokio::test]
-async fn a_head_has_bounds_in_bytes_and_in_lines() {
-    let stack = Setup::default().without_worker().start().await;
+async fn request_heads_are_limited_in_bytes_and_lines() {
+    let stack = TestStack::builder().without_worker().start().await;
     let post = |path: &str, headers: &str| {
         format!("POST {path} HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n")
     };
@@ -213,8 +210,8 @@ async fn a_head_has_bounds_in_bytes_and_in_lines() {
 
 /// Every shape hides a second request where a proxy that reads the first differently would not see one.
 #[tokio::test]
-async fn a_request_that_can_be_read_in_two_ways_smuggles_nothing_in() {
-    let stack = Setup::default().without_worker().start().await;
+async fn ambiguous_requests_are_refused_and_hide_no_second_request() {
+    let stack = TestStack::builder().without_worker().start().await;
     let hidden = webhook("smuggled");
     let length = hidden.len();
     #[rustfmt::skip]

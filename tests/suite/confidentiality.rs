@@ -5,7 +5,7 @@ use aftercall_local::simulator::Answer;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{CALL_STATUS, LOOKUP, Setup, TWILIO_CALL_STATUS, until_equal};
+use crate::harness::{CALL_STATUS, LOOKUP, TWILIO_CALL_STATUS, TestStack, until_equal};
 
 /// What must not be seen: in every text of every request that follows.
 const MARK: &str = "mark-5e3c1d";
@@ -13,10 +13,10 @@ const NUMBER: &str = "+15557654321";
 const SECRET: &str = "wsec_5e3c1d5e3c1d";
 
 #[tokio::test]
-async fn neither_logs_nor_metrics_nor_refusals_repeat_what_a_sender_wrote() {
+async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
     // Everything that our own code can say.
     let own = "aftercall_common=trace,aftercall_ingest=trace,aftercall_worker=trace";
-    let mut stack = Setup::default()
+    let mut stack = TestStack::builder()
         .own_mongod()
         .gateway_env("RUST_LOG", own)
         .gateway_env("TWILIO_AUTH_TOKEN", SECRET)
@@ -60,7 +60,7 @@ async fn neither_logs_nor_metrics_nor_refusals_repeat_what_a_sender_wrote() {
     stack.mongo.process().restart().await.unwrap();
     stack.until_call("c", doc! { "status": "failed" }).await;
     until_equal("dead letters", 4, async || stack.stored(streams::DEAD_LETTERS).await).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
 
     said.extend([stack.gateway.log(), stack.workers[0].log()]);
     said.extend([stack.gateway.metrics(&stack.http).await, stack.workers[0].metrics(&stack.http).await]);

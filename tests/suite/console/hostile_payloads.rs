@@ -11,7 +11,7 @@ use crate::harness::recently;
 const SCRIPT: &str = "<script>window.pwned = 1</script><img src=x onerror='window.pwned=1'>\"'>{{7*7}}";
 
 #[tokio::test]
-async fn scripts_in_payloads_are_text() {
+async fn scripts_in_payloads_are_shown_as_text() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
@@ -30,7 +30,7 @@ async fn scripts_in_payloads_are_text() {
         shown.stack.webhook(&failed).await;
         shown.stack.webhook(&json!({ "event_type": SCRIPT, "call_id": "CAdead" })).await;
         shown.stack.until_call("CAevil", doc! { "transcriptState": "saved" }).await;
-        shown.stack.settled().await;
+        shown.stack.all_acknowledged().await;
 
         for path in [
             "/calls",
@@ -65,7 +65,7 @@ async fn scripts_in_payloads_are_text() {
 }
 
 #[tokio::test]
-async fn a_conversation_of_ten_thousand_turns_is_shown_by_pages() {
+async fn conversation_of_ten_thousand_turns_is_paginated() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
@@ -88,7 +88,7 @@ async fn a_conversation_of_ten_thousand_turns_is_shown_by_pages() {
 }
 
 #[tokio::test]
-async fn unusual_writing_stays_in_its_place() {
+async fn unusual_scripts_do_not_break_the_layout() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;

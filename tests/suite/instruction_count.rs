@@ -3,7 +3,7 @@
 use aftercall_local::process::Signal;
 use serde_json::json;
 
-use crate::harness::{Setup, tool};
+use crate::harness::{TestStack, tool};
 
 /// Webhooks of the two runs; what is theirs in common, as the start, goes away in the difference.
 const WEBHOOKS: (u64, u64) = (100, 600);
@@ -13,7 +13,7 @@ const MOST: u64 = 240_000;
 /// Instructions that a gateway uses from its start to its end, so many webhooks in between.
 async fn instructions(webhooks: u64) -> u64 {
     let valgrind = "exec valgrind --tool=callgrind --callgrind-out-file=/dev/null";
-    let mut stack = Setup::default().without_worker().gateway_behind(valgrind).start().await;
+    let mut stack = TestStack::builder().without_worker().gateway_shell_prefix(valgrind).start().await;
     for n in 0..webhooks {
         let event = json!({
             "event_type": "call.ringing", "call_id": format!("call{n:09}"), "status": "ringing",
@@ -29,7 +29,7 @@ async fn instructions(webhooks: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn a_webhook_costs_the_gateway_no_more_instructions_than_it_did() {
+async fn webhook_needs_no_more_instructions_than_the_limit() {
     if tool("valgrind").is_none() {
         return;
     }

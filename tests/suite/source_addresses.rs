@@ -3,10 +3,10 @@
 use reqwest::header::HeaderMap;
 use serde_json::json;
 
-use crate::harness::{CALL_STATUS, Setup};
+use crate::harness::{CALL_STATUS, TestStack};
 
 #[tokio::test]
-async fn only_what_trusted_proxies_say_is_believed() {
+async fn forwarded_addresses_count_only_from_trusted_proxies() {
     const ELEVENLABS: &str = "34.67.146.145";
     #[rustfmt::skip]
     let table = [ // trusted proxies, X-Forwarded-For lines, status
@@ -39,7 +39,8 @@ async fn only_what_trusted_proxies_say_is_believed() {
     let mut proxies: Vec<&str> = table.iter().map(|row| row.0).collect();
     proxies.dedup();
     for trusted in proxies {
-        let stack = Setup::default().without_worker().gateway_env("TRUSTED_PROXIES", trusted).start().await;
+        let stack =
+            TestStack::builder().without_worker().gateway_env("TRUSTED_PROXIES", trusted).start().await;
         for (_, lines, status) in table.iter().filter(|row| row.0 == trusted) {
             let mut headers = HeaderMap::new();
             for line in lines {

@@ -2,28 +2,14 @@
 
 use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::json;
-use sha2::Sha256;
 
-use crate::harness::{CALL_STATUS, PATIENCE, Setup, Stack, TWILIO_CALL_STATUS, python, until};
-
-pub const SECRET: &str = "wsec_0123456789";
-
-fn sign(secret: &str, body: &str) -> String {
-    let now = jiff::Timestamp::now().as_second();
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(format!("{now}.{body}").as_bytes());
-    format!("t={now},v0={}", hex::encode(mac.finalize().into_bytes()))
-}
-
-pub async fn post_signed(stack: &Stack, secret: &str, body: &str) -> u16 {
-    let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(body.to_owned());
-    stack.send(request.header("elevenlabs-signature", sign(secret, body))).await.status
-}
+use crate::harness::{
+    CALL_STATUS, SECRET, TWILIO_CALL_STATUS, TestStack, post_signed, python, sign, until, within,
+};
 
 #[tokio::test]
-async fn what_we_accept_the_official_sdk_accepts_and_neither_takes_a_changed_byte() {
+async fn signature_check_agrees_with_the_official_sdk() {
     const VERIFY: &str = r#"
 import json, sys
 from elevenlabs.client import ElevenLabs
@@ -37,7 +23,7 @@ for line in sys.stdin:
         print("refused")
 "#;
     let stack =
-        Setup::default().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET).start().await;
+        TestStack::builder().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET).start().await;
     let mut cases = Vec::new();
     for n in 0..40 {
         let body = format!(
@@ -65,7 +51,7 @@ for line in sys.stdin:
 }
 
 #[tokio::test]
-async fn callbacks_signed_by_twilios_library_are_let_in_from_anywhere() {
+async fn callbacks_signed_by_twilios_library_are_accepted_from_any_address() {
     const SIGN: &str = r#"
 import hashlib, json, sys
 from urllib.parse import urlencode
@@ -81,7 +67,7 @@ query = "?bodySHA256=" + hashlib.sha256(body.encode()).hexdigest()
 print(json.dumps([body, query, validator.compute_signature(url + query, {}), "HMAC_SHA1"]))
 "#;
     let public = "https://hooks.example.com";
-    let stack = Setup::default()
+    let stack = TestStack::builder()
         .gateway_env("ALLOWED_SOURCES", "203.0.113.0/24") // Twilio's addresses are not known.
         .gateway_env("TWILIO_AUTH_TOKEN", "t0ken")
         .gateway_env("PUBLIC_URL", public)
@@ -114,8 +100,8 @@ print(json.dumps([body, query, validator.compute_signature(url + query, {}), "HM
 }
 
 #[tokio::test]
-async fn observing_takes_everything_in_and_says_what_would_have_been_refused() {
-    let stack = Setup::default()
+async fn observe_policy_accepts_everything_and_records_what_it_would_refuse() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("SOURCE_POLICY", "observe")
         .gateway_env("ALLOWED_SOURCES", "203.0.113.0/24")
@@ -166,8 +152,8 @@ async fn observing_takes_everything_in_and_says_what_would_have_been_refused() {
 }
 
 #[tokio::test]
-async fn a_refused_source_with_our_signature_is_told_from_noise() {
-    let stack = Setup::default()
+async fn metrics_distinguish_refused_sources_by_their_signature() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("ALLOWED_SOURCES", "203.0.113.0/24")
         .gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET)
@@ -185,8 +171,8 @@ async fn a_refused_source_with_our_signature_is_told_from_noise() {
 }
 
 #[tokio::test]
-async fn the_agreed_header_is_a_second_secret() {
-    let stack = Setup::default()
+async fn header_secret_is_required_if_it_is_set() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("WEBHOOK_HEADER_SECRET", "X-Hook: one, two")
         .start()
@@ -207,7 +193,7 @@ async fn the_agreed_header_is_a_second_secret() {
 }
 
 #[tokio::test]
-async fn a_secret_is_replaced_by_a_signal_and_no_request_is_lost() {
+async fn secret_is_replaced_by_a_signal_without_a_lost_request() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.env");
     let write = |secrets: &str, sources: &str| {
@@ -216,7 +202,7 @@ async fn a_secret_is_replaced_by_a_signal_and_no_request_is_lost() {
     };
     write("wsec_a", "loopback");
     let mut stack =
-        Setup::default().without_worker().gateway_env("ENV_FILE", file.to_str().unwrap()).start().await;
+        TestStack::builder().without_worker().gateway_env("ENV_FILE", file.to_str().unwrap()).start().await;
 
     // Both secrets hold from the first signal on, so a sender that changes at any time is let in.
     write("wsec_a,wsec_b", "loopback");
@@ -247,7 +233,7 @@ async fn a_secret_is_replaced_by_a_signal_and_no_request_is_lost() {
     };
     taken_up("wsec_b").await;
     stop.cancel();
-    let posted: u64 = tokio::time::timeout(PATIENCE, senders.join_all()).await.unwrap().into_iter().sum();
+    let posted: u64 = within("the senders end", senders.join_all()).await.into_iter().sum();
     assert!(posted > 0);
     assert_eq!(stack.stored(streams::WEBHOOKS).await, posted + 1);
 

@@ -9,7 +9,7 @@ use super::{browser::with_browser, event, start};
 use crate::harness::{recently, until};
 
 #[tokio::test]
-async fn a_call_is_placed_and_followed_live_to_its_transcript() {
+async fn placed_call_is_followed_live_to_its_transcript() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(1500)).await;
         browser.open(&shown.link()).await;
@@ -46,7 +46,7 @@ async fn a_call_is_placed_and_followed_live_to_its_transcript() {
 }
 
 #[tokio::test]
-async fn the_list_shows_what_happens_within_a_second() {
+async fn call_list_shows_changes_within_a_second() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;

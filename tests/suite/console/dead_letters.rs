@@ -10,7 +10,7 @@ use super::{browser::with_browser, start};
 use crate::harness::until_equal;
 
 #[tokio::test]
-async fn a_letter_is_mended_and_its_call_is_there() {
+async fn edited_dead_letter_is_applied_to_its_call() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
@@ -57,7 +57,7 @@ async fn a_letter_is_mended_and_its_call_is_there() {
 }
 
 #[tokio::test]
-async fn pages_of_letters_pass_over_what_is_gone() {
+async fn pages_of_dead_letters_skip_deleted_ones() {
     let shown = start(Duration::from_millis(50)).await;
     for n in 0..130 {
         let mut headers = async_nats::HeaderMap::new();

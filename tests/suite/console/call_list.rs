@@ -28,7 +28,7 @@ fn call(n: u32, status: &str, reason: Option<&str>, second: i64) -> Document {
 }
 
 #[tokio::test]
-async fn every_call_is_on_one_page_whatever_else_happens_at_its_time() {
+async fn every_call_is_on_exactly_one_page() {
     let shown = start(Duration::from_millis(50)).await;
     // Many of the same millisecond: the cursor must tell them apart.
     let calls: Vec<_> = (0..173).map(|n| call(n, "ended", None, 1_790_000_000 + i64::from(n / 80))).collect();
@@ -63,7 +63,7 @@ async fn found(shown: &Shown, query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn calls_are_found_by_whatever_is_known_of_them() {
+async fn calls_are_found_by_id_number_status_reason_and_time() {
     let shown = start(Duration::from_millis(50)).await;
     let mut calls = vec![
         call(1, "ended", None, 1_790_000_000),
@@ -100,7 +100,7 @@ async fn calls_are_found_by_whatever_is_known_of_them() {
 }
 
 #[tokio::test]
-async fn filters_are_in_the_address_and_the_way_back_works() {
+async fn filters_are_in_the_address_and_the_back_button_restores_them() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
@@ -108,7 +108,7 @@ async fn filters_are_in_the_address_and_the_way_back_works() {
             let at = 1_790_000_000 + i64::try_from(n).unwrap();
             shown.stack.webhook(&event(&format!("CAf{n}"), status, at)).await;
         }
-        shown.stack.settled().await;
+        shown.stack.all_acknowledged().await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
         assert_eq!(browser.count("#results tbody tr").await, 3);
 

@@ -21,7 +21,7 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Authority, PATIENCE, Service, Setup, Stack, nats, servers, until};
+use crate::harness::{Authority, Service, TestStack, nats, servers, test_timeout, until};
 
 /// With characters that mean something in a URL.
 const PASSWORD: &str = "pa55:w@rd/%,";
@@ -77,7 +77,7 @@ fn as_me(authority: &Authority) -> ConnectOptions {
 }
 
 /// Posts that a call was completed, and waits for its document and its transcript.
-async fn is_processed(stack: &Stack, call: &str) {
+async fn is_processed(stack: &TestStack, call: &str) {
     let body =
         json!({ "event_type": "call.completed", "call_id": call, "conversation_id": format!("v_{call}") });
     stack.webhook_until_accepted(&body).await;
@@ -85,7 +85,7 @@ async fn is_processed(stack: &Stack, call: &str) {
 }
 
 /// Processes a webhook before the broker is killed, and one after it was started again.
-async fn goes_on_with_its_broker(stack: &mut Stack) {
+async fn goes_on_with_its_broker(stack: &mut TestStack) {
     is_processed(stack, "first").await;
     stack.nats.kill().await.unwrap();
     stack.gateway.until_unready(&stack.http).await;
@@ -100,10 +100,10 @@ fn is_discreet(log: &str, secrets: &[&str]) {
 }
 
 #[tokio::test]
-async fn webhooks_become_documents_over_tls_with_a_login_at_broker_and_database() {
+async fn webhooks_are_processed_over_tls_with_logins() {
     let authority = Authority::new(2031);
     let database = shut_database(&authority).await;
-    let mut stack = Setup::default()
+    let mut stack = TestStack::builder()
         .nats(shut_broker(&authority))
         .broker(as_me(&authority))
         .database(database)
@@ -193,11 +193,11 @@ impl Account {
 }
 
 #[tokio::test]
-async fn a_file_of_credentials_opens_a_broker_that_knows_operators_and_accounts() {
+async fn credentials_file_authenticates_at_a_broker_in_operator_mode() {
     let (authority, account) = (Authority::new(2031), Account::new());
     let (file, seed) = account.user(None);
     let broker = ConnectOptions::with_credentials_file(&file).await.unwrap();
-    let mut stack = Setup::default()
+    let mut stack = TestStack::builder()
         .nats(Options { extra: [tls(&authority), account.settings()].concat(), ..Options::default() })
         .broker(broker.add_root_certificates(authority.file("authority.pem")))
         .env("NATS_CREDS_FILE", text(&file))
@@ -226,7 +226,7 @@ impl Lonely {
         let vars: Vec<_> =
             own.iter().chain(vars).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let service = Service::start(Service::command(part, logs.path(), &vars), admin).await;
-        Self { service, _logs: logs, http: aftercall_local::http_client(PATIENCE).unwrap() }
+        Self { service, _logs: logs, http: aftercall_local::http_client(test_timeout()).unwrap() }
     }
 
     /// Waits until it warns of something, and returns that.
@@ -250,7 +250,7 @@ fn port(server: &Server) -> String {
 }
 
 #[tokio::test]
-async fn a_broker_that_does_not_take_us_or_is_not_the_right_one_is_told_of_without_a_secret() {
+async fn failed_broker_connections_are_reported_without_secrets() {
     let (authority, other, account) = (Authority::new(2031), Authority::new(2031), Account::new());
     let shut = nats(shut_broker(&authority)).await;
     let known = nats(Options { extra: account.settings(), ..Options::default() }).await;
@@ -295,7 +295,7 @@ async fn a_broker_that_does_not_take_us_or_is_not_the_right_one_is_told_of_witho
 }
 
 #[tokio::test]
-async fn a_database_that_does_not_take_us_or_is_not_the_right_one_is_told_of_without_a_secret() {
+async fn failed_database_connections_are_reported_without_secrets() {
     let (authority, other) = (Authority::new(2031), Authority::new(2031));
     let (shut, broker) = (shut_database(&authority).await, nats(Options::default()).await);
     let uri = |login: &str, authority: Option<&Authority>| {

@@ -10,20 +10,20 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt as _;
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until};
+use crate::harness::{CALL_STATUS, TestStack, until};
 
 const MIB: usize = 1024 * 1024;
 
-async fn bucket(stack: &Stack) -> ObjectStore {
+async fn bucket(stack: &TestStack) -> ObjectStore {
     stack.jetstream.get_object_store(streams::WEBHOOK_BODIES).await.unwrap()
 }
 
-async fn objects(stack: &Stack) -> usize {
+async fn objects(stack: &TestStack) -> usize {
     bucket(stack).await.list().await.unwrap().count().await
 }
 
 /// Posts `body` as a sender does that does not know its length.
-async fn post_chunked(stack: &Stack, body: &str) -> (u16, Value) {
+async fn post_chunked(stack: &TestStack, body: &str) -> (u16, Value) {
     let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
         body.as_bytes().chunks(50_000).map(|chunk| Ok(chunk.to_vec())).collect();
     let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
@@ -37,10 +37,14 @@ fn audio(bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_large_body_is_stored_once_and_named_by_its_message() {
+async fn large_body_is_stored_once_and_its_message_names_the_object() {
     let options = nats::Options { extra: "max_payload: 64KB".to_owned(), ..nats::Options::default() };
-    let stack =
-        Setup::default().without_worker().nats(options).gateway_env("MAX_BODY_BYTES", "300000").start().await;
+    let stack = TestStack::builder()
+        .without_worker()
+        .nats(options)
+        .gateway_env("MAX_BODY_BYTES", "300000")
+        .start()
+        .await;
     let large = json!({ "pad": "é".repeat(100_000) }).to_string();
     for (n, duplicate) in [false, true].into_iter().enumerate() {
         let (status, answer) = post_chunked(&stack, &large).await;
@@ -70,8 +74,8 @@ async fn a_large_body_is_stored_once_and_named_by_its_message() {
 }
 
 #[tokio::test]
-async fn thirty_two_mebibytes_pass_a_small_gateway() {
-    let stack = Setup::default().without_worker().start().await;
+async fn body_of_32_mebibytes_needs_little_gateway_memory() {
+    let stack = TestStack::builder().without_worker().start().await;
     let body = audio(32 * MIB - 1024);
     let posting = post_chunked(&stack, &body);
     let watching = async {
@@ -90,8 +94,8 @@ async fn thirty_two_mebibytes_pass_a_small_gateway() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_dies_meanwhile_leaves_no_message_without_its_body() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn gateway_killed_during_an_upload_leaves_no_message_without_its_body() {
+    let mut stack = TestStack::builder().without_worker().start().await;
     let body = audio(16 * MIB);
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(body.clone());
     let mut posting = tokio::task::JoinSet::new();
@@ -114,10 +118,10 @@ async fn a_gateway_that_dies_meanwhile_leaves_no_message_without_its_body() {
 }
 
 #[tokio::test]
-async fn bodies_are_kept_a_day_longer_than_the_messages_that_name_them() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn bodies_are_kept_one_day_longer_than_their_messages() {
+    let mut stack = TestStack::builder().without_worker().start().await;
     let day = Duration::from_hours(24);
-    let age = async |stack: &Stack, name: &str| {
+    let age = async |stack: &TestStack, name: &str| {
         stack.jetstream.get_stream(name).await.unwrap().cached_info().config.max_age
     };
     assert_eq!(age(&stack, "OBJ_WEBHOOK_BODIES").await, age(&stack, streams::WEBHOOKS).await + day);

@@ -1,6 +1,6 @@
 //! Start and stop without a lost request.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc};
 
 use aftercall_local::{
     process::{Process, Signal},
@@ -8,13 +8,13 @@ use aftercall_local::{
 };
 use serde_json::json;
 
-use crate::harness::{CALL_STATUS, Service, Setup, launcher, until};
+use crate::harness::{CALL_STATUS, Service, TestStack, launcher, test_timeout, until};
 
 /// A tenth of what `cargo local rolling` sends: other tests run beside this one.
 const RATE: f64 = 200.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn gateways_and_workers_are_replaced_under_load_and_no_answer_is_other_than_200() {
+async fn gateways_and_workers_are_replaced_under_load_without_a_failed_request() {
     let folder = tempfile::tempdir().unwrap();
     let run = Run { rate: RATE, rounds: 3, other: None, folder: folder.path().to_owned() };
     let outcome = rolling::quietly(&launcher(), &run).await.unwrap();
@@ -32,8 +32,8 @@ async fn gateway(socket: &Arc<TcpListener>, vars: &[(&str, &str)]) -> (Process, 
 }
 
 #[tokio::test]
-async fn a_socket_handed_over_keeps_who_comes_between_two_gateways() {
-    let stack = Setup::default().without_worker().start().await;
+async fn inherited_socket_keeps_connections_between_two_gateways() {
+    let stack = TestStack::builder().without_worker().start().await;
     let socket = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
     let url = format!("http://{}{CALL_STATUS}", socket.local_addr().unwrap());
     let body = |n: usize| json!({ "event_type": "call.busy", "call_id": format!("c{n}") }).to_string();
@@ -45,7 +45,7 @@ async fn a_socket_handed_over_keeps_who_comes_between_two_gateways() {
     let (mut first, _logs) = gateway(&socket, &vars).await;
     assert_eq!(post(1).await.unwrap(), 200);
     first.signal(Signal::SIGTERM).unwrap();
-    first.wait(Duration::from_mins(1)).await.unwrap();
+    first.wait(test_timeout()).await.unwrap();
     // Nobody listens now, and yet nobody is refused.
     let (answer, second) = tokio::join!(post(2), gateway(&socket, &vars));
     assert_eq!(answer.unwrap(), 200);
@@ -53,10 +53,10 @@ async fn a_socket_handed_over_keeps_who_comes_between_two_gateways() {
 }
 
 #[tokio::test]
-async fn a_stopping_gateway_says_so_first_and_goes_on_for_as_long_as_it_is_told() {
-    let setup = Setup::default().without_worker().gateway_env("SHUTDOWN_DELAY", "3s");
+async fn stopping_gateway_becomes_unready_and_serves_until_the_delay_ends() {
+    let setup = TestStack::builder().without_worker().gateway_env("SHUTDOWN_DELAY", "3s");
     let mut stack = setup.start().await;
-    let keeper = aftercall_local::http_client(Duration::from_secs(20)).unwrap();
+    let keeper = aftercall_local::http_client(test_timeout()).unwrap();
     let url = format!("{}{CALL_STATUS}", stack.base);
     let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
     let answer = keeper.post(&url).body(body.clone()).send().await.unwrap();

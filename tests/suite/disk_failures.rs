@@ -13,7 +13,7 @@ use mongodb::bson::doc;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{CALL_STATUS, Setup, Stack, until, until_equal},
+    harness::{CALL_STATUS, TestStack, scaled_setting, until, until_equal},
     reconciliation,
 };
 
@@ -22,7 +22,7 @@ fn busy(n: usize) -> Value {
 }
 
 /// Posts until one is refused; how many were accepted, and the code of the refusal.
-async fn post_until_refused(stack: &Stack, from: usize) -> (usize, String) {
+async fn post_until_refused(stack: &TestStack, from: usize) -> (usize, String) {
     for n in from..from + 1000 {
         let answer = stack.post_to(CALL_STATUS, busy(n).to_string()).await;
         if answer.status != 200 {
@@ -33,15 +33,15 @@ async fn post_until_refused(stack: &Stack, from: usize) -> (usize, String) {
     panic!("a thousand were accepted");
 }
 
-async fn all_there(stack: &Stack, count: usize) {
+async fn all_there(stack: &TestStack, count: usize) {
     until_equal("calls", count as u64, async || stack.count(doc! { "status": "busy" }).await).await;
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]
-async fn a_broker_at_its_store_limit_is_answered_503_and_what_it_has_is_processed() {
+async fn broker_at_its_store_limit_leads_to_503_and_stored_webhooks_are_applied() {
     let options = nats::Options { jetstream: "max_file_store: 3MB".to_owned(), ..nats::Options::default() };
-    let stack = Setup::default().nats(options).start().await;
+    let stack = TestStack::builder().nats(options).start().await;
     let (accepted, code) = post_until_refused(&stack, 0).await;
     assert_eq!((code.as_str(), accepted > 50), ("not_stored", true), "{accepted} accepted");
     // Nothing was pushed out to make room.
@@ -50,13 +50,17 @@ async fn a_broker_at_its_store_limit_is_answered_503_and_what_it_has_is_processe
 }
 
 #[tokio::test]
-async fn a_broker_whose_disk_is_full_is_answered_503_until_there_is_room_and_it_was_started_again() {
+async fn broker_with_a_full_disk_leads_to_503_until_it_restarts_with_free_space() {
     let disk = match Disk::mount(Durability::Journaled) {
         Ok(disk) => disk,
         Err(why) => return eprintln!("skipped: no disk can be filled: {why:#}"),
     };
     let options = nats::Options { data: Some(disk.path().join("nats")), ..nats::Options::default() };
-    let mut stack = Setup::default().nats(options).gateway_env("PUBLISH_TIMEOUT", "500ms").start().await;
+    let mut stack = TestStack::builder()
+        .nats(options)
+        .gateway_env("PUBLISH_TIMEOUT", &scaled_setting(Duration::from_millis(500)))
+        .start()
+        .await;
     for n in 0..20 {
         stack.webhook(&busy(n)).await;
     }
@@ -89,11 +93,11 @@ fn rot(data: &Path) {
 }
 
 #[tokio::test]
-async fn stored_webhooks_that_rot_are_missed_told_of_and_made_up_for() {
+async fn corrupted_webhooks_are_detected_reported_and_reconciled() {
     let folder = tempfile::tempdir().unwrap();
     let options = nats::Options { data: Some(folder.path().to_owned()), ..nats::Options::default() };
     let simulator = simulator::Options { pace: Duration::from_millis(20), ..simulator::Options::default() };
-    let setup = Setup::default().nats(options).simulator(simulator);
+    let setup = TestStack::builder().nats(options).simulator(simulator);
     let setup = setup.worker_env("RECONCILE_EVERY", "1h").worker_env("RECONCILE_RATE", "100");
     let mut stack = setup.start().await;
     until("the pass at the start", async || {
@@ -128,10 +132,10 @@ async fn stored_webhooks_that_rot_are_missed_told_of_and_made_up_for() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_lost_its_files_is_made_anew() {
+async fn consumer_without_its_files_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let options = nats::Options { data: Some(folder.path().to_owned()), ..nats::Options::default() };
-    let mut stack = Setup::default().nats(options).without_worker().start().await;
+    let mut stack = TestStack::builder().nats(options).without_worker().start().await;
     stack.add_worker().await.kill().await; // It has made the consumer.
     stack.webhook(&busy(1)).await;
     // What is left of a consumer that was made while it was being deleted.
@@ -139,7 +143,7 @@ async fn a_consumer_that_lost_its_files_is_made_anew() {
     std::fs::remove_dir_all(&files).unwrap();
     stack.add_worker().await;
     stack.until_call("c1", doc! { "status": "busy" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert!(files.join("meta.inf").exists());
     drop(stack); // Before its folder.
 }

@@ -9,7 +9,7 @@ use aftercall_local::chaos::link::{Link, Mode, Trap};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, until_equal};
+use crate::harness::{TestStack, until_equal, within};
 
 /// Which link the step goes over.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +20,8 @@ enum Over {
 
 /// Lets a worker come to one step of what `body` asks of it, kills it there, and starts another. The links are
 /// what that one talks over.
-async fn die(over: Over, trap: Trap, body: &Value) -> (Stack, [Link; 2]) {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn die(over: Over, trap: Trap, body: &Value) -> (TestStack, [Link; 2]) {
+    let mut stack = TestStack::builder().without_worker().start().await;
     let port = |url: String| -> u16 {
         let port = url.trim_end_matches("/?replicaSet=aftercall").rsplit(':').next().unwrap().to_owned();
         port.parse().unwrap()
@@ -39,12 +39,8 @@ async fn die(over: Over, trap: Trap, body: &Value) -> (Stack, [Link; 2]) {
         Over::Database => &database,
         Over::Broker => &broker,
     };
-    let caught = async {
-        tokio::time::timeout(crate::harness::PATIENCE, link.catch(trap))
-            .await
-            .unwrap_or_else(|_| panic!("the worker never came to {trap:?}"));
-    };
-    tokio::join!(caught, stack.webhook(body));
+    let step = format!("the worker comes to {trap:?}");
+    tokio::join!(within(&step, link.catch(trap)), stack.webhook(body));
     stack.workers[0].kill().await;
     link.set(Mode::Open);
     stack.workers[0].restart().await;
@@ -53,9 +49,9 @@ async fn die(over: Over, trap: Trap, body: &Value) -> (Stack, [Link; 2]) {
 }
 
 /// What a call that was completed must come to, whatever happened on the way.
-async fn is_applied_once(stack: &Stack, step: &str) {
+async fn is_applied_once(stack: &TestStack, step: &str) {
     let call = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(call.get_str("status").unwrap(), "completed", "{step}");
     assert_eq!(call.get_array("history").unwrap().len(), 1, "{step}");
     assert_eq!(call.get_array("transcript").unwrap().len(), 5, "{step}");
@@ -65,7 +61,7 @@ async fn is_applied_once(stack: &Stack, step: &str) {
 }
 
 #[tokio::test]
-async fn a_worker_killed_at_any_step_of_an_event_leaves_it_to_the_next() {
+async fn worker_killed_at_any_step_of_an_event_applies_it_once() {
     let body = json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" });
     #[rustfmt::skip]
     let steps = [
@@ -85,7 +81,7 @@ async fn a_worker_killed_at_any_step_of_an_event_leaves_it_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_at_any_step_of_a_burial_buries_once() {
+async fn worker_killed_at_any_step_of_a_dead_letter_stores_it_once() {
     let body = json!({ "event_type": "call.vanished", "call_id": "c" });
     #[rustfmt::skip]
     let steps = [
@@ -96,7 +92,7 @@ async fn a_worker_killed_at_any_step_of_a_burial_buries_once() {
     let runs = steps.map(async |(step, trap)| {
         let (stack, _links) = die(Over::Broker, trap, &body).await;
         until_equal(step, 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
-        stack.settled().await;
+        stack.all_acknowledged().await;
         let buried = stack.message(streams::DEAD_LETTERS, 1).await;
         assert_eq!(buried.payload, body.to_string().as_bytes(), "{step}");
         assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 1, "{step}");
