@@ -1,4 +1,5 @@
-//! Who may send, judged as the providers' own libraries judge it, and changed while requests arrive.
+//! Authenticity of webhooks: signatures, allowed sources, the header secret, and their change while requests
+//! arrive.
 
 use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
@@ -37,8 +38,8 @@ for line in sys.stdin:
     }
     let lines: Vec<_> =
         cases.iter().map(|(body, signature)| json!([body, signature, SECRET]).to_string()).collect();
-    let said = python::run(VERIFY, &[], lines.join("\n").as_bytes()).await;
-    for (verdict, (body, signature)) in said.lines().zip(&cases) {
+    let verdicts = python::run(VERIFY, &[], lines.join("\n").as_bytes()).await;
+    for (verdict, (body, signature)) in verdicts.lines().zip(&cases) {
         let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(body.clone());
         let ours = stack.send(request.header("elevenlabs-signature", signature)).await.status;
         assert_eq!(
@@ -47,7 +48,7 @@ for line in sys.stdin:
             "{body}"
         );
     }
-    assert_eq!(said.lines().count(), cases.len());
+    assert_eq!(verdicts.lines().count(), cases.len());
 }
 
 #[tokio::test]
@@ -68,13 +69,13 @@ print(json.dumps([body, query, validator.compute_signature(url + query, {}), "HM
 "#;
     let public = "https://hooks.example.com";
     let stack = TestStack::builder()
-        .gateway_env("ALLOWED_SOURCES", "203.0.113.0/24") // Twilio's addresses are not known.
+        .gateway_env("ALLOWED_SOURCES", "203.0.113.0/24") // Twilio publishes no addresses.
         .gateway_env("TWILIO_AUTH_TOKEN", "t0ken")
         .gateway_env("PUBLIC_URL", public)
         .start()
         .await;
-    let said = python::run(SIGN, &[&format!("{public}{TWILIO_CALL_STATUS}"), "t0ken"], b"").await;
-    for line in said.lines() {
+    let signed = python::run(SIGN, &[&format!("{public}{TWILIO_CALL_STATUS}"), "t0ken"], b"").await;
+    for line in signed.lines() {
         let Ok((body, query, signature, algorithm)) =
             serde_json::from_str::<(String, String, String, String)>(line)
         else {
@@ -111,7 +112,7 @@ async fn observe_policy_accepts_everything_and_records_what_it_would_refuse() {
         .await;
     let good = "203.0.113.7";
     #[rustfmt::skip]
-    let table = [ // source, secret, verdict of the signature, would be refused for
+    let table = [ // source, secret, result of the signature check, code of the refusal
         (good,      Some(SECRET),  "verified", ""),
         (good,      Some("other"), "invalid",  "signature_invalid"),
         (good,      None,          "missing",  "signature_missing"),
@@ -204,7 +205,7 @@ async fn secret_is_replaced_by_a_signal_without_a_lost_request() {
     let mut stack =
         TestStack::builder().without_worker().gateway_env("ENV_FILE", file.to_str().unwrap()).start().await;
 
-    // Both secrets hold from the first signal on, so a sender that changes at any time is let in.
+    // After the first signal both secrets are valid, so that a sender can change its secret at any time.
     write("wsec_a,wsec_b", "loopback");
     let (base, http) = (stack.base.clone(), stack.http.clone());
     let mut senders = tokio::task::JoinSet::new();
@@ -225,19 +226,19 @@ async fn secret_is_replaced_by_a_signal_without_a_lost_request() {
         });
     }
     stack.gateway.signal(Signal::SIGHUP);
-    let taken_up = async |secret: &str| {
-        until("the new secret holds", async || {
+    let until_valid = async |secret: &str| {
+        until("the new secret is valid", async || {
             (post_signed(&stack, secret, &json!({ "probe": secret }).to_string()).await == 200).then_some(())
         })
         .await;
     };
-    taken_up("wsec_b").await;
+    until_valid("wsec_b").await;
     stop.cancel();
     let posted: u64 = within("the senders end", senders.join_all()).await.into_iter().sum();
     assert!(posted > 0);
     assert_eq!(stack.stored(streams::WEBHOOKS).await, posted + 1);
 
-    // A file that cannot be used changes nothing and says which line or variable it is.
+    // An invalid file changes nothing. The log names the line or the variable.
     write("wsec_c", "nowhere");
     stack.gateway.signal(Signal::SIGHUP);
     until("the refusal is logged", async || stack.gateway.log().contains("ALLOWED_SOURCES: ").then_some(()))

@@ -1,4 +1,4 @@
-//! A backlog after an outage, and what comes in meanwhile.
+//! A backlog of webhooks, and webhooks that arrive while workers process it.
 
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::{TestStack, until, until_equal, within};
 
-/// Enough to keep a worker busy for seconds.
-const OLD: u64 = 100_000;
+/// Webhooks of a backlog that keeps a worker busy for seconds.
+const BACKLOG: u64 = 60_000;
 
-/// Puts webhooks of so many calls into the stream that no worker has seen, those that are there already included.
+/// Fills the stream up to `total` webhooks, each of another call.
 async fn fill(stack: &TestStack, total: u64) {
     let client = stack.jetstream.client();
     for n in stack.stored(WEBHOOKS).await..total {
@@ -27,9 +27,9 @@ async fn fill(stack: &TestStack, total: u64) {
 #[tokio::test]
 async fn new_webhooks_are_applied_before_a_backlog_and_once_more_in_their_turn() {
     let mut stack = TestStack::builder().without_worker().start().await;
-    fill(&stack, OLD).await;
+    fill(&stack, BACKLOG).await;
     stack.add_worker().await;
-    until("the worker to see that it is far behind", async || {
+    until("the worker sees that it is far behind", async || {
         stack.workers[0].log().contains("far behind").then_some(())
     })
     .await;
@@ -45,33 +45,33 @@ async fn new_webhooks_are_applied_before_a_backlog_and_once_more_in_their_turn()
     let (pending, _) = stack.backlog().await.unwrap();
     assert!(
         pending > 40,
-        "they were shown before their turn: {pending} before it, after {:?}",
+        "new webhooks were not applied before the backlog: {pending} pending after {:?}",
         begun.elapsed()
     );
 
     stack.all_acknowledged().await;
-    assert_eq!(stack.count(doc! {}).await, OLD + 20);
+    assert_eq!(stack.count(doc! {}).await, BACKLOG + 20);
     let twice = doc! { "callId": { "$regex": "^new" }, "status": "busy", "history": { "$size": 2 } };
-    assert_eq!(stack.count(twice).await, 20, "what is applied twice is there once");
-    until("the worker to see that it has caught up", async || {
+    assert_eq!(stack.count(twice).await, 20, "an event that is applied twice is stored once");
+    until("the worker sees that it has caught up", async || {
         stack.workers[0].log().contains("caught up").then_some(())
     })
     .await;
 }
 
-/// Two workers that ask for so many messages at a time.
+/// Two workers that pull `messages` messages at a time.
 fn two_workers(stack: &TestStack, messages: usize) -> [Batches; 2] {
     let source =
         Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages, bytes: 1 << 20, replicas: 1 };
     [(); 2].map(|()| Batches::new(stack.jetstream.clone(), source))
 }
 
-/// Requests that wait at the broker; none while there is no consumer.
+/// Pull requests that wait at the broker; 0 if there is no consumer.
 async fn waiting(stack: &TestStack) -> usize {
     stack.consumer(consumer::STATUS, WEBHOOKS).await.map_or(0, |info| info.num_waiting)
 }
 
-/// The sequences of the next `count` messages that this worker is given. They are settled.
+/// Pulls and acknowledges the next `count` messages. Returns their sequences.
 async fn given(worker: &mut Batches, count: usize) -> Vec<u64> {
     let (stop, mut sequences) = (CancellationToken::new(), Vec::new());
     while sequences.len() < count {
@@ -88,13 +88,13 @@ async fn given(worker: &mut Batches, count: usize) -> Vec<u64> {
 async fn one_pull_delivers_consecutive_messages() {
     const EACH: usize = 100;
     let stack = TestStack::builder().without_worker().start().await;
-    fill(&stack, OLD).await;
+    fill(&stack, 50 * EACH as u64).await;
     let mut workers = two_workers(&stack, EACH);
     let mut all = Vec::new();
     for turn in 0..6 {
         all.extend(given(&mut workers[turn % 2], EACH).await);
     }
-    assert_eq!(all, (1..=6 * EACH as u64).collect::<Vec<_>>(), "events of one call go to one worker");
+    assert_eq!(all, (1..=6 * EACH as u64).collect::<Vec<_>>(), "a pull is not consecutive");
 }
 
 #[tokio::test]
@@ -108,12 +108,12 @@ async fn one_of_two_waiting_workers_is_served_first() {
     for round in 1..=ROUNDS {
         let both = async { tokio::join!(given(&mut one, EACH), given(&mut other, EACH)) };
         let filled = async {
-            until_equal("workers that wait", 2, async || waiting(&stack).await).await;
+            until_equal("waiting pull requests", 2, async || waiting(&stack).await).await;
             fill(&stack, (2 * EACH * round) as u64).await;
         };
         let ((first, second), ()) = tokio::join!(both, filled);
         rounds_together += usize::from(together(&first) && together(&second));
     }
-    // They drew the same priority in every tenth round.
+    // In one of ten rounds both workers draw the same priority.
     assert!(rounds_together > ROUNDS / 2, "{rounds_together} of {ROUNDS}");
 }

@@ -1,4 +1,4 @@
-//! Webhooks become the state of calls.
+//! The state of calls, as webhooks determine it.
 
 use std::collections::HashSet;
 
@@ -85,10 +85,10 @@ async fn failure_reason_is_the_first_non_empty_field() {
     }
 }
 
-/// What must not depend on order, repetition or batching: everything but the names of the call, and when and
-/// after how many tries something reached us.
-fn essence(mut call: Document) -> Document {
-    let theirs = [
+/// A document without the fields that depend on order, repetition or batching: ids, times of storage, and
+/// attempts.
+fn comparable(mut call: Document) -> Document {
+    let variable = [
         "_id",
         "callId",
         "conversationId",
@@ -99,10 +99,10 @@ fn essence(mut call: Document) -> Document {
         "_transcriptAttempts",
         "transcript",
     ];
-    for field in theirs {
+    for field in variable {
         call.remove(field);
     }
-    // What is said of the call alone is kept once more by itself.
+    // Claims that name only the call are also kept separately.
     let mut of_call = call.remove("_call").and_then(|part| part.as_document().cloned()).unwrap();
     for field in ["updatedAt", "_storedAt"] {
         of_call.remove(field);
@@ -122,7 +122,7 @@ fn essence(mut call: Document) -> Document {
             assert!(entry.remove("storedAt").is_some(), "every event says when it was stored");
         }
     }
-    // A document's fields have an order; what they say has none.
+    // The order of the fields does not count.
     let mut fields: Vec<_> = call.into_iter().collect();
     fields.sort_by(|a, b| a.0.cmp(&b.0));
     fields.into_iter().collect()
@@ -141,7 +141,7 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
 #[tokio::test]
 async fn all_orders_of_events_give_the_same_document() {
     let stack = TestStack::start().await;
-    // Ids in every combination, and two failures between which their times decide.
+    // Events with the call, the conversation, or both, and two failures, of which the later one counts.
     #[rustfmt::skip]
     let life = [
         ("call.ringing",   recently() + 1, true,  false),
@@ -170,20 +170,19 @@ async fn all_orders_of_events_give_the_same_document() {
         .for_each_concurrent(64, |(n, order)| async move { post(n, order).await })
         .await;
     stack.all_acknowledged().await;
-    until_equal("transcripts still owed", 0, async || stack.count(doc! { "transcriptState": "owed" }).await)
-        .await;
+    until_equal("due transcripts", 0, async || stack.count(doc! { "transcriptState": "owed" }).await).await;
 
     assert_eq!(stack.count(doc! {}).await, orders.len() as u64, "one document a call");
-    let mut essences = HashSet::new();
+    let mut documents = HashSet::new();
     let mut calls = stack.calls.find(doc! {}).await.unwrap();
     while let Some(call) = calls.next().await {
         let call = call.unwrap();
         assert!(!call.get_array("transcript").unwrap().is_empty(), "{call}");
         assert_eq!(call.get_str("status").unwrap(), "busy", "{call}");
         assert!(call.contains_key("callId") && call.contains_key("conversationId"), "{call}");
-        essences.insert(essence(call).to_string());
+        documents.insert(comparable(call).to_string());
     }
-    assert_eq!(essences.len(), 1, "{essences:#?}");
+    assert_eq!(documents.len(), 1, "{documents:#?}");
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
@@ -204,7 +203,7 @@ async fn duplicates_and_redelivery_change_nothing() {
         assert_eq!(stack.webhook(event).await["duplicate"], true);
     }
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 3);
-    // The consumer forgotten, the whole stream is delivered once more.
+    // Without its consumer the whole stream is delivered again.
     let webhooks = stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap();
     webhooks.delete_consumer(streams::consumer::STATUS).await.unwrap();
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "marker" })).await;
@@ -283,7 +282,7 @@ async fn invalid_webhooks_become_dead_letters_and_others_are_applied() {
         (br#"{"call_id":"c","status":"busy"}"#,                      "no_event_type"),
     ];
     for (n, (body, _)) in poison.iter().enumerate() {
-        // Straight into the stream: the gateway would refuse some of it.
+        // Without the gateway, which would refuse some of the bodies.
         let body = body.to_vec().into();
         stack.jetstream.publish(streams::subject::ELEVENLABS_CALL_STATUS, body).await.unwrap().await.unwrap();
         stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("good-{n}") })).await;
@@ -292,15 +291,15 @@ async fn invalid_webhooks_become_dead_letters_and_others_are_applied() {
     assert_eq!(stack.count(doc! { "status": "busy" }).await, poison.len() as u64);
 
     until_equal("dead letters", 7, async || stack.stored(streams::DEAD_LETTERS).await).await;
-    // What is parsed together is buried together, in no order.
+    // Dead letters of webhooks that were parsed together have no defined order.
     let letters = join_all((1..=7).map(|n| stack.message(streams::DEAD_LETTERS, n))).await;
     for (n, (body, reason)) in poison.iter().enumerate() {
         let origin = (2 * n + 1).to_string();
         let header = |letter: &StreamMessage, name: &str| {
             letter.headers.get(name).map(ToString::to_string).unwrap_or_default()
         };
-        let theirs = |letter: &&StreamMessage| header(letter, streams::header::DEAD_SEQUENCE) == origin;
-        let letter = letters.iter().find(theirs).unwrap();
+        let is_of_origin = |letter: &&StreamMessage| header(letter, streams::header::DEAD_SEQUENCE) == origin;
+        let letter = letters.iter().find(is_of_origin).unwrap();
         assert_eq!(header(letter, streams::header::DEAD_REASON), *reason);
         assert_eq!(letter.payload, *body, "the body is unchanged");
         assert_eq!(header(letter, streams::header::DEAD_STREAM), streams::WEBHOOKS);
@@ -310,8 +309,8 @@ async fn invalid_webhooks_become_dead_letters_and_others_are_applied() {
 #[tokio::test]
 async fn batch_of_unknown_events_becomes_dead_letters() {
     let stack = TestStack::start().await;
-    // At once, so that the gateway stores them as atomic batches, whose marks stay on the messages. It has to
-    // learn first that batches pay.
+    // Many webhooks at the same time, so that the gateway publishes batches. Their messages keep a header.
+    // The gateway first measures whether batches are faster.
     let mut answers = Vec::new();
     let batched = async |n| stack.message(streams::WEBHOOKS, n).await.headers.get("Nats-Batch-Id").is_some();
     let mut seen = false;
@@ -324,7 +323,7 @@ async fn batch_of_unknown_events_becomes_dead_letters() {
         let all = answers.len() as u64;
         seen = join_all((all - 199..=all).map(batched)).await.contains(&true);
     }
-    assert!(seen, "the test wants batches");
+    assert!(seen, "the gateway published no batch");
     until_equal("dead letters", answers.len() as u64, async || stack.stored(streams::DEAD_LETTERS).await)
         .await;
     stack.all_acknowledged().await;

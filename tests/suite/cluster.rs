@@ -1,5 +1,6 @@
-//! Three of each: brokers with three copies of every stream, databases as one replica set. Leaders are killed,
-//! frozen and cut off under load; a 200 is given only for what a majority has.
+//! Clusters: three brokers with three copies of every stream, and a replica set of three databases. Leaders
+//! are killed, frozen and cut off under load. The gateway accepts a webhook only if a majority of brokers has
+//! stored it.
 
 use std::time::Duration;
 
@@ -15,16 +16,16 @@ use serde_json::json;
 
 use crate::harness::{self, CALL_STATUS, Load, TestStack, nothing_lost, scaled_setting, until};
 
-/// Two more brokers beside the one of the stack, and the links between the three.
+/// The second and third broker (the first one belongs to the stack), and the links between the three.
 struct Brokers {
     others: [Server; 2],
-    /// From the first to the second, from the first to the third, from the second to the third.
+    /// From first to second, from first to third, from second to third.
     links: [Link; 3],
 }
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
-/// A stack on three brokers.
+/// A stack with three brokers.
 async fn stack(publish_timeout: Duration) -> (TestStack, Brokers) {
     let cluster = [(); 3].map(|()| ports::free().unwrap());
     let links = [
@@ -35,7 +36,7 @@ async fn stack(publish_timeout: Duration) -> (TestStack, Brokers) {
     let options = |n: usize, routes: &[&Link]| {
         let routes: Vec<_> =
             routes.iter().map(|link| format!("\"nats://127.0.0.1:{}\"", link.port())).collect();
-        // What they tell each other of leads nowhere: they meet over the links, or not at all.
+        // The advertised address is unused, so that the brokers connect over the links only.
         let extra = format!(
             "ping_interval: \"1s\"\nping_max: 2\ncluster {{\n  name: aftercall\n  listen: \"127.0.0.1:{}\"\n  \
              advertise: \"127.0.0.1:9\"\n  no_advertise: true\n  pool_size: -1\n  routes: [{}]\n}}",
@@ -45,9 +46,9 @@ async fn stack(publish_timeout: Duration) -> (TestStack, Brokers) {
         nats::Options { name: NAMES[n].to_owned(), extra, ..nats::Options::default() }
     };
     let second = harness::nats(options(1, &[&links[2]])).await;
-    // It needs a route to believe in the cluster: one to itself, which it ignores.
+    // A broker needs a route to start a cluster. This route leads to the broker itself, which ignores it.
     let third = harness::nats(options(2, &[&links[2]])).await;
-    // The address of the first is known once it runs: the services learn it from the stack.
+    // The first broker gets a fixed port, because gateway and worker need the URLs of all brokers.
     let first = nats::Options { port: ports::free().unwrap(), ..options(0, &[&links[0], &links[1]]) };
     let urls = format!("nats://127.0.0.1:{},{},{}", first.port, second.url(), third.url());
     let stack = TestStack::builder()
@@ -67,13 +68,13 @@ impl Brokers {
         if n == 0 { &mut stack.nats } else { &mut self.others[n - 1] }
     }
 
-    /// Where clients connect to one of them.
+    /// The client URL of a broker.
     fn url(&self, stack: &TestStack, n: usize) -> String {
         if n == 0 { stack.nats.url() } else { self.others[n - 1].url() }
     }
 
-    /// Who leads the stream of webhooks, by the word of those `asked`; with `whole`, once all copies are up to
-    /// date.
+    /// The leader of the stream of webhooks as the brokers `asked` report it. With `whole`, only if all
+    /// copies are up to date.
     async fn leader(&self, stack: &TestStack, asked: &[usize], whole: bool) -> Option<usize> {
         let urls: Vec<_> = asked.iter().map(|n| self.url(stack, *n)).collect();
         let client = async_nats::jetstream::new(async_nats::connect(urls).await.ok()?);
@@ -83,21 +84,21 @@ impl Brokers {
         NAMES.iter().position(|name| (is_whole || !whole) && cluster.leader.as_deref() == Some(name))
     }
 
-    /// Who leads, once all copies are up to date.
+    /// Waits until all copies are up to date. Returns the leader.
     async fn settled_leader(&self, stack: &TestStack) -> usize {
         until("all copies are up to date", async || self.leader(stack, &[0, 1, 2], true).await).await
     }
 
-    /// Waits until the two beside `n` have another leader.
+    /// Waits until the other two brokers have a leader among them.
     async fn elected_without(&self, stack: &TestStack, n: usize) {
         let others: Vec<_> = (0..NAMES.len()).filter(|other| *other != n).collect();
-        until("the others elect one of them", async || {
+        until("the other brokers elect a leader", async || {
             self.leader(stack, &others, false).await.filter(|leader| *leader != n)
         })
         .await;
     }
 
-    /// Cuts one of them off from the others.
+    /// Cuts a broker off from the others.
     fn cut_off(&self, n: usize) {
         let of = [[0, 1], [0, 2], [1, 2]];
         for link in of[n] {
@@ -105,6 +106,7 @@ impl Brokers {
         }
     }
 
+    /// Opens all links.
     fn heal(&self) {
         self.links.iter().for_each(|link| link.set(Mode::Open));
     }
@@ -124,7 +126,7 @@ async fn no_accepted_webhook_is_lost_when_broker_leaders_are_killed_frozen_or_cu
 
         let leader = brokers.settled_leader(&stack).await;
         brokers.cut_off(leader);
-        // Who is connected to this one gets no 200 meanwhile.
+        // A gateway that is connected to this broker accepts nothing in the meantime.
         brokers.elected_without(&stack, leader).await;
         brokers.heal();
         load.more(100).await;

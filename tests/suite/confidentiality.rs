@@ -1,4 +1,4 @@
-//! Bodies, transcripts, telephone numbers and secrets are in the stream and in the database, and nowhere else.
+//! Bodies, transcripts, telephone numbers and secrets are only in the stream and in the database.
 
 use aftercall_common::contract::streams;
 use aftercall_local::simulator::Answer;
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::harness::{CALL_STATUS, LOOKUP, TWILIO_CALL_STATUS, TestStack, until_equal};
 
-/// What must not be seen: in every text of every request that follows.
+/// A text in every field of every request, which must not appear elsewhere.
 const MARK: &str = "mark-5e3c1d";
 const NUMBER: &str = "+15557654321";
 const SECRET: &str = "wsec_5e3c1d5e3c1d";
 
 #[tokio::test]
 async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
-    // Everything that our own code can say.
+    // All log messages of the crates.
     let own = "aftercall_common=trace,aftercall_ingest=trace,aftercall_worker=trace";
     let mut stack = TestStack::builder()
         .own_mongod()
@@ -25,14 +25,14 @@ async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
         .worker_env("RUST_LOG", own)
         .start()
         .await;
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     let call = |event: &str, conversation: &str| {
         json!({ "event_type": event, "call_id": "c", "conversation_id": conversation, "to_number": NUMBER,
             "failure_reason": MARK, "message": MARK, "transcript": [{ "role": "user", "message": MARK }] })
     };
     stack.webhook(&call("call.completed", "v")).await;
     stack.webhook(&call("call.busy", "v")).await;
-    // What cannot work, here and there: buried, refused, asked for in vain.
+    // Webhooks that become dead letters, refused requests, and failed requests to the API.
     stack.simulator.script("w", [Answer::Status(422)]);
     stack
         .webhook(
@@ -45,15 +45,15 @@ async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
     let subject = streams::subject::ELEVENLABS_CALL_STATUS;
     stack.jetstream.publish(subject, format!("{{ {MARK}").into()).await.unwrap().await.unwrap();
     for body in [format!("{{\"a\": {MARK}"), format!("[\"{MARK}\"]"), MARK.to_owned()] {
-        said.push(stack.post_to(CALL_STATUS, body).await.body.to_string());
+        texts.push(stack.post_to(CALL_STATUS, body).await.body.to_string());
     }
-    said.push(
+    texts.push(
         stack.post_to(TWILIO_CALL_STATUS, format!("CallSid={MARK}&To={NUMBER}")).await.body.to_string(),
     );
-    said.push(stack.post_to(LOOKUP, json!({ "callSid": MARK }).to_string()).await.body.to_string());
+    texts.push(stack.post_to(LOOKUP, json!({ "callSid": MARK }).to_string()).await.body.to_string());
     let order = json!({ "agentId": MARK, "agentPhoneNumberId": MARK, "toNumber": NUMBER });
-    said.push(stack.post_to("/api/agent-calls", order.to_string()).await.body.to_string());
-    // With the database away every write fails, and says why.
+    texts.push(stack.post_to("/api/agent-calls", order.to_string()).await.body.to_string());
+    // Without a database every write fails, and the log names the cause.
     stack.mongo.process().kill().await.unwrap();
     stack.webhook(&call("call.failed", "v")).await;
     stack.workers[0].until_unready(&stack.http).await;
@@ -62,9 +62,9 @@ async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
     until_equal("dead letters", 4, async || stack.stored(streams::DEAD_LETTERS).await).await;
     stack.all_acknowledged().await;
 
-    said.extend([stack.gateway.log(), stack.workers[0].log()]);
-    said.extend([stack.gateway.metrics(&stack.http).await, stack.workers[0].metrics(&stack.http).await]);
-    for text in said {
+    texts.extend([stack.gateway.log(), stack.workers[0].log()]);
+    texts.extend([stack.gateway.metrics(&stack.http).await, stack.workers[0].metrics(&stack.http).await]);
+    for text in texts {
         for secret in [MARK, NUMBER, SECRET, "5557654321"] {
             let line = text.lines().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret}: {line:?}");

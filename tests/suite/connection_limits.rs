@@ -1,4 +1,4 @@
-//! Who holds connections without using them, and who writes requests that can be read in two ways.
+//! Limits of connections and request heads, and requests that two programs would read differently.
 
 use std::{
     io::ErrorKind,
@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::harness::{CALL_STATUS, TestStack, test_timeout, until, value, within};
 
-/// Opens a connection from `source`, any address of 127.0.0.0/8.
+/// Opens a connection from `source`, an address of 127.0.0.0/8.
 async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
@@ -32,21 +32,21 @@ fn webhook(call_id: &str) -> String {
     request(&json!({ "event_type": "call.busy", "call_id": call_id }).to_string())
 }
 
-/// Sends `bytes` and reads what comes until the gateway closes.
+/// Sends `bytes` and reads until the gateway closes the connection.
 async fn exchange(socket: &mut TcpStream, bytes: &[u8]) -> String {
-    // The gateway may close before it has all: then the answer is there already.
+    // The gateway may answer and close the connection before it has all bytes.
     let _closed_early = socket.write_all(bytes).await;
     let mut answer = Vec::new();
     let _closed_or_reset = within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Whether a webhook on a connection from `source` is answered 200, or not at all.
+/// Whether a webhook on a new connection from `source` is answered 200.
 async fn is_served(stack: &TestStack, source: [u8; 4]) -> bool {
     is_served_with(stack, source, "").await
 }
 
-/// The same with further header lines, each behind a line break.
+/// As [`is_served`], with further header lines, each after a line break.
 async fn is_served_with(stack: &TestStack, source: [u8; 4], headers: &str) -> bool {
     let mut socket = connect(stack, source).await;
     let close = webhook("c").replace("host: x", &format!("host: x\r\nconnection: close{headers}"));
@@ -67,14 +67,20 @@ async fn one_source_cannot_hold_every_connection() {
     assert!(is_served(&stack, [127, 0, 0, 10]).await, "another source");
     let proxied = join_all((0..9).map(|_| connect(&stack, [127, 0, 0, 8]))).await;
     let forwarded = "\r\nx-forwarded-for: 34.67.146.145";
-    assert!(is_served_with(&stack, [127, 0, 0, 8], forwarded).await, "a trusted proxy speaks for many");
+    assert!(
+        is_served_with(&stack, [127, 0, 0, 8], forwarded).await,
+        "the limit does not apply to a trusted proxy"
+    );
     let metrics = stack.gateway.metrics(&stack.http).await;
     assert!(metrics.contains("aftercall_connections_refused_total 1\n"), "{metrics}");
     drop((greedy, proxied));
-    until("its places are free again", async || is_served(&stack, [127, 0, 0, 9]).await.then_some(())).await;
+    until("the closed connections no longer count", async || {
+        is_served(&stack, [127, 0, 0, 9]).await.then_some(())
+    })
+    .await;
 }
 
-/// Whether the gateway has closed it, when it said nothing before.
+/// Whether the gateway has closed a connection from which nothing was read.
 fn is_closed(socket: &TcpStream) -> bool {
     !matches!(socket.try_read(&mut [0; 16]), Err(error) if error.kind() == ErrorKind::WouldBlock)
 }
@@ -88,7 +94,7 @@ async fn idle_connections_are_closed_for_new_ones_and_active_connections_stay() 
         .gateway_env("BODY_TIMEOUT", "5m")
         .start()
         .await;
-    // One whose body is on its way, and one that keeps its connection and uses it.
+    // Two active connections: one is sending a body, the other one is kept and used.
     let (head, body) =
         webhook("slow").split_at_checked(120).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     let mut slow = connect(&stack, [127, 0, 0, 1]).await;
@@ -99,28 +105,31 @@ async fn idle_connections_are_closed_for_new_ones_and_active_connections_stay() 
         let body = json!({ "event_type": "call.busy", "call_id": format!("keeper{n}") }).to_string();
         keeper.post(format!("{}{CALL_STATUS}", stack.base)).body(body).send().await.unwrap().status()
     };
-    // Four times as many as there may be: silent, stopped half-way, and idle after an answer.
-    let mut crowd = Vec::new();
+    // Four times the limit of idle connections: silent, with half a request head, or idle after an answer.
+    let mut idle = Vec::new();
     for n in 0..400_usize {
         let mut socket = connect(&stack, [127, 0, 1, u8::try_from(n % 250).unwrap()]).await;
         match n % 3 {
             0 => {}
             1 => socket.write_all(b"POST / HTTP/1.1\r\nhost").await.unwrap(),
             _ => {
-                socket.write_all(webhook("crowd").as_bytes()).await.unwrap();
+                socket.write_all(webhook("idle").as_bytes()).await.unwrap();
                 let mut answer = [0; 1024];
                 let read = within("the gateway answers", socket.read(&mut answer)).await.unwrap();
                 assert!(answer[..read].starts_with(b"HTTP/1.1 200 "), "{n}");
             }
         }
-        crowd.push(socket);
+        idle.push(socket);
         if n % 25 == 0 {
             assert_eq!(keeps(n).await, 200);
-            assert!(is_served(&stack, [127, 0, 0, 9]).await, "a newcomer among {n}");
+            assert!(is_served(&stack, [127, 0, 0, 9]).await, "a new connection after {n} idle ones");
         }
     }
-    until("who has waited longest is gone", async || crowd[..250].iter().all(is_closed).then_some(())).await;
-    assert!(!crowd[399..].iter().any(is_closed), "who came last has not");
+    until("the connections that were idle longest are closed", async || {
+        idle[..250].iter().all(is_closed).then_some(())
+    })
+    .await;
+    assert!(!idle[399..].iter().any(is_closed), "the newest connection is closed");
     let answer = exchange(
         &mut slow,
         format!("{body}{}", webhook("next").replace("host: x", "host: x\r\nconnection: close")).as_bytes(),
@@ -136,7 +145,7 @@ async fn idle_connections_are_closed_for_new_ones_and_active_connections_stay() 
 async fn unfinished_request_heads_are_closed_after_the_timeout() {
     let stack = TestStack::builder().without_worker().gateway_env("HEADER_TIMEOUT", "300ms").start().await;
     let began = Instant::now();
-    // One that says nothing, one that stops half-way, and one that goes on for ever, a byte at a time.
+    // A silent connection, one with half a request head, and one that sends a head without end, byte by byte.
     let mut silent = connect(&stack, [127, 0, 0, 1]).await;
     let mut half = connect(&stack, [127, 0, 0, 1]).await;
     let mut endless = connect(&stack, [127, 0, 0, 1]).await;
@@ -150,7 +159,7 @@ async fn unfinished_request_heads_are_closed_after_the_timeout() {
     let (silent, half, ()) =
         tokio::join!(exchange(&mut silent, b""), exchange(&mut half, b"POST / HTTP/1.1\r\nhost"), drip);
     assert_eq!((silent.as_str(), half.as_str()), ("", ""));
-    // The next request of a connection has no more time than its first.
+    // The time limit also applies to the next request of a connection.
     let mut idle = connect(&stack, [127, 0, 0, 1]).await;
     let answer = exchange(&mut idle, webhook("c").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
@@ -200,15 +209,16 @@ async fn request_heads_are_limited_in_bytes_and_lines() {
     for (request, status) in table {
         let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, request.as_bytes()).await;
         let shown: String = request.chars().take(80).collect();
-        // What is cut off in the middle may be told of by the reset alone.
-        let told = answer.starts_with(&format!("HTTP/1.1 {status} ")) || (status == 431 && answer.is_empty());
-        assert!(told, "{shown}: {}", answer.lines().next().unwrap_or_default());
+        // The reset of the connection may overtake the answer to a head that is too large.
+        let is_expected =
+            answer.starts_with(&format!("HTTP/1.1 {status} ")) || (status == 431 && answer.is_empty());
+        assert!(is_expected, "{shown}: {}", answer.lines().next().unwrap_or_default());
     }
     assert!(is_served(&stack, [127, 0, 0, 1]).await);
-    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1, "only the last");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 1, "only the last request is stored");
 }
 
-/// Every shape hides a second request where a proxy that reads the first differently would not see one.
+/// Each request hides a second one from a proxy that reads the first one differently.
 #[tokio::test]
 async fn ambiguous_requests_are_refused_and_hide_no_second_request() {
     let stack = TestStack::builder().without_worker().start().await;
@@ -216,7 +226,7 @@ async fn ambiguous_requests_are_refused_and_hide_no_second_request() {
     let length = hidden.len();
     #[rustfmt::skip]
     let table = [
-        // Both lengths, in either order: hyper goes by the chunks, and what follows must not be read.
+        // A length and chunks: hyper reads the chunks, and must not read what follows them.
         ("content-length: 5\r\ntransfer-encoding: chunked".to_owned(),         format!("0\r\n\r\n{hidden}")),
         ("transfer-encoding: chunked\r\ncontent-length: 5".to_owned(),         format!("0\r\n\r\n{hidden}")),
         (format!("content-length: 0\r\ncontent-length: {length}"),             hidden.clone()),
@@ -249,7 +259,7 @@ async fn ambiguous_requests_are_refused_and_hide_no_second_request() {
     let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, old.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400 ") || answer.is_empty(), "{answer}");
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 0, "nothing was smuggled in");
-    // Two requests in a row that can be read in one way only are two requests.
+    // Two unambiguous requests on one connection are both answered.
     let close = hidden.replace("host: x", "host: x\r\nconnection: close");
     let answer =
         exchange(&mut connect(&stack, [127, 0, 0, 1]).await, format!("{}{close}", webhook("a")).as_bytes())

@@ -1,4 +1,4 @@
-//! Connections that bring no request: what they are told, what operators learn of them, and the PROXY protocol.
+//! Connections without a readable request: response, metrics and log. The PROXY protocol.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -18,7 +18,7 @@ async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
     socket.connect(stack.public).await.unwrap()
 }
 
-/// Sends `bytes` and reads until the gateway closes.
+/// Sends `bytes` and reads until the gateway closes the connection.
 async fn exchange(stack: &TestStack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
     let mut socket = connect(stack, source).await;
     let _closed_early = socket.write_all(bytes).await;
@@ -27,7 +27,7 @@ async fn exchange(stack: &TestStack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
     answer
 }
 
-/// Status, and the code of the problem.
+/// Status and error code of a response.
 fn problem(answer: &[u8]) -> (u16, String) {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -44,6 +44,7 @@ fn webhook(call_id: &str) -> String {
     )
 }
 
+/// The number of unreadable requests with this reason, from the metrics.
 async fn count(stack: &TestStack, reason: &str) -> u64 {
     let series = format!("aftercall_connections_unreadable_total{{reason=\"{reason}\"}}");
     let page = stack.gateway.metrics(&stack.http).await;
@@ -88,7 +89,7 @@ async fn unreadable_requests_are_answered_counted_and_logged_once_a_minute() {
     assert_eq!((answer[3], answer[12], answer[25]), (4, 7, 0x0d), "SETTINGS, GOAWAY: HTTP_1_1_REQUIRED");
     assert_eq!(count(&stack, "http2").await, 1);
 
-    // The same source again: counted, not logged; another one: logged.
+    // Further connections of the same source are counted, and not logged.
     let before = stack.gateway.log().matches("connection refused").count();
     assert_eq!(before, 8, "{}", stack.gateway.log());
     for _ in 0..10 {
@@ -99,7 +100,7 @@ async fn unreadable_requests_are_answered_counted_and_logged_once_a_minute() {
     assert_eq!(count(&stack, "proxy_protocol").await, 12);
     assert!(logged.contains("PROXY_PROTOCOL=true") && logged.contains("127.0.7.0"), "{logged}");
     assert!(!logged.contains("198.51.100.7"), "nothing that the peer sent is logged");
-    // What follows a request that was answered is refused in the same way.
+    // Unreadable bytes after an answered request are refused in the same way.
     let twice = format!("{}hello\r\n\r\n", webhook("c").replace("connection: close\r\n", ""));
     let answer = String::from_utf8(exchange(&stack, [127, 0, 0, 1], twice.as_bytes()).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("HTTP/1.1 400 "), "{answer}");
@@ -114,7 +115,7 @@ async fn plain_http_on_a_tls_port_is_counted_and_not_answered() {
         TestStack::builder().without_worker().gateway_env("TLS_CERT_FILE", certificate.to_str().unwrap());
     let stack = setup.gateway_env("TLS_KEY_FILE", key.to_str().unwrap()).start().await;
     let answer = exchange(&stack, [127, 0, 0, 1], webhook("c").as_bytes()).await;
-    assert!(!answer.starts_with(b"HTTP"), "an alert of TLS at most");
+    assert!(!answer.starts_with(b"HTTP"), "the answer is a TLS alert at most");
     assert_eq!(count(&stack, "not_tls").await, 1);
 }
 
@@ -137,16 +138,16 @@ async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
         ("b", balancer, v2([203, 0, 113, 8]),        200, ""),
         ("c", balancer, v1("198.51.100.7"),          403, "source_not_allowed"),
         ("d", balancer, v2([198, 51, 100, 7]),       403, "source_not_allowed"),
-        // The load balancer for itself: its own address counts, which is not allowed here.
+        // A health check of the load balancer: its own address counts, which is not allowed here.
         ("e", balancer, local,                       403, "source_not_allowed"),
         ("f", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
         ("g", balancer, Vec::new(),                  400, "proxy_header_missing"),
         ("h", balancer, b"PROXY TCP4 nonsense\r\n".to_vec(), 400, "proxy_header_missing"),
-        // Behind it the client's own bytes may follow, which must not name a client by themselves.
+        // The bytes of the client follow the header. They must not name a client.
         ("m", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
-        // A header makes nobody this machine.
+        // A loopback address in a header is not this machine.
         ("l", balancer, v1("127.0.0.2"),             403, "source_not_allowed"),
-        // Nobody else is believed.
+        // The header counts only from a trusted proxy.
         ("i", other,    v1("203.0.113.7"),           400, "proxy_protocol"),
         ("j", other,    v2([203, 0, 113, 7]),        400, "proxy_protocol"),
         ("k", other,    Vec::new(),                  403, "source_not_allowed"),
@@ -165,7 +166,7 @@ async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
         let message = stack.message(streams::WEBHOOKS, sequence).await;
         assert_eq!(message.headers.get(streams::header::SOURCE_IP).unwrap().as_str(), source);
     }
-    // The client, and not the load balancer, has a number of connections.
+    // The limit of connections applies to the client, not to the load balancer.
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut socket = connect(&stack, balancer).await;
@@ -176,9 +177,11 @@ async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
     let full = async |client: &str| {
         exchange(&stack, balancer, &[&v1(client)[..], webhook("l").as_bytes()].concat()).await.is_empty()
     };
-    until("the fourth of one client is closed unread", async || full("203.0.113.9").await.then_some(()))
-        .await;
-    assert!(!full("203.0.113.10").await, "another client has its own");
+    until("the fourth connection of a client is closed unread", async || {
+        full("203.0.113.9").await.then_some(())
+    })
+    .await;
+    assert!(!full("203.0.113.10").await, "another client has its own limit");
 }
 
 #[tokio::test]
@@ -194,15 +197,15 @@ async fn unauthenticated_connections_do_not_displace_an_authenticated_one() {
         answer[..read].starts_with(b"HTTP/1.1 200 ")
     };
     assert!(served().await);
-    let mut crowd = Vec::new();
+    let mut strangers = Vec::new();
     for n in 0..4 {
-        crowd.extend(join_all((0..25).map(|m| connect(&stack, [127, 0, 2, n * 25 + m]))).await);
+        strangers.extend(join_all((0..25).map(|m| connect(&stack, [127, 0, 2, n * 25 + m]))).await);
         let answer = exchange(
             &stack,
             [127, 0, 3, n],
             b"POST /elsewhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         );
-        assert_eq!(problem(&answer.await).0, 404, "a newcomer is served");
+        assert_eq!(problem(&answer.await).0, 404, "a new connection is served");
     }
-    assert!(served().await, "it has waited longest, and is still there");
+    assert!(served().await, "the authenticated connection was closed, although it is exempt");
 }

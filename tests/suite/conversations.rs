@@ -1,4 +1,4 @@
-//! Calls with several conversations, and conversations that are larger than a document.
+//! Calls with several conversations, and conversations larger than a document.
 
 use std::collections::BTreeMap;
 
@@ -32,13 +32,14 @@ fn transcription(call: &str, conversation: &str, at: i64, said: &str) -> Value {
     } })
 }
 
-/// A number in `0..below`, by a seed.
+/// The next random number in `0..below`.
 fn next(seed: &mut u64, below: usize) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     usize::try_from((*seed >> 33) % below as u64).unwrap()
 }
 
-/// Events of one call: steps and callbacks that name the call alone, and three conversations, one of them placed.
+/// Events of one call: events that name only the call, and three conversations, one of which was placed by
+/// the API.
 fn patches() -> Vec<CallPatch> {
     let twilio = |n: usize, status: &str| {
         let stored_at = jiff::Timestamp::from_second(1_790_000_050 + i64::try_from(n).unwrap()).unwrap();
@@ -74,7 +75,7 @@ fn patches() -> Vec<CallPatch> {
     patches
 }
 
-/// The documents by their conversations, without what differs between two databases.
+/// The documents by their conversations, without their `_id`.
 async fn documents(calls: &Collection<Document>) -> BTreeMap<String, BTreeMap<String, Bson>> {
     let found = calls.find(doc! {}).projection(doc! { "_id": 0 });
     let found: Vec<Document> = found.await.unwrap().try_collect().await.unwrap();
@@ -82,6 +83,7 @@ async fn documents(calls: &Collection<Document>) -> BTreeMap<String, BTreeMap<St
     found.into_iter().map(|call| (key(&call), call.into_iter().collect())).collect()
 }
 
+/// Applies a batch. Repeats it after errors, which concurrent writes cause.
 async fn apply(store: &Store, batch: &[CallPatch]) {
     let mut tries = 0;
     while let Err(error) = store::apply(store, batch).await {
@@ -121,7 +123,7 @@ async fn several_conversations_of_a_call_give_the_same_documents_in_any_order_an
         while !order.is_empty() {
             let most = [1, 3, 20][next(&mut random, 3)].min(order.len());
             let batch = order.split_off(order.len() - most);
-            // As the worker does: what may be joined of a call is one patch.
+            // The worker joins the patches of a call that can be joined.
             let mut joined: Vec<CallPatch> = Vec::new();
             for patch in batch {
                 let same = |one: &&mut CallPatch| {
@@ -207,7 +209,7 @@ async fn transcripts_of_all_conversations_of_an_ended_call_are_fetched() {
     }
 }
 
-/// A transcription with so many mebibytes of turns and of analysis.
+/// A transcription webhook with so many mebibytes of turns and of analysis.
 fn large(turns: usize, analysis: usize) -> Value {
     let turn = json!({ "role": "agent", "message": "x", "tool_results": [{ "result_value": "y".repeat(MIB / 20) }] });
     let mut body = transcription("CAl", "conv_l", 1_790_000_100, "x");
@@ -258,7 +260,7 @@ async fn two_documents_too_large_to_join_whole_are_merged() {
     stack.webhook(&failure).await;
     let wanted =
         doc! { "conversationId": "conv_l", "status": "initiation_failed", "transcriptState": "saved" };
-    until("both halves in one document", async || {
+    until("both documents are merged", async || {
         stack
             .calls
             .find_one(wanted.clone())

@@ -1,8 +1,8 @@
-//! A worker is killed between any two steps of its work, and another one ends what it began: nothing is lost,
-//! nothing is done twice.
+//! A worker is killed between two steps of its work, and the next worker completes it. Nothing is lost or
+//! done twice.
 //!
-//! The steps are told apart from outside: a link holds back the very question that begins a step, or the
-//! answer that ends it; then the worker gets SIGKILL. So the worker is the one that ships.
+//! A link between the worker and its servers recognises the step: it holds back the request that begins the
+//! step, or the answer that ends it. Then the worker gets SIGKILL. The worker itself is unchanged.
 
 use aftercall_common::contract::streams;
 use aftercall_local::chaos::link::{Link, Mode, Trap};
@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestStack, until_equal, within};
 
-/// Which link the step goes over.
+/// The link that carries a step.
 #[derive(Clone, Copy, Debug)]
 enum Over {
     Database,
     Broker,
 }
 
-/// Lets a worker come to one step of what `body` asks of it, kills it there, and starts another. The links are
-/// what that one talks over.
-async fn die(over: Over, trap: Trap, body: &Value) -> (TestStack, [Link; 2]) {
+/// Kills a worker at one step of processing `body`, and starts it again. Returns the stack and the links that
+/// the worker uses.
+async fn kill_at(over: Over, trap: Trap, body: &Value) -> (TestStack, [Link; 2]) {
     let mut stack = TestStack::builder().without_worker().start().await;
     let port = |url: String| -> u16 {
         let port = url.trim_end_matches("/?replicaSet=aftercall").rsplit(':').next().unwrap().to_owned();
@@ -29,7 +29,8 @@ async fn die(over: Over, trap: Trap, body: &Value) -> (TestStack, [Link; 2]) {
     let broker = Link::to(port(stack.nats.url())).await.unwrap();
     let database = Link::to(port(stack.mongo.uri())).await.unwrap();
     stack.worker_env("NATS_URL", &format!("nats://127.0.0.1:{}", broker.port()));
-    // Direct, lest the driver goes around the link to the address the server has of itself.
+    // With a direct connection the driver does not connect to the address that the server reports, past the
+    // link.
     let uri = format!("mongodb://127.0.0.1:{}/?directConnection=true", database.port());
     stack.worker_env("MONGODB_URI", &uri);
     stack.worker_env("ROLES", "status,transcripts");
@@ -43,12 +44,13 @@ async fn die(over: Over, trap: Trap, body: &Value) -> (TestStack, [Link; 2]) {
     tokio::join!(within(&step, link.catch(trap)), stack.webhook(body));
     stack.workers[0].kill().await;
     link.set(Mode::Open);
+    stack.expire_deliveries().await;
     stack.workers[0].restart().await;
     stack.workers[0].until_ready(&stack.http).await;
     (stack, [broker, database])
 }
 
-/// What a call that was completed must come to, whatever happened on the way.
+/// Waits for the result of one completed call, and checks that it is applied once.
 async fn is_applied_once(stack: &TestStack, step: &str) {
     let call = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     stack.all_acknowledged().await;
@@ -74,7 +76,7 @@ async fn worker_killed_at_any_step_of_an_event_applies_it_once() {
         ("before the job is acknowledged", Over::Broker,   Trap::Question(b"$JS.ACK.TRANSCRIPTS.")),
     ];
     let runs = steps.map(async |(step, over, trap)| {
-        let (stack, _links) = die(over, trap, &body).await;
+        let (stack, _links) = kill_at(over, trap, &body).await;
         is_applied_once(&stack, step).await;
     });
     futures_util::future::join_all(runs).await;
@@ -85,12 +87,12 @@ async fn worker_killed_at_any_step_of_a_dead_letter_stores_it_once() {
     let body = json!({ "event_type": "call.vanished", "call_id": "c" });
     #[rustfmt::skip]
     let steps = [
-        ("before the grave",       Trap::Question(b"HPUB dead-letters.status")),
-        ("after the grave",        Trap::Answer(b"HPUB dead-letters.status")),
+        ("before the dead letter",       Trap::Question(b"HPUB dead-letters.status")),
+        ("after the dead letter",        Trap::Answer(b"HPUB dead-letters.status")),
         ("before the termination", Trap::Question(b"$JS.ACK.WEBHOOKS.")),
     ];
     let runs = steps.map(async |(step, trap)| {
-        let (stack, _links) = die(Over::Broker, trap, &body).await;
+        let (stack, _links) = kill_at(Over::Broker, trap, &body).await;
         until_equal(step, 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
         stack.all_acknowledged().await;
         let buried = stack.message(streams::DEAD_LETTERS, 1).await;

@@ -1,5 +1,4 @@
-//! The Grafana dashboard: a real Prometheus that scrapes a running gateway and worker understands every
-//! query of it, and answers with data.
+//! The Grafana dashboard: a Prometheus that scrapes gateway and worker returns data for every query.
 
 use aftercall_local::{
     ports,
@@ -14,10 +13,10 @@ use crate::{
 };
 
 const DASHBOARD: &str = include_str!("../../deploy/grafana/dashboards/aftercall.json");
-/// In place of the one Grafana chooses by the scrape interval, here half a second.
+/// Value of `$__rate_interval`, which Grafana derives from the scrape interval, here half a second.
 const RATE_INTERVAL: &str = "10s";
 
-/// The queries of all panels, with the panel's title.
+/// The queries of all panels, each with the title of its panel.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut queries = Vec::new();
@@ -39,22 +38,22 @@ fn dashboard_uses_existing_metrics_and_its_panels_do_not_overlap() {
     }
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let place = |panel: &Value| {
+    let position = |panel: &Value| {
         let number = |name: &str| panel["gridPos"][name].as_u64().unwrap();
         (number("x"), number("y"), number("w"), number("h"))
     };
     for (n, one) in panels.iter().enumerate() {
-        let (x, y, w, h) = place(one);
+        let (x, y, w, h) = position(one);
         assert!(x + w <= 24, "{}", one["title"]);
         for other in &panels[n + 1..] {
-            let (left, top, width, height) = place(other);
+            let (left, top, width, height) = position(other);
             let apart = x + w <= left || left + width <= x || y + h <= top || top + height <= y;
             assert!(apart && one["id"] != other["id"], "{} and {}", one["title"], other["title"]);
         }
     }
 }
 
-/// A Prometheus that scrapes the stack as `deploy/prometheus/prometheus.yml` would.
+/// A Prometheus that scrapes the stack with the job names of `deploy/prometheus/prometheus.yml`.
 struct Prometheus {
     process: Process,
     url: String,
@@ -83,7 +82,7 @@ impl Prometheus {
         Some(Self { process, url: format!("http://127.0.0.1:{port}") })
     }
 
-    /// The answer to a query; an error as text.
+    /// The result of a query, or the error as text.
     async fn ask(&self, http: &reqwest::Client, query: &str) -> Result<Vec<Value>, String> {
         let url = format!("{}/api/v1/query", self.url);
         let form = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
@@ -97,7 +96,7 @@ impl Prometheus {
     }
 }
 
-/// Some of everything that happens to a gateway and a worker.
+/// Produces traffic of every kind that the dashboard shows.
 async fn traffic(stack: &TestStack, round: usize) {
     let id = |name: &str| format!("{name}{round}");
     for (event, status) in
@@ -141,7 +140,7 @@ async fn every_query_of_the_dashboard_returns_data() {
         })
         .await;
     }
-    // Prometheus says of itself that it could read every page.
+    // Prometheus could read every metrics page.
     let scraped = prometheus.ask(&stack.http, "min(up)").await.unwrap();
     assert_eq!(scraped[0]["value"][1], "1");
     stack.gateway.kill().await;

@@ -1,5 +1,5 @@
-//! The database fails in every way a command can: before it did anything, after it did everything, with a word
-//! or without. Nothing is lost, buried or done twice.
+//! Failures of database commands: before or after their effect, with an error or with a closed connection. No
+//! event is lost, applied twice or made a dead letter.
 
 use aftercall_common::contract::streams;
 use futures_util::future::join_all;
@@ -11,15 +11,16 @@ use serde_json::json;
 
 use crate::harness::TestStack;
 
-/// Only the worker is failed, not the tests that look.
+/// The name of the clients whose commands fail: the workers, not the tests.
 const WORKER: &str = "aftercall-worker";
 
+/// Runs an administrative command.
 async fn admin(stack: &TestStack, command: Document) -> Document {
     let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
     client.database("admin").run_command(command).await.unwrap()
 }
 
-/// The next `times` of these commands of the worker fail so; as `data` of `failCommand` says.
+/// Makes the next `times` of these commands of the worker fail. `data` configures `failCommand`.
 async fn fail(stack: &TestStack, times: i32, commands: &[&str], data: Document) {
     let mut data = data;
     data.insert("failCommands", commands);
@@ -28,7 +29,7 @@ async fn fail(stack: &TestStack, times: i32, commands: &[&str], data: Document) 
         .await;
 }
 
-/// How often it has failed since the server began.
+/// Number of failures since the start of the server.
 async fn failures(stack: &TestStack) -> i64 {
     let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
     let answer = admin(stack, off).await;
@@ -58,7 +59,7 @@ async fn database_errors_neither_lose_nor_repeat_events_nor_make_dead_letters() 
     let before = failures(&stack).await;
     for (n, (name, commands, data)) in table.iter().enumerate() {
         fail(&stack, 2, commands, data.clone()).await;
-        // Two halves of a call, and what joins them: an update, and a merge in a transaction.
+        // Two documents of a call, and an event that merges them: updates, and a transaction.
         let (call, conversation) = (format!("c{n}"), format!("v{n}"));
         stack.webhook(&json!({ "event_type": "call.ringing", "call_id": call })).await;
         stack.webhook(&json!({ "event_type": "call.answered", "conversation_id": conversation })).await;
@@ -73,7 +74,7 @@ async fn database_errors_neither_lose_nor_repeat_events_nor_make_dead_letters() 
     assert_eq!(stack.count(doc! {}).await, table.len() as u64);
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
     let failed = usize::try_from(failures(&stack).await - before).unwrap();
-    assert!(failed >= table.len(), "the database failed {failed} times only");
+    assert!(failed >= table.len(), "only {failed} commands failed");
 }
 
 #[tokio::test]
@@ -92,7 +93,7 @@ async fn primary_that_steps_down_repeatedly_loses_nothing() {
             let down = doc! { "replSetStepDown": 1, "secondaryCatchUpPeriodSecs": 0, "force": true };
             let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
             client.database("admin").run_command(down).await.unwrap();
-            // Readable again once it is primary again.
+            // A read succeeds once the server is primary again.
             stack.count(doc! {}).await;
         }
     };

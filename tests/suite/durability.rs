@@ -1,4 +1,4 @@
-//! What was answered 200 is never lost, whatever is killed.
+//! An accepted webhook is never lost, whichever process is killed or hangs.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn broker_that_hangs_leads_to_503_and_late_publishes_are_duplicates() {
         stack.webhook_until_accepted(body).await;
     }
     stack.all_acknowledged().await;
-    // What the broker stored late, having been taken for lost, is the same message as the repetition.
+    // A publish that the broker stored after the timeout has the same id as its repetition.
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 20);
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 20);
 }
@@ -89,7 +89,7 @@ async fn database_that_hangs_loses_nothing() {
         stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("c{n}") })).await;
     }
     stack.workers[0].until_unready(&stack.http).await;
-    // The broker is told meanwhile that they are worked on, or would give them to another worker.
+    // The worker reports progress in the meantime. Without it the broker would deliver the messages again.
     tokio::time::sleep(streams::ACK_WAIT + streams::ACK_WAIT / 5).await;
     stack.mongo.process().thaw().unwrap();
     let all: Vec<_> = (0..50).map(|n| format!("c{n}")).collect();
@@ -115,7 +115,7 @@ async fn workers_killed_during_batches_lose_nothing() {
     let (accepted, ()) = tokio::join!(load.run(), faults);
     nothing_lost(&stack, &accepted).await;
     let histories = stack.calls.distinct("history.1", doc! {}).await.unwrap();
-    assert!(histories.is_empty(), "a redelivered event was applied twice: {histories:?}");
+    assert!(histories.is_empty(), "an event was applied twice: {histories:?}");
 }
 
 #[tokio::test]
@@ -125,8 +125,10 @@ async fn stopping_worker_returns_unfinished_messages_to_the_broker() {
     let all: Vec<_> = (0..600).map(|n| format!("c{n}")).collect();
     let body = |id: &String| json!({ "event_type": "call.busy", "call_id": id });
     join_all(all.iter().map(async |id| stack.webhook(&body(id)).await)).await;
-    until("webhooks are delivered", async || stack.backlog().await.filter(|(_, unsettled)| *unsettled > 0))
-        .await;
+    until("webhooks are delivered", async || {
+        stack.backlog().await.filter(|(_, unacknowledged)| *unacknowledged > 0)
+    })
+    .await;
     stack.workers[0].signal(Signal::SIGTERM);
     assert!(stack.workers[0].ended().await.success());
     stack.mongo.process().thaw().unwrap();
@@ -190,7 +192,7 @@ async fn deleted_stream_and_consumer_are_created_again() {
     assert_eq!(
         stack.count(doc! { "history.1": { "$exists": true } }).await,
         0,
-        "delivered anew, applied once"
+        "an event that was delivered again was applied twice"
     );
 }
 
@@ -206,6 +208,6 @@ async fn worker_pulls_again_as_soon_as_the_broker_is_back() {
     let log = stack.workers[0].log();
     assert!(
         !log.contains("consuming was interrupted"),
-        "it does not know of what it was asked before: {log}"
+        "the worker waited for a pull request that the restarted broker does not know: {log}"
     );
 }

@@ -1,4 +1,4 @@
-//! Bodies that are packed, or begin with a byte order mark.
+//! Compressed bodies, and bodies that begin with a byte order mark.
 
 use std::io::Write as _;
 
@@ -36,7 +36,7 @@ fn raw(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A packed body, signed as it is sent.
+/// A request with a compressed body, signed as it is sent.
 fn signed(stack: &TestStack, encoding: &str, packed: &[u8]) -> reqwest::RequestBuilder {
     let now = jiff::Timestamp::now().as_second();
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
@@ -47,7 +47,7 @@ fn signed(stack: &TestStack, encoding: &str, packed: &[u8]) -> reqwest::RequestB
     request.header("content-encoding", encoding).header("elevenlabs-signature", signature)
 }
 
-/// Posts a packed body; status and answer.
+/// Posts a compressed body. Returns status and body of the response.
 async fn post(stack: &TestStack, encoding: &str, packed: &[u8]) -> (u16, Value) {
     let answer = stack.send(signed(stack, encoding, packed)).await;
     (answer.status, answer.body)
@@ -60,7 +60,7 @@ async fn compressed_bodies_are_verified_as_sent_and_stored_decompressed() {
     let event = |n: usize, pad: usize| {
         json!({ "event_type": "call.busy", "call_id": format!("c{n}"), "pad": "x".repeat(pad) }).to_string()
     };
-    // The last one unpacks to more than one message takes by itself.
+    // The last body is large after decompression.
     let texts = [event(1, 10), event(2, 10), event(3, 10), event(4, 10), event(5, 900_000)];
     let packed = [
         ("gzip", gzip(texts[0].as_bytes())),
@@ -74,10 +74,10 @@ async fn compressed_bodies_are_verified_as_sent_and_stored_decompressed() {
         let id = hex::encode(Sha256::digest(format!("{CALL_STATUS}\n{text}")));
         assert_eq!((status, &answer["id"]), (200, &json!(id)), "{encoding}: {answer}");
         let message = stack.message(streams::WEBHOOKS, n as u64 + 1).await;
-        assert!(message.payload == text.as_bytes(), "{encoding}: stored as it was before it was packed");
+        assert!(message.payload == text.as_bytes(), "{encoding}: not stored as it was before compression");
     }
     let (status, answer) = post(&stack, "identity", texts[0].as_bytes()).await;
-    assert_eq!((status, &answer["duplicate"]), (200, &json!(true)), "the same webhook, not packed");
+    assert_eq!((status, &answer["duplicate"]), (200, &json!(true)), "the same webhook without compression");
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 5);
 }
 
@@ -105,7 +105,7 @@ async fn bodies_that_cannot_be_decompressed_within_the_limits_are_refused() {
         assert_eq!((found, answer["code"].as_str()), (status, Some(code)), "{encoding}: {answer}");
     }
     let more = stack.gateway.resident().saturating_sub(before) >> 20;
-    assert!(more < 40, "the gateway took {more} MiB");
+    assert!(more < 40, "the gateway needed {more} MiB more");
     let answer = signed(&stack, "br", b"{}").send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), &answer.headers()["accept-encoding"]),
@@ -133,7 +133,7 @@ async fn byte_order_mark_is_ignored_and_the_bytes_are_stored_unchanged() {
     let packed = packed.body(gzip(b"CallSid=CA2&CallStatus=ringing"));
     assert_eq!(packed.send().await.unwrap().status(), 200);
     assert_eq!(stack.message(streams::WEBHOOKS, 3).await.payload, &b"CallSid=CA2&CallStatus=ringing"[..]);
-    // A question about a call reaches the worker in either form.
+    // The worker answers lookups in either encoding.
     let question = "\u{feff}{\"callSid\":\"CA1\"}".as_bytes();
     for (encoding, body) in [("identity", question.to_vec()), ("gzip", gzip(question))] {
         let request = stack.http.post(format!("{}{LOOKUP}", stack.base)).header("content-encoding", encoding);

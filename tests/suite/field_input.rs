@@ -1,4 +1,5 @@
-//! What the field really sends: half surrogates, other words, other shapes, other callbacks, long texts.
+//! Input as senders really send it: half surrogate pairs, variants of names and shapes, further callbacks,
+//! long texts.
 
 use aftercall_common::contract::streams;
 use mongodb::bson::{Document, doc};
@@ -11,12 +12,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::harness::{CALL_STATUS, TestStack, recently, until, until_equal, value};
 
-/// Posts a form as Twilio does.
+/// Posts a callback of Twilio, which must be accepted.
 async fn twilio(stack: &TestStack, form: &str) {
     stack.twilio(form).await;
 }
 
-/// The reason and the sentence of every dead letter.
+/// Reason and detail of every dead letter.
 async fn dead_letters(stack: &TestStack) -> Vec<(String, String)> {
     let mut letters = Vec::new();
     for n in 1..=stack.stored(streams::DEAD_LETTERS).await {
@@ -103,7 +104,7 @@ async fn unsupported_webhooks_become_dead_letters_with_their_reason_and_foreign_
     }
     stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! {}).await, 0);
-    until("every family is counted", async || {
+    until("every family of foreign webhooks is counted", async || {
         let metrics = stack.workers[0].metrics(&stack.http).await;
         ["voice_removal", "speech_to_text", "flows", "dubbing"]
             .iter()
@@ -165,7 +166,7 @@ async fn legs_and_inbound_calls_expect_a_transcript_only_with_a_conversation() {
         "{leg} {inbound}"
     );
     stack.until_call("CAout", doc! { "transcriptState": "owed" }).await;
-    // The conversation is known before the end, or after it.
+    // The conversation becomes known after the end of the call, and before it.
     let answered = |call: &str| json!({ "event_type": "call.answered", "call_id": call, "conversation_id": format!("conv_{call}") });
     stack.webhook(&answered("CAin")).await;
     stack.webhook(&answered("CAlater")).await;
@@ -217,7 +218,8 @@ async fn long_texts_are_cut_in_listed_fields_and_whole_in_the_payload() {
     assert_eq!(call.get_document("rawResponse").unwrap().get_str("failure_reason").unwrap().len(), 200_000);
 }
 
-/// An API of three conversations, one of which is no JSON; its address.
+/// Starts an API that lists four conversations: one answers with HTML, one has no start time, one has an
+/// empty id. Returns its URL.
 async fn odd_api() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -271,7 +273,7 @@ async fn unusable_conversation_is_reported_and_reconciliation_continues() {
     assert_eq!(created(call("conv_half").await), recently());
     let undated = call("conv_undated").await;
     assert!(!undated.get_array("history").unwrap()[0].as_document().unwrap().contains_key("timeIgnored"));
-    assert!(created(undated) > recently() + 3000, "dated by its storage");
+    assert!(created(undated) > recently() + 3000, "the time of storage is used");
     let (_, table, _) = stack.command(&["reconcile", "--dry-run", "--since", "2h"], &vars).await;
     assert!(table.contains("conv_bad") && table.contains("1 cannot be used"), "{table}");
 }

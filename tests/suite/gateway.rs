@@ -1,4 +1,4 @@
-//! The gateway: what it stores, what it refuses, how it starts and stops.
+//! The gateway: stored and refused requests, start and stop.
 
 use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
@@ -17,6 +17,7 @@ fn busy(call_id: &str) -> Value {
     json!({ "event_type": "call.busy", "call_id": call_id })
 }
 
+/// A stack without a worker.
 async fn alone() -> TestStack {
     TestStack::builder().without_worker().start().await
 }
@@ -47,7 +48,7 @@ async fn body_is_stored_unchanged_with_its_metadata() {
 #[tokio::test]
 async fn concurrent_duplicates_are_stored_once_each() {
     let stack = alone().await;
-    // Three of each body at once: whichever comes first is stored, the others are its duplicates.
+    // Three equal bodies at the same time: the first one is stored, the others are its duplicates.
     let posts = (0..600).map(|n| stack.post_to(CALL_STATUS, busy(&format!("c{}", n / 3)).to_string()));
     let answers = join_all(posts).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -104,7 +105,7 @@ async fn refused_requests_name_the_reason_and_store_nothing() {
     }
     let lookup = stack.http.post(url(LOOKUP)).bearer_auth("t0ken").header("content-type", "text/plain");
     let answer = lookup.body("{}").send().await.unwrap();
-    assert_eq!(answer.status(), 415, "a browser can send this without asking");
+    assert_eq!(answer.status(), 415, "a web page can send this content type without a preflight request");
     let answer = stack.http.post(url(CALL_STATUS)).body("{\n \"secret\": nope }").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let text = answer.text().await.unwrap();
@@ -120,7 +121,7 @@ async fn body_that_does_not_arrive_is_answered_408() {
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"call_id\":");
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap(); // Ends: the connection is closed.
+    socket.read_to_string(&mut answer).await.unwrap(); // Returns when the gateway closes the connection.
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"), "{answer}");
 }
 
@@ -209,7 +210,8 @@ async fn sigterm_finishes_open_requests() {
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&body.as_bytes()[..5]).await.unwrap();
-    // An answered request on another connection: both were accepted before the signal.
+    // A request on another connection is answered, so that the gateway has accepted both connections before
+    // the signal.
     stack.webhook(&busy("quick")).await;
     stack.gateway.signal(Signal::SIGTERM);
     until("new connections refused", async || TcpStream::connect(stack.public).await.is_err().then_some(()))
@@ -228,7 +230,7 @@ async fn idle_gateway_and_worker_need_little_memory() {
     stack.webhook(&busy("c")).await;
     stack.all_acknowledged().await;
     let megabytes = |bytes: u64| bytes >> 20;
-    // The bars are 20 and 40 MiB for the release binaries; these are debug builds of one executable.
+    // Release binaries need less than 20 and 40 MiB. The tests run debug builds in one executable.
     assert!(megabytes(stack.gateway.resident()) < 40, "gateway: {} MiB", megabytes(stack.gateway.resident()));
     assert!(
         megabytes(stack.workers[0].resident()) < 80,

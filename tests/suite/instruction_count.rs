@@ -1,16 +1,16 @@
-//! What a webhook costs the gateway, in instructions: a guard that does not depend on how busy the machine is.
+//! Instructions that the gateway needs for a webhook. The count does not depend on the load of the machine.
 
 use aftercall_local::process::Signal;
 use serde_json::json;
 
 use crate::harness::{TestStack, tool};
 
-/// Webhooks of the two runs; what is theirs in common, as the start, goes away in the difference.
+/// Webhooks of the two runs. The difference of their counts does not contain the start of the gateway.
 const WEBHOOKS: (u64, u64) = (100, 600);
-/// Most instructions for one webhook, in the build that tests are run on. Measured: 224,000.
+/// Limit of instructions for one webhook, in the build of the tests. Measured: 224,000.
 const MOST: u64 = 240_000;
 
-/// Instructions that a gateway uses from its start to its end, so many webhooks in between.
+/// Instructions of a gateway from its start to its end, with this number of webhooks.
 async fn instructions(webhooks: u64) -> u64 {
     let valgrind = "exec valgrind --tool=callgrind --callgrind-out-file=/dev/null";
     let mut stack = TestStack::builder().without_worker().gateway_shell_prefix(valgrind).start().await;
@@ -24,7 +24,8 @@ async fn instructions(webhooks: u64) -> u64 {
     stack.gateway.signal(Signal::SIGTERM);
     stack.gateway.ended().await;
     let log = stack.gateway.log();
-    let count = log.lines().find_map(|line| line.split_once("Collected :")).expect("a count of callgrind's");
+    let count =
+        log.lines().find_map(|line| line.split_once("Collected :")).expect("callgrind prints a count");
     count.1.trim().parse().unwrap()
 }
 
@@ -37,5 +38,5 @@ async fn webhook_needs_no_more_instructions_than_the_limit() {
     let each = (many - few) / (WEBHOOKS.1 - WEBHOOKS.0);
     eprintln!("{each} instructions for a webhook");
     assert!(each < MOST, "{each} instructions for a webhook, not less than {MOST}");
-    assert!(each > MOST / 3, "{each} instructions: the bound of {MOST} means nothing any more");
+    assert!(each > MOST / 3, "{each} instructions: lower the limit of {MOST}");
 }

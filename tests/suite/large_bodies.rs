@@ -1,4 +1,5 @@
-//! Bodies that no message takes: the object store has them, the message names the object.
+//! Bodies larger than a message: the gateway stores them in the object store, and the message names the
+//! object.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ async fn objects(stack: &TestStack) -> usize {
     bucket(stack).await.list().await.unwrap().count().await
 }
 
-/// Posts `body` as a sender does that does not know its length.
+/// Posts `body` in chunks, without its length.
 async fn post_chunked(stack: &TestStack, body: &str) -> (u16, Value) {
     let chunks: Vec<Result<Vec<u8>, std::io::Error>> =
         body.as_bytes().chunks(50_000).map(|chunk| Ok(chunk.to_vec())).collect();
@@ -59,9 +60,10 @@ async fn large_body_is_stored_once_and_its_message_names_the_object() {
     assert_eq!(objects(&stack).await, 1);
     let (mut object, mut found) = (bucket(&stack).await.get(&id).await.unwrap(), Vec::new());
     object.read_to_end(&mut found).await.unwrap();
-    assert!(found == large.as_bytes(), "the bytes are those that were posted");
+    assert!(found == large.as_bytes(), "the object has the posted bytes");
 
-    // What fits a message stays in it; what nobody takes is refused, announced or not.
+    // A body that fits into a message stays in it. A body above MAX_BODY_BYTES is refused, with or without a
+    // length.
     stack.webhook(&json!({ "pad": "x".repeat(50_000) })).await;
     assert_eq!(objects(&stack).await, 1);
     let (status, answer) = post_chunked(&stack, &json!({ "pad": "x".repeat(300_000) }).to_string()).await;
@@ -90,7 +92,7 @@ async fn body_of_32_mebibytes_needs_little_gateway_memory() {
     };
     let ((status, answer), most) = tokio::join!(posting, watching);
     assert_eq!(status, 200, "{answer}");
-    assert!(most < 120 * MIB as u64, "the gateway held {} MiB", most / MIB as u64);
+    assert!(most < 120 * MIB as u64, "the gateway needed {} MiB", most / MIB as u64);
 }
 
 #[tokio::test]
@@ -100,7 +102,7 @@ async fn gateway_killed_during_an_upload_leaves_no_message_without_its_body() {
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(body.clone());
     let mut posting = tokio::task::JoinSet::new();
     posting.spawn(request.send());
-    until("the first chunk stored", async || {
+    until("the first chunks are stored", async || {
         let mut chunks = stack.jetstream.get_stream("OBJ_WEBHOOK_BODIES").await.ok()?;
         (chunks.info().await.ok()?.state.messages > 3).then_some(())
     })
@@ -108,7 +110,7 @@ async fn gateway_killed_during_an_upload_leaves_no_message_without_its_body() {
     stack.gateway.kill().await;
     let answered = posting.join_next().await.unwrap().unwrap().is_ok_and(|answer| answer.status() == 200);
     let stored = stack.stored(streams::WEBHOOKS).await;
-    assert!(stored == 0 || objects(&stack).await == 1, "a message names an object that is not there");
+    assert!(stored == 0 || objects(&stack).await == 1, "a message names a missing object");
     assert!(!answered || stored == 1);
     stack.gateway.restart().await;
     let http = stack.http.clone();
@@ -125,7 +127,7 @@ async fn bodies_are_kept_one_day_longer_than_their_messages() {
         stack.jetstream.get_stream(name).await.unwrap().cached_info().config.max_age
     };
     assert_eq!(age(&stack, "OBJ_WEBHOOK_BODIES").await, age(&stack, streams::WEBHOOKS).await + day);
-    // An operator keeps webhooks for longer; the next start follows.
+    // An operator keeps webhooks longer. The gateway adapts the object store at its next start.
     let mut config =
         stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
     config.max_age = 90 * day;

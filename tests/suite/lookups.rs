@@ -1,4 +1,4 @@
-//! The status lookup: what is stored, and where that is old or missing, what ElevenLabs says.
+//! The status lookup: it answers from the database, and asks ElevenLabs if the call is stale or unknown.
 
 use aftercall_local::simulator::Answer;
 use futures_util::future::join_all;
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::harness::{LOOKUP, TestStack, until};
 
-/// Whatever is unfinished counts as old at once.
-async fn impatient() -> TestStack {
+/// A stack in which unfinished calls are stale at once.
+async fn stale_at_once() -> TestStack {
     TestStack::builder().worker_env("STATUS_STALE_AFTER", "0s").start().await
 }
 
 #[tokio::test]
 async fn finished_call_is_answered_from_the_database() {
-    let stack = impatient().await;
+    let stack = stale_at_once().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" })).await;
     stack.all_acknowledged().await;
     for query in [json!({ "callSid": "c" }), json!({ "conversation_id": "v" })] {
@@ -29,7 +29,7 @@ async fn finished_call_is_answered_from_the_database() {
 
 #[tokio::test]
 async fn stale_unfinished_call_is_requested_and_stored() {
-    let stack = impatient().await;
+    let stack = stale_at_once().await;
     stack.simulator.script("v", [Answer::InProgress, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.initiated", "call_id": "c", "conversation_id": "v" })).await;
     stack.all_acknowledged().await;
@@ -37,7 +37,7 @@ async fn stale_unfinished_call_is_requested_and_stored() {
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("answered")), "{}", answer.body);
     let answer = stack.lookup(json!({ "callSid": "c" })).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{}", answer.body);
-    // What was learned is stored, and the transcript it makes due is fetched.
+    // The answer of ElevenLabs is stored, and the transcript is fetched.
     stack.until_call("c", doc! { "status": "completed", "transcriptState": "saved" }).await;
 }
 
@@ -48,13 +48,13 @@ async fn running_call_is_requested_again_only_when_stale() {
     stack.webhook(&json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" })).await;
     stack.all_acknowledged().await;
     for asked in 1..=2 {
-        until("the answer is old and asked for again", async || {
+        until("the call is stale and requested again", async || {
             assert_eq!(stack.lookup(json!({ "callSid": "c" })).await.status, 200);
             (stack.simulator.request_count("v") == asked).then_some(())
         })
         .await;
         stack.lookup(json!({ "callSid": "c" })).await;
-        assert_eq!(stack.simulator.request_count("v"), asked, "fresh again");
+        assert_eq!(stack.simulator.request_count("v"), asked, "the answer is not stale");
     }
 }
 
@@ -68,7 +68,7 @@ async fn call_without_webhooks_is_found_at_elevenlabs() {
 
 #[tokio::test]
 async fn stored_call_is_answered_as_stale_if_elevenlabs_is_down() {
-    let stack = impatient().await;
+    let stack = stale_at_once().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" })).await;
     stack.all_acknowledged().await;
     stack.simulator.stop().await;
@@ -102,7 +102,7 @@ async fn failed_lookups_name_the_reason() {
     assert_eq!((answer.status, answer.code()), (400, "invalid_json"));
 }
 
-/// Every query that is no plain text must not be one of the database, which has a call to be found.
+/// The database contains a call, which a query with an operator would find.
 #[tokio::test]
 async fn database_operators_in_a_lookup_are_refused() {
     let stack = TestStack::start().await;
@@ -148,11 +148,12 @@ async fn database_operators_in_a_lookup_are_refused() {
 #[tokio::test]
 async fn concurrent_lookups_of_a_call_share_one_request() {
     let stack = TestStack::start().await;
-    // The first answer takes a moment: a hiccup is repeated within one search.
+    // The first request fails, so that the search lasts until its repetition.
     stack.simulator.script("v", [Answer::Status(500), Answer::Done]);
     let answers = join_all((0..20).map(|_| stack.lookup(json!({ "conversation_id": "v" })))).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body["status"] == "completed"));
-    // Two of the search, one of the transcript; a latecomer may have looked just before it was stored.
+    // Two requests of the search, one of the transcript. A late lookup may start just before the call is
+    // stored.
     assert!(stack.simulator.request_count("v") <= 5, "{}", stack.simulator.request_count("v"));
 }
 

@@ -1,8 +1,8 @@
-//! Aftercall seen from outside: real gateway and worker processes, a real nats-server, a real mongod,
-//! a scripted ElevenLabs API.
+//! Tests of whole processes: gateway, workers, nats-server and mongod are real, the ElevenLabs API is
+//! simulated.
 //!
-//! Every test has a broker, a database name and processes of its own; the mongod is shared, save by
-//! tests that kill it. Nothing waits for a fixed time: tests ask until it is so, within a bound.
+//! Each test has its own broker, database and processes. Tests share one mongod, except those that kill or
+//! freeze it. A test waits for a condition with a time limit (`harness::timeouts`), not for a fixed time.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 

@@ -1,4 +1,4 @@
-//! What operators see: every metric is explained, and the grade of a 200 is what the broker really does.
+//! Metrics: all are documented, count correctly, and report the durability of accepted webhooks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{CALL_STATUS, TestStack, until, until_equal, value};
 
-/// The metrics of a page, by name without suffixes, and the kind of each.
+/// The metrics of a page and their kinds, by the names in the documentation.
 fn families(page: &str) -> BTreeMap<String, String> {
     let kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut families = BTreeMap::new();
@@ -24,7 +24,7 @@ fn families(page: &str) -> BTreeMap<String, String> {
     families
 }
 
-/// The metrics that a section of the table explains.
+/// The metrics in a section of `deploy/METRICS.md`, and their kinds.
 fn explained(section: &str) -> BTreeMap<String, String> {
     let text = include_str!("../../deploy/METRICS.md");
     let start = text.find(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
@@ -46,10 +46,10 @@ async fn gateway_value(stack: &TestStack, series: &str) -> Option<f64> {
 async fn documented_metrics_are_those_of_running_gateway_and_worker() {
     let setup = TestStack::builder().simulator(simulator::Options::default());
     let stack = setup.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", "http://127.0.0.1:9/never").start().await;
-    // Makes the series that no list knows beforehand.
+    // These series appear with their first event only.
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
     stack.all_acknowledged().await;
-    until("the webhook's registration was looked at", async || {
+    until("the registration of the webhook is checked", async || {
         let page = stack.workers[0].metrics(&stack.http).await;
         page.contains("aftercall_webhook_registration_problems{").then_some(())
     })
@@ -113,7 +113,7 @@ async fn webhook_is_counted_at_every_stage() {
         until_equal(series, Some(expected), async || worker(series).await).await;
     }
     let pages = [page, stack.workers[0].metrics(&stack.http).await].concat();
-    assert!(!pages.contains("1500"), "words of a sender are no label");
+    assert!(!pages.contains("1500"), "a label contains text of a sender");
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn metrics_show_due_transcripts_with_their_age() {
     .await;
 }
 
-/// The grade that is 1, and no other is.
+/// The grades whose value is 1.
 async fn grade(stack: &TestStack) -> BTreeSet<String> {
     let page = stack.gateway.metrics(&stack.http).await;
     let grades = page.lines().filter_map(|line| line.strip_prefix("aftercall_durability_grade{grade=\""));
@@ -138,7 +138,7 @@ async fn grade(stack: &TestStack) -> BTreeSet<String> {
 #[tokio::test]
 async fn durability_grade_follows_the_broker_and_is_read_again_after_a_reconnect() {
     #[rustfmt::skip]
-    let table = [ // syncs always, asked, grade, what the log says
+    let table = [ // syncs always, monitor is configured, grade, log message
         (true,  true,  "synced",     "on the broker's disk"),
         (false, true,  "page-cache", "a power cut loses it"),
         (false, false, "unknown",    "set NATS_MONITOR_URL"),

@@ -1,4 +1,4 @@
-//! Calls placed through us: once, whatever the provider, the network and the workers do.
+//! Placed calls: each is dialled once, even if provider, network or workers fail.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,6 +14,7 @@ use crate::harness::{HttpResponse, TestStack, TestStackBuilder, scaled_setting, 
 
 pub const PLACE: &str = "/api/agent-calls";
 
+/// The request for a call to `number`.
 fn order(number: &str) -> Value {
     json!({ "agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": number })
 }
@@ -138,7 +139,7 @@ async fn refused_request_does_not_stop_other_requests_and_a_refused_key_does() {
     assert_eq!((answer.status, answer.code()), (502, "elevenlabs_unauthorized"), "{}", answer.body);
     let answer = place(&stack, &order("+15005550000"), None).await;
     assert_eq!(answer.status, 201, "{}", answer.body);
-    // A key that is refused is: nobody's order is sent on for a while.
+    // If the API key itself is refused, the worker sends no requests for a while.
     stack.simulator.refuse_key(true);
     let answer = place(&stack, &order("+15005550000"), None).await;
     assert_eq!((answer.status, answer.code()), (502, "elevenlabs_unauthorized"), "{}", answer.body);
@@ -172,11 +173,11 @@ async fn worker_killed_while_dialling_leads_to_no_second_call() {
     let mut asking = tokio::task::JoinSet::new();
     asking
         .spawn(request.header("idempotency-key", "key-1").header("content-type", "application/json").send());
-    until("it dials", async || (stack.simulator.dialled().len() == 1).then_some(())).await;
+    until("the call is dialled", async || (stack.simulator.dialled().len() == 1).then_some(())).await;
     stack.workers[0].signal(Signal::SIGKILL);
     stack.workers[0].ended().await;
     stack.add_worker().await;
-    // The webhook of the call brings its placement's id, and so the repetition learns of it.
+    // The webhook of the call contains the id of the placement, so that the repetition finds the call.
     let call = stack.document(doc! { "status": "completed", "requestPayload": { "$exists": true } }).await;
     let again = place(&stack, &order("+15005550000"), Some("key-1")).await;
     assert_eq!(
@@ -216,7 +217,7 @@ async fn a_thousand_calls_with_faults_are_dialled_at_most_once_and_none_is_lost(
         }
     });
     let answers: HashMap<_, _> = futures_util::stream::iter(placing).buffer_unordered(48).collect().await;
-    until("every call is over", async || stack.simulator.settled().then_some(())).await;
+    until("every simulated call has ended", async || stack.simulator.settled().then_some(())).await;
     stack.all_acknowledged().await;
 
     let mut dialled: HashMap<String, usize> = HashMap::new();
@@ -238,13 +239,14 @@ async fn a_thousand_calls_with_faults_are_dialled_at_most_once_and_none_is_lost(
     for call in documents(&stack).await {
         by_number.entry(call.get_str("toNumber").unwrap().to_owned()).or_default().push(call);
     }
-    assert_eq!(by_number.len(), CALLS, "every order has its document");
+    assert_eq!(by_number.len(), CALLS, "every request has a document");
     for truth in stack.simulator.truth() {
         let found = &by_number[&truth.to_number];
         let placed = found.iter().filter(|call| call.get_document("requestPayload").is_ok()).count();
         assert_eq!(placed, 1);
         if truth.outcome.connects() {
-            // Its webhook brings the placement's id. What never connected waits for reconciliation.
+            // The webhook contains the id of the placement. Calls that did not connect wait for
+            // reconciliation.
             assert_eq!(found.len(), 1, "{truth:?}");
             assert_eq!(found[0].get_str("callId").unwrap(), truth.call_sid);
         }

@@ -1,7 +1,7 @@
-//! Power loss: what was not synced is gone, on the disk of broker, database and spool, and everything starts
-//! anew. The long form is `cargo local chaos --power-cuts 50`.
+//! Power loss: broker, database and spool lose everything that was not synced to the disk, and start again.
+//! `cargo local chaos --power-cuts 50` runs longer.
 //!
-//! Needs FUSE; says so and passes where there is none.
+//! Without FUSE the tests print that they are skipped, and pass.
 
 use aftercall_local::{
     chaos::{self, Plan, Round, Verdict},
@@ -10,13 +10,14 @@ use aftercall_local::{
 
 use crate::harness::{launcher, test_timeout};
 
-/// Webhooks a second: so many that each gateway learns between two cuts what a sync costs, and makes batches.
+/// Webhooks a second: enough for the gateway to measure the cost of a sync between two cuts, and to use
+/// batches.
 const RATE: f64 = 800.0;
 
-/// The verdict on so many power cuts; None where a disk cannot lose anything.
+/// Runs a test with `cuts` power cuts. `None` if FUSE is missing.
 async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
     if let Err(why) = Disk::mount(Durability::Journaled) {
-        eprintln!("skipped: no power can be cut: {why:#}");
+        eprintln!("SKIPPED: no disk can be mounted: {why:#}");
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -29,9 +30,13 @@ async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
 async fn power_cut_keeps_every_accepted_webhook() {
     let Some(verdict) = cut(5, 2, true).await else { return };
     assert!(verdict.is_good(test_timeout()), "{}", verdict.table());
-    assert!(verdict.toll.pages > 0, "nothing was lost that could have been: {}", verdict.table());
-    assert!(verdict.spooled > 0, "the spool held nothing: {}", verdict.table());
-    assert!(verdict.batched.0 > 0 && verdict.batched.1 > 0, "one way of storing only: {}", verdict.table());
+    assert!(verdict.toll.pages > 0, "no unsynced data was lost: {}", verdict.table());
+    assert!(verdict.spooled > 0, "no webhook was spooled: {}", verdict.table());
+    assert!(
+        verdict.batched.0 > 0 && verdict.batched.1 > 0,
+        "the gateway used only one way of publishing: {}",
+        verdict.table()
+    );
 }
 
 #[tokio::test]

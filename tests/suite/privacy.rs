@@ -1,4 +1,4 @@
-//! Forgetting a person, and everybody after a while.
+//! The command `forget`, and retention.
 
 use aftercall_common::contract::streams;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -15,7 +15,7 @@ async fn forget(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, Strin
     stack.command(&[&["forget"], args].concat(), &[]).await
 }
 
-/// Whether any message of `stream` holds one of these words.
+/// Whether a message of `stream` contains one of these texts.
 async fn holds(stack: &TestStack, stream: &str, words: &[&str]) -> bool {
     let stream = stack.jetstream.get_stream(stream).await.unwrap();
     let last = stream.cached_info().state.last_sequence;
@@ -40,7 +40,7 @@ async fn forget_erases_one_person_everywhere_and_nobody_else() {
         })
     };
     for event in [
-        // The number is in the first alone; the ids lead to the others.
+        // Only the first event contains the number. Its ids lead to the other events.
         completed("theirs", NUMBER),
         json!({ "event_type": "call.ended", "call_id": "theirs", "padding": "x".repeat(2_000_000) }),
         json!({ "type": "post_call_audio", "event_timestamp": recently(),
@@ -92,7 +92,7 @@ async fn forget_erases_one_person_everywhere_and_nobody_else() {
             "{files}"
         );
     }
-    // Nothing brings it back, and there is nothing more to forget.
+    // A replay does not restore the person, and a second command finds nothing.
     assert!(stack.command(&["replay"], &[]).await.1.starts_with("1 webhooks applied"));
     assert_eq!(stack.count(doc! {}).await, 1);
     assert_eq!(forget(&stack, &["--to-number", NUMBER, "--yes"]).await.1, "nothing is known of them\n");
@@ -127,7 +127,7 @@ async fn forget_finds_a_number_in_every_notation_and_lists_mere_mentions() {
     }
     stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! {}).await, 7);
-    // Of the two that came first, only documents are left.
+    // The stream no longer contains the first two webhooks. Their documents are left.
     stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().purge().sequence(3).await.unwrap();
 
     let (code, said, stderr) = forget(&stack, &["--number", NUMBER, "--dry-run"]).await;
@@ -145,7 +145,7 @@ async fn forget_finds_a_number_in_every_notation_and_lists_mere_mentions() {
         ids.sort();
         ids
     };
-    assert_eq!(left().await, ["national", "noted", "other", "said"], "--yes says nothing of mentions");
+    assert_eq!(left().await, ["national", "noted", "other", "said"], "--yes does not include mentions");
 
     let (_, said, _) = forget(&stack, &["--number", NUMBER, "--national", "--yes"]).await;
     assert!(said.starts_with("erased: 1 webhooks"), "{said}");

@@ -1,4 +1,4 @@
-//! What no webhook told of is made up for, and ends as if it had.
+//! Reconciliation completes calls whose webhooks were lost.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn setup(roles: &str) -> TestStackBuilder {
     TestStack::builder().simulator(options).worker_env("ROLES", roles).worker_env("RECONCILE_RATE", "100")
 }
 
-/// Status and beginning of the reason that a call must have.
+/// The status of a call with this outcome, and the beginning of its failure reason.
 fn wanted(outcome: Outcome) -> (&'static str, &'static str) {
     match outcome {
         Outcome::Answered | Outcome::Voicemail => ("completed", ""),
@@ -41,7 +41,7 @@ fn is_right(call: &Document, truth: &Truth) -> bool {
         && call.get_array("transcript").is_ok_and(|turns| turns.len() == 5) == talked
 }
 
-/// How many calls are not as they really were.
+/// Number of simulated calls whose documents are missing or wrong.
 pub async fn wrong(stack: &TestStack) -> usize {
     let mut wrong = 0;
     for truth in stack.simulator.truth() {
@@ -59,7 +59,7 @@ pub async fn dial_many(stack: &TestStack, count: usize) {
         )
         .await;
     }
-    until("every call is over", async || stack.simulator.settled().then_some(())).await;
+    until("every simulated call has ended", async || stack.simulator.settled().then_some(())).await;
 }
 
 async fn reconcile(stack: &TestStack, args: &[&str]) -> Value {
@@ -77,7 +77,7 @@ async fn reconciliation_completes_calls_whose_webhooks_were_lost() {
     dial_many(&stack, 300).await;
     stack.all_acknowledged().await;
     let before = wrong(&stack).await;
-    assert!((80..250).contains(&before), "the faults did too much or too little: {before} of 300");
+    assert!((80..250).contains(&before), "{before} of 300 calls are wrong before the reconciliation");
 
     let stored = stack.stored(streams::WEBHOOKS).await;
     let shown = reconcile(&stack, &["--dry-run"]).await;
@@ -98,7 +98,7 @@ async fn reconciliation_completes_calls_whose_webhooks_were_lost() {
     let again = reconcile(&stack, &[]).await;
     assert_eq!(again["events"].as_array().unwrap().len(), 0, "{again}");
 
-    // The webhooks come after all: later in time, and about the same.
+    // The lost webhooks arrive late, with the same content.
     for truth in stack.simulator.truth().into_iter().filter(|truth| truth.outcome.connects()) {
         let url = format!("{}/v1/convai/conversations/{}", stack.simulator.base_url(), truth.conversation_id);
         let detail = stack.http.get(url).header("xi-api-key", "simulated").send().await.unwrap();
@@ -117,7 +117,10 @@ async fn reconciliation_completes_calls_whose_webhooks_were_lost() {
 #[tokio::test]
 async fn reconciliation_runs_after_an_outage_of_the_broker() {
     let mut stack = setup("status,transcripts,api,reconcile").start().await;
-    until("the first pass", async || stack.workers[0].log().contains("reconciled").then_some(())).await;
+    until("the first reconciliation is complete", async || {
+        stack.workers[0].log().contains("reconciled").then_some(())
+    })
+    .await;
     stack.nats.kill().await.unwrap();
     dial_many(&stack, 40).await;
     let refused = stack.post_to(CALL_STATUS, "{}").await;
@@ -147,11 +150,11 @@ async fn placement_with_unknown_outcome_is_found_or_given_up() {
     let answer = place(&stack, &order("+15550009900"), Some("never")).await;
     assert_eq!((answer.status, answer.code()), (504, "outcome_unknown"));
     stack.simulator.set_faults(Faults::default());
-    until("every call is over", async || stack.simulator.settled().then_some(())).await;
+    until("every simulated call has ended", async || stack.simulator.settled().then_some(())).await;
     stack.all_acknowledged().await;
     assert!(
         stack.calls.count_documents(doc! {}).await.unwrap() > 13,
-        "what never connected has two documents yet"
+        "a call that did not connect has two documents before the reconciliation"
     );
 
     reconcile(&stack, &[]).await;
@@ -164,7 +167,7 @@ async fn placement_with_unknown_outcome_is_found_or_given_up() {
     }
     assert_eq!(stack.simulator.dialled().len(), 12);
 
-    // What ElevenLabs never heard of stays unknown for a while, then it is given up.
+    // A placement that ElevenLabs does not know stays unknown for a while, and is then given up.
     let never = doc! { "_idempotencyKey": "never" };
     assert_eq!(stack.document(never.clone()).await.get_str("status").unwrap(), "initiated");
     let long_ago =
@@ -178,7 +181,7 @@ async fn placement_with_unknown_outcome_is_found_or_given_up() {
 
 #[tokio::test]
 async fn invalid_reconcile_commands_fail_with_an_explanation() {
-    /// Arguments, variables, exit code, what is named.
+    /// Arguments, variables, exit code, expected text.
     type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], i32, &'static str);
     #[rustfmt::skip]
     let table: [Row; 5] = [
@@ -211,8 +214,8 @@ async fn placement_whose_call_continues_is_not_given_up() {
     stack.calls.update_one(doc! { "_id": call.get("_id") }, aged).await.unwrap();
     let report = reconcile(&stack, &[]).await;
     assert_eq!((&report["placementsGivenUp"], &report["events"]), (&json!(0), &json!([])));
-    // Its webhook leads back to it; which of the two documents absorbs the other depends on whether the
-    // recording was told of first.
+    // The webhook of the call joins the two documents. Which one remains depends on whether the webhook of
+    // the recording arrived first.
     let placement = call.get_str("_placementId").unwrap();
     let ended = stack.document(doc! { "status": "completed", "_placementId": placement }).await;
     assert!(ended.get_document("requestPayload").is_ok(), "{ended}");

@@ -1,4 +1,4 @@
-//! The webhook at ElevenLabs: made once, bound, watched.
+//! The registration of the webhook at ElevenLabs: created, bound and checked.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -63,7 +63,7 @@ async fn register_creates_the_webhook_once_and_reveals_its_secret_once() {
     assert!(code == Some(0) && shown.contains("nothing to change"), "{shown}");
     assert_eq!(stack.simulator.webhooks().len(), 1);
 
-    // Switched off by the vendor after failures: on again.
+    // ElevenLabs has disabled the webhook after failures. The command enables it.
     stack.simulator.disable_webhook(made["webhook_id"].as_str().unwrap(), false, Some(500));
     let (_, shown, _) = register(&stack, &[]).await;
     assert!(
@@ -117,8 +117,10 @@ async fn register_rotates_the_secret_and_supports_a_webhook_of_one_agent() {
 #[tokio::test]
 async fn worker_reports_a_missing_webhook() {
     let stack = TestStack::builder().worker_env("ELEVENLABS_STATUS_CALLBACK_URL", URL).start().await;
-    until("the alarm", async || stack.workers[0].log().contains("ElevenLabs has no webhook").then_some(()))
-        .await;
+    until("the missing webhook is logged", async || {
+        stack.workers[0].log().contains("ElevenLabs has no webhook").then_some(())
+    })
+    .await;
     let metrics = stack.workers[0].metrics(&stack.http).await;
     assert!(metrics.contains("aftercall_webhook_registration_problems{reason=\"missing\"} 1"), "{metrics}");
     assert!(

@@ -1,4 +1,4 @@
-//! Stored webhooks applied once more: nothing changes where nothing was missing, and what was comes back.
+//! The command `replay`: it applies stored webhooks again.
 
 use aftercall_common::contract::streams;
 use futures_util::TryStreamExt as _;
@@ -41,7 +41,7 @@ async fn replay_restores_missing_calls_and_changes_no_others() {
     assert_eq!(replay(&stack, &[]).await, "30 webhooks applied, 1 unreadable\n");
     assert_eq!(documents(&stack).await, intact);
 
-    // What an operator, or a restore from a backup, did to the database.
+    // Two calls are missing, as after a restore from a backup.
     stack.calls.delete_many(doc! { "callId": { "$in": ["c1", "c2"] } }).await.unwrap();
     let said = replay(&stack, &["--call-id", "c2", "--event-type", "call.initiated"]).await;
     assert_eq!(said, "1 webhooks applied, 1 unreadable\n");
@@ -57,7 +57,7 @@ async fn replay_restores_missing_calls_and_changes_no_others() {
     assert!(replay(&stack, &["--until", "1h"]).await.starts_with("0 webhooks"));
     assert!(
         replay(&stack, &["--from", "31"]).await.starts_with("0 webhooks"),
-        "the 31st is the unreadable one"
+        "the 31st webhook is the unreadable one"
     );
     replay(&stack, &["--rate", "100"]).await;
     assert_eq!(documents(&stack).await, intact);
@@ -74,7 +74,7 @@ async fn replay_of_known_and_new_events_of_a_call_applies_each_once() {
     assert_eq!(
         replay(&stack, &[]).await,
         "2 webhooks applied, 0 unreadable\n",
-        "as one change of their call"
+        "both events are one change of their call"
     );
     let call = stack.until_call("c", doc! { "status": "busy" }).await;
     assert_eq!(call.get_array("history").unwrap().len(), 2, "{call}");
@@ -88,12 +88,12 @@ async fn replayed_completion_has_its_transcript_fetched() {
         .await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     stack.calls.delete_one(doc! { "callId": "c" }).await.unwrap();
-    // Past the broker's memory of the first job, as days later.
+    // Without the first job the broker accepts a second one, as it does days later.
     stack.jetstream.get_stream(streams::TRANSCRIPTS).await.unwrap().purge().await.unwrap();
     replay(&stack, &[]).await;
     let owed =
         async || stack.count(doc! { "callId": "c", "transcriptState": { "$in": ["owed", "saved"] } }).await;
-    until_equal("the call with its transcript owed", 1, owed).await;
+    until_equal("calls whose transcript is due or saved", 1, owed).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! No file descriptors left, no memory left: the gateway says so, lives on, and serves again.
+//! A gateway without file descriptors or memory: it logs the cause, keeps running, and serves again.
 
 use std::time::Duration;
 
@@ -15,13 +15,15 @@ async fn gateway_without_file_descriptors_idles_and_recovers() {
         TestStack::builder().without_worker().gateway_shell_prefix("ulimit -n 64 && exec").start().await;
     let idle = join_all((0..200).map(|_| TcpStream::connect(stack.public))).await;
     assert!(idle.iter().filter(|socket| socket.is_ok()).count() > 64);
-    until("it has met its limit", async || stack.gateway.log().contains("Too many open files").then_some(()))
-        .await;
+    until("the gateway reaches its limit of file descriptors", async || {
+        stack.gateway.log().contains("Too many open files").then_some(())
+    })
+    .await;
     let before = stack.gateway.processor_time();
-    tokio::time::sleep(Duration::from_secs(1)).await; // What is measured is time.
+    tokio::time::sleep(Duration::from_secs(1)).await; // The time of the measurement.
     let used = stack.gateway.processor_time().saturating_sub(before);
-    assert!(used < Duration::from_millis(500), "it turns in a circle: {used:?} of a second");
-    assert!(stack.gateway.log().lines().count() < 200, "each try is a line in the log");
+    assert!(used < Duration::from_millis(500), "a loop spins: {used:?} of processor time in a second");
+    assert!(stack.gateway.log().lines().count() < 200, "every failed accept is logged");
     drop(idle);
     stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 1);
@@ -29,7 +31,8 @@ async fn gateway_without_file_descriptors_idles_and_recovers() {
 
 #[tokio::test]
 async fn bodies_beyond_the_memory_budget_are_refused() {
-    // The address space, in KiB: what the kernel can be asked to limit. Most of it is reserved and never used.
+    // The limit of the address space, in KiB. The kernel has no limit of resident memory; most of the address
+    // space is reserved and never used.
     let setup = TestStack::builder().without_worker().gateway_shell_prefix("ulimit -v 1500000 && exec");
     let setup = setup.gateway_env("MAX_INFLIGHT_BYTES", "33554432").gateway_env("PUBLISH_TIMEOUT", "20s");
     let stack = setup.start().await;

@@ -1,4 +1,4 @@
-//! Start and stop without a lost request.
+//! Restarts without a lost request.
 
 use std::{net::TcpListener, sync::Arc};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::harness::{CALL_STATUS, Service, TestStack, launcher, test_timeout, until};
 
-/// A tenth of what `cargo local rolling` sends: other tests run beside this one.
+/// Webhooks a second: a tenth of the rate of `cargo local rolling`, because other tests run at the same time.
 const RATE: f64 = 200.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -23,7 +23,7 @@ async fn gateways_and_workers_are_replaced_under_load_without_a_failed_request()
     assert!(outcome.answers.webhooks > 1000 && outcome.answers.lookups > 50, "{}", outcome.table());
 }
 
-/// A gateway on `socket`, without waiting for anything.
+/// Starts a gateway on `socket`. Does not wait until it is ready.
 async fn gateway(socket: &Arc<TcpListener>, vars: &[(&str, &str)]) -> (Process, tempfile::TempDir) {
     let logs = tempfile::tempdir().unwrap();
     let vars: Vec<_> = vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -46,7 +46,7 @@ async fn inherited_socket_keeps_connections_between_two_gateways() {
     assert_eq!(post(1).await.unwrap(), 200);
     first.signal(Signal::SIGTERM).unwrap();
     first.wait(test_timeout()).await.unwrap();
-    // Nobody listens now, and yet nobody is refused.
+    // No gateway runs, and the socket still accepts connections.
     let (answer, second) = tokio::join!(post(2), gateway(&socket, &vars));
     assert_eq!(answer.unwrap(), 200);
     drop(second);
@@ -63,7 +63,7 @@ async fn stopping_gateway_becomes_unready_and_serves_until_the_delay_ends() {
     assert!(answer.status() == 200 && answer.headers().get("connection").is_none());
     stack.gateway.signal(Signal::SIGTERM);
     stack.gateway.until_unready(&stack.http).await;
-    // A kept connection and a new one: both are answered, and neither is kept.
+    // The gateway answers on a kept and on a new connection, and closes both.
     for client in [&keeper, &stack.http] {
         let answer = client.post(&url).body(body.clone()).send().await.unwrap();
         assert_eq!(

@@ -1,5 +1,5 @@
-//! TLS and logins towards broker and database: what is right works, servers started again included; what is
-//! wrong is refused, and said so without a secret.
+//! TLS and logins of broker and database: right settings work, also after a restart of the servers. Wrong
+//! settings are reported without secrets.
 
 use std::{
     fs,
@@ -23,33 +23,33 @@ use tempfile::TempDir;
 
 use crate::harness::{Authority, Service, TestStack, nats, servers, test_timeout, until};
 
-/// With characters that mean something in a URL.
+/// A password with characters that have a meaning in a URL.
 const PASSWORD: &str = "pa55:w@rd/%,";
 const ENCODED: &str = "pa55%3Aw%40rd%2F%25%2C";
-/// A part of every secret of this file, whichever way it is written.
+/// A part of every secret in this file, in every encoding.
 const MARK: &str = "pa55";
-/// Everything that anything in our processes can say.
+/// The log level that shows all messages of all libraries.
 const EVERYTHING: &str = "trace";
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Settings for TLS by a certificate of `authority`.
+/// TLS settings of a broker, with a certificate of `authority`.
 fn tls(authority: &Authority) -> String {
     let (certificate, key) = authority.issue();
     format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", certificate.display(), key.display())
 }
 
-/// A broker that wants TLS and a login.
-fn shut_broker(authority: &Authority) -> Options {
+/// Options of a broker that requires TLS and a login.
+fn secured_broker(authority: &Authority) -> Options {
     let login = format!("authorization {{ user: me, password: \"{PASSWORD}\" }}\n");
     let prefix = format!("nats://me:{ENCODED}@");
     Options { prefix, extra: [tls(authority), login].concat(), ..Options::default() }
 }
 
-/// A database that wants TLS and a login.
-async fn shut_database(authority: &Authority) -> Server {
+/// Starts a database that requires TLS and a login.
+async fn secured_database(authority: &Authority) -> Server {
     let (certificate, key) = authority.sign();
     let [both, shared] = ["mongod.pem", "replica.key"].map(|name| authority.file(name));
     for (file, text) in
@@ -69,14 +69,14 @@ async fn shut_database(authority: &Authority) -> Server {
     servers::mongod(mongod::Options { secured: Some(secured), ..mongod::Options::default() }).await
 }
 
-/// How the test itself connects to such a broker.
-fn as_me(authority: &Authority) -> ConnectOptions {
+/// Options with which the test connects to that broker.
+fn test_login(authority: &Authority) -> ConnectOptions {
     ConnectOptions::with_user_and_password("me".to_owned(), PASSWORD.to_owned())
         .add_root_certificates(authority.file("authority.pem"))
         .require_tls(true)
 }
 
-/// Posts that a call was completed, and waits for its document and its transcript.
+/// Posts the webhook of a completed call and waits for its document and its transcript.
 async fn is_processed(stack: &TestStack, call: &str) {
     let body =
         json!({ "event_type": "call.completed", "call_id": call, "conversation_id": format!("v_{call}") });
@@ -84,8 +84,8 @@ async fn is_processed(stack: &TestStack, call: &str) {
     stack.until_call(call, doc! { "status": "completed", "transcriptState": "saved" }).await;
 }
 
-/// Processes a webhook before the broker is killed, and one after it was started again.
-async fn goes_on_with_its_broker(stack: &mut TestStack) {
+/// Checks that webhooks are processed before and after a restart of the broker.
+async fn survives_a_restart_of_the_broker(stack: &mut TestStack) {
     is_processed(stack, "first").await;
     stack.nats.kill().await.unwrap();
     stack.gateway.until_unready(&stack.http).await;
@@ -93,35 +93,36 @@ async fn goes_on_with_its_broker(stack: &mut TestStack) {
     is_processed(stack, "after_broker").await;
 }
 
-fn is_discreet(log: &str, secrets: &[&str]) {
-    assert!(log.contains("aftercall"), "something was logged");
-    let told = log.lines().find(|line| secrets.iter().any(|secret| line.contains(secret)));
-    assert_eq!(told, None, "a secret is told");
+/// Checks that the log contains none of the secrets.
+fn has_no_secret(log: &str, secrets: &[&str]) {
+    assert!(log.contains("aftercall"), "the log is empty");
+    let line = log.lines().find(|line| secrets.iter().any(|secret| line.contains(secret)));
+    assert_eq!(line, None, "the log contains a secret");
 }
 
 #[tokio::test]
 async fn webhooks_are_processed_over_tls_with_logins() {
     let authority = Authority::new(2031);
-    let database = shut_database(&authority).await;
+    let database = secured_database(&authority).await;
     let mut stack = TestStack::builder()
-        .nats(shut_broker(&authority))
-        .broker(as_me(&authority))
+        .nats(secured_broker(&authority))
+        .broker(test_login(&authority))
         .database(database)
         .env("NATS_CA_FILE", text(&authority.file("authority.pem")))
         .env("RUST_LOG", EVERYTHING)
         .start()
         .await;
-    goes_on_with_its_broker(&mut stack).await;
+    survives_a_restart_of_the_broker(&mut stack).await;
     stack.mongo.process().kill().await.unwrap();
     stack.workers[0].until_unready(&stack.http).await;
     stack.mongo.process().restart().await.unwrap();
     is_processed(&stack, "after_database").await;
     for log in [stack.gateway.log(), stack.workers[0].log()] {
-        is_discreet(&log, &[MARK, "cGE1N"]);
+        has_no_secret(&log, &[MARK, "cGE1N"]);
     }
 }
 
-/// A token that `issuer` signs about `subject`.
+/// A JWT of NATS about `subject`, signed by `issuer`.
 fn token(
     issuer: &KeyPair,
     subject: &KeyPair,
@@ -142,7 +143,8 @@ fn token(
     format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(issuer.sign(signed.as_bytes()).unwrap()))
 }
 
-/// An account of a broker in operator mode, which knows users by what this account has signed.
+/// An account of a broker in operator mode. The broker accepts users whose credentials this account has
+/// signed.
 struct Account {
     operator: KeyPair,
     key: KeyPair,
@@ -155,7 +157,7 @@ impl Account {
         Self { operator: KeyPair::new_operator(), key: KeyPair::new_account(), folder }
     }
 
-    /// Settings of a broker whose operator has this account.
+    /// Settings of a broker with this account.
     fn settings(&self) -> String {
         let operator = token(&self.operator, &self.operator, "operator", None, &json!({}));
         let unlimited = json!({
@@ -177,7 +179,7 @@ impl Account {
         )
     }
 
-    /// The file of a new user's credentials, and the seed in it.
+    /// Creates the credentials of a new user. Returns their file and the seed in it.
     fn user(&self, expires: Option<Timestamp>) -> (PathBuf, String) {
         let user = KeyPair::new_user();
         let limits = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1 });
@@ -205,20 +207,20 @@ async fn credentials_file_authenticates_at_a_broker_in_operator_mode() {
         .env("RUST_LOG", EVERYTHING)
         .start()
         .await;
-    goes_on_with_its_broker(&mut stack).await;
+    survives_a_restart_of_the_broker(&mut stack).await;
     for log in [stack.gateway.log(), stack.workers[0].log()] {
-        is_discreet(&log, &[&seed]);
+        has_no_secret(&log, &[&seed]);
     }
 }
 
-/// A gateway or worker that runs with these variables and no others.
-struct Lonely {
+/// A gateway or worker without a stack.
+struct SingleService {
     service: Service,
     _logs: TempDir,
     http: reqwest::Client,
 }
 
-impl Lonely {
+impl SingleService {
     async fn start(part: &str, vars: &[(&str, &str)]) -> Self {
         let (logs, admin) = (tempfile::tempdir().unwrap(), ports::free().unwrap());
         let address = format!("127.0.0.1:{admin}");
@@ -229,7 +231,7 @@ impl Lonely {
         Self { service, _logs: logs, http: aftercall_local::http_client(test_timeout()).unwrap() }
     }
 
-    /// Waits until it warns of something, and returns that.
+    /// Waits for a warning that contains `of`, and returns it.
     async fn warning(&self, of: &str) -> String {
         let said = async || {
             let log = self.service.log();
@@ -239,7 +241,7 @@ impl Lonely {
     }
 }
 
-/// A part of Aftercall, its variables, and what its warning must hold.
+/// Gateway or worker, its variables, and texts that its warning must contain.
 type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
 
 /// The port in a server's URL.
@@ -252,7 +254,7 @@ fn port(server: &Server) -> String {
 #[tokio::test]
 async fn failed_broker_connections_are_reported_without_secrets() {
     let (authority, other, account) = (Authority::new(2031), Authority::new(2031), Account::new());
-    let shut = nats(shut_broker(&authority)).await;
+    let shut = nats(secured_broker(&authority)).await;
     let known = nats(Options { extra: account.settings(), ..Options::default() }).await;
     let plain = nats(Options::default()).await;
     let at = |prefix: &str, server: &Server| format!("nats://{prefix}127.0.0.1:{}", port(server));
@@ -278,16 +280,16 @@ async fn failed_broker_connections_are_reported_without_secrets() {
     ];
     for (part, vars, wanted) in table {
         let vars = [vars, &[("RUST_LOG", EVERYTHING)]].concat();
-        let mut lonely = Lonely::start(part, &vars).await;
-        let warning = lonely.warning("cannot connect to NATS").await;
+        let mut single = SingleService::start(part, &vars).await;
+        let warning = single.warning("cannot connect to NATS").await;
         assert!(wanted.iter().all(|wanted| warning.contains(wanted)), "{wanted:?}: {warning}");
-        let (status, ready) = lonely.service.readiness(&lonely.http).await;
+        let (status, ready) = single.service.readiness(&single.http).await;
         assert_eq!((status, &ready["parts"]["nats"]), (503, &json!("not connected")), "{part} {vars:?}");
-        lonely.service.kill().await;
-        is_discreet(&lonely.service.log(), &[MARK, &late.1, &stranger.1]);
+        single.service.kill().await;
+        has_no_secret(&single.service.log(), &[MARK, &late.1, &stranger.1]);
     }
-    // Whom we trust can be put right while we run.
-    let mut mistaken = Lonely::start("gateway", &[("NATS_URL", &me), ("NATS_CA_FILE", theirs)]).await;
+    // A corrected file of authorities takes effect without a restart.
+    let mut mistaken = SingleService::start("gateway", &[("NATS_URL", &me), ("NATS_CA_FILE", theirs)]).await;
     mistaken.warning(unknown[0]).await;
     fs::copy(ours, theirs).unwrap();
     mistaken.service.until_ready(&mistaken.http).await;
@@ -297,7 +299,7 @@ async fn failed_broker_connections_are_reported_without_secrets() {
 #[tokio::test]
 async fn failed_database_connections_are_reported_without_secrets() {
     let (authority, other) = (Authority::new(2031), Authority::new(2031));
-    let (shut, broker) = (shut_database(&authority).await, nats(Options::default()).await);
+    let (shut, broker) = (secured_database(&authority).await, nats(Options::default()).await);
     let uri = |login: &str, authority: Option<&Authority>| {
         let tls = authority
             .map(|authority| format!("&tls=true&tlsCAFile={}", text(&authority.file("authority.pem"))));
@@ -313,13 +315,13 @@ async fn failed_database_connections_are_reported_without_secrets() {
     ];
     for (uri, wanted) in table {
         let vars = [("NATS_URL", &*broker.url()), ("MONGODB_URI", &uri), ("RUST_LOG", EVERYTHING)];
-        let mut lonely = Lonely::start("worker", &vars).await;
-        let warning = lonely.warning("waiting for MongoDB").await;
+        let mut single = SingleService::start("worker", &vars).await;
+        let warning = single.warning("waiting for MongoDB").await;
         assert!(warning.contains(wanted), "{wanted}: {warning}");
-        let (status, ready) = lonely.service.readiness(&lonely.http).await;
+        let (status, ready) = single.service.readiness(&single.http).await;
         assert_eq!((status, &ready["parts"]["nats"]), (503, &json!("ok")), "{ready}");
-        lonely.service.kill().await;
-        is_discreet(&lonely.service.log(), &[MARK]);
+        single.service.kill().await;
+        has_no_secret(&single.service.log(), &[MARK]);
     }
     let missing = uri(&me, Some(&authority)).replace("authority.pem", "nothing.pem");
     let (status, log) =

@@ -1,4 +1,4 @@
-//! Who may post: decided by the address the request really came from.
+//! Allowed source addresses, behind trusted proxies and without them.
 
 use reqwest::header::HeaderMap;
 use serde_json::json;
@@ -10,14 +10,14 @@ async fn forwarded_addresses_count_only_from_trusted_proxies() {
     const ELEVENLABS: &str = "34.67.146.145";
     #[rustfmt::skip]
     let table = [ // trusted proxies, X-Forwarded-For lines, status
-        // The peer is loopback and no proxy. It may send for itself, and forwards for nobody.
+        // The peer is on this machine and is not a proxy. It may send, but not forward.
         ("",                       vec![],                                   200),
         ("",                       vec!["203.0.113.9"],                      403),
         ("",                       vec![ELEVENLABS],                         403),
-        // A trusted proxy on this machine does not make anybody "this machine".
+        // A request through a trusted proxy on this machine is not from this machine.
         ("127.0.0.1",              vec![],                                   403),
         ("127.0.0.1",              vec!["127.0.0.1"],                        403),
-        // Behind a proxy, the rightmost address that is no proxy decides.
+        // Behind a proxy, the rightmost address that is not a proxy counts.
         ("127.0.0.1",              vec![ELEVENLABS],                         200),
         ("127.0.0.1",              vec!["203.0.113.9"],                      403),
         ("127.0.0.1",              vec!["34.67.146.145, 203.0.113.9"],       403),
@@ -26,12 +26,12 @@ async fn forwarded_addresses_count_only_from_trusted_proxies() {
         ("127.0.0.1",              vec!["203.0.113.9", ELEVENLABS],          200),
         ("127.0.0.1, 10.0.0.0/8",  vec!["34.67.146.145, 10.1.2.3"],          200),
         ("127.0.0.1, 10.0.0.0/8",  vec!["203.0.113.9, 10.1.2.3, 10.9.9.9"],  403),
-        // IPv4 in an IPv6 coat is IPv4.
+        // An IPv4-mapped IPv6 address counts as IPv4.
         ("127.0.0.1",              vec!["::ffff:34.67.146.145"],             200),
         ("127.0.0.1",              vec!["::ffff:203.0.113.9"],               403),
-        // A hop that is no address cannot be walked past.
+        // A hop that is not an address ends the search.
         ("127.0.0.1",              vec!["34.67.146.145, unknown"],           403),
-        // Azure's gateways write the port as well.
+        // Gateways of Azure append the port.
         ("127.0.0.1",              vec!["34.67.146.145:51008"],              200),
         ("127.0.0.1",              vec!["[::ffff:34.67.146.145]:443"],       200),
         ("127.0.0.1",              vec!["203.0.113.9:443"],                  403),

@@ -1,4 +1,5 @@
-//! With `SPOOL_DIR`, a webhook is accepted while the broker is away, and arrives when it is back.
+//! The spool (`SPOOL_DIR`): the gateway accepts webhooks while the broker is unavailable, and publishes them
+//! later.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -14,9 +15,9 @@ async fn stack(folder: &Path, vars: &[(&str, &str)]) -> TestStack {
     let setup = TestStack::builder().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let stack = setup.start().await;
-    // With a spool a gateway is ready before it knows the broker.
+    // A gateway with a spool is ready before it has checked the streams.
     let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
-    until_equal("the gateway's word on the streams", json!("ok"), known).await;
+    until_equal("the readiness of the streams", json!("ok"), known).await;
     stack
 }
 
@@ -24,11 +25,11 @@ fn busy(n: usize) -> Value {
     json!({ "event_type": "call.busy", "call_id": format!("c{n}") })
 }
 
-/// The broker is gone, and the gateway knows.
-async fn take_broker_away(stack: &mut TestStack) {
+/// Kills the broker and waits until the gateway has noticed.
+async fn kill_broker(stack: &mut TestStack) {
     stack.nats.kill().await.unwrap();
     let parts = async || stack.gateway.readiness(&stack.http).await.1["parts"]["nats"].clone();
-    until_equal("the gateway's word on NATS", json!("not connected"), parts).await;
+    until_equal("the readiness of NATS", json!("not connected"), parts).await;
 }
 
 #[tokio::test]
@@ -36,9 +37,9 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
     assert_eq!(stack.webhook(&busy(0)).await["sequence"], 1);
-    take_broker_away(&mut stack).await;
+    kill_broker(&mut stack).await;
     let (status, ready) = stack.gateway.readiness(&stack.http).await;
-    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "webhooks must keep coming: {ready}");
+    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "the gateway must stay ready: {ready}");
 
     for answer in join_all((1..200).map(|n| stack.post_to(CALL_STATUS, busy(n).to_string()))).await {
         assert_eq!((answer.status, &answer.body["spooled"]), (200, &json!(true)), "{}", answer.body);
@@ -46,12 +47,11 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     }
     let again = stack.webhook(&busy(7)).await;
     assert_eq!(again["duplicate"], true, "{again}");
-    // Known to the broker, which cannot be asked.
+    // Only the unavailable broker knows that this webhook is a duplicate.
     assert_eq!(stack.webhook(&busy(0)).await["duplicate"], false);
     stack.twilio("CallSid=CA1&CallStatus=no-answer").await;
 
-    // What was spooled is on disk: neither a crash of the gateway nor one more start without a broker
-    // changes that.
+    // Spooled webhooks are on the disk. They survive a crash and a start of the gateway without a broker.
     stack.gateway.kill().await;
     stack.gateway.restart().await;
     stack.gateway.until_ready(&stack.http).await;
@@ -64,14 +64,14 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
         stack.gateway.metrics(&stack.http).await.contains("aftercall_spool_webhooks 0\n")
     })
     .await;
-    assert_eq!(stack.stored(streams::WEBHOOKS).await, 201, "each once, the duplicates collapsed");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 201, "each webhook is stored once");
 
-    // In order, and under the id and with the headers it was given when it came.
+    // The message has the id and the headers of the time when the webhook arrived.
     let first = stack.message(streams::WEBHOOKS, 2).await;
     let (id, received) = (first.headers.get("Nats-Msg-Id"), first.headers.get("Aftercall-Received-At"));
     assert_eq!(id.map(|id| id.as_str().len()), Some(64));
     assert!(received.is_some());
-    // Live webhooks go to the broker again.
+    // New webhooks go to the broker.
     assert!(stack.webhook(&busy(200)).await["sequence"].is_u64());
 }
 
@@ -79,7 +79,7 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
 async fn large_body_is_spooled() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
-    take_broker_away(&mut stack).await;
+    kill_broker(&mut stack).await;
     let mut large = busy(1);
     large["padding"] = "x".repeat(3 * 1024 * 1024).into();
     assert_eq!(stack.webhook(&large).await["spooled"], true);
@@ -115,11 +115,11 @@ async fn config(stack: &TestStack) -> jetstream::stream::Config {
 async fn full_spool_refuses_webhooks() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[("SPOOL_MAX_BYTES", "3000")]).await;
-    take_broker_away(&mut stack).await;
+    kill_broker(&mut stack).await;
     let mut accepted = Vec::new();
     let refused = loop {
         let n = accepted.len();
-        assert!(n < 20, "3000 bytes are not enough for this many");
+        assert!(n < 20, "more webhooks than 3000 bytes can hold");
         let answer = stack.post_to(CALL_STATUS, busy(n).to_string()).await;
         if answer.status != 200 {
             break answer;

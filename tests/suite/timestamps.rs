@@ -1,4 +1,4 @@
-//! Which time counts, from when retention counts, and how answers show a time.
+//! Times of events, the start of retention, and the format of times in answers.
 
 use jiff::Timestamp;
 use mongodb::bson::{DateTime, Document, doc};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestStack, recently, until_equal};
 
-/// How far a time may be from now that was taken from a clock of this machine during the test.
+/// Longest distance from now, in milliseconds, of a time that was taken during the test.
 const NEAR: i64 = 600_000;
 
 fn is_near(call: &Document, field: &str) -> bool {
@@ -52,9 +52,7 @@ async fn implausible_time_of_an_event_is_ignored() {
 #[tokio::test]
 async fn retention_counts_from_the_first_storage_of_a_call() {
     let stack = TestStack::builder().own_mongod().worker_env("RETENTION_DAYS", "7").start().await;
-    let admin = stack.calls.client().database("admin");
-    admin.run_command(doc! { "setParameter": 1, "ttlMonitorSleepSecs": 1 }).await.unwrap();
-    // It began before retention, and is new to us; so is one whose every time is wrong.
+    // A call that began before the retention period and is stored now, and a call with a wrong time.
     let twenty_days_ago = Timestamp::now().as_second() - 20 * 86_400;
     let event = json!({ "event_type": "call.busy", "call_id": "new", "timestamp": twenty_days_ago });
     stack.webhook(&event).await;
@@ -62,7 +60,7 @@ async fn retention_counts_from_the_first_storage_of_a_call() {
     let new = stack.until_call("new", doc! { "status": "busy" }).await;
     assert_eq!(new.get_datetime("createdAt").unwrap().timestamp_millis(), twenty_days_ago * 1000);
     stack.until_call("wrong", doc! { "status": "busy" }).await;
-    // Stored long ago; and of a version that did not say when.
+    // Calls that were stored long ago, with and without a time of storage, as earlier versions wrote them.
     let date = |days: i64| DateTime::from_millis((Timestamp::now().as_second() - days * 86_400) * 1000);
     let call = |id: &str| doc! { "callId": id, "status": "busy", "history": [], "updatedAt": date(1) };
     let mut old = call("old");
@@ -72,7 +70,7 @@ async fn retention_counts_from_the_first_storage_of_a_call() {
     young.insert("createdAt", date(6));
     stack.calls.insert_many([old, unmarked, young]).await.unwrap();
     let gone = doc! { "callId": { "$in": ["old", "unmarked"] } };
-    until_equal("calls to be erased", 0, async || stack.count(gone.clone()).await).await;
+    until_equal("expired calls", 0, async || stack.count(gone.clone()).await).await;
     assert_eq!(stack.count(doc! { "callId": { "$in": ["new", "wrong", "young"] } }).await, 3);
 }
 

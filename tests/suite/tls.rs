@@ -1,4 +1,4 @@
-//! TLS of the public listener, its certificate replaced while it serves.
+//! TLS of the public listener, and the replacement of its certificate.
 
 use std::{fs, path::Path};
 
@@ -37,7 +37,7 @@ async fn listener_speaks_tls_and_reloads_its_certificate() {
     assert_eq!(post(&stack.http).await, None, "an authority that is not known");
     let plain = stack.http.post(url.replace("https", "http")).body("{}").send().await;
     assert!(plain.is_err(), "{plain:?}");
-    // Who does not shake hands is not waited for, and keeps nobody else waiting.
+    // A connection without a handshake is closed, and does not delay other connections.
     let silent = tokio::net::TcpStream::connect(stack.public).await.unwrap();
     assert_eq!(post(&old.client()).await, Some(200));
     let _closed_or_reset = within("the gateway closes the connection", silent.readable()).await;
@@ -48,15 +48,15 @@ async fn listener_speaks_tls_and_reloads_its_certificate() {
     };
     assert_eq!(expires().await, Some(1_935_619_200.0), "2031-05-04");
 
-    // A connection that is open keeps its certificate.
+    // An open connection keeps its certificate.
     let keeper =
         aftercall_local::http_client_builder(test_timeout()).tls_certs_only([old.root()]).build().unwrap();
     assert_eq!(post(&keeper).await, Some(200));
 
-    // A certificate that does not belong to the key changes nothing.
+    // A certificate that does not fit the key is not used.
     fs::write(&certificate, new.sign().0).unwrap();
     stack.gateway.signal(Signal::SIGHUP);
-    until("the gateway complains", async || {
+    until("the gateway refuses the certificate", async || {
         stack.gateway.log().contains("the certificate stays as it was").then_some(())
     })
     .await;
@@ -66,7 +66,7 @@ async fn listener_speaks_tls_and_reloads_its_certificate() {
     fs::write(&certificate, fresh).unwrap();
     fs::write(&key, its_key).unwrap();
     stack.gateway.signal(Signal::SIGHUP);
-    until("the new certificate is taken up", async || post(&new.client()).await).await;
+    until("the new certificate is used", async || post(&new.client()).await).await;
     assert_eq!(post(&old.client()).await, None);
     assert_eq!(
         value(
@@ -87,14 +87,14 @@ async fn unfinished_handshakes_are_closed_after_the_timeout() {
     let setup =
         setup.gateway_env("TLS_CERT_FILE", text(&certificate)).gateway_env("TLS_KEY_FILE", text(&key));
     let stack = setup.start().await;
-    // Nothing, the beginning of a hello that is to be 512 bytes long, and no TLS at all.
-    for said in [&b""[..], &[22, 3, 1, 2, 0, 1], b"POST / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+    // Nothing, the beginning of a ClientHello of 512 bytes, and a request without TLS.
+    for sent in [&b""[..], &[22, 3, 1, 2, 0, 1], b"POST / HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut socket = TcpStream::connect(stack.public).await.unwrap();
-        socket.write_all(said).await.unwrap();
+        socket.write_all(sent).await.unwrap();
         let mut answer = Vec::new();
         let _closed_or_reset =
             within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
-        assert!(!answer.starts_with(b"HTTP"), "{said:?}: {answer:?}");
+        assert!(!answer.starts_with(b"HTTP"), "{sent:?}: {answer:?}");
     }
     let url = format!("https://{}/elsewhere", stack.public);
     assert_eq!(authority.client().get(url).send().await.unwrap().status(), 404);

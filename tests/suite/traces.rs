@@ -1,4 +1,5 @@
-//! One webhook is one trace, from its request to its document and its transcript, across both processes.
+//! Traces: a webhook is one trace, from the request to the document and the transcript, across gateway and
+//! worker.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +25,7 @@ use crate::harness::{CALL_STATUS, TestStack, until};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// One span as the collector got it.
+/// A span that the collector received.
 #[derive(Clone, Debug)]
 struct Span {
     service: String,
@@ -115,7 +116,7 @@ async fn answer(
 }
 
 async fn stack(collector: &Collector) -> TestStack {
-    // Spans leave soon, so that tests need not wait for them.
+    // Spans are exported after 100 ms, so that the tests do not wait for them.
     let (endpoint, soon) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_BSP_SCHEDULE_DELAY");
     let [gateway, worker] = ["aftercall_ingest=debug", "aftercall_worker=debug"];
     let setup = TestStack::builder().gateway_env(endpoint, &collector.url).gateway_env(soon, "100");
@@ -153,8 +154,8 @@ async fn webhook_is_one_trace_from_the_request_to_the_transcript() {
             assert_eq!(span.parent, parent.id, "{name}");
         }
     }
-    assert_eq!(spans[names[0]].parent, PARENT, "the sender's own span");
-    // Both writes: the status by its webhook, the transcript by its job.
+    assert_eq!(spans[names[0]].parent, PARENT, "the span of the sender");
+    // Two writes: the status, in the span of the webhook, and the transcript, in the span of the job.
     let writes = until("two writes", async || {
         let writes: Vec<_> =
             collector.of(TRACE).into_iter().filter(|span| span.name == "update agent_calls").collect();
@@ -173,7 +174,7 @@ async fn webhook_is_one_trace_from_the_request_to_the_transcript() {
         assert!(line.contains(TRACE), "{line}");
     }
     let all: String = collector.of(TRACE).iter().map(|span| span.whole.as_str()).collect();
-    assert!(!all.contains("5005550006"), "no number in a trace");
+    assert!(!all.contains("5005550006"), "a trace contains a telephone number");
 }
 
 #[tokio::test]
@@ -189,18 +190,19 @@ async fn lookup_is_one_trace_and_a_refusal_is_marked() {
     assert_eq!(spans[names[1]].parent, spans[names[0]].id);
     assert!(names.iter().all(|name| spans[*name].failed));
 
-    // What the sender does not want to be kept is not kept, yet its id is in the log.
+    // A trace that the sender does not sample is not exported. Its id is in the logs.
     let other = TRACE.replace('4', "5");
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base));
     let request = request.body(json!({ "event_type": "call.busy", "call_id": "c" }).to_string());
     let answer = stack.send(request.header("traceparent", format!("00-{other}-{PARENT}-00"))).await;
     assert_eq!(answer.status, 200);
-    until("its id is in both logs", async || {
+    until("the id of the trace is in both logs", async || {
         (stack.gateway.log().contains(&other) && stack.workers[0].log().contains(&other)).then_some(())
     })
     .await;
 
-    // Without a context of the sender's a trace begins here, and what is not sent yet is sent at the end.
+    // Without a trace context of the sender, the gateway begins a trace. A stopping gateway exports its last
+    // spans.
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "d" })).await;
     stack.gateway.signal(Signal::SIGTERM);
     assert!(stack.gateway.ended().await.success());

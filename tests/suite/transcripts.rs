@@ -1,4 +1,4 @@
-//! Transcripts: fetched when they are there, waited for when not, given up with a reason.
+//! Transcripts: workers fetch them, wait for them, or give them up with a reason.
 
 use std::time::Duration;
 
@@ -12,19 +12,23 @@ use serde_json::json;
 
 use crate::harness::{TestStack, recently, until, until_equal};
 
-const SECOND: Option<Duration> = Some(Duration::from_secs(1));
+const RETRY_AFTER: Option<Duration> = Some(Duration::from_secs(1));
 
 #[tokio::test]
 async fn transcript_is_fetched_after_not_found_and_rate_limits() {
     let stack = TestStack::start().await;
-    let course =
-        [Answer::NotFound, Answer::Processing, Answer::RateLimited { retry_after: SECOND }, Answer::Done];
+    let course = [
+        Answer::NotFound,
+        Answer::Processing,
+        Answer::RateLimited { retry_after: RETRY_AFTER },
+        Answer::Done,
+    ];
     stack.simulator.script("v", course);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
     let call = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     assert!(!call.get_array("transcript").unwrap().is_empty());
-    assert_eq!(stack.simulator.request_count("v"), 4, "one request a step");
+    assert_eq!(stack.simulator.request_count("v"), 4, "one request for each answer");
     let requests = stack.simulator.requests();
     assert!(requests[3].at - requests[2].at >= Duration::from_secs(1), "Retry-After is obeyed");
 }
@@ -38,7 +42,7 @@ async fn broken_connection_is_retried_at_once() {
     let metrics = stack.workers[0].metrics(&stack.http).await;
     assert!(
         metrics.contains("aftercall_transcripts_total{outcome=\"waiting\"} 0\n"),
-        "no job was put off: {metrics}"
+        "a job was postponed: {metrics}"
     );
 }
 
@@ -60,19 +64,20 @@ async fn transcript_saved_in_the_meantime_is_not_replaced() {
     stack.worker_env("ELEVENLABS_BASE_URL", &format!("http://127.0.0.1:{}", link.port()));
     stack.add_worker().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
-    until("the transcript to be asked for", async || (stack.simulator.request_count("v") == 1).then_some(()))
+    until("the transcript is requested", async || (stack.simulator.request_count("v") == 1).then_some(()))
         .await;
-    let told = json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
+    let transcript_of_webhook =
+        json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
     stack
         .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": recently(), "data": {
-            "conversation_id": "v", "status": "done", "transcript": told,
+            "conversation_id": "v", "status": "done", "transcript": transcript_of_webhook,
         } }))
         .await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     link.set(Mode::Open);
     until_equal("transcript jobs", Some((0, 0)), async || stack.jobs().await).await;
     let transcript = stack.lookup(json!({ "callSid": "c" })).await.body["transcript"].clone();
-    assert_eq!(transcript, told);
+    assert_eq!(transcript, transcript_of_webhook);
 }
 
 #[tokio::test]
@@ -101,7 +106,7 @@ async fn refused_key_pauses_all_requests_and_is_logged() {
     let stack = TestStack::start().await;
     stack.simulator.refuse_key(true);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c0", "conversation_id": "v0" })).await;
-    until("the alarm", async || {
+    until("the refused key is logged", async || {
         stack.workers[0].log().contains("ELEVENLABS_API_KEY is refused").then_some(())
     })
     .await;
@@ -110,9 +115,13 @@ async fn refused_key_pauses_all_requests_and_is_logged() {
         stack.webhook(&body).await;
     }
     stack.all_acknowledged().await;
-    tokio::time::sleep(Duration::from_secs(1)).await; // That nothing happens takes a while to see.
-    assert_eq!(stack.count(doc! { "transcriptState": "owed" }).await, 20, "parked, not given up");
-    // Jobs that were under way when the key was refused may have asked too; no later one does.
+    tokio::time::sleep(Duration::from_secs(1)).await; // Time in which a wrong worker would send requests.
+    assert_eq!(
+        stack.count(doc! { "transcriptState": "owed" }).await,
+        20,
+        "the transcripts are due, not given up"
+    );
+    // Jobs that were running when the key was refused may have sent a request. Later jobs send none.
     assert!(stack.simulator.requests().len() <= 8, "{}", stack.simulator.requests().len());
 }
 
@@ -132,7 +141,7 @@ async fn one_refused_conversation_stops_no_other() {
         stack.webhook(&body).await;
         stack.until_call(id, doc! { "transcriptState": "saved" }).await;
     }
-    // What a payment or a permission may mend is asked for again.
+    // The worker repeats requests that were refused for a missing payment or permission.
     stack.simulator.script("v402", [Answer::Done]);
     stack.simulator.script("v401", [Answer::Done]);
     for id in ["v402", "v401"] {
@@ -147,7 +156,7 @@ async fn jobs_survive_a_restart_of_worker_and_broker() {
     let mut stack = TestStack::start().await;
     stack.simulator.script("v", [Answer::NotFound, Answer::NotFound, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
-    until("first request", async || (stack.simulator.request_count("v") >= 1).then_some(())).await;
+    until("the first request", async || (stack.simulator.request_count("v") >= 1).then_some(())).await;
     stack.workers[0].kill().await;
     stack.nats.kill().await.unwrap();
     stack.nats.restart().await.unwrap();
@@ -170,9 +179,9 @@ async fn transcript_without_a_conversation_is_given_up() {
     let mut stack = TestStack::builder().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
-    tokio::time::sleep(Duration::from_millis(1100)).await; // The time it is waited for.
+    tokio::time::sleep(Duration::from_millis(1100)).await; // The time after which the transcript is given up.
     stack.workers[0].kill().await;
-    stack.workers[0].restart().await; // Looks after owed transcripts at its start, and every ten minutes.
+    stack.workers[0].restart().await; // The worker checks due transcripts at its start and every ten minutes.
     let call = stack.until_call("c", doc! { "transcriptState": "unavailable" }).await;
     assert!(call.get_str("_transcriptError").unwrap().contains("never became known"));
 }

@@ -1,4 +1,4 @@
-//! What senders cost before anything vouches for them: little memory, and never the room of the provider.
+//! Senders that are not verified yet: they cost little memory, and use no budget of the providers.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::harness::{
 const MIB: usize = 1024 * 1024;
 const PUBLIC: &str = "https://hooks.example.com";
 const TOKEN: &str = "t0ken";
-/// Of the right shape, by nobody.
+/// A signature with the right format that is wrong.
 const FORGED: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// A gateway where both providers have secrets.
+/// A gateway with secrets of both providers.
 fn signed() -> TestStackBuilder {
     TestStack::builder()
         .without_worker()
@@ -33,14 +33,15 @@ fn signed() -> TestStackBuilder {
         .gateway_env("PUBLIC_URL", PUBLIC)
 }
 
-/// Twilio's signature of the parameters as it writes them.
+/// Twilio's signature of `parameters`, which are names and values in sorted order.
 fn twilio_signature(parameters: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(TOKEN.as_bytes()).unwrap();
     mac.update(format!("{PUBLIC}{TWILIO_CALL_STATUS}{parameters}").as_bytes());
     BASE64_STANDARD.encode(mac.finalize().into_bytes())
 }
 
-/// Posts a form with a signature of SHA-1's shape, or of SHA-256's; status, code or id, and whether it was there.
+/// Posts a form. A signature of 44 characters is announced as SHA-256. Returns status, error code or id, and
+/// whether the webhook is a duplicate.
 async fn post_form(
     stack: &TestStack,
     body: impl Into<reqwest::Body>,
@@ -61,7 +62,7 @@ async fn post_form(
     (status, word, body["duplicate"].clone())
 }
 
-/// The most that the gateway holds while `work` goes on.
+/// Highest resident memory of the gateway during `work`, in bytes.
 async fn peak(stack: &TestStack, work: impl Future<Output = ()>) -> u64 {
     let mut most = stack.gateway.resident();
     let mut work = std::pin::pin!(work);
@@ -73,7 +74,8 @@ async fn peak(stack: &TestStack, work: impl Future<Output = ()>) -> u64 {
     }
 }
 
-/// Announces a whole form and sends its beginning; status and code of the answer, which does not wait for the rest.
+/// Announces the length of `form` and sends its beginning. The gateway answers before it has the rest.
+/// Returns status and error code.
 async fn post_beginning(stack: &TestStack, form: &str, signature: Option<&str>) -> (u16, String) {
     let signature = signature.map(|value| format!("x-twilio-signature: {value}\r\n")).unwrap_or_default();
     let head = format!(
@@ -91,7 +93,8 @@ async fn post_beginning(stack: &TestStack, form: &str, signature: Option<&str>) 
     (status, problem["code"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Sends all of a body that is refused. The gateway may close before it has all of it.
+/// Sends a whole body, which the gateway refuses. The gateway may close the connection before it has all of
+/// it.
 async fn send_whole(stack: &TestStack, body: reqwest::Body, signature: Option<&str>) {
     let mut request = stack.http.post(format!("{}{TWILIO_CALL_STATUS}", stack.base)).body(body);
     if let Some(signature) = signature {
@@ -120,12 +123,12 @@ async fn form_of_32_mebibytes_is_refused_with_little_memory() {
             assert_eq!((found, word.as_str()), (status, code), "{signature:?}");
             send_whole(&stack, large.clone().into(), signature).await;
         }
-        // The length may come with the end only.
+        // A chunked body has no length.
         let chunks: Vec<_> =
             large.as_bytes().chunks(50_000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect();
         let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
         send_whole(&stack, body, Some(FORGED)).await;
-        // Just within the size, from many at once.
+        // Many bodies at the same time, each below the limit.
         let small = format!("CallSid=CA1&a={}", "x".repeat(50_000));
         let posts = (0..64).map(async |_| post_form(&stack, small.clone(), Some(FORGED)).await.0);
         let answers = join_all(posts).await;
@@ -133,7 +136,7 @@ async fn form_of_32_mebibytes_is_refused_with_little_memory() {
     })
     .await;
     let more = most.saturating_sub(before) / MIB as u64;
-    assert!(more < 40, "the gateway took {more} MiB");
+    assert!(more < 40, "the gateway needed {more} MiB more");
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 0);
 }
 
@@ -151,8 +154,8 @@ async fn stalled_bodies_of_unverified_senders_leave_the_budget_of_providers_free
         socket.write_all(&vec![b'a'; 65_000]).await.unwrap();
         stalled.push(socket);
     }
-    // How many displace each other depends on how fast they come.
-    until("some of their bodies are held", async || {
+    // Stalled bodies displace each other, depending on how fast they arrive.
+    until("the gateway holds some of the bodies", async || {
         let metrics = stack.gateway.metrics(&stack.http).await;
         (value(&metrics, "aftercall_inflight_body_bytes")? > 5e5).then_some(())
     })
@@ -162,7 +165,7 @@ async fn stalled_bodies_of_unverified_senders_leave_the_budget_of_providers_free
             json!({ "event_type": "call.busy", "call_id": format!("c{n}"), "pad": "x".repeat(50_000) });
         assert_eq!(post_signed(&stack, SECRET, &body.to_string()).await, 200, "webhook {n}");
     }
-    // Nor that of a callback which is genuine: what stalls makes room for it.
+    // A genuine callback displaces a stalled body.
     let signature = twilio_signature("CallSidCA1CallStatusringing");
     for call in ["CallSid=CA1&CallStatus=ringing", "CallStatus=ringing&CallSid=CA1"] {
         assert_eq!(post_form(&stack, call, Some(&signature)).await.0, 200);
@@ -192,7 +195,7 @@ async fn bodies_from_unlisted_addresses_leave_the_budget_of_providers_free() {
         let metrics = stack.gateway.metrics(&stack.http).await;
         value(&metrics, "aftercall_inflight_body_bytes")
     };
-    assert!(most.await <= Some(1024.0 * 1024.0), "strangers hold 1 MiB at most");
+    assert!(most.await <= Some(1024.0 * 1024.0), "unlisted senders use more than 1 MiB");
     let body = json!({ "event_type": "call.busy", "call_id": "c", "pad": "x".repeat(50_000) }).to_string();
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
     mac.update(format!("{now}.{body}").as_bytes());
@@ -212,7 +215,7 @@ async fn bodies_with_too_many_values_or_levels_are_refused() {
         let answer = stack.post_to(path, body).await;
         assert_eq!((answer.status, answer.code()), (400, "too_complex"), "{path}: {}", answer.body);
     }
-    assert_eq!(stack.post_to(CALL_STATUS, deep(140)).await.status, 200, "140 levels are few");
+    assert_eq!(stack.post_to(CALL_STATUS, deep(140)).await.status, 200, "140 levels are allowed");
     let form = |count: usize| {
         let more: Vec<_> = (1..count).map(|n| format!("p{n}=1")).collect();
         format!("CallSid=CA1&{}", more.join("&"))
@@ -233,7 +236,7 @@ async fn one_twilio_signature_is_one_webhook_in_any_spelling_of_the_parameters()
     for spelling in [
         "To=%2b15005550006&CallStatus=ringing&CallSid=CAtw1",
         "%43allSid=CAtw1&CallStatus=ring%69ng&To=%2B15005550006&",
-        // The boundary between a name and its value shifted.
+        // The same text, divided differently into name and value.
         "CallSid=CAtw1&CallStatusring=ing&To=%2B15005550006",
         "CallSid=CAtw1CallStatusringing&To=%2B15005550006",
     ] {

@@ -25,8 +25,8 @@ use crate::line;
 
 const SHA256: &[u8] = b"key=webhooks_sharedkey_1, algorithm=HMAC_SHA256";
 
-/// Nobody verifies without the token. With it, a form that can be read verifies by either algorithm, however the
-/// URL names its port and in whatever order the parameters are; no other form or body does.
+/// Nobody verifies without the token. With it, a form that can be read verifies by either algorithm, however
+/// the URL names its port and in whatever order the parameters are; no other form or body does.
 pub fn run(data: &[u8]) {
     let (signature, rest) = line(data);
     let (settings, rest) = line(rest);

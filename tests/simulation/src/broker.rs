@@ -1,5 +1,5 @@
-//! The model of `JetStream`: stored messages, deliveries and scheduled jobs. Its behaviour at failures is the measured
-//! behaviour of nats-server 2.15.1.
+//! The model of `JetStream`: stored messages, deliveries and scheduled jobs. Its behaviour at failures is the
+//! measured behaviour of nats-server 2.15.1.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -144,8 +144,8 @@ impl Broker {
         self.ids.contains_key(id)
     }
 
-    /// Crashes, and starts again after `away`. Acknowledgements of the last seconds are lost if `forgets` says so.
-    /// Delivered messages are delivered again as a first delivery.
+    /// Crashes, and starts again after `away`. Acknowledgements of the last seconds are lost if `forgets`
+    /// says so. Delivered messages are delivered again as a first delivery.
     pub fn crash(&mut self, now: Timestamp, away: Duration, mut forgets: impl FnMut() -> bool) {
         self.connection += 1;
         self.away_until = now.checked_add(away).ok();

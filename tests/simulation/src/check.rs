@@ -11,7 +11,8 @@ use aftercall_worker::{
 
 use crate::{consumer::envelope, documents::Documents, ports::dead_letter_key, world::World};
 
-/// Compares documents and dead letters with the result of applying all stored webhooks once. Returns the differences.
+/// Compares documents and dead letters with the result of applying all stored webhooks once. Returns the
+/// differences.
 pub fn violations(world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expected = Documents::default();

@@ -1,5 +1,5 @@
-//! The model of MongoDB as a worker sees it. A write fails before, in the middle of or after its effect, or takes effect
-//! later although the database reported a failure.
+//! The model of MongoDB as a worker sees it. A write fails before, in the middle of or after its effect, or
+//! takes effect later although the database reported a failure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,8 +31,8 @@ impl Database {
         &self.0.sim
     }
 
-    /// Applies `change` and returns its result. Depending on chance it fails before or after `change` is applied, or
-    /// `change` is applied later. `what` names the write in the log.
+    /// Applies `change` and returns its result. Depending on chance it fails before or after `change` is
+    /// applied, or `change` is applied later. `what` names the write in the log.
     pub async fn write<T>(
         &self,
         what: &str,

@@ -19,8 +19,8 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Index of the document with the unique id `key`. Of several documents of a call, the first one has the id of
-    /// the call.
+    /// Index of the document with the unique id `key`. Of several documents of a call, the first one has the
+    /// id of the call.
     pub fn find(&self, key: &Key) -> Option<usize> {
         let names = |n: &usize| Key::all_of(&self.calls[*n]).any(|name| name == *key);
         (0..self.calls.len()).filter(names).min_by_key(|&n| &self.calls[n].conversation_id)

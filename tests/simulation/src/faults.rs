@@ -4,12 +4,13 @@ use rand::{RngExt as _, rngs::StdRng};
 
 /// The probability of each fault, from 0 to 1, each time that the fault can occur.
 ///
-/// A seed draws the probabilities once. Half of them are 0, so that each simulation has some faults and not others.
+/// A seed draws the probabilities once. Half of them are 0, so that each simulation has some faults and not
+/// others.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// The broker crashes, within one second: connections break, acknowledgements of the last seconds are
-    /// forgotten, their messages are delivered again as a first delivery, and publishes on their way are stored
-    /// or lost.
+    /// forgotten, their messages are delivered again as a first delivery, and publishes on their way are
+    /// stored or lost.
     pub broker_crash: f64,
     /// The broker freezes and then continues with what has queued up.
     pub broker_freeze: f64,

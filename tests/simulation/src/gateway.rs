@@ -70,8 +70,8 @@ async fn killed(sim: &Simulation) {
     }
 }
 
-/// One gateway process: passes webhooks to the commit core, its publishes to the broker, and its results to the
-/// senders.
+/// One gateway process: passes webhooks to the commit core, its publishes to the broker, and its results to
+/// the senders.
 async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
     let mut commits: Commits<Waiter> = Commits::default();
     commits.set_takes_batches(true);

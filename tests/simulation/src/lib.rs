@@ -1,7 +1,8 @@
 //! Deterministic simulation of gateway and worker.
 //!
-//! The decision code of gateway and worker runs unchanged. Models replace the broker, the database, the provider, the
-//! clock and chance. A seed decides everything that happens, so that a seed gives the same run every time.
+//! The decision code of gateway and worker runs unchanged. Models replace the broker, the database, the
+//! provider, the clock and chance. A seed decides everything that happens, so that a seed gives the same run
+//! every time.
 //!
 //! The models have the behaviour that was measured of the real programs:
 //! - The broker stores a publish after the gateway has given it up.
@@ -11,7 +12,8 @@
 //! - A database write takes effect although it failed, or takes effect later.
 //! - Unique indexes refuse documents.
 //!
-//! Senders post duplicates in any order and stop repeating after some tries. Processes are killed at any `await`.
+//! Senders post duplicates in any order and stop repeating after some tries. Processes are killed at any
+//! `await`.
 //!
 //! A seed that fails is printed. To repeat it: `cargo run --package aftercall-simulation -- --seed N`.
 

@@ -46,8 +46,8 @@ impl SimulatedPorts {
         &self.process.sim
     }
 
-    /// Publishes a message to the broker. Depending on chance the broker does not store it, or stores it without an
-    /// acknowledgement. `what` names the message in the log.
+    /// Publishes a message to the broker. Depending on chance the broker does not store it, or stores it
+    /// without an acknowledgement. `what` names the message in the log.
     async fn publish(&self, what: &str, store: impl FnOnce(&mut Broker, Timestamp)) -> Result<(), Error> {
         self.process.act(MAX_LATENCY).await;
         let sim = self.sim();

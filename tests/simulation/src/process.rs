@@ -29,7 +29,8 @@ impl Process {
         *self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
-    /// Waits for an action outside the process, which takes at most `most`. A frozen process does not begin one.
+    /// Waits for an action outside the process, which takes at most `most`. A frozen process does not begin
+    /// one.
     pub async fn act(&self, most: Duration) {
         self.sim.pass(most).await;
         loop {

@@ -16,7 +16,8 @@ use crate::{
 
 /// Time in which faults occur.
 const FAULT_DURATION: Duration = Duration::from_secs(40);
-/// Time limit for all messages to be acknowledged after the faults. Long, because workers wait for transcripts.
+/// Time limit for all messages to be acknowledged after the faults. Long, because workers wait for
+/// transcripts.
 const DRAIN_TIMEOUT: Duration = Duration::from_hours(2);
 const WORKERS: usize = 2;
 

@@ -1,5 +1,5 @@
-//! The scenario of a simulation: calls, their webhooks, when and how often each webhook is posted, and webhooks that
-//! cannot be processed.
+//! The scenario of a simulation: calls, their webhooks, when and how often each webhook is posted, and
+//! webhooks that cannot be processed.
 
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ const POISON: [&str; 4] = [
     "[]",
 ];
 
-/// The webhooks that are posted, each with its time, and the conversations, each with its end and its final status.
+/// The webhooks that are posted, each with its time, and the conversations, each with its end and its final
+/// status.
 pub struct Scenario {
     pub posts: Vec<(Duration, Bytes)>,
     pub conversations: Vec<(String, Duration, ConversationStatus)>,
@@ -89,8 +90,8 @@ fn add_call(scenario: &mut Scenario, rng: &mut StdRng, time: Duration, call: u32
     scenario.conversations.push((format!("w{call}"), done, outcome));
 }
 
-/// Adds bursts of webhooks, which the gateway publishes in batches. Some of the webhooks are stored before their burst;
-/// the broker refuses a batch with such a webhook.
+/// Adds bursts of webhooks, which the gateway publishes in batches. Some of the webhooks are stored before
+/// their burst; the broker refuses a batch with such a webhook.
 fn add_bursts(scenario: &mut Scenario, rng: &mut StdRng, time: Duration) {
     for _ in 0..rng.random_range(0..4) {
         let at = time.mul_f64(rng.random_range(0.0..1.0));

@@ -1,4 +1,5 @@
-//! Every page, wide and narrow, light and dark: judged by axe-core, and kept as a picture.
+//! Accessibility of every page, wide and narrow, light and dark, checked by axe-core. A picture of each page
+//! is kept.
 
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ async fn every_page_passes_axe_core_wide_and_narrow_light_and_dark() {
         shown.stack.until_call("CAshown", doc! { "transcriptState": "saved", "status": "ended" }).await;
         shown.stack.all_acknowledged().await;
         let counted = async || shown.page("/overview?window=24h").await.1.contains("By status").then_some(());
-        until("the overview is counted", counted).await;
+        until("the overview shows its counts", counted).await;
 
         let pages = [
             ("calls", "/calls"),
@@ -62,7 +63,7 @@ async fn every_page_passes_axe_core_wide_and_narrow_light_and_dark() {
                     let found = browser.serious_findings().await;
                     findings.extend(found.into_iter().map(|finding| format!("{name} {width} {scheme}: {finding}")));
                     let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
-                    assert_eq!(browser.eval(fits).await, true, "{name} {width} sticks out sideways");
+                    assert_eq!(browser.eval(fits).await, true, "{name} {width} is wider than the window");
                 }
                 browser.open(&format!("{}/login", shown.console)).await;
                 browser.picture(&format!("login-{width}-{scheme}")).await;

@@ -1,4 +1,4 @@
-//! Finding calls: filters, addresses, pages, the way back.
+//! The list of calls: filters, addresses and pages.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -6,7 +6,7 @@ use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
 use super::{Shown, browser::with_browser, event, start};
 
-/// Links of a page whose `rel` is this.
+/// The link of a page with this `rel`.
 fn link(page: &str, rel: &str) -> Option<String> {
     let start = page.find(&format!("rel=\"{rel}\" href=\""))? + rel.len() + 13;
     let href = &page[start..start + page[start..].find('"')?];
@@ -30,7 +30,7 @@ fn call(n: u32, status: &str, reason: Option<&str>, second: i64) -> Document {
 #[tokio::test]
 async fn every_call_is_on_exactly_one_page() {
     let shown = start(Duration::from_millis(50)).await;
-    // Many of the same millisecond: the cursor must tell them apart.
+    // Many calls of the same millisecond, which the cursor must distinguish.
     let calls: Vec<_> = (0..173).map(|n| call(n, "ended", None, 1_790_000_000 + i64::from(n / 80))).collect();
     shown.stack.calls.insert_many(calls).await.unwrap();
     for filter in ["", "?status=ended", "?status=ended%2Cbusy"] {
@@ -47,7 +47,7 @@ async fn every_call_is_on_exactly_one_page() {
         }
         assert_eq!(seen.iter().collect::<HashSet<_>>().len(), 173, "{filter}");
         assert_eq!((seen.len(), pages.len()), (173, 4), "{filter}");
-        // And back again, by the links to newer calls.
+        // The links to newer calls lead back.
         let (_, last) = shown.page(&address).await;
         let (_, before) = shown.page(&link(&last, "prev").unwrap()).await;
         assert_eq!(ids(&before), pages[2], "{filter}");
@@ -92,7 +92,7 @@ async fn calls_are_found_by_id_number_status_reason_and_time() {
     for (query, expected) in table {
         assert_eq!(found(&shown, query).await, expected, "{query}");
     }
-    // What is not understood narrows nothing, and one view has one address.
+    // Unknown filters have no effect, and the address is normalised.
     let answer = shown.get("/calls?q=&status=&period=ever").send().await.unwrap();
     assert_eq!((answer.url().path(), answer.url().query()), ("/calls", None));
     assert_eq!(shown.page("/calls/unheard-of").await.0, 404);
@@ -116,9 +116,11 @@ async fn filters_are_in_the_address_and_the_back_button_restores_them() {
         browser.click("input[value=busy]").await;
         browser.read("#results tbody", "CAf0").await;
         browser.read("#status-value", "busy").await;
-        crate::harness::until_equal("the address says so", "/calls?status=busy".to_owned(), async || {
-            browser.address().await
-        })
+        crate::harness::until_equal(
+            "the address has the filter",
+            "/calls?status=busy".to_owned(),
+            async || browser.address().await,
+        )
         .await;
         assert_eq!(browser.count("#results tbody tr").await, 1);
 
@@ -144,7 +146,7 @@ async fn filters_are_in_the_address_and_the_back_button_restores_them() {
         browser.read("#results tbody", "CAf0").await;
         assert_eq!(browser.complaints().await, Vec::<String>::new());
 
-        // All of it by keyboard: the field, then the menu, then a box in it.
+        // The filters work by keyboard: the field, the menu, and a box in it.
         browser.open_live(&format!("{}/calls", shown.console)).await;
         let keys = browser.see("#q").await;
         keys.send_keys(thirtyfour::Key::Tab + "").await.unwrap();

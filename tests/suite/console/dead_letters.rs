@@ -1,4 +1,4 @@
-//! Dead letters: looked at, mended, sent again, dropped.
+//! Dead letters in the console: shown, edited, redriven, dropped.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ async fn edited_dead_letter_is_applied_to_its_call() {
         browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/dead-letters", shown.console)).await;
         browser.read("#page", "None. Everything that came could be used.").await;
-        // An event type with a slip in it, and one that nobody knows.
+        // A misspelt event type, and an unknown one.
         shown
             .stack
             .webhook(&json!({ "event_type": "call.bussy", "call_id": "CAdead", "to_number": "+12025550123" }))
@@ -38,13 +38,13 @@ async fn edited_dead_letter_is_applied_to_its_call() {
         browser.click("#outcome a").await;
         browser.read(".timeline", "edited by an operator").await;
 
-        // Sent again as it is: it comes back, under another number.
+        // An unchanged dead letter becomes a dead letter again, with another number.
         browser.open(&format!("{}/dead-letters/2", shown.console)).await;
         browser.click(".choice:first-child summary").await;
         browser.click(".choice:first-child button").await;
         browser.read("#outcome", "It is a dead letter again: number 3").await;
 
-        // Dropped, after a second thought.
+        // Dropping needs a confirmation.
         browser.click("#outcome a").await;
         browser.click("summary.danger").await;
         browser.click("button.danger").await;
@@ -63,12 +63,19 @@ async fn pages_of_dead_letters_skip_deleted_ones() {
         let mut headers = async_nats::HeaderMap::new();
         headers.insert(streams::header::DEAD_REASON, "unsupported_event");
         headers.insert(streams::header::DEAD_DETAIL, format!("letter {n}").as_str());
-        let grave = streams::subject::dead_letter("status");
-        shown.stack.jetstream.publish_with_headers(grave, headers, "{}".into()).await.unwrap().await.unwrap();
+        let subject = streams::subject::dead_letter("status");
+        shown
+            .stack
+            .jetstream
+            .publish_with_headers(subject, headers, "{}".into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
     }
-    let graves = shown.stack.jetstream.get_stream(streams::DEAD_LETTERS).await.unwrap();
+    let stream = shown.stack.jetstream.get_stream(streams::DEAD_LETTERS).await.unwrap();
     for number in 20..110 {
-        graves.delete_message(number).await.unwrap();
+        stream.delete_message(number).await.unwrap();
     }
     let (_, first) = shown.page("/dead-letters").await;
     let numbers = |page: &str| -> Vec<u64> {
@@ -76,7 +83,7 @@ async fn pages_of_dead_letters_skip_deleted_ones() {
         rows.filter_map(|row| row[..row.find('"')?].parse().ok()).collect()
     };
     let expected: Vec<u64> = (110..=130).rev().chain((1..20).rev()).collect();
-    assert_eq!(numbers(&first), expected, "forty are left, the newest first");
+    assert_eq!(numbers(&first), expected, "forty dead letters are left, the newest first");
     let (_, older) = shown.page("/dead-letters?before=110").await;
     assert_eq!(numbers(&older), (1..20).rev().collect::<Vec<_>>());
 }

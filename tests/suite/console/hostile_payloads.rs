@@ -1,4 +1,4 @@
-//! Payloads that mean harm, or merely are unusual.
+//! Payloads with scripts, very long conversations, and unusual writing.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ async fn scripts_in_payloads_are_shown_as_text() {
         browser.read(".turns", "<script>window.pwned = 1</script>").await;
         browser.read(".turns", "{{7*7}}").await;
 
-        // Live lines go another way into the page.
+        // Live updates reach the page in another way.
         browser.open_live(&format!("{}/calls", shown.console)).await;
         failed["timestamp"] = json!(recently() + 500);
         failed["failure_reason"] = format!("later {SCRIPT}").into();
@@ -107,9 +107,9 @@ async fn unusual_scripts_do_not_break_the_layout() {
             browser.read(".turns", "مرحبا").await;
             browser.read(".turns", "👩‍👩‍👧‍👦").await;
             let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
-            assert_eq!(browser.eval(fits).await, true, "nothing sticks out sideways");
+            assert_eq!(browser.eval(fits).await, true, "the page is wider than the window");
             let heading = browser.eval("getComputedStyle(document.querySelector('h1')).direction").await;
-            assert_eq!(heading, "ltr", "what is written inside turns nothing around it");
+            assert_eq!(heading, "ltr", "the text changes the direction of the page");
             browser.picture(if narrow { "unusual-narrow" } else { "unusual-wide" }).await;
         }
     })

@@ -1,4 +1,4 @@
-//! Calls followed live.
+//! Live updates of the pages.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ async fn placed_call_is_followed_live_to_its_transcript() {
         browser.see("article.call").await;
         assert!(browser.address().await.starts_with("/calls/"), "{}", browser.address().await);
         browser.until_live().await;
-        // What is set here is gone if the page is loaded anew.
+        // The variable is lost if the page is loaded again.
         browser.driver.execute("window.same = true", vec![]).await.unwrap();
         for status in ["ringing", "answered", "ended"] {
             browser.read("h1", status).await;
@@ -27,7 +27,7 @@ async fn placed_call_is_followed_live_to_its_transcript() {
         browser.read(".timeline", "Twilio").await;
         browser.read(".why", "because of").await;
         browser.see("audio").await;
-        assert_eq!(browser.eval("window.same").await, json!(true), "the page was never loaded anew");
+        assert_eq!(browser.eval("window.same").await, json!(true), "the page was loaded again");
         let plays = async || {
             (browser.eval("document.querySelector('audio').duration > 0").await == true).then_some(())
         };
@@ -36,7 +36,7 @@ async fn placed_call_is_followed_live_to_its_transcript() {
         assert_eq!(hidden, json!(false), "numbers are masked");
         assert_eq!(browser.complaints().await, Vec::<String>::new());
 
-        // A payload unfolds on demand.
+        // A payload is loaded when it is opened.
         browser.click("#raw-rawResponse summary").await;
         browser.read("#raw-rawResponse pre", "post_call").await;
         let raw = browser.see("#raw-rawResponse pre").await.text().await.unwrap();
@@ -62,9 +62,9 @@ async fn call_list_shows_changes_within_a_second() {
             browser.read("#results tbody tr", status).await;
             slowest = slowest.max(posted.elapsed());
         }
-        assert!(slowest < Duration::from_secs(1), "on the screen after {slowest:?}");
+        assert!(slowest < Duration::from_secs(1), "shown after {slowest:?}");
 
-        // New calls come in above, one line each, and a call that no longer fits the filter stays, paler.
+        // New calls appear at the top. A call that no longer matches the filter stays, marked.
         shown.stack.webhook(&event("CAlater", "ringing", recently() + 100)).await;
         browser.read("#results tbody tr:first-child", "CAlater").await;
         browser.open_live(&format!("{}/calls?status=ringing", shown.console)).await;

@@ -1,4 +1,4 @@
-//! Who gets in, and what a foreign page can do.
+//! The login of the console, its sessions, and requests from foreign pages.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::harness::{Service, test_timeout, until};
 
 const PASSWORD: &str = "correct horse battery";
 
+/// A console with a password.
 async fn locked() -> Shown {
     let (setup, console) = setup();
     Shown { stack: setup.worker_env("CONSOLE_PASSWORD", PASSWORD).start().await, console }
@@ -19,7 +20,7 @@ async fn status(request: RequestBuilder) -> u16 {
     request.send().await.unwrap().status().as_u16()
 }
 
-/// A client that stays where it is led away from, as a browser that says what it is.
+/// A client that does not follow redirects, with the user agent of a browser.
 fn browser() -> reqwest::Client {
     let builder =
         http_client_builder(test_timeout()).redirect(Policy::none()).user_agent("Mozilla/5.0 (test)");
@@ -30,7 +31,7 @@ fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
     answer.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
 
-/// The session of somebody who follows the printed link.
+/// The cookie of a session that the login link opens.
 async fn session(shown: &Shown) -> String {
     let answer = browser().get(shown.link()).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
@@ -46,7 +47,7 @@ async fn every_page_requires_the_login() {
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert!(header(&answer, "www-authenticate").starts_with("Basic"), "{path}");
     }
-    assert_eq!(status(get("/assets/console.css")).await, 200, "the form is dressed");
+    assert_eq!(status(get("/assets/console.css")).await, 200, "the login form needs the style sheet");
     assert_eq!(status(get("/calls").basic_auth("operator", Some("wrong horse battery"))).await, 401);
     assert_eq!(status(get("/calls").basic_auth("root", Some(PASSWORD))).await, 401);
     assert_eq!(status(get("/calls").bearer_auth("0123456789abcdeg")).await, 401);
@@ -79,7 +80,7 @@ async fn login_link_opens_a_session_and_redirects_without_the_token() {
     for forged in [pair.replace('=', "=9"), format!("{pair}x"), pair.replace("aftercall", "x")] {
         assert_eq!(status(get("/calls").header("cookie", &forged)).await, 401, "{forged}");
     }
-    // A link that leads elsewhere, an old one, and one that somebody has mistyped.
+    // A link to another host, an old link with and without a session.
     let away = get(&format!("/login?next=//evil.example/&token={TOKEN}")).send().await.unwrap();
     assert_eq!(header(&away, "location"), "/calls");
     let old = get("/?token=of-yesterday").header("cookie", &pair).send().await.unwrap();
@@ -101,7 +102,10 @@ async fn login_form_opens_a_session() {
     let browser = browser();
     let page = browser.get(format!("{}/calls?status=busy", shown.console)).send().await.unwrap();
     assert_eq!(page.status(), StatusCode::UNAUTHORIZED);
-    assert!(header(&page, "www-authenticate").starts_with("Bearer"), "no window of the browser's own");
+    assert!(
+        header(&page, "www-authenticate").starts_with("Bearer"),
+        "the browser must not open its own dialog"
+    );
     assert!(header(&page, "content-security-policy").contains("form-action 'self'"));
     let page = page.text().await.unwrap();
     assert!(page.contains(r#"action="/login""#) && page.contains("/calls?status=busy"), "{page}");
@@ -129,7 +133,7 @@ async fn login_form_opens_a_session() {
         );
     }
     assert_eq!(status(own(form("wrong horse battery", "/"))).await, 401);
-    assert_eq!(status(form(PASSWORD, "/")).await, 403, "says nothing of where it comes from");
+    assert_eq!(status(form(PASSWORD, "/")).await, 403, "a request without Origin is refused");
     assert_eq!(status(form(PASSWORD, "/").header("sec-fetch-site", "cross-site")).await, 403);
 }
 
@@ -142,16 +146,16 @@ async fn wrong_logins_are_delayed_and_sessions_are_not() {
         assert_eq!(status(get().bearer_auth("wrong-wrong-wrong")).await, 401);
     }
     let refused = get().bearer_auth(TOKEN).send().await.unwrap();
-    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "not even the right one");
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS, "the right token is delayed, too");
     assert_eq!(header(&refused, "retry-after"), "1");
     let form = browser().get(shown.link()).send().await.unwrap();
     assert_eq!((form.status(), header(&form, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
     assert!(form.text().await.unwrap().contains("Too many wrong logins"));
-    assert_eq!(status(get().header("cookie", &cookie)).await, 200, "a session is not kept waiting");
-    // Another client of the same proxy does not wait, and neither does anybody who asks without a login.
+    assert_eq!(status(get().header("cookie", &cookie)).await, 200, "a session is not delayed");
+    // Another client of the same proxy is not delayed, and neither are requests without a login.
     assert_eq!(status(get().bearer_auth(TOKEN).header("x-forwarded-for", "203.0.113.9")).await, 200);
     assert_eq!(status(get()).await, 401);
-    until("it may try again", async || (status(get().bearer_auth(TOKEN)).await == 200).then_some(())).await;
+    until("the delay ends", async || (status(get().bearer_auth(TOKEN)).await == 200).then_some(())).await;
 
     let metrics = shown.stack.workers[0].metrics(&shown.stack.http).await;
     for (outcome, count) in [("wrong", 5), ("opened", 1)] {
@@ -159,7 +163,11 @@ async fn wrong_logins_are_delayed_and_sessions_are_not() {
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
     let log = shown.stack.workers[0].log();
-    assert_eq!(log.matches("wrong login at the console").count(), 1, "once a minute: {log}");
+    assert_eq!(
+        log.matches("wrong login at the console").count(),
+        1,
+        "a wrong login is logged once a minute: {log}"
+    );
 }
 
 #[tokio::test]
@@ -178,9 +186,9 @@ async fn one_session_has_a_limited_number_of_event_streams() {
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(refused.text().await.unwrap().contains("16 pages of this login"));
     assert_eq!(stream(&other).send().await.unwrap().status(), StatusCode::OK);
-    assert_eq!(status(shown.get("/calls")).await, 200, "pages are not streams");
+    assert_eq!(status(shown.get("/calls")).await, 200, "the limit does not apply to pages");
     drop(open.pop());
-    until("the place of a closed page is free", async || {
+    until("a closed stream no longer counts", async || {
         (stream(&one).send().await.unwrap().status() == StatusCode::OK).then_some(())
     })
     .await;
@@ -192,13 +200,17 @@ async fn foreign_page_can_neither_post_nor_frame() {
     let cookie = session(&shown).await;
     let post =
         || shown.stack.http.post(format!("{}/dead-letters/1/drop", shown.console)).header("cookie", &cookie);
-    assert_eq!(status(post()).await, 403, "says nothing of where it comes from");
+    assert_eq!(status(post()).await, 403, "a request without Origin is refused");
     assert_eq!(status(post().header("origin", "https://evil.example")).await, 403);
     assert_eq!(
         status(post().header("sec-fetch-site", "cross-site").header("origin", &shown.console)).await,
         403
     );
-    assert_eq!(status(post().header("sec-fetch-site", "same-origin")).await, 404, "there is no such letter");
+    assert_eq!(
+        status(post().header("sec-fetch-site", "same-origin")).await,
+        404,
+        "there is no such dead letter"
+    );
     assert_eq!(status(post().header("origin", &shown.console)).await, 404);
     let log_out = shown.stack.http.post(format!("{}/logout", shown.console)).header("cookie", &cookie);
     assert_eq!(status(log_out.header("origin", "https://evil.example")).await, 403);
@@ -208,7 +220,7 @@ async fn foreign_page_can_neither_post_nor_frame() {
         request.header("host", host.to_owned())
     };
     let rebound = shown.stack.http.get(format!("{}/calls", shown.console)).header("host", "evil.example");
-    assert_eq!(status(rebound).await, 401, "no name goes without a login");
+    assert_eq!(status(rebound).await, 401, "a foreign host name requires a login");
     let answer = get("localhost").send().await.unwrap();
     let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
     let policy = header("content-security-policy");
@@ -221,9 +233,9 @@ async fn foreign_page_can_neither_post_nor_frame() {
     let page = answer.text().await.unwrap();
     assert!(
         !page.contains("style=\"") && !page.contains("<script>") && !page.contains(" onclick"),
-        "nothing inline"
+        "the page contains inline scripts or styles"
     );
-    assert!(!page.contains("https://") && !page.contains("src=\"//"), "nothing from elsewhere");
+    assert!(!page.contains("https://") && !page.contains("src=\"//"), "the page loads files of other hosts");
 }
 
 #[tokio::test]
@@ -242,7 +254,7 @@ async fn browser_sees_the_login_form_until_it_logs_in() {
         let shown = locked().await;
         browser.open(&format!("{}/calls?status=busy", shown.console)).await;
         browser.read("h1", "Log in").await;
-        assert_eq!(browser.count("tr, script, nav").await, 0, "behind it there is nothing");
+        assert_eq!(browser.count("tr, script, nav").await, 0, "the login page shows nothing else");
         browser.fill("#secret", "wrong horse battery").await;
         browser.click("button[type=submit]").await;
         browser.read("#problem", "neither the password nor the token").await;
@@ -255,7 +267,7 @@ async fn browser_sees_the_login_form_until_it_logs_in() {
         browser.read("h1", "Log in").await;
         browser.open(&shown.link()).await;
         browser.read("h1", "Calls").await;
-        assert_eq!(browser.address().await, "/calls", "without the token");
+        assert_eq!(browser.address().await, "/calls", "the address contains the token");
         browser.until_live().await;
     })
     .await;

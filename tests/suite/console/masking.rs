@@ -1,4 +1,4 @@
-//! Telephone numbers on real pages: hidden in every form in which a sender writes them.
+//! Masking of telephone numbers on the pages, in every notation that senders use.
 
 use aftercall_common::contract::streams;
 use mongodb::bson::doc;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Shown, event, setup, start};
 use crate::harness::until_equal;
 
-/// Forms of the number whose digits are these.
+/// Notations of one number.
 const FORMS: [&str; 16] = [
     "+6581234567",
     "+65 8123 4567",
@@ -27,7 +27,7 @@ const FORMS: [&str; 16] = [
     "請打6581234567給我",
 ];
 
-/// The digits of a page, in ASCII: whatever stands between them is left out.
+/// The digits and mask characters of a page, in ASCII, without all other characters.
 fn digits(page: &str) -> String {
     page.chars()
         .filter_map(|c| match c {
@@ -73,7 +73,7 @@ async fn every_page_masks_telephone_numbers_in_every_notation() {
     let call = shown.stack.document(doc! { "conversationId": "conv_hidden" }).await;
     let call = format!("/calls/{}", call.get_object_id("_id").unwrap().to_hex());
     let (_, list) = shown.page("/calls").await;
-    assert!(list.contains(&call), "an id with a number is not in its link: {list}");
+    assert!(list.contains(&call), "the link contains an id with a number: {list}");
     let mut pages =
         vec!["/calls".to_owned(), call.clone(), "/overview".to_owned(), "/dead-letters".to_owned()];
     pages.extend(["rawResponse", "metadata", "analysis"].map(|field| format!("{call}/raw/{field}")));
@@ -91,7 +91,7 @@ async fn every_page_masks_telephone_numbers_in_every_notation() {
     assert!(page.contains("no route to 658•••••67") && page.contains("called at 658•••••67"), "{page}");
     let (_, raw) = shown.page(&format!("{call}/raw/metadata?download")).await;
     assert!(raw.contains("1790000000"), "{raw}");
-    // What the form offers is found, though it is not what is stored.
+    // The filter finds a masked reason, although the stored reason is not masked.
     let (_, found) =
         shown.page("/calls?reason=no+route+to+658%E2%80%A2%E2%80%A2%E2%80%A2%E2%80%A2%E2%80%A267").await;
     assert!(found.contains("id=\"c-"), "{found}");

@@ -1,4 +1,4 @@
-//! The console: over HTTP as any client sees it, and in a real Chromium as a person does.
+//! The console, over HTTP and in a real Chromium.
 
 mod accessibility;
 mod browser;
@@ -20,17 +20,17 @@ use serde_json::{Value, json};
 
 use crate::harness::{TestStack, TestStackBuilder, recently};
 
-/// The console's token in tests.
+/// The token of the console.
 pub const TOKEN: &str = "token-of-the-tests";
 
-/// An Aftercall with a console.
+/// A stack with a console.
 pub struct Shown {
     pub stack: TestStack,
-    /// Where the console is.
+    /// The URL of the console.
     pub console: String,
 }
 
-/// A setup with a console at the address that comes with it.
+/// The configuration of a stack with a console, and the URL of the console.
 fn setup() -> (TestStackBuilder, String) {
     let address = format!("127.0.0.1:{}", ports::free().unwrap());
     let setup = TestStack::builder()
@@ -41,7 +41,7 @@ fn setup() -> (TestStackBuilder, String) {
     (setup, format!("http://{address}"))
 }
 
-/// A console, and a simulated provider whose calls take as long as `pace` says, step by step.
+/// Starts a stack with a console and a simulated provider. Each step of a simulated call takes `pace`.
 async fn start(pace: Duration) -> Shown {
     let (setup, console) = setup();
     let twilio = Twilio { url: String::new(), auth_token: None, public_url: None };
@@ -50,17 +50,17 @@ async fn start(pace: Duration) -> Shown {
 }
 
 impl Shown {
-    /// The link by which a browser logs in.
+    /// The login link.
     pub fn link(&self) -> String {
         format!("{}/?token={TOKEN}", self.console)
     }
 
-    /// A request for a page, as a tool makes it.
+    /// A request for a page, with the token.
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.stack.http.get(format!("{}{path}", self.console)).bearer_auth(TOKEN)
     }
 
-    /// A page of the console as text, and its status.
+    /// Status and text of a page.
     pub async fn page(&self, path: &str) -> (u16, String) {
         let answer = self.get(path).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
@@ -72,7 +72,7 @@ fn event(id: &str, kind: &str, at: i64) -> Value {
     json!({ "event_type": format!("call.{kind}"), "call_id": id, "to_number": "+12025550123", "timestamp": at })
 }
 
-/// ElevenLabs' report of a conversation with these turns.
+/// The transcription webhook of a conversation with these turns.
 fn transcription(call: &str, turns: &Value, summary: &str) -> Value {
     json!({
         "type": "post_call_transcription", "event_timestamp": recently() + 123, "data": {

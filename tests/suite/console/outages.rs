@@ -1,4 +1,4 @@
-//! The console while what is behind it is away.
+//! The console while broker or database are unavailable.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ async fn console_names_the_unavailable_server_and_recovers() {
         browser.open_live(&format!("{}/calls", shown.console)).await;
         browser.read("#results tbody", "CAbefore").await;
 
-        // Silent, which is worse than gone: nothing refuses.
+        // A frozen database refuses no connection, so that every request waits for its time limit.
         shown.stack.mongo.process().freeze().unwrap();
         browser.see("#away-mongodb").await;
         browser.read("#results tbody", "CAbefore").await;
@@ -23,14 +23,18 @@ async fn console_names_the_unavailable_server_and_recovers() {
         let (status, page) = shown.page("/calls").await;
         assert_eq!(status, 503);
         assert!(page.contains("MongoDB does not answer"), "{page}");
-        assert!(asked.elapsed() < Duration::from_secs(1), "known to be away: {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "the console waits for a database that it knows to be unavailable: {:?}",
+            asked.elapsed()
+        );
         assert_eq!(shown.page("/calls/CAbefore").await.0, 503);
         assert_eq!(shown.page("/overview").await.0, 200);
         shown.stack.mongo.process().thaw().unwrap();
         let hidden = async || {
             (browser.eval("document.querySelector('#away-mongodb').hidden").await == true).then_some(())
         };
-        until("the notice goes", hidden).await;
+        until("the notice disappears", hidden).await;
         shown.stack.webhook(&event("CAafter", "busy", recently() + 100)).await;
         browser.read("#results tbody tr:first-child", "CAafter").await;
 
@@ -46,7 +50,7 @@ async fn console_names_the_unavailable_server_and_recovers() {
         shown.stack.mongo.process().kill().await.unwrap();
         browser.see("#away-mongodb").await;
         shown.stack.mongo.process().restart().await.unwrap();
-        until("the notice goes", hidden).await;
+        until("the notice disappears", hidden).await;
     })
     .await;
 }
@@ -67,7 +71,7 @@ async fn console_starts_without_a_database() {
             .ok()
             .filter(|page| status == 503 && page.contains("notice\" id=\"away-mongodb\">"))
     };
-    until("the console says that MongoDB is away", page).await;
+    until("the console reports that MongoDB is unavailable", page).await;
     shown.stack.mongo.process().restart().await.unwrap();
     worker.until_ready(&shown.stack.http).await;
     until("calls can be listed", async || (shown.page("/calls").await.0 == 200).then_some(())).await;

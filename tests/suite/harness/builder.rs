@@ -51,8 +51,8 @@ impl TestStackBuilder {
         self
     }
 
-    /// Configures the broker with the users of `deploy/nats/users.conf`. Gateway and worker use their own users, the
-    /// test uses the user of operators.
+    /// Configures the broker with the users of `deploy/nats/users.conf`. Gateway and worker use their own
+    /// users, the test uses the user of operators.
     pub fn users(mut self, users: &Users) -> Self {
         self.nats.users = Some(users.clone());
         let (name, password) = (User::Operator.name(), users.password(User::Operator));
@@ -85,8 +85,8 @@ impl TestStackBuilder {
         self
     }
 
-    /// The simulated API reports its calls to the gateway. If the options contain Twilio, with any URL, the simulator
-    /// also sends Twilio's callbacks.
+    /// The simulated API reports its calls to the gateway. If the options contain Twilio, with any URL, the
+    /// simulator also sends Twilio's callbacks.
     pub fn simulator(mut self, options: simulator::Options) -> Self {
         self.simulator = Some(options);
         self

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-/// The path of an installed program, or `None` if the program is missing. A test that needs it then returns, and a line
-/// on standard error says so. If the variable `CI` is set, a missing program fails the test.
+/// The path of an installed program, or `None` if the program is missing. A test that needs it then returns,
+/// and a line on standard error says so. If the variable `CI` is set, a missing program fails the test.
 pub fn tool(name: &str) -> Option<PathBuf> {
     if name.starts_with('/') {
         return Some(name.into());
@@ -17,7 +17,8 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// A time one hour before the tests began, in seconds since 1970. The worker accepts it as the time of an event.
+/// A time one hour before the tests began, in seconds since 1970. The worker accepts it as the time of an
+/// event.
 pub fn recently() -> i64 {
     static BEGIN: std::sync::LazyLock<i64> = std::sync::LazyLock::new(|| jiff::Timestamp::now().as_second());
     *BEGIN - 3600

@@ -76,12 +76,13 @@ impl Load {
     }
 }
 
-/// Checks that every accepted call has its document, that all webhooks are acknowledged, and that there is no dead letter.
+/// Checks that every accepted call has its document, that all webhooks are acknowledged, and that there is no
+/// dead letter.
 pub async fn nothing_lost(stack: &TestStack, accepted: &[String]) {
     for ids in accepted.chunks(1000) {
         let stored = async || stack.count(doc! { "callId": { "$in": ids }, "status": "busy" }).await;
-        // The documents are waited for, because a broker that lags behind the others reports 0 pending messages too
-        // early.
+        // The documents are waited for, because a broker that lags behind the others reports 0 pending
+        // messages too early.
         until_equal("documents of accepted webhooks", ids.len() as u64, stored).await;
     }
     stack.all_acknowledged().await;

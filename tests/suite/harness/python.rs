@@ -1,5 +1,5 @@
-//! Python packages that the tests use: the official SDKs of the vendors, and parsers of deployment files. The tests
-//! install them into folders of the checkout.
+//! Python packages that the tests use: the official SDKs of the vendors, and parsers of deployment files. The
+//! tests install them into folders of the checkout.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -75,7 +75,8 @@ pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], 
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Installs the packages if they are missing. The list of the packages in the folder marks a complete installation.
+/// Installs the packages if they are missing. The list of the packages in the folder marks a complete
+/// installation.
 fn provide(packages: &Packages) -> PathBuf {
     let Packages { requirements, folder, options, .. } = *packages;
     let services = shared_services();

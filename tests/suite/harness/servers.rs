@@ -32,7 +32,8 @@ pub async fn mongod_set() -> ([Server; 3], String) {
     mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
 }
 
-/// Starts a broker with a configuration file and its log in `folder`. Does not wait until it accepts connections.
+/// Starts a broker with a configuration file and its log in `folder`. Does not wait until it accepts
+/// connections.
 pub async fn nats_with(configuration: &Path, folder: &Path) -> Process {
     let command = Command::new("nats-server", binary(&NATS).await, folder.join("nats-server.log"));
     launcher().spawn(&command.arg("--config").arg(configuration)).await.unwrap()
@@ -71,9 +72,10 @@ impl Mongo {
         Self::Shared(uri.await.clone())
     }
 
-    /// Starts a server that the test may kill, and whose commands the test can make fail.
+    /// Starts a server that the test may kill. The test can make its commands fail, and the server erases
+    /// expired documents every second.
     pub async fn own() -> Self {
-        Self::Own(Box::new(mongod(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
+        Self::Own(Box::new(mongod(mongod::Options { for_tests: true, ..mongod::Options::default() }).await))
     }
 
     /// The connection string.

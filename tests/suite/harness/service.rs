@@ -17,8 +17,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// The command that starts `part` ("gateway" or "worker") with `vars` as its only settings. The gateway accepts
-    /// unsigned webhooks and anonymous requests of this machine unless `vars` say otherwise.
+    /// The command that starts `part` ("gateway" or "worker") with `vars` as its only settings. The gateway
+    /// accepts unsigned webhooks and anonymous requests of this machine unless `vars` say otherwise.
     pub fn command(part: &str, log: &Path, vars: &[(String, String)]) -> Command {
         let log = log.join(format!("{part}.log"));
         launcher().service(part, log).clean_env().envs(OPEN_GATEWAY).envs(vars.iter().cloned())
@@ -128,8 +128,8 @@ impl Service {
     /// Processor time that the process has used.
     pub fn processor_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid())).unwrap();
-        // The name is in brackets and may contain any character. User and system time are the 12th and 13th field
-        // after it.
+        // The name is in brackets and may contain any character. User and system time are the 12th and 13th
+        // field after it.
         let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 10) // Linux on x86 and ARM counts 100 ticks a second.

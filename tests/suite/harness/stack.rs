@@ -1,10 +1,10 @@
 //! A running Aftercall for one test: broker, database, simulated API, gateway and workers.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use aftercall_common::contract::streams;
 use aftercall_local::{ports, process::Command, server::Server, simulator::Simulator};
-use async_nats::jetstream;
+use async_nats::jetstream::{self, consumer::pull};
 use mongodb::{
     Collection,
     bson::{Document, doc},
@@ -71,8 +71,8 @@ impl TestStack {
         self.workers.last_mut().unwrap()
     }
 
-    /// Runs a command of the worker in the environment of workers. Returns exit code, standard output and standard
-    /// error.
+    /// Runs a command of the worker in the environment of workers. Returns exit code, standard output and
+    /// standard error.
     pub async fn command(&self, args: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
         command.env_clear().envs(self.worker_vars.iter().cloned()).envs(vars.iter().copied());
@@ -92,7 +92,8 @@ impl TestStack {
         self.lag(streams::consumer::STATUS, streams::WEBHOOKS).await
     }
 
-    /// Number of transcript jobs that are not delivered, and of those that are delivered but not acknowledged.
+    /// Number of transcript jobs that are not delivered, and of those that are delivered but not
+    /// acknowledged.
     pub async fn jobs(&self) -> Option<(u64, usize)> {
         self.lag(streams::consumer::TRANSCRIPTS, streams::TRANSCRIPTS).await
     }
@@ -100,6 +101,17 @@ impl TestStack {
     async fn lag(&self, consumer: &str, stream: &str) -> Option<(u64, usize)> {
         let info = self.consumer(consumer, stream).await?;
         Some((info.num_pending, info.num_ack_pending))
+    }
+
+    /// Makes the broker deliver unacknowledged messages of a killed worker again at once instead of after
+    /// [`streams::ACK_WAIT`]. The next worker that starts restores the setting.
+    pub async fn expire_deliveries(&self) {
+        const ACK_WAIT: Duration = Duration::from_millis(100);
+        for (stream, config) in streams::consumers() {
+            let config = pull::Config { ack_wait: ACK_WAIT, ..config };
+            self.jetstream.create_consumer_on_stream(config, stream).await.unwrap();
+        }
+        tokio::time::sleep(ACK_WAIT * 3).await; // The broker checks its deliveries in the meantime.
     }
 
     /// The broker's information on a consumer; `None` if there is no such consumer.

@@ -1,10 +1,11 @@
 //! Waits of the tests, and their time limits.
 //!
-//! A wait ends as soon as its condition holds. The time limit only decides when a test fails. Therefore all limits
-//! follow the speed of the machine: a slow or busy machine gets more time, and a test that passes does not take longer.
+//! A wait ends as soon as its condition holds. The time limit only decides when a test fails. Therefore all
+//! limits follow the speed of the machine: a slow or busy machine gets more time, and a test that passes does
+//! not take longer.
 //!
-//! Some tests assert an upper limit that Aftercall promises, such as "within a second". These limits do not follow the
-//! speed of the machine. They stand in their tests.
+//! Some tests assert an upper limit that Aftercall promises, such as "within a second". These limits do not
+//! follow the speed of the machine. They stand in their tests.
 
 use std::{
     fmt::Debug,
@@ -40,8 +41,8 @@ pub fn scaled_setting(limit: Duration) -> String {
     format!("{}ms", scaled(limit).as_millis())
 }
 
-/// How many times slower than the reference the machine is: the highest value measured so far, at least 1. The first
-/// call measures the speed.
+/// How many times slower than the reference the machine is: the highest value measured so far, at least 1.
+/// The first call measures the speed.
 fn slowdown() -> f64 {
     *slowest().lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -58,8 +59,8 @@ fn slowest() -> &'static Mutex<f64> {
     SLOWEST.get_or_init(|| Mutex::new(measure_slowdown()))
 }
 
-/// Starts processes of the tests' binary on all cores and compares the time with the reference. A process start needs
-/// processor, memory and disk, as the services do whose readiness the tests wait for.
+/// Starts processes of the tests' binary on all cores and compares the time with the reference. A process
+/// start needs processor, memory and disk, as the services do whose readiness the tests wait for.
 fn measure_slowdown() -> f64 {
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -90,8 +91,8 @@ impl Deadline {
         Self { began: Instant::now(), limit: test_timeout() }
     }
 
-    /// Whether the time is up. Before it says so it measures the speed again, and extends the deadline if the machine
-    /// has become slower.
+    /// Whether the time is up. Before it says so it measures the speed again, and extends the deadline if the
+    /// machine has become slower.
     pub fn has_passed(&mut self) -> bool {
         if self.began.elapsed() < self.limit {
             return false;
