@@ -34,7 +34,7 @@ fn response(status: u16, code: &str) -> (u16, String) {
 #[tokio::test]
 async fn gateway_without_secrets_starts_only_with_allow_unsigned() {
     let (status, log) =
-        Service::exit("gateway", &[("ALLOW_UNSIGNED", ""), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
+        Service::run_to_exit("gateway", &[("ALLOW_UNSIGNED", ""), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     let last = log.lines().last().unwrap();
     assert_eq!(status, Some(78), "{log}");
     assert!(last.contains("ELEVENLABS_WEBHOOK_SECRET") && last.contains("ALLOW_UNSIGNED=true"), "{last}");
@@ -145,7 +145,7 @@ async fn twilio_route_answers_404_without_an_auth_token() {
     assert_eq!(post(&open, TWILIO_CALL_STATUS, &foreign).await, response(401, "signature_missing"));
     for (unset, named) in [("PUBLIC_URL", "TWILIO_AUTH_TOKEN"), ("TWILIO_AUTH_TOKEN", "PUBLIC_URL")] {
         let value = if named == "PUBLIC_URL" { "t" } else { "https://h.example" };
-        let (status, log) = Service::exit("gateway", &[(unset, value)]).await;
+        let (status, log) = Service::run_to_exit("gateway", &[(unset, value)]).await;
         assert_eq!(status, Some(78), "{unset} alone: {log}");
         assert!(log.contains(named), "{unset} alone: {log}");
     }

@@ -95,8 +95,8 @@ async fn worker_killed_at_any_step_of_a_dead_letter_stores_it_once() {
         let (stack, _links) = kill_at(Over::Broker, trap, &body).await;
         until_equal(step, 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
         stack.all_acknowledged().await;
-        let buried = stack.message(streams::DEAD_LETTERS, 1).await;
-        assert_eq!(buried.payload, body.to_string().as_bytes(), "{step}");
+        let letter = stack.message(streams::DEAD_LETTERS, 1).await;
+        assert_eq!(letter.payload, body.to_string().as_bytes(), "{step}");
         assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 1, "{step}");
         assert_eq!(stack.count(doc! {}).await, 0, "{step}");
     });

@@ -269,7 +269,7 @@ async fn invalid_configuration_stops_the_start_with_one_line() {
         ("worker",  "NATS_URL",        "nats://me:pa55@:notaport"),
     ];
     for (part, variable, value) in table {
-        let (status, log) = Service::exit(part, &[(variable, value)]).await;
+        let (status, log) = Service::run_to_exit(part, &[(variable, value)]).await;
         assert_eq!(status, Some(78), "{part} with {variable}: {log}");
         let last = log.lines().last().unwrap();
         assert!(last.contains(variable), "{part} with {variable}: {last}");
@@ -288,7 +288,7 @@ async fn stream_that_evicts_messages_stops_the_start() {
     for part in ["gateway", "worker"] {
         let vars = [("NATS_URL", stack.nats.url()), ("LISTEN_ADDR", "127.0.0.1:0".to_owned())];
         let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (status, log) = Service::exit(part, &vars).await;
+        let (status, log) = Service::run_to_exit(part, &vars).await;
         let last = log.lines().last().unwrap();
         assert_eq!(status, Some(78), "{part}: {log}");
         assert!(last.contains("WEBHOOKS") && last.contains("discard"), "{part}: {last}");

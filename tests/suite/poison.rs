@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::Config;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, TestStack, until, until_equal};
+use crate::harness::{CALL_STATUS, TestStack, until, until_equal, within};
 
 /// Limit of the memory of a worker for accepted bodies of 32 MiB.
 const MEMORY: u64 = 400 * 1024 * 1024;
@@ -55,26 +55,29 @@ async fn webhook_that_repeatedly_kills_the_worker_becomes_a_dead_letter() {
     // The worker is killed each time it is about to write this call. The other call is pulled together with
     // it.
     let killer = json!({ "event_type": "call.busy", "call_id": "CAkiller" });
-    stack.webhook(&killer).await;
-    stack.webhook(&ringing("CAother")).await;
+    let both_posted = async {
+        stack.webhook(&killer).await;
+        stack.webhook(&ringing("CAother")).await;
+    };
+    let caught = within("the worker is about to write", database.catch(Trap::Question(b"CAkiller")));
+    tokio::join!(caught, both_posted);
     let mut deaths = 0;
     loop {
-        let trapped = tokio::select! {
-            () = database.catch(Trap::Question(b"CAkiller")) => true,
-            () = until("the worker is about to write, or a dead letter is stored", async || {
-                (stack.stored(streams::DEAD_LETTERS).await == 1).then_some(())
-            }) => false,
-        };
-        if !trapped {
-            break;
-        }
         stack.workers[0].kill().await;
         database.set(Mode::Open);
         stack.expire_deliveries().await;
         deaths += 1;
         assert!(deaths < 14, "the webhook is never given up");
         stack.workers[0].restart().await;
-        stack.workers[0].until_ready(&stack.http).await;
+        let is_caught = tokio::select! {
+            () = database.catch(Trap::Question(b"CAkiller")) => true,
+            () = until("the worker is about to write, or a dead letter is stored", async || {
+                (stack.stored(streams::DEAD_LETTERS).await == 1).then_some(())
+            }) => false,
+        };
+        if !is_caught {
+            break;
+        }
     }
     assert!((6..=10).contains(&deaths), "{deaths} deaths");
     assert_eq!(dead_reasons(&stack).await, ["kills_the_worker"]);

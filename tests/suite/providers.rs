@@ -88,7 +88,7 @@ async fn recording_is_stored_in_gridfs_and_keeps_the_status() {
     assert_eq!(recording(&stack, &id).await, b"ID3\x04\0\0\0\0\0");
 }
 
-/// The bytes of a recording in GridFS.
+/// The bytes of a recording in `GridFS`.
 async fn recording(stack: &TestStack, id: &str) -> Vec<u8> {
     let chunks = stack
         .calls

@@ -325,7 +325,7 @@ async fn failed_database_connections_are_reported_without_secrets() {
     }
     let missing = uri(&me, Some(&authority)).replace("authority.pem", "nothing.pem");
     let (status, log) =
-        Service::exit("worker", &[("NATS_URL", &broker.url()), ("MONGODB_URI", &missing)]).await;
+        Service::run_to_exit("worker", &[("NATS_URL", &broker.url()), ("MONGODB_URI", &missing)]).await;
     assert_eq!(status, Some(78), "{log}");
     assert!(
         log.contains("MONGODB_URI: the file of tlsCAFile cannot be read") && !log.contains(MARK),

@@ -144,7 +144,7 @@ async fn unusable_spool_folder_stops_the_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let folder = file.path().to_str().unwrap();
     let (status, log) =
-        Service::exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
+        Service::run_to_exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     assert_eq!(status, Some(78), "{log}");
     assert!(log.lines().last().unwrap().contains("SPOOL_DIR: "), "{log}");
 }

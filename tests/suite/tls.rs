@@ -115,7 +115,7 @@ async fn unusable_certificate_stops_the_start() {
     ];
     for (certificate, key, variable) in table {
         let vars = [("TLS_CERT_FILE", certificate), ("TLS_KEY_FILE", key)];
-        let (status, log) = Service::exit("gateway", &vars).await;
+        let (status, log) = Service::run_to_exit("gateway", &vars).await;
         assert_eq!(status, Some(78), "{log}");
         assert!(log.lines().last().unwrap().contains(&format!("{variable}: ")), "{log}");
     }

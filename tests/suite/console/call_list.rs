@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
-use super::{Shown, browser::with_browser, event, start};
+use super::{ConsoleStack, browser::with_browser, event, start};
 
 /// The link of a page with this `rel`.
 fn link(page: &str, rel: &str) -> Option<String> {
@@ -54,7 +54,7 @@ async fn every_call_is_on_exactly_one_page() {
     }
 }
 
-async fn found(shown: &Shown, query: &str) -> Vec<String> {
+async fn found(shown: &ConsoleStack, query: &str) -> Vec<String> {
     let (status, page) = shown.page(&format!("/calls{query}")).await;
     assert_eq!(status, 200, "{query}");
     let mut found = ids(&page);

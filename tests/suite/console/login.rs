@@ -5,15 +5,15 @@ use std::time::Duration;
 use aftercall_local::http_client_builder;
 use reqwest::{RequestBuilder, Response, StatusCode, redirect::Policy};
 
-use super::{Shown, TOKEN, browser::with_browser, setup, start};
+use super::{ConsoleStack, TOKEN, browser::with_browser, setup, start};
 use crate::harness::{Service, test_timeout, until};
 
 const PASSWORD: &str = "correct horse battery";
 
 /// A console with a password.
-async fn locked() -> Shown {
+async fn locked() -> ConsoleStack {
     let (setup, console) = setup();
-    Shown { stack: setup.worker_env("CONSOLE_PASSWORD", PASSWORD).start().await, console }
+    ConsoleStack { stack: setup.worker_env("CONSOLE_PASSWORD", PASSWORD).start().await, console }
 }
 
 async fn status(request: RequestBuilder) -> u16 {
@@ -32,7 +32,7 @@ fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
 }
 
 /// The cookie of a session that the login link opens.
-async fn session(shown: &Shown) -> String {
+async fn session(shown: &ConsoleStack) -> String {
     let answer = browser().get(shown.link()).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::SEE_OTHER);
     header(&answer, "set-cookie").split(';').next().unwrap().to_owned()
@@ -242,7 +242,7 @@ async fn foreign_page_can_neither_post_nor_frame() {
 async fn console_without_a_login_does_not_start() {
     for address in ["0.0.0.0:0", "127.0.0.1:0"] {
         let vars = [("ROLES", "console"), ("CONSOLE_ADDR", address)];
-        let (code, log) = Service::exit("worker", &vars).await;
+        let (code, log) = Service::run_to_exit("worker", &vars).await;
         assert_eq!(code, Some(78), "{log}");
         assert!(log.contains("CONSOLE_TOKEN") && log.contains("CONSOLE_PASSWORD"), "{log}");
     }

@@ -4,7 +4,7 @@ use aftercall_common::contract::streams;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use super::{Shown, event, setup, start};
+use super::{ConsoleStack, event, setup, start};
 use crate::harness::until_equal;
 
 /// Notations of one number.
@@ -54,7 +54,7 @@ fn report(failure: &str) -> Value {
     } })
 }
 
-async fn shown() -> Shown {
+async fn shown() -> ConsoleStack {
     let shown = start(std::time::Duration::from_millis(50)).await;
     shown.stack.webhook(&report("no route to 6581234567")).await;
     shown.stack.webhook(&json!({ "event_type": "call for +6581234567", "call_id": "m1" })).await;
@@ -112,7 +112,8 @@ async fn every_page_masks_telephone_numbers_in_every_notation() {
 #[tokio::test]
 async fn numbers_are_shown_if_the_configuration_allows_it() {
     let (setup, console) = setup();
-    let shown = Shown { stack: setup.worker_env("CONSOLE_SHOW_NUMBERS", "true").start().await, console };
+    let shown =
+        ConsoleStack { stack: setup.worker_env("CONSOLE_SHOW_NUMBERS", "true").start().await, console };
     shown.stack.webhook(&event("CAwhole", "busy", 1_790_000_000)).await;
     shown.stack.all_acknowledged().await;
     assert!(shown.page("/calls").await.1.contains("+12025550123"));

@@ -24,7 +24,7 @@ use crate::harness::{TestStack, TestStackBuilder, recently};
 pub const TOKEN: &str = "token-of-the-tests";
 
 /// A stack with a console.
-pub struct Shown {
+pub struct ConsoleStack {
     pub stack: TestStack,
     /// The URL of the console.
     pub console: String,
@@ -42,14 +42,14 @@ fn setup() -> (TestStackBuilder, String) {
 }
 
 /// Starts a stack with a console and a simulated provider. Each step of a simulated call takes `pace`.
-async fn start(pace: Duration) -> Shown {
+async fn start(pace: Duration) -> ConsoleStack {
     let (setup, console) = setup();
     let twilio = Twilio { url: String::new(), auth_token: None, public_url: None };
     let options = Options { pace, twilio: Some(twilio), ..Options::default() };
-    Shown { stack: setup.simulator(options).start().await, console }
+    ConsoleStack { stack: setup.simulator(options).start().await, console }
 }
 
-impl Shown {
+impl ConsoleStack {
     /// The login link.
     pub fn link(&self) -> String {
         format!("{}/?token={TOKEN}", self.console)

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Shown, browser::with_browser, event, setup};
+use super::{ConsoleStack, browser::with_browser, event, setup};
 use crate::harness::{Service, recently, until};
 
 #[tokio::test]
 async fn console_names_the_unavailable_server_and_recovers() {
     with_browser(async |browser| {
         let (setup, console) = setup();
-        let mut shown = Shown { stack: setup.own_mongod().start().await, console };
+        let mut shown = ConsoleStack { stack: setup.own_mongod().start().await, console };
         shown.stack.webhook(&event("CAbefore", "busy", recently())).await;
         browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
@@ -58,7 +58,7 @@ async fn console_names_the_unavailable_server_and_recovers() {
 #[tokio::test]
 async fn console_starts_without_a_database() {
     let (setup, console) = setup();
-    let mut shown = Shown { stack: setup.own_mongod().without_worker().start().await, console };
+    let mut shown = ConsoleStack { stack: setup.own_mongod().without_worker().start().await, console };
     shown.stack.mongo.process().kill().await.unwrap();
     let command = shown.stack.worker_command();
     let mut worker = Service::start(command.0, command.1).await;

@@ -38,6 +38,18 @@ pub struct TestStackBuilder {
     worker: Vec<(String, String)>,
 }
 
+impl TestStack {
+    /// Configures a stack that differs from the default.
+    pub fn builder() -> TestStackBuilder {
+        TestStackBuilder::default()
+    }
+
+    /// Starts a stack with the default configuration.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+}
+
 impl TestStackBuilder {
     /// Starts the broker with these options.
     pub fn nats(mut self, options: nats::Options) -> Self {

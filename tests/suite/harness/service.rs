@@ -39,7 +39,7 @@ impl Service {
     }
 
     /// Starts a process and waits for its end. Returns exit code and log.
-    pub async fn exit(part: &str, vars: &[(&str, &str)]) -> (Option<i32>, String) {
+    pub async fn run_to_exit(part: &str, vars: &[(&str, &str)]) -> (Option<i32>, String) {
         let logs = tempfile::tempdir().unwrap();
         let vars = vars.iter().copied().chain([("ADMIN_ADDR", "127.0.0.1:0")]);
         let vars: Vec<_> = vars.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

@@ -12,7 +12,6 @@ use mongodb::{
 use tempfile::TempDir;
 
 use super::{
-    builder::TestStackBuilder,
     servers::Mongo,
     service::Service,
     timeouts::{until, until_equal, within},
@@ -38,16 +37,6 @@ pub struct TestStack {
 }
 
 impl TestStack {
-    /// Configures a stack that differs from the default.
-    pub fn builder() -> TestStackBuilder {
-        TestStackBuilder::default()
-    }
-
-    /// Starts a stack with the default configuration.
-    pub async fn start() -> Self {
-        Self::builder().start().await
-    }
-
     /// Changes the environment of workers that start later.
     pub fn worker_env(&mut self, name: &str, value: &str) {
         self.worker_vars.retain(|(other, _)| other != name);

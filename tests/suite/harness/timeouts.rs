@@ -22,7 +22,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Process starts of one measurement of the speed, for each core.
 const STARTS: usize = 5;
 /// Time of one process start at reference speed, while every core starts processes.
-const REFERENCE_START: Duration = Duration::from_millis(20);
+const REFERENCE_START: Duration = Duration::from_millis(8);
 /// Highest factor by which a limit is lengthened.
 const MAX_SLOWDOWN: f64 = 6.0;
 
