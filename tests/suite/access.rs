@@ -205,7 +205,7 @@ async fn repeated_and_trailing_slashes_lead_to_the_same_route_and_webhook() {
 }
 
 #[tokio::test]
-async fn a_reload_without_a_secret_is_response() {
+async fn a_reload_without_a_secret_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.env");
     let secrets = "ELEVENLABS_WEBHOOK_SECRET=wsec_a\nEVENTS_TOKEN=mine\nAPI_TOKEN=full\n";

@@ -1,6 +1,7 @@
 //! A backlog of webhooks, and webhooks that arrive while workers process it.
 
 use aftercall_common::contract::streams::{WEBHOOKS, consumer, subject};
+use aftercall_local::nats;
 use aftercall_worker::broker::consumer::{Batches, Pull as _, Source};
 use mongodb::bson::doc;
 use serde_json::json;
@@ -12,6 +13,12 @@ use crate::harness::{TestStack, until, until_equal, within};
 const BACKLOG: u64 = 60_000;
 /// Calls that are posted during the backlog.
 const MAX_NEW_CALLS: u64 = 20;
+
+/// A stack without a worker. Its broker does not sync after each message, so that it stores a backlog quickly.
+async fn start() -> TestStack {
+    let options = nats::Options { sync_always: false, ..nats::Options::default() };
+    TestStack::builder().nats(options).without_worker().start().await
+}
 
 /// Fills the stream up to `total` webhooks, each of another call.
 async fn fill(stack: &TestStack, total: u64) {
@@ -26,7 +33,7 @@ async fn fill(stack: &TestStack, total: u64) {
 
 #[tokio::test]
 async fn new_webhooks_are_applied_before_a_backlog_and_once_more_in_their_turn() {
-    let mut stack = TestStack::builder().without_worker().start().await;
+    let mut stack = start().await;
     fill(&stack, BACKLOG).await;
     stack.add_worker().await;
     until("the worker sees that it is far behind", async || {
@@ -88,7 +95,7 @@ async fn given(worker: &mut Batches, count: usize) -> Vec<u64> {
 #[tokio::test]
 async fn one_pull_delivers_consecutive_messages() {
     const EACH: usize = 100;
-    let stack = TestStack::builder().without_worker().start().await;
+    let stack = start().await;
     fill(&stack, 50 * EACH as u64).await;
     let mut workers = two_workers(&stack, EACH);
     let mut all = Vec::new();
@@ -102,7 +109,7 @@ async fn one_pull_delivers_consecutive_messages() {
 async fn one_of_two_waiting_workers_is_served_first() {
     const EACH: usize = 20;
     const ROUNDS: usize = 30;
-    let stack = TestStack::builder().without_worker().start().await;
+    let stack = start().await;
     let [mut one, mut other] = two_workers(&stack, EACH);
     let together = |given: &[u64]| given.windows(2).all(|pair| pair[1] == pair[0] + 1);
     let mut rounds_together = 0;
