@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::harness::{TestStack, until, until_equal, within};
 
 /// Webhooks of a backlog that keeps a worker busy for seconds.
-const BACKLOG: u64 = 60_000;
+const BACKLOG: u64 = 100_000;
 /// Calls that are posted during the backlog.
 const MAX_NEW_CALLS: u64 = 20;
 

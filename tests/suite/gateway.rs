@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{CALL_STATUS, LOOKUP, Service, TWILIO_CALL_STATUS, TestStack, until};
+use crate::harness::{CALL_STATUS, LOOKUP, Service, TWILIO_CALL_STATUS, TestStack, until, within};
 
 fn busy(call_id: &str) -> Value {
     json!({ "event_type": "call.busy", "call_id": call_id })
@@ -121,7 +121,7 @@ async fn body_that_does_not_arrive_is_answered_408() {
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"call_id\":");
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap(); // Returns when the gateway closes the connection.
+    within("the gateway closes the connection", socket.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"), "{answer}");
 }
 
@@ -133,7 +133,7 @@ async fn chunked_body_above_the_limit_is_answered_413() {
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(format!("3e8\r\n{}\r\n1\r\nx\r\n", "x".repeat(1000)).as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
+    within("the gateway closes the connection", socket.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("body_too_large"), "{answer}");
 }
 
@@ -218,7 +218,7 @@ async fn sigterm_finishes_open_requests() {
         .await;
     slow.write_all(&body.as_bytes()[5..]).await.unwrap();
     let mut answer = String::new();
-    slow.read_to_string(&mut answer).await.unwrap();
+    within("the gateway closes the connection", slow.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(stack.gateway.ended().await.success());
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
