@@ -1,4 +1,4 @@
-//! Who may do what at the gateway: sources, tokens, callers on this machine, web pages, Twilio's route.
+//! Access to the gateway: tokens, source addresses, callers on this machine, web pages, and Twilio's route.
 
 use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
@@ -6,19 +6,19 @@ use mongodb::bson::doc;
 use serde_json::json;
 
 use crate::harness::{
-    CALL_STATUS, LOOKUP, Service, Setup, Stack, TWILIO_CALL_STATUS, twilio_signature, until,
+    CALL_STATUS, LOOKUP, Service, TWILIO_CALL_STATUS, TestStack, test_timeout, twilio_signature, until,
 };
 
 const PLACE: &str = "/api/agent-calls";
 
-/// A stack without a worker, whose gateway has these variables besides.
-async fn gateway(vars: &[(&str, &str)]) -> Stack {
-    let setup = Setup::default().without_worker();
+/// A stack without a worker, with further variables of the gateway.
+async fn gateway(vars: &[(&str, &str)]) -> TestStack {
+    let setup = TestStack::builder().without_worker();
     vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value)).start().await
 }
 
-/// Status and code of a webhook with these headers.
-async fn post(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
+/// Posts a webhook with these headers. Returns status and error code.
+async fn post(stack: &TestStack, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let body = json!({ "event_type": "call.busy", "call_id": format!("{path}{headers:?}") }).to_string();
     let request = stack.http.post(format!("{}{path}", stack.base)).body(body);
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
@@ -26,31 +26,32 @@ async fn post(stack: &Stack, path: &str, headers: &[(&str, &str)]) -> (u16, Stri
     (answer.status, answer.code().to_owned())
 }
 
-fn refused(status: u16, code: &str) -> (u16, String) {
+/// The status and the error code of a response; the code is empty for 200.
+fn response(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
 
 #[tokio::test]
-async fn unsigned_operation_needs_an_explicit_word() {
+async fn gateway_without_secrets_starts_only_with_allow_unsigned() {
     let (status, log) =
-        Service::exit("gateway", &[("ALLOW_UNSIGNED", ""), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
+        Service::run_to_exit("gateway", &[("ALLOW_UNSIGNED", ""), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     let last = log.lines().last().unwrap();
     assert_eq!(status, Some(78), "{log}");
     assert!(last.contains("ELEVENLABS_WEBHOOK_SECRET") && last.contains("ALLOW_UNSIGNED=true"), "{last}");
 }
 
 #[tokio::test]
-async fn calls_are_for_bearers_of_a_token_and_for_nobody_else_by_default() {
+async fn call_routes_require_a_token_by_default() {
     let stack = gateway(&[("API_ANONYMOUS", ""), ("API_TOKEN", "full"), ("API_READ_TOKEN", "read")]).await;
     let bearer = |token: &str| format!("Bearer {token}");
     for (path, token, expected) in [
-        (LOOKUP, None, refused(401, "unauthorized")),
-        (PLACE, None, refused(401, "unauthorized")),
-        (LOOKUP, Some("wrong"), refused(401, "unauthorized")),
-        (LOOKUP, Some("read"), refused(503, "no_worker")),
-        (PLACE, Some("read"), refused(401, "unauthorized")),
-        (LOOKUP, Some("full"), refused(503, "no_worker")),
-        (PLACE, Some("full"), refused(503, "no_worker")),
+        (LOOKUP, None, response(401, "unauthorized")),
+        (PLACE, None, response(401, "unauthorized")),
+        (LOOKUP, Some("wrong"), response(401, "unauthorized")),
+        (LOOKUP, Some("read"), response(503, "no_worker")),
+        (PLACE, Some("read"), response(401, "unauthorized")),
+        (LOOKUP, Some("full"), response(503, "no_worker")),
+        (PLACE, Some("full"), response(503, "no_worker")),
     ] {
         let header = token.map(bearer).unwrap_or_default();
         let headers = [("authorization", header.as_str())];
@@ -60,25 +61,25 @@ async fn calls_are_for_bearers_of_a_token_and_for_nobody_else_by_default() {
 }
 
 #[tokio::test]
-async fn without_a_token_only_programs_on_this_machine_are_served() {
-    let stack = gateway(&[("TRUSTED_PROXIES", "127.0.0.8")]).await; // API_ANONYMOUS is all.
+async fn call_routes_without_a_token_serve_only_programs_on_this_machine() {
+    let stack = gateway(&[("TRUSTED_PROXIES", "127.0.0.8")]).await; // API_ANONYMOUS is `all`.
     let own = stack.base.clone();
     for (headers, expected) in [
-        (&[][..], refused(503, "no_worker")),
-        (&[("origin", own.as_str()), ("sec-fetch-site", "same-origin")], refused(503, "no_worker")),
-        (&[("origin", "https://evil.example")], refused(401, "unauthorized")),
-        (&[("sec-fetch-site", "cross-site")], refused(401, "unauthorized")),
-        (&[("host", "evil.example")], refused(401, "unauthorized")),
-        (&[("x-forwarded-for", "127.0.0.1")], refused(403, "untrusted_proxy")),
-        (&[("x-real-ip", "127.0.0.1")], refused(403, "untrusted_proxy")),
-        (&[("forwarded", "for=127.0.0.1")], refused(403, "untrusted_proxy")),
+        (&[][..], response(503, "no_worker")),
+        (&[("origin", own.as_str()), ("sec-fetch-site", "same-origin")], response(503, "no_worker")),
+        (&[("origin", "https://evil.example")], response(401, "unauthorized")),
+        (&[("sec-fetch-site", "cross-site")], response(401, "unauthorized")),
+        (&[("host", "evil.example")], response(401, "unauthorized")),
+        (&[("x-forwarded-for", "127.0.0.1")], response(403, "untrusted_proxy")),
+        (&[("x-real-ip", "127.0.0.1")], response(403, "untrusted_proxy")),
+        (&[("forwarded", "for=127.0.0.1")], response(403, "untrusted_proxy")),
     ] {
         for path in [LOOKUP, PLACE] {
             assert_eq!(post(&stack, path, headers).await, expected, "{path} {headers:?}");
         }
     }
     assert!(stack.gateway.log().contains("TRUSTED_PROXIES"), "the log names the setting");
-    let proxied = aftercall_local::http_client_builder(crate::harness::PATIENCE)
+    let proxied = aftercall_local::http_client_builder(test_timeout())
         .local_address(std::net::IpAddr::from([127, 0, 0, 8]))
         .build()
         .unwrap();
@@ -94,21 +95,21 @@ async fn without_a_token_only_programs_on_this_machine_are_served() {
 }
 
 #[tokio::test]
-async fn a_web_page_cannot_post_webhooks_where_the_address_decides_alone() {
+async fn a_web_page_cannot_post_webhooks_if_only_the_address_is_checked() {
     let stack = gateway(&[]).await;
     for (headers, expected) in [
-        (&[][..], refused(200, "")),
-        (&[("host", "gateway.internal")], refused(200, "")),
-        (&[("origin", "https://evil.example")], refused(403, "cross_site_request")),
-        (&[("sec-fetch-site", "cross-site")], refused(403, "cross_site_request")),
-        (&[("host", "evil.example"), ("origin", "http://evil.example")], refused(403, "cross_site_request")),
+        (&[][..], response(200, "")),
+        (&[("host", "gateway.internal")], response(200, "")),
+        (&[("origin", "https://evil.example")], response(403, "cross_site_request")),
+        (&[("sec-fetch-site", "cross-site")], response(403, "cross_site_request")),
+        (&[("host", "evil.example"), ("origin", "http://evil.example")], response(403, "cross_site_request")),
     ] {
         assert_eq!(post(&stack, CALL_STATUS, headers).await, expected, "{headers:?}");
     }
 }
 
 #[tokio::test]
-async fn a_dialler_of_ones_own_authenticates_with_its_token() {
+async fn another_dialler_authenticates_with_the_events_token() {
     let vars = [
         ("EVENTS_TOKEN", "mine, next"),
         ("ELEVENLABS_WEBHOOK_SECRET", "wsec"),
@@ -116,14 +117,14 @@ async fn a_dialler_of_ones_own_authenticates_with_its_token() {
     ];
     let stack = gateway(&vars).await;
     for (headers, expected) in [
-        (&[("authorization", "Bearer mine")][..], refused(200, "")),
-        (&[("authorization", "bearer next")], refused(200, "")),
-        (&[("authorization", "Bearer other")], refused(401, "unauthorized")),
+        (&[("authorization", "Bearer mine")][..], response(200, "")),
+        (&[("authorization", "bearer next")], response(200, "")),
+        (&[("authorization", "Bearer other")], response(401, "unauthorized")),
         (
             &[("authorization", "Bearer mine"), ("x-forwarded-for", "9.9.9.9")],
-            refused(403, "untrusted_proxy"),
+            response(403, "untrusted_proxy"),
         ),
-        (&[], refused(403, "source_not_allowed")),
+        (&[], response(403, "source_not_allowed")),
     ] {
         assert_eq!(post(&stack, CALL_STATUS, headers).await, expected, "{headers:?}");
     }
@@ -133,26 +134,26 @@ async fn a_dialler_of_ones_own_authenticates_with_its_token() {
 }
 
 #[tokio::test]
-async fn twilios_route_is_closed_until_it_has_a_token() {
-    let setup = Setup::default().without_worker().gateway_unset("TWILIO_AUTH_TOKEN");
+async fn twilio_route_answers_404_without_an_auth_token() {
+    let setup = TestStack::builder().without_worker().gateway_unset("TWILIO_AUTH_TOKEN");
     let closed = setup.gateway_unset("PUBLIC_URL").start().await;
-    assert_eq!(post(&closed, TWILIO_CALL_STATUS, &[]).await, refused(404, "not_found"));
+    assert_eq!(post(&closed, TWILIO_CALL_STATUS, &[]).await, response(404, "not_found"));
     assert!(closed.gateway.log().contains("set TWILIO_AUTH_TOKEN and PUBLIC_URL"), "the log says what to do");
-    // It asks for Twilio's own signature, whatever ElevenLabs' route asks for.
+    // The route requires Twilio's signature, whatever the route of ElevenLabs requires.
     let open = gateway(&[]).await;
     let foreign = [("elevenlabs-signature", "t=1,v0=ab"), ("authorization", "Bearer x")];
-    assert_eq!(post(&open, TWILIO_CALL_STATUS, &foreign).await, refused(401, "signature_missing"));
+    assert_eq!(post(&open, TWILIO_CALL_STATUS, &foreign).await, response(401, "signature_missing"));
     for (unset, named) in [("PUBLIC_URL", "TWILIO_AUTH_TOKEN"), ("TWILIO_AUTH_TOKEN", "PUBLIC_URL")] {
         let value = if named == "PUBLIC_URL" { "t" } else { "https://h.example" };
-        let (status, log) = Service::exit("gateway", &[(unset, value)]).await;
+        let (status, log) = Service::run_to_exit("gateway", &[(unset, value)]).await;
         assert_eq!(status, Some(78), "{unset} alone: {log}");
         assert!(log.contains(named), "{unset} alone: {log}");
     }
 }
 
 #[tokio::test]
-async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
-    let stack = Stack::start().await;
+async fn twilio_callbacks_are_accepted_by_get_and_keep_their_query() {
+    let stack = TestStack::start().await;
     let url =
         format!("{}{TWILIO_CALL_STATUS}?CallSid=CAget&CallStatus=ringing&To=%2B15005550006", stack.base);
     let get = async |url: &str| {
@@ -167,7 +168,8 @@ async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
 
     let answer = stack.twilio_to("?lead=42&note=a%20b", "CallSid=CAquery&CallStatus=busy").await;
     assert_eq!(answer.status, 200, "{}", answer.body);
-    // One signature covers several divisions of query and form. They are the same webhook.
+    // Twilio signs query and form as one text, so that a signature covers several divisions of it. They are
+    // the same webhook.
     let form = "AccountSid=AC1&CallSid=CAdivided&CallStatus=busy";
     let first = stack.twilio_to("?lead=42", form).await;
     let whole = format!("{}{TWILIO_CALL_STATUS}?lead=42", stack.base);
@@ -183,7 +185,7 @@ async fn callbacks_come_by_get_and_keep_the_query_of_their_url() {
 }
 
 #[tokio::test]
-async fn slashes_too_many_mean_the_same_route_and_the_same_webhook() {
+async fn repeated_and_trailing_slashes_lead_to_the_same_route_and_webhook() {
     let stack = gateway(&[]).await;
     let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
     let mut ids = Vec::new();
@@ -196,18 +198,22 @@ async fn slashes_too_many_mean_the_same_route_and_the_same_webhook() {
     }
     assert_eq!((&ids[0], &ids[0]), (&ids[1], &ids[2]));
     assert_eq!(stack.post_to("/api/webhooks/elevenlabs/call%2Dstatus", body).await.status, 404);
-    assert!(stack.gateway.log().contains("/api/webhooks/elevenlabs/call%2Dstatus"), "a miss is logged");
+    assert!(
+        stack.gateway.log().contains("/api/webhooks/elevenlabs/call%2Dstatus"),
+        "an unknown path is logged"
+    );
 }
 
 #[tokio::test]
-async fn a_reload_takes_no_secret_away() {
+async fn a_reload_without_a_secret_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("gateway.env");
     let secrets = "ELEVENLABS_WEBHOOK_SECRET=wsec_a\nEVENTS_TOKEN=mine\nAPI_TOKEN=full\n";
     std::fs::write(&file, secrets).unwrap();
     let mut stack = gateway(&[("ENV_FILE", file.to_str().unwrap()), ("API_ANONYMOUS", "")]).await;
     let mut refusals = 0;
-    // A file that was cut short, one without its last secret, and one with an empty secret.
+    // Four files: an empty one, one without the last secret, one with an empty secret, and one cut off in a
+    // value.
     let without_one = "ELEVENLABS_WEBHOOK_SECRET=wsec_a\nEVENTS_TOKEN=mine\n";
     let cut_in_a_value = secrets.trim_end_matches("ll\n");
     for text in ["\n", without_one, &secrets.replace("=mine", "="), cut_in_a_value] {
@@ -218,10 +224,10 @@ async fn a_reload_takes_no_secret_away() {
             (stack.gateway.log().matches("the policy cannot be reloaded").count() == refusals).then_some(())
         })
         .await;
-        assert_eq!(post(&stack, CALL_STATUS, &[]).await, refused(401, "signature_missing"), "{text:?}");
-        assert_eq!(post(&stack, LOOKUP, &[]).await, refused(401, "unauthorized"), "{text:?}");
+        assert_eq!(post(&stack, CALL_STATUS, &[]).await, response(401, "signature_missing"), "{text:?}");
+        assert_eq!(post(&stack, LOOKUP, &[]).await, response(401, "unauthorized"), "{text:?}");
         let token = [("authorization", "Bearer mine"), ("x-n", &"x".repeat(refusals))];
-        assert_eq!(post(&stack, CALL_STATUS, &token).await, refused(200, ""), "{text:?}");
+        assert_eq!(post(&stack, CALL_STATUS, &token).await, response(200, ""), "{text:?}");
     }
     let log = stack.gateway.log();
     assert!(

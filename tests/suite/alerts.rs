@@ -1,5 +1,4 @@
-//! Alerts: each fires in a test and stays silent while everything is well, says what to do, and asks only
-//! for metrics there are.
+//! The alert rules: each alert has a promtool test and a section in the runbook, and uses documented metrics.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +11,12 @@ const RUNBOOK: &str = include_str!("../../deploy/RUNBOOK.md");
 const METRICS: &str = include_str!("../../deploy/METRICS.md");
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus");
 
-/// What follows `prefix` in the lines that begin with it.
+/// The rest of every line that begins with `prefix`.
 fn after<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     text.lines().filter_map(|line| line.trim_start().strip_prefix(prefix)).collect()
 }
 
-/// The names of metrics in `text`, as queries write them.
+/// The names of metrics in a query.
 pub fn metrics_in(text: &str) -> BTreeSet<&str> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.filter(|word| word.starts_with("aftercall_") || word.starts_with("process_")).collect()
@@ -30,7 +29,7 @@ pub fn is_explained(name: &str) -> bool {
 }
 
 #[test]
-fn every_alert_fires_in_a_test_and_has_its_section_in_the_runbook() {
+fn every_alert_has_a_test_and_a_section_in_the_runbook() {
     let alerts = after(ALERTS, "- alert: ");
     let urls = after(ALERTS, "runbook_url: ");
     assert!(alerts.len() >= 30 && alerts.len() == urls.len());
@@ -58,7 +57,7 @@ fn every_alert_fires_in_a_test_and_has_its_section_in_the_runbook() {
 }
 
 #[tokio::test]
-async fn promtool_finds_the_rules_right() {
+async fn promtool_accepts_the_alert_rules() {
     let Some(promtool) = tool("promtool") else { return };
     for arguments in [
         &["check", "rules", "alerts.yml"][..],
@@ -67,7 +66,7 @@ async fn promtool_finds_the_rules_right() {
     ] {
         let mut command = tokio::process::Command::new(&promtool);
         let output = command.args(arguments).current_dir(FOLDER).kill_on_drop(true).output().await.unwrap();
-        let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said));
+        let printed = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&printed));
     }
 }

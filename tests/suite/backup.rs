@@ -1,7 +1,7 @@
-//! Backup and restore, tried for real: the stream by JetStream's snapshots, the database from its files and from
-//! the stream, the broker from its folder.
+//! Backup and restore: the stream by a JetStream snapshot, the database from its files and from the stream,
+//! the broker from its folder.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
 use aftercall_common::contract::streams;
 use aftercall_local::{mongod, nats, server::Server};
@@ -13,20 +13,20 @@ use mongodb::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Setup, Stack, recently, servers, until_equal};
+use crate::harness::{TestStack, recently, servers, until_equal, within};
 
 fn event(call: usize, event: &str) -> Value {
     json!({ "event_type": event, "call_id": format!("c{call:03}"), "timestamp": recently() + i64::try_from(call).unwrap() })
 }
 
-/// Posts the webhooks of these calls, and waits until all are applied.
-async fn calls(stack: &Stack, numbers: std::ops::Range<usize>) {
+/// Posts the webhooks of these calls and waits until they are applied.
+async fn calls(stack: &TestStack, numbers: std::ops::Range<usize>) {
     for n in numbers {
         for what in ["call.initiated", "call.ringing", "call.busy"] {
             stack.webhook(&event(n, what)).await;
         }
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
 }
 
 async fn documents(calls: &Collection<Document>) -> Vec<Document> {
@@ -39,7 +39,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
-/// A mongod on the data in `folder`, and what is in its `agent_calls`.
+/// Starts a mongod with the data in `folder`. Returns the server and its collection `agent_calls`.
 async fn database(folder: &Path) -> (Server, Collection<Document>) {
     let options = mongod::Options { data: Some(folder.to_owned()), ..mongod::Options::default() };
     let server = servers::mongod(options).await;
@@ -49,12 +49,12 @@ async fn database(folder: &Path) -> (Server, Collection<Document>) {
 }
 
 #[tokio::test]
-async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream() {
+async fn database_is_restored_from_its_files_and_completed_from_the_stream() {
     let folder = tempfile::tempdir().unwrap();
     let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
     std::fs::create_dir(&live).unwrap();
     let (mut server, at_first) = database(&live).await;
-    let setup = Setup::default().without_worker().worker_env("MONGODB_DATABASE", "aftercall");
+    let setup = TestStack::builder().without_worker().worker_env("MONGODB_DATABASE", "aftercall");
     let mut stack = setup.worker_env("MONGODB_URI", &server.url()).start().await;
     stack.add_worker().await;
     calls(&stack, 0..20).await;
@@ -64,7 +64,7 @@ async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream
     calls(&stack, 20..40).await;
     let whole = documents(&at_first).await;
     assert_eq!(whole.len(), 40);
-    drop(server); // The disk is gone, and with it all since the backup.
+    drop(server); // The files since the backup are lost.
 
     let (restored, calls) = database(&backup).await;
     assert_eq!(documents(&calls).await, whole[..20]);
@@ -74,7 +74,7 @@ async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream
     assert_eq!((code, out.as_str()), (Some(0), "120 webhooks applied, 0 unreadable\n"), "{errors}");
     assert_eq!(documents(&calls).await, whole);
 
-    // Without any backup, too: everything from the stream, by the one command.
+    // Without a backup, the same command restores everything from the stream.
     calls.clone().drop().await.unwrap();
     let (code, _, errors) = stack.command(&["replay"], &environment).await;
     assert_eq!(code, Some(0), "{errors}");
@@ -82,31 +82,32 @@ async fn a_database_comes_back_from_its_files_and_what_they_lack_from_the_stream
 }
 
 #[tokio::test]
-async fn a_broker_comes_back_from_its_folder_with_its_memory_of_ids() {
+async fn broker_restored_from_its_folder_still_detects_duplicates() {
     let folder = tempfile::tempdir().unwrap();
     let (live, backup) = (folder.path().join("live"), folder.path().join("backup"));
     std::fs::create_dir(&live).unwrap();
     let options = nats::Options { data: Some(live.clone()), ..nats::Options::default() };
-    let mut stack = Setup::default().nats(options).start().await;
+    let mut stack = TestStack::builder().nats(options).start().await;
     calls(&stack, 0..20).await;
     stack.nats.stop().await.unwrap();
     copy(&live, &backup);
     let stored = documents(&stack.calls).await;
 
-    let setup = Setup::default().nats(nats::Options { data: Some(backup), ..nats::Options::default() });
+    let setup = TestStack::builder().nats(nats::Options { data: Some(backup), ..nats::Options::default() });
     let other = setup.start().await;
     assert_eq!(other.stored(streams::WEBHOOKS).await, 60);
     let again = other.webhook(&event(7, "call.ringing")).await;
-    assert_eq!(again["duplicate"], true, "it is known there too: {again}");
+    assert_eq!(again["duplicate"], true, "the restored broker knows the id: {again}");
     other.webhook(&event(99, "call.busy")).await;
     other.until_call("c099", doc! { "status": "busy" }).await;
-    // The consumer goes on where it was, so the earlier ones are for a replay.
+    // The consumer continues at its position. A replay applies the earlier webhooks.
     let (code, _, errors) = other.command(&["replay"], &[]).await;
     assert_eq!(code, Some(0), "{errors}");
     assert_eq!(documents(&other.calls).await[..20], stored);
 }
 
-/// A stream as `nats stream backup` takes it: what it is, and the pieces of its snapshot.
+/// Takes a snapshot as `nats stream backup` does. Returns the description of the stream and the pieces of the
+/// snapshot.
 async fn snapshot(client: &Client, name: &str) -> (Value, Vec<bytes::Bytes>) {
     let inbox = client.new_inbox();
     let mut pieces = client.subscribe(inbox.clone()).await.unwrap();
@@ -117,9 +118,9 @@ async fn snapshot(client: &Client, name: &str) -> (Value, Vec<bytes::Bytes>) {
     assert!(answer["error"].is_null(), "{answer}");
     let mut taken = Vec::new();
     loop {
-        let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.unwrap().unwrap();
+        let piece = within("a piece of the snapshot arrives", pieces.next()).await.unwrap();
         if let Some(reply) = piece.reply {
-            client.publish(reply, "".into()).await.unwrap(); // Else the server stops to send.
+            client.publish(reply, "".into()).await.unwrap(); // Without a reply the server stops sending.
         }
         if piece.payload.is_empty() {
             return (answer, taken);
@@ -128,7 +129,7 @@ async fn snapshot(client: &Client, name: &str) -> (Value, Vec<bytes::Bytes>) {
     }
 }
 
-/// Brings a snapshot back, as `nats stream restore` does.
+/// Restores a snapshot as `nats stream restore` does.
 async fn restore(client: &Client, name: &str, (whole, pieces): (Value, Vec<bytes::Bytes>)) {
     let wanted = json!({ "config": whole["config"], "state": whole["state"] });
     let subject = format!("$JS.API.STREAM.RESTORE.{name}");
@@ -145,8 +146,8 @@ async fn restore(client: &Client, name: &str, (whole, pieces): (Value, Vec<bytes
 }
 
 #[tokio::test]
-async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
-    let stack = Stack::start().await;
+async fn stream_is_restored_from_a_snapshot_taken_during_writes() {
+    let stack = TestStack::start().await;
     calls(&stack, 0..100).await;
     let client = async_nats::connect(stack.nats.url()).await.unwrap();
     let writing = calls(&stack, 100..110);
@@ -154,7 +155,7 @@ async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
     let messages = taken.0["state"]["messages"].as_u64().unwrap();
     assert!((300..=330).contains(&messages), "{messages}");
 
-    // On another broker, before anything of ours has started there.
+    // On another broker, which has no streams.
     let other = servers::nats(nats::Options::default()).await;
     let client = async_nats::connect(other.url()).await.unwrap();
     restore(&client, streams::WEBHOOKS, taken).await;
@@ -164,7 +165,10 @@ async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
     streams::ensure(&context, 1).await.unwrap();
     let consumer: jetstream::consumer::PullConsumer =
         context.get_consumer_from_stream(streams::consumer::STATUS, streams::WEBHOOKS).await.unwrap();
-    assert!(consumer.cached_info().ack_floor.stream_sequence > 0, "with the place of its consumer");
+    assert!(
+        consumer.cached_info().ack_floor.stream_sequence > 0,
+        "the snapshot contains the position of the consumer"
+    );
 
     let uri = other.url();
     let vars = [("NATS_URL", uri.as_str()), ("MONGODB_DATABASE", "restored_stream")];
@@ -177,8 +181,6 @@ async fn a_stream_comes_back_from_a_snapshot_taken_while_it_was_written_to() {
         documents(&rebuilt).await[..100].to_vec()
     })
     .await;
-    tokio::time::timeout(Duration::from_secs(5), rebuilt.client().database("restored_stream").drop())
-        .await
-        .unwrap()
-        .unwrap();
+    let database = rebuilt.client().database("restored_stream");
+    within("the database is dropped", async { database.drop().await }).await.unwrap();
 }

@@ -1,7 +1,8 @@
-//! Clocks that are wrong: an hour ahead, an hour behind, and set while we run.
+//! Wrong clocks: an hour ahead, an hour behind, and changed while the processes run.
 //!
-//! Debian's `faketime` lies to our processes about the time of day (not about the monotonic clock, which no one
-//! sets); broker and database have the right time. Says so and passes where `faketime` is not installed.
+//! Debian's `faketime` gives gateway and worker a wrong time of day. It does not change the monotonic clock.
+//! Broker and database have the right time. Without `faketime` the tests print that they are skipped, and
+//! pass.
 
 use std::{path::Path, time::Duration};
 
@@ -10,19 +11,16 @@ use aftercall_local::simulator::Answer;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::{
-    harness::{Setup, Stack, until, until_equal},
-    origins::{SECRET, post_signed},
-};
+use crate::harness::{SECRET, TestStack, post_signed, until, until_equal};
 
-/// Where Debian has the library.
+/// The path of the library in Debian.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-/// The environment of a process whose clock is off by what the file says, in seconds; None, said aloud, where
-/// there is no faketime.
+/// Variables of a process whose clock is wrong by the number of seconds in `file`. `None` if faketime is
+/// missing.
 fn clock(file: &Path) -> Option<[(&'static str, String); 4]> {
     if !Path::new(FAKETIME).exists() {
-        eprintln!("skipped: faketime is not installed, no clock can be set");
+        eprintln!("SKIPPED: faketime is not installed");
         return None;
     }
     Some([
@@ -33,21 +31,21 @@ fn clock(file: &Path) -> Option<[(&'static str, String); 4]> {
     ])
 }
 
-/// Puts a clock ahead by so many seconds, or behind.
+/// Sets a clock ahead by `seconds`, or behind if they are negative.
 fn set(file: &Path, seconds: i64) {
-    // In one step: a process that reads meanwhile sees one or the other.
+    // A rename is atomic, so that a process reads either the old or the new file.
     let new = file.with_extension("new");
     std::fs::write(&new, format!("{seconds:+}\n")).unwrap();
     std::fs::rename(&new, file).unwrap();
 }
 
 #[tokio::test]
-async fn a_signature_is_judged_with_room_for_wrong_clocks_and_a_clock_may_be_set() {
+async fn signature_check_tolerates_wrong_clocks_within_its_limits() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clock");
     set(&file, 50 * 60);
     let Some(vars) = clock(&file) else { return };
-    let setup = Setup::default().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let setup = TestStack::builder().without_worker().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let stack = setup.start().await;
     let mut n = 0;
@@ -67,13 +65,13 @@ async fn a_signature_is_judged_with_room_for_wrong_clocks_and_a_clock_may_be_set
 }
 
 #[tokio::test]
-async fn workers_an_hour_ahead_and_behind_make_the_same_of_a_call_and_wait_as_long() {
+async fn workers_with_clocks_an_hour_off_give_the_same_result_and_wait_as_long() {
     for (seconds, name) in [(3600, "ahead"), (-3600, "behind")] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("clock");
         set(&file, seconds);
         let Some(vars) = clock(&file) else { return };
-        let mut stack = Setup::default().without_worker().start().await;
+        let mut stack = TestStack::builder().without_worker().start().await;
         for (name, value) in &vars {
             stack.worker_env(name, value);
         }
@@ -85,23 +83,23 @@ async fn workers_an_hour_ahead_and_behind_make_the_same_of_a_call_and_wait_as_lo
         }
         let call = stack.until_call("c", doc! { "transcriptState": "saved", "status": "ended" }).await;
         assert_eq!(call.get_array("history").unwrap().len(), 4, "{name}");
-        // Its waits are those of a worker with the right time: not an hour, and not none.
+        // The worker waits between its requests as long as with the right time.
         assert_eq!(stack.simulator.request_count("v"), 3, "{name}");
         let requests = stack.simulator.requests();
         for pair in requests.windows(2) {
             assert!(pair[1].at - pair[0].at >= Duration::from_millis(1300), "{name}: {requests:?}");
         }
-        stack.settled().await;
+        stack.all_acknowledged().await;
     }
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_back_and_forth_loses_nothing() {
+async fn clock_that_jumps_back_and_forth_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clock");
     set(&file, 0);
     let Some(vars) = clock(&file) else { return };
-    let setup = Setup::default().without_worker();
+    let setup = TestStack::builder().without_worker();
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let mut stack = setup.start().await;
     for (name, value) in &vars {
@@ -124,11 +122,12 @@ async fn a_clock_that_jumps_back_and_forth_loses_nothing() {
     is_idle(&stack).await;
 }
 
-/// Nothing turns in a circle because time stands still or runs backwards: hardly any processor time is used.
-async fn is_idle(stack: &Stack) {
+/// Checks that gateway and worker use little processor time, that is, that no loop spins because of the
+/// clock.
+async fn is_idle(stack: &TestStack) {
     let both = || stack.gateway.processor_time() + stack.workers[0].processor_time();
     let before = both();
-    tokio::time::sleep(Duration::from_secs(2)).await; // What is measured is time.
+    tokio::time::sleep(Duration::from_secs(2)).await; // The time of the measurement.
     let used = both().saturating_sub(before);
-    assert!(used < Duration::from_secs(1), "{used:?} of two seconds");
+    assert!(used < Duration::from_secs(1), "used {used:?} of processor time in two seconds");
 }

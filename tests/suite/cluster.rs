@@ -1,5 +1,6 @@
-//! Three of each: brokers with three copies of every stream, databases as one replica set. Leaders are killed,
-//! frozen and cut off under load; a 200 is given only for what a majority has.
+//! Clusters: three brokers with three copies of every stream, and a replica set of three databases. Leaders
+//! are killed, frozen and cut off under load. The gateway accepts a webhook only if a majority of brokers has
+//! stored it.
 
 use std::time::Duration;
 
@@ -13,22 +14,19 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::{
-    durability::{Load, nothing_lost},
-    harness::{self, CALL_STATUS, Setup, Stack, until},
-};
+use crate::harness::{self, CALL_STATUS, Load, TestStack, nothing_lost, scaled_setting, until};
 
-/// Two more brokers beside the one of the stack, and the links between the three.
+/// The second and third broker (the first one belongs to the stack), and the links between the three.
 struct Brokers {
     others: [Server; 2],
-    /// From the first to the second, from the first to the third, from the second to the third.
+    /// From first to second, from first to third, from second to third.
     links: [Link; 3],
 }
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
-/// A stack on three brokers.
-async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
+/// A stack with three brokers.
+async fn stack(publish_timeout: Duration) -> (TestStack, Brokers) {
     let cluster = [(); 3].map(|()| ports::free().unwrap());
     let links = [
         Link::to(cluster[1]).await.unwrap(),
@@ -38,7 +36,7 @@ async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
     let options = |n: usize, routes: &[&Link]| {
         let routes: Vec<_> =
             routes.iter().map(|link| format!("\"nats://127.0.0.1:{}\"", link.port())).collect();
-        // What they tell each other of leads nowhere: they meet over the links, or not at all.
+        // The advertised address is unused, so that the brokers connect over the links only.
         let extra = format!(
             "ping_interval: \"1s\"\nping_max: 2\ncluster {{\n  name: aftercall\n  listen: \"127.0.0.1:{}\"\n  \
              advertise: \"127.0.0.1:9\"\n  no_advertise: true\n  pool_size: -1\n  routes: [{}]\n}}",
@@ -48,16 +46,16 @@ async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
         nats::Options { name: NAMES[n].to_owned(), extra, ..nats::Options::default() }
     };
     let second = harness::nats(options(1, &[&links[2]])).await;
-    // It needs a route to believe in the cluster: one to itself, which it ignores.
+    // A broker needs a route to start a cluster. This route leads to the broker itself, which ignores it.
     let third = harness::nats(options(2, &[&links[2]])).await;
-    // The address of the first is known once it runs: the services learn it from the stack.
+    // The first broker gets a fixed port, because gateway and worker need the URLs of all brokers.
     let first = nats::Options { port: ports::free().unwrap(), ..options(0, &[&links[0], &links[1]]) };
     let urls = format!("nats://127.0.0.1:{},{},{}", first.port, second.url(), third.url());
-    let stack = Setup::default()
+    let stack = TestStack::builder()
         .nats(first)
         .gateway_env("NATS_URL", &urls)
         .gateway_env("STREAM_REPLICAS", "3")
-        .gateway_env("PUBLISH_TIMEOUT", publish_timeout)
+        .gateway_env("PUBLISH_TIMEOUT", &scaled_setting(publish_timeout))
         .worker_env("NATS_URL", &urls)
         .worker_env("STREAM_REPLICAS", "3")
         .start()
@@ -66,18 +64,18 @@ async fn stack(publish_timeout: &str) -> (Stack, Brokers) {
 }
 
 impl Brokers {
-    fn server<'a>(&'a mut self, stack: &'a mut Stack, n: usize) -> &'a mut Server {
+    fn server<'a>(&'a mut self, stack: &'a mut TestStack, n: usize) -> &'a mut Server {
         if n == 0 { &mut stack.nats } else { &mut self.others[n - 1] }
     }
 
-    /// Where clients connect to one of them.
-    fn url(&self, stack: &Stack, n: usize) -> String {
+    /// The client URL of a broker.
+    fn url(&self, stack: &TestStack, n: usize) -> String {
         if n == 0 { stack.nats.url() } else { self.others[n - 1].url() }
     }
 
-    /// Who leads the stream of webhooks, by the word of those `asked`; with `whole`, once all copies are up to
-    /// date.
-    async fn leader(&self, stack: &Stack, asked: &[usize], whole: bool) -> Option<usize> {
+    /// The leader of the stream of webhooks as the brokers `asked` report it. With `whole`, only if all
+    /// copies are up to date.
+    async fn leader(&self, stack: &TestStack, asked: &[usize], whole: bool) -> Option<usize> {
         let urls: Vec<_> = asked.iter().map(|n| self.url(stack, *n)).collect();
         let client = async_nats::jetstream::new(async_nats::connect(urls).await.ok()?);
         let found = client.get_stream(streams::WEBHOOKS).await.ok()?;
@@ -86,21 +84,21 @@ impl Brokers {
         NAMES.iter().position(|name| (is_whole || !whole) && cluster.leader.as_deref() == Some(name))
     }
 
-    /// Who leads, once all copies are up to date.
-    async fn settled_leader(&self, stack: &Stack) -> usize {
+    /// Waits until all copies are up to date. Returns the leader.
+    async fn settled_leader(&self, stack: &TestStack) -> usize {
         until("all copies are up to date", async || self.leader(stack, &[0, 1, 2], true).await).await
     }
 
-    /// Waits until the two beside `n` have another leader.
-    async fn elected_without(&self, stack: &Stack, n: usize) {
+    /// Waits until the other two brokers have a leader among them.
+    async fn elected_without(&self, stack: &TestStack, n: usize) {
         let others: Vec<_> = (0..NAMES.len()).filter(|other| *other != n).collect();
-        until("the others elect one of them", async || {
+        until("the other brokers elect a leader", async || {
             self.leader(stack, &others, false).await.filter(|leader| *leader != n)
         })
         .await;
     }
 
-    /// Cuts one of them off from the others.
+    /// Cuts a broker off from the others.
     fn cut_off(&self, n: usize) {
         let of = [[0, 1], [0, 2], [1, 2]];
         for link in of[n] {
@@ -108,14 +106,15 @@ impl Brokers {
         }
     }
 
+    /// Opens all links.
     fn heal(&self) {
         self.links.iter().for_each(|link| link.set(Mode::Open));
     }
 }
 
 #[tokio::test]
-async fn leaders_of_the_broker_killed_frozen_and_cut_off_lose_no_200() {
-    let (mut stack, mut brokers) = stack("2s").await;
+async fn no_accepted_webhook_is_lost_when_broker_leaders_are_killed_frozen_or_cut_off() {
+    let (mut stack, mut brokers) = stack(Duration::from_secs(2)).await;
     let load = Load::on(&stack);
     let faults = async {
         load.more(100).await;
@@ -127,7 +126,7 @@ async fn leaders_of_the_broker_killed_frozen_and_cut_off_lose_no_200() {
 
         let leader = brokers.settled_leader(&stack).await;
         brokers.cut_off(leader);
-        // Who is connected to this one gets no 200 meanwhile.
+        // A gateway that is connected to this broker accepts nothing in the meantime.
         brokers.elected_without(&stack, leader).await;
         brokers.heal();
         load.more(100).await;
@@ -145,8 +144,8 @@ async fn leaders_of_the_broker_killed_frozen_and_cut_off_lose_no_200() {
 }
 
 #[tokio::test]
-async fn without_a_majority_of_brokers_there_is_no_200() {
-    let (stack, mut brokers) = stack("1s").await;
+async fn without_a_majority_of_brokers_no_webhook_is_accepted() {
+    let (stack, mut brokers) = stack(Duration::from_secs(1)).await;
     stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
     for server in &mut brokers.others {
         server.kill().await.unwrap();
@@ -169,9 +168,9 @@ async fn without_a_majority_of_brokers_there_is_no_200() {
 }
 
 #[tokio::test]
-async fn primaries_of_the_database_killed_and_frozen_lose_nothing() {
+async fn nothing_is_lost_when_database_primaries_are_killed_or_frozen() {
     let (mut servers, uri) = harness::mongod_set().await;
-    let stack = Setup::default().mongodb(uri.clone()).start().await;
+    let stack = TestStack::builder().mongodb(uri.clone()).start().await;
     let load = Load::on(&stack);
     let client = mongodb::Client::with_uri_str(&uri).await.unwrap();
     let primary = async || {

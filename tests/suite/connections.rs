@@ -1,4 +1,4 @@
-//! Connections that bring no request: what they are told, what operators learn of them, and the PROXY protocol.
+//! Connections without a readable request: response, metrics and log. The PROXY protocol.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,25 +10,24 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::harness::{Authority, CALL_STATUS, PATIENCE, Setup, Stack};
+use crate::harness::{Authority, CALL_STATUS, TestStack, until, within};
 
-async fn connect(stack: &Stack, source: [u8; 4]) -> TcpStream {
+async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
     socket.connect(stack.public).await.unwrap()
 }
 
-/// Sends `bytes` and reads until the gateway closes.
-async fn exchange(stack: &Stack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
+/// Sends `bytes` and reads until the gateway closes the connection.
+async fn exchange(stack: &TestStack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
     let mut socket = connect(stack, source).await;
     let _closed_early = socket.write_all(bytes).await;
     let mut answer = Vec::new();
-    let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
-    assert!(ended.is_ok(), "the gateway closes");
+    let _closed_or_reset = within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
     answer
 }
 
-/// Status, and the code of the problem.
+/// Status and error code of a response.
 fn problem(answer: &[u8]) -> (u16, String) {
     let text = String::from_utf8_lossy(answer);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -45,7 +44,8 @@ fn webhook(call_id: &str) -> String {
     )
 }
 
-async fn count(stack: &Stack, reason: &str) -> u64 {
+/// The number of unreadable requests with this reason, from the metrics.
+async fn count(stack: &TestStack, reason: &str) -> u64 {
     let series = format!("aftercall_connections_unreadable_total{{reason=\"{reason}\"}}");
     let page = stack.gateway.metrics(&stack.http).await;
     let shown = page.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
@@ -53,8 +53,8 @@ async fn count(stack: &Stack, reason: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
-    let stack = Setup::default().without_worker().start().await;
+async fn unreadable_requests_are_answered_counted_and_logged_once_a_minute() {
+    let stack = TestStack::builder().without_worker().start().await;
     let headers = |count: usize| {
         let lines: Vec<_> = (0..count).map(|n| format!("x-{n}: a\r\n")).collect();
         let lines = lines.concat();
@@ -89,7 +89,7 @@ async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
     assert_eq!((answer[3], answer[12], answer[25]), (4, 7, 0x0d), "SETTINGS, GOAWAY: HTTP_1_1_REQUIRED");
     assert_eq!(count(&stack, "http2").await, 1);
 
-    // The same source again: counted, not logged; another one: logged.
+    // Further connections of the same source are counted, and not logged.
     let before = stack.gateway.log().matches("connection refused").count();
     assert_eq!(before, 8, "{}", stack.gateway.log());
     for _ in 0..10 {
@@ -100,7 +100,7 @@ async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
     assert_eq!(count(&stack, "proxy_protocol").await, 12);
     assert!(logged.contains("PROXY_PROTOCOL=true") && logged.contains("127.0.7.0"), "{logged}");
     assert!(!logged.contains("198.51.100.7"), "nothing that the peer sent is logged");
-    // What follows a request that was answered is refused in the same way.
+    // Unreadable bytes after an answered request are refused in the same way.
     let twice = format!("{}hello\r\n\r\n", webhook("c").replace("connection: close\r\n", ""));
     let answer = String::from_utf8(exchange(&stack, [127, 0, 0, 1], twice.as_bytes()).await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("HTTP/1.1 400 "), "{answer}");
@@ -108,19 +108,21 @@ async fn what_is_no_request_is_answered_counted_and_logged_once_a_minute() {
 }
 
 #[tokio::test]
-async fn plain_http_on_a_port_with_tls_is_counted_and_not_answered() {
+async fn plain_http_on_a_tls_port_is_counted_and_not_answered() {
     let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
-    let setup = Setup::default().without_worker().gateway_env("TLS_CERT_FILE", certificate.to_str().unwrap());
+    let setup =
+        TestStack::builder().without_worker().gateway_env("TLS_CERT_FILE", certificate.to_str().unwrap());
     let stack = setup.gateway_env("TLS_KEY_FILE", key.to_str().unwrap()).start().await;
     let answer = exchange(&stack, [127, 0, 0, 1], webhook("c").as_bytes()).await;
-    assert!(!answer.starts_with(b"HTTP"), "an alert of TLS at most");
+    assert!(!answer.starts_with(b"HTTP"), "the answer is a TLS alert at most");
     assert_eq!(count(&stack, "not_tls").await, 1);
 }
 
 #[tokio::test]
-async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
-    let setup = Setup::default().without_worker().gateway_env("ALLOWED_SOURCES", "203.0.113.0/24,127.0.0.2");
+async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
+    let setup =
+        TestStack::builder().without_worker().gateway_env("ALLOWED_SOURCES", "203.0.113.0/24,127.0.0.2");
     let setup = setup.gateway_env("TRUSTED_PROXIES", "127.0.0.1").gateway_env("PROXY_PROTOCOL", "true");
     let stack = setup.gateway_env("MAX_CONNECTIONS_PER_SOURCE", "3").start().await;
     let v1 = |client: &str| format!("PROXY TCP4 {client} 10.0.0.1 5000 443\r\n").into_bytes();
@@ -136,16 +138,16 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
         ("b", balancer, v2([203, 0, 113, 8]),        200, ""),
         ("c", balancer, v1("198.51.100.7"),          403, "source_not_allowed"),
         ("d", balancer, v2([198, 51, 100, 7]),       403, "source_not_allowed"),
-        // The load balancer for itself: its own address counts, which is not allowed here.
+        // A health check of the load balancer: its own address counts, which is not allowed here.
         ("e", balancer, local,                       403, "source_not_allowed"),
         ("f", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
         ("g", balancer, Vec::new(),                  400, "proxy_header_missing"),
         ("h", balancer, b"PROXY TCP4 nonsense\r\n".to_vec(), 400, "proxy_header_missing"),
-        // Behind it the client's own bytes may follow, which must not name a client by themselves.
+        // The bytes of the client follow the header. They must not name a client.
         ("m", balancer, b"PROXY UNKNOWN\r\n".to_vec(), 403, "source_not_allowed"),
-        // A header makes nobody this machine.
+        // A loopback address in a header is not this machine.
         ("l", balancer, v1("127.0.0.2"),             403, "source_not_allowed"),
-        // Nobody else is believed.
+        // The header counts only from a trusted proxy.
         ("i", other,    v1("203.0.113.7"),           400, "proxy_protocol"),
         ("j", other,    v2([203, 0, 113, 7]),        400, "proxy_protocol"),
         ("k", other,    Vec::new(),                  403, "source_not_allowed"),
@@ -164,7 +166,7 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
         let message = stack.message(streams::WEBHOOKS, sequence).await;
         assert_eq!(message.headers.get(streams::header::SOURCE_IP).unwrap().as_str(), source);
     }
-    // The client, and not the load balancer, has a number of connections.
+    // The limit of connections applies to the client, not to the load balancer.
     let mut held = Vec::new();
     for _ in 0..3 {
         let mut socket = connect(&stack, balancer).await;
@@ -175,35 +177,35 @@ async fn a_load_balancer_that_speaks_the_proxy_protocol_names_the_client() {
     let full = async |client: &str| {
         exchange(&stack, balancer, &[&v1(client)[..], webhook("l").as_bytes()].concat()).await.is_empty()
     };
-    crate::harness::until("the fourth of one client is closed unread", async || {
+    until("the fourth connection of a client is closed unread", async || {
         full("203.0.113.9").await.then_some(())
     })
     .await;
-    assert!(!full("203.0.113.10").await, "another client has its own");
+    assert!(!full("203.0.113.10").await, "another client has its own limit");
 }
 
 #[tokio::test]
-async fn a_crowd_of_strangers_does_not_displace_who_brought_an_authenticated_request() {
-    let setup = Setup::default().without_worker().gateway_env("MAX_CONNECTIONS", "30");
+async fn unauthenticated_connections_do_not_displace_an_authenticated_one() {
+    let setup = TestStack::builder().without_worker().gateway_env("MAX_CONNECTIONS", "30");
     let stack = setup.gateway_env("HEADER_TIMEOUT", "5m").start().await;
     let mut known = connect(&stack, [127, 0, 0, 1]).await;
     let request = webhook("known").replace("connection: close\r\n", "");
     let mut served = async || {
         known.write_all(request.as_bytes()).await.unwrap();
         let mut answer = [0; 1024];
-        let read = tokio::time::timeout(PATIENCE, known.read(&mut answer)).await.unwrap().unwrap();
+        let read = within("the gateway answers", known.read(&mut answer)).await.unwrap();
         answer[..read].starts_with(b"HTTP/1.1 200 ")
     };
     assert!(served().await);
-    let mut crowd = Vec::new();
+    let mut strangers = Vec::new();
     for n in 0..4 {
-        crowd.extend(join_all((0..25).map(|m| connect(&stack, [127, 0, 2, n * 25 + m]))).await);
+        strangers.extend(join_all((0..25).map(|m| connect(&stack, [127, 0, 2, n * 25 + m]))).await);
         let answer = exchange(
             &stack,
             [127, 0, 3, n],
             b"POST /elsewhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
         );
-        assert_eq!(problem(&answer.await).0, 404, "a newcomer is served");
+        assert_eq!(problem(&answer.await).0, 404, "a new connection is served");
     }
-    assert!(served().await, "it has waited longest, and is still there");
+    assert!(served().await, "the authenticated connection was closed, although it is exempt");
 }

@@ -1,4 +1,4 @@
-//! Calls with several conversations, and conversations that are larger than a document.
+//! Calls with several conversations, and conversations larger than a document.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use mongodb::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Mongo, Stack, until},
+    harness::{Mongo, TestStack, until},
     inserts,
 };
 
@@ -32,13 +32,14 @@ fn transcription(call: &str, conversation: &str, at: i64, said: &str) -> Value {
     } })
 }
 
-/// A number in `0..below`, by a seed.
+/// The next random number in `0..below`.
 fn next(seed: &mut u64, below: usize) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     usize::try_from((*seed >> 33) % below as u64).unwrap()
 }
 
-/// Events of one call: steps and callbacks that name the call alone, and three conversations, one of them placed.
+/// Events of one call: events that name only the call, and three conversations, one of which was placed by
+/// the API.
 fn patches() -> Vec<CallPatch> {
     let twilio = |n: usize, status: &str| {
         let stored_at = jiff::Timestamp::from_second(1_790_000_050 + i64::try_from(n).unwrap()).unwrap();
@@ -74,7 +75,7 @@ fn patches() -> Vec<CallPatch> {
     patches
 }
 
-/// The documents by their conversations, without what differs between two databases.
+/// The documents by their conversations, without their `_id`.
 async fn documents(calls: &Collection<Document>) -> BTreeMap<String, BTreeMap<String, Bson>> {
     let found = calls.find(doc! {}).projection(doc! { "_id": 0 });
     let found: Vec<Document> = found.await.unwrap().try_collect().await.unwrap();
@@ -82,6 +83,7 @@ async fn documents(calls: &Collection<Document>) -> BTreeMap<String, BTreeMap<St
     found.into_iter().map(|call| (key(&call), call.into_iter().collect())).collect()
 }
 
+/// Applies a batch. Repeats it after errors, which concurrent writes cause.
 async fn apply(store: &Store, batch: &[CallPatch]) {
     let mut tries = 0;
     while let Err(error) = store::apply(store, batch).await {
@@ -91,7 +93,7 @@ async fn apply(store: &Store, batch: &[CallPatch]) {
 }
 
 #[tokio::test]
-async fn order_repetition_batches_and_two_workers_make_the_same_documents_of_several_conversations() {
+async fn several_conversations_of_a_call_give_the_same_documents_in_any_order_and_batching() {
     let mongo = Mongo::shared().await;
     let (store, calls) = inserts::store(&mongo, "conversations").await;
     let all = patches();
@@ -121,7 +123,7 @@ async fn order_repetition_batches_and_two_workers_make_the_same_documents_of_sev
         while !order.is_empty() {
             let most = [1, 3, 20][next(&mut random, 3)].min(order.len());
             let batch = order.split_off(order.len() - most);
-            // As the worker does: what may be joined of a call is one patch.
+            // The worker joins the patches of a call that can be joined.
             let mut joined: Vec<CallPatch> = Vec::new();
             for patch in batch {
                 let same = |one: &&mut CallPatch| {
@@ -146,13 +148,13 @@ async fn order_repetition_batches_and_two_workers_make_the_same_documents_of_sev
 }
 
 #[tokio::test]
-async fn two_conversations_of_a_call_are_both_found_and_forgotten_together() {
-    let stack = Stack::start().await;
+async fn two_conversations_of_a_call_are_found_separately_and_erased_together() {
+    let stack = TestStack::start().await;
     stack.webhook(&transcription("CA1", "conv_b", 1_790_000_100, "first")).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.webhook(&transcription("CA1", "conv_a", 1_790_000_200, "second")).await;
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "CA1", "timestamp": 1_790_000_300 })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     for (query, conversation, other, said) in [
         (json!({ "conversation_id": "conv_b" }), "conv_b", "conv_a", "first"),
         (json!({ "conversation_id": "conv_a" }), "conv_a", "conv_b", "second"),
@@ -192,14 +194,14 @@ async fn two_conversations_of_a_call_are_both_found_and_forgotten_together() {
 }
 
 #[tokio::test]
-async fn each_conversation_of_a_call_that_is_over_has_its_transcript_fetched() {
-    let stack = Stack::start().await;
+async fn transcripts_of_all_conversations_of_an_ended_call_are_fetched() {
+    let stack = TestStack::start().await;
     for conversation in ["conv_a", "conv_b"] {
         let body =
             json!({ "event_type": "call.answered", "call_id": "CA1", "conversation_id": conversation });
         stack.webhook(&body).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "CA1" })).await;
     for conversation in ["conv_a", "conv_b"] {
         stack.document(doc! { "conversationId": conversation, "transcriptState": "saved" }).await;
@@ -207,7 +209,7 @@ async fn each_conversation_of_a_call_that_is_over_has_its_transcript_fetched() {
     }
 }
 
-/// A transcription with so many mebibytes of turns and of analysis.
+/// A transcription webhook with so many mebibytes of turns and of analysis.
 fn large(turns: usize, analysis: usize) -> Value {
     let turn = json!({ "role": "agent", "message": "x", "tool_results": [{ "result_value": "y".repeat(MIB / 20) }] });
     let mut body = transcription("CAl", "conv_l", 1_790_000_100, "x");
@@ -217,8 +219,8 @@ fn large(turns: usize, analysis: usize) -> Value {
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_a_document_is_left_out_and_named_and_the_rest_is_applied() {
-    let stack = Stack::start().await;
+async fn parts_too_large_for_a_document_are_left_out_and_named() {
+    let stack = TestStack::start().await;
     stack.webhook(&large(18, 9)).await;
     let call = stack.until_call("CAl", doc! { "status": "completed", "transcriptState": "saved" }).await;
     assert_eq!(call.get_document("transcript").unwrap().get_i32("turns").unwrap(), 360);
@@ -242,15 +244,15 @@ async fn what_is_too_large_for_a_document_is_left_out_and_named_and_the_rest_is_
 }
 
 #[tokio::test]
-async fn halves_whose_sum_is_larger_than_a_document_become_one() {
-    let stack = Stack::start().await;
+async fn two_documents_too_large_to_join_whole_are_merged() {
+    let stack = TestStack::start().await;
     let most = |mib: usize| "z".repeat(mib * MIB - 2000);
     let mut of_conversation = large(3, 0);
     of_conversation["data"]["analysis"] = json!({ "x": most(2) });
     of_conversation["data"]["metadata"] = json!({ "x": most(2) });
     stack.webhook(&of_conversation).await;
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "CAl", "x": most(1) })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! {}).await, 2);
     let failure = json!({ "type": "call_initiation_failure", "event_timestamp": 1_790_000_000, "data": {
         "conversation_id": "conv_l", "failure_reason": "busy", "metadata": { "body": { "CallSid": "CAl", "x": most(1) } },
@@ -258,7 +260,7 @@ async fn halves_whose_sum_is_larger_than_a_document_become_one() {
     stack.webhook(&failure).await;
     let wanted =
         doc! { "conversationId": "conv_l", "status": "initiation_failed", "transcriptState": "saved" };
-    until("both halves in one document", async || {
+    until("both documents are merged", async || {
         stack
             .calls
             .find_one(wanted.clone())

@@ -1,7 +1,4 @@
-//! The Grafana dashboard: a real Prometheus that scrapes a running gateway and worker understands every
-//! query of it, and answers with data.
-
-use std::time::Duration;
+//! The Grafana dashboard: a Prometheus that scrapes gateway and worker returns data for every query.
 
 use aftercall_local::{
     ports,
@@ -12,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::{
     alerts::{is_explained, metrics_in},
-    harness::{CALL_STATUS, Setup, Stack, launcher, tool, until},
+    harness::{CALL_STATUS, TestStack, launcher, test_timeout, tool, until},
 };
 
 const DASHBOARD: &str = include_str!("../../deploy/grafana/dashboards/aftercall.json");
-/// In place of the one Grafana chooses by the scrape interval, here half a second.
+/// Value of `$__rate_interval`, which Grafana derives from the scrape interval, here half a second.
 const RATE_INTERVAL: &str = "10s";
 
-/// The queries of all panels, with the panel's title.
+/// The queries of all panels, each with the title of its panel.
 fn queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut queries = Vec::new();
@@ -33,7 +30,7 @@ fn queries() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_dashboard_asks_for_what_there_is_and_its_panels_do_not_overlap() {
+fn dashboard_uses_existing_metrics_and_its_panels_do_not_overlap() {
     for (title, query) in queries() {
         let metrics = metrics_in(&query);
         assert!(!metrics.is_empty() || query.contains("up{"), "{title}: {query}");
@@ -41,29 +38,29 @@ fn the_dashboard_asks_for_what_there_is_and_its_panels_do_not_overlap() {
     }
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let place = |panel: &Value| {
+    let position = |panel: &Value| {
         let number = |name: &str| panel["gridPos"][name].as_u64().unwrap();
         (number("x"), number("y"), number("w"), number("h"))
     };
     for (n, one) in panels.iter().enumerate() {
-        let (x, y, w, h) = place(one);
+        let (x, y, w, h) = position(one);
         assert!(x + w <= 24, "{}", one["title"]);
         for other in &panels[n + 1..] {
-            let (left, top, width, height) = place(other);
+            let (left, top, width, height) = position(other);
             let apart = x + w <= left || left + width <= x || y + h <= top || top + height <= y;
             assert!(apart && one["id"] != other["id"], "{} and {}", one["title"], other["title"]);
         }
     }
 }
 
-/// A Prometheus that scrapes the stack as `deploy/prometheus/prometheus.yml` would.
+/// A Prometheus that scrapes the stack with the job names of `deploy/prometheus/prometheus.yml`.
 struct Prometheus {
     process: Process,
     url: String,
 }
 
 impl Prometheus {
-    async fn start(folder: &std::path::Path, stack: &Stack) -> Option<Self> {
+    async fn start(folder: &std::path::Path, stack: &TestStack) -> Option<Self> {
         let program = tool("prometheus")?;
         let port = ports::free().unwrap();
         let job = |name: &str, admin: &str| {
@@ -85,7 +82,7 @@ impl Prometheus {
         Some(Self { process, url: format!("http://127.0.0.1:{port}") })
     }
 
-    /// The answer to a query; an error as text.
+    /// The result of a query, or the error as text.
     async fn ask(&self, http: &reqwest::Client, query: &str) -> Result<Vec<Value>, String> {
         let url = format!("{}/api/v1/query", self.url);
         let form = form_urlencoded::Serializer::new(String::new()).append_pair("query", query).finish();
@@ -99,8 +96,8 @@ impl Prometheus {
     }
 }
 
-/// Some of everything that happens to a gateway and a worker.
-async fn traffic(stack: &Stack, round: usize) {
+/// Produces traffic of every kind that the dashboard shows.
+async fn traffic(stack: &TestStack, round: usize) {
     let id = |name: &str| format!("{name}{round}");
     for (event, status) in
         [("call.ringing", "ringing"), ("call.answered", "answered"), ("call.completed", "completed")]
@@ -119,16 +116,16 @@ async fn traffic(stack: &Stack, round: usize) {
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_is_understood_and_returns_data() {
+async fn every_query_of_the_dashboard_returns_data() {
     let folder = tempfile::tempdir().unwrap();
-    let setup = Setup::default().simulator(simulator::Options::default());
+    let setup = TestStack::builder().simulator(simulator::Options::default());
     let mut stack =
         setup.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", "http://127.0.0.1:9/never").start().await;
     let Some(mut prometheus) = Prometheus::start(folder.path(), &stack).await else { return };
     let ready = async || {
         stack.http.get(format!("{}/-/ready", prometheus.url)).send().await.is_ok_and(|a| a.status() == 200)
     };
-    prometheus.process.until(Duration::from_mins(1), ready).await.unwrap();
+    prometheus.process.until(test_timeout(), ready).await.unwrap();
 
     let mut round = 0;
     for (title, query) in queries() {
@@ -143,7 +140,7 @@ async fn every_query_of_the_dashboard_is_understood_and_returns_data() {
         })
         .await;
     }
-    // Prometheus says of itself that it could read every page.
+    // Prometheus could read every metrics page.
     let scraped = prometheus.ask(&stack.http, "min(up)").await.unwrap();
     assert_eq!(scraped[0]["value"][1], "1");
     stack.gateway.kill().await;

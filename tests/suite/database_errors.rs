@@ -1,5 +1,5 @@
-//! The database fails in every way a command can: before it did anything, after it did everything, with a word
-//! or without. Nothing is lost, buried or done twice.
+//! Failures of database commands: before or after their effect, with an error or with a closed connection. No
+//! event is lost, applied twice or made a dead letter.
 
 use aftercall_common::contract::streams;
 use futures_util::future::join_all;
@@ -9,18 +9,19 @@ use mongodb::{
 };
 use serde_json::json;
 
-use crate::harness::{Setup, Stack};
+use crate::harness::TestStack;
 
-/// Only the worker is failed, not the tests that look.
+/// The name of the clients whose commands fail: the workers, not the tests.
 const WORKER: &str = "aftercall-worker";
 
-async fn admin(stack: &Stack, command: Document) -> Document {
+/// Runs an administrative command.
+async fn admin(stack: &TestStack, command: Document) -> Document {
     let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
     client.database("admin").run_command(command).await.unwrap()
 }
 
-/// The next `times` of these commands of the worker fail so; as `data` of `failCommand` says.
-async fn fail(stack: &Stack, times: i32, commands: &[&str], data: Document) {
+/// Makes the next `times` of these commands of the worker fail. `data` configures `failCommand`.
+async fn fail(stack: &TestStack, times: i32, commands: &[&str], data: Document) {
     let mut data = data;
     data.insert("failCommands", commands);
     data.insert("appName", WORKER);
@@ -28,16 +29,16 @@ async fn fail(stack: &Stack, times: i32, commands: &[&str], data: Document) {
         .await;
 }
 
-/// How often it has failed since the server began.
-async fn failures(stack: &Stack) -> i64 {
+/// Number of failures since the start of the server.
+async fn failures(stack: &TestStack) -> i64 {
     let off = doc! { "configureFailPoint": "failCommand", "mode": "off" };
     let answer = admin(stack, off).await;
     answer.get_i64("count").or_else(|_| answer.get_i32("count").map(i64::from)).unwrap()
 }
 
 #[tokio::test]
-async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
-    let stack = Setup::default().own_mongod().start().await;
+async fn database_errors_neither_lose_nor_repeat_events_nor_make_dead_letters() {
+    let stack = TestStack::builder().own_mongod().start().await;
     let labelled = |code: i32| doc! { "errorCode": code, "errorLabels": ["RetryableWriteError"] };
     #[rustfmt::skip]
     let table = [
@@ -58,27 +59,27 @@ async fn no_error_of_the_database_loses_buries_or_repeats_anything() {
     let before = failures(&stack).await;
     for (n, (name, commands, data)) in table.iter().enumerate() {
         fail(&stack, 2, commands, data.clone()).await;
-        // Two halves of a call, and what joins them: an update, and a merge in a transaction.
+        // Two documents of a call, and an event that merges them: updates, and a transaction.
         let (call, conversation) = (format!("c{n}"), format!("v{n}"));
         stack.webhook(&json!({ "event_type": "call.ringing", "call_id": call })).await;
         stack.webhook(&json!({ "event_type": "call.answered", "conversation_id": conversation })).await;
-        stack.settled().await;
+        stack.all_acknowledged().await;
         let end = json!({ "event_type": "call.ended", "call_id": call, "conversation_id": conversation });
         stack.webhook(&end).await;
         let found =
             stack.until_call(&call, doc! { "status": "ended", "conversationId": &conversation }).await;
         assert_eq!(found.get_array("history").unwrap().len(), 3, "{name}");
-        stack.settled().await;
+        stack.all_acknowledged().await;
     }
     assert_eq!(stack.count(doc! {}).await, table.len() as u64);
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
     let failed = usize::try_from(failures(&stack).await - before).unwrap();
-    assert!(failed >= table.len(), "the database failed {failed} times only");
+    assert!(failed >= table.len(), "only {failed} commands failed");
 }
 
 #[tokio::test]
-async fn a_primary_that_steps_down_again_and_again_loses_nothing() {
-    let stack = Setup::default().own_mongod().start().await;
+async fn primary_that_steps_down_repeatedly_loses_nothing() {
+    let stack = TestStack::builder().own_mongod().start().await;
     let posts = async {
         for lot in 0..6 {
             let webhook = async |n| {
@@ -92,12 +93,12 @@ async fn a_primary_that_steps_down_again_and_again_loses_nothing() {
             let down = doc! { "replSetStepDown": 1, "secondaryCatchUpPeriodSecs": 0, "force": true };
             let client = Client::with_uri_str(stack.mongo.uri()).await.unwrap();
             client.database("admin").run_command(down).await.unwrap();
-            // Readable again once it is primary again.
+            // A read succeeds once the server is primary again.
             stack.count(doc! {}).await;
         }
     };
     tokio::join!(posts, downs);
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 300);
     assert_eq!(stack.count(doc! { "history.1": { "$exists": true } }).await, 0, "an event was applied twice");
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);

@@ -1,27 +1,28 @@
-//! What can never work: looked at, sent again after a fix, dropped.
+//! The command `dead-letters`: list, show, replay, drop.
 
 use aftercall_common::contract::streams;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until_equal};
+use crate::harness::{CALL_STATUS, TestStack, until_equal};
 
-async fn run(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
+async fn run(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, String) {
     stack.command(&[&["dead-letters"], args].concat(), &[]).await
 }
 
-async fn graves(stack: &Stack, count: u64) {
+/// Waits until there are `count` dead letters.
+async fn until_dead_letters(stack: &TestStack, count: u64) {
     until_equal("dead letters", count, async || stack.stored(streams::DEAD_LETTERS).await).await;
 }
 
 #[tokio::test]
-async fn they_are_listed_shown_replayed_and_dropped() {
-    let stack = Setup::default().start().await;
+async fn dead_letters_are_listed_shown_redriven_and_dropped() {
+    let stack = TestStack::builder().start().await;
     assert_eq!(run(&stack, &["list"]).await.1, "no dead letters\n");
     let unknown = json!({ "type": "call.teleported", "data": { "conversation_id": "conv_1" } });
     stack.webhook(&unknown).await;
     stack.webhook(&json!({ "event_type": "call.busy" })).await;
-    graves(&stack, 2).await;
+    until_dead_letters(&stack, 2).await;
 
     let (_, listed, _) = run(&stack, &["list"]).await;
     assert!(listed.contains("unsupported_event") && listed.contains("call.teleported"), "{listed}");
@@ -30,17 +31,17 @@ async fn they_are_listed_shown_replayed_and_dropped() {
     let number = letter["sequence"].to_string();
     assert_eq!((letter["originStream"].as_str(), &letter["originSequence"]), (Some("WEBHOOKS"), &json!(1)));
     let (_, shown, _) = run(&stack, &["show", &number]).await;
-    assert!(shown.ends_with(&format!("\n{unknown}\n")), "the body as it was received: {shown}");
+    assert!(shown.ends_with(&format!("\n{unknown}\n")), "the body is not the received one: {shown}");
     assert_eq!(run(&stack, &["list", "--until", "1h"]).await.1, "no dead letters\n");
-    assert_eq!(run(&stack, &["list"]).await.1.lines().count(), 3, "a heading and two letters");
+    assert_eq!(run(&stack, &["list"]).await.1.lines().count(), 3, "a heading and two dead letters");
 
-    // Nothing was fixed, so it comes back: its bytes, and a grave of their own.
+    // The cause is not fixed, so the redriven message becomes a dead letter again.
     let (code, said, stderr) = run(&stack, &["replay", "--all", "--dry-run"]).await;
     assert!(code == Some(0) && said.lines().count() == 2, "{said}{stderr}");
-    graves(&stack, 2).await;
+    until_dead_letters(&stack, 2).await;
     let (code, said, stderr) = run(&stack, &["replay", &number]).await;
     assert!(code == Some(0) && said.contains("1 dead letters sent again"), "{said}{stderr}");
-    graves(&stack, 2).await;
+    until_dead_letters(&stack, 2).await;
     let message = stack.message(streams::WEBHOOKS, 3).await;
     assert_eq!(message.payload, unknown.to_string().as_bytes());
     assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), "replayed:WEBHOOKS:1");
@@ -51,17 +52,17 @@ async fn they_are_listed_shown_replayed_and_dropped() {
     let (code, _, stderr) = run(&stack, &["drop", "99"]).await;
     assert!(code == Some(1) && stderr.contains("no dead letter number 99"), "{stderr}");
     let (code, _, _) = run(&stack, &["drop"]).await;
-    assert_eq!(code, Some(2), "which ones?");
+    assert_eq!(code, Some(2), "a selector is required");
     let (_, said, _) = run(&stack, &["drop", "--reason", "no_identifier", "--yes"]).await;
     assert!(said.contains("1 dead letters dropped"), "{said}");
-    graves(&stack, 1).await;
+    until_dead_letters(&stack, 1).await;
     assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_letter_is_applied_once_its_cause_is_gone() {
-    let stack = Setup::default().start().await;
-    // A letter whose body is fine by now, as after an upgrade.
+async fn redriven_dead_letter_is_applied_once_its_cause_is_fixed() {
+    let stack = TestStack::builder().start().await;
+    // A dead letter whose body can be processed, as after an upgrade.
     let body = json!({ "event_type": "call.busy", "call_id": "CAd1" }).to_string();
     let mut headers = async_nats::HeaderMap::new();
     for (name, value) in [
@@ -73,20 +74,24 @@ async fn a_letter_is_applied_once_its_cause_is_gone() {
     ] {
         headers.insert(name, value);
     }
-    let grave = streams::subject::dead_letter("status");
-    stack.jetstream.publish_with_headers(grave, headers, body.into()).await.unwrap().await.unwrap();
+    let subject = streams::subject::dead_letter("status");
+    stack.jetstream.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap();
     let (code, _, stderr) = run(&stack, &["replay", "--reason", "unsupported_event"]).await;
     assert_eq!(code, Some(0), "{stderr}");
     let call = stack.until_call("CAd1", doc! { "status": "busy" }).await;
     let entry = call.get_array("history").unwrap()[0].as_document().unwrap();
-    assert_eq!(entry.get_str("signature").unwrap(), "verified", "what was known of it goes with it");
-    graves(&stack, 0).await;
+    assert_eq!(
+        entry.get_str("signature").unwrap(),
+        "verified",
+        "the headers of the original message are kept"
+    );
+    until_dead_letters(&stack, 0).await;
     assert_eq!(stack.post_to(CALL_STATUS, "{}").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
-    let stack = Setup::default().start().await;
+async fn dead_letter_with_a_foreign_subject_is_not_redriven() {
+    let stack = TestStack::builder().start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "CAkept" })).await;
     stack.until_call("CAkept", doc! {}).await;
     let body = json!({ "event_type": "call.busy", "call_id": "CAsent" }).to_string();
@@ -101,9 +106,9 @@ async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
         ] {
             headers.insert(name, value);
         }
-        let grave = streams::subject::dead_letter("status");
+        let subject = streams::subject::dead_letter("status");
         let body = body.clone().into();
-        stack.jetstream.publish_with_headers(grave, headers, body).await.unwrap().await.unwrap();
+        stack.jetstream.publish_with_headers(subject, headers, body).await.unwrap().await.unwrap();
     };
     letter("$JS.API.STREAM.PURGE.WEBHOOKS", "1").await;
     letter("agent-calls.place", "2").await;
@@ -117,6 +122,6 @@ async fn a_letter_that_names_a_foreign_subject_is_refused_and_stays() {
     stack.until_call("CAsent", doc! { "status": "busy" }).await;
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 2, "nothing was purged");
     let sent = stack.message(streams::WEBHOOKS, 2).await;
-    assert!(sent.headers.get("X-Nats-Rollup").is_none(), "headers that are not ours stay behind");
-    graves(&stack, 2).await;
+    assert!(sent.headers.get("X-Nats-Rollup").is_none(), "foreign headers are removed");
+    until_dead_letters(&stack, 2).await;
 }

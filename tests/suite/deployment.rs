@@ -1,7 +1,7 @@
-//! The files under `deploy/`: accepted by those who will read them, and of one mind with the code.
+//! The files in `deploy/`: valid, and in agreement with the code.
 //!
-//! What needs a container engine or a cluster is not run: images, compose and the chart are judged offline.
-//! What the image holds is run, in a chroot.
+//! The tests need no container engine and no cluster: they validate image, Compose file and chart offline,
+//! and run the content of the image in a chroot.
 
 use std::{collections::BTreeSet, os::unix::fs::MetadataExt as _, path::Path};
 
@@ -10,7 +10,7 @@ use aftercall_local::{nats::User, ports};
 use serde_json::{Value, json};
 use tokio::{process::Command, sync::OnceCell};
 
-use crate::harness::{CALL_STATUS, Service, python, servers, tool, until_equal};
+use crate::harness::{CALL_STATUS, Service, python, servers, test_timeout, tool, until_equal};
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
@@ -18,19 +18,19 @@ fn file(path: &str) -> String {
     std::fs::read_to_string(format!("{DEPLOY}/{path}")).unwrap()
 }
 
-/// All that the judges made of the files.
+/// The parsed files, as `python/deployment.py` prints them.
 async fn parsed() -> &'static Value {
     static PARSED: OnceCell<Value> = OnceCell::const_new();
     PARSED
         .get_or_init(async || {
             let script = include_str!("python/deployment.py");
-            let said = python::run_with(&python::DEPLOYMENT, script, &[DEPLOY], b"").await;
-            serde_json::from_str(&said).unwrap()
+            let printed = python::run_with(&python::DEPLOYMENT, script, &[DEPLOY], b"").await;
+            serde_json::from_str(&printed).unwrap()
         })
         .await
 }
 
-/// The object of this kind whose name ends so.
+/// The object of this kind whose name ends with `name`.
 fn object<'a>(objects: &'a Value, kind: &str, name: &str) -> &'a Value {
     let fits = |one: &&Value| {
         one["kind"] == kind && one["metadata"]["name"].as_str().is_some_and(|found| found.ends_with(name))
@@ -38,13 +38,13 @@ fn object<'a>(objects: &'a Value, kind: &str, name: &str) -> &'a Value {
     objects.as_array().unwrap().iter().find(fits).unwrap_or_else(|| panic!("no {kind} {name}"))
 }
 
-/// Seconds of `10s` or `1m`.
+/// The seconds of a duration such as `10s` or `1m`.
 fn seconds(text: &str) -> u64 {
     let (number, unit) = text.split_at(text.len() - 1);
     number.parse::<u64>().unwrap() * if unit == "m" { 60 } else { 1 }
 }
 
-/// `NAME: value` of an environment in any of the forms files have it.
+/// The value of a variable, from an environment that is an object or a list.
 fn variable<'a>(environment: &'a Value, name: &str) -> Option<&'a str> {
     match environment {
         Value::Object(map) => map.get(name)?.as_str(),
@@ -54,7 +54,7 @@ fn variable<'a>(environment: &'a Value, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn compose_and_chart_are_accepted_by_the_specification_helm_and_kubernetes() {
+async fn compose_file_and_chart_are_valid() {
     let parsed = parsed().await;
     let services: BTreeSet<_> = parsed["compose"]["services"].as_object().unwrap().keys().collect();
     let wanted = ["alertmanager", "caddy", "grafana", "ingest", "mongodb", "nats", "prometheus", "worker"];
@@ -76,35 +76,35 @@ async fn compose_and_chart_are_accepted_by_the_specification_helm_and_kubernetes
         "Service",
     ];
     assert_eq!(kinds(&parsed["everything"]), all);
-    // The rules in the chart are those that promtool tests.
+    // The chart contains the rules that promtool tests.
     let rule = object(&parsed["everything"], "PrometheusRule", "calls");
     assert_eq!(rule["spec"]["groups"], parsed["alerts"]["groups"]);
 }
 
 #[tokio::test]
-async fn settings_agree_with_the_code() {
+async fn deployment_settings_agree_with_the_code() {
     let parsed = parsed().await;
     let compose = &parsed["compose"]["services"];
     let [webhooks, ..] = streams::streams(3);
-    // Replicas: as many as there are servers, and no more.
+    // The number of replicas is the number of servers.
     assert_eq!(parsed["values"]["nats"]["replicas"], webhooks.num_replicas);
     assert_eq!(parsed["natsValues"]["config"]["cluster"]["replicas"], webhooks.num_replicas);
     assert_eq!(file("nats/cluster.conf").matches("nats://nats-").count(), webhooks.num_replicas);
     let monitors = parsed["values"]["nats"]["monitorUrl"].as_str().unwrap();
-    assert_eq!(monitors.split(',').count(), webhooks.num_replicas, "one says nothing of the others");
+    assert_eq!(monitors.split(',').count(), webhooks.num_replicas, "each server needs its own URL");
     for part in ["ingest", "worker"] {
         assert_eq!(variable(&compose[part]["environment"], "STREAM_REPLICAS"), Some("1"), "one server");
     }
-    // Every broker syncs before it acknowledges, and none drops: what is full refuses.
+    // Every broker syncs before it acknowledges. A full stream refuses messages.
     for name in ["nats/nats.conf", "nats/cluster.conf"] {
         let settings = file(name);
         assert!(settings.lines().any(|line| line.trim() == "sync_interval: always"), "{name}");
-        assert!(!settings.contains("discard"), "{name}: that is the streams' own affair");
+        assert!(!settings.contains("discard"), "{name}: the streams set the discard policy");
     }
     assert_eq!(parsed["natsValues"]["config"]["jetstream"]["merge"]["sync_interval"], "always");
     assert_eq!(webhooks.discard, async_nats::jetstream::stream::DiscardPolicy::New);
 
-    // Every broker knows users, and each process is its own.
+    // Every broker has users, and each process has its own user.
     for name in ["nats/nats.conf", "nats/cluster.conf"] {
         assert!(file(name).lines().any(|line| line == "include ./users.conf"), "{name}");
     }
@@ -124,7 +124,7 @@ async fn settings_agree_with_the_code() {
         assert_eq!(url["valueFrom"]["secretKeyRef"], json!({ "name": "logins", "key": user }));
     }
 
-    // The scaler looks at the consumer that there is.
+    // The scaler uses the consumer of the workers.
     let scaler = object(&parsed["everything"], "ScaledObject", "calls-worker");
     let trigger = &scaler["spec"]["triggers"][0]["metadata"];
     assert_eq!(trigger["stream"], streams::WEBHOOKS);
@@ -132,19 +132,26 @@ async fn settings_agree_with_the_code() {
     let lag: i64 = trigger["lagThreshold"].as_str().unwrap().parse().unwrap();
     let consumers = streams::consumers();
     let (_, status) = consumers.iter().find(|(stream, _)| *stream == streams::WEBHOOKS).unwrap();
-    assert!(lag < status.max_ack_pending, "unsettled messages alone must be able to reach it");
+    assert!(
+        lag < status.max_ack_pending,
+        "unacknowledged messages alone must be able to reach the threshold"
+    );
     assert!(scaler["spec"]["minReplicaCount"].as_i64().unwrap() >= 1);
     assert!(scaler["metadata"]["annotations"]["helm.sh/hook"].as_str().unwrap().starts_with("post-install"));
     let worker = object(&parsed["everything"], "Deployment", "calls-worker");
-    assert_eq!(worker["spec"]["replicas"], Value::Null, "the scaler and the chart must not pull both");
+    assert_eq!(
+        worker["spec"]["replicas"],
+        Value::Null,
+        "the chart must not set the replicas that the scaler sets"
+    );
 
-    // Alerts and dashboard name the streams and consumers that there are.
+    // Alerts and dashboard use the names of streams and consumers.
     let (alerts, dashboard) = (file("prometheus/alerts.yml"), file("grafana/dashboards/aftercall.json"));
     for name in [streams::DEAD_LETTERS, streams::consumer::STATUS] {
         assert!(alerts.contains(name) || dashboard.contains(name), "{name}");
     }
 
-    // Whoever is told to stop gets the time that it was told it has.
+    // A stopping gateway gets the time that its settings need.
     let default = object(&parsed["default"], "StatefulSet", "calls-ingest");
     let rarely = object(&parsed["everything"], "Deployment", "calls-ingest");
     for gateway in [default, rarely] {
@@ -155,13 +162,13 @@ async fn settings_agree_with_the_code() {
         let given = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
         assert!(given > needed, "{given} s for {needed} s");
         let probe = pod["containers"][0]["readinessProbe"]["periodSeconds"].as_u64().unwrap();
-        assert!(time("SHUTDOWN_DELAY") >= 2 * probe, "longer than until the probe has noticed");
+        assert!(time("SHUTDOWN_DELAY") >= 2 * probe, "the delay is shorter than two probes");
     }
     let delay = seconds(variable(&compose["ingest"]["environment"], "SHUTDOWN_DELAY").unwrap());
     let given = seconds(compose["ingest"]["stop_grace_period"].as_str().unwrap());
     assert!(given > 2 * delay + 20, "SHUTDOWN_GRACE is 20 s by default");
 
-    // A gateway may hold 256 MiB of bodies, a worker 32 MiB, and they are more than that.
+    // A gateway holds up to 256 MiB of bodies, a worker up to 32 MiB. The limit leaves room for the process.
     for objects in [&parsed["default"], &parsed["everything"]] {
         for container in objects.as_array().unwrap().iter().flat_map(|one| {
             one["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default()
@@ -174,7 +181,7 @@ async fn settings_agree_with_the_code() {
 }
 
 #[tokio::test]
-async fn every_variable_that_is_set_is_one_that_there_is() {
+async fn every_variable_in_deployment_files_exists() {
     let parsed = parsed().await;
     let described = file("CONFIGURATION.md");
     let mut names = BTreeSet::new();
@@ -205,14 +212,14 @@ async fn every_variable_that_is_set_is_one_that_there_is() {
 }
 
 #[tokio::test]
-async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
+async fn broker_with_the_shipped_settings_is_graded_synced() {
     let folder = tempfile::tempdir().unwrap();
     let (port, monitor) = (ports::free().unwrap(), ports::free().unwrap());
     let settings = file("nats/nats.conf")
         .replace("port: 4222", &format!("listen: \"127.0.0.1:{port}\""))
         .replace("http_port: 8222", &format!("http: \"127.0.0.1:{monitor}\""))
         .replace("store_dir: /data", &format!("store_dir: \"{}\"", folder.path().join("data").display()));
-    // The passwords that nats-server takes from its environment are written into the file here.
+    // nats-server takes the passwords from its environment. The test writes them into the file.
     let users = file("nats/users.conf");
     let users = ["GATEWAY", "WORKER", "OPERATOR"]
         .iter()
@@ -230,7 +237,7 @@ async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
     ]
     .map(|(name, value)| (name.to_owned(), value));
     let mut gateway = Service::start(Service::command("gateway", folder.path(), &vars), admin).await;
-    let http = aftercall_local::http_client(crate::harness::PATIENCE).unwrap();
+    let http = aftercall_local::http_client(test_timeout()).unwrap();
     gateway.until_ready(&http).await;
     let body = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
     let answer =
@@ -242,7 +249,8 @@ async fn a_broker_with_our_settings_makes_a_200_mean_on_disk() {
     broker.kill().unwrap();
 }
 
-/// Runs a tool of operators in `deploy/`; what it said.
+/// Runs a program in `deploy/`. Returns whether it succeeded, and its output. `None` if the program is
+/// missing.
 async fn run(program: &str, arguments: &[&str], vars: &[(&str, &str)]) -> Option<(bool, String)> {
     let mut command = Command::new(tool(program)?);
     command.args(arguments).envs(vars.iter().copied()).current_dir(DEPLOY).kill_on_drop(true);
@@ -252,7 +260,7 @@ async fn run(program: &str, arguments: &[&str], vars: &[(&str, &str)]) -> Option
 }
 
 #[tokio::test]
-async fn caddy_and_alertmanager_find_their_files_right() {
+async fn caddy_and_alertmanager_accept_their_configuration() {
     for domain in ["localhost", "hooks.example.com"] {
         let home = tempfile::tempdir().unwrap();
         let vars = [("DOMAIN", domain), ("HOME", home.path().to_str().unwrap())];
@@ -265,7 +273,7 @@ async fn caddy_and_alertmanager_find_their_files_right() {
         return;
     };
     assert!(right, "{said}");
-    // Inhibitions name alerts that there are.
+    // Inhibitions name existing alerts.
     let (alerts, routes) = (file("prometheus/alerts.yml"), file("prometheus/alertmanager.yml"));
     let names = routes.split(|c: char| !c.is_alphanumeric()).filter(|word| word.starts_with("Aftercall"));
     for name in names {
@@ -273,12 +281,13 @@ async fn caddy_and_alertmanager_find_their_files_right() {
     }
 }
 
-/// The worst exposure a unit may have, of 10. Those of Debian's web servers have about 9.
+/// Highest exposure of a unit, on the scale of `systemd-analyze security` from 0 to 10. The web servers of
+/// Debian have about 9.
 const EXPOSURE: f64 = 1.5;
 
 #[tokio::test]
-async fn units_are_right_and_expose_little() {
-    // Programs that there are in place of ours, beside the system's own units.
+async fn systemd_units_are_valid_and_expose_little() {
+    // The programs are replaced by `/bin/true`, because `verify` requires that they exist.
     let folder = tempfile::tempdir().unwrap();
     for unit in ["aftercall-ingest.socket", "aftercall-ingest@.service", "aftercall-worker@.service"] {
         let text = file(&format!("systemd/{unit}"));
@@ -304,20 +313,21 @@ async fn units_are_right_and_expose_little() {
 }
 
 #[tokio::test]
-async fn what_the_image_holds_runs_without_anything_else() {
+async fn image_content_runs_in_a_chroot() {
     let copies = |line: &str| file("Dockerfile").contains(line);
     assert!(copies("deploy/rootfs /rootfs target/release/aftercall-ingest target/release/aftercall-worker"));
     assert!(copies("FROM scratch") && copies("USER 65532:65532"));
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
-        eprintln!("NOT RUN: a chroot needs root");
+        eprintln!("SKIPPED: a chroot needs root");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let binary = env!("CARGO_BIN_EXE_aftercall-tests");
     let arguments = [root.to_str().unwrap(), binary];
-    let (right, said) =
-        run(&format!("{DEPLOY}/rootfs"), &arguments, &[]).await.unwrap_or_else(|| panic!("no script"));
+    let (right, said) = run(&format!("{DEPLOY}/rootfs"), &arguments, &[])
+        .await
+        .unwrap_or_else(|| panic!("deploy/rootfs is missing"));
     assert!(right, "{said}");
     let chroot = tool("chroot").unwrap();
     let inside = |arguments: &[&str]| {
@@ -333,7 +343,7 @@ async fn what_the_image_holds_runs_without_anything_else() {
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("configuration is valid"), "{said}");
     }
-    // It starts, looks names up, and is asked for its health by itself.
+    // The gateway starts, resolves names, and answers its own health check.
     let admin = format!("127.0.0.1:{}", ports::free().unwrap());
     let mut gateway = inside(&["gateway"]);
     gateway

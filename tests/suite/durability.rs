@@ -1,12 +1,6 @@
-//! What was answered 200 is never lost, whatever is killed.
+//! An accepted webhook is never lost, whichever process is killed or hangs.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
@@ -14,77 +8,11 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until, until_equal};
-
-/// Clients that post distinct webhooks, and remember which were answered 200.
-#[derive(Clone)]
-pub struct Load {
-    http: reqwest::Client,
-    base: String,
-    accepted: Arc<AtomicUsize>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Load {
-    pub fn on(stack: &Stack) -> Self {
-        let (http, base) = (stack.http.clone(), stack.base.clone());
-        Self { http, base, accepted: Arc::default(), stop: Arc::default() }
-    }
-
-    /// Posts until [`Self::stop`]; the calls that were accepted.
-    pub async fn run(&self) -> Vec<String> {
-        join_all((0..16).map(|client| self.client(client))).await.concat()
-    }
-
-    async fn client(&self, client: usize) -> Vec<String> {
-        let mut ids = Vec::new();
-        for n in 0.. {
-            if self.stop.load(Ordering::Relaxed) {
-                break;
-            }
-            let id = format!("c-{client}-{n}");
-            let body = json!({ "event_type": "call.busy", "call_id": id }).to_string();
-            let request = self.http.post(format!("{}{CALL_STATUS}", self.base)).body(body);
-            match request.timeout(Duration::from_secs(10)).send().await {
-                Ok(answer) if answer.status() == 200 => {
-                    ids.push(id);
-                    self.accepted.fetch_add(1, Ordering::Relaxed);
-                }
-                // Refused or broken off: the sender knows that it is not stored, and goes slower.
-                _ => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-        ids
-    }
-
-    /// Waits until `n` more were accepted.
-    pub async fn more(&self, n: usize) {
-        let goal = self.accepted.load(Ordering::Relaxed) + n;
-        until(&format!("{n} more webhooks accepted"), async || {
-            (self.accepted.load(Ordering::Relaxed) >= goal).then_some(())
-        })
-        .await;
-    }
-
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Every call answered 200 has its document, and nothing is left over.
-pub async fn nothing_lost(stack: &Stack, accepted: &[String]) {
-    for ids in accepted.chunks(1000) {
-        let stored = async || stack.count(doc! { "callId": { "$in": ids }, "status": "busy" }).await;
-        // Waited for: a consumer whose broker lags behind the others says too early that nothing is pending.
-        until_equal("documents of what was accepted", ids.len() as u64, stored).await;
-    }
-    stack.settled().await;
-    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
-}
+use crate::harness::{CALL_STATUS, Load, TestStack, nothing_lost, scaled, scaled_setting, until};
 
 #[tokio::test]
-async fn a_broker_killed_under_load_loses_no_200() {
-    let mut stack = Stack::start().await;
+async fn broker_killed_under_load_loses_no_accepted_webhook() {
+    let mut stack = TestStack::start().await;
     let load = Load::on(&stack);
     let faults = async {
         for _ in 0..2 {
@@ -101,8 +29,8 @@ async fn a_broker_killed_under_load_loses_no_200() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_is_answered_503_and_its_ghosts_collapse() {
-    let mut stack = Setup::default().gateway_env("PUBLISH_TIMEOUT", "300ms").start().await;
+async fn broker_that_hangs_leads_to_503_and_late_publishes_are_duplicates() {
+    let mut stack = TestStack::builder().gateway_env("PUBLISH_TIMEOUT", "300ms").start().await;
     stack.nats.freeze().unwrap();
     let bodies: Vec<_> =
         (0..20).map(|n| json!({ "event_type": "call.busy", "call_id": format!("c{n}") })).collect();
@@ -114,20 +42,22 @@ async fn a_broker_that_hangs_is_answered_503_and_its_ghosts_collapse() {
     for body in &bodies {
         stack.webhook_until_accepted(body).await;
     }
-    stack.settled().await;
-    // What the broker stored late, having been taken for lost, is the same message as the repetition.
+    stack.all_acknowledged().await;
+    // A publish that the broker stored after the timeout has the same id as its repetition.
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 20);
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 20);
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_is_answered_503_at_once() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn unavailable_broker_leads_to_503_at_once() {
+    let setup = TestStack::builder().without_worker();
+    let mut stack =
+        setup.gateway_env("PUBLISH_TIMEOUT", &scaled_setting(Duration::from_secs(20))).start().await;
     stack.nats.kill().await.unwrap();
     stack.gateway.until_unready(&stack.http).await;
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base)).body(r#"{"call_id":"c"}"#);
-    // Far below PUBLISH_TIMEOUT, which is 5 s.
-    let answer = request.timeout(Duration::from_secs(4)).send().await.unwrap();
+    // Far below PUBLISH_TIMEOUT.
+    let answer = request.timeout(scaled(Duration::from_secs(4))).send().await.unwrap();
     assert_eq!(answer.status(), 503);
     assert!(answer.headers().contains_key("retry-after"));
     stack.nats.restart().await.unwrap();
@@ -136,8 +66,8 @@ async fn a_broker_that_is_away_is_answered_503_at_once() {
 }
 
 #[tokio::test]
-async fn a_database_killed_under_load_loses_nothing() {
-    let mut stack = Setup::default().own_mongod().start().await;
+async fn database_killed_under_load_loses_nothing() {
+    let mut stack = TestStack::builder().own_mongod().start().await;
     let load = Load::on(&stack);
     let faults = async {
         load.more(200).await;
@@ -152,14 +82,14 @@ async fn a_database_killed_under_load_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_database_that_hangs_loses_nothing() {
-    let mut stack = Setup::default().own_mongod().start().await;
+async fn database_that_hangs_loses_nothing() {
+    let mut stack = TestStack::builder().own_mongod().start().await;
     stack.mongo.process().freeze().unwrap();
     for n in 0..50 {
         stack.webhook(&json!({ "event_type": "call.busy", "call_id": format!("c{n}") })).await;
     }
     stack.workers[0].until_unready(&stack.http).await;
-    // The broker is told meanwhile that they are worked on, or would give them to another worker.
+    // The worker reports progress in the meantime. Without it the broker would deliver the messages again.
     tokio::time::sleep(streams::ACK_WAIT + streams::ACK_WAIT / 5).await;
     stack.mongo.process().thaw().unwrap();
     let all: Vec<_> = (0..50).map(|n| format!("c{n}")).collect();
@@ -169,8 +99,8 @@ async fn a_database_that_hangs_loses_nothing() {
 }
 
 #[tokio::test]
-async fn workers_killed_in_the_middle_of_batches_lose_nothing() {
-    let mut stack = Stack::start().await;
+async fn workers_killed_during_batches_lose_nothing() {
+    let mut stack = TestStack::start().await;
     stack.add_worker().await;
     let load = Load::on(&stack);
     let faults = async {
@@ -185,29 +115,32 @@ async fn workers_killed_in_the_middle_of_batches_lose_nothing() {
     let (accepted, ()) = tokio::join!(load.run(), faults);
     nothing_lost(&stack, &accepted).await;
     let histories = stack.calls.distinct("history.1", doc! {}).await.unwrap();
-    assert!(histories.is_empty(), "a redelivered event was applied twice: {histories:?}");
+    assert!(histories.is_empty(), "an event was applied twice: {histories:?}");
 }
 
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_hands_back_what_it_cannot_finish() {
-    let mut stack = Setup::default().own_mongod().start().await;
+async fn stopping_worker_returns_unfinished_messages_to_the_broker() {
+    let mut stack = TestStack::builder().own_mongod().start().await;
     stack.mongo.process().freeze().unwrap();
     let all: Vec<_> = (0..600).map(|n| format!("c{n}")).collect();
     let body = |id: &String| json!({ "event_type": "call.busy", "call_id": id });
     join_all(all.iter().map(async |id| stack.webhook(&body(id)).await)).await;
-    until("webhooks are delivered", async || stack.backlog().await.filter(|(_, unsettled)| *unsettled > 0))
-        .await;
+    until("webhooks are delivered", async || {
+        stack.backlog().await.filter(|(_, unacknowledged)| *unacknowledged > 0)
+    })
+    .await;
     stack.workers[0].signal(Signal::SIGTERM);
     assert!(stack.workers[0].ended().await.success());
     stack.mongo.process().thaw().unwrap();
     stack.add_worker().await;
-    // Well before the broker would give up waiting for the first worker, which takes it 30 s.
-    tokio::time::timeout(Duration::from_secs(15), nothing_lost(&stack, &all)).await.unwrap();
+    // The first worker has returned its messages, so that the second one gets them at once.
+    let limit = Duration::from_secs(15);
+    tokio::time::timeout(limit, nothing_lost(&stack, &all)).await.expect("the messages are applied in time");
 }
 
 #[tokio::test]
-async fn a_gateway_killed_under_load_loses_no_200() {
-    let mut stack = Stack::start().await;
+async fn gateway_killed_under_load_loses_no_accepted_webhook() {
+    let mut stack = TestStack::start().await;
     let load = Load::on(&stack);
     let faults = async {
         for _ in 0..2 {
@@ -223,8 +156,8 @@ async fn a_gateway_killed_under_load_loses_no_200() {
 }
 
 #[tokio::test]
-async fn a_full_stream_refuses_and_evicts_nothing() {
-    let stack = Setup::default().without_worker().start().await;
+async fn full_stream_refuses_webhooks_and_evicts_none() {
+    let stack = TestStack::builder().without_worker().start().await;
     let mut config =
         stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
     config.max_messages = 3;
@@ -241,10 +174,10 @@ async fn a_full_stream_refuses_and_evicts_nothing() {
 }
 
 #[tokio::test]
-async fn a_stream_and_a_consumer_that_were_deleted_are_made_again() {
-    let stack = Stack::start().await;
+async fn deleted_stream_and_consumer_are_created_again() {
+    let stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.jetstream.delete_stream(streams::WEBHOOKS).await.unwrap();
     for id in ["a", "b", "c"] {
         stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": id })).await;
@@ -256,19 +189,19 @@ async fn a_stream_and_a_consumer_that_were_deleted_are_made_again() {
     consumers.delete_consumer(streams::consumer::STATUS).await.unwrap();
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "d" })).await;
     stack.until_call("d", doc! { "status": "busy" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(
         stack.count(doc! { "history.1": { "$exists": true } }).await,
         0,
-        "delivered anew, applied once"
+        "an event that was delivered again was applied twice"
     );
 }
 
 #[tokio::test]
-async fn a_broker_that_is_back_is_asked_again_at_once() {
-    let mut stack = Stack::start().await;
+async fn worker_pulls_again_as_soon_as_the_broker_is_back() {
+    let mut stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "before" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.nats.kill().await.unwrap();
     stack.nats.restart().await.unwrap();
     stack.webhook_until_accepted(&json!({ "event_type": "call.busy", "call_id": "after" })).await;
@@ -276,6 +209,6 @@ async fn a_broker_that_is_back_is_asked_again_at_once() {
     let log = stack.workers[0].log();
     assert!(
         !log.contains("consuming was interrupted"),
-        "it does not know of what it was asked before: {log}"
+        "the worker waited for a pull request that the restarted broker does not know: {log}"
     );
 }

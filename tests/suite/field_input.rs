@@ -1,4 +1,5 @@
-//! What the field really sends: half surrogates, other words, other shapes, other callbacks, long texts.
+//! Input as senders really send it: half surrogate pairs, variants of names and shapes, further callbacks,
+//! long texts.
 
 use aftercall_common::contract::streams;
 use mongodb::bson::{Document, doc};
@@ -9,18 +10,15 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    harness::{CALL_STATUS, Stack, recently, until, until_equal},
-    metrics::value,
-};
+use crate::harness::{CALL_STATUS, TestStack, recently, until, until_equal, value};
 
-/// Posts a form as Twilio does.
-async fn twilio(stack: &Stack, form: &str) {
+/// Posts a callback of Twilio, which must be accepted.
+async fn twilio(stack: &TestStack, form: &str) {
     stack.twilio(form).await;
 }
 
-/// The reason and the sentence of every dead letter.
-async fn dead_letters(stack: &Stack) -> Vec<(String, String)> {
+/// Reason and detail of every dead letter.
+async fn dead_letters(stack: &TestStack) -> Vec<(String, String)> {
     let mut letters = Vec::new();
     for n in 1..=stack.stored(streams::DEAD_LETTERS).await {
         let letter = stack.message(streams::DEAD_LETTERS, n).await;
@@ -31,8 +29,8 @@ async fn dead_letters(stack: &Stack) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn whatever_the_gateway_accepts_is_applied() {
-    let stack = Stack::start().await;
+async fn every_accepted_conversation_is_applied() {
+    let stack = TestStack::start().await;
     let deep = format!("{}{}", "[".repeat(140), "]".repeat(140));
     let odd = [
         r#""note":"bye \ud83d""#.to_owned(),
@@ -53,13 +51,13 @@ async fn whatever_the_gateway_accepts_is_applied() {
         let turn = call.get_array("transcript").unwrap()[0].as_document().unwrap();
         assert_eq!(turn.get_str("message").unwrap(), "bye \u{FFFD}", "{field}");
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(dead_letters(&stack).await, []);
 }
 
 #[tokio::test]
-async fn words_identifiers_and_shapes_that_leave_no_doubt_are_applied() {
-    let stack = Stack::start().await;
+async fn unambiguous_variants_of_events_are_applied() {
+    let stack = TestStack::start().await;
     for (n, (word, status)) in
         [("Call.Completed", "completed"), ("call.no-answer ", "no_answer"), ("call.cancelled", "canceled")]
             .into_iter()
@@ -81,13 +79,13 @@ async fn words_identifiers_and_shapes_that_leave_no_doubt_are_applied() {
         let wanted = doc! { "conversationId": id, "status": "completed", "transcriptState": "saved" };
         stack.document(wanted).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(dead_letters(&stack).await, []);
 }
 
 #[tokio::test]
-async fn what_is_not_applied_has_its_true_reason_or_is_no_dead_letter_at_all() {
-    let stack = Stack::start().await;
+async fn unsupported_webhooks_become_dead_letters_with_their_reason_and_foreign_ones_do_not() {
+    let stack = TestStack::start().await;
     for foreign in
         ["voice_removal_notice", "speech_to_text_transcription", "flows_generation", "dubbing_done"]
     {
@@ -104,9 +102,9 @@ async fn what_is_not_applied_has_its_true_reason_or_is_no_dead_letter_at_all() {
         let letters = dead_letters(&stack).await;
         assert!(letters[n].0 == *reason && letters[n].1.contains(detail), "{letters:?}");
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! {}).await, 0);
-    until("every family is counted", async || {
+    until("every family of foreign webhooks is counted", async || {
         let metrics = stack.workers[0].metrics(&stack.http).await;
         ["voice_removal", "speech_to_text", "flows", "dubbing"]
             .iter()
@@ -120,8 +118,8 @@ async fn what_is_not_applied_has_its_true_reason_or_is_no_dead_letter_at_all() {
 }
 
 #[tokio::test]
-async fn callbacks_of_twilio_that_tell_no_status_are_kept_with_their_call() {
-    let stack = Stack::start().await;
+async fn twilio_callbacks_without_a_status_are_kept_with_their_call() {
+    let stack = TestStack::start().await;
     twilio(&stack, "CallSid=CAr&CallStatus=completed&CallDuration=12").await;
     for form in [
         "RecordingSid=RE0&RecordingStatus=completed&RecordingUrl=https%3A%2F%2Fapi.example%2FRE0",
@@ -142,8 +140,8 @@ async fn callbacks_of_twilio_that_tell_no_status_are_kept_with_their_call() {
 }
 
 #[tokio::test]
-async fn the_parameters_of_a_callbacks_url_are_part_of_its_payload() {
-    let stack = Stack::start().await;
+async fn query_parameters_of_a_callback_are_part_of_its_payload() {
+    let stack = TestStack::start().await;
     let mut headers = async_nats::HeaderMap::new();
     headers.insert(streams::header::QUERY, "lead=42&b=%C3%A9");
     let subject = streams::subject::TWILIO_CALL_STATUS;
@@ -155,8 +153,8 @@ async fn the_parameters_of_a_callbacks_url_are_part_of_its_payload() {
 }
 
 #[tokio::test]
-async fn legs_and_inbound_calls_expect_no_transcript_until_somebody_reports_a_conversation() {
-    let stack = Stack::start().await;
+async fn legs_and_inbound_calls_expect_a_transcript_only_with_a_conversation() {
+    let stack = TestStack::start().await;
     twilio(&stack, "CallSid=CAleg&ParentCallSid=CAparent&Direction=outbound-dial&CallStatus=completed").await;
     twilio(&stack, "CallSid=CAin&Direction=inbound&CallStatus=completed").await;
     twilio(&stack, "CallSid=CAout&Direction=outbound-api&CallStatus=completed").await;
@@ -168,7 +166,7 @@ async fn legs_and_inbound_calls_expect_no_transcript_until_somebody_reports_a_co
         "{leg} {inbound}"
     );
     stack.until_call("CAout", doc! { "transcriptState": "owed" }).await;
-    // The conversation is known before the end, or after it.
+    // The conversation becomes known after the end of the call, and before it.
     let answered = |call: &str| json!({ "event_type": "call.answered", "call_id": call, "conversation_id": format!("conv_{call}") });
     stack.webhook(&answered("CAin")).await;
     stack.webhook(&answered("CAlater")).await;
@@ -183,8 +181,8 @@ async fn legs_and_inbound_calls_expect_no_transcript_until_somebody_reports_a_co
 }
 
 #[tokio::test]
-async fn recordings_are_read_however_their_base64_is_written() {
-    let stack = Stack::start().await;
+async fn recordings_are_decoded_from_every_form_of_base64() {
+    let stack = TestStack::start().await;
     let written = ["SUQz\nSUQz\n", "SUQzAQ", "SUQz-_8=", "data:audio/mpeg;base64,SUQz"];
     for (n, audio) in written.iter().enumerate() {
         let data = json!({ "conversation_id": format!("conv_{n}"), "full_audio": audio });
@@ -200,8 +198,8 @@ async fn recordings_are_read_however_their_base64_is_written() {
 }
 
 #[tokio::test]
-async fn long_texts_are_cut_where_they_are_listed_and_whole_in_the_payload() {
-    let stack = Stack::start().await;
+async fn long_texts_are_cut_in_listed_fields_and_whole_in_the_payload() {
+    let stack = TestStack::start().await;
     let long = "r".repeat(200_000);
     let event = json!({ "event_type": "call.failed", "call_id": "CAlong", "failure_reason": long, "to_number": long,
         "agent_id": long, "status": long });
@@ -220,7 +218,8 @@ async fn long_texts_are_cut_where_they_are_listed_and_whole_in_the_payload() {
     assert_eq!(call.get_document("rawResponse").unwrap().get_str("failure_reason").unwrap().len(), 200_000);
 }
 
-/// An API of three conversations, one of which is no JSON; its address.
+/// Starts an API that lists four conversations: one answers with HTML, one has no start time, one has an
+/// empty id. Returns its URL.
 async fn odd_api() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -257,8 +256,8 @@ async fn odd_api() -> String {
 }
 
 #[tokio::test]
-async fn a_conversation_that_cannot_be_used_is_named_and_reconciliation_goes_on() {
-    let stack = Stack::start().await;
+async fn unusable_conversation_is_reported_and_reconciliation_continues() {
+    let stack = TestStack::start().await;
     let api = odd_api().await;
     let vars = [("ELEVENLABS_BASE_URL", api.as_str())];
     let (code, said, stderr) = stack.command(&["reconcile", "--json", "--since", "2h"], &vars).await;
@@ -274,7 +273,7 @@ async fn a_conversation_that_cannot_be_used_is_named_and_reconciliation_goes_on(
     assert_eq!(created(call("conv_half").await), recently());
     let undated = call("conv_undated").await;
     assert!(!undated.get_array("history").unwrap()[0].as_document().unwrap().contains_key("timeIgnored"));
-    assert!(created(undated) > recently() + 3000, "dated by its storage");
+    assert!(created(undated) > recently() + 3000, "the time of storage is used");
     let (_, table, _) = stack.command(&["reconcile", "--dry-run", "--since", "2h"], &vars).await;
     assert!(table.contains("conv_bad") && table.contains("1 cannot be used"), "{table}");
 }

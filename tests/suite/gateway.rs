@@ -1,4 +1,4 @@
-//! The gateway: what it stores, what it refuses, how it starts and stops.
+//! The gateway: stored and refused requests, start and stop.
 
 use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
@@ -11,18 +11,19 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{CALL_STATUS, LOOKUP, Service, Setup, Stack, TWILIO_CALL_STATUS, until};
+use crate::harness::{CALL_STATUS, LOOKUP, Service, TWILIO_CALL_STATUS, TestStack, until, within};
 
 fn busy(call_id: &str) -> Value {
     json!({ "event_type": "call.busy", "call_id": call_id })
 }
 
-async fn alone() -> Stack {
-    Setup::default().without_worker().start().await
+/// A stack without a worker.
+async fn alone() -> TestStack {
+    TestStack::builder().without_worker().start().await
 }
 
 #[tokio::test]
-async fn the_bytes_are_stored_as_they_came_with_what_is_known_of_them() {
+async fn body_is_stored_unchanged_with_its_metadata() {
     let stack = alone().await;
     let body = "{ \"call_id\" : \"ünï\",\n \"event_type\":\"call.busy\" }";
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -45,9 +46,9 @@ async fn the_bytes_are_stored_as_they_came_with_what_is_known_of_them() {
 }
 
 #[tokio::test]
-async fn a_crowd_is_stored_completely_each_once() {
+async fn concurrent_duplicates_are_stored_once_each() {
     let stack = alone().await;
-    // Three of each body at once: whichever comes first is stored, the others are its duplicates.
+    // Three equal bodies at the same time: the first one is stored, the others are its duplicates.
     let posts = (0..600).map(|n| stack.post_to(CALL_STATUS, busy(&format!("c{}", n / 3)).to_string()));
     let answers = join_all(posts).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
@@ -65,8 +66,8 @@ async fn a_crowd_is_stored_completely_each_once() {
 }
 
 #[tokio::test]
-async fn what_is_refused_says_why_and_leaves_no_trace() {
-    let stack = Setup::default()
+async fn refused_requests_name_the_reason_and_store_nothing() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("API_TOKEN", "t0ken")
         .gateway_env("API_ANONYMOUS", "none")
@@ -104,7 +105,7 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
     }
     let lookup = stack.http.post(url(LOOKUP)).bearer_auth("t0ken").header("content-type", "text/plain");
     let answer = lookup.body("{}").send().await.unwrap();
-    assert_eq!(answer.status(), 415, "a browser can send this without asking");
+    assert_eq!(answer.status(), 415, "a web page can send this content type without a preflight request");
     let answer = stack.http.post(url(CALL_STATUS)).body("{\n \"secret\": nope }").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/problem+json");
     let text = answer.text().await.unwrap();
@@ -114,31 +115,31 @@ async fn what_is_refused_says_why_and_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_not_waited_for() {
-    let stack = Setup::default().without_worker().gateway_env("BODY_TIMEOUT", "200ms").start().await;
+async fn body_that_does_not_arrive_is_answered_408() {
+    let stack = TestStack::builder().without_worker().gateway_env("BODY_TIMEOUT", "200ms").start().await;
     let mut socket = TcpStream::connect(stack.public).await.unwrap();
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{\"call_id\":");
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap(); // Ends: the connection is closed.
+    within("the gateway closes the connection", socket.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_timeout"), "{answer}");
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_cut_off_at_the_limit() {
-    let stack = Setup::default().without_worker().gateway_env("MAX_BODY_BYTES", "1000").start().await;
+async fn chunked_body_above_the_limit_is_answered_413() {
+    let stack = TestStack::builder().without_worker().gateway_env("MAX_BODY_BYTES", "1000").start().await;
     let mut socket = TcpStream::connect(stack.public).await.unwrap();
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(format!("3e8\r\n{}\r\n1\r\nx\r\n", "x".repeat(1000)).as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
+    within("the gateway closes the connection", socket.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("body_too_large"), "{answer}");
 }
 
 #[tokio::test]
-async fn bodies_beyond_the_budget_are_turned_away() {
-    let stack = Setup::default()
+async fn bodies_beyond_the_budget_are_answered_503() {
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("MAX_BODY_BYTES", "65536")
         .gateway_env("MAX_INFLIGHT_BYTES", "65536")
@@ -164,9 +165,9 @@ async fn bodies_beyond_the_budget_are_turned_away() {
 }
 
 #[tokio::test]
-async fn signatures_are_required_once_there_is_a_secret() {
+async fn signatures_are_required_if_a_secret_is_set() {
     let secrets = ["wsec_old", "wsec_new"];
-    let stack = Setup::default()
+    let stack = TestStack::builder()
         .without_worker()
         .gateway_env("ELEVENLABS_WEBHOOK_SECRET", &secrets.join(","))
         .start()
@@ -202,33 +203,34 @@ async fn signatures_are_required_once_there_is_a_secret() {
 }
 
 #[tokio::test]
-async fn sigterm_answers_what_was_accepted() {
+async fn sigterm_finishes_open_requests() {
     let mut stack = alone().await;
     let body = busy("slow").to_string();
     let mut slow = TcpStream::connect(stack.public).await.unwrap();
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     slow.write_all(head.as_bytes()).await.unwrap();
     slow.write_all(&body.as_bytes()[..5]).await.unwrap();
-    // An answered request on another connection: both were accepted before the signal.
+    // A request on another connection is answered, so that the gateway has accepted both connections before
+    // the signal.
     stack.webhook(&busy("quick")).await;
     stack.gateway.signal(Signal::SIGTERM);
     until("new connections refused", async || TcpStream::connect(stack.public).await.is_err().then_some(()))
         .await;
     slow.write_all(&body.as_bytes()[5..]).await.unwrap();
     let mut answer = String::new();
-    slow.read_to_string(&mut answer).await.unwrap();
+    within("the gateway closes the connection", slow.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(stack.gateway.ended().await.success());
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
 }
 
 #[tokio::test]
-async fn an_idle_gateway_and_worker_are_small() {
-    let stack = Stack::start().await;
+async fn idle_gateway_and_worker_need_little_memory() {
+    let stack = TestStack::start().await;
     stack.webhook(&busy("c")).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let megabytes = |bytes: u64| bytes >> 20;
-    // The bars are 20 and 40 MiB for the release binaries; these are debug builds of one executable.
+    // Release binaries need less than 20 and 40 MiB. The tests run debug builds in one executable.
     assert!(megabytes(stack.gateway.resident()) < 40, "gateway: {} MiB", megabytes(stack.gateway.resident()));
     assert!(
         megabytes(stack.workers[0].resident()) < 80,
@@ -238,11 +240,11 @@ async fn an_idle_gateway_and_worker_are_small() {
 }
 
 #[tokio::test]
-async fn metrics_count_what_happened() {
-    let stack = Stack::start().await;
+async fn metrics_count_requests_and_events() {
+    let stack = TestStack::start().await;
     stack.webhook(&busy("c")).await;
     stack.post_to("/elsewhere", "{}").await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let gateway = stack.gateway.metrics(&stack.http).await;
     for line in ["# HELP aftercall_", "not_found", "# EOF"] {
         assert!(gateway.contains(line), "{line} in\n{gateway}");
@@ -255,7 +257,7 @@ async fn metrics_count_what_happened() {
 }
 
 #[tokio::test]
-async fn a_wrong_configuration_stops_the_start_with_one_line() {
+async fn invalid_configuration_stops_the_start_with_one_line() {
     #[rustfmt::skip]
     let table = [
         ("gateway", "ALLOWED_SOURCES", "loopback, 300.1.2.3"),
@@ -267,7 +269,7 @@ async fn a_wrong_configuration_stops_the_start_with_one_line() {
         ("worker",  "NATS_URL",        "nats://me:pa55@:notaport"),
     ];
     for (part, variable, value) in table {
-        let (status, log) = Service::exit(part, &[(variable, value)]).await;
+        let (status, log) = Service::run_to_exit(part, &[(variable, value)]).await;
         assert_eq!(status, Some(78), "{part} with {variable}: {log}");
         let last = log.lines().last().unwrap();
         assert!(last.contains(variable), "{part} with {variable}: {last}");
@@ -276,7 +278,7 @@ async fn a_wrong_configuration_stops_the_start_with_one_line() {
 }
 
 #[tokio::test]
-async fn a_stream_that_loses_messages_is_refused() {
+async fn stream_that_evicts_messages_stops_the_start() {
     let stack = alone().await;
     let mut config =
         stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
@@ -286,7 +288,7 @@ async fn a_stream_that_loses_messages_is_refused() {
     for part in ["gateway", "worker"] {
         let vars = [("NATS_URL", stack.nats.url()), ("LISTEN_ADDR", "127.0.0.1:0".to_owned())];
         let vars: Vec<_> = vars.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (status, log) = Service::exit(part, &vars).await;
+        let (status, log) = Service::run_to_exit(part, &vars).await;
         let last = log.lines().last().unwrap();
         assert_eq!(status, Some(78), "{part}: {log}");
         assert!(last.contains("WEBHOOKS") && last.contains("discard"), "{part}: {last}");

@@ -1,5 +1,5 @@
-//! Calls that nobody has heard of are stored as documents, all others are joined by the server: nobody may be
-//! able to tell the two apart afterwards.
+//! The worker inserts unknown calls as whole documents and updates known calls by statements. Both ways must
+//! give the same documents.
 
 use aftercall_worker::{
     Config, Metrics,
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 
 use crate::harness::Mongo;
 
-/// A batch of more calls than are joined without a question.
+/// Calls of a batch that is large enough for the worker to ask which calls are unknown.
 const BATCH: usize = 40;
 
-/// A store of its own, and the collection behind it.
+/// A store with an empty database, and its collection.
 pub async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
     let vars = [("MONGODB_URI", mongo.uri()), ("MONGODB_DATABASE", name.to_owned())];
     let config = Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value))).unwrap();
@@ -33,7 +33,7 @@ pub async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
     (store, database.collection("agent_calls"))
 }
 
-/// What an event says that was stored at this second.
+/// The patch of an event that was stored at `second`.
 pub fn patch(id: &str, second: i64, body: &Value) -> CallPatch {
     let stored_at = jiff::Timestamp::new(1_790_000_100 + second, 123_456_789).unwrap();
     let signature = Some("verified".to_owned());
@@ -41,7 +41,7 @@ pub fn patch(id: &str, second: i64, body: &Value) -> CallPatch {
     event::parse(&envelope, body.to_string().as_bytes()).unwrap().into()
 }
 
-/// Every kind of patch that can be all that is known of a call.
+/// Patches of every kind that can be the first one of a call.
 fn patches() -> Vec<CallPatch> {
     let phone = |call: &str| {
         json!({ "call_sid": call, "external_number": "+6580000001", "phone_number_id": "phnum_1",
@@ -65,7 +65,7 @@ fn patches() -> Vec<CallPatch> {
     ];
     let mut patches: Vec<_> =
         events.iter().enumerate().map(|(n, body)| patch(&format!("e{n}"), 0, body)).collect();
-    // A whole call, reported backwards, of which two steps have the same time.
+    // A call whose events arrive in reverse order. Two of them have the same time.
     let steps = ["ended", "completed", "answered", "ringing", "initiated"].into_iter().enumerate().map(
         |(n, step)| {
             let second = if n < 2 { 7 } else { 10 - n };
@@ -82,7 +82,7 @@ fn patches() -> Vec<CallPatch> {
     patches
 }
 
-/// All documents in the order of their call ids, byte by byte but for the server's own id.
+/// All documents and their bytes in the order of the call ids, without `_id`.
 async fn stored(calls: &Collection<Document>) -> Vec<(Document, Vec<u8>)> {
     let found = calls.find(doc! {}).sort(doc! { "callId": 1 }).projection(doc! { "_id": 0 }).await.unwrap();
     let found: Vec<Document> = found.try_collect().await.unwrap();
@@ -93,7 +93,7 @@ async fn stored(calls: &Collection<Document>) -> Vec<(Document, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn a_document_stored_at_once_is_the_one_that_the_server_would_have_made() {
+async fn inserted_document_equals_the_document_of_an_update() {
     let mongo = Mongo::shared().await;
     let (inserting, inserted) = store(&mongo, "inserted").await;
     let (joining, joined) = store(&mongo, "joined").await;
@@ -106,7 +106,7 @@ async fn a_document_stored_at_once_is_the_one_that_the_server_would_have_made() 
     for (ours, theirs) in inserted_first.iter().zip(&joined_first) {
         assert_eq!(ours, theirs);
     }
-    // What comes again changes neither, and what follows changes both alike.
+    // Repeated patches change nothing. Further patches change both collections in the same way.
     assert_eq!(inserting.update(&patches).await, Ok(Vec::new()));
     assert_eq!(stored(&inserted).await, inserted_first);
     let follows: Vec<_> = ["c1", "c2", "c3", "$$ROOT", "c5", "c6", "c7", "c8", "c9"]
@@ -122,20 +122,20 @@ async fn a_document_stored_at_once_is_the_one_that_the_server_would_have_made() 
 }
 
 #[tokio::test]
-async fn in_a_large_batch_what_is_new_is_stored_and_what_is_known_is_joined() {
+async fn large_batch_inserts_new_calls_and_updates_known_ones() {
     let mongo = Mongo::shared().await;
     let (store, calls) = store(&mongo, "large_batch").await;
     let ringing = |n: usize| {
         let body = json!({ "event_type": "call.ringing", "call_id": format!("c{n}"), "conversation_id": format!("v{n}") });
         patch(&format!("r{n}"), 0, &body)
     };
-    // Known already: the first by its call, the second by its conversation alone, unknown to whoever asks
-    // for call ids.
+    // Two calls are known: one by its call id, the other by its conversation only, which a query for call ids
+    // does not find.
     let half = patch("half", 0, &json!({ "event_type": "call.initiated", "conversation_id": "v1" }));
     store::write(&store, &[ringing(0), half]).await.unwrap();
     let mut patches: Vec<_> = (0..BATCH).map(ringing).collect();
     patches[0] = patch("busy", 5, &json!({ "event_type": "call.busy", "call_id": "c0" }));
-    // One that cannot be stored, and one that names only a conversation which another brings.
+    // A patch that cannot be stored, and a patch that names only the conversation of another patch.
     let mut nul = patch("nul", 0, &json!({ "event_type": "call.busy", "call_id": "nul" }));
     nul.fields.get_mut(&Field::RawResponse).unwrap().value = json!({ "a\u{0}b": 1 });
     patches.push(nul);

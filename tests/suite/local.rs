@@ -1,4 +1,4 @@
-//! `cargo local` as its user meets it.
+//! The commands of `cargo local`: `up`, `send` and `reset`.
 
 use std::{
     fs::Permissions,
@@ -10,9 +10,9 @@ use std::{
 use aftercall_local::{ports, servers::shared_services};
 use tokio::process::{Child, Command};
 
-use crate::harness::{PATIENCE, until};
+use crate::harness::{until, within};
 
-/// What a developer may have set, and a test must not see.
+/// Variables that a developer may have set, and that must not influence a test.
 const VARIABLES: [&str; 9] = [
     "NATS_URL",
     "MONGODB_URI",
@@ -29,14 +29,13 @@ const VARIABLES: [&str; 9] = [
 fn local(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
     command.arg("--data").arg(data).kill_on_drop(true).stdin(Stdio::null());
-    // What the developer at this machine has set is not for the tests.
     for variable in VARIABLES {
         command.env_remove(variable);
     }
     command
 }
 
-/// Data folder that shares the downloaded servers of this checkout.
+/// A data folder that uses the downloaded servers of this checkout.
 fn data() -> tempfile::TempDir {
     let data = tempfile::Builder::new().prefix("aftercall-up-").tempdir().unwrap();
     let services = shared_services();
@@ -55,7 +54,7 @@ fn address() -> String {
     format!("127.0.0.1:{}", ports::free().unwrap())
 }
 
-/// The command `up` on ports that nobody has.
+/// The command `up` on free ports.
 fn up_at(data: &Path, listen: &str) -> Command {
     let mut command = local(data);
     command.args(["up", "--listen", listen, "--gateway-admin", &address(), "--worker-admin", &address()]);
@@ -63,29 +62,30 @@ fn up_at(data: &Path, listen: &str) -> Command {
     command
 }
 
-/// Starts `up` and waits until it has printed how to use it.
+/// Starts `up` and waits until it has printed its instructions.
 async fn up(data: &Path) -> Up {
     let listen = address();
     let mut command = up_at(data, &listen);
-    let said = data.join("stdout");
-    let mut child = command.stdout(std::fs::File::create(&said).unwrap()).spawn().unwrap();
-    let text = until("how to use it is printed", async || {
+    let stdout = data.join("stdout");
+    let mut child = command.stdout(std::fs::File::create(&stdout).unwrap()).spawn().unwrap();
+    let text = until("the instructions are printed", async || {
         assert!(child.try_wait().unwrap().is_none(), "`up` ended early");
-        Some(std::fs::read_to_string(&said).unwrap()).filter(|text| text.contains("Ctrl-C"))
+        Some(std::fs::read_to_string(&stdout).unwrap()).filter(|text| text.contains("Ctrl-C"))
     })
     .await;
     Up { child, public: format!("http://localhost:{}", listen.rsplit(':').next().unwrap()), text }
 }
 
 async fn output(command: &mut Command) -> Output {
-    tokio::time::timeout(PATIENCE * 2, command.output()).await.unwrap().unwrap()
+    within("the command ends", command.output()).await.unwrap()
 }
 
+/// Standard output and standard error.
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Processes whose command line mentions `folder`.
+/// Command lines that contain `folder`, of all running processes.
 fn processes(folder: &Path) -> Vec<String> {
     let folder = folder.to_str().unwrap();
     let command_line = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("cmdline")).ok();
@@ -94,7 +94,7 @@ fn processes(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
+async fn up_prints_working_commands_and_send_verifies_every_call() {
     let data = data();
     let mut up = up(data.path()).await;
     let curls: Vec<&str> = up.text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
@@ -104,28 +104,31 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
             output(Command::new("sh").args(["-c", &format!("{curl} --silent --fail-with-body")])).await;
         output.status.success().then(|| text(&output))
     };
-    let [complete, unanswered, ask, place] = curls[..] else { panic!("four lines to paste: {}", up.text) };
+    let [complete, unanswered, ask, place] = curls[..] else {
+        panic!("`up` must print four commands: {}", up.text)
+    };
     assert!(paste(complete).await.unwrap().contains("\"accepted\":true"));
-    // A person pastes one after the other; meanwhile the call is known and its transcript fetched.
+    // Between two commands of a person the call becomes known and its transcript is fetched.
     let known = async |what: &str| paste(ask).await.filter(|answer| answer.contains(what));
     until("the transcript is fetched", async || known(r#""transcriptState":"saved""#).await).await;
     assert!(paste(unanswered).await.unwrap().contains("\"accepted\":true"));
     let answer = until("the call is unanswered", async || known(r#""status":"no_answer""#).await).await;
     assert!(answer.contains("No answer from recipient") && answer.contains("test_conv_123"), "{answer}");
 
-    // A whole simulated call: placed, reported by Twilio's side step by step, its transcript by webhook.
+    // A simulated call: it is placed, Twilio reports its progress, and a webhook delivers its transcript.
     let placed: serde_json::Value = serde_json::from_str(&paste(place).await.unwrap()).unwrap();
     let ask = ask.replace("test_call_123", placed["callId"].as_str().unwrap());
     let reached = async |what: &str| paste(&ask).await.filter(|answer| answer.contains(what));
-    until("it rings", async || reached(r#""receivedStatus":"ringing""#).await).await;
-    until("it is over", async || reached(r#""status":"ended""#).await).await;
-    let answer = until("its words are here", async || reached(r#""transcriptState":"saved""#).await).await;
+    until("the call rings", async || reached(r#""receivedStatus":"ringing""#).await).await;
+    until("the call has ended", async || reached(r#""status":"ended""#).await).await;
+    let answer =
+        until("the transcript is saved", async || reached(r#""transcriptState":"saved""#).await).await;
     assert!(
         answer.contains("[simulated, conversation") && answer.contains("aftercall_placement_id"),
         "{answer}"
     );
 
-    // The page to look at, which offers to place such calls.
+    // The link to the console opens the page for test calls.
     let console = up.text.lines().find_map(|line| line.trim().strip_prefix("console ")).unwrap();
     let console = console.split_whitespace().next().unwrap();
     let page = console.replace("/?token=", "/test-call?token=");
@@ -147,7 +150,7 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
 
     let pid = nix_pid(&up.child);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    assert!(tokio::time::timeout(PATIENCE, up.child.wait()).await.unwrap().unwrap().success());
+    assert!(within("`up` ends", up.child.wait()).await.unwrap().success());
     assert_eq!(processes(data.path()), Vec::<String>::new());
 
     let send = output(local(data.path()).arg("send")).await;
@@ -158,7 +161,7 @@ async fn up_prints_lines_that_work_and_send_finds_every_call_right() {
 }
 
 #[tokio::test]
-async fn killed_outright_it_leaves_no_process_either() {
+async fn killed_up_leaves_no_process() {
     let data = data();
     let mut up = up(data.path()).await;
     assert!(!processes(data.path()).is_empty());
@@ -167,7 +170,7 @@ async fn killed_outright_it_leaves_no_process_either() {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_is_said_in_one_line() {
+async fn errors_at_the_start_are_reported_in_one_line() {
     let data = data();
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -176,7 +179,7 @@ async fn what_stands_in_the_way_is_said_in_one_line() {
     let error = said.lines().last().unwrap();
     assert!(!refused.status.success() && error.contains(&address) && error.contains("--listen"), "{said}");
 
-    // A file where the folder should be: what a read-only place looks like to anyone, root included.
+    // A file in place of the folder: it cannot be written to, even by root.
     let file = data.path().join("file");
     std::fs::write(&file, "").unwrap();
     let refused = output(local(&file.join("data")).arg("up")).await;
@@ -185,9 +188,9 @@ async fn what_stands_in_the_way_is_said_in_one_line() {
 }
 
 #[tokio::test]
-async fn a_download_that_fails_is_said_in_one_line_and_leaves_nothing() {
+async fn failed_download_is_reported_in_one_line_and_leaves_no_files() {
     #[rustfmt::skip]
-    let table = [ // what the only python3 on PATH does, what is said
+    let table = [ // script of the only python3 on PATH, expected message
         (None,                                                             "python3 is not on PATH"),
         (Some("echo 'No module named pip' >&2; exit 1"),                   "python3 has no pip"),
         (Some("echo 'ERROR: No matching distribution found' >&2; exit 1"), "No matching distribution found"),

@@ -1,22 +1,22 @@
-//! The status lookup: what is stored, and where that is old or missing, what ElevenLabs says.
+//! The status lookup: it answers from the database, and asks ElevenLabs if the call is stale or unknown.
 
 use aftercall_local::simulator::Answer;
 use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{LOOKUP, Setup, Stack, until};
+use crate::harness::{LOOKUP, TestStack, until};
 
-/// Whatever is unfinished counts as old at once.
-async fn impatient() -> Stack {
-    Setup::default().worker_env("STATUS_STALE_AFTER", "0s").start().await
+/// A stack in which unfinished calls are stale at once.
+async fn stale_at_once() -> TestStack {
+    TestStack::builder().worker_env("STATUS_STALE_AFTER", "0s").start().await
 }
 
 #[tokio::test]
-async fn a_finished_call_is_answered_from_the_database() {
-    let stack = impatient().await;
+async fn finished_call_is_answered_from_the_database() {
+    let stack = stale_at_once().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     for query in [json!({ "callSid": "c" }), json!({ "conversation_id": "v" })] {
         let answer = stack.lookup(query).await;
         assert_eq!(
@@ -28,49 +28,49 @@ async fn a_finished_call_is_answered_from_the_database() {
 }
 
 #[tokio::test]
-async fn an_old_unfinished_call_is_asked_for_and_stored() {
-    let stack = impatient().await;
+async fn stale_unfinished_call_is_requested_and_stored() {
+    let stack = stale_at_once().await;
     stack.simulator.script("v", [Answer::InProgress, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.initiated", "call_id": "c", "conversation_id": "v" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let answer = stack.lookup(json!({ "callSid": "c" })).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("answered")), "{}", answer.body);
     let answer = stack.lookup(json!({ "callSid": "c" })).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{}", answer.body);
-    // What was learned is stored, and the transcript it makes due is fetched.
+    // The answer of ElevenLabs is stored, and the transcript is fetched.
     stack.until_call("c", doc! { "status": "completed", "transcriptState": "saved" }).await;
 }
 
 #[tokio::test]
-async fn a_long_call_is_asked_for_once_in_a_while() {
-    let stack = Setup::default().worker_env("STATUS_STALE_AFTER", "5s").start().await;
+async fn running_call_is_requested_again_only_when_stale() {
+    let stack = TestStack::builder().worker_env("STATUS_STALE_AFTER", "5s").start().await;
     stack.simulator.script("v", [Answer::InProgress]);
     stack.webhook(&json!({ "event_type": "call.answered", "call_id": "c", "conversation_id": "v" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     for asked in 1..=2 {
-        until("the answer is old and asked for again", async || {
+        until("the call is stale and requested again", async || {
             assert_eq!(stack.lookup(json!({ "callSid": "c" })).await.status, 200);
             (stack.simulator.request_count("v") == asked).then_some(())
         })
         .await;
         stack.lookup(json!({ "callSid": "c" })).await;
-        assert_eq!(stack.simulator.request_count("v"), asked, "fresh again");
+        assert_eq!(stack.simulator.request_count("v"), asked, "the answer is not stale");
     }
 }
 
 #[tokio::test]
-async fn a_call_no_webhook_told_of_is_found_at_elevenlabs() {
-    let stack = Stack::start().await;
+async fn call_without_webhooks_is_found_at_elevenlabs() {
+    let stack = TestStack::start().await;
     let answer = stack.lookup(json!({ "conversation_id": "unheard" })).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{}", answer.body);
     stack.document(doc! { "conversationId": "unheard", "transcriptState": "saved" }).await;
 }
 
 #[tokio::test]
-async fn elevenlabs_down_answers_what_is_stored_as_stale() {
-    let stack = impatient().await;
+async fn stored_call_is_answered_as_stale_if_elevenlabs_is_down() {
+    let stack = stale_at_once().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.simulator.stop().await;
     let answer = stack.lookup(json!({ "callSid": "c" })).await;
     assert_eq!(
@@ -82,8 +82,8 @@ async fn elevenlabs_down_answers_what_is_stored_as_stale() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_answered_says_why() {
-    let stack = Stack::start().await;
+async fn failed_lookups_name_the_reason() {
+    let stack = TestStack::start().await;
     stack.simulator.script_default([Answer::NotFound]);
     #[rustfmt::skip]
     let table = [
@@ -102,10 +102,10 @@ async fn what_cannot_be_answered_says_why() {
     assert_eq!((answer.status, answer.code()), (400, "invalid_json"));
 }
 
-/// Every query that is no plain text must not be one of the database, which has a call to be found.
+/// The database contains a call, which a query with an operator would find.
 #[tokio::test]
-async fn operators_of_the_database_are_not_taken_from_a_question() {
-    let stack = Stack::start().await;
+async fn database_operators_in_a_lookup_are_refused() {
+    let stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "status": "ended" }).await;
     stack.simulator.script_default([Answer::NotFound]);
@@ -146,26 +146,27 @@ async fn operators_of_the_database_are_not_taken_from_a_question() {
 }
 
 #[tokio::test]
-async fn many_who_ask_for_the_same_call_share_one_request() {
-    let stack = Stack::start().await;
-    // The first answer takes a moment: a hiccup is repeated within one search.
+async fn concurrent_lookups_of_a_call_share_one_request() {
+    let stack = TestStack::start().await;
+    // The first request fails, so that the search lasts until its repetition.
     stack.simulator.script("v", [Answer::Status(500), Answer::Done]);
     let answers = join_all((0..20).map(|_| stack.lookup(json!({ "conversation_id": "v" })))).await;
     assert!(answers.iter().all(|answer| answer.status == 200 && answer.body["status"] == "completed"));
-    // Two of the search, one of the transcript; a latecomer may have looked just before it was stored.
+    // Two requests of the search, one of the transcript. A late lookup may start just before the call is
+    // stored.
     assert!(stack.simulator.request_count("v") <= 5, "{}", stack.simulator.request_count("v"));
 }
 
 #[tokio::test]
-async fn without_a_worker_it_is_said_so() {
-    let stack = Setup::default().without_worker().start().await;
+async fn lookup_without_a_worker_is_answered_no_worker() {
+    let stack = TestStack::builder().without_worker().start().await;
     let answer = stack.lookup(json!({ "callSid": "c" })).await;
     assert_eq!((answer.status, answer.code()), (503, "no_worker"));
 }
 
 #[tokio::test]
-async fn an_answer_larger_than_a_message_leaves_out_and_says_so() {
-    let stack = Stack::start().await;
+async fn answer_larger_than_a_message_names_the_omitted_fields() {
+    let stack = TestStack::start().await;
     stack.simulator.script("v", [Answer::Huge(3 << 20)]);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;

@@ -1,8 +1,8 @@
-//! Aftercall seen from outside: real gateway and worker processes, a real nats-server, a real mongod,
-//! a scripted ElevenLabs API.
+//! Tests of whole processes: gateway, workers, nats-server and mongod are real, the ElevenLabs API is
+//! simulated.
 //!
-//! Every test has a broker, a database name and processes of its own; the mongod is shared, save by
-//! tests that kill it. Nothing waits for a fixed time: tests ask until it is so, within a bound.
+//! Each test has its own broker, database and processes. Tests share one mongod, except those that kill or
+//! freeze it. A test waits for a condition with a time limit (`harness::timeouts`), not for a fixed time.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -10,54 +10,54 @@ mod harness;
 
 mod access;
 mod alerts;
+mod authenticity;
 mod backlog;
 mod backup;
-mod bodies;
+mod call_status;
 mod chaos;
 mod clocks;
 mod cluster;
+mod confidentiality;
+mod connection_limits;
 mod connections;
 mod console;
 mod conversations;
-mod costs;
 mod coverage;
-mod crowds;
+mod crash_steps;
 mod dashboard;
 mod database_errors;
 mod dead_letters;
 mod deployment;
-mod disks;
+mod disk_failures;
 mod durability;
 mod encodings;
-mod exhaustion;
 mod field_input;
 mod gateway;
 mod inserts;
-mod instructions;
+mod instruction_count;
+mod large_bodies;
 mod local;
 mod lookups;
 mod markdown;
 mod metrics;
-mod origins;
 mod permissions;
-mod placing;
+mod placement;
 mod poison;
-mod power;
+mod power_loss;
 mod privacy;
 mod providers;
 mod reconciliation;
 mod registration;
 mod replay;
 mod report;
-mod rolling;
-mod secrecy;
-mod secured;
+mod resource_exhaustion;
+mod rolling_restart;
+mod secured_servers;
 mod simulator;
-mod sources;
+mod source_addresses;
 mod spool;
-mod statuses;
-mod steps;
-mod times;
+mod timestamps;
 mod tls;
 mod traces;
 mod transcripts;
+mod unverified_senders;

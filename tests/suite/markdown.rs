@@ -9,7 +9,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Stack, until};
+use crate::harness::{TestStack, until};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const README: &str = include_str!("../../README.md");
@@ -153,7 +153,7 @@ fn configuration_describes_every_variable_and_no_other() {
 
 #[tokio::test]
 async fn the_first_webhook_of_the_readme_gives_the_document_it_shows() {
-    let stack = Stack::start().await;
+    let stack = TestStack::start().await;
     let shell = async |script: &str| -> Value {
         let script = script.replace("http://localhost:8080", &stack.base);
         let script = format!("set -e\ncurl() {{ command curl --silent --fail-with-body \"$@\"; }}\n{script}");
@@ -168,7 +168,7 @@ async fn the_first_webhook_of_the_readme_gives_the_document_it_shows() {
 
     let accepted = shell(webhook).await;
     assert_eq!((&accepted["accepted"], &accepted["duplicate"]), (&json!(true), &json!(false)));
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let answer = until("the call is known", async || {
         let answer = shell(lookup).await;
         answer["status"].is_string().then_some(answer)
@@ -181,7 +181,7 @@ async fn the_first_webhook_of_the_readme_gives_the_document_it_shows() {
 
 #[tokio::test]
 async fn operations_and_runbook_explain_every_reason_for_dead_letters() {
-    let stack = Stack::start().await;
+    let stack = TestStack::start().await;
     let page = stack.workers[0].metrics(&stack.http).await;
     let series = page.lines().filter_map(|line| line.strip_prefix("aftercall_dead_letters_total{reason=\""));
     let reasons: Vec<_> = series.filter_map(|rest| Some(rest.split_once('"')?.0)).collect();

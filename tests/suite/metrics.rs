@@ -1,4 +1,4 @@
-//! What operators see: every metric is explained, and the grade of a 200 is what the broker really does.
+//! Metrics: all are documented, count correctly, and report the durability of accepted webhooks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,9 +7,9 @@ use aftercall_local::{nats, ports, simulator};
 use async_nats::jetstream;
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, until, until_equal};
+use crate::harness::{CALL_STATUS, TestStack, until, until_equal, value};
 
-/// The metrics of a page, by name without suffixes, and the kind of each.
+/// The metrics of a page and their kinds, by the names in the documentation.
 fn families(page: &str) -> BTreeMap<String, String> {
     let kinds = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     let mut families = BTreeMap::new();
@@ -24,7 +24,7 @@ fn families(page: &str) -> BTreeMap<String, String> {
     families
 }
 
-/// The metrics that a section of the table explains.
+/// The metrics in a section of `deploy/METRICS.md`, and their kinds.
 fn explained(section: &str) -> BTreeMap<String, String> {
     let text = include_str!("../../deploy/METRICS.md");
     let start = text.find(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
@@ -38,23 +38,18 @@ fn explained(section: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The value of the first line that begins with `series`.
-pub fn value(page: &str, series: &str) -> Option<f64> {
-    page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-}
-
-async fn gateway_value(stack: &Stack, series: &str) -> Option<f64> {
+async fn gateway_value(stack: &TestStack, series: &str) -> Option<f64> {
     value(&stack.gateway.metrics(&stack.http).await, series)
 }
 
 #[tokio::test]
-async fn every_metric_of_a_running_gateway_and_worker_is_explained_and_no_other() {
-    let setup = Setup::default().simulator(simulator::Options::default());
+async fn documented_metrics_are_those_of_running_gateway_and_worker() {
+    let setup = TestStack::builder().simulator(simulator::Options::default());
     let stack = setup.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", "http://127.0.0.1:9/never").start().await;
-    // Makes the series that no list knows beforehand.
+    // These series appear with their first event only.
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
-    stack.settled().await;
-    until("the webhook's registration was looked at", async || {
+    stack.all_acknowledged().await;
+    until("the registration of the webhook is checked", async || {
         let page = stack.workers[0].metrics(&stack.http).await;
         page.contains("aftercall_webhook_registration_problems{").then_some(())
     })
@@ -77,13 +72,13 @@ async fn every_metric_of_a_running_gateway_and_worker_is_explained_and_no_other(
 }
 
 #[tokio::test]
-async fn a_webhook_is_counted_at_every_stage() {
-    let stack = Stack::start().await;
+async fn webhook_is_counted_at_every_stage() {
+    let stack = TestStack::start().await;
     let route = "{route=\"elevenlabs_call_status\"}";
     let began =
         gateway_value(&stack, &format!("aftercall_webhook_last_accepted_timestamp_seconds{route}")).await;
     assert!(began.unwrap() > 1.7e9);
-    let refused = stack.post_to(crate::harness::CALL_STATUS, "[]").await;
+    let refused = stack.post_to(CALL_STATUS, "[]").await;
     assert_eq!(refused.status, 400);
     let failures = format!("aftercall_webhook_failures_in_a_row{route}");
     assert_eq!(gateway_value(&stack, &failures).await, Some(1.0));
@@ -92,7 +87,7 @@ async fn a_webhook_is_counted_at_every_stage() {
         .await;
     stack.webhook(&json!({ "event_type": "call.vanished", "call_id": "c" })).await;
     assert_eq!(gateway_value(&stack, &failures).await, Some(0.0));
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let page = stack.gateway.metrics(&stack.http).await;
     for (series, expected) in [
         ("aftercall_http_requests_total{route=\"elevenlabs_call_status\",code=\"ok\"}", 2.0),
@@ -118,12 +113,12 @@ async fn a_webhook_is_counted_at_every_stage() {
         until_equal(series, Some(expected), async || worker(series).await).await;
     }
     let pages = [page, stack.workers[0].metrics(&stack.http).await].concat();
-    assert!(!pages.contains("1500"), "words of a sender are no label");
+    assert!(!pages.contains("1500"), "a label contains text of a sender");
 }
 
 #[tokio::test]
-async fn an_owed_transcript_is_seen_with_its_age() {
-    let stack = Setup::default().worker_env("ELEVENLABS_API_KEY", "").start().await;
+async fn metrics_show_due_transcripts_with_their_age() {
+    let stack = TestStack::builder().worker_env("ELEVENLABS_API_KEY", "").start().await;
     let worker = async |series: &str| value(&stack.workers[0].metrics(&stack.http).await, series);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
     until_equal("owed", Some(1.0), async || worker("aftercall_transcripts_owed").await).await;
@@ -133,17 +128,17 @@ async fn an_owed_transcript_is_seen_with_its_age() {
     .await;
 }
 
-/// The grade that is 1, and no other is.
-async fn grade(stack: &Stack) -> BTreeSet<String> {
+/// The grades whose value is 1.
+async fn grade(stack: &TestStack) -> BTreeSet<String> {
     let page = stack.gateway.metrics(&stack.http).await;
     let grades = page.lines().filter_map(|line| line.strip_prefix("aftercall_durability_grade{grade=\""));
     grades.filter_map(|line| Some(line.split_once("\"} 1")?.0.to_owned())).collect()
 }
 
 #[tokio::test]
-async fn the_grade_is_what_the_broker_does_and_is_read_again_after_a_reconnect() {
+async fn durability_grade_follows_the_broker_and_is_read_again_after_a_reconnect() {
     #[rustfmt::skip]
-    let table = [ // syncs always, asked, grade, what the log says
+    let table = [ // syncs always, monitor is configured, grade, log message
         (true,  true,  "synced",     "on the broker's disk"),
         (false, true,  "page-cache", "a power cut loses it"),
         (false, false, "unknown",    "set NATS_MONITOR_URL"),
@@ -151,7 +146,7 @@ async fn the_grade_is_what_the_broker_does_and_is_read_again_after_a_reconnect()
     for (sync_always, asked, expected, said) in table {
         let monitor = ports::free().unwrap();
         let options = nats::Options { monitor, sync_always, ..nats::Options::default() };
-        let mut setup = Setup::default().nats(options).without_worker();
+        let mut setup = TestStack::builder().nats(options).without_worker();
         if asked {
             setup = setup.gateway_env("NATS_MONITOR_URL", &format!("http://127.0.0.1:{monitor}"));
         }

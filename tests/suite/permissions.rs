@@ -1,7 +1,5 @@
-//! The users of `deploy/nats/users.conf` on a real nats-server: each process does all of its work as its own user, and
-//! no user can do the work of another.
-
-use std::time::Duration;
+//! The users of `deploy/nats/users.conf`: each process can do all of its work as its own user, and no user
+//! can do the work of another.
 
 use aftercall_common::contract::{
     agent_calls::{PLACE_SUBJECT, STATUS_SUBJECT},
@@ -14,17 +12,17 @@ use mongodb::bson::doc;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until, until_equal};
+use crate::harness::{CALL_STATUS, Service, TestStack, until, until_equal, within};
 
-/// A client of the broker, and what the broker complains of.
-struct Someone {
+/// A client of the broker, and the errors that the broker reports to it.
+struct BrokerClient {
     client: Client,
-    complaints: mpsc::UnboundedReceiver<String>,
+    errors: mpsc::UnboundedReceiver<String>,
 }
 
-impl Someone {
-    async fn connect(stack: &Stack, users: &Users, user: User) -> Self {
-        let (sender, complaints) = mpsc::unbounded_channel();
+impl BrokerClient {
+    async fn connect(stack: &TestStack, users: &Users, user: User) -> Self {
+        let (sender, errors) = mpsc::unbounded_channel();
         let options =
             ConnectOptions::with_user_and_password(user.name().to_owned(), users.password(user).to_owned())
                 .custom_inbox_prefix(format!("_INBOX.{}", user.name()))
@@ -32,75 +30,75 @@ impl Someone {
                     let _closed = sender.send(event.to_string());
                     std::future::ready(())
                 });
-        Self { client: options.connect(stack.nats.url()).await.unwrap(), complaints }
+        Self { client: options.connect(stack.nats.url()).await.unwrap(), errors }
     }
 
-    /// The broker's complaints of a subject.
+    /// Waits until the broker refuses `subject`.
     async fn refused(&mut self, subject: &str) {
         self.client.flush().await.unwrap();
-        let complaint = async {
+        let refusal = async {
             loop {
-                let said = self.complaints.recv().await.unwrap().to_lowercase();
-                if said.contains("permissions violation") && said.contains(&subject.to_lowercase()) {
+                let error = self.errors.recv().await.unwrap().to_lowercase();
+                if error.contains("permissions violation") && error.contains(&subject.to_lowercase()) {
                     return;
                 }
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(10), complaint).await;
-        in_time.unwrap_or_else(|_| panic!("{subject} is allowed"));
+        within(&format!("the broker refuses {subject}"), refusal).await;
     }
 }
 
-async fn state(stack: &Stack) -> Vec<u64> {
+/// Number of messages in each stream.
+async fn message_counts(stack: &TestStack) -> Vec<u64> {
     let names = [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS];
     join_all(names.map(async |name| stack.stored(name).await)).await
 }
 
 #[tokio::test]
-async fn everything_works_as_the_users_of_the_shipped_file() {
+async fn all_functions_work_with_the_shipped_users() {
     let users = Users::generate();
     let spool = tempfile::tempdir().unwrap();
-    let setup = Setup::default().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
+    let setup = TestStack::builder().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
     let mut stack = setup.start().await;
     let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
-    until_equal("the gateway's word on the streams", json!("ok"), known).await;
+    until_equal("the readiness of the streams", json!("ok"), known).await;
 
     // Single webhooks, and a batch of them.
     let busy = |n: usize| json!({ "event_type": "call.busy", "call_id": format!("CA{n}") }).to_string();
     let answers = join_all((0..60).map(|n| stack.post_to(CALL_STATUS, busy(n)))).await;
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
-    // A transcript, by a job.
+    // A transcript.
     let completed =
         json!({ "event_type": "call.completed", "call_id": "CAtalk", "conversation_id": "conv_talk" });
     stack.webhook(&completed).await;
     stack.until_call("CAtalk", doc! { "transcriptState": "saved" }).await;
-    // A body in the object store, posted twice.
+    // A large body, posted twice.
     let large = json!({ "event_type": "call.ended", "call_id": "CAlarge", "padding": "x".repeat(3_000_000) });
     stack.webhook(&large).await;
     assert_eq!(stack.webhook(&large).await["duplicate"], true);
     stack.until_call("CAlarge", doc! { "status": "ended" }).await;
-    // Requests to the worker.
+    // Requests that the worker answers.
     let found = stack.lookup(json!({ "callSid": "CAtalk" })).await;
     assert_eq!((found.status, &found.body["status"]), (200, &json!("completed")), "{}", found.body);
     let order = json!({ "agentId": "a", "agentPhoneNumberId": "p", "toNumber": "+15005550001" });
     let placed = stack.post_to("/api/agent-calls", order.to_string()).await;
     assert_eq!(placed.status, 201, "{}", placed.body);
-    // A dead letter, sent again and dropped.
+    // A dead letter, which is redriven and dropped.
     stack.webhook(&json!({ "event_type": "call.vanished", "call_id": "CAx" })).await;
     let letters = async || stack.stored(streams::DEAD_LETTERS).await;
     until_equal("dead letters", 1, letters).await;
     let (code, _, stderr) = stack.command(&["dead-letters", "replay", "--all"], &[]).await;
     assert_eq!(code, Some(0), "{stderr}");
-    until_equal("dead letters, it came back", 1, letters).await;
+    until_equal("dead letters after the redrive", 1, letters).await;
     let (code, _, stderr) = stack.command(&["dead-letters", "drop", "--all", "--yes"], &[]).await;
     assert_eq!((code, letters().await), (Some(0), 0), "{stderr}");
-    // Commands that read streams, and that remove messages and large bodies.
+    // Commands that read streams and remove messages and large bodies.
     let (code, said, stderr) = stack.command(&["replay"], &[]).await;
     assert!(code == Some(0) && said.contains("webhooks applied"), "{said}{stderr}");
     let (code, said, stderr) = stack.command(&["forget", "--call-id", "CAlarge", "--yes"], &[]).await;
     assert!(code == Some(0), "{said}{stderr}");
     assert_eq!(stack.count(doc! { "callId": "CAlarge" }).await, 0);
-    // The spool, while the broker is away.
+    // The spool.
     stack.nats.kill().await.unwrap();
     stack.gateway.until_part(&stack.http, "nats", "not connected").await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CAspooled" })).await;
@@ -113,13 +111,13 @@ async fn everything_works_as_the_users_of_the_shipped_file() {
 }
 
 #[tokio::test]
-async fn no_user_does_what_is_for_another() {
+async fn no_user_can_do_the_work_of_another() {
     let users = Users::generate();
-    let stack = Setup::default().users(&users).start().await;
+    let stack = TestStack::builder().users(&users).start().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CA1" })).await;
     stack.until_call("CA1", doc! {}).await;
-    stack.settled().await;
-    let before = state(&stack).await;
+    stack.all_acknowledged().await;
+    let before = message_counts(&stack).await;
 
     let streams = ["WEBHOOKS", "TRANSCRIPTS", "DEAD_LETTERS", "OBJ_WEBHOOK_BODIES"];
     let api = |what: &str| streams.map(|name| format!("$JS.API.STREAM.{what}.{name}")).to_vec();
@@ -156,33 +154,33 @@ async fn no_user_does_what_is_for_another() {
     ]
     .concat();
     for (user, forbidden) in [(User::Gateway, gateway), (User::Worker, worker)] {
-        let mut someone = Someone::connect(&stack, &users, user).await;
+        let mut client = BrokerClient::connect(&stack, &users, user).await;
         for subject in forbidden {
-            someone.client.publish(subject.clone(), "{}".into()).await.unwrap();
-            someone.refused(&subject).await;
+            client.client.publish(subject.clone(), "{}".into()).await.unwrap();
+            client.refused(&subject).await;
         }
         for subject in ["_INBOX.>", "webhooks.>", "dead-letters.>", "_INBOX.operator.>"] {
-            let _subscription = someone.client.subscribe(subject).await.unwrap();
-            someone.refused(subject).await;
+            let _subscription = client.client.subscribe(subject).await.unwrap();
+            client.refused(subject).await;
         }
     }
-    // Whoever asks names the subject of the answer. The worker answers to inboxes only.
-    let asking = Someone::connect(&stack, &users, User::Gateway).await;
+    // A request names the subject of its answer. The worker answers to inboxes only.
+    let asking = BrokerClient::connect(&stack, &users, User::Gateway).await;
     for reply in ["$JS.API.STREAM.PURGE.WEBHOOKS", "dead-letters.status", streams::subject::RECONCILED] {
         let question = r#"{"callSid":"CA1"}"#;
         asking.client.publish_with_reply(STATUS_SUBJECT, reply, question.into()).await.unwrap();
     }
     let answer = asking.client.request(STATUS_SUBJECT, r#"{"callSid":"CA1"}"#.into()).await.unwrap();
-    assert!(!answer.payload.is_empty(), "an inbox is answered");
-    // Neither sees the answers to the other, nor requests that are not for it.
-    let mut gateway = Someone::connect(&stack, &users, User::Gateway).await;
+    assert!(!answer.payload.is_empty(), "the worker does not answer to an inbox");
+    // The gateway receives neither requests nor answers of others.
+    let mut gateway = BrokerClient::connect(&stack, &users, User::Gateway).await;
     for subject in [PLACE_SUBJECT, "_INBOX.worker.>", "$SRV.>"] {
         let _subscription = gateway.client.subscribe(subject).await.unwrap();
         gateway.refused(subject).await;
     }
-    assert_eq!(state(&stack).await, before);
+    assert_eq!(message_counts(&stack).await, before);
 
-    // Without the right password nobody gets in.
+    // The broker refuses connections without the right password.
     for options in
         [ConnectOptions::new(), ConnectOptions::with_user_and_password("worker".into(), "wrong".into())]
     {
@@ -192,16 +190,16 @@ async fn no_user_does_what_is_for_another() {
 }
 
 #[tokio::test]
-async fn a_process_that_lacks_a_permission_says_where_to_look() {
+async fn process_without_a_permission_names_the_file_of_users() {
     let users = Users::generate();
-    let setup = Setup::default().users(&users).without_worker();
+    let setup = TestStack::builder().users(&users).without_worker();
     let mut stack = setup.start().await;
     // A worker with the login of the gateway.
     let url = users.login(User::Gateway, &stack.nats.url());
     stack.worker_env("NATS_URL", &url);
     let (command, admin) = stack.worker_command();
-    let worker = crate::harness::Service::start(command, admin).await;
-    until("it says so", async || {
+    let worker = Service::start(command, admin).await;
+    until("the log names the file of users", async || {
         let log = worker.log();
         log.lines()
             .find(|line| line.contains("deploy/nats/users.conf") && line.contains("ermissions"))

@@ -1,22 +1,22 @@
-//! Forgetting a person, and everybody after a while.
+//! The command `forget`, and retention.
 
 use aftercall_common::contract::streams;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, recently, until_equal};
+use crate::harness::{TestStack, recently, until_equal};
 
 const NUMBER: &str = "+12025550100";
 /// `audio`, in base64.
 const AUDIO: &str = "YXVkaW8=";
 
-async fn forget(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
+async fn forget(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, String) {
     stack.command(&[&["forget"], args].concat(), &[]).await
 }
 
-/// Whether any message of `stream` holds one of these words.
-async fn holds(stack: &Stack, stream: &str, words: &[&str]) -> bool {
+/// Whether a message of `stream` contains one of these texts.
+async fn holds(stack: &TestStack, stream: &str, words: &[&str]) -> bool {
     let stream = stack.jetstream.get_stream(stream).await.unwrap();
     let last = stream.cached_info().state.last_sequence;
     for sequence in 1..=last {
@@ -31,8 +31,8 @@ async fn holds(stack: &Stack, stream: &str, words: &[&str]) -> bool {
 }
 
 #[tokio::test]
-async fn a_person_is_erased_everywhere_and_nobody_else() {
-    let stack = Stack::start().await;
+async fn forget_erases_one_person_everywhere_and_nobody_else() {
+    let stack = TestStack::start().await;
     let completed = |call: &str, number: &str| {
         json!({
             "event_type": "call.completed", "call_id": call, "conversation_id": format!("conv_{call}"),
@@ -40,7 +40,7 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
         })
     };
     for event in [
-        // The number is in the first alone; the ids lead to the others.
+        // Only the first event contains the number. Its ids lead to the other events.
         completed("theirs", NUMBER),
         json!({ "event_type": "call.ended", "call_id": "theirs", "padding": "x".repeat(2_000_000) }),
         json!({ "type": "post_call_audio", "event_timestamp": recently(),
@@ -55,7 +55,7 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
         stack.until_call(call, doc! { "transcriptState": "saved" }).await;
     }
     stack.until_call("theirs", doc! { "audio": { "$exists": true }, "status": "ended" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     until_equal("dead letters", 2, async || stack.stored(streams::DEAD_LETTERS).await).await;
 
     let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--dry-run"]).await;
@@ -92,7 +92,7 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
             "{files}"
         );
     }
-    // Nothing brings it back, and there is nothing more to forget.
+    // A replay does not restore the person, and a second command finds nothing.
     assert!(stack.command(&["replay"], &[]).await.1.starts_with("1 webhooks applied"));
     assert_eq!(stack.count(doc! {}).await, 1);
     assert_eq!(forget(&stack, &["--to-number", NUMBER, "--yes"]).await.1, "nothing is known of them\n");
@@ -101,8 +101,8 @@ async fn a_person_is_erased_everywhere_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_about() {
-    let stack = Stack::start().await;
+async fn forget_finds_a_number_in_every_notation_and_lists_mere_mentions() {
+    let stack = TestStack::start().await;
     let report = |id: &str, party: Value, said: &str| {
         json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000, "data": {
             "agent_id": "a", "conversation_id": id, "status": "done",
@@ -125,9 +125,9 @@ async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_a
     ] {
         stack.webhook(&event).await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(stack.count(doc! {}).await, 7);
-    // Of the two that came first, only documents are left.
+    // The stream no longer contains the first two webhooks. Their documents are left.
     stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().purge().sequence(3).await.unwrap();
 
     let (code, said, stderr) = forget(&stack, &["--number", NUMBER, "--dry-run"]).await;
@@ -145,7 +145,7 @@ async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_a
         ids.sort();
         ids
     };
-    assert_eq!(left().await, ["national", "noted", "other", "said"], "--yes says nothing of mentions");
+    assert_eq!(left().await, ["national", "noted", "other", "said"], "--yes does not include mentions");
 
     let (_, said, _) = forget(&stack, &["--number", NUMBER, "--national", "--yes"]).await;
     assert!(said.starts_with("erased: 1 webhooks"), "{said}");
@@ -156,8 +156,8 @@ async fn a_number_is_forgotten_in_every_form_and_who_only_mentions_it_is_asked_a
 }
 
 #[tokio::test]
-async fn whom_to_forget_must_be_said_plainly() {
-    let stack = Stack::start().await;
+async fn forget_requires_a_selector() {
+    let stack = TestStack::start().await;
     for (args, wrong) in [
         (&[][..], "--to-number"),
         (&["--to-number", "911"], "at least seven digits"),
@@ -170,9 +170,9 @@ async fn whom_to_forget_must_be_said_plainly() {
 }
 
 #[tokio::test]
-async fn the_database_erases_what_is_older_than_it_may_be() {
-    let mut stack = Setup::default().worker_env("RETENTION_DAYS", "30").start().await;
-    let seconds = async |stack: &Stack| -> Option<u64> {
+async fn retention_setting_becomes_an_expiry_index() {
+    let mut stack = TestStack::builder().worker_env("RETENTION_DAYS", "30").start().await;
+    let seconds = async |stack: &TestStack| -> Option<u64> {
         let indexes: Vec<_> = stack.calls.list_indexes().await.unwrap().try_collect().await.unwrap();
         let options = indexes.into_iter().filter_map(|index| index.options);
         let retention = options.filter(|options| options.name.as_deref() == Some("retention"));

@@ -1,4 +1,4 @@
-//! What no webhook told of is made up for, and ends as if it had.
+//! Reconciliation completes calls whose webhooks were lost.
 
 use std::time::Duration;
 
@@ -9,18 +9,17 @@ use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{CALL_STATUS, Setup, Stack, until, until_equal},
-    metrics::value,
-    placing::place,
+    harness::{CALL_STATUS, TestStack, TestStackBuilder, until, until_equal, value},
+    placement::place,
     simulator::dial,
 };
 
-fn setup(roles: &str) -> Setup {
+fn setup(roles: &str) -> TestStackBuilder {
     let options = Options { pace: Duration::from_millis(20), ..Options::default() };
-    Setup::default().simulator(options).worker_env("ROLES", roles).worker_env("RECONCILE_RATE", "100")
+    TestStack::builder().simulator(options).worker_env("ROLES", roles).worker_env("RECONCILE_RATE", "100")
 }
 
-/// Status and beginning of the reason that a call must have.
+/// The status of a call with this outcome, and the beginning of its failure reason.
 fn wanted(outcome: Outcome) -> (&'static str, &'static str) {
     match outcome {
         Outcome::Answered | Outcome::Voicemail => ("completed", ""),
@@ -42,8 +41,8 @@ fn is_right(call: &Document, truth: &Truth) -> bool {
         && call.get_array("transcript").is_ok_and(|turns| turns.len() == 5) == talked
 }
 
-/// How many calls are not as they really were.
-pub async fn wrong(stack: &Stack) -> usize {
+/// Number of simulated calls whose documents are missing or wrong.
+pub async fn wrong(stack: &TestStack) -> usize {
     let mut wrong = 0;
     for truth in stack.simulator.truth() {
         let found = stack.calls.find(doc! { "conversationId": &truth.conversation_id }).await.unwrap();
@@ -53,17 +52,17 @@ pub async fn wrong(stack: &Stack) -> usize {
     wrong
 }
 
-pub async fn dial_many(stack: &Stack, count: usize) {
+pub async fn dial_many(stack: &TestStack, count: usize) {
     for batch in (0..count).collect::<Vec<_>>().chunks(50) {
         join_all(
             batch.iter().map(|n| async move { dial(stack, &format!("+1555{:05}{:02}", n, n % 30)).await }),
         )
         .await;
     }
-    until("every call is over", async || stack.simulator.settled().then_some(())).await;
+    until("every simulated call has ended", async || stack.simulator.settled().then_some(())).await;
 }
 
-async fn reconcile(stack: &Stack, args: &[&str]) -> Value {
+async fn reconcile(stack: &TestStack, args: &[&str]) -> Value {
     let args = [&["reconcile", "--json", "--since", "1h"], args].concat();
     let (code, stdout, stderr) = stack.command(&args, &[]).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -71,14 +70,14 @@ async fn reconcile(stack: &Stack, args: &[&str]) -> Value {
 }
 
 #[tokio::test]
-async fn half_of_the_webhooks_lost_and_yet_every_call_is_right() {
+async fn reconciliation_completes_calls_whose_webhooks_were_lost() {
     let stack = setup("status,transcripts,api").start().await;
     let late = Duration::from_millis(500);
     stack.simulator.set_faults(Faults { lose: 0.5, duplicate: 0.5, late, ..Faults::default() });
     dial_many(&stack, 300).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let before = wrong(&stack).await;
-    assert!((80..250).contains(&before), "the faults did too much or too little: {before} of 300");
+    assert!((80..250).contains(&before), "{before} of 300 calls are wrong before the reconciliation");
 
     let stored = stack.stored(streams::WEBHOOKS).await;
     let shown = reconcile(&stack, &["--dry-run"]).await;
@@ -94,12 +93,12 @@ async fn half_of_the_webhooks_lost_and_yet_every_call_is_right() {
         (Some(300), before)
     );
     stack.simulator.set_faults(Faults::default());
-    stack.settled().await;
+    stack.all_acknowledged().await;
     until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
     let again = reconcile(&stack, &[]).await;
     assert_eq!(again["events"].as_array().unwrap().len(), 0, "{again}");
 
-    // The webhooks come after all: later in time, and about the same.
+    // The lost webhooks arrive late, with the same content.
     for truth in stack.simulator.truth().into_iter().filter(|truth| truth.outcome.connects()) {
         let url = format!("{}/v1/convai/conversations/{}", stack.simulator.base_url(), truth.conversation_id);
         let detail = stack.http.get(url).header("xi-api-key", "simulated").send().await.unwrap();
@@ -109,16 +108,19 @@ async fn half_of_the_webhooks_lost_and_yet_every_call_is_right() {
             .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": now, "data": detail }))
             .await;
     }
-    stack.settled().await;
+    stack.all_acknowledged().await;
     assert_eq!(wrong(&stack).await, 0);
     assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 300);
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
 }
 
 #[tokio::test]
-async fn after_an_outage_of_the_broker_it_runs_by_itself() {
+async fn reconciliation_runs_after_an_outage_of_the_broker() {
     let mut stack = setup("status,transcripts,api,reconcile").start().await;
-    until("the first pass", async || stack.workers[0].log().contains("reconciled").then_some(())).await;
+    until("the first reconciliation is complete", async || {
+        stack.workers[0].log().contains("reconciled").then_some(())
+    })
+    .await;
     stack.nats.kill().await.unwrap();
     dial_many(&stack, 40).await;
     let refused = stack.post_to(CALL_STATUS, "{}").await;
@@ -132,7 +134,7 @@ async fn after_an_outage_of_the_broker_it_runs_by_itself() {
 }
 
 #[tokio::test]
-async fn a_placement_nobody_knew_the_end_of_is_found_or_given_up() {
+async fn placement_with_unknown_outcome_is_found_or_given_up() {
     let stack = setup("status,transcripts,api").worker_env("PLACE_TIMEOUT", "300ms").start().await;
     stack.simulator.set_faults(Faults { hang_after_dial: 1.0, ..Faults::default() });
     let order =
@@ -148,15 +150,15 @@ async fn a_placement_nobody_knew_the_end_of_is_found_or_given_up() {
     let answer = place(&stack, &order("+15550009900"), Some("never")).await;
     assert_eq!((answer.status, answer.code()), (504, "outcome_unknown"));
     stack.simulator.set_faults(Faults::default());
-    until("every call is over", async || stack.simulator.settled().then_some(())).await;
-    stack.settled().await;
+    until("every simulated call has ended", async || stack.simulator.settled().then_some(())).await;
+    stack.all_acknowledged().await;
     assert!(
         stack.calls.count_documents(doc! {}).await.unwrap() > 13,
-        "what never connected has two documents yet"
+        "a call that did not connect has two documents before the reconciliation"
     );
 
     reconcile(&stack, &[]).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
     assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 13);
     for (key, number) in &keys {
@@ -165,7 +167,7 @@ async fn a_placement_nobody_knew_the_end_of_is_found_or_given_up() {
     }
     assert_eq!(stack.simulator.dialled().len(), 12);
 
-    // What ElevenLabs never heard of stays unknown for a while, then it is given up.
+    // A placement that ElevenLabs does not know stays unknown for a while, and is then given up.
     let never = doc! { "_idempotencyKey": "never" };
     assert_eq!(stack.document(never.clone()).await.get_str("status").unwrap(), "initiated");
     let long_ago =
@@ -178,8 +180,8 @@ async fn a_placement_nobody_knew_the_end_of_is_found_or_given_up() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_one_line() {
-    /// Arguments, variables, exit code, what is named.
+async fn invalid_reconcile_commands_fail_with_an_explanation() {
+    /// Arguments, variables, exit code, expected text.
     type Row = (&'static [&'static str], &'static [(&'static str, &'static str)], i32, &'static str);
     #[rustfmt::skip]
     let table: [Row; 5] = [
@@ -189,7 +191,7 @@ async fn what_cannot_work_is_one_line() {
         (&["reconcile"],                                          &[("NATS_URL", "nats://127.0.0.1:9")],   1, "NATS does not answer"),
         (&["reconcile"],                                          &[("RECONCILE_RATE", "0")],              78, "RECONCILE_RATE"),
     ];
-    let stack = Setup::default().without_worker().start().await;
+    let stack = TestStack::builder().without_worker().start().await;
     for (args, vars, code, word) in table {
         let (found, _, stderr) = stack.command(args, vars).await;
         assert_eq!(found, Some(code), "{args:?}: {stderr}");
@@ -198,9 +200,9 @@ async fn what_cannot_work_is_one_line() {
 }
 
 #[tokio::test]
-async fn a_placement_whose_call_goes_on_is_not_given_up() {
+async fn placement_whose_call_continues_is_not_given_up() {
     let options = Options { pace: Duration::from_secs(3), ..Options::default() };
-    let setup = Setup::default().simulator(options).worker_env("ROLES", "status,transcripts,api");
+    let setup = TestStack::builder().simulator(options).worker_env("ROLES", "status,transcripts,api");
     let stack = setup.worker_env("PLACE_TIMEOUT", "300ms").start().await;
     stack.simulator.set_faults(Faults { hang_after_dial: 1.0, ..Faults::default() });
     let order = json!({ "agentId": "agent_1", "agentPhoneNumberId": "phnum_1", "toNumber": "+15550000000" });
@@ -212,8 +214,8 @@ async fn a_placement_whose_call_goes_on_is_not_given_up() {
     stack.calls.update_one(doc! { "_id": call.get("_id") }, aged).await.unwrap();
     let report = reconcile(&stack, &[]).await;
     assert_eq!((&report["placementsGivenUp"], &report["events"]), (&json!(0), &json!([])));
-    // Its webhook leads back to it; which of the two documents absorbs the other depends on whether the
-    // recording was told of first.
+    // The webhook of the call joins the two documents. Which one remains depends on whether the webhook of
+    // the recording arrived first.
     let placement = call.get_str("_placementId").unwrap();
     let ended = stack.document(doc! { "status": "completed", "_placementId": placement }).await;
     assert!(ended.get_document("requestPayload").is_ok(), "{ended}");

@@ -1,32 +1,32 @@
-//! The webhook at ElevenLabs: made once, bound, watched.
+//! The registration of the webhook at ElevenLabs: created, bound and checked.
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, until};
+use crate::harness::{TestStack, until};
 
 const URL: &str = "https://hooks.example.com/api/webhooks/elevenlabs/call-status";
 
-async fn register(stack: &Stack, args: &[&str]) -> (Option<i32>, String, String) {
+async fn register(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, String) {
     let args = [&["register"], args].concat();
     stack.command(&args, &[("ELEVENLABS_STATUS_CALLBACK_URL", URL)]).await
 }
 
-async fn get(stack: &Stack, path: &str) -> Value {
+async fn get(stack: &TestStack, path: &str) -> Value {
     let request = stack.http.get(format!("{}{path}", stack.simulator.base_url()));
     request.header("xi-api-key", "simulated").send().await.unwrap().json().await.unwrap()
 }
 
-async fn patch(stack: &Stack, path: &str, body: Value) {
+async fn patch(stack: &TestStack, path: &str, body: Value) {
     let request = stack.http.patch(format!("{}{path}", stack.simulator.base_url()));
     let answer = request.header("xi-api-key", "simulated").body(body.to_string()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
 }
 
 #[tokio::test]
-async fn it_is_made_once_and_its_secret_told_once() {
-    let stack = Setup::default().without_worker().start().await;
+async fn register_creates_the_webhook_once_and_reveals_its_secret_once() {
+    let stack = TestStack::builder().without_worker().start().await;
     patch(
         &stack,
         "/v1/convai/settings",
@@ -63,7 +63,7 @@ async fn it_is_made_once_and_its_secret_told_once() {
     assert!(code == Some(0) && shown.contains("nothing to change"), "{shown}");
     assert_eq!(stack.simulator.webhooks().len(), 1);
 
-    // Switched off by the vendor after failures: on again.
+    // ElevenLabs has disabled the webhook after failures. The command enables it.
     stack.simulator.disable_webhook(made["webhook_id"].as_str().unwrap(), false, Some(500));
     let (_, shown, _) = register(&stack, &[]).await;
     assert!(
@@ -76,8 +76,8 @@ async fn it_is_made_once_and_its_secret_told_once() {
 }
 
 #[tokio::test]
-async fn a_new_secret_takes_over_and_an_agent_can_have_its_own() {
-    let stack = Setup::default().without_worker().start().await;
+async fn register_rotates_the_secret_and_supports_a_webhook_of_one_agent() {
+    let stack = TestStack::builder().without_worker().start().await;
     let (_, first, _) = register(&stack, &["--agent", "agent_own"]).await;
     let id = stack.simulator.webhooks()[0]["webhook_id"].clone();
     assert!(first.contains("ELEVENLABS_WEBHOOK_SECRET=wsec_"), "{first}");
@@ -115,10 +115,12 @@ async fn a_new_secret_takes_over_and_an_agent_can_have_its_own() {
 }
 
 #[tokio::test]
-async fn a_worker_says_loudly_that_the_webhook_is_gone() {
-    let stack = Setup::default().worker_env("ELEVENLABS_STATUS_CALLBACK_URL", URL).start().await;
-    until("the alarm", async || stack.workers[0].log().contains("ElevenLabs has no webhook").then_some(()))
-        .await;
+async fn worker_reports_a_missing_webhook() {
+    let stack = TestStack::builder().worker_env("ELEVENLABS_STATUS_CALLBACK_URL", URL).start().await;
+    until("the missing webhook is logged", async || {
+        stack.workers[0].log().contains("ElevenLabs has no webhook").then_some(())
+    })
+    .await;
     let metrics = stack.workers[0].metrics(&stack.http).await;
     assert!(metrics.contains("aftercall_webhook_registration_problems{reason=\"missing\"} 1"), "{metrics}");
     assert!(

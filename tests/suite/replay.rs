@@ -1,26 +1,26 @@
-//! Stored webhooks applied once more: nothing changes where nothing was missing, and what was comes back.
+//! The command `replay`: it applies stored webhooks again.
 
 use aftercall_common::contract::streams;
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use crate::harness::{Stack, recently, until_equal};
+use crate::harness::{TestStack, recently, until_equal};
 
-async fn documents(stack: &Stack) -> Vec<Document> {
+async fn documents(stack: &TestStack) -> Vec<Document> {
     let found = stack.calls.find(doc! {}).projection(doc! { "_id": 0 }).sort(doc! { "callId": 1 });
     found.await.unwrap().try_collect().await.unwrap()
 }
 
-async fn replay(stack: &Stack, args: &[&str]) -> String {
+async fn replay(stack: &TestStack, args: &[&str]) -> String {
     let (code, said, stderr) = stack.command(&[&["replay"], args].concat(), &[]).await;
     assert_eq!(code, Some(0), "{said}{stderr}");
     said
 }
 
 #[tokio::test]
-async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing() {
-    let stack = Stack::start().await;
+async fn replay_restores_missing_calls_and_changes_no_others() {
+    let stack = TestStack::start().await;
     for n in 0..10 {
         for (event, at) in [("call.initiated", 0), ("call.ringing", 1), ("call.busy", 2)] {
             stack
@@ -32,7 +32,7 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
         }
     }
     stack.webhook(&json!({ "event_type": "call.busy" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     let intact = documents(&stack).await;
     assert_eq!(intact.len(), 10);
 
@@ -41,7 +41,7 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
     assert_eq!(replay(&stack, &[]).await, "30 webhooks applied, 1 unreadable\n");
     assert_eq!(documents(&stack).await, intact);
 
-    // What an operator, or a restore from a backup, did to the database.
+    // Two calls are missing, as after a restore from a backup.
     stack.calls.delete_many(doc! { "callId": { "$in": ["c1", "c2"] } }).await.unwrap();
     let said = replay(&stack, &["--call-id", "c2", "--event-type", "call.initiated"]).await;
     assert_eq!(said, "1 webhooks applied, 1 unreadable\n");
@@ -57,7 +57,7 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
     assert!(replay(&stack, &["--until", "1h"]).await.starts_with("0 webhooks"));
     assert!(
         replay(&stack, &["--from", "31"]).await.starts_with("0 webhooks"),
-        "the 31st is the unreadable one"
+        "the 31st webhook is the unreadable one"
     );
     replay(&stack, &["--rate", "100"]).await;
     assert_eq!(documents(&stack).await, intact);
@@ -65,40 +65,40 @@ async fn a_replay_changes_nothing_that_is_right_and_brings_back_what_is_missing(
 }
 
 #[tokio::test]
-async fn of_events_applied_together_those_that_are_known_count_once() {
-    let mut stack = Stack::start().await;
+async fn replay_of_known_and_new_events_of_a_call_applies_each_once() {
+    let mut stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c" })).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
     stack.workers[0].kill().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c" })).await;
     assert_eq!(
         replay(&stack, &[]).await,
         "2 webhooks applied, 0 unreadable\n",
-        "as one change of their call"
+        "both events are one change of their call"
     );
     let call = stack.until_call("c", doc! { "status": "busy" }).await;
     assert_eq!(call.get_array("history").unwrap().len(), 2, "{call}");
 }
 
 #[tokio::test]
-async fn a_replayed_completion_has_its_transcript_fetched() {
-    let stack = Stack::start().await;
+async fn replayed_completion_has_its_transcript_fetched() {
+    let stack = TestStack::start().await;
     stack
         .webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "conv_c" }))
         .await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     stack.calls.delete_one(doc! { "callId": "c" }).await.unwrap();
-    // Past the broker's memory of the first job, as days later.
+    // Without the first job the broker accepts a second one, as it does days later.
     stack.jetstream.get_stream(streams::TRANSCRIPTS).await.unwrap().purge().await.unwrap();
     replay(&stack, &[]).await;
     let owed =
         async || stack.count(doc! { "callId": "c", "transcriptState": { "$in": ["owed", "saved"] } }).await;
-    until_equal("the call with its transcript owed", 1, owed).await;
+    until_equal("calls whose transcript is due or saved", 1, owed).await;
 }
 
 #[tokio::test]
-async fn wrong_usage_says_what_is_wrong() {
-    let stack = Stack::start().await;
+async fn invalid_replay_commands_fail_with_an_explanation() {
+    let stack = TestStack::start().await;
     let (code, _, stderr) = stack.command(&["replay", "--since", "1h", "--until", "2h"], &[]).await;
     assert!(code == Some(1) && stderr.contains("--since must be before --until"), "{stderr}");
     let (code, _, stderr) = stack.command(&["replay", "--since", "yesterday"], &[]).await;

@@ -1,4 +1,4 @@
-//! `aftercall-worker report`, and the monitoring queries of operators: right, and by an index.
+//! The command `report`, and the monitoring queries of operators. All of them use indexes.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use aftercall_local::simulator::Answer as Course;
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::{Value, json};
 
-use crate::harness::Stack;
+use crate::harness::TestStack;
 
-/// The calls of a morning.
-async fn calls(stack: &Stack) {
+/// Posts webhooks of eight calls.
+async fn calls(stack: &TestStack) {
     stack.simulator.script("v1", [Course::Processing, Course::Done]);
     for (n, (event, reason)) in [
         ("call.ended", None),
@@ -34,7 +34,7 @@ async fn calls(stack: &Stack) {
     stack.webhook(&old).await;
     stack.until_call("c0", doc! { "transcriptState": "saved" }).await;
     stack.until_call("old", doc! { "status": "failed" }).await;
-    stack.settled().await;
+    stack.all_acknowledged().await;
 }
 
 fn counts(rows: &Value) -> BTreeMap<&str, i64> {
@@ -46,8 +46,8 @@ fn counts(rows: &Value) -> BTreeMap<&str, i64> {
 }
 
 #[tokio::test]
-async fn it_tells_how_calls_go_and_every_answer_comes_by_an_index() {
-    let stack = Stack::start().await;
+async fn report_is_right_and_every_query_uses_an_index() {
+    let stack = TestStack::start().await;
     calls(&stack).await;
     let (code, out, errors) = stack.command(&["report", "--json"], &[]).await;
     assert_eq!(code, Some(0), "{errors}");
@@ -58,10 +58,14 @@ async fn it_tells_how_calls_go_and_every_answer_comes_by_an_index() {
     assert_eq!(counts(&report["statuses"]["rows"]), BTreeMap::from(statuses));
     let reasons = [("Recipient was busy", 1), ("+1500 is\nengaged", 1), ("No answer from recipient", 3)];
     assert_eq!(counts(&report["failures"]["rows"]), BTreeMap::from(reasons));
-    assert_eq!(report["failed_calls"]["rows"].as_array().unwrap().len(), 6, "of all time: {report}");
+    assert_eq!(
+        report["failed_calls"]["rows"].as_array().unwrap().len(),
+        6,
+        "failed calls are listed regardless of the period: {report}"
+    );
     let slowest = &report["slowest_transcripts"]["rows"][0];
     assert_eq!(slowest["conversationId"], "v1");
-    assert!(slowest["delayMs"].as_i64().unwrap() >= 1000, "it was asked for twice: {slowest}");
+    assert!(slowest["delayMs"].as_i64().unwrap() >= 1000, "the transcript needed two requests: {slowest}");
     for question in
         ["statuses", "failures", "hours", "failed_calls", "slowest_transcripts", "owed_transcripts"]
     {
@@ -78,7 +82,7 @@ async fn it_tells_how_calls_go_and_every_answer_comes_by_an_index() {
     for line in ["8 calls from", "6 failed: 75.0 %", "no_answer", "LATEST FAILED CALLS", "TRANSCRIPTS OWED"] {
         assert!(out.contains(line), "{line} in\n{out}");
     }
-    assert!(out.contains("+1500 is engaged"), "one line each:\n{out}");
+    assert!(out.contains("+1500 is engaged"), "a reason is not on one line:\n{out}");
 
     let (code, _, errors) = stack.command(&["report", "--since", "1h", "--until", "2h"], &[]).await;
     assert_eq!((code, errors.lines().count()), (Some(1), 1), "{errors}");
@@ -86,7 +90,7 @@ async fn it_tells_how_calls_go_and_every_answer_comes_by_an_index() {
     assert!(code == Some(1) && errors.lines().last().unwrap().contains("MongoDB"), "{errors}");
 }
 
-/// Stages of the plan the server chose, wherever they are in its explanation.
+/// Collects the stages of the winning plan from an explanation of the server.
 fn stages(part: &Bson, found: &mut Vec<String>) {
     match part {
         Bson::Document(document) => {
@@ -104,8 +108,8 @@ fn stages(part: &Bson, found: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn the_queries_of_operators_as_they_write_them_scan_no_collection() {
-    let stack = Stack::start().await;
+async fn documented_queries_of_operators_use_an_index() {
+    let stack = TestStack::start().await;
     calls(&stack).await;
     let failed = ["busy", "no_answer", "failed", "unreachable", "rejected", "initiation_failed"];
     let day =

@@ -1,5 +1,4 @@
-//! The simulated ElevenLabs API, judged by the vendor's own SDK: what holds against it holds in
-//! production as far as the SDK knows.
+//! The simulated ElevenLabs API, checked with the official SDK, and its calls.
 
 use std::time::Duration;
 
@@ -8,17 +7,18 @@ use aftercall_local::simulator::{Options, Outcome, Twilio};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, python, until, until_equal};
+use crate::harness::{TestStack, python, until, until_equal};
 
 const SECRET: &str = "wsec_simulated";
 
-fn reporting() -> Options {
+/// Options of a simulator that also sends the callbacks of Twilio.
+fn with_twilio() -> Options {
     let twilio = Twilio { url: String::new(), auth_token: None, public_url: None };
     Options { pace: Duration::from_millis(20), twilio: Some(twilio), ..Options::default() }
 }
 
-/// Places a call straight at the simulated API, as somebody does who does not know us.
-pub async fn dial(stack: &Stack, number: &str) {
+/// Places a call at the simulated API, without Aftercall.
+pub async fn dial(stack: &TestStack, number: &str) {
     let url = format!("{}/v1/convai/twilio/outbound-call", stack.simulator.base_url());
     let order = json!({ "agent_id": "agent_1", "agent_phone_number_id": "phnum_1", "to_number": number });
     let answer = stack.http.post(url).header("xi-api-key", "simulated").body(order.to_string()).send().await;
@@ -26,17 +26,17 @@ pub async fn dial(stack: &Stack, number: &str) {
 }
 
 #[tokio::test]
-async fn the_official_sdk_drives_it_and_understands_its_webhooks() {
-    let stack = Setup::default()
+async fn simulator_is_compatible_with_the_official_sdk() {
+    let stack = TestStack::builder()
         .without_worker()
-        .simulator(reporting())
+        .simulator(with_twilio())
         .gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET)
         .start()
         .await;
     let client = include_str!("python/client.py");
     let calls = python::run(client, &[&stack.simulator.base_url()], b"").await;
     assert_eq!(calls.lines().count(), 12);
-    until("every call reported", async || stack.simulator.settled().then_some(())).await;
+    until("every simulated call is reported", async || stack.simulator.settled().then_some(())).await;
 
     let mut lines = Vec::new();
     for sequence in 1..=stack.stored(streams::WEBHOOKS).await {
@@ -54,12 +54,12 @@ async fn the_official_sdk_drives_it_and_understands_its_webhooks() {
     assert_eq!((count("post_call_audio"), count("call_initiation_failure")), (4, 6));
 }
 
-/// The status a call must have that was reported by ElevenLabs and Twilio both.
+/// The possible statuses of a call that ElevenLabs and Twilio have reported.
 fn status(outcome: Outcome) -> &'static [&'static str] {
     match outcome {
         Outcome::Answered | Outcome::Voicemail => &["ended"],
         Outcome::ConversationFailed => &["failed"],
-        // Told by two, who call it by two names: the later one counts.
+        // ElevenLabs and Twilio report different statuses. The later one counts.
         Outcome::Busy => &["busy", "initiation_failed"],
         Outcome::NoAnswer => &["no_answer", "initiation_failed"],
         Outcome::Failed => &["failed", "initiation_failed"],
@@ -67,13 +67,13 @@ fn status(outcome: Outcome) -> &'static [&'static str] {
 }
 
 #[tokio::test]
-async fn whole_calls_are_seen_from_their_first_ring_to_their_recording() {
-    let stack = Setup::default().simulator(reporting()).start().await;
+async fn simulated_calls_are_recorded_from_ringing_to_recording() {
+    let stack = TestStack::builder().simulator(with_twilio()).start().await;
     for n in 0..40 {
         dial(&stack, &format!("+150055520{:02}", n % 20)).await;
     }
-    until("every call reported", async || stack.simulator.settled().then_some(())).await;
-    stack.settled().await;
+    until("every simulated call is reported", async || stack.simulator.settled().then_some(())).await;
+    stack.all_acknowledged().await;
     for truth in stack.simulator.truth() {
         let call = stack.document(doc! { "callId": &truth.call_sid }).await;
         assert!(status(truth.outcome).contains(&call.get_str("status").unwrap()), "{truth:?} {call}");
@@ -85,8 +85,5 @@ async fn whole_calls_are_seen_from_their_first_ring_to_their_recording() {
             assert!(call.get_document("audio").is_ok(), "{call}");
         }
     }
-    until_equal("one document a call", 40, async || {
-        stack.calls.count_documents(Document::new()).await.unwrap()
-    })
-    .await;
+    until_equal("documents", 40, async || stack.calls.count_documents(Document::new()).await.unwrap()).await;
 }

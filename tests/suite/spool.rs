@@ -1,4 +1,5 @@
-//! With `SPOOL_DIR`, a webhook is accepted while the broker is away, and arrives when it is back.
+//! The spool (`SPOOL_DIR`): the gateway accepts webhooks while the broker is unavailable, and publishes them
+//! later.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
@@ -8,15 +9,15 @@ use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::harness::{CALL_STATUS, Service, Setup, Stack, until_equal};
+use crate::harness::{CALL_STATUS, Service, TestStack, until_equal};
 
-async fn stack(folder: &Path, vars: &[(&str, &str)]) -> Stack {
-    let setup = Setup::default().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
+async fn stack(folder: &Path, vars: &[(&str, &str)]) -> TestStack {
+    let setup = TestStack::builder().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let stack = setup.start().await;
-    // With a spool a gateway is ready before it knows the broker.
+    // A gateway with a spool is ready before it has checked the streams.
     let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
-    until_equal("the gateway's word on the streams", json!("ok"), known).await;
+    until_equal("the readiness of the streams", json!("ok"), known).await;
     stack
 }
 
@@ -24,21 +25,21 @@ fn busy(n: usize) -> Value {
     json!({ "event_type": "call.busy", "call_id": format!("c{n}") })
 }
 
-/// The broker is gone, and the gateway knows.
-async fn take_broker_away(stack: &mut Stack) {
+/// Kills the broker and waits until the gateway has noticed.
+async fn kill_broker(stack: &mut TestStack) {
     stack.nats.kill().await.unwrap();
     let parts = async || stack.gateway.readiness(&stack.http).await.1["parts"]["nats"].clone();
-    until_equal("the gateway's word on NATS", json!("not connected"), parts).await;
+    until_equal("the readiness of NATS", json!("not connected"), parts).await;
 }
 
 #[tokio::test]
-async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
+async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
     assert_eq!(stack.webhook(&busy(0)).await["sequence"], 1);
-    take_broker_away(&mut stack).await;
+    kill_broker(&mut stack).await;
     let (status, ready) = stack.gateway.readiness(&stack.http).await;
-    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "webhooks must keep coming: {ready}");
+    assert_eq!((status, &ready["ready"]), (200, &json!(true)), "the gateway must stay ready: {ready}");
 
     for answer in join_all((1..200).map(|n| stack.post_to(CALL_STATUS, busy(n).to_string()))).await {
         assert_eq!((answer.status, &answer.body["spooled"]), (200, &json!(true)), "{}", answer.body);
@@ -46,12 +47,11 @@ async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
     }
     let again = stack.webhook(&busy(7)).await;
     assert_eq!(again["duplicate"], true, "{again}");
-    // Known to the broker, which cannot be asked.
+    // Only the unavailable broker knows that this webhook is a duplicate.
     assert_eq!(stack.webhook(&busy(0)).await["duplicate"], false);
     stack.twilio("CallSid=CA1&CallStatus=no-answer").await;
 
-    // What was spooled is on disk: neither a crash of the gateway nor one more start without a broker
-    // changes that.
+    // Spooled webhooks are on the disk. They survive a crash and a start of the gateway without a broker.
     stack.gateway.kill().await;
     stack.gateway.restart().await;
     stack.gateway.until_ready(&stack.http).await;
@@ -64,22 +64,22 @@ async fn webhooks_are_accepted_while_the_broker_is_away_and_arrive_once_each() {
         stack.gateway.metrics(&stack.http).await.contains("aftercall_spool_webhooks 0\n")
     })
     .await;
-    assert_eq!(stack.stored(streams::WEBHOOKS).await, 201, "each once, the duplicates collapsed");
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 201, "each webhook is stored once");
 
-    // In order, and under the id and with the headers it was given when it came.
+    // The message has the id and the headers of the time when the webhook arrived.
     let first = stack.message(streams::WEBHOOKS, 2).await;
     let (id, received) = (first.headers.get("Nats-Msg-Id"), first.headers.get("Aftercall-Received-At"));
     assert_eq!(id.map(|id| id.as_str().len()), Some(64));
     assert!(received.is_some());
-    // Live webhooks go to the broker again.
+    // New webhooks go to the broker.
     assert!(stack.webhook(&busy(200)).await["sequence"].is_u64());
 }
 
 #[tokio::test]
-async fn a_large_body_waits_in_the_spool_too() {
+async fn large_body_is_spooled() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
-    take_broker_away(&mut stack).await;
+    kill_broker(&mut stack).await;
     let mut large = busy(1);
     large["padding"] = "x".repeat(3 * 1024 * 1024).into();
     assert_eq!(stack.webhook(&large).await["spooled"], true);
@@ -90,7 +90,7 @@ async fn a_large_body_waits_in_the_spool_too() {
 }
 
 #[tokio::test]
-async fn a_broker_that_hangs_or_is_full_is_as_good_as_away() {
+async fn webhooks_are_spooled_while_the_broker_hangs_or_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[("PUBLISH_TIMEOUT", "300ms")]).await;
     stack.nats.freeze().unwrap();
@@ -107,19 +107,19 @@ async fn a_broker_that_hangs_or_is_full_is_as_good_as_away() {
     stack.until_call("c2", doc! { "status": "busy" }).await;
 }
 
-async fn config(stack: &Stack) -> jetstream::stream::Config {
+async fn config(stack: &TestStack) -> jetstream::stream::Config {
     stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone()
 }
 
 #[tokio::test]
-async fn the_spool_is_bounded() {
+async fn full_spool_refuses_webhooks() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[("SPOOL_MAX_BYTES", "3000")]).await;
-    take_broker_away(&mut stack).await;
+    kill_broker(&mut stack).await;
     let mut accepted = Vec::new();
     let refused = loop {
         let n = accepted.len();
-        assert!(n < 20, "3000 bytes are not enough for this many");
+        assert!(n < 20, "more webhooks than 3000 bytes can hold");
         let answer = stack.post_to(CALL_STATUS, busy(n).to_string()).await;
         if answer.status != 200 {
             break answer;
@@ -140,23 +140,23 @@ async fn the_spool_is_bounded() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_stops_the_start() {
+async fn unusable_spool_folder_stops_the_start() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let folder = file.path().to_str().unwrap();
     let (status, log) =
-        Service::exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
+        Service::run_to_exit("gateway", &[("SPOOL_DIR", folder), ("LISTEN_ADDR", "127.0.0.1:0")]).await;
     assert_eq!(status, Some(78), "{log}");
     assert!(log.lines().last().unwrap().contains("SPOOL_DIR: "), "{log}");
 }
 
 #[tokio::test]
-async fn the_spool_is_private_whatever_the_umask_and_an_open_folder_is_narrowed() {
+async fn spool_is_private_whatever_the_umask() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("spool");
     std::fs::create_dir(&folder).unwrap();
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o777)).unwrap();
-    let setup = Setup::default().without_worker().gateway_behind("umask 0 && exec");
+    let setup = TestStack::builder().without_worker().gateway_shell_prefix("umask 0 && exec");
     let _stack = setup.gateway_env("SPOOL_DIR", folder.to_str().unwrap()).start().await;
     assert_eq!((mode(&folder), mode(&folder.join("spool.redb"))), (0o700, 0o600));
 }

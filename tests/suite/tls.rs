@@ -1,4 +1,4 @@
-//! TLS of the public listener, its certificate replaced while it serves.
+//! TLS of the public listener, and the replacement of its certificate.
 
 use std::{fs, path::Path};
 
@@ -10,20 +10,17 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    harness::{Authority, CALL_STATUS, PATIENCE, Service, Setup, until},
-    metrics::value,
-};
+use crate::harness::{Authority, CALL_STATUS, Service, TestStack, test_timeout, until, value, within};
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 #[tokio::test]
-async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
+async fn listener_speaks_tls_and_reloads_its_certificate() {
     let (old, new) = (Authority::new(2031), Authority::new(2032));
     let (certificate, key) = old.issue();
-    let mut stack = Setup::default()
+    let mut stack = TestStack::builder()
         .without_worker()
         .gateway_env("TLS_CERT_FILE", text(&certificate))
         .gateway_env("TLS_KEY_FILE", text(&key))
@@ -40,25 +37,26 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     assert_eq!(post(&stack.http).await, None, "an authority that is not known");
     let plain = stack.http.post(url.replace("https", "http")).body("{}").send().await;
     assert!(plain.is_err(), "{plain:?}");
-    // Who does not shake hands is not waited for, and keeps nobody else waiting.
+    // A connection without a handshake is closed, and does not delay other connections.
     let silent = tokio::net::TcpStream::connect(stack.public).await.unwrap();
     assert_eq!(post(&old.client()).await, Some(200));
-    let ended = tokio::time::timeout(PATIENCE, silent.readable()).await;
-    assert!(ended.is_ok() && matches!(silent.try_read(&mut [0]), Ok(0) | Err(_)), "closed by the gateway");
+    let _closed_or_reset = within("the gateway closes the connection", silent.readable()).await;
+    assert!(matches!(silent.try_read(&mut [0]), Ok(0) | Err(_)), "closed by the gateway");
 
     let expires = async || {
         value(&stack.gateway.metrics(&stack.http).await, "aftercall_tls_certificate_expiry_timestamp_seconds")
     };
     assert_eq!(expires().await, Some(1_935_619_200.0), "2031-05-04");
 
-    // A connection that is open keeps its certificate.
-    let keeper = aftercall_local::http_client_builder(PATIENCE).tls_certs_only([old.root()]).build().unwrap();
+    // An open connection keeps its certificate.
+    let keeper =
+        aftercall_local::http_client_builder(test_timeout()).tls_certs_only([old.root()]).build().unwrap();
     assert_eq!(post(&keeper).await, Some(200));
 
-    // A certificate that does not belong to the key changes nothing.
+    // A certificate that does not fit the key is not used.
     fs::write(&certificate, new.sign().0).unwrap();
     stack.gateway.signal(Signal::SIGHUP);
-    until("the gateway complains", async || {
+    until("the gateway refuses the certificate", async || {
         stack.gateway.log().contains("the certificate cannot be reloaded").then_some(())
     })
     .await;
@@ -68,7 +66,7 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
     fs::write(&certificate, fresh).unwrap();
     fs::write(&key, its_key).unwrap();
     stack.gateway.signal(Signal::SIGHUP);
-    until("the new certificate is taken up", async || post(&new.client()).await).await;
+    until("the new certificate is used", async || post(&new.client()).await).await;
     assert_eq!(post(&old.client()).await, None);
     assert_eq!(
         value(
@@ -82,27 +80,28 @@ async fn the_listener_speaks_tls_and_takes_up_a_new_certificate() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_does_not_end_is_not_waited_for() {
+async fn unfinished_handshakes_are_closed_after_the_timeout() {
     let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
-    let setup = Setup::default().without_worker().gateway_env("HEADER_TIMEOUT", "300ms");
+    let setup = TestStack::builder().without_worker().gateway_env("HEADER_TIMEOUT", "300ms");
     let setup =
         setup.gateway_env("TLS_CERT_FILE", text(&certificate)).gateway_env("TLS_KEY_FILE", text(&key));
     let stack = setup.start().await;
-    // Nothing, the beginning of a hello that is to be 512 bytes long, and no TLS at all.
-    for said in [&b""[..], &[22, 3, 1, 2, 0, 1], b"POST / HTTP/1.1\r\nhost: x\r\n\r\n"] {
+    // Nothing, the beginning of a ClientHello of 512 bytes, and a request without TLS.
+    for sent in [&b""[..], &[22, 3, 1, 2, 0, 1], b"POST / HTTP/1.1\r\nhost: x\r\n\r\n"] {
         let mut socket = TcpStream::connect(stack.public).await.unwrap();
-        socket.write_all(said).await.unwrap();
+        socket.write_all(sent).await.unwrap();
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut answer)).await;
-        assert!(ended.is_ok() && !answer.starts_with(b"HTTP"), "{said:?}: {answer:?}");
+        let _closed_or_reset =
+            within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
+        assert!(!answer.starts_with(b"HTTP"), "{sent:?}: {answer:?}");
     }
     let url = format!("https://{}/elsewhere", stack.public);
     assert_eq!(authority.client().get(url).send().await.unwrap().status(), 404);
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_stops_the_start() {
+async fn unusable_certificate_stops_the_start() {
     let authority = Authority::new(2031);
     let (certificate, key) = authority.issue();
     let foreign = authority.file("foreign.key");
@@ -116,7 +115,7 @@ async fn a_certificate_that_cannot_be_used_stops_the_start() {
     ];
     for (certificate, key, variable) in table {
         let vars = [("TLS_CERT_FILE", certificate), ("TLS_KEY_FILE", key)];
-        let (status, log) = Service::exit("gateway", &vars).await;
+        let (status, log) = Service::run_to_exit("gateway", &vars).await;
         assert_eq!(status, Some(78), "{log}");
         assert!(log.lines().last().unwrap().contains(&format!("{variable}: ")), "{log}");
     }

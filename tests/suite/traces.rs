@@ -1,4 +1,5 @@
-//! One webhook is one trace, from its request to its document and its transcript, across both processes.
+//! Traces: a webhook is one trace, from the request to the document and the transcript, across gateway and
+//! worker.
 
 use std::{
     collections::BTreeMap,
@@ -19,12 +20,12 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::harness::{CALL_STATUS, Setup, Stack, until};
+use crate::harness::{CALL_STATUS, TestStack, until};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// One span as the collector got it.
+/// A span that the collector received.
 #[derive(Clone, Debug)]
 struct Span {
     service: String,
@@ -114,17 +115,17 @@ async fn answer(
     Ok(Response::new(Full::from(ExportTraceServiceResponse::default().encode_to_vec())))
 }
 
-async fn stack(collector: &Collector) -> Stack {
-    // Spans leave soon, so that tests need not wait for them.
+async fn stack(collector: &Collector) -> TestStack {
+    // Spans are exported after 100 ms, so that the tests do not wait for them.
     let (endpoint, soon) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_BSP_SCHEDULE_DELAY");
     let [gateway, worker] = ["aftercall_ingest=debug", "aftercall_worker=debug"];
-    let setup = Setup::default().gateway_env(endpoint, &collector.url).gateway_env(soon, "100");
+    let setup = TestStack::builder().gateway_env(endpoint, &collector.url).gateway_env(soon, "100");
     let setup = setup.worker_env(endpoint, &collector.url).worker_env(soon, "100");
     setup.gateway_env("RUST_LOG", gateway).worker_env("RUST_LOG", worker).start().await
 }
 
 #[tokio::test]
-async fn a_webhook_is_one_trace_from_the_request_to_the_transcript() {
+async fn webhook_is_one_trace_from_the_request_to_the_transcript() {
     let collector = Collector::start().await;
     let stack = stack(&collector).await;
     let body = json!({
@@ -153,8 +154,8 @@ async fn a_webhook_is_one_trace_from_the_request_to_the_transcript() {
             assert_eq!(span.parent, parent.id, "{name}");
         }
     }
-    assert_eq!(spans[names[0]].parent, PARENT, "the sender's own span");
-    // Both writes: the status by its webhook, the transcript by its job.
+    assert_eq!(spans[names[0]].parent, PARENT, "the span of the sender");
+    // Two writes: the status, in the span of the webhook, and the transcript, in the span of the job.
     let writes = until("two writes", async || {
         let writes: Vec<_> =
             collector.of(TRACE).into_iter().filter(|span| span.name == "update agent_calls").collect();
@@ -173,11 +174,11 @@ async fn a_webhook_is_one_trace_from_the_request_to_the_transcript() {
         assert!(line.contains(TRACE), "{line}");
     }
     let all: String = collector.of(TRACE).iter().map(|span| span.whole.as_str()).collect();
-    assert!(!all.contains("5005550006"), "no number in a trace");
+    assert!(!all.contains("5005550006"), "a trace contains a telephone number");
 }
 
 #[tokio::test]
-async fn a_lookup_is_one_trace_and_a_refusal_is_marked() {
+async fn lookup_is_one_trace_and_a_refusal_is_marked() {
     let collector = Collector::start().await;
     let mut stack = stack(&collector).await;
     let request = stack.http.post(format!("{}/api/agent-calls/status", stack.base));
@@ -189,18 +190,19 @@ async fn a_lookup_is_one_trace_and_a_refusal_is_marked() {
     assert_eq!(spans[names[1]].parent, spans[names[0]].id);
     assert!(names.iter().all(|name| spans[*name].failed));
 
-    // What the sender does not want to be kept is not kept, yet its id is in the log.
+    // A trace that the sender does not sample is not exported. Its id is in the logs.
     let other = TRACE.replace('4', "5");
     let request = stack.http.post(format!("{}{CALL_STATUS}", stack.base));
     let request = request.body(json!({ "event_type": "call.busy", "call_id": "c" }).to_string());
     let answer = stack.send(request.header("traceparent", format!("00-{other}-{PARENT}-00"))).await;
     assert_eq!(answer.status, 200);
-    until("its id is in both logs", async || {
+    until("the id of the trace is in both logs", async || {
         (stack.gateway.log().contains(&other) && stack.workers[0].log().contains(&other)).then_some(())
     })
     .await;
 
-    // Without a context of the sender's a trace begins here, and what is not sent yet is sent at the end.
+    // Without a trace context of the sender, the gateway begins a trace. A stopping gateway exports its last
+    // spans.
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "d" })).await;
     stack.gateway.signal(Signal::SIGTERM);
     assert!(stack.gateway.ended().await.success());
@@ -212,7 +214,7 @@ async fn a_lookup_is_one_trace_and_a_refusal_is_marked() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_costs_no_webhook() {
+async fn webhooks_are_accepted_without_a_trace_collector() {
     let collector = Collector::start().await;
     let mut stack = stack(&collector).await;
     collector.stop.cancel();

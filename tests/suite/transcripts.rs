@@ -1,4 +1,4 @@
-//! Transcripts: fetched when they are there, waited for when not, given up with a reason.
+//! Transcripts: workers fetch them, wait for them, or give them up with a reason.
 
 use std::time::Duration;
 
@@ -10,41 +10,45 @@ use aftercall_local::{
 use mongodb::bson::doc;
 use serde_json::json;
 
-use crate::harness::{Setup, Stack, recently, until, until_equal};
+use crate::harness::{TestStack, recently, until, until_equal};
 
-const SECOND: Option<Duration> = Some(Duration::from_secs(1));
+const RETRY_AFTER: Option<Duration> = Some(Duration::from_secs(1));
 
 #[tokio::test]
-async fn asked_too_early_and_too_often_it_still_comes() {
-    let stack = Stack::start().await;
-    let course =
-        [Answer::NotFound, Answer::Processing, Answer::RateLimited { retry_after: SECOND }, Answer::Done];
+async fn transcript_is_fetched_after_not_found_and_rate_limits() {
+    let stack = TestStack::start().await;
+    let course = [
+        Answer::NotFound,
+        Answer::Processing,
+        Answer::RateLimited { retry_after: RETRY_AFTER },
+        Answer::Done,
+    ];
     stack.simulator.script("v", course);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
     let call = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     assert!(!call.get_array("transcript").unwrap().is_empty());
-    assert_eq!(stack.simulator.request_count("v"), 4, "one request a step");
+    assert_eq!(stack.simulator.request_count("v"), 4, "one request for each answer");
     let requests = stack.simulator.requests();
     assert!(requests[3].at - requests[2].at >= Duration::from_secs(1), "Retry-After is obeyed");
 }
 
 #[tokio::test]
-async fn a_network_that_hiccups_is_asked_again_at_once() {
-    let stack = Stack::start().await;
+async fn broken_connection_is_retried_at_once() {
+    let stack = TestStack::start().await;
     stack.simulator.script("v", [Answer::Reset, Answer::Garbage, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.ended", "call_id": "c", "conversation_id": "v" })).await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     let metrics = stack.workers[0].metrics(&stack.http).await;
     assert!(
         metrics.contains("aftercall_transcripts_total{outcome=\"waiting\"} 0\n"),
-        "no job was put off: {metrics}"
+        "a job was postponed: {metrics}"
     );
 }
 
 #[tokio::test]
-async fn it_is_fetched_once_the_conversation_is_known() {
-    let stack = Stack::start().await;
+async fn transcript_is_fetched_once_the_conversation_is_known() {
+    let stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" })).await;
@@ -52,32 +56,33 @@ async fn it_is_fetched_once_the_conversation_is_known() {
 }
 
 #[tokio::test]
-async fn one_that_was_saved_meanwhile_is_not_replaced() {
-    let mut stack = Setup::default().without_worker().start().await;
+async fn transcript_saved_in_the_meantime_is_not_replaced() {
+    let mut stack = TestStack::builder().without_worker().start().await;
     let port = stack.simulator.base_url().rsplit(':').next().unwrap().parse().unwrap();
     let link = Link::to(port).await.unwrap();
     link.set(Mode::AnswersCut);
     stack.worker_env("ELEVENLABS_BASE_URL", &format!("http://127.0.0.1:{}", link.port()));
     stack.add_worker().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
-    until("the transcript to be asked for", async || (stack.simulator.request_count("v") == 1).then_some(()))
+    until("the transcript is requested", async || (stack.simulator.request_count("v") == 1).then_some(()))
         .await;
-    let told = json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
+    let transcript_of_webhook =
+        json!([{ "role": "user", "message": "as the webhook has it", "time_in_call_secs": 1 }]);
     stack
         .webhook(&json!({ "type": "post_call_transcription", "event_timestamp": recently(), "data": {
-            "conversation_id": "v", "status": "done", "transcript": told,
+            "conversation_id": "v", "status": "done", "transcript": transcript_of_webhook,
         } }))
         .await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     link.set(Mode::Open);
     until_equal("transcript jobs", Some((0, 0)), async || stack.jobs().await).await;
     let transcript = stack.lookup(json!({ "callSid": "c" })).await.body["transcript"].clone();
-    assert_eq!(transcript, told);
+    assert_eq!(transcript, transcript_of_webhook);
 }
 
 #[tokio::test]
-async fn what_will_not_come_is_given_up_with_a_reason() {
-    let stack = Setup::default().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
+async fn unavailable_transcript_is_given_up_with_a_reason() {
+    let stack = TestStack::builder().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
     #[rustfmt::skip]
     let table = [
         ("failed",  vec![Answer::Failed],      "the conversation failed"),
@@ -97,11 +102,11 @@ async fn what_will_not_come_is_given_up_with_a_reason() {
 }
 
 #[tokio::test]
-async fn a_refused_key_parks_everything_and_alarms() {
-    let stack = Stack::start().await;
+async fn refused_key_pauses_all_requests_and_is_logged() {
+    let stack = TestStack::start().await;
     stack.simulator.refuse_key(true);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c0", "conversation_id": "v0" })).await;
-    until("the alarm", async || {
+    until("the refused key is logged", async || {
         stack.workers[0].log().contains("ELEVENLABS_API_KEY is refused").then_some(())
     })
     .await;
@@ -109,16 +114,20 @@ async fn a_refused_key_parks_everything_and_alarms() {
         let body = json!({ "event_type": "call.completed", "call_id": format!("c{n}"), "conversation_id": format!("v{n}") });
         stack.webhook(&body).await;
     }
-    stack.settled().await;
-    tokio::time::sleep(Duration::from_secs(1)).await; // That nothing happens takes a while to see.
-    assert_eq!(stack.count(doc! { "transcriptState": "owed" }).await, 20, "parked, not given up");
-    // Jobs that were under way when the key was refused may have asked too; no later one does.
+    stack.all_acknowledged().await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // Time in which a wrong worker would send requests.
+    assert_eq!(
+        stack.count(doc! { "transcriptState": "owed" }).await,
+        20,
+        "the transcripts are due, not given up"
+    );
+    // Jobs that were running when the key was refused may have sent a request. Later jobs send none.
     assert!(stack.simulator.requests().len() <= 8, "{}", stack.simulator.requests().len());
 }
 
 #[tokio::test]
 async fn one_refused_conversation_stops_no_other() {
-    let stack = Stack::start().await;
+    let stack = TestStack::start().await;
     for (id, status) in [("v403", 403), ("v402", 402), ("v401", 401)] {
         stack.simulator.script(id, [Answer::Status(status)]);
         let body = json!({ "event_type": "call.completed", "call_id": id, "conversation_id": id });
@@ -132,7 +141,7 @@ async fn one_refused_conversation_stops_no_other() {
         stack.webhook(&body).await;
         stack.until_call(id, doc! { "transcriptState": "saved" }).await;
     }
-    // What a payment or a permission may mend is asked for again.
+    // The worker repeats requests that were refused for a missing payment or permission.
     stack.simulator.script("v402", [Answer::Done]);
     stack.simulator.script("v401", [Answer::Done]);
     for id in ["v402", "v401"] {
@@ -143,11 +152,11 @@ async fn one_refused_conversation_stops_no_other() {
 }
 
 #[tokio::test]
-async fn jobs_outlive_the_worker_and_the_broker() {
-    let mut stack = Stack::start().await;
+async fn jobs_survive_a_restart_of_worker_and_broker() {
+    let mut stack = TestStack::start().await;
     stack.simulator.script("v", [Answer::NotFound, Answer::NotFound, Answer::Done]);
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c", "conversation_id": "v" })).await;
-    until("first request", async || (stack.simulator.request_count("v") >= 1).then_some(())).await;
+    until("the first request", async || (stack.simulator.request_count("v") >= 1).then_some(())).await;
     stack.workers[0].kill().await;
     stack.nats.kill().await.unwrap();
     stack.nats.restart().await.unwrap();
@@ -156,8 +165,8 @@ async fn jobs_outlive_the_worker_and_the_broker() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_none_is_buried() {
-    let stack = Stack::start().await;
+async fn invalid_job_becomes_a_dead_letter() {
+    let stack = TestStack::start().await;
     let garbage = b"{\"conversationId\":\"../agents\"}".to_vec();
     stack.jetstream.publish(streams::subject::TRANSCRIPT_DUE, garbage.into()).await.unwrap().await.unwrap();
     until_equal("dead letters", 1, async || stack.stored(streams::DEAD_LETTERS).await).await;
@@ -166,13 +175,13 @@ async fn a_job_that_is_none_is_buried() {
 }
 
 #[tokio::test]
-async fn a_transcript_without_a_conversation_is_not_waited_for_forever() {
-    let mut stack = Setup::default().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
+async fn transcript_without_a_conversation_is_given_up() {
+    let mut stack = TestStack::builder().worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s").start().await;
     stack.webhook(&json!({ "event_type": "call.completed", "call_id": "c" })).await;
     stack.until_call("c", doc! { "transcriptState": "owed" }).await;
-    tokio::time::sleep(Duration::from_millis(1100)).await; // The time it is waited for.
+    tokio::time::sleep(Duration::from_millis(1100)).await; // The time after which the transcript is given up.
     stack.workers[0].kill().await;
-    stack.workers[0].restart().await; // Looks after owed transcripts at its start, and every ten minutes.
+    stack.workers[0].restart().await; // The worker checks due transcripts at its start and every ten minutes.
     let call = stack.until_call("c", doc! { "transcriptState": "unavailable" }).await;
     assert!(call.get_str("_transcriptError").unwrap().contains("never became known"));
 }

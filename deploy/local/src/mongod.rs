@@ -40,8 +40,8 @@ pub struct Options {
     pub port: u16,
     /// Log file. None: in the data folder.
     pub log: Option<PathBuf>,
-    /// Whether it can be told to fail (`configureFailPoint`).
-    pub fail_points: bool,
+    /// For tests: commands can be made to fail (`configureFailPoint`), and expired documents are erased every second.
+    pub for_tests: bool,
     /// Whom it lets in. None: everybody on this machine.
     pub secured: Option<Secured>,
     /// Gigabytes that it keeps in memory. None: a quarter of one.
@@ -100,8 +100,8 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     let command = |port| {
         let command = command(binary, &data, &log, port, options.cache);
         let command = command.args(secured.iter().flat_map(|secured| secured.args()));
-        let fail_points = ["--setParameter", "enableTestCommands=1"];
-        Ok(if options.fail_points { command.args(fail_points) } else { command })
+        let for_tests = ["--setParameter", "enableTestCommands=1", "--setParameter", "ttlMonitorSleepSecs=1"];
+        Ok(if options.for_tests { command.args(for_tests) } else { command })
     };
     let url = |port| {
         let (login, query) =

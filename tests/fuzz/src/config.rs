@@ -1,8 +1,8 @@
-//! The environment of gateway and worker.
+//! The configuration of gateway and worker.
 //!
-//! Input: a file of variables, as `ENV_FILE` names one. A `$` in a secret, or in the credentials of a
-//! URL, becomes a word that must never be seen, and a `^` a line feed, which only the environment of a
-//! process can hold.
+//! Input: a file of variables, as for `ENV_FILE`. In secrets and in credentials of URLs, `$` is replaced by a
+//! secret that must not be shown. `^` is replaced by a line feed, which the environment of a process can
+//! contain, but not the file.
 
 use aftercall_common::process::config::{ConfigError, read_file};
 use sha2::{Digest as _, Sha256};
@@ -64,42 +64,44 @@ const OTHERS: [&str; 44] = [
     "TRANSCRIPT_GIVE_UP_AFTER",
     "TRUSTED_PROXIES",
     "ENV_FILE",
-    // Of no variable in particular: one name given twice, in different case.
+    // The name in errors that concern several variables, such as one name in two spellings.
     "environment",
 ];
 
-/// A configuration is right, or one line names the variable that is not; and no text holds a secret.
+/// Checks that a configuration is valid or that the error names a variable in one line, and that no text
+/// contains the secret.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    // A secret that depends on the whole input cannot be in the input already.
+    // The secret is a hash of the whole input, so that the input cannot contain it.
     let secret = &hex::encode(Sha256::digest(data))[..16];
     let vars: Vec<_> = match read_file(&text) {
         Ok(vars) => vars.into_iter().map(|(name, value)| prepared(name, &value, secret)).collect(),
         Err(error) => return names_a_variable(&error, secret),
     };
     match aftercall_ingest::Config::from_vars(vars.clone()) {
-        Ok(config) => is_discreet(&format!("{config}\n{config:?}\n{}", config.policy), secret),
+        Ok(config) => has_no_secret(&format!("{config}\n{config:?}\n{}", config.policy), secret),
         Err(error) => names_a_variable(&error, secret),
     }
     match aftercall_worker::Config::from_vars(vars) {
-        Ok(config) => is_discreet(&format!("{config:#?}"), secret),
+        Ok(config) => has_no_secret(&format!("{config:#?}"), secret),
         Err(error) => names_a_variable(&error, secret),
     }
 }
 
-/// Puts the secret in, and keeps away from the files of this machine.
+/// Inserts the secret, and replaces paths so that no file of this machine is read.
 fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
     let upper = name.to_ascii_uppercase();
     let value = &value.replace('^', "\n");
     let value = if upper == "MONGODB_URI" && value.to_ascii_lowercase().contains("tlscafile") {
         format!("mongodb://u:{secret}@h/?tlsCAFile=/nowhere/at.all")
     } else if upper == "WEBHOOK_HEADER_SECRET" && value.contains(':') {
-        let (name, hidden) = value.split_at(value.find(':').unwrap_or(0)); // The name is none.
+        // The name of the header is not secret.
+        let (name, hidden) = value.split_at(value.find(':').unwrap_or(0));
         format!("{name}{}", hidden.replace('$', secret))
     } else if SECRETS.contains(&&*upper) {
         value.replace('$', secret)
     } else if SERVERS.contains(&&*upper) {
-        // A comma list of servers, so credentials end at the last '@' of all.
+        // The value may list several servers, so that credentials end at the last `@`.
         let start = value.find("://").map_or(0, |at| at + "://".len());
         with_credentials(value, secret, start, value.len())
     } else if URLS.contains(&&*upper) {
@@ -115,21 +117,23 @@ fn prepared(name: String, value: &str, secret: &str) -> (String, String) {
     (name, value)
 }
 
-/// Puts the secret into what stands before the last '@' from `start` to `end`.
+/// Inserts the secret into the credentials, which end at the last `@` between `start` and `end`.
 fn with_credentials(value: &str, secret: &str, start: usize, end: usize) -> String {
     let credentials = value[start..end].rfind('@').map_or("", |at| &value[start..start + at]);
     let (before, rest) = (&value[..start], &value[start + credentials.len()..]);
     format!("{before}{}{rest}", credentials.replace('$', secret))
 }
 
+/// Checks that the error names a known variable in one line.
 fn names_a_variable(error: &ConfigError, secret: &str) {
     let known = [&SECRETS[..], &SERVERS, &URLS, &OTHERS].concat();
     assert!(known.contains(&&*error.variable), "{error}");
     assert!(!error.reason.trim().is_empty(), "{error}");
     assert!(!error.to_string().contains(char::is_control), "not one line: {error}");
-    is_discreet(&error.to_string(), secret);
+    has_no_secret(&error.to_string(), secret);
 }
 
-fn is_discreet(text: &str, secret: &str) {
-    assert!(!text.to_ascii_lowercase().contains(secret), "a secret is shown: {text}");
+/// Checks that `text` does not contain the secret.
+fn has_no_secret(text: &str, secret: &str) {
+    assert!(!text.to_ascii_lowercase().contains(secret), "the text contains the secret: {text}");
 }

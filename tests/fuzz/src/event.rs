@@ -1,6 +1,6 @@
-//! Webhook bodies → events → what they claim about a call.
+//! Webhook bodies, their events, and the patches of calls.
 //!
-//! Input: bodies, separated by the ASCII record separator. Each is read in the form of every origin.
+//! Input: bodies, separated by the ASCII record separator. Each body is parsed as a body of every origin.
 
 use aftercall_ingest::storage::message::webhook_id;
 use aftercall_worker::{
@@ -14,23 +14,25 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
 const SEPARATOR: u8 = 0x1E;
-/// More than the history of a call keeps.
-const MOST_BODIES: usize = 120;
-/// When the broker stored the first body, in nanoseconds: 2026-09-22, not on a millisecond.
+/// Limit of bodies in one input. It is above the limit of the history of a call.
+const MAX_BODIES: usize = 120;
+/// Time of storage of the first body, in nanoseconds: 2026-09-22, not on a full millisecond.
 const STORED_AT: i128 = 1_790_078_400_123_456_789;
-/// Longest word that is kept of a payload for the history, and that an error may repeat.
+/// Longest word of a payload, in characters, that the history or an error contains.
 const MAX_WORD: usize = 64;
-/// Longest reason and longest number, name or id of a party.
+/// Longest failure reason, in characters.
 const MAX_REASON: usize = 1000;
+/// Longest number, name or id of a party, in characters.
 const MAX_PARTY: usize = 256;
-/// How far an event's own time may be from its storage, and a millisecond for what is cut off.
+/// Longest time from an event to its storage, and a millisecond for rounding.
 const AGE: SignedDuration = SignedDuration::from_millis(30 * 86_400_000 + 1);
+/// Longest time by which an event may be after its storage, and a millisecond for rounding.
 const AHEAD: SignedDuration = SignedDuration::from_millis(300_001);
 
-/// What comes out is sound whatever comes in, and no order of the bodies makes a difference.
+/// Checks events and patches, and that the order of the patches does not matter.
 pub fn run(data: &[u8]) {
     let mut patches = Vec::new();
-    for (n, body) in data.split(|&byte| byte == SEPARATOR).take(MOST_BODIES).enumerate() {
+    for (n, body) in data.split(|&byte| byte == SEPARATOR).take(MAX_BODIES).enumerate() {
         for origin in [Origin::ElevenLabs, Origin::Twilio, Origin::Reconciliation] {
             match read(n, origin, body) {
                 Ok(event) => {
@@ -46,7 +48,7 @@ pub fn run(data: &[u8]) {
     order_does_not_matter(&patches);
 }
 
-/// Reads `body`, which is number `n`. The same bytes have the same id, as of the gateway.
+/// Parses body number `n`. Equal bodies have equal ids, as at the gateway.
 fn read(n: usize, origin: Origin, body: &[u8]) -> Result<Event, ParseError> {
     let stored_at = Timestamp::from_nanosecond(STORED_AT).expect("a time of this century");
     let stored_at = stored_at + SignedDuration::from_secs(i64::try_from(n).expect("few bodies"));
@@ -54,13 +56,14 @@ fn read(n: usize, origin: Origin, body: &[u8]) -> Result<Event, ParseError> {
     let signature = Some("verified".to_owned());
     let envelope = Envelope { signature, ..Envelope::new(id, stored_at, origin) };
     let read = parse(&envelope, body);
-    assert_eq!(read, parse(&envelope, body), "read again");
+    assert_eq!(read, parse(&envelope, body), "the second result differs");
     read
 }
 
+/// Checks the values of an event.
 fn is_sound(event: &Event) {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    assert!(event.call_id.is_some() || event.conversation_id.is_some(), "of no call");
+    assert!(event.call_id.is_some() || event.conversation_id.is_some(), "an event without a call");
     if let Some(id) = &event.call_id {
         let id = id.as_str();
         assert!((1..=256).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id:?}");
@@ -74,7 +77,7 @@ fn is_sound(event: &Event) {
         assert!((1..=64).contains(&id.len()) && id.bytes().all(is_word), "{id:?}");
     }
     let fails = event.status.is_some_and(Status::is_failure);
-    assert_eq!(event.failure_reason.is_some(), fails, "a failure has a reason, and nothing else has");
+    assert_eq!(event.failure_reason.is_some(), fails, "only failures have a reason");
     assert!(event.failure_reason.as_ref().is_none_or(|reason| !reason.trim().is_empty()), "an empty reason");
     let word = event.received_status.as_deref().unwrap_or_default();
     assert!(word.chars().count() <= MAX_WORD, "{word:?}");
@@ -83,10 +86,10 @@ fn is_sound(event: &Event) {
     }
     assert!(event.fields.keys().any(|field| field.is_payload()), "the payload is not kept");
     let reason = event.failure_reason.as_deref().unwrap_or_default();
-    assert!(reason.chars().count() <= MAX_REASON, "a reason without bound");
+    assert!(reason.chars().count() <= MAX_REASON, "a reason that is too long");
     let parties = [&event.parties.agent_id, &event.parties.agent_phone_number_id, &event.parties.to_number];
     for party in parties.into_iter().flatten() {
-        assert!(party.chars().count() <= MAX_PARTY, "a party without bound");
+        assert!(party.chars().count() <= MAX_PARTY, "a party that is too long");
     }
     let (earliest, latest) = (event.stored_at - AGE, event.stored_at + AHEAD);
     for time in [Some(event.at), event.began_at].into_iter().flatten() {
@@ -94,7 +97,7 @@ fn is_sound(event: &Event) {
         assert!(is_near, "{time} is far from {}", event.stored_at);
     }
     for (field, value) in &event.fields {
-        assert!(value_to_bson(value).is_some(), "MongoDB cannot hold it");
+        assert!(value_to_bson(value).is_some(), "MongoDB cannot store it");
         assert!(*field != Field::Transcript || value.as_array().is_some_and(|turns| !turns.is_empty()));
     }
     if event.recording.is_some() {
@@ -102,21 +105,23 @@ fn is_sound(event: &Event) {
         for place in [payload, &payload["data"]] {
             assert!(place.get("full_audio").is_none_or(|audio| audio.is_null() || place == payload));
         }
-        assert!(event.fields.contains_key(&Field::Audio), "a recording that nothing names");
+        assert!(event.fields.contains_key(&Field::Audio), "a recording without a reference");
     }
 }
 
+/// Checks that the parts of a patch agree.
 fn is_consistent(patch: &CallPatch) {
     assert!(Key::of(patch).is_some(), "a call without a key");
-    assert!(patch.created_at <= patch.updated_at, "learned of before it was");
+    assert!(patch.created_at <= patch.updated_at, "updated before it was created");
     let saved = patch.fields.contains_key(&Field::Transcript);
     assert_eq!(patch.transcript == Some(TranscriptState::Saved), saved);
     let is_owed = patch.transcript == Some(TranscriptState::Owed);
-    assert!(!is_owed || patch.owed_since.is_some(), "owed since never");
+    assert!(!is_owed || patch.owed_since.is_some(), "a due transcript without a time");
     assert_eq!(patch.history.len(), 1);
     assert_eq!(&patch.clone().join(patch.clone()), patch, "joined with itself");
 }
 
+/// Checks that an error is known, short, and repeats at most one word of the body.
 fn says_little(error: &ParseError) {
     let labels = [
         "invalid_json",
@@ -139,6 +144,7 @@ fn says_little(error: &ParseError) {
     assert!(text.len() < 2000, "{error}");
 }
 
+/// Checks that joins in other orders and batches give the same result.
 fn order_does_not_matter(patches: &[CallPatch]) {
     let all = |patches: &[CallPatch]| patches.iter().cloned().reduce(CallPatch::join);
     let Some(joined) = all(patches) else { return };

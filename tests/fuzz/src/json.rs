@@ -1,4 +1,4 @@
-//! Whether a body is one JSON object: the gateway's check against `serde_json` itself.
+//! The gateway's check that a body is one JSON object, compared with `serde_json`.
 //!
 //! Input: a body.
 
@@ -8,9 +8,9 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::pieces;
+use crate::input::pieces;
 
-/// Everything that may be said of a bad body, so that nothing of the body is.
+/// All error messages of the check. None of them repeats a part of the body.
 const PHRASES: [&str; 21] = [
     "the body is not UTF-8",
     "the body must be one JSON object",
@@ -35,32 +35,33 @@ const PHRASES: [&str; 21] = [
     "the body is not valid JSON: unexpected end of hex escape",
 ];
 
-/// The verdict does not depend on the cut, agrees with `serde_json`, and repeats nothing of the body.
+/// Checks that the result does not depend on the pieces of the body, agrees with `serde_json`, and repeats
+/// nothing of the body.
 pub fn run(data: &[u8]) {
-    let verdict = check(data);
-    if let Err(JsonError::Invalid(complaint)) = &verdict {
-        let (phrase, place) = complaint.split_once(" at line ").expect("a complaint names a place");
-        assert!(PHRASES.contains(&phrase), "not a phrase we know: {complaint}");
-        let (line, column) = place.split_once(" column ").expect("a place is a line and a column");
+    let result = check(data);
+    if let Err(JsonError::Invalid(message)) = &result {
+        let (phrase, position) = message.split_once(" at line ").expect("a message names a position");
+        assert!(PHRASES.contains(&phrase), "unknown message: {message}");
+        let (line, column) = position.split_once(" column ").expect("a position is a line and a column");
         for number in [line, column] {
-            let number: usize = number.parse().expect("a place is numbers");
-            assert!(number <= data.len() + 1, "beyond the body: {complaint}");
+            let number: usize = number.parse().expect("a position consists of numbers");
+            assert!(number <= data.len() + 1, "beyond the body: {message}");
         }
     }
-    for cut in pieces::of(&Bytes::copy_from_slice(data)) {
-        assert_eq!(check_pieces(&cut).is_ok(), verdict.is_ok(), "in {} pieces", cut.len());
+    for cut in pieces(&Bytes::copy_from_slice(data)) {
+        assert_eq!(check_pieces(&cut).is_ok(), result.is_ok(), "in {} pieces", cut.len());
     }
-    if matches!(verdict, Err(JsonError::TooComplex(_))) {
+    if matches!(result, Err(JsonError::TooComplex(_))) {
         return;
     }
     if serde_json::from_slice::<Map<String, Value>>(data).is_ok() {
-        assert_eq!(verdict, Ok(()), "what the worker can read was refused");
+        assert_eq!(result, Ok(()), "a body that the worker can read was refused");
     }
-    if verdict.is_ok() {
+    if result.is_ok() {
         let data = data.strip_prefix(BYTE_ORDER_MARK).unwrap_or(data);
         let is_object = data.trim_ascii_start().starts_with(b"{");
         let is_json =
             std::str::from_utf8(data).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
-        assert!(is_object && is_json, "what is no JSON object was let in");
+        assert!(is_object && is_json, "a body that is not a JSON object was accepted");
     }
 }

@@ -1,22 +1,22 @@
-//! What must hold for any bytes whatsoever: one module a parser, each with a `run` that panics where
-//! it does not hold.
+//! Fuzz targets: one module for each parser. Its function `run` checks the properties of the parser for any
+//! input, and panics if one does not hold.
 //!
-//! `tests/fuzz/run` feeds them inputs that libFuzzer makes up from `corpus/`. `cargo test` feeds them
-//! `corpus/` as it stands, so that what was once found wrong stays right.
+//! `tests/fuzz/run` calls the targets with inputs that libFuzzer derives from `corpus/`. `cargo test` calls
+//! them with the inputs in `corpus/`, which include every input that once failed.
 
 pub mod config;
 pub mod elevenlabs_signature;
 pub mod event;
+mod input;
 pub mod json;
-mod pieces;
 pub mod reader;
 pub mod source;
 pub mod twilio_signature;
 
-/// Judges one input.
+/// Checks one input.
 pub type Run = fn(&[u8]);
 
-/// Every target by its name, which is also that of its corpus and of its binary.
+/// The targets and their names. Corpus and binary have the same name.
 pub const TARGETS: [(&str, Run); 7] = [
     ("config", config::run),
     ("elevenlabs_signature", elevenlabs_signature::run),
@@ -26,11 +26,3 @@ pub const TARGETS: [(&str, Run); 7] = [
     ("source", source::run),
     ("twilio_signature", twilio_signature::run),
 ];
-
-/// The first line of `data` without its line feed, and what follows.
-fn line(data: &[u8]) -> (&[u8], &[u8]) {
-    match data.iter().position(|&byte| byte == b'\n') {
-        Some(end) => (&data[..end], &data[end + 1..]),
-        None => (data, &[]),
-    }
-}

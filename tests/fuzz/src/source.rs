@@ -1,6 +1,6 @@
-//! Who a request comes from, and whether they may send.
+//! The client address of a request, and whether it may send.
 //!
-//! Input: trusted proxies, allowed sources and the peer on a line each, then lines of `X-Forwarded-For`.
+//! Input: a line each with trusted proxies, allowed sources and the peer, then lines of `X-Forwarded-For`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -9,12 +9,12 @@ use aftercall_ingest::{
     config::{Networks, Sources},
 };
 
-use crate::line;
+use crate::input::line;
 
-/// Headers that somebody might make up in front of a real one.
+/// Forged headers in front of a real one.
 const SPOOFED: [&str; 6] = ["127.0.0.1", "::1", "10.0.0.1", "34.67.146.145", "", "garbage"];
 
-/// The client is found as the rule has it, and what it wrote itself does not change who it is.
+/// Checks that the client address follows the rule, and that headers of the client itself do not change it.
 pub fn run(data: &[u8]) {
     let (trusted, rest) = line(data);
     let (allowed, rest) = line(rest);
@@ -26,18 +26,18 @@ pub fn run(data: &[u8]) {
     let lines: Vec<&[u8]> =
         if rest.is_empty() { Vec::new() } else { rest.split(|&byte| byte == b'\n').collect() };
 
-    same_when_read_again(&trusted, &allowed);
+    keeps_its_value_when_printed_and_read(&trusted, &allowed);
     let found = client(peer, lines.iter().copied(), &trusted);
-    assert_eq!(found, by_the_rule(peer, &lines, &trusted));
+    assert_eq!(found, expected_client(peer, &lines, &trusted));
     if !trusted.contains(peer) {
-        assert_eq!(found, Some(peer.to_canonical()), "a header of an untrusted peer counted");
+        assert_eq!(found, Some(peer.to_canonical()), "a header of an untrusted peer has an effect");
     }
     let Some(address) = found else {
-        return left_of_it_changes_nothing(peer, &lines, &trusted, None);
+        return ignores_forged_headers(peer, &lines, &trusted, None);
     };
     assert_eq!(address, address.to_canonical());
     if !trusted.contains(address) {
-        left_of_it_changes_nothing(peer, &lines, &trusted, found);
+        ignores_forged_headers(peer, &lines, &trusted, found);
     }
     let sender = |is_direct| Sender { address, is_direct }.is_in(&allowed);
     assert!(!sender(false) || sender(true), "a forwarded sender may do more than a direct one");
@@ -48,8 +48,9 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// The rule of `source_ip::client` in other words: hops from the left, each with who vouches for it.
-fn by_the_rule(peer: IpAddr, lines: &[&[u8]], trusted: &Networks) -> Option<IpAddr> {
+/// The client address by a second implementation of the rule of `source_ip::client`: the last hop that is not
+/// trusted.
+fn expected_client(peer: IpAddr, lines: &[&[u8]], trusted: &Networks) -> Option<IpAddr> {
     let hops = lines.iter().flat_map(|line| line.split(|&byte| byte == b','));
     let parse = |hop: &[u8]| {
         let hop = std::str::from_utf8(hop).ok()?;
@@ -60,12 +61,12 @@ fn by_the_rule(peer: IpAddr, lines: &[&[u8]], trusted: &Networks) -> Option<IpAd
         hop.parse::<IpAddr>().ok().or(bare).or_else(with_port)
     };
     let mut addresses: Vec<Option<IpAddr>> = hops.map(parse).chain([Some(peer)]).collect();
-    let vouches = |address: &Option<IpAddr>| address.is_some_and(|address| trusted.contains(address));
-    let last = addresses.iter().rposition(|address| !vouches(address)).unwrap_or(0);
+    let is_trusted = |address: &Option<IpAddr>| address.is_some_and(|address| trusted.contains(address));
+    let last = addresses.iter().rposition(|address| !is_trusted(address)).unwrap_or(0);
     addresses.swap_remove(last).map(|address| address.to_canonical())
 }
 
-fn left_of_it_changes_nothing(peer: IpAddr, lines: &[&[u8]], trusted: &Networks, found: Option<IpAddr>) {
+fn ignores_forged_headers(peer: IpAddr, lines: &[&[u8]], trusted: &Networks, found: Option<IpAddr>) {
     for spoofed in SPOOFED {
         let before = [&[spoofed.as_bytes()], lines].concat();
         assert_eq!(client(peer, before.into_iter(), trusted), found, "a line {spoofed:?} in front");
@@ -81,7 +82,7 @@ fn left_of_it_changes_nothing(peer: IpAddr, lines: &[&[u8]], trusted: &Networks,
     }
 }
 
-fn same_when_read_again(trusted: &Networks, allowed: &Sources) {
+fn keeps_its_value_when_printed_and_read(trusted: &Networks, allowed: &Sources) {
     if *trusted != Networks::default() {
         assert_eq!(Networks::try_from(trusted.to_string()).as_ref(), Ok(trusted));
     }

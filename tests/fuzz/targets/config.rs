@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`aftercall_fuzz::config`].
+//! The libFuzzer binary of [`aftercall_fuzz::config`].
 
 #![no_main]
 

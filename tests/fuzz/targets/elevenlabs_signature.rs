@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`aftercall_fuzz::elevenlabs_signature`].
+//! The libFuzzer binary of [`aftercall_fuzz::elevenlabs_signature`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`aftercall_fuzz::event`].
+//! The libFuzzer binary of [`aftercall_fuzz::event`].
 
 #![no_main]
 

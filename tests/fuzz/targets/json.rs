@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`aftercall_fuzz::json`].
+//! The libFuzzer binary of [`aftercall_fuzz::json`].
 
 #![no_main]
 

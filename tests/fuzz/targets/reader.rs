@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`aftercall_fuzz::reader`].
+//! The libFuzzer binary of [`aftercall_fuzz::reader`].
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way into [`aftercall_fuzz::source`].
+//! The libFuzzer binary of [`aftercall_fuzz::source`].
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! The model of `JetStream`: what it stores, what it forgets, what it delivers again. Its quirks are those
-//! measured of nats-server 2.15.1.
+//! The model of `JetStream`: stored messages, deliveries and scheduled jobs. Its behaviour at failures is the
+//! measured behaviour of nats-server 2.15.1.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,11 +14,11 @@ use aftercall_ingest::storage::publisher::{
 use bytes::Bytes;
 use jiff::Timestamp;
 
-/// A stream is full.
+/// Error code: the stream is full.
 const FULL: u64 = 10_077;
-/// A batch holds an id that is stored already.
+/// Error code: a batch contains an id that is stored already.
 const DUPLICATE_IN_BATCH: u64 = 10_201;
-/// A batch of which messages are missing.
+/// Error code: messages of a batch are missing.
 const INCOMPLETE: u64 = 10_176;
 
 /// A stored webhook.
@@ -29,18 +29,18 @@ pub struct Webhook {
     pub stored_at: Timestamp,
 }
 
-/// What a consumer knows of a message.
+/// State of a message at its consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// To be delivered from then on.
+    /// Is delivered from this time on.
     Pending(Timestamp),
-    /// Delivered; pending again then.
+    /// Is delivered; becomes pending again at this time.
     Delivered(Timestamp),
-    /// Acknowledged or terminated, at this time.
+    /// Was acknowledged or terminated at this time.
     Settled(Timestamp),
 }
 
-/// A message with its state.
+/// State of a message, and the number of its deliveries.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     pub state: State,
@@ -57,29 +57,29 @@ impl Delivery {
     }
 }
 
-/// Everything that the broker holds.
+/// The state of the broker.
 #[derive(Debug, Default)]
 pub struct Broker {
     pub webhooks: Vec<Webhook>,
     ids: BTreeMap<String, usize>,
     pub status: Vec<Delivery>,
-    /// Batches that were opened and not committed.
+    /// Batches that were opened and not committed, by their numbers.
     staged: BTreeMap<u64, Vec<(String, Bytes)>>,
     /// Bodies of jobs that are due.
     pub jobs: Vec<Bytes>,
     pub transcripts: Vec<Delivery>,
     job_ids: BTreeSet<String>,
-    /// Jobs that wait, by conversation.
+    /// Scheduled jobs, by conversation: when each becomes due, and its body.
     pub later: BTreeMap<String, (Timestamp, Bytes)>,
-    /// Conversations that ever had a job.
+    /// Conversations that have had a job.
     pub owed: BTreeSet<String>,
-    /// Dead letters by their ids, with reasons.
+    /// Reasons of the dead letters, by their ids.
     pub dead: BTreeMap<String, &'static str>,
-    /// Number of the present connection.
+    /// Number of the current connection. A crash begins a new one.
     pub connection: u64,
-    /// No connection before.
+    /// The broker accepts no connection before this time.
     pub away_until: Option<Timestamp>,
-    /// Nothing is done before.
+    /// The broker does nothing before this time.
     pub frozen_until: Option<Timestamp>,
 }
 
@@ -88,7 +88,7 @@ impl Broker {
         self.away_until.is_some_and(|until| now < until)
     }
 
-    /// Stores what an order of the gateway says, and answers.
+    /// Handles one publish of the gateway, and returns the answer.
     pub fn publish(&mut self, order: &Order, refuses: bool, now: Timestamp) -> Answer {
         let (id, body) = (order.webhook.id.to_string(), order.webhook.body.whole());
         match order.place {
@@ -144,26 +144,26 @@ impl Broker {
         self.ids.contains_key(id)
     }
 
-    /// Dies and starts again: what was settled lately may be forgotten, what was delivered is delivered anew
-    /// for the first time.
+    /// Crashes, and starts again after `away`. Acknowledgements of the last seconds are lost if `forgets`
+    /// says so. Delivered messages are delivered again as a first delivery.
     pub fn crash(&mut self, now: Timestamp, away: Duration, mut forgets: impl FnMut() -> bool) {
         self.connection += 1;
         self.away_until = now.checked_add(away).ok();
         self.staged.clear();
         for delivery in self.status.iter_mut().chain(&mut self.transcripts) {
-            let again = match delivery.state {
+            let is_lost = match delivery.state {
                 State::Pending(_) => false,
                 State::Delivered(_) => true,
                 State::Settled(at) => now.duration_since(at).as_secs() < 5 && forgets(),
             };
-            if again {
+            if is_lost {
                 *delivery = Delivery::new(now);
             }
         }
     }
 
-    /// Makes due what waited until now.
-    pub fn turn(&mut self, now: Timestamp) {
+    /// Makes scheduled jobs due, and makes messages pending whose acknowledgement is late.
+    pub fn advance(&mut self, now: Timestamp) {
         let due: Vec<_> =
             self.later.iter().filter(|(_, (at, _))| *at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
@@ -193,7 +193,7 @@ impl Broker {
         }
     }
 
-    /// Gives out what is pending at most.
+    /// Delivers at most `most` of the pending messages that `picks` selects. Returns their indexes.
     pub fn deliver(
         deliveries: &mut [Delivery],
         most: usize,

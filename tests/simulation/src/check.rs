@@ -1,5 +1,6 @@
-//! What must be so once everything has settled, whatever went wrong before.
+//! The check of the result, after all messages are acknowledged.
 
+use aftercall_common::contract::streams::consumer::STATUS;
 use aftercall_worker::{
     domain::{
         call::{CallPatch, TranscriptState},
@@ -8,32 +9,33 @@ use aftercall_worker::{
     store::Key,
 };
 
-use crate::{calls::Calls, source::envelope, world::World};
+use crate::{consumer::envelope, documents::Documents, ports::dead_letter_key, world::World};
 
-/// What is not as it must be.
-pub fn check(world: &World) -> Vec<String> {
+/// Compares documents and dead letters with the result of applying all stored webhooks once. Returns the
+/// differences.
+pub fn violations(world: &World) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut expected = Calls::default();
+    let mut expected = Documents::default();
     let mut poison = Vec::new();
     for (n, webhook) in world.broker.webhooks.iter().enumerate() {
         match event::parse(&envelope(&webhook.id, webhook.stored_at), &webhook.body) {
             Ok(event) => drop(expected.merge(&CallPatch::from(event))),
-            Err(error) => poison.push((format!("status:{n}"), error.label())),
+            Err(error) => poison.push((dead_letter_key(STATUS, n), error.label())),
         }
     }
-    for (grave, label) in &poison {
-        if world.broker.dead.get(grave) != Some(label) {
-            wrong.push(format!("{grave} is no dead letter with the reason {label}"));
+    for (key, label) in &poison {
+        if world.broker.dead.get(key) != Some(label) {
+            wrong.push(format!("{key} is not a dead letter with the reason {label}"));
         }
     }
     if world.broker.dead.len() > poison.len() {
-        wrong.push(format!("{} dead letters of {}", world.broker.dead.len(), poison.len()));
+        wrong.push(format!("{} dead letters, expected {}", world.broker.dead.len(), poison.len()));
     }
-    let found = &world.calls.documents;
-    if found.len() != expected.documents.len() {
-        wrong.push(format!("{} documents, expected {}", found.len(), expected.documents.len()));
+    let found = &world.documents.calls;
+    if found.len() != expected.calls.len() {
+        wrong.push(format!("{} documents, expected {}", found.len(), expected.calls.len()));
     }
-    for call in &expected.documents {
+    for call in &expected.calls {
         let key = Key::of_document(call);
         match found.iter().find(|document| Key::of_document(document) == key) {
             Some(document) => wrong.extend(differences(call, document)),
@@ -43,19 +45,20 @@ pub fn check(world: &World) -> Vec<String> {
     wrong
 }
 
+/// Returns the differences between two documents. A transcript that is due may have been resolved in any way.
 fn differences(expected: &CallPatch, found: &CallPatch) -> Vec<String> {
     let mut wrong = Vec::new();
-    let fetched = match (expected.transcript, &expected.conversation_id) {
+    let is_resolved = match (expected.transcript, &expected.conversation_id) {
         (Some(TranscriptState::Owed), Some(_)) => {
             [Some(TranscriptState::Saved), Some(TranscriptState::Unavailable)].contains(&found.transcript)
         }
         (expected, _) => expected == found.transcript,
     };
-    if !fetched {
+    if !is_resolved {
         wrong.push(format!("transcript {:?}, expected {:?}", found.transcript, expected.transcript));
     }
-    let essence = |call: &CallPatch| CallPatch { transcript: None, ..call.clone() };
-    if essence(expected) != essence(found) {
+    let without_transcript = |call: &CallPatch| CallPatch { transcript: None, ..call.clone() };
+    if without_transcript(expected) != without_transcript(found) {
         wrong.push(format!("found {found:?}, expected {expected:?}"));
     }
     wrong.into_iter().map(|what| format!("{:?}: {what}", Key::of(expected))).collect()

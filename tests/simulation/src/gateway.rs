@@ -1,4 +1,4 @@
-//! The gateway: its commit core before the model of the broker, and senders before the gateway.
+//! The gateway process and the senders. The commit core of the gateway runs unchanged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,32 +21,32 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::world::Sim;
+use crate::world::{Simulation, spawn_detached};
 
-/// `PUBLISH_TIMEOUT`.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// How often deadlines are looked at.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long a message is on its way to the broker or back, at most.
-const WAY: Duration = Duration::from_millis(3);
+/// The setting `PUBLISH_TIMEOUT`.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval in which deadlines are checked.
+const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest time of a message from the gateway to the broker, and of the answer.
+const NETWORK_DELAY: Duration = Duration::from_millis(3);
 const PATH: &str = "/api/webhooks/elevenlabs/call-status";
 
 type Waiter = oneshot::Sender<Outcome>;
-/// Where senders find the gateway; none while it is down.
-type Door = watch::Receiver<Option<mpsc::UnboundedSender<Entry<Waiter>>>>;
+/// The queue of the running gateway; `None` while the gateway is down.
+type Address = watch::Receiver<Option<mpsc::UnboundedSender<Entry<Waiter>>>>;
 
-/// A message on its way to the broker, on this connection.
-type Sent = (u64, Order);
+/// A publish on its way to the broker, and the number of its connection.
+type InTransit = (u64, Order);
 
-/// Keeps the gateway running until `end`, however often it is killed.
-pub async fn keep(
-    sim: Sim,
-    door: watch::Sender<Option<mpsc::UnboundedSender<Entry<Waiter>>>>,
+/// Runs the gateway until `end`. Starts it again after each kill.
+pub async fn run_until(
+    sim: Simulation,
+    address: watch::Sender<Option<mpsc::UnboundedSender<Entry<Waiter>>>>,
     end: CancellationToken,
 ) {
     while !end.is_cancelled() {
         let (queue, arrived) = mpsc::unbounded_channel();
-        door.send_replace(Some(queue));
+        address.send_replace(Some(queue));
         let process = run(sim.clone(), arrived);
         tokio::select! {
             biased;
@@ -55,12 +55,13 @@ pub async fn keep(
             () = killed(&sim) => {}
         }
         sim.note(|| "the gateway is killed".to_owned());
-        door.send_replace(None);
+        address.send_replace(None);
         sim.pass(Duration::from_secs(2)).await;
     }
 }
 
-async fn killed(sim: &Sim) {
+/// Waits until chance kills the gateway.
+async fn killed(sim: &Simulation) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         if sim.happens(|faults| faults.killed / 3.0) {
@@ -69,19 +70,21 @@ async fn killed(sim: &Sim) {
     }
 }
 
-async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
+/// One gateway process: passes webhooks to the commit core, its publishes to the broker, and its results to
+/// the senders.
+async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
     let mut commits: Commits<Waiter> = Commits::default();
     commits.set_takes_batches(true);
     let (to_broker, wire) = mpsc::unbounded_channel();
     let (answering, mut answers) = mpsc::unbounded_channel();
-    crate::spawn(broker(sim.clone(), wire, answering));
+    spawn_detached(transmit(sim.clone(), wire, answering));
     let mut connection = sim.world().broker.connection;
-    let mut look = tokio::time::interval(LOOK);
+    let mut deadline_check = tokio::time::interval(DEADLINE_CHECK_INTERVAL);
     loop {
         let mut entries = Vec::new();
         tokio::select! {
             biased;
-            _ = look.tick(), if !commits.is_idle() => commits.expire(Instant::now().into_std()),
+            _ = deadline_check.tick(), if !commits.is_idle() => commits.expire(Instant::now().into_std()),
             Some((of, number, answer)) = answers.recv() => {
                 if of == connection {
                     commits.answered(number, answer, Instant::now().into_std());
@@ -106,7 +109,7 @@ async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
         } else {
             commits.advance(now);
             while let Some(order) = commits.order() {
-                // A broker that is gone takes nothing; its messages are lost with it.
+                // The channel is closed at the end of the simulation only.
                 let _gone = to_broker.send((connection, order));
             }
         }
@@ -116,21 +119,21 @@ async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
     }
 }
 
-/// The connection: messages arrive in their order, some late, some after the gateway has given them up.
-async fn broker(
-    sim: Sim,
-    mut wire: mpsc::UnboundedReceiver<Sent>,
+/// The connection to the broker. Publishes arrive in order. Some arrive after the gateway has given them up.
+async fn transmit(
+    sim: Simulation,
+    mut wire: mpsc::UnboundedReceiver<InTransit>,
     answers: mpsc::UnboundedSender<(u64, u64, Answer)>,
 ) {
     while let Some((connection, order)) = wire.recv().await {
-        sim.pass(WAY).await;
+        sim.pass(NETWORK_DELAY).await;
         let frozen = sim.world().broker.frozen_until;
         if let Some(left) = frozen.and_then(|until| Duration::try_from(until.duration_since(sim.now())).ok())
         {
             tokio::time::sleep(left).await;
         }
-        // What was on its way when the connection broke was received, or is sent again by the client on the
-        // next connection, or is lost.
+        // The connection broke. The broker had received the publish, or the client sends it again on the next
+        // connection, or it is lost.
         if connection != sim.world().broker.connection && sim.below(2) == 0 {
             continue;
         }
@@ -141,18 +144,18 @@ async fn broker(
         if let Some(number) = order.number
             && !sim.happens(|faults| faults.lost_answer)
         {
-            sim.pass(WAY).await;
-            // The gateway may be gone.
+            sim.pass(NETWORK_DELAY).await;
+            // The gateway may have been killed.
             let _gone = answers.send((connection, number, answer));
         }
     }
 }
 
-/// Posts `body` until it is accepted or the sender has enough; whether it was.
-pub async fn post(sim: &Sim, door: &Door, body: Bytes) -> bool {
+/// Posts `body` until the gateway accepts it or the sender gives up. Returns whether it was accepted.
+pub async fn post(sim: &Simulation, address: &Address, body: Bytes) -> bool {
     let id = webhook_id(PATH, std::slice::from_ref(&body));
     loop {
-        let queue = door.borrow().clone();
+        let queue = address.borrow().clone();
         let outcome = match queue {
             None => None,
             Some(queue) => {
@@ -164,11 +167,14 @@ pub async fn post(sim: &Sim, door: &Door, body: Bytes) -> bool {
                     body: Body::unbudgeted(body.clone()),
                 };
                 let now = Instant::now();
-                let entry =
-                    Entry { webhook: Arc::new(webhook), deadline: (now + TIMEOUT).into_std(), waiter };
+                let entry = Entry {
+                    webhook: Arc::new(webhook),
+                    deadline: (now + PUBLISH_TIMEOUT).into_std(),
+                    waiter,
+                };
                 let _closing = queue.send(entry);
                 let outcome = outcome.await.ok();
-                if now.elapsed() > TIMEOUT + LOOK {
+                if now.elapsed() > PUBLISH_TIMEOUT + DEADLINE_CHECK_INTERVAL {
                     sim.violation(format!("{id} was answered only after {:?}", now.elapsed()));
                 }
                 outcome
@@ -181,7 +187,7 @@ pub async fn post(sim: &Sim, door: &Door, body: Bytes) -> bool {
             return true;
         }
         if sim.below(10) == 0 {
-            return false; // ElevenLabs repeats nothing but transcripts, and not for ever.
+            return false; // ElevenLabs repeats transcripts only, and a limited number of times.
         }
         sim.pass(Duration::from_secs(3)).await;
     }

@@ -1,4 +1,4 @@
-//! Simulates many seeds, or one with its diary.
+//! Simulates many seeds, or one seed with a log of its events.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! The model of ElevenLabs: conversations that are done some time after their call, and an API in trouble.
+//! The model of the ElevenLabs API: a conversation is finished some time after its call, and requests fail.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use aftercall_worker::{
     domain::event::ConversationId,
@@ -10,29 +10,26 @@ use aftercall_worker::{
 use jiff::Timestamp;
 use reqwest::StatusCode;
 
-use crate::worker::Worker;
+use crate::process::Process;
 
-/// How long an answer takes, at most.
-const TAKES: Duration = Duration::from_millis(500);
+/// Longest time until an answer.
+const MAX_LATENCY: Duration = Duration::from_millis(500);
 
-/// When each conversation is done, and how.
-#[derive(Debug, Default)]
-pub struct Conversations(pub BTreeMap<String, (Timestamp, ConversationStatus)>);
-
-/// A worker's access to it.
+/// The API client of a worker.
 #[derive(Clone, Debug)]
 pub struct Api {
-    worker: Arc<Worker>,
+    process: Arc<Process>,
     gate: Gate,
 }
 
 impl Api {
-    pub fn new(worker: Arc<Worker>) -> Self {
-        Self { worker, gate: Gate::default() }
+    pub fn new(process: Arc<Process>) -> Self {
+        Self { process, gate: Gate::default() }
     }
 
-    fn trouble(&self) -> Option<ApiError> {
-        let sim = &self.worker.sim;
+    /// The error of a request that fails by chance.
+    fn draw_error(&self) -> Option<ApiError> {
+        let sim = &self.process.sim;
         if !sim.happens(|faults| faults.provider) {
             return None;
         }
@@ -53,18 +50,18 @@ impl TranscriptApi for Api {
     }
 
     async fn conversation(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
-        let sim = &self.worker.sim;
+        let sim = &self.process.sim;
         if self.gate.closed_until(sim.now()).is_some() {
             sim.violation(format!(
-                "{}: asked for {} while the gate is closed",
-                self.worker.name,
+                "{}: requested {} although the API asked for a pause",
+                self.process.name,
                 id.as_str()
             ));
         }
-        self.worker.act(TAKES).await;
-        let answer = self.trouble().map_or_else(
+        self.process.act(MAX_LATENCY).await;
+        let answer = self.draw_error().map_or_else(
             || {
-                let known = sim.world().conversations.0.get(id.as_str()).copied();
+                let known = sim.world().conversations.get(id.as_str()).copied();
                 let (done_at, outcome) = known.ok_or(ApiError::NotFound)?;
                 let status = if sim.now() < done_at { ConversationStatus::Processing } else { outcome };
                 let (agent_id, transcript, metadata) = (None, Vec::new(), Metadata::default());
@@ -77,7 +74,7 @@ impl TranscriptApi for Api {
         }
         sim.note(|| {
             let said = answer.as_ref().map_or_else(ApiError::label, |answer| answer.status.as_str());
-            format!("{}: {} is {said}", self.worker.name, id.as_str())
+            format!("{}: {} is {said}", self.process.name, id.as_str())
         });
         answer
     }

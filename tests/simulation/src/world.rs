@@ -1,171 +1,117 @@
-//! What everything in one simulation shares: the time, chance, the models, and what was found wrong.
+//! The state that all parts of one simulation share: time, chance, the models, and the violations found.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use aftercall_worker::elevenlabs::ConversationStatus;
 use jiff::Timestamp;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
-use crate::{broker::Broker, calls::Calls, provider::Conversations};
+use crate::{broker::Broker, documents::Documents, faults::Faults};
 
-/// When every simulation begins.
+/// The time at which every simulation begins, seconds since 1970.
 const BEGIN: i64 = 1_790_000_000;
 
-/// How likely each thing is that can go wrong, from 0 to 1, each time that it could. Drawn once a seed, so
-/// that some simulations know a fault and some do not.
-#[derive(Clone, Debug, Default)]
-pub struct Faults {
-    /// The broker dies, within one second: connections break, acknowledgements of the last seconds are
-    /// forgotten and come again as a first delivery, messages on their way are stored or not.
-    pub broker_crash: f64,
-    /// It stops for a while and then goes on with what has piled up.
-    pub broker_freeze: f64,
-    /// It refuses a message.
-    pub refusal: f64,
-    /// It does not answer, although it has stored.
-    pub lost_answer: f64,
-    /// What a worker settles does not arrive.
-    pub lost_settlement: f64,
-    /// A job or a dead letter is not stored, or is stored and not acknowledged.
-    pub lost_publish: f64,
-    /// The database does nothing and says so.
-    pub failed_write: f64,
-    /// It does all or a part, and says that it failed.
-    pub landed_write: f64,
-    /// It does it only after it has said that it failed.
-    pub late_write: f64,
-    /// One statement fails by a conflict.
-    pub conflict: f64,
-    /// An update goes on behind the place of a document that was just merged.
-    pub moved: f64,
-    /// The provider answers 429, 5xx, 401 or 404.
-    pub provider: f64,
-    /// A worker or a gateway is killed, within one second.
-    pub killed: f64,
-    /// A worker stops for longer than the broker waits, within one second.
-    pub frozen: f64,
-    /// A worker is told to stop, within one second.
-    pub stopped: f64,
-    /// The body of a large webhook cannot be read.
-    pub body: f64,
-}
-
-impl Faults {
-    fn draw(rng: &mut StdRng) -> Self {
-        let mut draw = |most: f64| if rng.random_bool(0.5) { rng.random_range(0.0..most) } else { 0.0 };
-        Self {
-            broker_crash: draw(0.2),
-            broker_freeze: draw(0.2),
-            refusal: draw(0.1),
-            lost_answer: draw(0.2),
-            lost_settlement: draw(0.3),
-            lost_publish: draw(0.3),
-            failed_write: draw(0.3),
-            landed_write: draw(0.3),
-            late_write: draw(0.2),
-            conflict: draw(0.2),
-            moved: draw(0.3),
-            provider: draw(0.6),
-            killed: draw(0.3),
-            frozen: draw(0.1),
-            stopped: draw(0.2),
-            body: draw(0.5),
-        }
-    }
-}
-
-/// The models.
+/// The models, and what they share.
 #[derive(Debug)]
 pub struct World {
     pub rng: StdRng,
     pub faults: Faults,
     pub broker: Broker,
-    pub calls: Calls,
-    pub conversations: Conversations,
-    /// What is wrong. The first is what counts.
+    pub documents: Documents,
+    /// Conversations at the provider: when each one is finished, and its final status.
+    pub conversations: BTreeMap<String, (Timestamp, ConversationStatus)>,
+    /// Broken promises, in the order in which they were found.
     pub violations: Vec<String>,
-    /// What happened, where somebody wants to read it.
-    diary: Option<Vec<String>>,
+    /// Events with their times; `None` if no log is kept.
+    log: Option<Vec<String>>,
 }
 
 /// One simulation. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Sim {
+pub struct Simulation {
     world: Arc<Mutex<World>>,
-    begin: Instant,
+    began_at: Instant,
 }
 
-impl Sim {
-    /// Within the runtime whose clock it goes by.
-    pub fn new(seed: u64, keeps_diary: bool) -> Self {
+impl Simulation {
+    /// Begins a simulation. Its clock is the clock of the current runtime.
+    pub fn new(seed: u64, keeps_log: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let faults = Faults::draw(&mut rng);
         let world = World {
             rng,
             faults,
             broker: Broker::default(),
-            calls: Calls::default(),
-            conversations: Conversations::default(),
+            documents: Documents::default(),
+            conversations: BTreeMap::new(),
             violations: Vec::new(),
-            diary: keeps_diary.then(Vec::new),
+            log: keeps_log.then(Vec::new),
         };
-        Self { world: Arc::new(Mutex::new(world)), begin: Instant::now() }
+        Self { world: Arc::new(Mutex::new(world)), began_at: Instant::now() }
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time of day.
+    /// The present time of the simulation.
     pub fn now(&self) -> Timestamp {
         let begin = Timestamp::from_second(BEGIN).expect("within the calendar");
-        begin.saturating_add(self.begin.elapsed()).unwrap_or(begin)
+        begin.saturating_add(self.began_at.elapsed()).unwrap_or(begin)
     }
 
-    /// Whether it happens.
-    pub fn happens(&self, likely: impl Fn(&Faults) -> f64) -> bool {
+    /// Draws whether an event with this probability occurs.
+    pub fn happens(&self, probability: impl Fn(&Faults) -> f64) -> bool {
         let mut world = self.world();
-        let likely = likely(&world.faults);
-        likely > 0.0 && world.rng.random_bool(likely)
+        let probability = probability(&world.faults);
+        probability > 0.0 && world.rng.random_bool(probability)
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub fn below(&self, end: u64) -> u64 {
         self.world().rng.random_range(0..end)
     }
 
-    /// Lets up to `most` pass.
+    /// Waits for a random time of at most `most`.
     pub async fn pass(&self, most: Duration) {
         let millis = self.below(u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1));
         tokio::time::sleep(Duration::from_millis(millis)).await;
     }
 
-    /// From now on nothing goes wrong any more.
-    pub fn calm_down(&self) {
+    /// Sets the probability of every fault to 0.
+    pub fn end_faults(&self) {
         self.world().faults = Faults::default();
     }
 
-    /// Something must not have happened.
+    /// Records a broken promise.
     pub fn violation(&self, what: impl fmt::Display) {
         self.note(|| format!("VIOLATION {what}"));
         self.world().violations.push(what.to_string());
     }
 
-    /// Something happened.
+    /// Adds a line to the log, if a log is kept.
     pub fn note(&self, what: impl FnOnce() -> String) {
-        if self.world().diary.is_none() {
+        if self.world().log.is_none() {
             return;
         }
-        let line = format!("{:>9.3}  {}", self.begin.elapsed().as_secs_f64(), what());
-        self.world().diary.get_or_insert_default().push(line);
+        let line = format!("{:>9.3}  {}", self.began_at.elapsed().as_secs_f64(), what());
+        self.world().log.get_or_insert_default().push(line);
     }
 
-    /// Everything that happened.
-    pub fn diary(&self) -> Vec<String> {
-        self.world().diary.take().unwrap_or_default()
+    /// Takes all lines of the log.
+    pub fn take_log(&self) -> Vec<String> {
+        self.world().log.take().unwrap_or_default()
     }
+}
+
+/// Starts a task that outlives the process that started it, as a message on the network does.
+pub fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
+    drop(TaskTracker::new().spawn(task));
 }

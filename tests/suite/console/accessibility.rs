@@ -1,4 +1,5 @@
-//! Every page, wide and narrow, light and dark: judged by axe-core, and kept as a picture.
+//! Accessibility of every page, wide and narrow, light and dark, checked by axe-core. A picture of each page
+//! is kept.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::{browser::with_browser, event, start, transcription};
 use crate::harness::{recently, until};
 
 #[tokio::test]
-async fn every_page_can_be_used_by_everybody() {
+async fn every_page_passes_axe_core_wide_and_narrow_light_and_dark() {
     with_browser(async |browser| {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
@@ -34,9 +35,9 @@ async fn every_page_can_be_used_by_everybody() {
         shown.stack.webhook(&json!({ "event_type": "call.teleported", "call_id": "CAdead", "to_number": "+12025550123" })).await;
         shown.stack.webhook(&json!({ "event_type": "call.busy", "note": "names no call" })).await;
         shown.stack.until_call("CAshown", doc! { "transcriptState": "saved", "status": "ended" }).await;
-        shown.stack.settled().await;
+        shown.stack.all_acknowledged().await;
         let counted = async || shown.page("/overview?window=24h").await.1.contains("By status").then_some(());
-        until("the overview is counted", counted).await;
+        until("the overview shows its counts", counted).await;
 
         let pages = [
             ("calls", "/calls"),
@@ -62,7 +63,7 @@ async fn every_page_can_be_used_by_everybody() {
                     let found = browser.serious_findings().await;
                     findings.extend(found.into_iter().map(|finding| format!("{name} {width} {scheme}: {finding}")));
                     let fits = "document.documentElement.scrollWidth <= document.documentElement.clientWidth";
-                    assert_eq!(browser.eval(fits).await, true, "{name} {width} sticks out sideways");
+                    assert_eq!(browser.eval(fits).await, true, "{name} {width} is wider than the window");
                 }
                 browser.open(&format!("{}/login", shown.console)).await;
                 browser.picture(&format!("login-{width}-{scheme}")).await;

@@ -1,7 +1,7 @@
-//! A real Chromium, driven over `WebDriver`.
+//! A Chromium that the tests control with `WebDriver`.
 //!
-//! Where it is not installed these tests say so and end, unless `AFTERCALL_TEST_BROWSER=required` is set,
-//! as CI sets it.
+//! Without Chromium the tests print that they are skipped, and pass. With `AFTERCALL_TEST_BROWSER=required`,
+//! as in CI, they fail.
 
 use std::{
     panic::{AssertUnwindSafe, resume_unwind},
@@ -20,9 +20,9 @@ use thirtyfour::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::harness::{PATIENCE, launcher, python, until};
+use crate::harness::{Deadline, launcher, python, test_timeout, until};
 
-/// Browsers at a time: each is several processes.
+/// Limit of running browsers, because each consists of several processes.
 static BROWSERS: Semaphore = Semaphore::const_new(2);
 
 const WIDE: (u32, u32) = (1280, 900);
@@ -40,7 +40,7 @@ fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
-/// The programs, or none where they are not installed and need not be.
+/// The paths of Chromium and its driver, or `None` if they are missing and not required.
 fn programs() -> Option<(PathBuf, PathBuf)> {
     let found = find("chromium").or_else(|| find("google-chrome")).zip(find("chromedriver"));
     if found.is_none() {
@@ -69,18 +69,18 @@ impl Browser {
         let port = ports::free().unwrap();
         let command = Command::new("chromedriver", chromedriver, profile.path().join("chromedriver.log"));
         let command = command.arg(format!("--port={port}")).arg("--silent").remove(profile.path());
-        let grace = std::time::Duration::from_secs(5); // In which it ends its browser.
+        let grace = std::time::Duration::from_secs(5); // The time in which the driver ends its browser.
         let mut chromedriver = launcher().grace(grace).spawn(&command).await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let http = aftercall_local::http_client(PATIENCE).unwrap();
+        let http = aftercall_local::http_client(test_timeout()).unwrap();
         let answers = async || http.get(format!("{url}/status")).send().await.is_ok();
-        chromedriver.until(PATIENCE, answers).await.unwrap();
+        chromedriver.until(test_timeout(), answers).await.unwrap();
 
         let mut wanted = DesiredCapabilities::chrome();
         wanted.set_binary(chromium.to_str().unwrap()).unwrap();
         for argument in [
             "--headless",
-            // It ends when the pipe does, however its driver ends.
+            // With the pipe the browser ends whenever its driver ends.
             "--remote-debugging-pipe",
             "--no-sandbox",
             "--disable-gpu",
@@ -106,35 +106,36 @@ impl Browser {
         self.chromedriver.stop().await.unwrap();
     }
 
-    /// Opens a page. Its live connection, if any, may still be opening.
+    /// Opens a page. Its event stream may not be connected yet.
     pub async fn open(&self, url: &str) {
         self.driver.goto(url).await.unwrap();
     }
 
-    /// Opens a page and waits until it hears of changes.
+    /// Opens a page and waits until its event stream is connected.
     pub async fn open_live(&self, url: &str) {
         self.open(url).await;
         self.until_live().await;
     }
 
+    /// Waits until the event stream of the page is connected.
     pub async fn until_live(&self) {
         self.see("#link[data-state=live]").await;
     }
 
-    /// The element, once it is there and seen.
+    /// Waits until the element is displayed, and returns it.
     pub async fn see(&self, selector: &str) -> WebElement {
-        until(&format!("{selector} is seen"), async || {
+        until(&format!("{selector} is displayed"), async || {
             let found = self.driver.find(By::Css(selector)).await.ok()?;
             found.is_displayed().await.unwrap_or(false).then_some(found)
         })
         .await
     }
 
-    /// Waits until the element's text holds `text`.
+    /// Waits until the text of the element contains `text`.
     pub async fn read(&self, selector: &str, text: &str) {
         let mut last = String::new();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        while tokio::time::Instant::now() < deadline {
+        let mut deadline = Deadline::start();
+        while !deadline.has_passed() {
             if let Ok(found) = self.driver.find(By::Css(selector)).await
                 && let Ok(found) = found.text().await
             {
@@ -145,57 +146,57 @@ impl Browser {
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        panic!("{selector} never said {text:?}, but {last:?}");
+        panic!("{selector} does not contain {text:?}, but {last:?}");
     }
 
-    /// Elements there are.
+    /// Number of elements.
     pub async fn count(&self, selector: &str) -> usize {
         self.driver.find_all(By::Css(selector)).await.unwrap().len()
     }
 
-    /// Types over what stands in a field.
+    /// Replaces the text of a field.
     pub async fn fill(&self, selector: &str, text: &str) {
         let field = self.see(selector).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// Clicks.
+    /// Clicks an element.
     pub async fn click(&self, selector: &str) {
         self.see(selector).await.click().await.unwrap();
     }
 
-    /// Where the browser is, without the host.
+    /// Path and query of the current page.
     pub async fn address(&self) -> String {
         let url = self.driver.current_url().await.unwrap();
         url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()))
     }
 
-    /// The value of an expression in the page.
+    /// The value of a JavaScript expression in the page.
     pub async fn eval(&self, expression: &str) -> Value {
         let answer = self.driver.execute(format!("return {expression}"), vec![]).await.unwrap();
         answer.json().clone()
     }
 
-    /// A command of the developer tools.
-    async fn tell(&self, command: &str, parameters: Value) {
+    /// Sends a command of the developer tools protocol.
+    async fn send_command(&self, command: &str, parameters: Value) {
         self.driver.cdp().send_raw(command, parameters).await.unwrap();
     }
 
-    /// Light or dark.
+    /// Sets the colour scheme, light or dark.
     pub async fn scheme(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
-        self.tell("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+        self.send_command("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// A screen like that of a telephone, or like that of a desk.
+    /// Sets the size of the screen: that of a telephone, or that of a computer.
     pub async fn narrow(&self, narrow: bool) {
         let (width, height) = if narrow { (390, 844) } else { WIDE };
         let screen = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": narrow });
-        self.tell("Emulation.setDeviceMetricsOverride", screen).await;
+        self.send_command("Emulation.setDeviceMetricsOverride", screen).await;
     }
 
-    /// Keeps a picture of the page in `target/tmp/console`, for whoever wants to look.
+    /// Stores a picture of the page in `target/tmp/console`.
     pub async fn picture(&self, name: &str) {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("console");
         std::fs::create_dir_all(&folder).unwrap();
@@ -203,16 +204,16 @@ impl Browser {
         std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
     }
 
-    /// What the page complained about since the last time: errors of scripts, what its policy forbade.
+    /// New entries of the browser log, such as script errors and violations of the content security policy.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.driver.browser_log().await.unwrap();
         log.into_iter().map(|entry| format!("{entry:?}")).filter(|line| !line.contains("favicon")).collect()
     }
 
-    /// Findings of axe-core that are serious or worse, each with where it is.
+    /// Serious and critical findings of axe-core, with their elements.
     pub async fn serious_findings(&self) -> Vec<String> {
         let axe = python::axe().await;
-        // Not through the page, whose policy lets nothing in.
+        // The driver injects the script, because the policy of the page forbids other scripts.
         self.driver.execute(format!("{axe}; return true"), vec![]).await.unwrap();
         let run = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then((found) => done(found.violations), (error) => done([{ impact: 'critical', id: String(error), nodes: [] }]));";
         let found = self.driver.execute_async(run, vec![]).await.unwrap();

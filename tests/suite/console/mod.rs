@@ -1,13 +1,13 @@
-//! The console: over HTTP as any client sees it, and in a real Chromium as a person does.
+//! The console, over HTTP and in a real Chromium.
 
 mod accessibility;
 mod browser;
-mod entering;
-mod following;
-mod hiding;
-mod hostile;
-mod letters;
-mod lists;
+mod call_list;
+mod dead_letters;
+mod hostile_payloads;
+mod live_updates;
+mod login;
+mod masking;
 mod outages;
 mod screenshot;
 
@@ -19,22 +19,22 @@ use aftercall_local::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Setup, Stack, recently};
+use crate::harness::{TestStack, TestStackBuilder, recently};
 
-/// The console's token in tests.
+/// The token of the console.
 pub const TOKEN: &str = "token-of-the-tests";
 
-/// An Aftercall with a console.
-pub struct Shown {
-    pub stack: Stack,
-    /// Where the console is.
+/// A stack with a console.
+pub struct ConsoleStack {
+    pub stack: TestStack,
+    /// The URL of the console.
     pub console: String,
 }
 
-/// A setup with a console at the address that comes with it.
-fn setup() -> (Setup, String) {
+/// The configuration of a stack with a console, and the URL of the console.
+fn setup() -> (TestStackBuilder, String) {
     let address = format!("127.0.0.1:{}", ports::free().unwrap());
-    let setup = Setup::default()
+    let setup = TestStack::builder()
         .worker_env("ROLES", "status,transcripts,api,reconcile,console")
         .worker_env("CONSOLE_ADDR", &address)
         .worker_env("CONSOLE_TOKEN", TOKEN)
@@ -42,26 +42,26 @@ fn setup() -> (Setup, String) {
     (setup, format!("http://{address}"))
 }
 
-/// A console, and a simulated provider whose calls take as long as `pace` says, step by step.
-async fn start(pace: Duration) -> Shown {
+/// Starts a stack with a console and a simulated provider. Each step of a simulated call takes `pace`.
+async fn start(pace: Duration) -> ConsoleStack {
     let (setup, console) = setup();
     let twilio = Twilio { url: String::new(), auth_token: None, public_url: None };
     let options = Options { pace, twilio: Some(twilio), ..Options::default() };
-    Shown { stack: setup.simulator(options).start().await, console }
+    ConsoleStack { stack: setup.simulator(options).start().await, console }
 }
 
-impl Shown {
-    /// The link by which a browser logs in.
+impl ConsoleStack {
+    /// The login link.
     pub fn link(&self) -> String {
         format!("{}/?token={TOKEN}", self.console)
     }
 
-    /// A request for a page, as a tool makes it.
+    /// A request for a page, with the token.
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.stack.http.get(format!("{}{path}", self.console)).bearer_auth(TOKEN)
     }
 
-    /// A page of the console as text, and its status.
+    /// Status and text of a page.
     pub async fn page(&self, path: &str) -> (u16, String) {
         let answer = self.get(path).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
@@ -73,7 +73,7 @@ fn event(id: &str, kind: &str, at: i64) -> Value {
     json!({ "event_type": format!("call.{kind}"), "call_id": id, "to_number": "+12025550123", "timestamp": at })
 }
 
-/// ElevenLabs' report of a conversation with these turns.
+/// The transcription webhook of a conversation with these turns.
 fn transcription(call: &str, turns: &Value, summary: &str) -> Value {
     json!({
         "type": "post_call_transcription", "event_timestamp": recently() + 123, "data": {

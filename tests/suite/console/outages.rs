@@ -1,21 +1,21 @@
-//! The console while what is behind it is away.
+//! The console while broker or database are unavailable.
 
 use std::time::{Duration, Instant};
 
-use super::{Shown, browser::with_browser, event, setup};
-use crate::harness::{recently, until};
+use super::{ConsoleStack, browser::with_browser, event, setup};
+use crate::harness::{Service, recently, until};
 
 #[tokio::test]
-async fn it_says_what_is_away_and_comes_back_by_itself() {
+async fn console_names_the_unavailable_server_and_recovers() {
     with_browser(async |browser| {
         let (setup, console) = setup();
-        let mut shown = Shown { stack: setup.own_mongod().start().await, console };
+        let mut shown = ConsoleStack { stack: setup.own_mongod().start().await, console };
         shown.stack.webhook(&event("CAbefore", "busy", recently())).await;
         browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
         browser.read("#results tbody", "CAbefore").await;
 
-        // Silent, which is worse than gone: nothing refuses.
+        // A frozen database refuses no connection, so that every request waits for its time limit.
         shown.stack.mongo.process().freeze().unwrap();
         browser.see("#away-mongodb").await;
         browser.read("#results tbody", "CAbefore").await;
@@ -23,14 +23,18 @@ async fn it_says_what_is_away_and_comes_back_by_itself() {
         let (status, page) = shown.page("/calls").await;
         assert_eq!(status, 503);
         assert!(page.contains("MongoDB does not answer"), "{page}");
-        assert!(asked.elapsed() < Duration::from_secs(1), "known to be away: {:?}", asked.elapsed());
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "the console waits for a database that it knows to be unavailable: {:?}",
+            asked.elapsed()
+        );
         assert_eq!(shown.page("/calls/CAbefore").await.0, 503);
         assert_eq!(shown.page("/overview").await.0, 200);
         shown.stack.mongo.process().thaw().unwrap();
         let hidden = async || {
             (browser.eval("document.querySelector('#away-mongodb').hidden").await == true).then_some(())
         };
-        until("the notice goes", hidden).await;
+        until("the notice disappears", hidden).await;
         shown.stack.webhook(&event("CAafter", "busy", recently() + 100)).await;
         browser.read("#results tbody tr:first-child", "CAafter").await;
 
@@ -46,18 +50,18 @@ async fn it_says_what_is_away_and_comes_back_by_itself() {
         shown.stack.mongo.process().kill().await.unwrap();
         browser.see("#away-mongodb").await;
         shown.stack.mongo.process().restart().await.unwrap();
-        until("the notice goes", hidden).await;
+        until("the notice disappears", hidden).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn it_starts_before_what_it_shows() {
+async fn console_starts_without_a_database() {
     let (setup, console) = setup();
-    let mut shown = Shown { stack: setup.own_mongod().without_worker().start().await, console };
+    let mut shown = ConsoleStack { stack: setup.own_mongod().without_worker().start().await, console };
     shown.stack.mongo.process().kill().await.unwrap();
     let command = shown.stack.worker_command();
-    let mut worker = crate::harness::Service::start(command.0, command.1).await;
+    let mut worker = Service::start(command.0, command.1).await;
     let page = async || {
         let answer = shown.get("/calls").send().await.ok()?;
         let status = answer.status().as_u16();
@@ -67,7 +71,7 @@ async fn it_starts_before_what_it_shows() {
             .ok()
             .filter(|page| status == 503 && page.contains("notice\" id=\"away-mongodb\">"))
     };
-    until("the console says that MongoDB is away", page).await;
+    until("the console reports that MongoDB is unavailable", page).await;
     shown.stack.mongo.process().restart().await.unwrap();
     worker.until_ready(&shown.stack.http).await;
     until("calls can be listed", async || (shown.page("/calls").await.0 == 200).then_some(())).await;

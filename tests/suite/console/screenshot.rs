@@ -100,7 +100,7 @@ async fn the_picture_in_the_readme_has_the_size_of_the_page() {
                 shown.stack.webhook(&webhook).await;
             }
         }
-        shown.stack.settled().await;
+        shown.stack.all_acknowledged().await;
         browser.open(&shown.link()).await;
         let screen = json!({ "width": SIZE.0, "height": SIZE.1, "deviceScaleFactor": 1, "mobile": false });
         browser.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", screen).await.unwrap();

@@ -1,21 +1,22 @@
-//! An authority that vouches for servers, of a test's own.
+//! A certificate authority for one test.
 
 use std::{fs, path::PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
-use super::PATIENCE;
+use super::timeouts::test_timeout;
 
-/// An authority, and files with what it has signed for 127.0.0.1.
+/// A certificate authority, and a folder for its certificates.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
-    /// Its certificates expire on 4 May of it.
+    /// Certificates expire on 4 May of this year.
     year: i32,
 }
 
 impl Authority {
+    /// A new authority whose certificates expire on 4 May of `year`.
     pub fn new(year: i32) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -25,12 +26,12 @@ impl Authority {
         Self { issuer, folder, year }
     }
 
-    /// A file in its folder. `authority.pem` is its own certificate.
+    /// The path of a file in the folder. `authority.pem` is the certificate of the authority.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Certificate and key for 127.0.0.1, in PEM.
+    /// Signs a certificate for 127.0.0.1. Returns certificate and key in PEM.
     pub fn sign(&self) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
@@ -38,7 +39,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Writes a certificate and its key; their files.
+    /// Signs a certificate for 127.0.0.1 and writes it. Returns the files of certificate and key.
     pub fn issue(&self) -> (PathBuf, PathBuf) {
         let (certificate, key) = self.sign();
         let files = (self.file("server.pem"), self.file("server.key"));
@@ -47,14 +48,14 @@ impl Authority {
         files
     }
 
-    /// Its own certificate.
+    /// The certificate of the authority.
     pub fn root(&self) -> reqwest::Certificate {
         reqwest::Certificate::from_pem(self.issuer.pem().as_bytes()).unwrap()
     }
 
-    /// A client that trusts this authority and nobody else, and opens a connection for each request.
+    /// A client that trusts this authority only, and opens a connection for each request.
     pub fn client(&self) -> reqwest::Client {
-        aftercall_local::http_client_builder(PATIENCE)
+        aftercall_local::http_client_builder(test_timeout())
             .tls_certs_only([self.root()])
             .pool_max_idle_per_host(0)
             .build()

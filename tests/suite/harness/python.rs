@@ -1,23 +1,23 @@
-//! Python libraries that judge what is ours, in folders of the tests' own: the vendors' official ones, and those
-//! that read files of deployments.
+//! Python packages that the tests use: the official SDKs of the vendors, and parsers of deployment files. The
+//! tests install them into folders of the checkout.
 
 use std::{path::PathBuf, process::Stdio};
 
 use aftercall_local::servers::shared_services;
 use tokio::{io::AsyncWriteExt as _, process::Command, sync::OnceCell};
 
-/// Libraries that are installed together.
+/// Packages that are installed together.
 pub struct Packages {
-    /// Their names and versions.
+    /// File with names and versions.
     requirements: &'static str,
-    /// Where they are, among the downloaded servers.
+    /// Name of the folder, which is next to the downloaded servers.
     folder: &'static str,
     /// Further arguments of `pip install`.
     options: &'static [&'static str],
     installed: OnceCell<PathBuf>,
 }
 
-/// The vendors' own.
+/// The official SDKs of the vendors.
 pub static VENDORS: Packages = Packages {
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt"),
     folder: "python",
@@ -25,7 +25,7 @@ pub static VENDORS: Packages = Packages {
     installed: OnceCell::const_new(),
 };
 
-/// Compose, Helm, Kubernetes.
+/// Parsers of Compose files, Helm charts and Kubernetes objects.
 pub static DEPLOYMENT: Packages = Packages {
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/deployment-requirements.txt"),
     folder: "python-deployment",
@@ -33,7 +33,7 @@ pub static DEPLOYMENT: Packages = Packages {
     installed: OnceCell::const_new(),
 };
 
-/// What carries axe-core. Only the script is wanted of it.
+/// The package that contains axe-core. The tests use only the script in it.
 static AXE: Packages = Packages {
     requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/axe-requirements.txt"),
     folder: "python-axe",
@@ -41,27 +41,25 @@ static AXE: Packages = Packages {
     installed: OnceCell::const_new(),
 };
 
-/// axe-core, which judges how accessible a page is.
+/// The script of axe-core, which checks the accessibility of a page.
 pub async fn axe() -> String {
     let script = folder(&AXE).await.join("axe_playwright_python/axe.min.js");
     std::fs::read_to_string(script).unwrap()
 }
 
-/// Where `packages` are. The first call on a machine installs them; the others of all processes wait.
+/// The folder of `packages`. The first call on a machine installs them; other calls, of any process, wait.
 async fn folder(packages: &'static Packages) -> &'static PathBuf {
     let installing =
         async || tokio::task::spawn_blocking(|| provide(packages)).await.expect("installing does not panic");
     packages.installed.get_or_init(installing).await
 }
 
-/// Runs `script` with `args` and the vendors' libraries; see [`run_with`].
+/// Runs `script` with the SDKs of the vendors; see [`run_with`].
 pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
     run_with(&VENDORS, script, args, input).await
 }
 
-/// Runs `script` with `args`, gives it `input` on standard input; its standard output.
-///
-/// The first call on a machine installs `packages`; the others of all processes wait.
+/// Runs `script` with `packages`, `args`, and `input` on standard input. Returns its standard output.
 pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], input: &[u8]) -> String {
     let mut command = Command::new("python3");
     command.env("PYTHONPATH", folder(packages).await).env("PYTHONUTF8", "1");
@@ -69,7 +67,7 @@ pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], 
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    // A script that reads nothing closes its end early, which is its right.
+    // A script may close standard input before it has read all of it.
     let feed = async move { drop(stdin.write_all(input).await) };
     let ((), output) = tokio::join!(feed, child.wait_with_output());
     let output = output.unwrap();
@@ -77,7 +75,8 @@ pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], 
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The folder of the packages; complete once the list of them is in it.
+/// Installs the packages if they are missing. The list of the packages in the folder marks a complete
+/// installation.
 fn provide(packages: &Packages) -> PathBuf {
     let Packages { requirements, folder, options, .. } = *packages;
     let services = shared_services();
@@ -97,13 +96,13 @@ fn provide(packages: &Packages) -> PathBuf {
     if packages.exists() {
         std::fs::remove_dir_all(&packages).unwrap();
     }
-    // Needs pip, and neither root nor the means to make virtual environments.
+    // `pip --target` needs neither root nor the package for virtual environments.
     let mut pip = std::process::Command::new("python3");
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]);
     pip.args(options).args(["--requirement", requirements, "--target"]).arg(&packages);
     pip.env("PIP_REQUIRE_VIRTUALENV", "0").stdin(Stdio::null());
     let output = pip.output().unwrap();
     assert!(output.status.success(), "pip: {}", String::from_utf8_lossy(&output.stderr));
-    std::fs::write(&installed, wanted).unwrap(); // Last: from here on it counts as installed.
+    std::fs::write(&installed, wanted).unwrap(); // Last, because the file marks a complete installation.
     packages
 }

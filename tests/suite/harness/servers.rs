@@ -1,4 +1,4 @@
-//! nats-server and mongod for tests, by the code of `cargo local`.
+//! Starts nats-server and mongod for tests, with the code of `cargo local`.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use aftercall_local::{
 };
 use tokio::sync::OnceCell;
 
-/// Starts processes through the tests' copy of the `cargo local` binary.
+/// The launcher that uses the tests' copy of the `cargo local` binary.
 pub fn launcher() -> Launcher {
     Launcher::new(env!("CARGO_BIN_EXE_aftercall-tests"))
 }
@@ -22,36 +22,37 @@ async fn binary(server: &'static Program) -> PathBuf {
     servers::locate(server, &servers::shared_services()).await.unwrap()
 }
 
-/// A broker of the test's own.
+/// Starts a broker.
 pub async fn nats(options: nats::Options) -> Server {
     nats::start(&launcher(), &binary(&NATS).await, options).await.unwrap()
 }
 
-/// Three databases that are one, and their URI.
+/// Starts a replica set of three databases. Returns the servers and their URI.
 pub async fn mongod_set() -> ([Server; 3], String) {
     mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
 }
 
-/// A broker by a configuration file of its own, its log in `folder`. Whoever connects waits for it.
+/// Starts a broker with a configuration file and its log in `folder`. Does not wait until it accepts
+/// connections.
 pub async fn nats_with(configuration: &Path, folder: &Path) -> Process {
     let command = Command::new("nats-server", binary(&NATS).await, folder.join("nats-server.log"));
     launcher().spawn(&command.arg("--config").arg(configuration)).await.unwrap()
 }
 
-/// A database server: the shared one, or the test's own.
+/// A database server.
 pub enum Mongo {
-    /// Ends with the test process.
+    /// The server that tests share. It ends with the test process.
     Shared(String),
-    /// Ends with the test, and may be killed by it.
+    /// The server of one test, which the test may kill. It ends with the test.
     Own(Box<Server>),
 }
 
 impl Mongo {
-    /// The one that all tests use which do no harm to it.
+    /// The server for all tests that do not kill or freeze it.
     pub async fn shared() -> Self {
         static SHARED: OnceCell<String> = OnceCell::const_new();
-        /// Kept for as long as the process lives; its guard stops it afterwards. Started on a runtime
-        /// of its own, since that of the first test ends with that test.
+        /// Keeps the server running until the process ends. The server has a runtime of its own, because the
+        /// runtime of a test ends with the test.
         static KEPT: OnceLock<(tokio::runtime::Runtime, Server)> = OnceLock::new();
         let uri = SHARED.get_or_init(async || {
             tokio::task::spawn_blocking(|| {
@@ -71,11 +72,13 @@ impl Mongo {
         Self::Shared(uri.await.clone())
     }
 
-    /// One that the test may kill, and tell to fail.
+    /// Starts a server that the test may kill. The test can make its commands fail, and the server erases
+    /// expired documents every second.
     pub async fn own() -> Self {
-        Self::Own(Box::new(mongod(mongod::Options { fail_points: true, ..mongod::Options::default() }).await))
+        Self::Own(Box::new(mongod(mongod::Options { for_tests: true, ..mongod::Options::default() }).await))
     }
 
+    /// The connection string.
     pub fn uri(&self) -> String {
         match self {
             Self::Shared(uri) => uri.clone(),
@@ -83,16 +86,16 @@ impl Mongo {
         }
     }
 
-    /// The test's own server, to be killed.
+    /// The server of this test. Panics if the server is shared.
     pub fn process(&mut self) -> &mut Server {
         match self {
             Self::Own(mongod) => mongod,
-            Self::Shared(_) => panic!("this test shares its mongod and may not harm it"),
+            Self::Shared(_) => panic!("the test uses the shared mongod, which it must not kill or freeze"),
         }
     }
 }
 
-/// A database server of the test's own, as `options` say.
+/// Starts a database server.
 pub async fn mongod(options: mongod::Options) -> Server {
     mongod::start(&launcher(), &binary(&MONGOD).await, options).await.unwrap()
 }

@@ -1,6 +1,6 @@
-"""Drives the simulated API by the official SDK, whose models must accept every answer as it stands.
+"""Uses the simulated API with the official SDK, whose models must accept every answer.
 
-usage: client.py BASE_URL; prints one line of JSON a dialled call.
+usage: client.py BASE_URL. Prints one line of JSON for each dialled call.
 """
 
 import json
@@ -14,7 +14,7 @@ agents = client.conversational_ai
 
 
 def checked(answer):
-    """The SDK itself reads leniently; the models can also be strict."""
+    """Validates an answer with the model of the SDK, because the SDK itself accepts invalid answers."""
     type(answer).model_validate(json.loads(answer.json()))
     return answer
 
@@ -28,7 +28,7 @@ def refused(status, call):
     raise AssertionError(f"expected {status}")
 
 
-# Webhooks: made once with a secret, changed, bound, listed, removed.
+# Webhooks: created with a secret, changed, listed, bound, deleted.
 from elevenlabs.types.webhook_hmac_settings import WebhookHmacSettings
 
 url = "https://hooks.example.com/api/webhooks/elevenlabs/call-status"
@@ -49,7 +49,7 @@ assert own.post_call_webhook_id == made.webhook_id
 checked(client.webhooks.delete(webhook_id=made.webhook_id))
 refused(404, lambda: client.webhooks.delete(webhook_id=made.webhook_id))
 
-# Calls by both carriers, of every outcome.
+# Calls of both carriers, with every outcome.
 calls = []
 for ending in range(6):
     for api, key in [(agents.twilio, "call_sid"), (agents.sip_trunk, "sip_call_id")]:
@@ -62,7 +62,7 @@ refused(404, lambda: agents.twilio.outbound_call(
     agent_id="agent_missing", agent_phone_number_id="p", to_number="+15005550100"))
 refused(422, lambda: agents.twilio.outbound_call(agent_id="a", agent_phone_number_id="", to_number="+15"))
 
-# Read while they go on, and page by page.
+# Conversations: read during the calls, and listed in pages.
 for conversation in calls:
     checked(agents.conversations.get(conversation_id=conversation))
 seen, cursor = [], None

@@ -1,9 +1,9 @@
-"""Prints post_call_transcription webhooks, one a line, made from the official SDK's own models.
+"""Prints random post_call_transcription webhooks, one for each line.
 
 usage: conversations.py COUNT SEED
 
-Every field has a value of its declared type, optional ones half of the time. The SDK's model accepts
-each conversation before it is printed.
+The script builds them from the models of the official SDK: each field has a value of its declared type, and optional
+fields are present half of the time. The model validates each conversation before it is printed.
 """
 
 import datetime
@@ -16,7 +16,7 @@ import pydantic
 from elevenlabs.types.get_conversation_response_model import GetConversationResponseModel
 
 COUNT, SEED = int(sys.argv[1]), int(sys.argv[2])
-MOST_DEEP = 7
+MAX_DEPTH = 7
 WORDS = ["", "ok", "Grüße", "新しい", "a.b", "$where", "line\nbreak", "quote\"", "\U0001f600", "0", " "]
 random.seed(SEED)
 
@@ -26,7 +26,7 @@ def value(kind, depth):
     if origin is typing.Annotated:
         return value(args[0], depth)
     if origin is typing.Union:
-        # A value of type Any stands for words not yet known.
+        # A value of type Any stands for values that the SDK does not know yet.
         choices = [arg for arg in args if arg is not type(None)]
         if type(None) in args and random.random() < 0.3:
             return None
@@ -34,10 +34,10 @@ def value(kind, depth):
     if origin is typing.Literal:
         return random.choice(args)
     if origin in (list, typing.List) or kind in (list, typing.List):
-        size = 0 if depth > MOST_DEEP else random.randint(0, 3)
+        size = 0 if depth > MAX_DEPTH else random.randint(0, 3)
         return [value(args[0] if args else str, depth + 1) for _ in range(size)]
     if origin in (dict, typing.Dict) or kind in (dict, typing.Dict):
-        size = 0 if depth > MOST_DEEP else random.randint(0, 2)
+        size = 0 if depth > MAX_DEPTH else random.randint(0, 2)
         return {text() + str(n): value(args[1] if args else str, depth + 1) for n in range(size)}
     if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
         return model(kind, depth + 1)
@@ -62,7 +62,7 @@ def model(kind, depth):
     made = {}
     for name, field in kind.model_fields.items():
         optional = not field.is_required()
-        if optional and (depth > MOST_DEEP or random.random() < 0.5):
+        if optional and (depth > MAX_DEPTH or random.random() < 0.5):
             continue
         made[field.alias or name] = value(field.annotation, depth)
     return made
@@ -70,9 +70,9 @@ def model(kind, depth):
 
 for n in range(COUNT):
     data = model(GetConversationResponseModel, 0)
-    data["conversation_id"] = f"conv_{SEED}_{n}"  # Of the kind the vendor gives; a model says merely: text.
-    data["status"] = random.choice(["done", "failed"])  # What a webhook can say: it is over.
+    data["conversation_id"] = f"conv_{SEED}_{n}"  # The model allows any text. The vendor uses this form.
+    data["status"] = random.choice(["done", "failed"])  # Webhooks are sent for finished conversations only.
     if (data["metadata"].get("phone_call") or {}).get("call_sid"):
-        data["metadata"]["phone_call"]["call_sid"] = f"CA{SEED}_{n}"  # One call, one conversation.
+        data["metadata"]["phone_call"]["call_sid"] = f"CA{SEED}_{n}"  # Each conversation has its own call.
     GetConversationResponseModel.model_validate(data)
     print(json.dumps({"type": "post_call_transcription", "event_timestamp": 1_790_000_000 + n, "data": data}))

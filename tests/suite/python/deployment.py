@@ -1,6 +1,6 @@
-"""Parses the files under deploy/ as the tools that will read them do, and prints what they say as JSON.
+"""Validates the files in deploy/ and prints their parsed content as JSON.
 
-argv: the folder deploy/. Whatever one of the judges does not accept ends the script with its words.
+usage: deployment.py FOLDER, which is the folder deploy/. An invalid file ends the script with an error.
 """
 
 import json
@@ -13,12 +13,12 @@ from compose_spec import PyCompose
 
 deploy = sys.argv[1]
 KUBERNETES = "1.30"
-# What is not Kubernetes' own: its schemas are elsewhere.
+# Kinds of other projects. The schemas of Kubernetes do not contain them.
 FOREIGN = {"ScaledObject", "PodMonitor", "PrometheusRule"}
 
 
 def compose():
-    """The compose file, its merges applied, accepted by the specification's own types."""
+    """The Compose file with its YAML merges applied. It must be valid for the Compose specification."""
     with open(f"{deploy}/compose/compose.yml") as file:
         document = yaml.safe_load(file)
     PyCompose.from_yaml(yaml.safe_dump(document))
@@ -26,7 +26,7 @@ def compose():
 
 
 def chart(values):
-    """The chart rendered with `values`: every object, accepted by the schemas of Kubernetes."""
+    """The objects of the chart, rendered with `values`. They must be valid for the schemas of Kubernetes."""
     with helm.Chart.load(f"{deploy}/helm/aftercall") as loaded:
         rendered = loaded.render(values, name="calls", namespace="calls")
     objects = [one for text in rendered.values() for one in yaml.safe_load_all(text) if one]

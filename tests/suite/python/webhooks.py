@@ -1,4 +1,7 @@
-"""Reads webhooks from standard input, one a line as [body, signature, secret], as the official SDK does."""
+"""Reads webhooks with the official SDK and prints their types.
+
+Each line of standard input is [body, signature, secret] in JSON.
+"""
 
 import json
 import sys

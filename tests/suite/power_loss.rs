@@ -1,0 +1,46 @@
+//! Power loss: broker, database and spool lose everything that was not synced to the disk, and start again.
+//! `cargo local chaos --power-cuts 50` runs longer.
+//!
+//! Without FUSE the tests print that they are skipped, and pass.
+
+use aftercall_local::{
+    chaos::{self, Plan, Round, Verdict},
+    disk::{Disk, Durability},
+};
+
+use crate::harness::{launcher, test_timeout};
+
+/// Webhooks a second: enough for the gateway to measure the cost of a sync between two cuts, and to use
+/// batches.
+const RATE: f64 = 800.0;
+
+/// Runs a test with `cuts` power cuts. `None` if FUSE is missing.
+async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
+    if let Err(why) = Disk::mount(Durability::Journaled) {
+        eprintln!("SKIPPED: no disk can be mounted: {why:#}");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan::PowerCuts(cuts);
+    let round = Round { seed, rate: RATE, plan, sync_always, folder: folder.path().to_owned() };
+    Some(chaos::quietly(launcher(), &round).await.unwrap())
+}
+
+#[tokio::test]
+async fn power_cut_keeps_every_accepted_webhook() {
+    let Some(verdict) = cut(5, 2, true).await else { return };
+    assert!(verdict.is_good(test_timeout()), "{}", verdict.table());
+    assert!(verdict.toll.pages > 0, "no unsynced data was lost: {}", verdict.table());
+    assert!(verdict.spooled > 0, "no webhook was spooled: {}", verdict.table());
+    assert!(
+        verdict.batched.0 > 0 && verdict.batched.1 > 0,
+        "the gateway used only one way of publishing: {}",
+        verdict.table()
+    );
+}
+
+#[tokio::test]
+async fn lab_detects_webhooks_lost_by_a_broker_that_syncs_rarely() {
+    let Some(verdict) = cut(1, 1, false).await else { return };
+    assert!(!verdict.lost.is_empty(), "{}", verdict.table());
+}
