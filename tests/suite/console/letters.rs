@@ -15,7 +15,7 @@ async fn a_letter_is_mended_and_its_call_is_there() {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/dead-letters", shown.console)).await;
-        browser.read("#page", "None. Everything that came could be used.").await;
+        browser.read("#page", "None. All received messages could be processed.").await;
         // An event type with a slip in it, and one that nobody knows.
         shown
             .stack

@@ -40,7 +40,7 @@ async fn it_says_what_is_away_and_comes_back_by_itself() {
         assert_eq!(status, 503);
         assert!(page.contains("NATS does not answer"), "{page}");
         browser.open(&format!("{}/dead-letters", shown.console)).await;
-        browser.read("h1", "Not to be had").await;
+        browser.read("h1", "Temporarily unavailable").await;
         shown.stack.nats.restart().await.unwrap();
         browser.read("h1", "Dead letters").await;
         shown.stack.mongo.process().kill().await.unwrap();
