@@ -25,7 +25,7 @@ use crate::{
     },
     elevenlabs::{ApiError, ConversationStatus, ElevenLabs, Summary},
     retry::Pauses,
-    roles::api::DIALLING,
+    roles::api::DIALLING_TIMEOUT,
     store::{CallView, Concluded, StoreError},
 };
 
@@ -271,7 +271,7 @@ impl Pass<'_> {
             // What lies behind every window to come cannot be found any more.
             let too_old = self.window.until >= after(placing.at, SILENT_MOST);
             let covered = placing.at >= self.window.since || too_old;
-            let waited = self.window.until >= after(placing.at, PLACEMENT_GIVE_UP.max(DIALLING));
+            let waited = self.window.until >= after(placing.at, PLACEMENT_GIVE_UP.max(DIALLING_TIMEOUT));
             if covered && waited {
                 self.report.given_up += 1;
                 if !self.window.dry_run {

@@ -92,7 +92,7 @@ pub async fn place(State(console): State<Arc<Console>>, Form(form): Form<TestCal
     let key = Some(form.key.clone()).filter(|key| !key.is_empty());
     let placed =
         api::place(&console.context, console.api.as_ref(), payload.to_string().as_bytes(), key).await;
-    console.context.metrics.placement(placed.as_ref().map_or_else(api::NotPlaced::code, |_| "placed"));
+    console.context.metrics.placement(placed.as_ref().map_or_else(api::PlacementError::code, |_| "placed"));
     match placed {
         Ok(call) => {
             let id = |field: &str| call[field].as_str();

@@ -1,4 +1,4 @@
-//! What a caller asks for when it places a call, and what is asked of ElevenLabs then. Pure.
+//! The request to place a call, and the request to ElevenLabs that follows from it. Pure.
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -8,31 +8,33 @@ use crate::{
     elevenlabs::Carrier,
 };
 
+/// Longest id, in characters.
 const MAX_ID: usize = 128;
+/// The field of ElevenLabs that carries the dynamic variables.
 const CLIENT_DATA: &str = "conversation_initiation_client_data";
 
-/// A call to be placed.
+/// A valid request to place a call.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
-    /// Who carries it.
+pub struct CallRequest {
+    /// The telephone provider that carries the call.
     pub carrier: Carrier,
     agent_id: String,
     agent_phone_number_id: String,
     to_number: String,
-    /// Parameters of ElevenLabs that are passed on, under its names.
+    /// Parameters that are passed on to ElevenLabs, under its names.
     extra: Map<String, Value>,
 }
 
-impl Order {
-    /// Reads the JSON of `POST /api/agent-calls`. An unknown field is refused: a misspelt one must not
-    /// be dialled without.
+impl CallRequest {
+    /// Reads the JSON of `POST /api/agent-calls`. An unknown field is refused, because it can be a misspelt one, and
+    /// the call must not be placed without it.
     ///
     /// # Errors
-    /// A sentence that names the field and repeats no value.
+    /// A sentence that names the wrong field. It contains no values, because they can be telephone numbers.
     pub fn read(payload: &[u8]) -> Result<Self, String> {
         let fields: Map<String, Value> = serde_json::from_slice(payload)
             .map_err(|_error| "the request must be one JSON object".to_owned())?;
-        let mut order = Self {
+        let mut request = Self {
             carrier: Carrier::Twilio,
             agent_id: String::new(),
             agent_phone_number_id: String::new(),
@@ -41,34 +43,35 @@ impl Order {
         };
         for (name, value) in fields {
             match name.as_str() {
-                "agentId" => order.agent_id = id(&name, &value)?,
-                "agentPhoneNumberId" => order.agent_phone_number_id = id(&name, &value)?,
-                "toNumber" => order.to_number = number(&value)?,
-                "provider" => order.carrier = carrier(&value)?,
-                "conversationInitiationClientData" => order.pass(CLIENT_DATA, value, Value::is_object)?,
-                "telephonyCallConfig" => order.pass("telephony_call_config", value, Value::is_object)?,
-                "callRecordingEnabled" => order.pass("call_recording_enabled", value, Value::is_boolean)?,
+                "agentId" => request.agent_id = id(&name, &value)?,
+                "agentPhoneNumberId" => request.agent_phone_number_id = id(&name, &value)?,
+                "toNumber" => request.to_number = number(&value)?,
+                "provider" => request.carrier = carrier(&value)?,
+                "conversationInitiationClientData" => request.pass(CLIENT_DATA, value, Value::is_object)?,
+                "telephonyCallConfig" => request.pass("telephony_call_config", value, Value::is_object)?,
+                "callRecordingEnabled" => request.pass("call_recording_enabled", value, Value::is_boolean)?,
                 _ => {
-                    return Err(format!("there is no field {:?}", name.chars().take(64).collect::<String>()));
+                    return Err(format!("unknown field {:?}", name.chars().take(64).collect::<String>()));
                 }
             }
         }
         for (name, value) in [
-            ("agentId", &order.agent_id),
-            ("agentPhoneNumberId", &order.agent_phone_number_id),
-            ("toNumber", &order.to_number),
+            ("agentId", &request.agent_id),
+            ("agentPhoneNumberId", &request.agent_phone_number_id),
+            ("toNumber", &request.to_number),
         ] {
             if value.is_empty() {
                 return Err(format!("{name} is missing"));
             }
         }
-        let variables = order.extra.get(CLIENT_DATA).and_then(|data| data.get("dynamic_variables"));
+        let variables = request.extra.get(CLIENT_DATA).and_then(|data| data.get("dynamic_variables"));
         if variables.is_some_and(|variables| !variables.is_object() && !variables.is_null()) {
             return Err("conversationInitiationClientData.dynamic_variables must be an object".to_owned());
         }
-        Ok(order)
+        Ok(request)
     }
 
+    /// Takes over a parameter of ElevenLabs, if `fits` accepts its value.
     fn pass(&mut self, name: &str, value: Value, fits: fn(&Value) -> bool) -> Result<(), String> {
         if value.is_null() {
             return Ok(());
@@ -80,7 +83,7 @@ impl Order {
         Ok(())
     }
 
-    /// Tells this request from another one under the same key.
+    /// A digest of the request. It tells whether a repeated idempotency key stands for the same request.
     pub fn digest(&self) -> String {
         let text = json!([
             matches!(self.carrier, Carrier::Sip),
@@ -92,9 +95,9 @@ impl Order {
         hex::encode(Sha256::digest(text.to_string()))
     }
 
-    /// The request to ElevenLabs. It carries the placement's id, so that whatever is heard of the call
-    /// leads back to it.
-    pub fn request(&self, id: &PlacementId) -> Map<String, Value> {
+    /// The request to ElevenLabs. It carries the id of the placement, so that every webhook of the call can be assigned
+    /// to it.
+    pub fn to_elevenlabs(&self, id: &PlacementId) -> Map<String, Value> {
         let mut request = self.extra.clone();
         request.insert("agent_id".to_owned(), self.agent_id.as_str().into());
         request.insert("agent_phone_number_id".to_owned(), self.agent_phone_number_id.as_str().into());
@@ -107,7 +110,7 @@ impl Order {
         request
     }
 
-    /// Who takes part.
+    /// Agent and callee.
     pub fn parties(&self) -> Parties {
         Parties {
             agent_id: Some(self.agent_id.clone()),
@@ -123,7 +126,7 @@ fn id(name: &str, value: &Value) -> Result<String, String> {
     value.as_str().filter(fits).map(str::to_owned).ok_or_else(wrong)
 }
 
-/// E.164.
+/// A telephone number in E.164 form.
 fn number(value: &Value) -> Result<String, String> {
     let fits = |number: &&str| {
         number.strip_prefix('+').is_some_and(|digits| {
@@ -151,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn an_order_becomes_a_request_that_names_its_placement() {
+    fn the_request_to_elevenlabs_contains_the_placement_id() {
         let mut body = good();
         body["conversationInitiationClientData"] =
             json!({ "user_id": "u", "dynamic_variables": { "name": "x" } });
-        let order = Order::read(body.to_string().as_bytes()).unwrap();
-        let request = order.request(&PlacementId::new("p-1").unwrap());
+        let call = CallRequest::read(body.to_string().as_bytes()).unwrap();
+        let request = call.to_elevenlabs(&PlacementId::new("p-1").unwrap());
         assert_eq!(
             Value::Object(request),
             json!({
@@ -164,17 +167,17 @@ mod tests {
                 CLIENT_DATA: { "user_id": "u", "dynamic_variables": { "name": "x", PLACEMENT_VARIABLE: "p-1" } },
             })
         );
-        let plain = Order::read(good().to_string().as_bytes()).unwrap();
-        assert_ne!(plain.digest(), order.digest());
+        let plain = CallRequest::read(good().to_string().as_bytes()).unwrap();
+        assert_ne!(plain.digest(), call.digest());
         assert_eq!(
-            plain.request(&PlacementId::new("p-2").unwrap())[CLIENT_DATA]["dynamic_variables"]
+            plain.to_elevenlabs(&PlacementId::new("p-2").unwrap())[CLIENT_DATA]["dynamic_variables"]
                 [PLACEMENT_VARIABLE],
             "p-2"
         );
     }
 
     #[test]
-    fn what_must_not_be_dialled_is_named() {
+    fn an_invalid_field_is_named_without_its_value() {
         #[rustfmt::skip]
         let table = [
             ("toNumber",  json!("6580000001"),           "toNumber"),
@@ -192,17 +195,17 @@ mod tests {
         for (name, value, expected) in table {
             let mut body = good();
             body[name] = value;
-            let error = Order::read(body.to_string().as_bytes()).unwrap_err();
+            let error = CallRequest::read(body.to_string().as_bytes()).unwrap_err();
             assert!(error.contains(expected) && !error.contains("8000"), "{error}");
         }
         for missing in ["agentId", "agentPhoneNumberId", "toNumber"] {
             let mut body = good();
             body.as_object_mut().unwrap().remove(missing);
             assert_eq!(
-                Order::read(body.to_string().as_bytes()).unwrap_err(),
+                CallRequest::read(body.to_string().as_bytes()).unwrap_err(),
                 format!("{missing} is missing")
             );
         }
-        assert!(Order::read(b"[]").is_err());
+        assert!(CallRequest::read(b"[]").is_err());
     }
 }
