@@ -8,9 +8,14 @@ use serde_json::json;
 use super::terminal::{moment, print_line, spinner};
 use crate::{
     Context,
-    domain::{call::Status, time::rfc3339},
-    elevenlabs::{ConversationStatus, ElevenLabs},
-    roles::reconcile::{self, Finding, Report, Window},
+    domain::{
+        call::Status,
+        conversation::ConversationStatus,
+        reconciliation::{Finding, Report},
+        time::rfc3339,
+    },
+    elevenlabs::ElevenLabs,
+    roles::reconcile::{self, Window},
 };
 
 /// Which conversations are compared, and how the outcome is printed.

@@ -1,4 +1,5 @@
-//! The webhook at ElevenLabs: made and bound by the command `register`, watched by the role `reconcile` (`roles::webhook_watch`).
+//! The webhook at ElevenLabs: made and bound by the command `register`, watched by the role `reconcile`
+//! (`roles::webhook_watch`).
 
 mod command;
 mod secret;

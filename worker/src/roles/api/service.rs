@@ -30,10 +30,11 @@ use crate::{Context, retry::Pauses};
 
 /// Lookups that run at the same time.
 const MAX_LOOKUPS: usize = 64;
-/// Placements that run at the same time. ElevenLabs answers slowly, and allows a few dozen calls at the same time.
+/// Placements that run at the same time. ElevenLabs answers slowly, and allows a few dozen calls at the same
+/// time.
 const MAX_PLACEMENTS: usize = 64;
-/// How long the service waits for requests that the broker had sent before it learned of the stop. On a busy machine
-/// that takes a moment. The gateway gives up a request without an answer after 15 s.
+/// How long the service waits for requests that the broker had sent before it learned of the stop. On a busy
+/// machine that takes a moment. The gateway gives up a request without an answer after 15 s.
 const LAST_REQUESTS_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of an answer besides its body; the broker counts both against `max_payload`.
 const HEADER_BYTES: usize = 1024;
@@ -138,8 +139,8 @@ fn is_answerable(request: &Request) -> bool {
     names_inbox
 }
 
-/// Whether an answer may be sent to `reply`. The sender of the request chooses that subject, and must not use the
-/// worker's permissions to publish to a stream or to the broker's API.
+/// Whether an answer may be sent to `reply`. The sender of the request chooses that subject, and must not
+/// use the worker's permissions to publish to a stream or to the broker's API.
 fn is_inbox(reply: Option<&str>) -> bool {
     reply.is_some_and(|subject| subject.starts_with("_INBOX."))
 }

@@ -1,4 +1,5 @@
-//! Style sheet, scripts and icon of the pages. They are part of the program, so pages load nothing from other hosts.
+//! Style sheet, scripts and icon of the pages. They are part of the program, so pages load nothing from
+//! other hosts.
 
 use std::sync::LazyLock;
 

@@ -1,8 +1,8 @@
 //! The console: a web page on which people follow calls and handle dead letters.
 //!
-//! The server renders everything: HTML from templates, charts as SVG. Pages work without scripts. With scripts,
-//! server-sent events keep them up to date. The console starts before MongoDB and NATS are reachable, and every
-//! page says which of them does not answer.
+//! The server renders everything: HTML from templates, charts as SVG. Pages work without scripts. With
+//! scripts, server-sent events keep them up to date. The console starts before MongoDB and NATS are
+//! reachable, and every page says which of them does not answer.
 //!
 //! - `access`: who may enter: logins, sessions, limits.
 //! - `view`: values as texts, links and charts. Pure.

@@ -76,8 +76,8 @@ async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Addresses can contain telephone numbers (in searches) and tokens (in printed links). They must not reach other
-    // sites or caches.
+    // Addresses can contain telephone numbers (in searches) and tokens (in printed links). They must not
+    // reach other sites or caches.
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer

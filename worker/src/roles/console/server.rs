@@ -69,7 +69,8 @@ pub async fn run(
         numbers: Numbers::shown(config.console_show_numbers),
         broadcast: Broadcast::default(),
         stream_limits: StreamLimits::default(),
-        // Assumed until the first ping: a page requested before it waits for MongoDB instead of reporting an outage.
+        // Assumed until the first ping: a page requested before it waits for MongoDB instead of reporting an
+        // outage.
         mongodb: AtomicBool::new(true),
         broker: BrokerSamples::default(),
         reasons: ReasonsCache::default(),
@@ -108,8 +109,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Checks servers and dead letters at intervals, and publishes what changed. MongoDB and NATS do not report these
-/// changes by themselves.
+/// Checks servers and dead letters at intervals, and publishes what changed. MongoDB and NATS do not report
+/// these changes by themselves.
 async fn check_servers(console: &Console) {
     let mut published = console.health();
     for n in 0_u64.. {

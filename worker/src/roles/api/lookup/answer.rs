@@ -12,7 +12,8 @@ use crate::{
 /// The JSON of a call, or why there is none.
 pub type Answer = Result<Value, LookupError>;
 
-/// The answer for a stored call, with the ids of its other conversations. `stale`: ElevenLabs could not be asked.
+/// The answer for a stored call, with the ids of its other conversations. `stale`: ElevenLabs could not be
+/// asked.
 pub async fn answer(context: &Context, call: CallView, stale: bool) -> Answer {
     let others = context.store.other_conversations(&call).await?;
     let mut answer = answer_json(&call, stale);
@@ -37,7 +38,8 @@ pub async fn answer(context: &Context, call: CallView, stale: bool) -> Answer {
 const OMITTABLE: [&str; 7] =
     ["transcript", "rawResponse", "analysis", "metadata", "initiationFailure", "requestPayload", "history"];
 
-/// The answer as at most `max_bytes` of JSON. The largest fields are left out until it fits, and named in `omitted`.
+/// The answer as at most `max_bytes` of JSON. The largest fields are left out until it fits, and named in
+/// `omitted`.
 pub fn fit(mut call: Value, max_bytes: usize) -> Vec<u8> {
     let bytes = |value: &Value| serde_json::to_vec(value).expect("a Value is JSON");
     let mut encoded = bytes(&call);

@@ -112,7 +112,8 @@ async fn ask(
     }
 }
 
-/// Whether the stored status needs no request to ElevenLabs: the call is finished, or was updated a short time ago.
+/// Whether the stored status needs no request to ElevenLabs: the call is finished, or was updated a short
+/// time ago.
 fn is_fresh(call: &CallView, now: Timestamp, stale_after: Duration) -> bool {
     let finished = call.status().is_some_and(Status::is_finished);
     finished || call.updated_at().is_some_and(|at| now < after(at, stale_after))

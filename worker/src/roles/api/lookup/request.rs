@@ -20,8 +20,8 @@ impl LookupRequest {
     /// Reads `{"conversation_id"?, "callSid"?, "placementId"?}`.
     ///
     /// # Errors
-    /// The payload is no JSON object, an id is no string or has characters that no id has, or there is no id. An object
-    /// in place of an id is refused because MongoDB would read it as a query operator.
+    /// The payload is no JSON object, an id is no string or has characters that no id has, or there is no
+    /// id. An object in place of an id is refused because MongoDB would read it as a query operator.
     pub fn read(payload: &[u8]) -> Result<Self, LookupError> {
         let object: Map<String, Value> = serde_json::from_slice(payload)
             .map_err(|_error| LookupError::Invalid("the request must be one JSON object".to_owned()))?;

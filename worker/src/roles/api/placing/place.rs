@@ -1,8 +1,8 @@
 //! Places calls, each at most once.
 //!
-//! The document of the call is stored before ElevenLabs is asked, and ElevenLabs is asked once. If the outcome is then
-//! unknown, it stays unknown until a webhook or reconciliation brings the id of the placement. A placement that a worker
-//! left unfinished because it died is never dialled again.
+//! The document of the call is stored before ElevenLabs is asked, and ElevenLabs is asked once. If the
+//! outcome is then unknown, it stays unknown until a webhook or reconciliation brings the id of the
+//! placement. A placement that a worker left unfinished because it died is never dialled again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,8 @@ use crate::{
     store::{self, Begun, CallView, Concluded, NewPlacement},
 };
 
-/// Longest duration of dialling. A placement that is still dialling after that was left by a worker that died.
+/// Longest duration of dialling. A placement that is still dialling after that was left by a worker that
+/// died.
 pub const DIALLING_TIMEOUT: Duration = Duration::from_mins(2);
 /// Delays between attempts to store the outcome, and their total. The sender of the request waits meanwhile.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -134,8 +135,8 @@ async fn conclude(
     }
 }
 
-/// Stores the outcome. Returns whether that succeeded. If it did not, the placement stays open until a webhook or
-/// reconciliation brings its id.
+/// Stores the outcome. Returns whether that succeeded. If it did not, the placement stays open until a
+/// webhook or reconciliation brings its id.
 async fn persist(
     context: &Context,
     id: &PlacementId,

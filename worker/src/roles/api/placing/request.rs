@@ -26,8 +26,8 @@ pub struct CallRequest {
 }
 
 impl CallRequest {
-    /// Reads the JSON of `POST /api/agent-calls`. An unknown field is refused, because it can be a misspelt one, and
-    /// the call must not be placed without it.
+    /// Reads the JSON of `POST /api/agent-calls`. An unknown field is refused, because it can be a misspelt
+    /// one, and the call must not be placed without it.
     ///
     /// # Errors
     /// A sentence that names the wrong field. It contains no values, because they can be telephone numbers.
@@ -95,8 +95,8 @@ impl CallRequest {
         hex::encode(Sha256::digest(text.to_string()))
     }
 
-    /// The request to ElevenLabs. It carries the id of the placement, so that every webhook of the call can be assigned
-    /// to it.
+    /// The request to ElevenLabs. It carries the id of the placement, so that every webhook of the call can
+    /// be assigned to it.
     pub fn to_elevenlabs(&self, id: &PlacementId) -> Map<String, Value> {
         let mut request = self.extra.clone();
         request.insert("agent_id".to_owned(), self.agent_id.as_str().into());

@@ -1,7 +1,7 @@
 //! Authentication of the console's requests: by password, by token, or by a session that one of them opened.
 //!
-//! Browsers log in with the printed link or with a form, and then keep a session. Tools send `Basic` or `Bearer` with
-//! each request. Wrong logins of every kind are counted here and slow down their source.
+//! Browsers log in with the printed link or with a form, and then keep a session. Tools send `Basic` or
+//! `Bearer` with each request. Wrong logins of every kind are counted here and slow down their source.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -39,11 +39,13 @@ pub enum Denied {
     Missing,
     /// Its login is wrong.
     Wrong,
-    /// Its login was not checked, because too many logins of its source were wrong. The source has to wait this long.
+    /// Its login was not checked, because too many logins of its source were wrong. The source has to wait
+    /// this long.
     Delayed(Duration),
 }
 
-/// The configured logins. They are kept as digests, so that comparing takes the same time for texts of any length.
+/// The configured logins. They are kept as digests, so that comparing takes the same time for texts of any
+/// length.
 pub struct Access {
     user: String,
     basic: Option<[u8; 32]>,
@@ -147,8 +149,8 @@ impl Access {
     }
 }
 
-/// Whether the browser uses https, according to the proxy in front of the console. A false claim harms only its sender:
-/// the browser does not keep the cookie.
+/// Whether the browser uses https, according to the proxy in front of the console. A false claim harms only
+/// its sender: the browser does not keep the cookie.
 fn is_https(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let last = |list: &str| list.rsplit(',').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -18,8 +18,8 @@ use axum::http::HeaderMap;
 const CLIENT_ALLOWANCE: u32 = 5;
 /// The same for a proxy, which has many clients.
 const PROXY_ALLOWANCE: u32 = 50;
-/// Interval at which one wrong login of a proxy is forgotten. A single client can send one wrong login a minute, and
-/// must not lock out the other clients of its proxy.
+/// Interval at which one wrong login of a proxy is forgotten. A single client can send one wrong login a
+/// minute, and must not lock out the other clients of its proxy.
 const PROXY_FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest time that a source has to wait.
 const LONGEST: Duration = Duration::from_mins(1);
@@ -42,8 +42,8 @@ pub struct Source {
 impl Source {
     /// The source of a request of `peer`.
     ///
-    /// The last entry of `X-Forwarded-For` comes from the nearest proxy. A peer that is no proxy can write anything
-    /// there; therefore the peer itself has a limit too.
+    /// The last entry of `X-Forwarded-For` comes from the nearest proxy. A peer that is no proxy can write
+    /// anything there; therefore the peer itself has a limit too.
     pub fn new(peer: IpAddr, headers: &HeaderMap) -> Self {
         let peer = source_of(peer);
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
@@ -84,7 +84,8 @@ struct Record {
 pub enum Attempt {
     /// The login was right.
     Right,
-    /// The login was wrong. `log`: it has to be logged, with the number of wrong logins since the last log line.
+    /// The login was wrong. `log`: it has to be logged, with the number of wrong logins since the last log
+    /// line.
     Wrong { log: Option<u64> },
     /// The login was not checked. The source has to wait this long.
     Delayed(Duration),

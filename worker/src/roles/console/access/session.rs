@@ -1,7 +1,7 @@
 //! Sessions of browsers: signed cookies, so that the server stores no sessions. Pure.
 //!
-//! The key is derived from the configured password and token. Therefore all processes accept the same cookies, also
-//! after a restart, and a changed password or token ends all sessions.
+//! The key is derived from the configured password and token. Therefore all processes accept the same
+//! cookies, also after a restart, and a changed password or token ends all sessions.
 //!
 //! Invariant: a session ends after [`LIFETIME`].
 
@@ -51,7 +51,8 @@ impl Sessions {
         Self { key, name }
     }
 
-    /// The cookie of a new session `id`, opened at `now`. `secure`: the browser sends the cookie only by https.
+    /// The cookie of a new session `id`, opened at `now`. `secure`: the browser sends the cookie only by
+    /// https.
     pub fn open(&self, id: u64, now: Timestamp, secure: bool) -> HeaderValue {
         let ends = now.as_second().saturating_add(LIFETIME.as_secs().cast_signed());
         let claim = format!("{ends}.{id:016x}");
@@ -64,8 +65,8 @@ impl Sessions {
         self.cookie("", 0, secure)
     }
 
-    /// `SameSite=Lax`, because the printed link must work from a page of another site, for example a chat. Requests
-    /// that change something are POSTs; browsers send no `Lax` cookie with a POST of another site.
+    /// `SameSite=Lax`, because the printed link must work from a page of another site, for example a chat.
+    /// Requests that change something are POSTs; browsers send no `Lax` cookie with a POST of another site.
     fn cookie(&self, value: &str, seconds: u64, secure: bool) -> HeaderValue {
         let secure = if secure { "; Secure" } else { "" };
         let text =

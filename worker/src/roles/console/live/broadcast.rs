@@ -1,10 +1,11 @@
 //! Broadcasts updates to connected viewers.
 //!
-//! Each viewer has a bounded queue. A viewer that is too slow loses the oldest updates, and then has to reload
-//! its page ([`Update::Resync`]).
+//! Each viewer has a bounded queue. A viewer that is too slow loses the oldest updates, and then has to
+//! reload its page ([`Update::Resync`]).
 //!
-//! The state of the calls has a version, which grows with each update about calls. A page carries the version it
-//! was rendered from, so the broadcast knows whether the page missed an update before its viewer connected.
+//! The state of the calls has a version, which grows with each update about calls. A page carries the
+//! version it was rendered from, so the broadcast knows whether the page missed an update before its viewer
+//! connected.
 
 use std::sync::{
     Arc,
@@ -78,12 +79,13 @@ impl Default for Broadcast {
 }
 
 impl Broadcast {
-    /// Connects a viewer whose page was rendered from `version`. Returns the updates, and whether the page missed
-    /// an update and has to be reloaded first.
+    /// Connects a viewer whose page was rendered from `version`. Returns the updates, and whether the page
+    /// missed an update and has to be reloaded first.
     pub fn subscribe(&self, version: u64) -> (broadcast::Receiver<Update>, bool) {
         let receiver = self.updates.subscribe();
         self.viewer_connected.notify_one();
-        // While the change stream is not read, nothing is missed: reading starts with a resync for all viewers.
+        // While the change stream is not read, nothing is missed: reading starts with a resync for all
+        // viewers.
         let is_behind = self.watching.load(Ordering::SeqCst) && self.version() != version;
         (receiver, is_behind)
     }

@@ -1,8 +1,8 @@
 //! Reads the change stream of the calls and broadcasts what changed.
 //!
 //! One change stream, open while a viewer is connected, serves all viewers: a changed call is read once and
-//! rendered once. The queue between stream and reader is bounded. When it overflows, or too many calls change at
-//! once, all viewers get [`Update::Resync`] instead of single updates.
+//! rendered once. The queue between stream and reader is bounded. When it overflows, or too many calls
+//! change at once, all viewers get [`Update::Resync`] instead of single updates.
 
 use std::{
     collections::BTreeMap,
@@ -40,11 +40,13 @@ const MAX_UPDATES: usize = 25;
 const COLLECT_TIME: Duration = Duration::from_millis(30);
 /// Shortest time between two broadcasts of calls.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the change stream stays open without a viewer. A viewer who moves to another page is away for a moment.
+/// How long the change stream stays open without a viewer. A viewer who moves to another page is away for a
+/// moment.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the number of viewers is checked while no call changes.
 const VIEWER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Shortest time between two resyncs. It grows with the number of viewers, because each of them reloads a page.
+/// Shortest time between two resyncs. It grows with the number of viewers, because each of them reloads a
+/// page.
 const MIN_RESYNC_INTERVAL: Duration = Duration::from_millis(300);
 const RESYNC_INTERVAL_PER_VIEWER: Duration = Duration::from_millis(1);
 const MAX_RESYNC_INTERVAL: Duration = Duration::from_secs(2);
@@ -98,8 +100,8 @@ async fn watch(
     broadcast.set_watching(false);
     idle.cancel();
     drop(receiver);
-    // The reader ends after its next answer, or when the driver gives up on the server. Its result is used only
-    // if it is there already.
+    // The reader ends after its next answer, or when the driver gives up on the server. Its result is used
+    // only if it is there already.
     if reading.is_finished() { reading.await.unwrap_or(Ok(())) } else { Ok(()) }
 }
 

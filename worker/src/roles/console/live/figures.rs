@@ -14,8 +14,8 @@ use crate::store::views::{Figures, Views, Window};
 
 /// Age from which figures are counted again.
 const MIN_AGE: Duration = Duration::from_secs(5);
-/// Figures are counted again only after this many times the duration of the latest count, so counting takes at
-/// most this fraction of the database's time.
+/// Figures are counted again only after this many times the duration of the latest count, so counting takes
+/// at most this fraction of the database's time.
 const COUNT_DURATIONS: u32 = 20;
 /// How long a page waits for figures that were never counted.
 const FIRST_COUNT_TIMEOUT: Duration = Duration::from_millis(400);
@@ -42,8 +42,8 @@ impl Entry {
 }
 
 impl FiguresCache {
-    /// The known figures. Old figures are returned at once and counted again in the background. `None`: the first
-    /// count takes longer than a page waits.
+    /// The known figures. Old figures are returned at once and counted again in the background. `None`: the
+    /// first count takes longer than a page waits.
     pub async fn get(
         &self,
         views: &Views,

@@ -59,7 +59,8 @@ struct CallFigures {
     total: String,
     /// Share of calls that were answered. `None`: every call is still initiated or ringing.
     answer_rate: Option<String>,
-    /// Median and 95th percentile of the time until a transcript was there. `None`: no transcript was fetched.
+    /// Median and 95th percentile of the time until a transcript was there. `None`: no transcript was
+    /// fetched.
     transcript_delay: Option<(String, String)>,
     /// Number of transcripts behind `transcript_delay`.
     transcripts: usize,

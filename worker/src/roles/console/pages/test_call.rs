@@ -1,5 +1,5 @@
-//! `/test-call`: places a call at the simulated provider. The page exists only if `CONSOLE_TEST_CALLS` says that calls
-//! are simulated.
+//! `/test-call`: places a call at the simulated provider. The page exists only if `CONSOLE_TEST_CALLS` says
+//! that calls are simulated.
 
 use std::sync::Arc;
 

@@ -11,8 +11,8 @@ pub fn of_call(name: &str) -> String {
     format!("/calls/{}", segment(name))
 }
 
-/// The address of the page of `row`, which `name` identifies. If `name` contains a telephone number that is hidden,
-/// the address has the id of the document instead.
+/// The address of the page of `row`, which `name` identifies. If `name` contains a telephone number that is
+/// hidden, the address has the id of the document instead.
 pub fn of_row(row: &CallRow, name: &str, numbers: Numbers) -> String {
     match numbers.id(name) {
         Cow::Borrowed(name) => of_call(name),

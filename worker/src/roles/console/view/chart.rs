@@ -1,7 +1,7 @@
 //! The geometry of charts, which the templates draw as SVG. Pure.
 //!
-//! Parts of a chart differ in pattern and order, not only in colour, and each chart has its numbers as text beside
-//! it, so people who cannot see colours or charts can read them.
+//! Parts of a chart differ in pattern and order, not only in colour, and each chart has its numbers as text
+//! beside it, so people who cannot see colours or charts can read them.
 
 use std::time::Duration;
 
@@ -110,8 +110,8 @@ fn times(buckets: &[Bucket], window: Window) -> Vec<(f64, String)> {
     chosen.map(|(n, bucket)| (round((count(n as u64) + 0.5) * column), time(bucket.at, window))).collect()
 }
 
-/// The upper end of the scale: the smallest even number of the form 1, 2 or 5 times a power of ten that is at least
-/// `max`. It is even because the line in the middle is labelled with its half.
+/// The upper end of the scale: the smallest even number of the form 1, 2 or 5 times a power of ten that is
+/// at least `max`. It is even because the line in the middle is labelled with its half.
 fn top(max: u64) -> u64 {
     let mut power = 1_u64;
     loop {
@@ -128,7 +128,8 @@ fn top(max: u64) -> u64 {
     }
 }
 
-/// A line through `values`, as the points of an SVG polyline. The line keeps 1 unit of distance from the edges.
+/// A line through `values`, as the points of an SVG polyline. The line keeps 1 unit of distance from the
+/// edges.
 pub fn sparkline(values: &[f64]) -> String {
     let max = values.iter().copied().fold(0.0, f64::max).max(1.0);
     let step = SPARKLINE_WIDTH / count((values.len().max(2) - 1) as u64);

@@ -1,7 +1,7 @@
 //! The filter of the list of calls, as it is written in a URL. Pure.
 //!
-//! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark it, send it to
-//! somebody, and return to it.
+//! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark it, send
+//! it to somebody, and return to it.
 
 use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
@@ -123,7 +123,8 @@ impl Params {
         matches!(search(&self.q), Some(Search::Id(_)))
     }
 
-    /// The filter for the database. Of the `known` failure reasons it has those that contain the text searched for.
+    /// The filter for the database. Of the `known` failure reasons it has those that contain the text
+    /// searched for.
     pub fn filter(&self, known: &[String], now: Timestamp) -> Filter {
         let period = self.period.map(|period| {
             now.checked_sub(std::time::Duration::from_hours(period.hours)).unwrap_or(Timestamp::MIN)
@@ -140,8 +141,8 @@ impl Params {
     }
 }
 
-/// The known reasons that contain `text` in any case. A reason that equals `text` is the only result. `text` may
-/// contain masked telephone numbers, because the form offers reasons in that form.
+/// The known reasons that contain `text` in any case. A reason that equals `text` is the only result. `text`
+/// may contain masked telephone numbers, because the form offers reasons in that form.
 fn reasons(text: &str, known: &[String]) -> Vec<String> {
     let wanted = text.to_lowercase();
     let contains = |reason: &str| reason.to_lowercase().contains(&wanted);

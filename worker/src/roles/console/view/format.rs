@@ -72,7 +72,8 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Most characters that a page shows of a text that a sender wrote. Transcripts and payloads have limits of their own.
+/// Most characters that a page shows of a text that a sender wrote. Transcripts and payloads have limits of
+/// their own.
 pub const MAX_TEXT: usize = 500;
 
 /// The first `max` characters of `text`; `…` marks a text that is longer.

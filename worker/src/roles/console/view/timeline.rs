@@ -157,8 +157,8 @@ pub fn status_reason(call: &Detail, numbers: Numbers) -> String {
     format!("The status is {status} because of {event} from {} at {at}.{rest}", source(entry))
 }
 
-/// What Aftercall did for this call: placed it, asked ElevenLabs, fetched the transcript. `job`: attempts so far and
-/// the time of the next one.
+/// What Aftercall did for this call: placed it, asked ElevenLabs, fetched the transcript. `job`: attempts so
+/// far and the time of the next one.
 pub fn activities(
     call: &Detail,
     job: Option<(u32, Option<Timestamp>)>,

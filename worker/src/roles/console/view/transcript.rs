@@ -1,4 +1,5 @@
-//! The turns of a conversation, as texts. Pure. A turn of any form can be shown, because senders are not trusted.
+//! The turns of a conversation, as texts. Pure. A turn of any form can be shown, because senders are not
+//! trusted.
 
 use std::time::Duration;
 

@@ -15,8 +15,8 @@ const MAX_CHARS: usize = 100_000;
 /// Largest body, in bytes, that can be edited on a page.
 const MAX_EDITABLE_BYTES: usize = 1024 * 1024;
 
-/// Whether a form returns the body unchanged. It does not for a large body, one in the object store, or one that is
-/// no text.
+/// Whether a form returns the body unchanged. It does not for a large body, one in the object store, or one
+/// that is no text.
 pub fn is_editable(letter: &Shown) -> bool {
     letter.object.is_none()
         && letter.body.len() <= MAX_EDITABLE_BYTES
@@ -30,7 +30,8 @@ pub fn normalize_line_ends(text: &str) -> String {
 
 /// The body as text, formatted if it is JSON, and whether the text is only the beginning of the body.
 pub fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
-    // Parsed JSON needs several times its bytes as memory. Of a large body, the beginning is shown as plain text.
+    // Parsed JSON needs several times its bytes as memory. Of a large body, the beginning is shown as plain
+    // text.
     let is_large = body.len() > MAX_EDITABLE_BYTES || measure([body], LIMITS).is_err();
     let body = if is_large { &body[..body.len().min(4 * MAX_CHARS + 4)] } else { body };
     let text = if let Ok(mut json) = json::read(body) {

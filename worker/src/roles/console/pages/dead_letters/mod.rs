@@ -1,5 +1,5 @@
-//! `/dead-letters`: the messages that could not be processed. People read them, send them again with or without a
-//! changed body, or delete them.
+//! `/dead-letters`: the messages that could not be processed. People read them, send them again with or
+//! without a changed body, or delete them.
 
 mod actions;
 mod body;

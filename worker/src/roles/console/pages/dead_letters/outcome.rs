@@ -1,6 +1,7 @@
 //! `GET /sent`: the outcome of a dead letter that was sent again.
 //!
-//! The address contains all that is needed to find the outcome, so the server stores nothing between requests.
+//! The address contains all that is needed to find the outcome, so the server stores nothing between
+//! requests.
 
 use std::sync::Arc;
 
@@ -53,8 +54,8 @@ impl SentMessage {
     }
 }
 
-/// The address of the page for `sent`, a message with this subject and body. `after` is the first number that a new
-/// dead letter can have.
+/// The address of the page for `sent`, a message with this subject and body. `after` is the first number
+/// that a new dead letter can have.
 pub fn address(subject: &str, sent: &Sent, body: &[u8], after: u64) -> String {
     let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin(subject));
     let parsed = event::parse(&envelope, body).ok();

@@ -1,4 +1,4 @@
-//! Looks whether the webhook at ElevenLabs still works: at the start, and every hour.
+//! Checks at the start and every hour whether the webhook at ElevenLabs still works.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,23 +15,30 @@ use crate::{
     },
 };
 
-const EVERY: Duration = Duration::from_hours(1);
-/// After a look that failed.
-const AGAIN: Duration = Duration::from_mins(5);
+/// Interval between two checks.
+const INTERVAL: Duration = Duration::from_hours(1);
+/// Delay after a check that failed.
+const RETRY_DELAY: Duration = Duration::from_mins(5);
 
-/// What can be wrong with the webhook.
+/// A problem of the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
+enum Problem {
+    /// ElevenLabs has no webhook with our URL.
     Missing,
+    /// A person disabled it.
     Disabled,
+    /// ElevenLabs disabled it after failed deliveries.
     AutoDisabled,
+    /// The workspace does not send all events to it.
     Unbound,
+    /// A delivery failed within the last hour.
     Failing,
 }
 
 impl Problem {
     const ALL: [Self; 5] = [Self::Missing, Self::Disabled, Self::AutoDisabled, Self::Unbound, Self::Failing];
 
+    /// The word in metrics and logs.
     fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -42,45 +49,44 @@ impl Problem {
         }
     }
 
-    fn sentence(self) -> &'static str {
+    /// The problem and its remedy, for the log.
+    fn description(self) -> &'static str {
         match self {
             Self::Missing => {
                 "ElevenLabs has no webhook to ELEVENLABS_STATUS_CALLBACK_URL; run `aftercall-worker register`"
             }
-            Self::Disabled => "somebody switched the webhook off at ElevenLabs",
+            Self::Disabled => "somebody disabled the webhook at ElevenLabs",
             Self::AutoDisabled => {
-                "ElevenLabs switched the webhook off after failures; run `aftercall-worker register`"
+                "ElevenLabs disabled the webhook after failed deliveries; run `aftercall-worker register`"
             }
             Self::Unbound => {
-                "the webhook is not bound to the events of calls in the workspace; run `aftercall-worker register`"
+                "the workspace at ElevenLabs does not send all events of calls to the webhook; run `aftercall-worker register`"
             }
             Self::Failing => "ElevenLabs could not deliver a webhook within the last hour",
         }
     }
 }
 
-/// Watches until `stop`; ends at once where there is no URL to look for.
-pub async fn watch(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
+/// Checks the webhook until `stop`. Returns at once if `ELEVENLABS_STATUS_CALLBACK_URL` is not set.
+pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
     let Some(url) = context.config.elevenlabs_status_callback_url.clone() else {
-        tracing::info!(
-            "ELEVENLABS_STATUS_CALLBACK_URL is unset: nobody looks after the webhook at ElevenLabs"
-        );
+        tracing::info!("ELEVENLABS_STATUS_CALLBACK_URL is not set: the webhook at ElevenLabs is not checked");
         return;
     };
     loop {
-        let wait = match look(&api, url.as_str()).await {
+        let wait = match check(&api, url.as_str()).await {
             Ok(found) => {
                 for problem in Problem::ALL {
                     context.metrics.registration(problem.label(), found.contains(&problem));
                 }
                 for problem in &found {
-                    tracing::error!(problem = problem.label(), "{}", problem.sentence());
+                    tracing::error!(problem = problem.label(), "{}", problem.description());
                 }
-                EVERY
+                INTERVAL
             }
             Err(error) => {
-                tracing::warn!(%error, "the webhook at ElevenLabs could not be looked after");
-                AGAIN
+                tracing::warn!(%error, "the webhook at ElevenLabs could not be checked");
+                RETRY_DELAY
             }
         };
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
@@ -89,19 +95,19 @@ pub async fn watch(context: Arc<Context>, api: ElevenLabs, stop: CancellationTok
     }
 }
 
-async fn look(api: &ElevenLabs, url: &str) -> Result<Vec<Problem>, crate::elevenlabs::ApiError> {
+async fn check(api: &ElevenLabs, url: &str) -> Result<Vec<Problem>, crate::elevenlabs::ApiError> {
     let webhooks = api.webhooks().await?;
     let binding = api.binding(&Scope::Workspace).await?;
     Ok(problems(&webhooks, url, &binding, Timestamp::now()))
 }
 
-/// What is wrong. Pure. Agents with bindings of their own are not looked at.
+/// Finds the problems of the webhook. Pure. Agents with bindings of their own are not checked.
 fn problems(webhooks: &[Webhook], url: &str, binding: &Map<String, Value>, now: Timestamp) -> Vec<Problem> {
     let Some(webhook) = webhook_plan::ours(webhooks, url, binding) else { return vec![Problem::Missing] };
     let bound = binding.get("post_call_webhook_id").and_then(Value::as_str) == Some(webhook.id.as_str());
     let events = webhook_plan::events(binding);
     let all = EVENTS.iter().all(|event| events.iter().any(|bound| bound == event));
-    let failing = webhook.failed_at().is_some_and(|at| between(at, now) < EVERY);
+    let failing = webhook.failed_at().is_some_and(|at| between(at, now) < INTERVAL);
     [
         (Problem::Disabled, webhook.is_disabled),
         (Problem::AutoDisabled, webhook.is_auto_disabled),
@@ -120,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ailment_is_named() {
+    fn every_problem_is_found() {
         const URL: &str = "https://hooks.example.com/x";
         let now = Timestamp::from_second(1_790_000_000).unwrap();
         let webhook = |change: Value| {
