@@ -68,7 +68,8 @@ enum JobError {
     Moved,
 }
 
-/// Fetches the conversation of `job` and stores what follows from it. Nothing is done if no transcript is pending.
+/// Fetches the conversation of `job` and stores what follows from it. Nothing is done if no transcript is
+/// pending.
 async fn fetch(
     outside: &impl Outside,
     api: &impl Provider,

@@ -1,4 +1,4 @@
-//! A webhook's secret, told once: to a file that only its owner reads, or to standard output.
+//! The file for the secret of a webhook. Only its owner can read it.
 
 use std::{
     io::Write as _,
@@ -8,7 +8,10 @@ use std::{
 
 use aftercall_common::process::config::Secret;
 
-/// Makes sure, before there is a secret, that it can be written to `path`.
+/// Checks that a secret can be written to `path`, before ElevenLabs creates one.
+///
+/// # Errors
+/// The file exists and must not be overwritten, or its folder is not writable.
 pub(super) fn check(path: &Path, overwrite: bool) -> Result<(), String> {
     if path.exists() && !overwrite {
         return Err(format!("{} exists; --rotate overwrites it", path.display()));
@@ -19,7 +22,7 @@ pub(super) fn check(path: &Path, overwrite: bool) -> Result<(), String> {
         .map_err(|error| format!("cannot write to {}: {error}", path.display()))
 }
 
-/// Writes `secret` to `path`, readable by its owner only; the file is whole or not there.
+/// Writes `secret` to `path`, readable by its owner only. After an error, `path` has its old content.
 pub(super) fn write(path: &Path, secret: &Secret) -> std::io::Result<()> {
     let partial = temporary(path);
     let mut file = create(&partial)?;

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Answer, Rate};
+use super::answer::{Answer, FailureRate};
 
-/// The whole of it.
-pub(super) fn text(since: Timestamp, until: Timestamp, rate: &Rate, answers: &[Answer]) -> String {
+/// The whole report.
+pub(super) fn report(since: Timestamp, until: Timestamp, rate: &FailureRate, answers: &[Answer]) -> String {
     let mut text = String::new();
     let share = rate.share().map_or("-".to_owned(), percent);
     line(
@@ -17,13 +17,13 @@ pub(super) fn text(since: Timestamp, until: Timestamp, rate: &Rate, answers: &[A
     );
     for answer in answers {
         line(&mut text, "");
-        let (title, columns) = shape(answer.name);
-        let by = if answer.plan.indexes.is_empty() {
+        let (title, columns) = layout(answer.name);
+        let index = if answer.plan.indexes.is_empty() {
             "no index".to_owned()
         } else {
             answer.plan.indexes.join(", ")
         };
-        line(&mut text, &format!("{title}  (by {by})"));
+        line(&mut text, &format!("{title}  (by {index})"));
         if answer.rows.is_empty() {
             line(&mut text, "  none");
         }
@@ -36,7 +36,7 @@ pub(super) fn text(since: Timestamp, until: Timestamp, rate: &Rate, answers: &[A
 }
 
 /// Title and columns of an answer; a column is a field and its width.
-fn shape(name: &str) -> (&'static str, &'static [(&'static str, usize)]) {
+fn layout(name: &str) -> (&'static str, &'static [(&'static str, usize)]) {
     match name {
         "statuses" => ("STATUSES", &[("calls", 8), ("is", 0)]),
         "failures" => ("FAILURES BY REASON", &[("calls", 8), ("is", 0)]),
@@ -62,7 +62,7 @@ fn cell(row: &Value, name: &str, width: usize) -> String {
     let shown = match (name, &row[name]) {
         ("delayMs", _) => format!("{:.1} s", number("delayMs") / 1e3),
         ("share", _) => percent(number("failed") / number("calls").max(1.0)),
-        // A word of a sender's may hold anything, a terminal's commands too.
+        // A text of a sender can contain control characters that a terminal would execute.
         (_, Value::String(text)) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
         (_, Value::Null) => "-".to_owned(),
         (_, other) => other.to_string(),
@@ -87,7 +87,7 @@ mod tests {
     use crate::store::Plan;
 
     #[test]
-    fn a_report_reads_like_one() {
+    fn the_report_lists_each_answer_with_its_index() {
         let plan = Plan { stages: Vec::new(), indexes: vec!["createdAt_-1_status_1".to_owned()] };
         let answer = |name, rows| Answer { name, rows, plan: plan.clone() };
         let answers = [
@@ -105,7 +105,7 @@ mod tests {
         ];
         let moment = |text: &str| text.parse().unwrap();
         let (since, until) = (moment("2026-11-24T11:00:00Z"), moment("2026-11-25T11:00:00Z"));
-        let shown = text(since, until, &Rate { calls: 8, failed: 2 }, &answers);
+        let shown = report(since, until, &FailureRate { calls: 8, failed: 2 }, &answers);
         for line in [
             "8 calls from 2026-11-24T11:00:00Z to 2026-11-25T11:00:00Z, 2 failed: 25.0 %",
             "STATUSES  (by createdAt_-1_status_1)",
@@ -118,6 +118,6 @@ mod tests {
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line:?} in\n{shown}");
         }
-        assert_eq!(Rate::default().share(), None);
+        assert_eq!(FailureRate::default().share(), None);
     }
 }
