@@ -1,6 +1,6 @@
 //! Commands: they run once, print their result, and end.
 //!
-//! Each command has a folder: `options` (its arguments), `run` (what it does), `output` (what it prints).
+//! Each command has a folder: `options` (arguments), `run` (execution), `output` (printed result).
 
 pub mod dead_letters;
 pub mod forget;

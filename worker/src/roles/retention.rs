@@ -22,7 +22,7 @@ async fn delete_forever(context: &Context, retention: Duration) {
         match context.store.erase_old_recordings(oldest_kept).await {
             Ok(0) => {}
             Ok(erased) => {
-                tracing::info!(erased, "deleted recordings and transcripts older than RETENTION_DAYS")
+                tracing::info!(erased, "deleted recordings and transcripts older than RETENTION_DAYS");
             }
             Err(error) => {
                 tracing::warn!(%error, "recordings and transcripts older than RETENTION_DAYS were not deleted; trying again in an hour");

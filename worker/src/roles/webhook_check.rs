@@ -23,7 +23,7 @@ const RETRY_DELAY: Duration = Duration::from_mins(5);
 /// A problem of the webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
-    /// ElevenLabs has no webhook with our URL.
+    /// ElevenLabs has no webhook to `ELEVENLABS_STATUS_CALLBACK_URL`.
     Missing,
     /// A person disabled it.
     Disabled,

@@ -1,4 +1,4 @@
-//! The stored data of a person: what was found, and how the result is printed.
+//! The stored data of a person, and the printed result.
 
 use std::collections::BTreeSet;
 

@@ -4,9 +4,9 @@
 //! scripts, server-sent events keep them up to date. The console starts before MongoDB and NATS are
 //! reachable, and every page says which of them does not answer.
 //!
-//! - `access`: who may enter: logins, sessions, limits.
+//! - `access`: logins, sessions, limits.
 //! - `view`: values as texts, links and charts. Pure.
-//! - `live`: what changes, collected once for all viewers.
+//! - `live`: changes, collected once for all viewers.
 //! - `pages`: one handler for each address.
 
 mod access;

@@ -2,7 +2,7 @@
 
 use crate::{elevenlabs::ApiError, store::StoreError};
 
-/// Why a pass failed. It can be repeated; what it had published stays.
+/// Why a pass failed. The events that it has published stay, and the pass can be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// ElevenLabs gave no usable answer.

@@ -6,7 +6,8 @@
 //!
 //! - `schedule`: when a pass runs, and that only one worker runs it.
 //! - `pass`: one pass over a window of conversations. The command `reconcile` runs it too.
-//! - `policy`, `synthetic_event`, `window`: what a pass fetches, publishes and covers. Pure.
+//! - `policy`, `synthetic_event`, `window`: decide which conversations a pass covers and fetches, and build
+//!   the events. Pure.
 
 mod api_retry;
 mod error;

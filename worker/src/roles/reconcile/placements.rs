@@ -17,7 +17,8 @@ const MAX_PLACEMENTS: i64 = 1000;
 const GIVE_UP_AFTER: Duration = Duration::from_mins(15);
 /// Age from which no window can contain the conversation of a placement any more.
 const OLDEST: Duration = Duration::from_hours(7 * 24);
-/// Largest difference between our clock and the start of a conversation, which ElevenLabs rounds to seconds.
+/// Largest difference between the clocks of worker and ElevenLabs, which rounds the start of a conversation
+/// to seconds.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The open placements.

@@ -82,7 +82,7 @@ async fn maintain(context: Arc<Context>, stop: CancellationToken) {
                 );
             }
             Err(error) => {
-                tracing::warn!(%error, "transcripts without a conversation were not given up: MongoDB did not answer")
+                tracing::warn!(%error, "transcripts without a conversation were not given up: MongoDB did not answer");
             }
         }
         if stop.run_until_cancelled(tokio::time::sleep(MAINTENANCE_INTERVAL)).await.is_none() {

@@ -1,4 +1,4 @@
-//! The answer of a status lookup: what it contains, and how it fits into one message.
+//! The answer of a status lookup: its fields, and its size limit.
 
 use serde_json::{Value, json};
 

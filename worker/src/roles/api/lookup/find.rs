@@ -147,7 +147,7 @@ async fn store_patch(context: &Context, patch: CallPatch) -> Answer {
                 }
             }
             Changed::Refused { label, detail } => {
-                tracing::warn!(label, detail, "the status read from ElevenLabs was not stored")
+                tracing::warn!(label, detail, "the status read from ElevenLabs was not stored");
             }
         }
     }

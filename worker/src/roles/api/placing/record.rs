@@ -1,4 +1,4 @@
-//! What is stored of a placement, and how it is answered. Pure.
+//! The stored outcome of a placement, and the answer to its request. Pure.
 
 use std::collections::BTreeMap;
 

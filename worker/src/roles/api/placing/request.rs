@@ -83,7 +83,7 @@ impl CallRequest {
         Ok(())
     }
 
-    /// A digest of the request. It tells whether a repeated idempotency key stands for the same request.
+    /// A digest of the request. A repeated idempotency key must come with the same digest.
     pub fn digest(&self) -> String {
         let text = json!([
             matches!(self.carrier, Carrier::Sip),

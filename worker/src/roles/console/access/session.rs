@@ -44,7 +44,8 @@ impl Sessions {
             derived.update(secret);
         }
         let key = hmac(&derived.finalize().into_bytes());
-        // Browsers send cookies to all ports of a host. The name tells consoles with other secrets apart.
+        // Browsers send cookies to all ports of a host. The name differs between consoles with different
+        // secrets.
         let mut name = key.clone();
         name.update(b"name");
         let name = format!("aftercall_{}", hex::encode(&name.finalize().into_bytes()[..4]));

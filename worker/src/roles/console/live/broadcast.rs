@@ -109,7 +109,8 @@ impl Broadcast {
         let _no_viewer = self.updates.send(update);
     }
 
-    /// Counts a change that is sent to nobody. A viewer that connects later has to reload its page.
+    /// Counts a change that is not sent because no viewer is connected. A viewer that connects later has to
+    /// reload its page.
     pub fn skip_version(&self) {
         self.version.fetch_add(1, Ordering::SeqCst);
     }

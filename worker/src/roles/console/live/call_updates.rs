@@ -40,7 +40,7 @@ const MAX_UPDATES: usize = 25;
 const COLLECT_TIME: Duration = Duration::from_millis(30);
 /// Shortest time between two broadcasts of calls.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the change stream stays open without a viewer. A viewer who moves to another page is away for a
+/// How long the change stream stays open without a viewer. A viewer that moves to another page is away for a
 /// moment.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the number of viewers is checked while no call changes.

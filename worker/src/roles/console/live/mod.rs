@@ -1,4 +1,4 @@
-//! What changes while pages are open. One task collects it for all viewers.
+//! Changes while pages are open. Each change is collected and rendered once for all viewers.
 
 pub mod broadcast;
 pub mod broker_samples;

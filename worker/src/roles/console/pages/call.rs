@@ -19,7 +19,7 @@ use crate::{
         console::{
             state::Console,
             view::{
-                address, format,
+                activities, address, format,
                 row::Row,
                 timeline::{self, Step},
                 transcript::Turn,
@@ -128,7 +128,7 @@ fn template(
         facts: facts(call, now, &text),
         status_reason: timeline::status_reason(call, numbers),
         steps: timeline::steps(call, numbers),
-        activities: timeline::activities(call, job, now),
+        activities: activities::activities(call, job, now),
         summary: summary.map(|text| numbers.text(&format::cut(text, MAX_SUMMARY)).into_owned()),
         findings: findings(call, &text),
         transcript_state: match call.row.transcript.as_deref() {

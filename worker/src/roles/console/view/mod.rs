@@ -1,5 +1,6 @@
 //! Values as pages show them: texts, links, charts. Pure.
 
+pub mod activities;
 pub mod address;
 pub mod chart;
 pub mod filter;

@@ -1,91 +1,52 @@
-//! `GET /overview`: figures about calls and webhooks.
-
-use std::sync::Arc;
+//! The figures of the overview, as texts and shares. Pure.
 
 use aftercall_common::phone_numbers::Numbers;
-use askama::Template;
-use axum::{
-    extract::{RawQuery, State},
-    http::StatusCode,
-    response::Response,
-};
 
-use super::shell::{self, Shell};
 use crate::{
     domain::call::Status,
     roles::console::{
         live::broker_samples::Sample,
-        state::Console,
         view::{
-            chart::{self, BarChart, HEIGHT, WIDTH},
+            chart::{self, BarChart},
             format,
             tone::{self, Tone},
         },
     },
-    store::views::{Figures, Window},
+    store::views::Figures,
 };
 
-#[derive(Template)]
-#[template(path = "overview.html")]
-struct Overview {
-    shell: Shell,
-    window: Window,
-    /// `None`: the calls are not counted yet.
-    calls: Option<CallFigures>,
-    /// `None`: the broker has not been sampled yet.
-    webhooks: Option<WebhookFigures>,
-}
-
-impl Overview {
-    fn windows() -> [(Window, &'static str); 3] {
-        Window::ALL.map(|window| (window, name(window)))
-    }
-
-    fn window_name(&self) -> String {
-        name(self.window).to_lowercase()
-    }
-}
-
-fn name(window: Window) -> &'static str {
-    match window {
-        Window::Hour => "Last hour",
-        Window::Day => "Last 24 hours",
-        Window::Week => "Last 7 days",
-    }
-}
-
 /// The figures about calls, as texts.
-struct CallFigures {
-    total: String,
+pub(super) struct CallFigures {
+    pub total: String,
     /// Share of calls that were answered. `None`: every call is still initiated or ringing.
-    answer_rate: Option<String>,
+    pub answer_rate: Option<String>,
     /// Median and 95th percentile of the time until a transcript was there. `None`: no transcript was
     /// fetched.
-    transcript_delay: Option<(String, String)>,
+    pub transcript_delay: Option<(String, String)>,
     /// Number of transcripts behind `transcript_delay`.
-    transcripts: usize,
-    chart: BarChart,
-    tones: Vec<(Tone, String)>,
-    statuses: Vec<Share>,
-    reasons: Vec<Share>,
+    pub transcripts: usize,
+    pub chart: BarChart,
+    pub tones: Vec<(Tone, String)>,
+    pub statuses: Vec<Share>,
+    pub reasons: Vec<Share>,
     /// Failed calls with a reason that is not listed. `None`: there are none.
-    others: Option<Share>,
+    pub others: Option<Share>,
     /// The numbers of the chart: time, and calls of each tone.
-    table: Vec<(String, [String; 4])>,
-    counted_at: String,
+    pub table: Vec<(String, [String; 4])>,
+    pub counted_at: String,
 }
 
 /// A row with a bar.
-struct Share {
-    name: String,
+pub(super) struct Share {
+    pub name: String,
     /// Address of the calls. Empty: no link.
-    href: String,
-    glyph: &'static str,
-    tone: &'static str,
-    count: String,
-    percent: String,
+    pub href: String,
+    pub glyph: &'static str,
+    pub tone: &'static str,
+    pub count: String,
+    pub percent: String,
     /// Length of the bar, from 0 to 100.
-    length: f64,
+    pub length: f64,
 }
 
 impl Share {
@@ -104,30 +65,17 @@ impl Share {
 }
 
 /// The figures about webhooks, as texts.
-struct WebhookFigures {
-    per_second: String,
-    max_per_second: String,
+pub(super) struct WebhookFigures {
+    pub per_second: String,
+    pub max_per_second: String,
     /// Points of the line over the samples.
-    points: String,
-    waiting: String,
-    lag: String,
+    pub points: String,
+    pub waiting: String,
+    pub lag: String,
 }
 
-/// `GET /overview?window=`
-pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
-    let query = query.unwrap_or_default();
-    let window = query.strip_prefix("window=").and_then(Window::from_word).unwrap_or(Window::Day);
-    let figures = console.figures.get(&console.views, console.health(), &console.tasks, window).await;
-    let template = Overview {
-        shell: Shell::new(&console, "/overview"),
-        window,
-        calls: figures.map(|figures| call_figures(&figures, console.numbers)),
-        webhooks: webhook_figures(&console.broker.all()),
-    };
-    shell::render(StatusCode::OK, &template)
-}
-
-fn call_figures(figures: &Figures, numbers: Numbers) -> CallFigures {
+/// The figures about calls.
+pub(super) fn call_figures(figures: &Figures, numbers: Numbers) -> CallFigures {
     let totals = figures.totals();
     let total: u64 = totals.iter().sum();
     let count_of = |statuses: &[Status]| -> u64 {
@@ -198,7 +146,8 @@ fn percent(n: u64, whole: u64) -> String {
     if percent > 0.0 && percent < 1.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
-fn webhook_figures(samples: &[Sample]) -> Option<WebhookFigures> {
+/// The figures about webhooks. `None`: there is no sample yet.
+pub(super) fn webhook_figures(samples: &[Sample]) -> Option<WebhookFigures> {
     let last = samples.last()?;
     let values: Vec<_> = samples.iter().map(|sample| sample.per_second).collect();
     let rate = |rate: f64| if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
