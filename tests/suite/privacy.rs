@@ -95,7 +95,10 @@ async fn forget_erases_one_person_everywhere_and_nobody_else() {
     // A replay does not restore the person, and a second command finds nothing.
     assert!(stack.command(&["replay"], &[]).await.1.starts_with("1 webhooks applied"));
     assert_eq!(stack.count(doc! {}).await, 1);
-    assert_eq!(forget(&stack, &["--to-number", NUMBER, "--yes"]).await.1, "nothing is known of them\n");
+    assert_eq!(
+        forget(&stack, &["--to-number", NUMBER, "--yes"]).await.1,
+        "no data of this person is stored\n"
+    );
     assert!(forget(&stack, &["--call-id", "conv_other", "--yes"]).await.1.starts_with("erased: 1 webhooks"));
     assert_eq!(stack.count(doc! {}).await, 0);
 }

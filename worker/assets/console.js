@@ -1,8 +1,8 @@
-// Keeps the open page up to date. Without it every page works and is as of its loading.
+// Keeps the open page up to date. Without this script, a page shows the state at the time it was loaded.
 (() => {
   "use strict";
 
-  const SILENT = 40_000; // The server gives a sign of life every 15 s.
+  const SILENCE_LIMIT = 40_000; // Milliseconds. The server sends something at least every 15 s.
   let source = null;
   let topic = "";
   let heard = 0;
@@ -11,10 +11,10 @@
   const one = (selector) => document.querySelector(selector);
   const page = () => one("[data-events]");
 
-  // What the page hears of changes with the filter; what it has seen is no other topic.
+  // The address of the event stream without `seen`: a page of another version has the same topic.
   const topicOf = (address) => address.replace(/&?seen=\d+/, "");
 
-  function say(state, word) {
+  function showConnection(state, word) {
     const link = one("#link");
     link.dataset.state = state;
     const span = link.querySelector(".word");
@@ -37,17 +37,17 @@
     source = new EventSource(address);
     heard = Date.now();
     source.onopen = () => {
-      say("live", "Live");
+      showConnection("live", "Live");
       if (behind) refresh("resync");
       behind = false;
     };
     source.onerror = () => {
       behind = true;
-      say("off", "Reconnecting");
-      // A refused connection is not tried again by the browser.
+      showConnection("off", "Reconnecting");
+      // The browser does not retry a connection that the server refused.
       if (source?.readyState === EventSource.CLOSED) {
         close();
-        refused(address);
+        explainRefusal(address);
         setTimeout(connect, 3000);
       }
     };
@@ -55,31 +55,31 @@
       heard = Date.now();
       act(event.data);
     });
-    on("row", (html) => put(html, true));
-    on("left", (html) => put(html, false));
+    on("row", (html) => putRow(html, true));
+    on("left", (html) => putRow(html, false));
     on("gone", (id) => {
       one(`#c-${id}`)?.remove();
       refresh("changed");
     });
     on("changed", () => refresh("changed"));
-    // All who look are told at once: they must not all ask at once.
+    // All viewers get this event at the same time. The random delay spreads their requests.
     on("resync", (why) => refresh("resync", why === "behind" ? 0 : Math.random() * 250));
     on("tick", () => refresh("tick"));
-    on("letters", letters);
-    on("health", health);
+    on("letters", showDeadLetters);
+    on("health", showHealth);
   }
 
-  // Why the connection is refused: a browser does not say so.
-  async function refused(address) {
-    const asking = new AbortController();
+  // Requests the address once more to learn the status, which an EventSource does not report.
+  async function explainRefusal(address) {
+    const controller = new AbortController();
     try {
-      const { status } = await fetch(address, { signal: asking.signal });
-      asking.abort();
-      if (status === 429) say("off", "Too many live pages");
+      const { status } = await fetch(address, { signal: controller.signal });
+      controller.abort();
+      if (status === 429) showConnection("off", "Too many live pages");
       if (status !== 401) return;
-      say("off", "Logged out");
-      if (!one("textarea")) location.reload(); // What somebody writes is not thrown away.
-    } catch {} // Nobody answers: it is tried again.
+      showConnection("off", "Logged out");
+      if (!one("textarea")) location.reload(); // A reload would discard the text that somebody edits.
+    } catch {} // The server does not answer. `connect` tries again.
   }
 
   function close() {
@@ -88,8 +88,8 @@
     topic = "";
   }
 
-  // Puts a call into the list, or, where the list no longer shows such calls, marks its line.
-  function put(html, shown) {
+  // Inserts or replaces the row of a call. `matches`: the filter lets the call through; if not, its row is marked.
+  function putRow(html, matches) {
     const body = one("#results tbody");
     if (!body) return;
     const template = document.createElement("template");
@@ -97,14 +97,14 @@
     const row = template.content.firstElementChild;
     const old = row && document.getElementById(row.id);
     if (old) {
-      if (!shown) row.classList.add("left");
+      if (!matches) row.classList.add("left");
       const focused = old.contains(document.activeElement);
       old.replaceWith(row);
       if (focused) row.querySelector("a")?.focus();
       return;
     }
     const results = one("#results");
-    if (!shown || results.dataset.first !== "true") return;
+    if (!matches || results.dataset.first !== "true") return;
     const at = Number(row.dataset.at);
     const next = [...body.rows].find((other) => Number(other.dataset.at) < at);
     if (!next && body.rows.length >= Number(results.dataset.page)) return;
@@ -113,7 +113,7 @@
     while (body.rows.length > Number(results.dataset.page)) body.rows[body.rows.length - 1].remove();
   }
 
-  function letters(count) {
+  function showDeadLetters(count) {
     const badge = one("#letters");
     const word = Number(count) > 0 ? Number(count).toLocaleString("en") : "";
     const changed = badge.textContent !== word;
@@ -122,7 +122,7 @@
     if (changed) refresh("letters");
   }
 
-  function health(json) {
+  function showHealth(json) {
     const state = JSON.parse(json);
     let back = false;
     for (const name of ["mongodb", "nats"]) {
@@ -135,7 +135,7 @@
     for (const kind of ["resync", "tick", "letters"]) refresh(kind);
   }
 
-  // Ages grow.
+  // The same format as `format::age` of the server.
   function age(at) {
     const seconds = Math.max(0, Math.floor((Date.now() - at) / 1000));
     if (seconds < 60) return `${seconds} s`;
@@ -149,25 +149,25 @@
       const word = age(Number(time.dataset.age));
       if (time.textContent !== word) time.textContent = word;
     }
-    if (source && Date.now() - heard > SILENT && source.readyState === EventSource.OPEN) {
+    if (source && Date.now() - heard > SILENCE_LIMIT && source.readyState === EventSource.OPEN) {
       behind = true;
       close();
       connect();
     }
   }, 2000);
 
-  // A page nobody looks at costs nothing, and looks anew when it is looked at again.
+  // A page in the background closes its event stream. It updates itself when it is in the foreground again.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       close();
       behind = true;
-      say("off", "Paused");
+      showConnection("off", "Paused");
     } else {
       connect();
     }
   });
 
-  // Menus of the filters: their word, and the ways to close them.
+  // Menus of the filters: their summary, and closing them by a click outside or by Escape.
   document.addEventListener("change", (event) => {
     if (event.target.name !== "status") return;
     const chosen = document.querySelectorAll("input[name=status]:checked");

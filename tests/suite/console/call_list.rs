@@ -129,7 +129,7 @@ async fn filters_are_in_the_address_and_the_back_button_restores_them() {
             browser.address().await
         })
         .await;
-        browser.read(".empty", "No call is like that").await;
+        browser.read(".empty", "No call matches").await;
 
         browser.driver.back().await.unwrap();
         crate::harness::until_equal("one filter again", "/calls?status=busy".to_owned(), async || {

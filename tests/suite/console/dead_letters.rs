@@ -15,7 +15,7 @@ async fn edited_dead_letter_is_applied_to_its_call() {
         let shown = start(Duration::from_millis(50)).await;
         browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/dead-letters", shown.console)).await;
-        browser.read("#page", "None. Everything that came could be used.").await;
+        browser.read("#page", "None. All received messages could be processed.").await;
         // A misspelt event type, and an unknown one.
         shown
             .stack

@@ -44,7 +44,7 @@ async fn console_names_the_unavailable_server_and_recovers() {
         assert_eq!(status, 503);
         assert!(page.contains("NATS does not answer"), "{page}");
         browser.open(&format!("{}/dead-letters", shown.console)).await;
-        browser.read("h1", "Not to be had").await;
+        browser.read("h1", "Temporarily unavailable").await;
         shown.stack.nats.restart().await.unwrap();
         browser.read("h1", "Dead letters").await;
         shown.stack.mongo.process().kill().await.unwrap();

@@ -1,4 +1,6 @@
-//! Commands that work once and end: what they need, and what they print.
+//! Commands: they run once, print their result, and end.
+//!
+//! Each command has a folder: `options` (arguments), `run` (execution), `output` (printed result).
 
 pub mod dead_letters;
 pub mod forget;
@@ -6,6 +8,7 @@ pub mod reconcile;
 pub mod register;
 pub mod replay;
 pub mod report;
+mod table;
 mod terminal;
 
 use std::time::Duration;
@@ -17,9 +20,15 @@ use prometheus_client::registry::Registry;
 pub(crate) use self::terminal::print_line;
 use crate::{Config, Context, Metrics, context::install_tls, elevenlabs::ElevenLabs, store::Store};
 
-/// Longest a command waits for the broker.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Longest wait for a connection to the broker.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Interval at which the connection is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The API of ElevenLabs.
+///
+/// # Errors
+/// `ELEVENLABS_API_KEY` is not set or cannot be used.
 fn api(config: &Config, metrics: Metrics) -> anyhow::Result<ElevenLabs> {
     install_tls();
     ElevenLabs::new(config, metrics)?.context("ELEVENLABS_API_KEY is not set")
@@ -28,7 +37,9 @@ fn api(config: &Config, metrics: Metrics) -> anyhow::Result<ElevenLabs> {
 /// `aftercall-worker register`.
 pub async fn register(config: Config, options: &register::Options) -> anyhow::Result<()> {
     let url = config.elevenlabs_status_callback_url.clone();
-    let url = url.context("ELEVENLABS_STATUS_CALLBACK_URL is not set: where shall webhooks go?")?;
+    let url = url.context(
+        "ELEVENLABS_STATUS_CALLBACK_URL is not set; it is the address to which ElevenLabs sends webhooks",
+    )?;
     let api = api(&config, Metrics::register(&mut Registry::default()))?;
     Ok(register::run(&api, url.as_str(), options).await?)
 }
@@ -38,7 +49,7 @@ pub async fn reconcile(config: Config, options: &reconcile::Options) -> anyhow::
     let window = options.window(config.reconcile_rate)?;
     let (context, api) = Context::connect(config, &mut Registry::default()).await?;
     let api = api.context("ELEVENLABS_API_KEY is not set")?;
-    connected(&context).await?;
+    connect_broker(&context).await?;
     let ended = reconcile::run(&context, &api, window, options.json).await;
     context.store.clone().shutdown().await;
     ended
@@ -47,20 +58,20 @@ pub async fn reconcile(config: Config, options: &reconcile::Options) -> anyhow::
 /// `aftercall-worker dead-letters`.
 pub async fn dead_letters(config: Config, command: &dead_letters::Command) -> anyhow::Result<()> {
     let (context, _) = Context::connect(config, &mut Registry::default()).await?;
-    connected(&context).await?;
+    connect_broker(&context).await?;
     dead_letters::run(&context, command).await
 }
 
 /// `aftercall-worker replay`.
 pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result<()> {
     let (context, _) = Context::connect(config, &mut Registry::default()).await?;
-    connected(&context).await?;
+    connect_broker(&context).await?;
     let ended = replay::run(&context, options).await;
     context.store.clone().shutdown().await;
     ended
 }
 
-/// `aftercall-worker report`. The broker is not asked.
+/// `aftercall-worker report`. It needs no broker.
 pub async fn report(config: Config, options: &report::Options) -> anyhow::Result<()> {
     install_tls();
     let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
@@ -72,20 +83,23 @@ pub async fn report(config: Config, options: &report::Options) -> anyhow::Result
 /// `aftercall-worker forget`.
 pub async fn forget(config: Config, options: &forget::Options) -> anyhow::Result<()> {
     let (context, _) = Context::connect(config, &mut Registry::default()).await?;
-    connected(&context).await?;
+    connect_broker(&context).await?;
     let ended = forget::run(&context, options).await;
     context.store.clone().shutdown().await;
     ended
 }
 
-/// A command does not wait for a broker as a service does. The streams are there afterwards.
-async fn connected(context: &Context) -> anyhow::Result<()> {
+/// Waits until the broker is connected, and creates missing streams.
+///
+/// # Errors
+/// The broker does not answer within [`CONNECT_TIMEOUT`]. A service would wait longer.
+async fn connect_broker(context: &Context) -> anyhow::Result<()> {
     let connected = async {
         while !broker::is_connected(&context.nats) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     };
-    let waited = tokio::time::timeout(CONNECT, connected).await;
+    let waited = tokio::time::timeout(CONNECT_TIMEOUT, connected).await;
     waited.map_err(|_elapsed| anyhow::anyhow!("NATS does not answer at {}", context.config.nats_url))?;
     Ok(streams::ensure(&context.jetstream, context.config.stream_replicas.get()).await?)
 }

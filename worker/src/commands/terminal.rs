@@ -1,4 +1,4 @@
-//! What commands print, ask and show on a terminal, and how they read a time.
+//! Input and output of commands on a terminal: times, lines, questions, progress.
 
 use std::io::IsTerminal as _;
 
@@ -6,7 +6,7 @@ use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-/// `2026-11-24T08:00:00Z`, or `24h`: so long ago.
+/// Reads a time: RFC 3339, such as `2026-11-24T08:00:00Z`, or a duration before now, such as `24h`.
 pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
     let now = Timestamp::now();
     let ago =
@@ -15,16 +15,25 @@ pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| "must be like 2026-11-24T08:00:00Z, or like 24h".to_owned())
 }
 
-/// Prints a line. Whoever reads may have read enough: that is an error here, and none to the user.
+/// Prints a line to standard output.
+///
+/// # Errors
+/// The reader closed the pipe, as `head` does. The process then ends without an error message.
 pub(crate) fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     use std::io::Write as _;
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-/// Asks whoever sits at the terminal whether to do `what`.
+/// Asks the user whether to do `what`.
+///
+/// # Errors
+/// Standard input is no terminal, so nobody can answer.
 pub(crate) fn is_confirmed(what: &str) -> anyhow::Result<bool> {
     use std::io::{BufRead as _, Write as _};
-    ensure!(std::io::stdin().is_terminal(), "nobody is there to confirm; --yes does it without asking");
+    ensure!(
+        std::io::stdin().is_terminal(),
+        "confirmation needed, but standard input is no terminal; use --yes to continue without a question"
+    );
     eprint!("{what}? [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
@@ -32,12 +41,12 @@ pub(crate) fn is_confirmed(what: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// Shows progress of what has no known end, on a terminal.
+/// Progress of work of unknown length. Shown only on a terminal.
 pub(crate) fn spinner() -> ProgressBar {
     ProgressBar::with_draw_target(None, target()).with_style(style("{spinner} {msg}  {elapsed}"))
 }
 
-/// Shows progress through `length` things, on a terminal.
+/// Progress through `length` items. Shown only on a terminal.
 pub(crate) fn bar(length: usize) -> ProgressBar {
     let style = style("{wide_bar} {pos}/{len}  {per_sec}  {elapsed}");
     ProgressBar::with_draw_target(Some(length as u64), target()).with_style(style)

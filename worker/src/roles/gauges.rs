@@ -1,7 +1,8 @@
-//! What is looked at rather than counted: connections, the lag of consumers, what streams hold, what is owed.
+//! Gauges that are measured at intervals: connections, the lag of consumers, the size of streams, pending
+//! transcripts.
 //!
-//! Every worker looks, so that the figures are there as long as one of them runs; they say the same, so a
-//! query takes their maximum, never their sum.
+//! Every worker measures them, so the values exist as long as one worker runs. All workers report the same
+//! values; therefore a query takes their maximum, not their sum.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,41 +13,43 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Context, domain::time::between};
 
-const EVERY: Duration = Duration::from_secs(5);
-/// Longest one question to the broker may take; after that the figures stay as they were.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Interval between two measurements.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Longest time for the broker's answers. After that, its gauges keep their values.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Looks until `stop`.
+/// Measures until `stop`.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
-    // A look at a database that hangs must not hold up the end.
-    stop.run_until_cancelled(forever(&context)).await;
+    // Cancelled in the middle of a measurement, because a database that does not answer must not delay the
+    // stop.
+    stop.run_until_cancelled(measure_forever(&context)).await;
 }
 
-async fn forever(context: &Context) {
+async fn measure_forever(context: &Context) {
     loop {
-        look(context).await;
-        tokio::time::sleep(EVERY).await;
+        measure(context).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
-async fn look(context: &Context) {
+async fn measure(context: &Context) {
     let connected = broker::is_connected(&context.nats);
-    if connected && tokio::time::timeout(ANSWER, look_at_broker(context)).await.is_err() {
-        tracing::debug!("the broker does not tell what it holds");
+    if connected && tokio::time::timeout(TIMEOUT, measure_broker(context)).await.is_err() {
+        tracing::debug!("the gauges of the broker keep their values: NATS did not answer in time");
     }
-    let owed = context.store.backlog_of_transcripts().await;
-    context.metrics.connected(connected, owed.is_ok());
-    match owed {
+    let pending = context.store.backlog_of_transcripts().await;
+    context.metrics.connected(connected, pending.is_ok());
+    match pending {
         Ok((transcripts, since)) => {
             let now = Timestamp::now();
             let oldest = since.map_or(Duration::ZERO, |since| between(since, now));
             context.metrics.owed(transcripts, oldest);
         }
-        Err(error) => tracing::debug!(%error, "owed transcripts not counted"),
+        Err(error) => tracing::debug!(%error, "pending transcripts were not counted: MongoDB did not answer"),
     }
 }
 
-async fn look_at_broker(context: &Context) {
+async fn measure_broker(context: &Context) {
     let bodies = "OBJ_WEBHOOK_BODIES";
     for name in [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS, bodies] {
         if let Ok(found) = context.jetstream.get_stream(name).await {

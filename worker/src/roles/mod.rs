@@ -1,4 +1,4 @@
-//! The roles of a worker: what it does until it is told to stop. `ROLES` chooses among them.
+//! The roles of a worker: tasks that run until the process stops. `ROLES` selects them.
 
 pub mod api;
 pub(crate) mod console;
@@ -6,7 +6,7 @@ mod gauges;
 pub mod reconcile;
 mod retention;
 pub mod transcripts;
-mod webhook_watch;
+mod webhook_check;
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Context, config::Role, elevenlabs::ElevenLabs, ingestion};
 
-/// Runs the roles until `stop` and gives them `SHUTDOWN_GRACE` to finish.
+/// Runs the selected roles until `stop`, and then waits up to `SHUTDOWN_GRACE` for them to finish.
 ///
 /// # Errors
-/// A role ended by itself, which is a defect: better to be started anew than to be half a worker.
+/// A role ended by itself, which is a defect. The process ends, so that it is restarted with all roles.
 pub(crate) async fn run(
     context: &Arc<Context>,
     api: Option<ElevenLabs>,
@@ -36,7 +36,7 @@ pub(crate) async fn run(
         if let Some(api) = api.clone() {
             roles.spawn(transcripts::run(context.clone(), api, stop.clone()));
         } else {
-            tracing::warn!("ELEVENLABS_API_KEY is unset: transcripts stay owed");
+            tracing::warn!("ELEVENLABS_API_KEY is not set: transcripts are not fetched");
         }
     }
     if context.config.roles.has(Role::Api) {
@@ -44,12 +44,14 @@ pub(crate) async fn run(
     }
     if context.config.roles.has(Role::Reconcile) {
         if let Some(api) = api {
-            roles.spawn(reconcile_and_watch(context.clone(), api, stop.clone()));
+            roles.spawn(reconcile_and_check_webhook(context.clone(), api, stop.clone()));
         } else {
-            tracing::warn!("ELEVENLABS_API_KEY is unset: webhooks that get lost stay lost");
+            tracing::warn!(
+                "ELEVENLABS_API_KEY is not set: missing webhooks are not replaced by reconciliation"
+            );
         }
     }
-    let early = tokio::select! {
+    let outcome = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
         Some(_) = roles.join_next() => Err(anyhow::anyhow!("a role ended by itself")),
@@ -57,15 +59,17 @@ pub(crate) async fn run(
     stop.cancel();
     let ended = async { while roles.join_next().await.is_some() {} };
     if tokio::time::timeout(context.config.shutdown_grace, ended).await.is_err() {
-        tracing::warn!("work cut off at the end of SHUTDOWN_GRACE; its messages come again");
+        tracing::warn!(
+            "SHUTDOWN_GRACE is over and roles have not finished; the broker delivers their messages again"
+        );
     }
-    early
+    outcome
 }
 
-/// The role `reconcile`: makes up for lost webhooks, and looks after where they come from.
-async fn reconcile_and_watch(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
+/// The role `reconcile`: publishes missing events, and checks the webhook at ElevenLabs.
+async fn reconcile_and_check_webhook(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
     tokio::join!(
         reconcile::run(context.clone(), api.clone(), stop.clone()),
-        webhook_watch::watch(context, api, stop),
+        webhook_check::run(context, api, stop),
     );
 }

@@ -1,5 +1,5 @@
-//! Recordings and large transcripts go when their calls do. Calls are erased by an index of the database, which
-//! knows no files.
+//! Deletes recordings and large transcripts when their calls expire. MongoDB deletes the calls by a TTL
+//! index, which does not delete files.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,24 +8,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 
-/// How often old files are looked for.
-const EVERY: Duration = Duration::from_hours(1);
+/// Interval at which old files are searched.
+const INTERVAL: Duration = Duration::from_hours(1);
 
-/// Erases files older than `RETENTION_DAYS`, until `stop`.
+/// Deletes files older than `retention` (`RETENTION_DAYS`), until `stop`.
 pub(crate) async fn run(context: Arc<Context>, retention: Duration, stop: CancellationToken) {
-    stop.run_until_cancelled(forever(&context, retention)).await;
+    stop.run_until_cancelled(delete_forever(&context, retention)).await;
 }
 
-async fn forever(context: &Context, retention: Duration) {
+async fn delete_forever(context: &Context, retention: Duration) {
     loop {
-        let then = Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN);
-        match context.store.erase_old_recordings(then).await {
+        let oldest_kept = Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN);
+        match context.store.erase_old_recordings(oldest_kept).await {
             Ok(0) => {}
-            Ok(erased) => tracing::info!(erased, "old recordings and transcripts erased"),
+            Ok(erased) => {
+                tracing::info!(erased, "deleted recordings and transcripts older than RETENTION_DAYS");
+            }
             Err(error) => {
-                tracing::warn!(%error, "old recordings and transcripts not erased; trying again in an hour");
+                tracing::warn!(%error, "recordings and transcripts older than RETENTION_DAYS were not deleted; trying again in an hour");
             }
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }

@@ -3,7 +3,6 @@ use std::{convert::Infallible, io};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
-
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::{budget::UNIT, *};

@@ -1,21 +1,21 @@
-//! What a number is to a payload: a party of the call, mentioned in it, or nothing. Pure.
+//! The role of a telephone number in a payload: party of the call, mentioned, or absent. Pure.
 
 use aftercall_common::phone_numbers::Wanted;
 use serde_json::Value;
 
-/// What a number is to a payload.
+/// The role of a telephone number in a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Role {
-    /// It does not occur.
+    /// The number does not occur.
     None,
-    /// It occurs: somebody said it, or it is in a note.
+    /// The number occurs, for example in a transcript or in a note.
     Mentioned,
-    /// It called, or was called.
+    /// The number is caller or callee.
     Party,
 }
 
-/// Names of fields that say who called or was called, in lower case and without anything but letters.
-const PARTIES: [&str; 24] = [
+/// Names of fields with caller or callee, in lower case and without special characters.
+const PARTY_FIELDS: [&str; 24] = [
     "to",
     "from",
     "called",
@@ -41,13 +41,14 @@ const PARTIES: [&str; 24] = [
     "toformatted",
     "fromformatted",
 ];
-/// Names of fields in which people and models write what they like.
-const PROSE: [&str; 6] =
+/// Names of fields with free text of people or models. A number in them is only mentioned.
+const PROSE_FIELDS: [&str; 6] =
     ["transcript", "analysis", "transcriptsummary", "messages", "conversationhistory", "summary"];
-/// What the caller of the API gave: only the provider's own names in it say who called.
+/// The field with dynamic variables. The user of the API sets them; only those that ElevenLabs sets name the
+/// parties.
 const VARIABLES: &str = "dynamicvariables";
 
-/// What `wanted` is to the text of a payload: JSON, a form, or anything else.
+/// The role of `wanted` in a payload: JSON, a form, or other text.
 pub(super) fn of_text(text: &str, wanted: &Wanted) -> Role {
     if !wanted.is_in(text) {
         return Role::None;
@@ -60,7 +61,7 @@ pub(super) fn of_text(text: &str, wanted: &Wanted) -> Role {
     if is_party { Role::Party } else { Role::Mentioned }
 }
 
-/// The same of a payload that is read already.
+/// The role of `wanted` in a payload that is parsed already.
 pub(super) fn of_value(payload: &Value, wanted: &Wanted) -> Role {
     if has_party("", payload, wanted) {
         Role::Party
@@ -76,7 +77,7 @@ fn has_party(name: &str, value: &Value, wanted: &Wanted) -> bool {
         Value::Object(object) => object.iter().any(|(name, value)| {
             let name = plain(name);
             match name.as_str() {
-                name if PROSE.contains(&name) => false,
+                name if PROSE_FIELDS.contains(&name) => false,
                 VARIABLES => given_by_provider(value, wanted),
                 name => has_party(name, value, wanted),
             }
@@ -108,7 +109,7 @@ fn occurs(value: &Value, wanted: &Wanted) -> bool {
 }
 
 fn is_party_name(name: &str) -> bool {
-    PARTIES.contains(&name)
+    PARTY_FIELDS.contains(&name)
 }
 
 fn plain(name: &str) -> String {
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_party_is_told_from_a_number_that_is_mentioned() {
+    fn a_party_is_distinguished_from_a_number_that_is_only_mentioned() {
         use Role::{Mentioned, None, Party};
         #[rustfmt::skip]
         let table = [

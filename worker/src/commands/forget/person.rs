@@ -1,4 +1,4 @@
-//! Who is meant, and how to recognise what is about them. Pure.
+//! The person to erase: what identifies them, and which data is theirs. Pure.
 
 use std::collections::BTreeSet;
 
@@ -9,88 +9,93 @@ use serde_json::Value;
 use super::mention::{self, Role};
 use crate::domain::event::{CallId, ConversationId, Event, PlacementId};
 
-/// A shorter row of digits would be found in what is about others.
-const LEAST_DIGITS: usize = 7;
-/// The fields of a document that name its call.
-const IDS: [&str; 4] = ["callId", "sharedCallId", "conversationId", "_placementId"];
+/// Fewest digits of a telephone number. Fewer digits would also be found in the data of other people.
+const MIN_DIGITS: usize = 7;
+/// The fields of a document that identify its call.
+const ID_FIELDS: [&str; 4] = ["callId", "sharedCallId", "conversationId", "_placementId"];
 
-/// A person, by everything that is known to name one of their calls.
+/// A person, identified by a telephone number and by the ids of their calls.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Person {
     number: Option<Wanted>,
-    /// Whether what only mentions the number is theirs too.
+    /// Whether data that only mentions the number belongs to the person.
     with_mentions: bool,
     /// Call ids, conversation ids, placement ids.
     ids: BTreeSet<String>,
-    /// Documents.
+    /// `_id` of documents.
     documents: BTreeSet<ObjectId>,
-    /// Ids of events, by which recordings are named.
+    /// Ids of events. Recordings and large transcripts are named after them.
     events: BTreeSet<String>,
 }
 
-/// Whose something is.
+/// The owner of a document or message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
-    /// The person's.
-    Theirs,
-    /// Somebody else's, who mentions the number of the person; what it is called.
+pub(super) enum Owner {
+    /// The person.
+    Person,
+    /// Somebody else, but the number of the person is mentioned. The value is the id of the call or message.
     Mentions(String),
-    /// Somebody else's.
-    Others,
+    /// Somebody else.
+    Other,
 }
 
 impl Person {
-    /// Everybody with `number`; `national`: also where it stands without its country.
+    /// The person with this telephone number. `national`: the number is also found without its country code.
+    ///
+    /// # Errors
+    /// `number` is no telephone number.
     pub fn with_number(number: &str, national: bool, with_mentions: bool) -> Result<Self, &'static str> {
         let digits: String = number.chars().filter(char::is_ascii_digit).collect();
         let is_number = number.chars().all(|c| c.is_ascii_digit() || "+-() .".contains(c));
-        if !is_number || digits.trim_start_matches('0').len() < LEAST_DIGITS {
+        if !is_number || digits.trim_start_matches('0').len() < MIN_DIGITS {
             return Err("must be a telephone number of at least seven digits");
         }
         Ok(Self { number: Some(Wanted::new(&digits, national)), with_mentions, ..Self::default() })
     }
 
+    /// The person in the call or conversation `id`.
     pub fn with_id(id: &str) -> Self {
         Self { ids: BTreeSet::from([id.to_owned()]), ..Self::default() }
     }
 
-    /// The same person, and everybody who mentions their number.
+    /// The same person, with the data that only mentions their number.
     pub fn and_mentions(self) -> Self {
         Self { with_mentions: true, ..self }
     }
 
-    /// Whether a number names them, which may stand in any document.
+    /// Whether the person is identified by a telephone number, which can be in any document.
     pub fn has_number(&self) -> bool {
         self.number.is_some()
     }
 
-    /// Whether `id` names one of their calls.
+    /// Whether `id` identifies a call of the person.
     pub fn knows(&self, id: &str) -> bool {
         self.ids.contains(id)
     }
 
-    /// How much is known. Grows only.
+    /// Number of known ids and documents. It never becomes smaller.
     pub fn size(&self) -> usize {
         self.ids.len() + self.documents.len()
     }
 
+    /// The known ids of events.
     pub fn events(&self) -> Vec<String> {
         self.events.iter().cloned().collect()
     }
 
-    /// The documents that are known to be about them.
+    /// The filter for the documents of the person.
     pub fn filter(&self) -> Document {
         let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();
         let documents: Vec<_> = self.documents.iter().copied().collect();
-        let mut any: Vec<_> = IDS.iter().map(|field| doc! { *field: { "$in": &ids } }).collect();
+        let mut any: Vec<_> = ID_FIELDS.iter().map(|field| doc! { *field: { "$in": &ids } }).collect();
         any.push(doc! { "_id": { "$in": documents } });
         doc! { "$or": any }
     }
 
-    /// Takes up what their documents say of their calls.
+    /// Adds the ids in documents of the person.
     pub fn learn(&mut self, calls: &[Document]) {
         for call in calls {
-            for field in IDS {
+            for field in ID_FIELDS {
                 self.ids.extend(call.get_str(field).ok().map(str::to_owned));
             }
             for field in ["audio", "transcript"] {
@@ -100,54 +105,57 @@ impl Person {
         }
     }
 
-    /// Whose `call` is by its content. If it is theirs, what it says is learned.
-    pub fn look_at(&mut self, call: &Document, content: &Value) -> Whose {
-        let Some(number) = &self.number else { return Whose::Others };
-        let ids: Vec<_> = IDS.into_iter().filter_map(|field| call.get_str(field).ok()).collect();
-        let whose = if ids.iter().any(|id| self.knows(id)) {
-            Whose::Theirs
+    /// Decides by its content to whom the document `call` belongs. If it belongs to the person, its ids are
+    /// added.
+    pub fn check_document(&mut self, call: &Document, content: &Value) -> Owner {
+        let Some(number) = &self.number else { return Owner::Other };
+        let ids: Vec<_> = ID_FIELDS.into_iter().filter_map(|field| call.get_str(field).ok()).collect();
+        let owner = if ids.iter().any(|id| self.knows(id)) {
+            Owner::Person
         } else {
             let name = || ids.first().map_or("a call without ids", |id| *id).to_owned();
-            self.whose(mention::of_value(content, number), name)
+            self.owner(mention::of_value(content, number), name)
         };
-        if whose == Whose::Theirs {
+        if owner == Owner::Person {
             self.learn(std::slice::from_ref(call));
             self.documents.extend(call.get_object_id("_id").ok());
         }
-        whose
+        owner
     }
 
+    /// Adds the id of an event.
     pub fn learn_event(&mut self, id: Option<String>) {
         self.events.extend(id);
     }
 
-    /// Whose `event` is; if theirs, its identifiers are theirs too.
-    pub fn took_part(&mut self, event: &Event, body: &[u8]) -> Whose {
+    /// Decides to whom `event` belongs. If it belongs to the person, its ids are added.
+    pub fn check_event(&mut self, event: &Event, body: &[u8]) -> Owner {
         let ids = [
             event.call_id.as_ref().map(CallId::as_str),
             event.conversation_id.as_ref().map(ConversationId::as_str),
             event.placement_id.as_ref().map(PlacementId::as_str),
         ];
         let ids: Vec<_> = ids.into_iter().flatten().collect();
-        let whose = if ids.iter().any(|id| self.knows(id)) {
-            Whose::Theirs
+        let owner = if ids.iter().any(|id| self.knows(id)) {
+            Owner::Person
         } else {
             let name = || ids.first().map_or("an event without ids", |id| *id).to_owned();
-            self.whose(self.role(body), name)
+            self.owner(self.role(body), name)
         };
-        if whose == Whose::Theirs {
+        if owner == Owner::Person {
             self.ids.extend(ids.into_iter().map(str::to_owned));
         }
-        whose
+        owner
     }
 
-    /// Whose a message is that is no event: by its body, or by its subject; `name` is what it is called.
-    pub fn is_named_in(&self, body: &[u8], subject: &str, name: &str) -> Whose {
+    /// Decides by body and subject to whom a message belongs that is no event. `name` identifies it in the
+    /// result.
+    pub fn check_message(&self, body: &[u8], subject: &str, name: &str) -> Owner {
         let text = String::from_utf8_lossy(body);
         if self.ids.iter().any(|id| text.contains(id.as_str()) || subject.contains(id.as_str())) {
-            return Whose::Theirs;
+            return Owner::Person;
         }
-        self.whose(self.role(body).max(self.role(subject.as_bytes())), || name.to_owned())
+        self.owner(self.role(body).max(self.role(subject.as_bytes())), || name.to_owned())
     }
 
     fn role(&self, body: &[u8]) -> Role {
@@ -155,12 +163,12 @@ impl Person {
         number.map_or(Role::None, |number| mention::of_text(&String::from_utf8_lossy(body), number))
     }
 
-    fn whose(&self, role: Role, name: impl FnOnce() -> String) -> Whose {
+    fn owner(&self, role: Role, name: impl FnOnce() -> String) -> Owner {
         match role {
-            Role::Party => Whose::Theirs,
-            Role::Mentioned if self.with_mentions => Whose::Theirs,
-            Role::Mentioned => Whose::Mentions(name()),
-            Role::None => Whose::Others,
+            Role::Party => Owner::Person,
+            Role::Mentioned if self.with_mentions => Owner::Person,
+            Role::Mentioned => Owner::Mentions(name()),
+            Role::None => Owner::Other,
         }
     }
 }
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_plain_and_long_enough() {
+    fn a_telephone_number_has_at_least_seven_digits() {
         for number in ["12345", "all of them", "0000000000", "001234"] {
             assert!(Person::with_number(number, false, false).is_err(), "{number}");
         }
@@ -184,29 +192,29 @@ mod tests {
     }
 
     #[test]
-    fn one_id_leads_to_the_others() {
+    fn one_id_of_a_call_leads_to_its_other_ids() {
         let mut person = Person::with_id("c1");
         assert!(person.filter().to_string().contains("c1"));
         person.learn(&[doc! { "callId": "c1", "conversationId": "v1", "audio": { "fileId": "e1" } }]);
-        assert_eq!(person.is_named_in(br#"{"conversation_id":"v1"}"#, "", "x"), Whose::Theirs);
-        assert_eq!(person.is_named_in(b"", "transcripts.v1", "x"), Whose::Theirs);
+        assert_eq!(person.check_message(br#"{"conversation_id":"v1"}"#, "", "x"), Owner::Person);
+        assert_eq!(person.check_message(b"", "transcripts.v1", "x"), Owner::Person);
         assert_eq!(person.events(), ["e1"]);
     }
 
     #[test]
-    fn a_document_that_mentions_the_number_teaches_nothing_unless_it_is_asked_for() {
+    fn ids_of_a_document_that_mentions_the_number_are_added_only_on_request() {
         let call = doc! { "_id": ObjectId::from_bytes([1; 12]), "callId": "c1" };
         let content = json!({ "transcript": [{ "message": "call +1 202 555 0100" }] });
         let mut one = person("+12025550100");
-        assert_eq!(one.look_at(&call, &content), Whose::Mentions("c1".to_owned()));
+        assert_eq!(one.check_document(&call, &content), Owner::Mentions("c1".to_owned()));
         assert_eq!(one.size(), 0);
         let mut with_mentions = person("+12025550100").and_mentions();
-        assert_eq!(with_mentions.look_at(&call, &content), Whose::Theirs);
+        assert_eq!(with_mentions.check_document(&call, &content), Owner::Person);
         assert_eq!(with_mentions.size(), 2);
         let party = json!({ "toNumber": "+1 202 555 0100" });
-        assert_eq!(one.look_at(&call, &party), Whose::Theirs);
+        assert_eq!(one.check_document(&call, &party), Owner::Person);
         let other = doc! { "_id": ObjectId::from_bytes([2; 12]), "callId": "c2" };
-        assert_eq!(one.look_at(&other, &json!({ "toNumber": "+12025550101" })), Whose::Others);
-        assert_eq!(one.look_at(&call, &content), Whose::Theirs, "one of their calls by now");
+        assert_eq!(one.check_document(&other, &json!({ "toNumber": "+12025550101" })), Owner::Other);
+        assert_eq!(one.check_document(&call, &content), Owner::Person, "the call is known to be theirs now");
     }
 }

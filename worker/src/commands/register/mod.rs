@@ -1,6 +1,11 @@
-//! The webhook at ElevenLabs: made and bound by the command `register`, watched by the role `reconcile` (`roles::webhook_watch`).
+//! `aftercall-worker register`: creates or finds the webhook at ElevenLabs and binds its events.
+//!
+//! The role `reconcile` then checks the webhook at intervals (`roles::webhook_check`).
 
-mod command;
-mod secret;
+mod error;
+mod options;
+mod output;
+mod run;
+mod secret_file;
 
-pub use self::command::{Options, RegisterError, run};
+pub use self::{error::RegisterError, options::Options, run::run};

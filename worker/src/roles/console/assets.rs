@@ -1,4 +1,5 @@
-//! What the pages are dressed with. Everything comes from here: no other host is ever asked.
+//! Style sheet, scripts and icon of the pages. They are part of the program, so pages load nothing from
+//! other hosts.
 
 use std::sync::LazyLock;
 
@@ -9,7 +10,7 @@ use axum::{
 };
 use sha2::{Digest as _, Sha256};
 
-/// Name, content type, content.
+/// The files: name, content type, content.
 const FILES: [(&str, &str, &[u8]); 4] = [
     ("console.css", "text/css; charset=utf-8", include_bytes!("../../../assets/console.css")),
     ("console.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/console.js")),
@@ -17,7 +18,7 @@ const FILES: [(&str, &str, &[u8]); 4] = [
     ("icon.svg", "image/svg+xml", include_bytes!("../../../assets/icon.svg")),
 ];
 
-/// Addresses of the assets, which change with their content.
+/// Addresses of the assets. An address contains a digest of the content, so it changes with the content.
 pub struct Assets {
     pub css: String,
     pub js: String,
@@ -25,6 +26,7 @@ pub struct Assets {
     pub icon: String,
 }
 
+/// The addresses of this build.
 pub static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
     let [css, js, htmx, icon] = FILES
         .map(|(name, _, content)| format!("/assets/{name}?{}", &hex::encode(Sha256::digest(content))[..12]));
@@ -36,7 +38,7 @@ pub async fn serve(Path(name): Path<String>) -> Response {
     let Some((_, kind, content)) = FILES.iter().find(|(file, ..)| *file == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    // Its address names its content, so what is cached is never old.
+    // Each address stands for one content, so browsers may keep it forever.
     let headers =
         [(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
     (headers, *content).into_response()

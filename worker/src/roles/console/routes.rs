@@ -1,4 +1,4 @@
-//! Every address of the console, and what each request passes on its way there.
+//! The routes of the console, and the checks that each request passes first.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,54 +16,56 @@ use tower_http::compression::{
 };
 
 use super::{
-    Console, assets, audio, backoff::Source, call, calls, csrf, dead_letters, login, overview, page,
-    redriven, sse, test_call,
+    access::{backoff::Source, csrf},
+    assets,
+    pages::{audio, call, calls, dead_letters, events, login, overview, payload, shell, test_call},
+    state::Console,
 };
 
-/// Longest an answer takes to begin. Above `PLACE_TIMEOUT`'s default.
-const ANSWER: Duration = Duration::from_mins(1);
-/// Largest form: an edited dead letter.
+/// Longest time until an answer begins. It is longer than the default of `PLACE_TIMEOUT`.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Largest form, in bytes. The largest one is an edited dead letter.
 const MAX_FORM_BYTES: usize = 4 * 1024 * 1024;
 
-/// Nothing from elsewhere, nothing inline, in nobody's frame.
+/// Allows content of the console only: nothing from other hosts, nothing inline, no frames.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
     media-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The whole console.
+/// All routes of the console.
 pub fn router(console: Arc<Console>) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to("/calls")))
         .route("/calls", get(calls::list))
         .route("/calls/{name}", get(call::show))
-        .route("/calls/{name}/raw/{field}", get(call::raw))
+        .route("/calls/{name}/raw/{field}", get(payload::show))
         .route("/calls/{name}/audio", get(audio::serve))
         .route("/overview", get(overview::show))
         .route("/dead-letters", get(dead_letters::list))
         .route("/dead-letters/{sequence}", get(dead_letters::show))
         .route("/dead-letters/{sequence}/edit", get(dead_letters::edit))
-        .route("/dead-letters/{sequence}/replay", post(dead_letters::replay))
-        .route("/dead-letters/{sequence}/drop", post(dead_letters::remove))
-        .route("/sent", get(redriven::show))
+        .route("/dead-letters/{sequence}/replay", post(dead_letters::redrive))
+        .route("/dead-letters/{sequence}/drop", post(dead_letters::delete))
+        .route("/sent", get(dead_letters::outcome))
         .route("/test-call", get(test_call::form).post(test_call::place))
-        .route("/events", get(sse::events))
+        .route("/events", get(events::events))
         .route("/assets/{name}", get(assets::serve))
         .route("/login", get(login::form).post(login::log_in))
         .route("/logout", post(login::log_out))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
-        .layer(CompressionLayer::new().compress_when(compressible()))
+        .layer(CompressionLayer::new().compress_when(is_compressible()))
         .layer(middleware::from_fn_with_state(console.clone(), guard))
         .with_state(console)
 }
 
-/// Not event streams, which the default leaves alone, and not recordings, of which parts are asked for.
-fn compressible() -> impl Predicate {
+/// Excludes event streams (by default) and recordings, because players request byte ranges of them.
+fn is_compressible() -> impl Predicate {
     DefaultPredicate::new().and(NotForContentType::const_new("audio/"))
 }
 
-/// Lets in who may enter, within a bound of time, and dresses every answer.
+/// Authenticates a request, serves it, and adds the security headers to every answer.
 async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let mut answer = enter(&console, request, next).await;
+    let mut answer = authenticate(&console, request, next).await;
     let headers = answer.headers_mut();
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
@@ -74,44 +76,45 @@ async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Searches stand in addresses, and telephone numbers in searches; tokens stand in links.
+    // Addresses can contain telephone numbers (in searches) and tokens (in printed links). They must not
+    // reach other sites or caches.
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer
 }
 
-async fn enter(console: &Arc<Console>, mut request: Request, next: Next) -> Response {
-    // The accept loop puts it there.
+async fn authenticate(console: &Arc<Console>, mut request: Request, next: Next) -> Response {
+    // `server::run` adds it to every request.
     let Some(source) = request.extensions().get::<Source>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     if let Some(link) = login::Link::of(request.method(), request.uri()) {
         let headers = request.headers().clone();
         drop(request);
-        return login::by_link(console, &link, &headers, &source).await;
+        return login::log_in_by_link(console, &link, &headers, &source).await;
     }
     let is_public = login::is_public(request.uri().path());
-    let admitted = if is_public { None } else { Some(console.access.admit(request.headers(), &source)) };
-    let caller = match admitted.transpose() {
+    let authenticated = (!is_public).then(|| console.access.authenticate(request.headers(), &source));
+    let caller = match authenticated.transpose() {
         Ok(caller) => caller,
         Err(denied) => {
-            let here =
-                login::is_browser(request.headers()).then(|| login::here(request.method(), request.uri()));
-            return login::refuse(denied, here).await;
+            let is_browser = login::is_browser(request.headers());
+            let return_to = is_browser.then(|| login::return_address(request.method(), request.uri()));
+            return login::refuse(denied, return_to).await;
         }
     };
-    if !csrf::is_ours(request.method(), request.headers(), caller) {
-        tracing::warn!("a request of another site was refused");
-        let text = "this request was not made by the console's own page\n";
+    if !csrf::is_allowed(request.method(), request.headers(), caller) {
+        tracing::warn!("the console refused a request that a page of another site sent");
+        let text = "this request was not sent by a page of the console\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
-    let answer = tokio::time::timeout(ANSWER, next.run(request)).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
     answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
 }
 
 async fn not_found(State(console): State<Arc<Console>>) -> Response {
-    page::message(&console, "", StatusCode::NOT_FOUND, "Not found", "There is no such page.")
+    shell::message(&console, "", StatusCode::NOT_FOUND, "Not found", "There is no page at this address.")
 }

@@ -1,15 +1,18 @@
-//! Whether the broker has lost webhooks that it had stored: its disk lost bits, or was put back to an older copy.
+//! Detects that the broker lost stored webhooks, because its disk is damaged or was restored from an older
+//! copy.
 //!
-//! It says so, or its last sequence is lower than it was. What was lost and not processed is then asked of
-//! ElevenLabs; a `call_initiation_failure` among it too, for that is in the list of conversations.
+//! A loss shows in two ways: the broker reports damaged messages, or the last sequence of the stream is
+//! lower than before. A reconciliation pass then publishes the events of conversations that were lost before
+//! a worker processed them. That includes `call_initiation_failure`, because ElevenLabs lists these
+//! conversations too.
 
 use aftercall_common::contract::streams;
 use serde::Deserialize;
 
-use super::Urgency;
+use super::trigger::Trigger;
 use crate::Context;
 
-/// What the broker says of its stream of webhooks.
+/// The state of the stream of webhooks, as the broker reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 struct State {
     last_seq: u64,
@@ -17,7 +20,7 @@ struct State {
     lost: Lost,
 }
 
-/// Messages it found damaged when it started.
+/// The messages that the broker found damaged when it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 struct Lost {
     #[serde(default)]
@@ -29,34 +32,33 @@ struct Info {
     state: State,
 }
 
-/// Watches one stream.
+/// Compares the state of the stream with its earlier state.
 #[derive(Debug, Default)]
-pub(super) struct Losses {
+pub struct LossDetector {
     known: State,
 }
 
-impl Losses {
-    /// Asks the broker whether it lost something since it was last asked. One that does not answer is asked
-    /// again later.
-    pub(super) async fn look(&mut self, context: &Context) -> Urgency {
-        let asked =
-            context.jetstream.request::<_, _, Info>(format!("STREAM.INFO.{}", streams::WEBHOOKS), &());
-        let Ok(Info { state }) = asked.await else { return Urgency::Due };
-        let lost = self.lost(state);
-        if lost {
+impl LossDetector {
+    /// Checks whether the broker lost webhooks since the previous check. A broker that does not answer is
+    /// checked again at the next call.
+    pub async fn check(&mut self, context: &Context) -> Trigger {
+        let info = context.jetstream.request::<_, _, Info>(format!("STREAM.INFO.{}", streams::WEBHOOKS), &());
+        let Ok(Info { state }) = info.await else { return Trigger::Scheduled };
+        let is_loss = self.is_loss(state);
+        if is_loss {
             context.metrics.stream_loss();
             tracing::error!(
                 bytes = state.lost.bytes,
                 last_sequence = state.last_seq,
                 last_sequence_before = self.known.last_seq,
-                "the broker lost stored webhooks: its disk is damaged or was set back; reconciling the last day"
+                "the broker lost stored webhooks: its disk is damaged or was restored from an older copy; reconciling the last day"
             );
         }
         self.known = state;
-        if lost { Urgency::Loss } else { Urgency::Due }
+        if is_loss { Trigger::DataLoss } else { Trigger::Scheduled }
     }
 
-    fn lost(&self, now: State) -> bool {
+    fn is_loss(&self, now: State) -> bool {
         now.last_seq < self.known.last_seq || (now.lost.bytes > 0 && now.lost != self.known.lost)
     }
 }
@@ -79,9 +81,9 @@ mod tests {
             (state(9, 7),  state(12, 0), false),
         ];
         for (known, now, lost) in table {
-            assert_eq!(Losses { known }.lost(now), lost, "{known:?} {now:?}");
+            assert_eq!(LossDetector { known }.is_loss(now), lost, "{known:?} {now:?}");
         }
-        let said = r#"{"state":{"messages":10,"last_seq":10,"lost":{"msgs":null,"bytes":203560}}}"#;
-        assert_eq!(serde_json::from_str::<Info>(said).unwrap().state, state(10, 203_560));
+        let report = r#"{"state":{"messages":10,"last_seq":10,"lost":{"msgs":null,"bytes":203560}}}"#;
+        assert_eq!(serde_json::from_str::<Info>(report).unwrap().state, state(10, 203_560));
     }
 }

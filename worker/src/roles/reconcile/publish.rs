@@ -1,4 +1,4 @@
-//! Puts what was made up into the stream of webhooks, where the ordinary path takes it.
+//! Publishes a synthetic event to the stream of webhooks. Workers process it like any webhook.
 
 use std::io::Cursor;
 
@@ -6,26 +6,26 @@ use aftercall_common::contract::streams::{WEBHOOK_BODIES, header, subject};
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream::object_store::ObjectMetadata};
 use jiff::Timestamp;
 
-use super::policy::Synthetic;
+use super::synthetic_event::SyntheticEvent;
 use crate::{Context, domain::event::ConversationId};
 
-/// Room for headers beside a body.
-const HEADERS: usize = 4096;
+/// Bytes of headers; the broker counts them against `max_payload`.
+const HEADER_BYTES: usize = 4096;
 
-/// Publishes `event`, once: the id says what it is about, so a repetition collapses in the broker and,
-/// after that has forgotten, in the worker.
-pub(super) async fn publish(
+/// Publishes `event`. Its id comes from the conversation, so a repeated event is dropped by the broker, or
+/// by the worker if the duplicate window of the broker is over.
+pub async fn publish(
     context: &Context,
     conversation: &ConversationId,
-    event: &Synthetic,
+    event: &SyntheticEvent,
 ) -> Result<(), async_nats::Error> {
-    let id = format!("reconciled:{}:{}", conversation.as_str(), event.kind);
+    let id = format!("reconciled:{}:{}", conversation.as_str(), event.event_type);
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, id.as_str());
     headers.insert(header::RECEIVED_AT, format!("{:.6}", Timestamp::now()).as_str());
     headers.insert(header::CONTENT_TYPE, "application/json");
     let mut body = event.body.to_string().into_bytes();
-    if body.len() + HEADERS > context.nats.max_payload() {
+    if body.len() + HEADER_BYTES > context.nats.max_payload() {
         let object = id.replace(':', "-");
         let bucket = context.jetstream.get_object_store(WEBHOOK_BODIES).await?;
         headers.insert(header::BODY_OBJECT, object.as_str());

@@ -1,8 +1,8 @@
-//! Transcripts: owed by calls that held a conversation, fetched when ElevenLabs has made them.
+//! The role `transcripts`: fetches the transcripts of conversations once ElevenLabs has created them.
 //!
-//! A job is a stream message that names a conversation. Waiting is the broker's business: a job
-//! that has to wait is published again with a schedule and a higher attempt, then acknowledged. So
-//! attempts survive restarts, and long waits block nobody.
+//! A job is a message of the stream `TRANSCRIPTS` that names a conversation. A job that has to wait is
+//! published again, with a schedule and a higher attempt, and then acknowledged. So the broker does the
+//! waiting: attempts survive restarts, and long waits occupy no worker.
 
 mod policy;
 mod process;
@@ -25,16 +25,17 @@ use crate::{
     elevenlabs::ElevenLabs,
 };
 
-/// Conversations fetched at a time by one worker.
-const PARALLEL: usize = 8;
+/// Conversations that one worker fetches at the same time.
+const MAX_PARALLEL: usize = 8;
+/// Most bytes of jobs pulled at a time.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Jobs pulled ahead. Few: the broker gives away again what is not settled within its `ack_wait`, and
-/// a conversation may take half of that.
-const PREFETCHED: usize = PARALLEL / 2;
-/// How often owed transcripts are looked after.
-const LOOK_AFTER: Duration = Duration::from_mins(10);
-/// Most jobs published anew at a time.
-const RESUMED: i64 = 10_000;
+/// Jobs pulled ahead. Only a few, because the broker delivers a job again if it is not acknowledged within
+/// `ack_wait`, and one conversation may take half of that time.
+const PREFETCHED: usize = MAX_PARALLEL / 2;
+/// Interval at which jobs are restored and calls without a conversation are given up.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_mins(10);
+/// Most jobs that are restored at a time.
+const MAX_RESTORED: i64 = 10_000;
 
 /// Runs the role until `stop`.
 pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
@@ -46,9 +47,9 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
         replicas: context.config.stream_replicas.get(),
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
-    let slots = Arc::new(Semaphore::new(PARALLEL));
+    let slots = Arc::new(Semaphore::new(MAX_PARALLEL));
     let tasks = TaskTracker::new();
-    tasks.spawn(look_after(context.clone(), stop.clone()));
+    tasks.spawn(maintain(context.clone(), stop.clone()));
     while api.gate.wait_until_open(&stop).await {
         let Some(messages) = batches.next(&stop).await else { break };
         for message in messages {
@@ -65,38 +66,45 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     tasks.wait().await;
 }
 
-/// Now and then makes up for jobs that got lost with the broker's disk, and gives up what cannot be
-/// asked for.
-async fn look_after(context: Arc<Context>, stop: CancellationToken) {
+/// Restores jobs that the broker lost, and gives up transcripts of calls whose conversation never became
+/// known.
+async fn maintain(context: Arc<Context>, stop: CancellationToken) {
     loop {
-        resume(&context).await;
+        restore_jobs(&context).await;
         let now = Timestamp::now();
         let before = now.checked_sub(context.config.transcript_give_up_after).unwrap_or(Timestamp::MIN);
         match context.store.give_up_unknown(before, now).await {
             Ok(0) => {}
             Ok(calls) => {
-                tracing::warn!(calls, "transcripts given up: their conversations never became known");
+                tracing::warn!(
+                    calls,
+                    "transcripts of calls were given up because their conversations never became known"
+                );
             }
-            Err(error) => tracing::warn!(%error, "owed transcripts not looked after"),
+            Err(error) => {
+                tracing::warn!(%error, "transcripts without a conversation were not given up: MongoDB did not answer");
+            }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(LOOK_AFTER)).await.is_none() {
+        if stop.run_until_cancelled(tokio::time::sleep(MAINTENANCE_INTERVAL)).await.is_none() {
             return;
         }
     }
 }
 
-/// Publishes the jobs of calls that are owed a transcript; the broker drops those it still has.
-async fn resume(context: &Context) {
-    let owed = match context.store.owed(RESUMED).await {
+/// Publishes the jobs of all pending transcripts. The broker drops those that it still has.
+async fn restore_jobs(context: &Context) {
+    let owed = match context.store.owed(MAX_RESTORED).await {
         Ok(owed) => owed,
-        Err(error) => return tracing::warn!(%error, "owed transcripts not looked up"),
+        Err(error) => {
+            return tracing::warn!(%error, "the jobs of pending transcripts were not restored: MongoDB did not answer");
+        }
     };
     for conversation in &owed {
         if let Err(error) = enqueue_job(&context.jetstream, conversation, None).await {
-            return tracing::warn!(%error, "owed transcripts not resumed");
+            return tracing::warn!(%error, "the jobs of pending transcripts were not restored: NATS did not answer");
         }
     }
     if !owed.is_empty() {
-        tracing::debug!(owed = owed.len(), "owed transcripts have their jobs");
+        tracing::debug!(owed = owed.len(), "every pending transcript has a job");
     }
 }

@@ -1,4 +1,5 @@
-//! What follows from an answer: save, give up, or ask again and when. Pure.
+//! Decides what follows from an answer of ElevenLabs: save the transcript, give it up, or ask again later.
+//! Pure.
 
 use std::time::Duration;
 
@@ -15,82 +16,89 @@ use crate::{
     elevenlabs::{ApiError, Conversation, ConversationStatus},
 };
 
-/// First wait; transcripts are made within 5 to 30 seconds of the end of most calls.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-/// Longest wait between two tries.
-const MAX_WAIT: Duration = Duration::from_mins(10);
-/// Jobs that waited at the gate come back spread over this.
+/// First delay. ElevenLabs creates most transcripts within 5 to 30 seconds after the call.
+const FIRST_DELAY: Duration = Duration::from_secs(2);
+/// Longest delay between two attempts.
+const MAX_DELAY: Duration = Duration::from_mins(10);
+/// Time over which jobs are spread that wait until the API accepts requests again.
 const SPREAD: Duration = Duration::from_secs(2);
 
-/// What a decision depends on besides the answer.
-pub(super) struct Waits {
-    /// When it is given up.
+/// The times on which a decision depends.
+pub(super) struct Schedule {
+    /// Time at which the transcript is given up.
     pub give_up_at: Timestamp,
-    /// Until when the API is closed to us.
+    /// Time until which the API accepts no requests. `None`: it accepts them.
     pub closed_until: Option<Timestamp>,
-    /// From 0 to 1: keeps many jobs from coming back in step.
+    /// Random number from 0 to 1. It spreads jobs that would otherwise run at the same time.
     pub jitter: f64,
 }
 
-/// What to do with a job.
+/// The decision about a job.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next {
-    /// Store these turns.
+    /// Store these turns of the conversation.
     Save(Vec<Value>),
-    /// The transcript will not come, for this reason.
+    /// There will be no transcript, for this reason.
     GiveUp(String),
-    /// Ask again.
-    Later { at: Timestamp, attempt: u32, why: &'static str },
+    /// Ask again at this time.
+    Retry { at: Timestamp, attempt: u32, reason: &'static str },
 }
 
-/// Decides from the answer; `None` where nothing was asked since the API is closed to us.
+/// Decides what to do with `job`. `answer` is `None` if the API accepts no requests, so nothing was asked.
 pub(super) fn decide(
     answer: Option<Result<Conversation, ApiError>>,
     job: &Job,
-    waits: &Waits,
+    schedule: &Schedule,
     now: Timestamp,
 ) -> Next {
-    let why = match answer {
+    let reason = match answer {
         Some(Ok(conversation)) => match conversation.status {
             ConversationStatus::Done => return Next::Save(conversation.transcript),
             ConversationStatus::Failed => {
-                let reason = conversation.failure_reason().unwrap_or("no reason given");
-                return Next::GiveUp(cut(&format!("the conversation failed: {reason}"), MAX_REASON));
+                let failure = conversation.failure_reason().unwrap_or("no reason given");
+                return Next::GiveUp(cut(&format!("the conversation failed: {failure}"), MAX_REASON));
             }
-            ConversationStatus::Initiated | ConversationStatus::InProgress => "the conversation goes on",
-            ConversationStatus::Processing => "the transcript is being made",
+            ConversationStatus::Initiated | ConversationStatus::InProgress => {
+                "the conversation is in progress"
+            }
+            ConversationStatus::Processing => "ElevenLabs is creating the transcript",
         },
-        Some(Err(ApiError::NotFound)) => "the conversation is not known yet",
+        Some(Err(ApiError::NotFound)) => "ElevenLabs does not know the conversation yet",
         Some(Err(ApiError::Unavailable(_))) => "ElevenLabs is unavailable",
-        Some(Err(ApiError::Unreadable)) => "the answer of ElevenLabs is not understood",
-        // Of this one alone: a payment that is due may be made, and a permission given.
+        Some(Err(ApiError::Unreadable)) => "the answer of ElevenLabs cannot be read",
+        // The refusal may end: somebody can pay, or grant the permission.
         Some(Err(ApiError::Refused(StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED))) => {
-            "ElevenLabs refuses this conversation for now"
+            "ElevenLabs refuses this conversation at the moment"
         }
         Some(Err(error @ (ApiError::Refused(_) | ApiError::TooLarge))) => {
             return Next::GiveUp(error.to_string());
         }
-        // Nothing was learned of this conversation, so it is no attempt and no reason to give up.
+        // The answer says nothing about this conversation. It does not count as an attempt.
         None | Some(Err(ApiError::Unauthorized(_) | ApiError::RateLimited { .. })) => {
-            let open = waits.closed_until.unwrap_or(now);
-            let at = after(open, SPREAD.mul_f64(waits.jitter));
-            return Next::Later { at, attempt: job.attempt, why: "ElevenLabs takes no requests from us" };
+            let open = schedule.closed_until.unwrap_or(now);
+            let at = after(open, SPREAD.mul_f64(schedule.jitter));
+            return Next::Retry {
+                at,
+                attempt: job.attempt,
+                reason: "ElevenLabs accepts no requests at the moment",
+            };
         }
     };
-    if now >= waits.give_up_at {
-        return Next::GiveUp(format!("given up after {} tries: {why}", job.attempt.saturating_add(1)));
+    if now >= schedule.give_up_at {
+        return Next::GiveUp(format!("given up after {} attempts: {reason}", job.attempt.saturating_add(1)));
     }
-    Next::Later {
-        at: after(now, wait(job.attempt, waits.jitter)),
+    Next::Retry {
+        at: after(now, delay(job.attempt, schedule.jitter)),
         attempt: job.attempt.saturating_add(1),
-        why,
+        reason,
     }
 }
 
-/// Doubles with every attempt up to [`MAX_WAIT`]; between three quarters and all of it.
-fn wait(attempt: u32, jitter: f64) -> Duration {
-    let whole = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(MAX_WAIT);
-    whole.mul_f64(0.75 + 0.25 * jitter)
+/// The delay after `attempt`. It doubles with each attempt up to [`MAX_DELAY`]; `jitter` takes away up to a
+/// quarter.
+fn delay(attempt: u32, jitter: f64) -> Duration {
+    let full = FIRST_DELAY.saturating_mul(1 << attempt.min(16)).min(MAX_DELAY);
+    full.mul_f64(0.75 + 0.25 * jitter)
 }
 
 #[cfg(test)]
@@ -116,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_has_its_consequence() {
+    fn every_answer_leads_to_one_decision() {
         use ConversationStatus::*;
         let limited = || ApiError::RateLimited { retry_after: None };
         let refused = || ApiError::Refused(StatusCode::UNPROCESSABLE_ENTITY);
         #[rustfmt::skip]
-        let table = [ // answer, within the limit, after it
+        let table = [ // answer, decision before giving up, decision at that time
             (Some(Ok(conversation(Done))),                  "save",   "save"),
             (Some(Ok(conversation(Failed))),                "giveup", "giveup"),
             (Some(Ok(conversation(Processing))),            "later 1", "giveup"),
@@ -141,11 +149,11 @@ mod tests {
         for (answer, within, beyond) in table {
             for (left, expected) in [(Duration::from_secs(1), within), (Duration::ZERO, beyond)] {
                 let (job, now) = job(0);
-                let waits = Waits { give_up_at: after(now, left), closed_until: None, jitter: 0.5 };
-                let next = match decide(answer.clone(), &job, &waits, now) {
+                let schedule = Schedule { give_up_at: after(now, left), closed_until: None, jitter: 0.5 };
+                let next = match decide(answer.clone(), &job, &schedule, now) {
                     Next::Save(_) => "save".to_owned(),
                     Next::GiveUp(_) => "giveup".to_owned(),
-                    Next::Later { attempt, .. } => format!("later {attempt}"),
+                    Next::Retry { attempt, .. } => format!("later {attempt}"),
                 };
                 assert_eq!(next, expected, "{answer:?}, {left:?} left");
             }
@@ -153,11 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_their_bound() {
-        assert_eq!(wait(0, 1.0), FIRST_WAIT);
-        assert_eq!(wait(3, 1.0), FIRST_WAIT * 8);
+    fn delays_double_up_to_their_maximum() {
+        assert_eq!(delay(0, 1.0), FIRST_DELAY);
+        assert_eq!(delay(3, 1.0), FIRST_DELAY * 8);
         for attempt in 0..u32::BITS * 2 {
-            assert!(wait(attempt, 0.0) >= FIRST_WAIT / 2 && wait(attempt, 1.0) <= MAX_WAIT);
+            assert!(delay(attempt, 0.0) >= FIRST_DELAY / 2 && delay(attempt, 1.0) <= MAX_DELAY);
         }
     }
 
@@ -165,8 +173,8 @@ mod tests {
     fn a_closed_gate_is_waited_for() {
         let (job, now) = job(7);
         let open = after(now, Duration::from_mins(1));
-        let waits = Waits { give_up_at: open, closed_until: Some(open), jitter: 0.0 };
-        let Next::Later { at, attempt, .. } = decide(None, &job, &waits, now) else { panic!("must wait") };
+        let schedule = Schedule { give_up_at: open, closed_until: Some(open), jitter: 0.0 };
+        let Next::Retry { at, attempt, .. } = decide(None, &job, &schedule, now) else { panic!("must wait") };
         assert_eq!((at, attempt), (open, 7));
     }
 }

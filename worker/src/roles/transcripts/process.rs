@@ -1,4 +1,4 @@
-//! One job: ask, decide, store, settle.
+//! Processes one job: asks ElevenLabs, decides, stores the outcome, acknowledges.
 //!
 //! Invariant: a job is acknowledged only after its outcome, or the job that follows it, is stored.
 
@@ -9,6 +9,8 @@ use aftercall_common::{
     process::trace::{self, Kind, Span},
 };
 use async_nats::jetstream::AckKind;
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::policy::{self, Next, decide};
 use crate::{
@@ -25,12 +27,12 @@ use crate::{
     store::{Calls as _, Settled, StoreError, fetched_transcript, value_to_bson},
 };
 
-/// Does one job and settles its message.
-pub async fn work<P: Ports>(
-    ports: &P,
+/// Processes one job and acknowledges its message. A message that is no job becomes a dead letter.
+pub async fn work<O: Ports>(
+    ports: &O,
     api: &impl TranscriptApi,
     give_up_after: Duration,
-    message: &P::Message,
+    message: &O::Message,
 ) {
     if message.delivered() > 1 {
         ports.metrics().redelivered(consumer::TRANSCRIPTS);
@@ -49,23 +51,26 @@ pub async fn work<P: Ports>(
         Ok(()) => ports.acknowledge(message, AckKind::Ack).await,
         Err(error) => {
             let conversation_id = job.conversation_id.as_str();
-            tracing::warn!(conversation_id, %error, "outcome of a transcript job not stored; trying again");
+            tracing::warn!(conversation_id, %error, "the outcome of a transcript job was not stored; trying again");
             span.fail("not_stored");
             ports.acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
         }
     }
 }
 
+/// Why the outcome of a job was not stored.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the job could not be scheduled: {0}")]
     Broker(async_nats::Error),
-    #[error("the call was being merged with its other half")]
+    #[error("the documents of the call were being merged")]
     Moved,
 }
 
+/// Fetches the conversation of `job` and stores what follows from it. Nothing is done if no transcript is
+/// pending.
 async fn fetch(
     ports: &impl Ports,
     api: &impl TranscriptApi,
@@ -76,38 +81,24 @@ async fn fetch(
     let conversation_id = job.conversation_id.as_str();
     let trace_id = job.trace.as_deref().and_then(trace::trace_id);
     let Some(owing) = ports.calls().owing(&job.conversation_id).await? else {
-        tracing::debug!(conversation_id, "transcript is no longer owed");
+        tracing::debug!(conversation_id, "the transcript is no longer pending");
         return Ok(());
     };
     let answer = match api.closed_until(ports.now()) {
-        Some(_) => None, // Closed since the job was pulled.
+        Some(_) => None, // The API stopped accepting requests after the job was pulled.
         None => Some(ask(ports, api, job, span).await),
     };
     let now = ports.now();
-    let waits = policy::Waits {
-        // Told by the call and not by the job: a job made anew does not start the wait anew.
+    let schedule = policy::Schedule {
+        // Counted from the time stored in the call, because a restored job does not restart the wait.
         give_up_at: after(owing.since.unwrap_or(now), give_up_after),
         closed_until: api.closed_until(now),
         jitter: ports.random(),
     };
-    match decide(answer, job, &waits, now) {
+    match decide(answer, job, &schedule, now) {
         Next::Save(turns) => {
             let count = turns.len();
-            let file = fetched_transcript(&job.conversation_id);
-            let (turns, attachment) = fit_transcript(&file, turns);
-            if let Some(attachment) = attachment {
-                ports.calls().save_file(&file, &attachment).await?;
-            }
-            let settled = match value_to_bson(&turns) {
-                Some(transcript) => Settled::Saved { transcript, at: now, attempts: job.attempt + 1 },
-                None => {
-                    Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
-                }
-            };
-            let mut saving = ports.tracer().child("update agent_calls", Kind::Client, span);
-            saving.set("db.system.name", || "mongodb");
-            store(ports, job, settled).await?;
-            drop(saving);
+            save(ports, job, turns, now, span).await?;
             ports.metrics().transcript(TranscriptOutcome::Saved);
             if let Some(since) = owing.since {
                 ports.metrics().transcript_delay(between(since, now));
@@ -121,21 +112,47 @@ async fn fetch(
             );
         }
         Next::GiveUp(reason) => {
-            // The reason may hold ElevenLabs' own words, and those anything: it is in the document only.
+            // The reason is not logged, because it can contain text of ElevenLabs with personal data.
             tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
             store(ports, job, Settled::Unavailable { reason, at: now }).await?;
             ports.metrics().transcript(TranscriptOutcome::Unavailable);
         }
-        Next::Later { at, attempt, why } => {
+        Next::Retry { at, attempt, reason } => {
             let job = Job { attempt, ..job.clone() };
             ports.schedule_job(&job, at).await.map_err(JobError::Broker)?;
             ports.metrics().transcript(TranscriptOutcome::Waiting);
-            tracing::info!(conversation_id, attempt, next = %at, why, trace_id, "transcript is not ready");
+            tracing::info!(conversation_id, attempt, next = %at, reason, trace_id, "the transcript is not ready; asking again later");
         }
     }
     Ok(())
 }
 
+/// Stores the turns of the conversation; those of a large transcript in a file.
+async fn save(
+    ports: &impl Ports,
+    job: &Job,
+    turns: Vec<Value>,
+    now: Timestamp,
+    span: &Span,
+) -> Result<(), JobError> {
+    let file = fetched_transcript(&job.conversation_id);
+    let (turns, attachment) = fit_transcript(&file, turns);
+    if let Some(attachment) = attachment {
+        ports.calls().save_file(&file, &attachment).await?;
+    }
+    let settled = match value_to_bson(&turns) {
+        Some(transcript) => Settled::Saved { transcript, at: now, attempts: job.attempt + 1 },
+        None => Settled::Unavailable {
+            reason: "it contains a value that MongoDB cannot store".to_owned(),
+            at: now,
+        },
+    };
+    let mut saving = ports.tracer().child("update agent_calls", Kind::Client, span);
+    saving.set("db.system.name", || "mongodb");
+    store(ports, job, settled).await
+}
+
+/// Asks ElevenLabs for the conversation.
 async fn ask(
     ports: &impl Ports,
     api: &impl TranscriptApi,
@@ -151,7 +168,7 @@ async fn ask(
     answer
 }
 
-/// Stores the outcome of `job`, which is done only when the call owes nothing any more.
+/// Stores the outcome of `job`. The job is done only when no transcript of the call is pending.
 async fn store(ports: &impl Ports, job: &Job, settled: Settled) -> Result<(), JobError> {
     let stored = match ports.calls().settle_transcript(&job.conversation_id, settled).await {
         Err(StoreError::Refused(why)) => {

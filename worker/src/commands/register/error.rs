@@ -1,0 +1,43 @@
+//! Why the webhook was not registered.
+
+use reqwest::StatusCode;
+
+use crate::elevenlabs::ApiError;
+
+/// Why the webhook was not registered. Each error is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// ElevenLabs did not do what was requested.
+    #[error("{action}: {}", explain(.error))]
+    Api {
+        /// The requested action.
+        action: &'static str,
+        /// Its answer.
+        error: ApiError,
+    },
+    /// The file for the secret cannot be written.
+    #[error("--secret-file: {0}")]
+    Secret(String),
+    /// ElevenLabs accepted the changes, but they do not show when the webhook is read again.
+    #[error("ElevenLabs accepted the changes, but they have no effect yet; still to do: {0}")]
+    NotApplied(String),
+}
+
+/// The error with a remedy, if one is known.
+fn explain(error: &ApiError) -> String {
+    match error {
+        ApiError::Unauthorized(status)
+        | ApiError::Refused(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
+            format!(
+                "ElevenLabs does not allow this with the API key ({status}); the key needs the permissions webhooks_write and convai_write of an admin"
+            )
+        }
+        ApiError::NotFound => "ElevenLabs does not know it; check the id of the agent".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// Turns an error of the API into an error of `action`, for `map_err`.
+pub(super) fn failed(action: &'static str) -> impl Fn(ApiError) -> RegisterError {
+    move |error| RegisterError::Api { action, error }
+}

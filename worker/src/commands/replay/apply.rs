@@ -1,0 +1,93 @@
+//! Applies a chunk of events to the database.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::output::Counts;
+use crate::{
+    Context,
+    domain::{
+        call::{Attachment, CallPatch},
+        event::Event,
+    },
+    retry::Pauses,
+    roles::transcripts,
+    store::{self, Changed, Key},
+};
+
+/// Delays between attempts while the database does not answer, and their total.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Prints what `events` would change.
+pub(super) async fn preview(
+    context: &Context,
+    events: Vec<Event>,
+    counts: &mut Counts,
+) -> anyhow::Result<()> {
+    counts.webhooks += events.len();
+    for patch in &join(events).0 {
+        counts.add_preview(patch, &context.store.preview(patch).await?)?;
+    }
+    Ok(())
+}
+
+/// Applies `events`, and publishes the transcript jobs that follow from them.
+///
+/// # Errors
+/// The database does not answer for [`RETRY_TIMEOUT`], the broker does not store a job, or the process
+/// stops. The events can be applied again.
+pub(super) async fn apply(
+    context: &Context,
+    events: Vec<Event>,
+    counts: &mut Counts,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    counts.webhooks += events.len();
+    let (patches, files) = join(events);
+    for (id, file) in &files {
+        store::Calls::save_file(&context.store, id, file).await?;
+    }
+    let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
+    let started = Instant::now();
+    let changes = loop {
+        match store::apply(&context.store, &patches).await {
+            Ok(changes) => break changes,
+            Err(error) if started.elapsed() >= RETRY_TIMEOUT => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "calls were not written to MongoDB; trying again"),
+        }
+        if !pauses.sleep(stop).await {
+            bail!("interrupted");
+        }
+    };
+    for change in &changes {
+        let Changed::Applied(applied) = change else { continue };
+        for conversation in &applied.transcripts_due {
+            let enqueued = transcripts::enqueue_job(&context.jetstream, conversation, None).await;
+            enqueued.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Joins the events to one patch per call, as workers do, and returns the files that the patches refer to.
+fn join(events: Vec<Event>) -> (Vec<CallPatch>, Vec<(String, Attachment)>) {
+    let mut patches: Vec<(Option<Key>, CallPatch)> = Vec::new();
+    let mut files = Vec::new();
+    for event in events {
+        let id = event.id.clone();
+        let (patch, file) = CallPatch::split(event);
+        files.extend(file.map(|file| (id, file)));
+        let key = Key::of(&patch);
+        let may_join = |(other, joined): &&mut (_, CallPatch)| *other == key && joined.is_joinable(&patch);
+        match patches.iter_mut().find(may_join) {
+            Some((_, joined)) => *joined = joined.clone().join(patch),
+            None => patches.push((key, patch)),
+        }
+    }
+    (patches.into_iter().map(|(_, patch)| patch).collect(), files)
+}

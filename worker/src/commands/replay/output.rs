@@ -1,0 +1,63 @@
+//! Counts what a replay did, and prints it.
+
+use crate::{
+    commands::print_line,
+    domain::{
+        call::CallPatch,
+        event::{CallId, ConversationId},
+    },
+    store::Preview,
+};
+
+/// The result of a replay.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// Webhooks applied.
+    pub webhooks: usize,
+    /// Webhooks that are no valid events. They are dead letters already.
+    pub unreadable: usize,
+    /// Calls that would be created; counted only in a dry run, like the following ones.
+    pub created: usize,
+    pub changed: usize,
+    pub merged: usize,
+}
+
+impl Counts {
+    /// The result as a line of text.
+    pub fn summary(&self, dry_run: bool) -> String {
+        let Self { webhooks, unreadable, created, changed, merged } = self;
+        if dry_run {
+            format!(
+                "{webhooks} webhooks would be applied: {created} calls created, {changed} changed, {merged} merged; \
+                 {unreadable} unreadable"
+            )
+        } else {
+            format!("{webhooks} webhooks applied, {unreadable} unreadable")
+        }
+    }
+
+    /// Counts what `patch` would change, and prints it.
+    pub fn add_preview(&mut self, patch: &CallPatch, preview: &Preview) -> anyhow::Result<()> {
+        let call = patch.call_id.as_ref().map(CallId::as_str);
+        let name = call.or_else(|| patch.conversation_id.as_ref().map(ConversationId::as_str)).unwrap_or("-");
+        match preview {
+            Preview::Unchanged => Ok(()),
+            Preview::Created => {
+                self.created += 1;
+                print_line(format!("{name}: would be created"))
+            }
+            Preview::Merged => {
+                self.merged += 1;
+                print_line(format!("{name}: documents of one call would be merged"))
+            }
+            Preview::Changed(differences) => {
+                self.changed += 1;
+                let fields = differences.iter().map(|difference| match &difference.values {
+                    Some((before, after)) => format!("{} {before} → {after}", difference.field),
+                    None => difference.field.clone(),
+                });
+                print_line(format!("{name}: would change: {}", fields.collect::<Vec<_>>().join(", ")))
+            }
+        }
+    }
+}

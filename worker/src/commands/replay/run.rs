@@ -1,0 +1,113 @@
+//! Reads the selected webhooks from the stream and applies them in chunks.
+
+use std::time::Duration;
+
+use aftercall_common::{contract::streams, process::shutdown};
+use anyhow::{Context as _, bail, ensure};
+use async_nats::jetstream::Message;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    apply::{apply, preview},
+    options::Options,
+    output::Counts,
+};
+use crate::{
+    Context,
+    broker::scan::Scan,
+    commands::{print_line, terminal},
+    domain::event::Event,
+    ingestion::{Weight, body_of, read},
+};
+
+/// Most webhooks of a chunk.
+const MAX_CHUNK: usize = 200;
+/// Memory of a chunk, in bytes, from which on it is applied.
+const MAX_MEMORY: usize = 64 * 1024 * 1024;
+
+/// A replay in progress.
+struct Replay<'a> {
+    context: &'a Context,
+    options: &'a Options,
+    stop: CancellationToken,
+    counts: Counts,
+    chunk: Vec<Event>,
+    /// Memory of the events in `chunk`, in bytes.
+    memory: usize,
+    /// Sequence from which a later run can continue.
+    from: u64,
+    /// Time before which the rate limit allows no further chunk.
+    due: Instant,
+}
+
+/// Applies the webhooks that `options` select.
+///
+/// # Errors
+/// NATS or MongoDB does not answer, or the process stops. The text says how to continue.
+pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
+    if let (Some(since), Some(until)) = (options.since, options.until) {
+        ensure!(since < until, "--since must be before --until");
+    }
+    let stop = shutdown::on_signal()?;
+    let mut scan = Scan::of(&context.jetstream, streams::WEBHOOKS, options.from).await?;
+    let bar = terminal::bar(usize::try_from(scan.left())?);
+    let mut replay = Replay {
+        context,
+        options,
+        stop: stop.clone(),
+        counts: Counts::default(),
+        chunk: Vec::new(),
+        memory: 0,
+        from: options.from,
+        due: Instant::now(),
+    };
+    loop {
+        let next = stop.run_until_cancelled(scan.next()).await.transpose()?.flatten();
+        if stop.is_cancelled() {
+            bail!("interrupted; continue with --from {}", replay.from);
+        }
+        let Some((sequence, message)) = next else { break };
+        bar.inc(1);
+        replay.add(&message).await;
+        if replay.chunk.len() >= MAX_CHUNK || replay.memory >= MAX_MEMORY {
+            let webhooks = u32::try_from(replay.chunk.len())?;
+            replay.due += Duration::from_secs(1).mul_f64(f64::from(webhooks) / f64::from(options.rate));
+            replay.apply_chunk().await?;
+            replay.from = sequence + 1;
+            tokio::time::sleep_until(replay.due).await;
+        }
+    }
+    replay.apply_chunk().await?;
+    bar.finish_and_clear();
+    print_line(replay.counts.summary(options.dry_run))
+}
+
+impl Replay<'_> {
+    /// Adds the event of `message` to the chunk, if it is selected.
+    async fn add(&mut self, message: &Message) {
+        let body = body_of(&self.context.jetstream, message).await;
+        let weight = body.as_ref().map_or_else(|_| Weight::default(), |body| Weight::of(body));
+        match body.and_then(|body| read(message, &body)) {
+            Ok(event) if self.options.matches(&event) => {
+                self.memory += weight.memory;
+                self.chunk.push(event);
+            }
+            Ok(_) => {}
+            Err(cause) if cause.foreign_family().is_some() => {} // It does not concern a call.
+            Err(_) => self.counts.unreadable += 1,
+        }
+    }
+
+    /// Applies the chunk, or prints what it would change.
+    async fn apply_chunk(&mut self) -> anyhow::Result<()> {
+        self.memory = 0;
+        let events = std::mem::take(&mut self.chunk);
+        let applied = if self.options.dry_run {
+            preview(self.context, events, &mut self.counts).await
+        } else {
+            apply(self.context, events, &mut self.counts, &self.stop).await
+        };
+        applied.with_context(|| format!("continue with --from {}", self.from))
+    }
+}

@@ -1,0 +1,25 @@
+//! Arguments of `aftercall-worker report`.
+
+use jiff::Timestamp;
+
+use crate::commands::terminal;
+
+/// The calls to report, and the form of the output.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Earliest start of a call: RFC 3339, or a duration before now [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = terminal::moment)]
+    pub(super) since: Option<Timestamp>,
+    /// Latest start of a call [default: now]
+    #[arg(long, value_name = "TIME", value_parser = terminal::moment)]
+    pub(super) until: Option<Timestamp>,
+    /// Most calls in each list
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) calls: u32,
+    /// Show complete telephone numbers, even if the console masks them
+    #[arg(long)]
+    pub(super) show_numbers: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}

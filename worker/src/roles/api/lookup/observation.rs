@@ -1,0 +1,91 @@
+//! The changes to a call that follow from its conversation at ElevenLabs. Pure.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+
+use crate::{
+    domain::{
+        call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
+        event::{CallId, ConversationId, Parties, is_plausible, lenient, never_connected},
+        text::{MAX_PARTY, MAX_REASON, cut},
+    },
+    elevenlabs::{Conversation, ConversationStatus},
+};
+
+/// The changes to a call that follow from its conversation. Two requests for the same state give the same
+/// event.
+pub fn observe(
+    call_id: Option<CallId>,
+    conversation_id: ConversationId,
+    conversation: &Conversation,
+    now: Timestamp,
+) -> CallPatch {
+    let call = conversation.metadata.phone_call.as_ref();
+    // The webhook of this conversation claims the same, so its arrival changes nothing.
+    let unconnected = call.and_then(|call| never_connected(call.call_result.as_deref()?));
+    let status = unconnected.map_or(conversation.status.call_status(), |_| Status::InitiationFailed);
+    let (started_at, at) = times(conversation, now);
+    let event_id = format!("elevenlabs:{}:{}", conversation_id.as_str(), conversation.status.as_str());
+    let reason = unconnected.or(conversation.failure_reason()).unwrap_or("The conversation failed");
+    CallPatch {
+        call_id: call_id.or_else(|| lenient(&call?.call_sid, CallId::new)),
+        conversation_id: Some(conversation_id),
+        parent_call_id: None,
+        placement: None,
+        parties: parties(conversation),
+        status: Some(StatusClaim {
+            status,
+            at,
+            event_id: event_id.clone(),
+            failure_reason: status.is_failure().then(|| cut(reason, MAX_REASON)),
+        }),
+        fields: BTreeMap::new(),
+        history: vec![HistoryEntry {
+            event_id,
+            event_type: format!("conversation.{}", conversation.status.as_str()),
+            status: Some(status.as_str().to_owned()),
+            received_status: Some(conversation.status.as_str().to_owned()),
+            origin: Some("lookup".to_owned()),
+            signature: None,
+            at,
+            time_ignored: false,
+            stored_at: Some(now),
+            of_call: false,
+        }],
+        transcript: status.owes_transcript().then_some(TranscriptState::Owed),
+        owed_since: status.owes_transcript().then_some(now),
+        leg_ended: None,
+        created_at: started_at.unwrap_or(at),
+        first_stored: now,
+        updated_at: now,
+        of_call: None,
+    }
+}
+
+/// The start of the conversation if it is valid, and the time of its current state.
+fn times(conversation: &Conversation, now: Timestamp) -> (Option<Timestamp>, Timestamp) {
+    let metadata = &conversation.metadata;
+    let started_at = metadata.start_time_unix_secs.and_then(|start| Timestamp::from_second(start).ok());
+    let started_at = started_at.filter(|start| is_plausible(*start, now));
+    let is_over =
+        !matches!(conversation.status, ConversationStatus::Initiated | ConversationStatus::InProgress);
+    let length = metadata.call_duration_secs.filter(|_| is_over).unwrap_or(0).max(0).unsigned_abs();
+    let at = started_at
+        .and_then(|start| start.checked_add(Duration::from_secs(length)).ok())
+        .filter(|at| is_plausible(*at, now))
+        .unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
+    (started_at, at)
+}
+
+fn parties(conversation: &Conversation) -> Parties {
+    let call = conversation.metadata.phone_call.as_ref();
+    let party = |text: Option<&String>| {
+        text.map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| cut(text, MAX_PARTY))
+    };
+    Parties {
+        agent_id: party(conversation.agent_id.as_ref()),
+        agent_phone_number_id: party(call.and_then(|call| call.phone_number_id.as_ref())),
+        to_number: party(call.and_then(|call| call.external_number.as_ref())),
+    }
+}

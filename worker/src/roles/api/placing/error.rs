@@ -1,0 +1,82 @@
+//! Errors of a placement, with their codes and HTTP statuses. Pure.
+
+use crate::{elevenlabs::Refused, store::StoreError};
+
+/// Why a call was not placed, or is not known to be placed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlacementError {
+    /// The request cannot be understood.
+    #[error("{0}")]
+    Invalid(String),
+    /// The idempotency key was used for another request.
+    #[error("this Idempotency-Key was used for another request")]
+    Conflict,
+    /// A request with the same idempotency key is being dialled.
+    #[error("a request with this Idempotency-Key is in progress")]
+    InProgress,
+    /// ElevenLabs refused the call. Nothing was dialled.
+    #[error("{}", sentence(*.0))]
+    Refused(Refused),
+    /// ElevenLabs gave no clear answer and may have dialled. The value is the id of the placement.
+    #[error("the call may have been placed, as placement {0}; it will not be dialled again")]
+    OutcomeUnknown(String),
+    /// `ELEVENLABS_API_KEY` is not set.
+    #[error("calls cannot be placed: ELEVENLABS_API_KEY is not set")]
+    NotConfigured,
+    /// MongoDB does not answer. Nothing was dialled.
+    #[error("the database does not answer; nothing was dialled")]
+    NoDatabase,
+}
+
+/// The text for a refusal.
+pub fn sentence(refused: Refused) -> &'static str {
+    match refused {
+        Refused::Declined => "ElevenLabs declined the call; the reason is in its document",
+        Refused::Unauthorized => "ElevenLabs rejects the API key, or does not allow this call with it",
+        Refused::Payment => "the ElevenLabs plan does not allow the call",
+        Refused::NotFound => "ElevenLabs does not know the agent or its number",
+        Refused::Invalid => "ElevenLabs does not accept the request; the reason is in the call's document",
+        Refused::RateLimited => "ElevenLabs accepts no more calls at the moment; nothing was dialled",
+        Refused::Unreachable => "ElevenLabs cannot be reached; nothing was dialled",
+    }
+}
+
+impl PlacementError {
+    /// Stable code of the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::Conflict => "idempotency_conflict",
+            Self::InProgress => "in_progress",
+            Self::Refused(class) => class.code(),
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::NotConfigured => "elevenlabs_not_configured",
+            Self::NoDatabase => "database_unavailable",
+        }
+    }
+
+    /// HTTP status of the error.
+    pub fn status(&self) -> usize {
+        match self {
+            Self::Invalid(_) => 400,
+            Self::Conflict | Self::InProgress => 409,
+            Self::Refused(Refused::Declined | Refused::Unauthorized) => 502,
+            Self::Refused(Refused::Payment) => 402,
+            Self::Refused(Refused::NotFound) => 404,
+            Self::Refused(Refused::Invalid) => 422,
+            Self::Refused(Refused::RateLimited) => 429,
+            Self::Refused(Refused::Unreachable) | Self::NotConfigured | Self::NoDatabase => 503,
+            Self::OutcomeUnknown(_) => 504,
+        }
+    }
+}
+
+impl From<StoreError> for PlacementError {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Refused(_)) {
+            return Self::Invalid("the request contains a value that the database cannot store".to_owned());
+        }
+        tracing::warn!(%error, "a call was not placed because MongoDB did not answer");
+        Self::NoDatabase
+    }
+}

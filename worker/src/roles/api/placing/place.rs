@@ -1,0 +1,166 @@
+//! Places calls, each at most once.
+//!
+//! The document of the call is stored before ElevenLabs is asked, and ElevenLabs is asked once. If the
+//! outcome is then unknown, it stays unknown until a webhook or reconciliation brings the id of the
+//! placement. A placement that a worker left unfinished because it died is never dialled again.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    error::{PlacementError, sentence},
+    record::{answer_accepted, answer_stored, patch},
+    request::CallRequest,
+};
+use crate::{
+    Context,
+    domain::{
+        call::CallPatch,
+        event::{CallId, ConversationId, PlacementId},
+        time::after,
+    },
+    elevenlabs::{Accepted, ElevenLabs, OutboundError, Refused},
+    retry::Pauses,
+    store::{self, Begun, CallView, Concluded, NewPlacement},
+};
+
+/// Longest duration of dialling. A placement that is still dialling after that was left by a worker that
+/// died.
+pub const DIALLING_TIMEOUT: Duration = Duration::from_mins(2);
+/// Delays between attempts to store the outcome, and their total. The sender of the request waits meanwhile.
+const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Places the call that `payload` describes. Returns the JSON of the answer.
+pub async fn place(
+    context: &Arc<Context>,
+    api: Option<&ElevenLabs>,
+    payload: &[u8],
+    key: Option<String>,
+) -> Result<Value, PlacementError> {
+    let call = CallRequest::read(payload).map_err(PlacementError::Invalid)?;
+    let digest = call.digest();
+    let now = Timestamp::now();
+    if let Some(key) = &key
+        && let Some(before) = context.store.find_placement(key).await?
+    {
+        return answer_again(&before, &digest, now);
+    }
+    let api = api.ok_or(PlacementError::NotConfigured)?;
+    if api.gate.closed_until(now).is_some() {
+        return Err(PlacementError::Refused(Refused::RateLimited)); // Checked before a document is stored.
+    }
+    let id = PlacementId::new(format!("{:032x}", rand::random::<u128>())).expect("hex digits");
+    let request = call.to_elevenlabs(&id);
+    let new = NewPlacement {
+        id: id.clone(),
+        key,
+        digest,
+        request: request.clone(),
+        parties: call.parties(),
+        at: now,
+    };
+    if let Begun::Before(before) = context.store.begin_placement(&new).await? {
+        return answer_again(&before, &new.digest, now);
+    }
+    let outcome = api.place(call.carrier, &request, context.config.place_timeout).await;
+    conclude(context, &id, outcome).await
+}
+
+/// The answer to a repeated request: the same as to the first one.
+fn answer_again(before: &CallView, digest: &str, now: Timestamp) -> Result<Value, PlacementError> {
+    let Some(placing) = before.placing().filter(|placing| placing.digest == digest) else {
+        return Err(PlacementError::Conflict);
+    };
+    let id = before.placement_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
+    if before.conversation_id().is_some() || before.call_id().is_some() {
+        return Ok(answer_stored(before)); // The call exists, even if its outcome was unknown before.
+    }
+    match placing.state.as_str() {
+        "placed" => Ok(answer_stored(before)),
+        "refused" => {
+            let class = Refused::ALL.into_iter().find(|class| Some(class.code()) == placing.code.as_deref());
+            Err(PlacementError::Refused(class.unwrap_or(Refused::Declined)))
+        }
+        "dialling" if now < after(placing.at, DIALLING_TIMEOUT) => Err(PlacementError::InProgress),
+        _ => Err(PlacementError::OutcomeUnknown(id)),
+    }
+}
+
+/// Stores the outcome of a placement and returns its answer.
+async fn conclude(
+    context: &Context,
+    id: &PlacementId,
+    outcome: Result<Accepted, OutboundError>,
+) -> Result<Value, PlacementError> {
+    let now = Timestamp::now();
+    let (concluded, patch) = match &outcome {
+        Ok(accepted) => (Concluded::Placed, Some(patch(id, accepted.clone(), None, now))),
+        Err(OutboundError::Refused { class, words }) => {
+            let reason = if words.is_empty() { sentence(*class) } else { words };
+            let nothing = Accepted { conversation_id: None, call_id: None };
+            (Concluded::Refused(class.code()), Some(patch(id, nothing, Some(reason), now)))
+        }
+        Err(OutboundError::Unknown) => (Concluded::Unknown, None),
+    };
+    let stored = persist(context, id, concluded, patch.as_ref(), now).await;
+    match outcome {
+        Ok(accepted) => {
+            let (call, conversation) = (accepted.call_id.as_ref(), accepted.conversation_id.as_ref());
+            tracing::info!(
+                placement_id = id.as_str(),
+                call_id = call.map(CallId::as_str),
+                conversation_id = conversation.map(ConversationId::as_str),
+                stored,
+                "call placed"
+            );
+            // Read from the database, because a webhook with a failure may have arrived before this answer.
+            let known = context.store.find(call, conversation).await.ok().flatten();
+            Ok(known.as_ref().map_or_else(|| answer_accepted(id, &accepted), answer_stored))
+        }
+        Err(OutboundError::Refused { class, .. }) => {
+            tracing::warn!(placement_id = id.as_str(), code = class.code(), stored, "call not placed");
+            Err(PlacementError::Refused(class))
+        }
+        Err(OutboundError::Unknown) => {
+            tracing::error!(
+                placement_id = id.as_str(),
+                "it is unknown whether this call was placed; it will not be dialled again"
+            );
+            Err(PlacementError::OutcomeUnknown(id.as_str().to_owned()))
+        }
+    }
+}
+
+/// Stores the outcome. Returns whether that succeeded. If it did not, the placement stays open until a
+/// webhook or reconciliation brings its id.
+async fn persist(
+    context: &Context,
+    id: &PlacementId,
+    concluded: Concluded,
+    patch: Option<&CallPatch>,
+    now: Timestamp,
+) -> bool {
+    let mut pauses = Pauses::within(FIRST_RETRY_DELAY, MAX_RETRY_DELAY, RETRY_TIMEOUT);
+    loop {
+        let stored = async {
+            if let Some(patch) = patch {
+                store::apply(&context.store, std::slice::from_ref(patch)).await?;
+            }
+            context.store.conclude_placement(id, concluded, now).await
+        };
+        match stored.await {
+            Ok(()) => return true,
+            Err(error) => {
+                tracing::warn!(%error, placement_id = id.as_str(), "the outcome of a placement was not stored; trying again");
+            }
+        }
+        match pauses.pause() {
+            Some(pause) => tokio::time::sleep(pause).await,
+            None => return false,
+        }
+    }
+}

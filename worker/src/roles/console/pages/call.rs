@@ -1,0 +1,197 @@
+//! `GET /calls/{name}`: one call with its conversation and its history.
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_common::phone_numbers::Numbers;
+use askama::Template;
+use axum::{
+    extract::{Path, RawQuery, State},
+    http::StatusCode,
+    response::Response,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::shell::{self, Shell};
+use crate::{
+    domain::{call::HISTORY_LIMIT, event::ConversationId},
+    roles::{
+        console::{
+            state::Console,
+            view::{
+                activities, address, format,
+                row::Row,
+                timeline::{self, Step},
+                transcript::Turn,
+            },
+        },
+        transcripts,
+    },
+    store::views::{Detail, TURNS_A_PAGE},
+};
+
+/// Most characters shown of a summary.
+const MAX_SUMMARY: usize = 5_000;
+/// Most results shown of each group of the analysis.
+const MAX_FINDINGS: usize = 50;
+/// Longest wait for the broker's answer about the transcript job. The page can do without it.
+const JOB_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Attempts of a transcript job so far, and the time of the next one if it is known.
+type Job = (u32, Option<Timestamp>);
+
+#[derive(Template)]
+#[template(path = "call.html")]
+struct Call {
+    shell: Shell,
+    row: Row,
+    path: String,
+    ids: Vec<(&'static str, String)>,
+    /// Other conversations of the call: address and id.
+    others: Vec<(String, String)>,
+    facts: Vec<(&'static str, String)>,
+    status_reason: String,
+    steps: Vec<Step>,
+    activities: Vec<(&'static str, String)>,
+    summary: Option<String>,
+    /// Results of the analysis: name and value.
+    findings: Vec<(String, String)>,
+    /// Why there are no turns.
+    transcript_state: &'static str,
+    transcript_error: Option<String>,
+    turns: Vec<Turn>,
+    turns_total: u64,
+    /// Numbers of the first and the last turn on the page.
+    shown: (usize, usize),
+    earlier: Option<String>,
+    later: Option<String>,
+    audio: bool,
+    /// Payloads: field and size.
+    payloads: Vec<(&'static str, String)>,
+    /// Whether the history has all events of the call.
+    whole_history: bool,
+}
+
+/// `GET /calls/{name}?turns=`
+pub async fn show(
+    State(console): State<Arc<Console>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let seen = console.broadcast.version();
+    let query = query.unwrap_or_default();
+    let skip = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "turns");
+    let skip = skip.and_then(|(_, skip)| skip.parse().ok()).unwrap_or(0_usize);
+    let detail = match console.views.detail(&name, skip).await {
+        Ok(Some(detail)) => detail,
+        Ok(None) => {
+            let text = "There is no call with this id. It may have been erased.";
+            return shell::message(&console, "/calls", StatusCode::NOT_FOUND, "No such call", text);
+        }
+        Err(error) => return shell::database_unavailable(&console, "/calls", &error),
+    };
+    let job = transcript_job(&console, &detail).await;
+    let mut shell = Shell::new(&console, "/calls");
+    shell.events = format!("/events?topic=call&id={}&seen={seen}", detail.row.id.to_hex());
+    shell::render(StatusCode::OK, &template(&console, shell, &name, &detail, job, skip))
+}
+
+/// The job that fetches the transcript. `None`: there is none, or the broker did not answer in time.
+async fn transcript_job(console: &Console, call: &Detail) -> Option<Job> {
+    let id = ConversationId::new(call.row.conversation_id.as_deref()?).ok()?;
+    if call.row.transcript.as_deref() != Some("owed") || !console.health().nats {
+        return None;
+    }
+    let waiting = transcripts::scheduled_job(&console.context.jetstream, &id);
+    tokio::time::timeout(JOB_TIMEOUT, waiting).await.ok()?.ok()?
+}
+
+fn template(
+    console: &Console,
+    shell: Shell,
+    name: &str,
+    call: &Detail,
+    job: Option<Job>,
+    skip: usize,
+) -> Call {
+    let now = Timestamp::now();
+    let numbers = console.numbers;
+    let text = |text: &str| format::sender_text(text, numbers);
+    let path = address::of_call(name);
+    let turns_at = |skip: usize| format!("{path}?turns={skip}#transcript");
+    let last = skip + call.turns.len();
+    let summary = call.analysis.get("transcript_summary").and_then(Value::as_str);
+    Call {
+        row: Row::new(&call.row, numbers, now),
+        ids: ids(call, numbers),
+        others: call.other_conversations.iter().map(|id| (address::of_call(id), id.clone())).collect(),
+        facts: facts(call, now, &text),
+        status_reason: timeline::status_reason(call, numbers),
+        steps: timeline::steps(call, numbers),
+        activities: activities::activities(call, job, now),
+        summary: summary.map(|text| numbers.text(&format::cut(text, MAX_SUMMARY)).into_owned()),
+        findings: findings(call, &text),
+        transcript_state: match call.row.transcript.as_deref() {
+            Some("owed") => "The transcript has not arrived yet. Aftercall is requesting it from ElevenLabs.",
+            Some("unavailable") => "There is no transcript.",
+            _ => "There was no conversation.",
+        },
+        transcript_error: call.transcript_error.as_deref().map(text),
+        turns: call.turns.iter().map(|turn| Turn::read(turn, numbers)).collect(),
+        turns_total: call.turns_total as u64,
+        shown: (skip + 1, last),
+        earlier: (skip > 0).then(|| turns_at(skip.saturating_sub(TURNS_A_PAGE))),
+        later: (last < call.turns_total && last > skip).then(|| turns_at(last)),
+        audio: call.audio_file.is_some(),
+        payloads: call.raw.iter().map(|(field, bytes)| (*field, format::bytes(*bytes))).collect(),
+        whole_history: call.history.len() < HISTORY_LIMIT,
+        path,
+        shell,
+    }
+}
+
+fn ids(call: &Detail, numbers: Numbers) -> Vec<(&'static str, String)> {
+    let row = &call.row;
+    let call_id = if row.call_id.is_some() { &row.call_id } else { &row.shared_call_id };
+    [("Call", call_id), ("Conversation", &row.conversation_id), ("Placement", &row.placement_id)]
+        .into_iter()
+        .filter_map(|(name, id)| Some((name, format::id(id.as_ref()?, numbers))))
+        .collect()
+}
+
+fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
+    let optional = [
+        ("Agent", call.agent_id.as_deref().map(text)),
+        ("Agent's number", call.agent_phone_number_id.as_deref().map(text)),
+        ("Answered by", call.answered_by.as_deref().map(text)),
+        ("Ended by", call.termination_reason.as_deref().map(text)),
+        ("Duration", call.row.duration.map(format::talk_time)),
+        (
+            "Created",
+            Some(format!(
+                "{} ({} ago)",
+                format::moment(call.row.created_at),
+                format::age(call.row.created_at, now)
+            )),
+        ),
+        ("Last updated", call.updated_at.map(format::moment)),
+    ];
+    optional.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect()
+}
+
+/// The results of the analysis.
+fn findings(call: &Detail, text: &dyn Fn(&str) -> String) -> Vec<(String, String)> {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut findings = Vec::new();
+    if let Some(outcome) = call.analysis.get("call_successful") {
+        findings.push(("Successful".to_owned(), text(&plain(outcome))));
+    }
+    for (group, field) in [("evaluation_criteria_results", "result"), ("data_collection_results", "value")] {
+        let results = call.analysis.get(group).and_then(Value::as_object);
+        for (name, result) in results.into_iter().flatten().take(MAX_FINDINGS) {
+            let value = result.get(field).map(plain).unwrap_or_default();
+            findings.push((text(&format::cut(name, format::MAX_TEXT).replace('_', " ")), text(&value)));
+        }
+    }
+    findings
+}

@@ -1,0 +1,50 @@
+//! The body of a dead letter as a page shows it. Pure.
+
+use aftercall_common::{
+    json::{
+        self,
+        measure::{LIMITS, measure},
+    },
+    phone_numbers::Numbers,
+};
+
+use crate::dead_letters::DeadLetterView;
+
+/// Most characters shown of a body.
+const MAX_CHARS: usize = 100_000;
+/// Largest body, in bytes, that can be edited on a page.
+const MAX_EDITABLE_BYTES: usize = 1024 * 1024;
+
+/// Whether a form returns the body unchanged. It does not for a large body, one in the object store, or one
+/// that is no text.
+pub fn is_editable(letter: &DeadLetterView) -> bool {
+    letter.object.is_none()
+        && letter.body.len() <= MAX_EDITABLE_BYTES
+        && std::str::from_utf8(&letter.body).is_ok()
+}
+
+/// `text` with the line ends that it had before a browser put it into a form: browsers send CR LF.
+pub fn normalize_line_ends(text: &str) -> String {
+    text.replace("\r\n", "\n")
+}
+
+/// The body as text, formatted if it is JSON, and whether the text is only the beginning of the body.
+pub fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
+    // Parsed JSON needs several times its bytes as memory. Of a large body, the beginning is shown as plain
+    // text.
+    let is_large = body.len() > MAX_EDITABLE_BYTES || measure([body], LIMITS).is_err();
+    let body = if is_large { &body[..body.len().min(4 * MAX_CHARS + 4)] } else { body };
+    let text = if let Ok(mut json) = json::read(body) {
+        numbers.payload(&mut json);
+        serde_json::to_string_pretty(&json).unwrap_or_default()
+    } else {
+        // Cut before masking, because masking a long text is expensive.
+        let text = String::from_utf8_lossy(body);
+        let end = text.char_indices().nth(MAX_CHARS + 1).map_or(text.len(), |(end, _)| end);
+        numbers.text(&text[..end]).into_owned()
+    };
+    match text.char_indices().nth(MAX_CHARS) {
+        Some((end, _)) => (text[..end].to_owned(), true),
+        None => (text, false),
+    }
+}

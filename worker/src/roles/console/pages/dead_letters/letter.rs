@@ -1,0 +1,117 @@
+//! `GET /dead-letters/{number}`: one dead letter, and the form in which its body is edited.
+
+use std::sync::Arc;
+
+use aftercall_common::phone_numbers::Numbers;
+use askama::Template;
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use jiff::Timestamp;
+
+use super::{
+    body::{is_editable, readable},
+    queue::{self, SECTION, TIMEOUT},
+    row::Row,
+};
+use crate::{
+    broker::large_bodies,
+    dead_letters::DeadLetterView,
+    roles::console::{
+        pages::shell::{self, Shell},
+        state::Console,
+        view::format,
+    },
+};
+
+#[derive(Template)]
+#[template(path = "dead_letter.html")]
+struct DeadLetter {
+    shell: Shell,
+    row: Row,
+    facts: Vec<(&'static str, String)>,
+    body: String,
+    editable: bool,
+    /// Remarks about the body.
+    notes: Vec<&'static str>,
+}
+
+#[derive(Template)]
+#[template(path = "edit.html")]
+struct Edit {
+    shell: Shell,
+    row: Row,
+    body: String,
+}
+
+/// `GET /dead-letters/{number}`
+pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
+    let letter = match queue::letter(&console, number).await {
+        Ok(letter) => letter,
+        Err(page) => return page,
+    };
+    let large_body = match &letter.object {
+        Some(object) => {
+            let fetched = large_bodies::fetch(&console.context.jetstream, object);
+            let fetched = tokio::time::timeout(TIMEOUT, fetched).await;
+            Some(fetched.ok().and_then(Result::ok).unwrap_or_default())
+        }
+        None => None,
+    };
+    let (body, cut) = readable(large_body.as_ref().unwrap_or(&letter.body), console.numbers);
+    let notes = [
+        (cut, "Only the beginning is shown."),
+        (
+            large_body.is_some(),
+            "The body is large and kept in the object store. It can be sent again only unchanged.",
+        ),
+        (
+            console.numbers == Numbers::Masked,
+            "Telephone numbers are masked on this page, but not in the message that is sent.",
+        ),
+    ];
+    let template = DeadLetter {
+        shell: Shell::new(&console, SECTION),
+        row: Row::new(&letter, console.numbers, Timestamp::now()),
+        facts: facts(&letter),
+        body,
+        editable: is_editable(&letter),
+        notes: notes.into_iter().filter_map(|(applies, note)| applies.then_some(note)).collect(),
+    };
+    shell::render(StatusCode::OK, &template)
+}
+
+/// The known facts about a dead letter.
+fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
+    let delivered =
+        if letter.attempts == "1" { "once".to_owned() } else { format!("{} times", letter.attempts) };
+    let facts = [
+        ("Rejected at", format::moment(letter.dead_lettered_at)),
+        ("Delivered", delivered),
+        ("Origin", format!("{} {} · {}", letter.origin.0, letter.origin.1, letter.subject)),
+        ("Received", letter.received_at.clone()),
+        ("Sender", letter.source_ip.clone()),
+        ("Signature", letter.signature.clone()),
+        ("Size", format::bytes(letter.bytes as u64)),
+    ];
+    facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect()
+}
+
+/// `GET /dead-letters/{number}/edit`
+pub async fn edit(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
+    match queue::letter(&console, number).await {
+        Ok(letter) if is_editable(&letter) => {
+            let body = String::from_utf8_lossy(&letter.body).into_owned();
+            let row = Row::new(&letter, console.numbers, Timestamp::now());
+            shell::render(StatusCode::OK, &Edit { shell: Shell::new(&console, SECTION), row, body })
+        }
+        Ok(_) => {
+            let text = "The body is too large, or it is not text. It can be sent again only unchanged.";
+            let title = "This dead letter cannot be edited";
+            shell::message(&console, SECTION, StatusCode::UNPROCESSABLE_ENTITY, title, text)
+        }
+        Err(page) => page,
+    }
+}

@@ -1,0 +1,136 @@
+//! `GET /sent`: the outcome of a dead letter that was sent again.
+//!
+//! The address contains all that is needed to find the outcome, so the server stores nothing between
+//! requests.
+
+use std::sync::Arc;
+
+use aftercall_common::contract::streams::{self, consumer};
+use askama::Template;
+use axum::{
+    extract::{Query, State},
+    http::StatusCode,
+    response::Response,
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::queue::{self, SECTION, within_timeout};
+use crate::{
+    broker::message::origin,
+    dead_letters::{BrokerUnavailable, Redriven},
+    domain::event::{self, CallId, ConversationId, Envelope},
+    roles::console::{
+        pages::shell::{self, Shell},
+        state::Console,
+        view::{address, format},
+    },
+};
+
+/// A message that was sent again, as the address of its page describes it.
+#[derive(Debug, Deserialize)]
+pub struct SentMessage {
+    stream: String,
+    sequence: u64,
+    /// The first number that a new dead letter could have when the message was sent.
+    after: u64,
+    /// Id of the event.
+    event: String,
+    /// Id of the call. Empty: the body names none.
+    #[serde(default)]
+    call: String,
+}
+
+impl SentMessage {
+    fn address(&self) -> String {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("stream", &self.stream)
+            .append_pair("sequence", &self.sequence.to_string())
+            .append_pair("after", &self.after.to_string())
+            .append_pair("event", &self.event)
+            .append_pair("call", &self.call)
+            .finish();
+        format!("/sent?{query}")
+    }
+}
+
+/// The address of the page for `sent`, a message with this subject and body. `after` is the first number
+/// that a new dead letter can have.
+pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> String {
+    let parsed = origin(subject).and_then(|origin| {
+        let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin);
+        event::parse(&envelope, body).ok()
+    });
+    let call = parsed.and_then(|event| {
+        let conversation = event.conversation_id.as_ref().map(ConversationId::as_str);
+        event.call_id.as_ref().map(CallId::as_str).or(conversation).map(str::to_owned)
+    });
+    let sent = SentMessage {
+        stream: sent.stream.clone(),
+        sequence: sent.sequence,
+        after,
+        event: sent.id.clone(),
+        call: call.unwrap_or_default(),
+    };
+    sent.address()
+}
+
+/// The outcome of a message that was sent again.
+enum Outcome {
+    /// No worker has processed it yet.
+    Waiting,
+    /// It is part of this call.
+    Applied { href: String, name: String },
+    /// A worker has processed it. Which call it belongs to is unknown.
+    Processed,
+    /// It is a dead letter again.
+    Dead { number: u64, reason: String, detail: String },
+}
+
+#[derive(Template)]
+#[template(path = "sent.html")]
+struct Page {
+    shell: Shell,
+    stream: String,
+    sequence: u64,
+    outcome: Outcome,
+    address: String,
+}
+
+/// `GET /sent`
+pub async fn outcome(State(console): State<Arc<Console>>, Query(message): Query<SentMessage>) -> Response {
+    let template = Page {
+        shell: Shell::new(&console, SECTION),
+        address: message.address(),
+        outcome: find_outcome(&console, &message).await,
+        stream: message.stream,
+        sequence: message.sequence,
+    };
+    shell::render(StatusCode::OK, &template)
+}
+
+async fn find_outcome(console: &Console, message: &SentMessage) -> Outcome {
+    let jetstream = &console.context.jetstream;
+    let letter = queue::query(jetstream, async |queue| {
+        queue.of_message(&message.stream, message.sequence, message.after).await
+    });
+    if let Some(Some(letter)) = letter.await {
+        let detail = format::sender_text(&letter.detail, console.numbers);
+        return Outcome::Dead { number: letter.number, reason: letter.reason.replace('_', " "), detail };
+    }
+    let in_call = !message.call.is_empty()
+        && console.health().mongodb
+        && console.views.has_event(&message.call, &message.event).await.unwrap_or(false);
+    if in_call {
+        let href = address::of_call(&message.call);
+        return Outcome::Applied { href, name: format::id(&message.call, console.numbers) };
+    }
+    let transcripts = message.stream == streams::TRANSCRIPTS;
+    let name = if transcripts { consumer::TRANSCRIPTS } else { consumer::STATUS };
+    let is_acknowledged = within_timeout(async {
+        let found = jetstream.get_stream(&message.stream).await.map_err(BrokerUnavailable::new)?;
+        let consumer = found.consumer_info(name).await.map_err(BrokerUnavailable::new)?;
+        Ok(consumer.ack_floor.stream_sequence >= message.sequence)
+    });
+    if is_acknowledged.await == Some(true) { Outcome::Processed } else { Outcome::Waiting }
+}

@@ -1,0 +1,54 @@
+//! The queue of dead letters, with a limit for the time that a page waits for the broker.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream;
+use axum::{http::StatusCode, response::Response};
+
+use crate::{
+    dead_letters::{BrokerUnavailable, DeadLetterQueue, DeadLetterView},
+    roles::console::{pages::shell, state::Console},
+};
+
+/// Address of the section to which the pages belong.
+pub const SECTION: &str = "/dead-letters";
+/// Longest time that a page waits for an answer of the broker.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits for an answer of the broker. `None`: it did not answer in time.
+pub async fn within_timeout<T>(answer: impl Future<Output = Result<T, BrokerUnavailable>>) -> Option<T> {
+    match tokio::time::timeout(TIMEOUT, answer).await {
+        Ok(Ok(answer)) => Some(answer),
+        Ok(Err(error)) => {
+            tracing::info!(%error, "a page of the console could not be shown because NATS did not answer");
+            None
+        }
+        Err(_elapsed) => None,
+    }
+}
+
+/// Opens the queue and runs `query` on it. `None`: the broker did not answer in time.
+pub async fn query<T>(
+    jetstream: &jetstream::Context,
+    query: impl AsyncFnOnce(&DeadLetterQueue) -> Result<T, BrokerUnavailable>,
+) -> Option<T> {
+    within_timeout(async { query(&DeadLetterQueue::open(jetstream).await?).await }).await
+}
+
+/// The dead letter `number`, or the page that says why it cannot be shown.
+pub async fn letter(console: &Arc<Console>, number: u64) -> Result<DeadLetterView, Response> {
+    if !console.health().nats {
+        return Err(shell::broker_unavailable(console, SECTION));
+    }
+    match query(&console.context.jetstream, async |queue| queue.get(number).await).await {
+        Some(Some(letter)) => Ok(letter),
+        Some(None) => Err(not_found(console)),
+        None => Err(shell::broker_unavailable(console, SECTION)),
+    }
+}
+
+/// The page for a dead letter that is no longer in the queue.
+pub fn not_found(console: &Console) -> Response {
+    let text = "Somebody has sent it again or deleted it.";
+    shell::message(console, SECTION, StatusCode::NOT_FOUND, "This dead letter no longer exists", text)
+}

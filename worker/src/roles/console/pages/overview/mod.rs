@@ -1,0 +1,6 @@
+//! The overview.
+
+mod figures;
+mod page;
+
+pub use self::page::show;

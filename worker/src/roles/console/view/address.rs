@@ -1,0 +1,46 @@
+//! Addresses of pages. Pure.
+
+use std::borrow::Cow;
+
+use aftercall_common::phone_numbers::Numbers;
+
+use crate::store::views::CallRow;
+
+/// The address of the page of the call that `name` identifies.
+pub fn of_call(name: &str) -> String {
+    format!("/calls/{}", segment(name))
+}
+
+/// The address of the page of `row`, which `name` identifies. If `name` contains a telephone number that is
+/// hidden, the address has the id of the document instead.
+pub fn of_row(row: &CallRow, name: &str, numbers: Numbers) -> String {
+    match numbers.id(name) {
+        Cow::Borrowed(name) => of_call(name),
+        Cow::Owned(_) => of_call(&row.id.to_hex()),
+    }
+}
+
+/// `id` as a segment of a path. Ids may contain `/`, `?` and other special characters.
+fn segment(id: &str) -> String {
+    use std::fmt::Write as _;
+    let mut segment = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') {
+            segment.push(char::from(byte));
+        } else {
+            write!(segment, "%{byte:02X}").expect("a String takes all");
+        }
+    }
+    segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_characters_of_an_id_are_escaped_in_its_path() {
+        assert_eq!(segment("CA1_-~"), "CA1_-~");
+        assert_eq!(segment("a/b?c#d e%."), "a%2Fb%3Fc%23d%20e%25%2E");
+    }
+}

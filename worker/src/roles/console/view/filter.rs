@@ -1,0 +1,253 @@
+//! The filter of the list of calls, as it is written in a URL. Pure.
+//!
+//! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark it, send
+//! it to somebody, and return to it.
+
+use aftercall_common::phone_numbers::Numbers;
+use jiff::Timestamp;
+use mongodb::bson::oid::ObjectId;
+
+use crate::{
+    domain::{call::Status, time::after},
+    store::views::{Cursor, Direction, Filter, MAX_REASONS, Search},
+};
+
+/// Most characters that are taken from a field.
+const MAX_TEXT: usize = 256;
+/// A text with at least this many digits can be a telephone number.
+const MIN_NUMBER_DIGITS: usize = 7;
+
+/// The parameters of the URL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Params {
+    /// An id, the first characters of an id, or a telephone number.
+    pub q: String,
+    /// Statuses, in the order of [`Status::ALL`].
+    pub statuses: Vec<Status>,
+    /// A part of a failure reason.
+    pub reason: String,
+    /// A period that ends now, such as `24h`.
+    pub period: Option<Period>,
+    /// Earliest creation time, UTC, as a browser's field writes it: `2026-11-25T14:00`. Empty: no limit.
+    pub since: String,
+    /// Latest creation time, in the same form. Empty: no limit.
+    pub until: String,
+    /// The call next to the page: the page shows the calls that are older or newer. `None`: the newest calls.
+    pub cursor: Option<(Cursor, Direction)>,
+}
+
+/// A period that ends now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// Its value in the URL.
+    pub word: &'static str,
+    /// Its name on the page.
+    pub name: &'static str,
+    hours: u64,
+}
+
+/// The periods that the form offers.
+pub const PERIODS: [Period; 4] = [
+    Period { word: "1h", name: "Last hour", hours: 1 },
+    Period { word: "24h", name: "Last 24 hours", hours: 24 },
+    Period { word: "7d", name: "Last 7 days", hours: 7 * 24 },
+    Period { word: "30d", name: "Last 30 days", hours: 30 * 24 },
+];
+
+impl Params {
+    /// Reads the query of a URL. Unknown parameters and invalid values are ignored.
+    pub fn read(query: &str) -> Self {
+        let mut params = Self::default();
+        let mut statuses = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let text = || value.trim().chars().take(MAX_TEXT).collect::<String>();
+            match &*name {
+                "q" => params.q = text(),
+                "reason" => params.reason = text(),
+                "status" => statuses.extend(value.split(',').filter_map(Status::from_word)),
+                "period" => params.period = PERIODS.into_iter().find(|period| period.word == value),
+                "since" => params.since = moment(&value).map(|_| text()).unwrap_or_default(),
+                "until" => params.until = moment(&value).map(|_| text()).unwrap_or_default(),
+                "older" => params.cursor = cursor(&value).map(|cursor| (cursor, Direction::Older)),
+                "newer" => params.cursor = cursor(&value).map(|cursor| (cursor, Direction::Newer)),
+                _ => {}
+            }
+        }
+        params.statuses = Status::ALL.into_iter().filter(|status| statuses.contains(status)).collect();
+        params
+    }
+
+    /// The query that [`Params::read`] turns into these parameters.
+    pub fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
+        let statuses = statuses.join(",");
+        let period = self.period.map_or("", |period| period.word);
+        for (name, value) in [
+            ("q", self.q.as_str()),
+            ("status", &statuses),
+            ("reason", &self.reason),
+            ("period", period),
+            ("since", &self.since),
+            ("until", &self.until),
+        ] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        if let Some((cursor, direction)) = self.cursor {
+            let name = if direction == Direction::Older { "older" } else { "newer" };
+            query.append_pair(name, &cursor_text(cursor));
+        }
+        query.finish()
+    }
+
+    /// The address of the list with this filter.
+    pub fn address(&self) -> String {
+        let query = self.query();
+        if query.is_empty() { "/calls".to_owned() } else { format!("/calls?{query}") }
+    }
+
+    /// The same filter, on another page of the list.
+    pub fn page_at(&self, cursor: Option<(Cursor, Direction)>) -> Self {
+        Self { cursor, ..self.clone() }
+    }
+
+    /// Whether the filter leaves out any calls.
+    pub fn is_filtered(&self) -> bool {
+        *self != Self { cursor: self.cursor, ..Self::default() }
+    }
+
+    /// Whether the text searched for is an id.
+    pub fn searches_id(&self) -> bool {
+        matches!(search(&self.q), Some(Search::Id(_)))
+    }
+
+    /// The filter for the database. Of the `known` failure reasons it has those that contain the text
+    /// searched for.
+    pub fn filter(&self, known: &[String], now: Timestamp) -> Filter {
+        let period = self.period.map(|period| {
+            now.checked_sub(std::time::Duration::from_hours(period.hours)).unwrap_or(Timestamp::MIN)
+        });
+        // The field has minutes; the whole last minute is included.
+        let until = moment(&self.until).map(|until| after(until, std::time::Duration::from_millis(59_999)));
+        Filter {
+            search: search(&self.q),
+            statuses: self.statuses.clone(),
+            reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known)),
+            since: [period, moment(&self.since)].into_iter().flatten().max(),
+            until,
+        }
+    }
+}
+
+/// The known reasons that contain `text` in any case. A reason that equals `text` is the only result. `text`
+/// may contain masked telephone numbers, because the form offers reasons in that form.
+fn reasons(text: &str, known: &[String]) -> Vec<String> {
+    let wanted = text.to_lowercase();
+    let contains = |reason: &str| reason.to_lowercase().contains(&wanted);
+    let mut found: Vec<_> = known
+        .iter()
+        .filter(|reason| contains(reason) || contains(&Numbers::Masked.text(reason)))
+        .cloned()
+        .collect();
+    found.sort_by_key(|reason| reason != text);
+    if found.first().is_some_and(|first| first == text) {
+        found.truncate(1); // Links of the overview name one reason.
+    }
+    found.truncate(MAX_REASONS);
+    found
+}
+
+/// A telephone number if the text can be one, else an id.
+fn search(text: &str) -> Option<Search> {
+    if text.is_empty() {
+        return None;
+    }
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let is_number = digits.len() >= MIN_NUMBER_DIGITS
+        && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.'));
+    Some(if is_number {
+        Search::Number(vec![format!("+{digits}"), digits])
+    } else {
+        Search::Id(text.to_owned())
+    })
+}
+
+/// `2026-11-25T14:00`, with seconds or without, in UTC.
+fn moment(text: &str) -> Option<Timestamp> {
+    let time: jiff::civil::DateTime = text.trim().parse().ok()?;
+    time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| time.timestamp())
+}
+
+fn cursor_text(cursor: Cursor) -> String {
+    format!("{}.{}", cursor.at.as_millisecond(), cursor.id.to_hex())
+}
+
+fn cursor(text: &str) -> Option<Cursor> {
+    let (at, id) = text.split_once('.')?;
+    let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
+    Some(Cursor { at, id: ObjectId::parse_str(id).ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(n: i64) -> Timestamp {
+        Timestamp::from_second(n).unwrap()
+    }
+
+    #[test]
+    fn every_view_has_one_address() {
+        #[rustfmt::skip]
+        let table = [ // query as a form sends it, query in the address
+            ("q=&status=&reason=&period=&since=&until=",        ""),
+            ("q=+CA1+&period=24h",                              "q=CA1&period=24h"),
+            ("status=busy&status=initiated&status=busy",        "status=initiated%2Cbusy"),
+            ("status=sold&period=1y&since=soon&older=x.y",      ""),
+            ("since=2026-11-25T14%3A00",                        "since=2026-11-25T14%3A00"),
+            ("older=1790000000000.507f1f77bcf86cd799439011",    "older=1790000000000.507f1f77bcf86cd799439011"),
+            ("reason=a%26b&other=1",                            "reason=a%26b"),
+        ];
+        for (sent, address) in table {
+            let params = Params::read(sent);
+            assert_eq!(params.query(), address, "{sent}");
+            assert_eq!(Params::read(address), params, "{sent}");
+        }
+        assert_eq!(Params::read(&format!("q={}", "x".repeat(1000))).q.len(), MAX_TEXT);
+    }
+
+    #[test]
+    fn a_search_text_is_a_telephone_number_or_an_id() {
+        let number = |digits: &str| Some(Search::Number(vec![format!("+{digits}"), digits.to_owned()]));
+        let id = |id: &str| Some(Search::Id(id.to_owned()));
+        #[rustfmt::skip]
+        let table = [
+            ("",                   None),
+            ("+65 8000-0001",      number("6580000001")),
+            ("6580000001",         number("6580000001")),
+            ("CA6580000001",       id("CA6580000001")),
+            ("123",                id("123")),
+            ("conv_1",             id("conv_1")),
+        ];
+        for (text, expected) in table {
+            assert_eq!(search(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_matches_exactly_or_as_a_part() {
+        let known = ["Busy", "Recipient was busy", "No answer"].map(str::to_owned);
+        assert_eq!(reasons("busy", &known), ["Busy", "Recipient was busy"]);
+        assert_eq!(reasons("Busy", &known), ["Busy"], "exactly that one");
+        assert_eq!(reasons("x", &known), Vec::<String>::new());
+        let numbers = ["no route to 6581234567".to_owned()];
+        assert_eq!(reasons("no route to 658•••••67", &numbers), numbers, "as the form offers it");
+        let params = Params::read("reason=answer&period=1h&since=1970-01-01T00:01&until=1970-01-01T00:02");
+        let filter = params.filter(&known, second(90));
+        assert_eq!(filter.reasons.unwrap(), ["No answer"]);
+        assert_eq!(filter.since, Some(second(60)), "the later of the two");
+        assert_eq!(filter.until.unwrap().as_second(), 179);
+    }
+}

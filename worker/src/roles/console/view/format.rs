@@ -1,0 +1,120 @@
+//! Times, durations, counts and texts of senders, as every page writes them. Pure.
+
+use std::time::Duration;
+
+use aftercall_common::phone_numbers::Numbers;
+use jiff::Timestamp;
+
+use crate::domain::time::between;
+
+/// The time from `at` to `now`, in its largest unit: `12 s`, `3 min`, `5 h`, `2 d`.
+pub fn age(at: Timestamp, now: Timestamp) -> String {
+    duration(between(at, now))
+}
+
+/// A duration in its largest unit.
+pub fn duration(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86_400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// The duration of a conversation: `1:05`, `1:02:03`.
+pub fn talk_time(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// A delay: `0.4 s`, `12 s`, `3 min`.
+pub fn delay(time: Duration) -> String {
+    if time < Duration::from_secs(10) { format!("{:.1} s", time.as_secs_f64()) } else { duration(time) }
+}
+
+/// `25 Nov 2026, 14:02:03 UTC`.
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%-d %b %Y, %H:%M:%S UTC").to_string()
+}
+
+/// `14:02:03`.
+pub fn clock(at: Timestamp) -> String {
+    at.strftime("%H:%M:%S").to_string()
+}
+
+/// `25 November 2026`.
+pub fn day(at: Timestamp) -> String {
+    at.strftime("%-d %B %Y").to_string()
+}
+
+/// `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (n, digit) in digits.chars().enumerate() {
+        if n > 0 && (digits.len() - n).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `12 bytes`, `4.0 KiB`, `1.2 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a size for display")]
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+/// Most characters that a page shows of a text that a sender wrote. Transcripts and payloads have limits of
+/// their own.
+pub const MAX_TEXT: usize = 500;
+
+/// The first `max` characters of `text`; `…` marks a text that is longer.
+pub fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// A text that a sender wrote, as a page shows it: cut, with telephone numbers masked if `numbers` says so.
+pub fn sender_text(text: &str, numbers: Numbers) -> String {
+    numbers.text(&cut(text, MAX_TEXT)).into_owned()
+}
+
+/// An identifier that a sender chose, cut and masked like [`sender_text`].
+pub fn id(id: &str, numbers: Numbers) -> String {
+    numbers.id(&cut(id, MAX_TEXT)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_in_their_largest_unit() {
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            [0, 59, 60, 3599, 3600, 86_400].map(|n| duration(seconds(n))),
+            ["0 s", "59 s", "1 min", "59 min", "1 h", "1 d"]
+        );
+        assert_eq!([5, 65, 3723].map(|n| talk_time(seconds(n))), ["0:05", "1:05", "1:02:03"]);
+        assert_eq!(delay(Duration::from_millis(440)), "0.4 s");
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([12, 4096, 1_258_291].map(bytes), ["12 bytes", "4.0 KiB", "1.2 MiB"]);
+        let at: Timestamp = "2026-11-05T04:02:03.5Z".parse().unwrap();
+        assert_eq!(moment(at), "5 Nov 2026, 04:02:03 UTC");
+        assert_eq!(
+            age(at, at.checked_sub(jiff::Span::new().seconds(3)).unwrap()),
+            "0 s",
+            "the clock that wrote it is ahead"
+        );
+    }
+}

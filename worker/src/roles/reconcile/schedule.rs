@@ -1,0 +1,139 @@
+//! Schedules passes: at the start, every `RECONCILE_EVERY`, and at once after the broker was away or lost
+//! webhooks.
+//!
+//! A lease in the database makes sure that only one worker runs a pass. A window reaches back before the end
+//! of the last complete pass, so no conversation falls between two windows.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use rand::RngExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::PassError,
+    losses::LossDetector,
+    pass::pass,
+    trigger::Trigger,
+    window::{Window, default_since, since},
+};
+use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, metrics::PassOutcome, retry::Pauses};
+
+/// Duration of the lease. If its worker dies, the others wait this long before one of them runs a pass.
+const LEASE: Duration = Duration::from_mins(2);
+/// Interval at which a new connection to the broker is noticed.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Interval at which the broker is asked whether it lost webhooks.
+const LOSS_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
+
+/// Runs passes until `stop`.
+pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
+    let owner = format!("{:016x}", rand::random::<u64>());
+    let mut connects = context.nats.statistics().connects.load(Ordering::Relaxed);
+    let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
+    let mut losses = LossDetector::default();
+    let mut trigger = Trigger::Scheduled;
+    while !stop.is_cancelled() {
+        trigger = trigger.max(losses.check(&context).await);
+        match run_if_due(&context, &api, &owner, trigger, &stop).await {
+            Ok(()) => pauses.reset(),
+            Err(PassError::Stopped) => break,
+            Err(error) => {
+                context.metrics.reconciliation(PassOutcome::Failed);
+                tracing::warn!(%error, "a reconciliation pass failed; trying again");
+                pauses.sleep(&stop).await;
+                continue; // The trigger stays.
+            }
+        }
+        match next_trigger(&context, &mut losses, &mut connects, &stop).await {
+            Some(next) => trigger = next,
+            None => return,
+        }
+    }
+}
+
+/// Waits until the next pass is due, or something makes it urgent. `None`: the process stops.
+async fn next_trigger(
+    context: &Context,
+    losses: &mut LossDetector,
+    connects: &mut u64,
+    stop: &CancellationToken,
+) -> Option<Trigger> {
+    let statistics = context.nats.statistics();
+    let wait = context.config.reconcile_every.mul_f64(rand::rng().random_range(0.8..=1.0));
+    let due = Instant::now() + wait;
+    let mut next_check = Instant::now() + LOSS_CHECK_INTERVAL;
+    let mut trigger = Trigger::Scheduled;
+    while Instant::now() < due && trigger == Trigger::Scheduled {
+        stop.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL.min(wait))).await?;
+        let now = statistics.connects.load(Ordering::Relaxed);
+        if now != *connects {
+            trigger = Trigger::Reconnected;
+        } else if Instant::now() >= next_check {
+            trigger = losses.check(context).await;
+            next_check = Instant::now() + LOSS_CHECK_INTERVAL;
+        }
+        *connects = now;
+    }
+    Some(trigger)
+}
+
+/// Runs a pass, unless another worker runs one. A scheduled pass is skipped if a pass has ended a short time
+/// ago.
+async fn run_if_due(
+    context: &Context,
+    api: &ElevenLabs,
+    owner: &str,
+    trigger: Trigger,
+    stop: &CancellationToken,
+) -> Result<(), PassError> {
+    let now = Timestamp::now();
+    if !context.store.lease_pass(owner, now, LEASE).await? {
+        return Ok(());
+    }
+    let last = context.store.last_pass().await?;
+    let is_recent = last.is_some_and(|last| between(last, now) < context.config.reconcile_every / 2);
+    if is_recent && trigger == Trigger::Scheduled {
+        return Ok(context.store.end_pass(owner, None).await?);
+    }
+    let since = match trigger {
+        Trigger::Scheduled | Trigger::Reconnected => since(last, now),
+        Trigger::DataLoss => since(last, now).min(default_since(now)),
+    };
+    let window = Window { since, until: now, rate: context.config.reconcile_rate, dry_run: false };
+    let outcome = tokio::select! {
+        outcome = pass(context, api, window, stop, |_| ()) => outcome,
+        error = keep_lease(context, owner) => Err(error),
+    };
+    context.store.end_pass(owner, outcome.is_ok().then_some(now)).await?;
+    let report = outcome?;
+    context.metrics.reconciliation(PassOutcome::Complete);
+    context.metrics.reconciled(&report, now);
+    tracing::info!(
+        since = %window.since,
+        conversations = report.seen,
+        published = report.findings.len(),
+        unusable = report.unusable.len(),
+        placements_given_up = report.given_up,
+        duration_ms = between(now, Timestamp::now()).as_millis(),
+        "conversations reconciled"
+    );
+    Ok(())
+}
+
+/// Renews the lease while a pass runs. Returns when the lease is lost.
+async fn keep_lease(context: &Context, owner: &str) -> PassError {
+    loop {
+        tokio::time::sleep(LEASE / 4).await;
+        match context.store.lease_pass(owner, Timestamp::now(), LEASE).await {
+            Ok(true) => {}
+            Ok(false) => return PassError::LeaseLost,
+            Err(error) => return error.into(),
+        }
+    }
+}

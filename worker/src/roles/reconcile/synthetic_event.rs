@@ -1,0 +1,188 @@
+//! Builds the event of a conversation whose webhook is missing. Pure.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::domain::event::{
+    ConversationId, FIRST_CONVERSATION, INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION,
+    never_connected,
+};
+
+/// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. Whether a start lies in the
+/// future is checked by the parser, because only it knows when the event was stored.
+const MAX_START: i64 = 4_102_444_800;
+/// Longest valid duration of a conversation, in seconds.
+const MAX_LENGTH: i64 = 86_400;
+
+/// The event of a conversation, as its webhook would have brought it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyntheticEvent {
+    /// Type of the event.
+    pub event_type: &'static str,
+    /// Body of the event. The same conversation always gives the same body.
+    pub body: Value,
+}
+
+/// Builds the event that the webhook of `conversation` would have brought. `None`: the conversation is in
+/// progress.
+///
+/// `conversation` is the body that ElevenLabs returns for `id`. `listed_start` is the start according to the
+/// list of conversations; it is used if the conversation has no valid start.
+pub fn synthesize(
+    id: &ConversationId,
+    mut conversation: Map<String, Value>,
+    listed_start: Option<Timestamp>,
+) -> Option<SyntheticEvent> {
+    // The id of the request counts, not the one in the body.
+    conversation.insert("conversation_id".to_owned(), id.as_str().into());
+    let metadata = conversation.get("metadata").cloned().unwrap_or_default();
+    let start = ["start_time_unix_secs", "accepted_time_unix_secs"]
+        .into_iter()
+        .filter_map(|field| whole_seconds(&metadata[field]))
+        .chain(listed_start.map(Timestamp::as_second))
+        .find(|second| (FIRST_CONVERSATION..MAX_START).contains(second));
+    let length =
+        whole_seconds(&metadata["call_duration_secs"]).filter(|length| (0..=MAX_LENGTH).contains(length));
+    // The time of the conversation, not of the pass, so that a second pass builds the same event. Without a
+    // time, the parser uses the time at which the event is stored.
+    let at = start.map(|start| start + length.unwrap_or(0));
+    let phone = &metadata["phone_call"];
+    let envelope = |event_type: &'static str, data: Value| {
+        let mut body = json!({ "type": event_type, "event_timestamp": at, "data": data });
+        if let (None, Some(body)) = (at, body.as_object_mut()) {
+            body.shift_remove("event_timestamp");
+        }
+        SyntheticEvent { event_type, body }
+    };
+    if let Some(reason) = phone["call_result"].as_str().and_then(never_connected) {
+        return Some(envelope(INITIATION_FAILURE, initiation_failure(&conversation, phone, reason)));
+    }
+    let status = conversation.get("status").and_then(Value::as_str);
+    matches!(status, Some("done" | "failed")).then(|| envelope(TRANSCRIPTION, Value::Object(conversation)))
+}
+
+/// The `data` of the event for a call that was never connected.
+fn initiation_failure(conversation: &Map<String, Value>, phone: &Value, reason: &str) -> Value {
+    let twilio = phone["type"] != "sip_trunking";
+    let (sid, callee) = (&phone["call_sid"], &phone["external_number"]);
+    let status = if reason == "unknown" { "failed" } else { reason };
+    let carrier = if twilio {
+        json!({ "type": "twilio", "body": { "CallSid": sid, "To": callee, "CallStatus": status } })
+    } else {
+        json!({ "type": "sip", "body": { "call_sid": sid, "to_number": callee } })
+    };
+    let field = |name: &str| conversation.get(name).cloned().unwrap_or_default();
+    json!({
+        "agent_id": field("agent_id"), "conversation_id": field("conversation_id"),
+        "failure_reason": reason, "metadata": carrier,
+        "conversation_initiation_client_data": field("conversation_initiation_client_data"),
+    })
+}
+
+/// A number of seconds, rounded towards zero.
+fn whole_seconds(value: &Value) -> Option<i64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, and the caller checks the range"
+    )]
+    value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
+}
+
+/// The placement that the conversation belongs to.
+pub fn placement_of(conversation: &Map<String, Value>) -> Option<PlacementId> {
+    let data = conversation.get("conversation_initiation_client_data")?;
+    PlacementId::new(data["dynamic_variables"][PLACEMENT_VARIABLE].as_str()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        call::Status,
+        event::{Envelope, Origin, parse},
+    };
+
+    fn build(conversation: Map<String, Value>) -> Option<SyntheticEvent> {
+        synthesize(&ConversationId::new("v").unwrap(), conversation, None)
+    }
+
+    fn conversation(status: &str, call_result: &str, carrier: &str) -> Map<String, Value> {
+        let conversation = json!({
+            "agent_id": "a", "conversation_id": "v", "status": status, "transcript": [{ "role": "user" }],
+            "metadata": { "start_time_unix_secs": 1_790_000_000, "call_duration_secs": 60, "phone_call": {
+                "type": carrier, "call_sid": "c", "external_number": "+6580000001", "call_result": call_result,
+            } },
+            "conversation_initiation_client_data": { "dynamic_variables": { PLACEMENT_VARIABLE: "p" } },
+        });
+        conversation.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn a_synthetic_event_is_parsed_like_its_webhook() {
+        #[rustfmt::skip]
+        let table = [
+            ("done",      "answered",  "twilio",       Status::Completed,        None),
+            ("failed",    "answered",  "twilio",       Status::Failed,           Some("Call failed")),
+            ("failed",    "busy",      "twilio",       Status::InitiationFailed, Some("busy")),
+            ("initiated", "no_answer", "sip_trunking", Status::InitiationFailed, Some("no-answer")),
+            ("failed",    "failed",    "sip_trunking", Status::InitiationFailed, Some("unknown")),
+            ("failed",    "failed",    "twilio",       Status::InitiationFailed, Some("unknown: failed")),
+        ];
+        for (status, result, carrier, expected, reason) in table {
+            let made = build(conversation(status, result, carrier)).unwrap();
+            assert_eq!(
+                build(conversation(status, result, carrier)).as_ref(),
+                Some(&made),
+                "the same conversation gives the same event"
+            );
+            let (stored_at, origin) = ("2026-11-28T00:00:00Z".parse().unwrap(), Origin::Reconciliation);
+            let envelope = Envelope::new("e", stored_at, origin);
+            let event = parse(&envelope, made.body.to_string().as_bytes()).unwrap();
+            assert_eq!(
+                (event.event_type, event.status),
+                (made.event_type, Some(expected)),
+                "{status} {result}"
+            );
+            assert_eq!(event.failure_reason.as_deref(), reason);
+            assert_eq!(event.at.as_second(), 1_790_000_060);
+            assert_eq!(event.call_id.as_ref().map(crate::domain::event::CallId::as_str), Some("c"));
+            assert_eq!(event.placement_id, Some(PlacementId::new("p").unwrap()));
+            assert_eq!(event.parties.to_number.as_deref(), Some("+6580000001"));
+        }
+        assert_eq!(build(conversation("in-progress", "", "twilio")), None);
+        assert_eq!(placement_of(&conversation("done", "", "twilio")), Some(PlacementId::new("p").unwrap()));
+    }
+
+    #[test]
+    fn an_event_without_a_valid_start_gets_the_time_of_its_storage() {
+        let listed = Timestamp::from_second(1_790_000_000).unwrap();
+        #[rustfmt::skip]
+        let table = [ // start, accepted, length, start in the list, time of the event
+            (json!(1_780_000_000),  json!(null),          json!(60),   Some(listed), Some(1_780_000_060)),
+            (json!(1_780_000_000.7), json!(null),         json!(60.9), None,         Some(1_780_000_060)),
+            (json!(0),              json!(1_780_000_000), json!(60),   Some(listed), Some(1_780_000_060)),
+            (json!(null),           json!(null),          json!(60),   Some(listed), Some(1_790_000_060)),
+            (json!(-5),             json!(null),          json!(60),   None,         None),
+            (json!("soon"),         json!(null),          json!(60),   None,         None),
+            (json!(1e18),           json!(null),          json!(60),   None,         None),
+            (json!(1_780_000_000),  json!(null),          json!(-60),  None,         Some(1_780_000_000)),
+            (json!(1_780_000_000),  json!(null),          json!(1e12), None,         Some(1_780_000_000)),
+        ];
+        let id = ConversationId::new("v").unwrap();
+        for (start, accepted, length, listed, expected) in table {
+            let mut conversation = conversation("done", "answered", "twilio");
+            conversation["metadata"]["start_time_unix_secs"] = start.clone();
+            conversation["metadata"]["accepted_time_unix_secs"] = accepted;
+            conversation["metadata"]["call_duration_secs"] = length;
+            conversation.insert("conversation_id".to_owned(), " ".into());
+            let made = synthesize(&id, conversation, listed).unwrap();
+            let time = made.body.get("event_timestamp").map(|at| at.as_i64().unwrap());
+            assert_eq!(time, expected, "{start}");
+            let stored_at = "2026-11-28T00:00:00Z".parse().unwrap();
+            let envelope = Envelope::new("e", stored_at, Origin::Reconciliation);
+            let event = parse(&envelope, made.body.to_string().as_bytes()).unwrap();
+            assert_eq!(event.at.as_second(), expected.unwrap_or(stored_at.as_second()), "{start}");
+            assert_eq!((event.time_ignored, event.conversation_id), (false, Some(id.clone())), "{start}");
+        }
+    }
+}
