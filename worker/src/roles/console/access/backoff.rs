@@ -1,7 +1,8 @@
 //! Delays logins of sources that sent wrong ones. Pure: the time is an argument.
 //!
 //! Invariants:
-//! - A source waits at most [`LONGEST`]. It is forgotten [`FORGOTTEN_AFTER`] its last wrong login.
+//! - A source waits at most [`LONGEST`]. It is forgotten when [`FORGOTTEN_AFTER`] has passed since its last
+//!   wrong login.
 //! - Requests with a session do not come here, so a browser that is logged in is never delayed.
 //! - At most [`MAX_SOURCES`] are remembered.
 
