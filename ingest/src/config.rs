@@ -2,6 +2,8 @@
 //!
 //! Nothing else in the crate reads the environment.
 
+mod monitor_urls;
+
 use std::{
     fmt,
     net::SocketAddr,
@@ -22,10 +24,8 @@ use aftercall_common::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 use subtle::ConstantTimeEq as _;
 
-use crate::{
-    admission::{policy::Policy, source_ip::Networks},
-    broker::durability::MonitorUrls,
-};
+pub use self::monitor_urls::MonitorUrls;
+use crate::admission::{policy::Policy, source_ip::Networks};
 
 /// Everything an operator can set. Field names in upper case are the variables.
 #[derive(Clone, Debug, Deserialize)]

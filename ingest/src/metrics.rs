@@ -23,7 +23,6 @@ use prometheus_client::{
 pub use self::labels::{
     GradeLabels, ObservedLabels, OriginLabels, PublishLabels, RequestLabels, RouteLabels,
 };
-use crate::broker::durability::Grade;
 
 /// The routes of webhooks, and what their requests can be answered besides 200.
 const WEBHOOK_ROUTES: [&str; 2] = ["elevenlabs_call_status", "twilio_call_status"];
@@ -320,14 +319,6 @@ impl Metrics {
             series.last_accepted.set(Timestamp::now().as_second());
         } else {
             series.failures_in_a_row.inc();
-        }
-    }
-
-    /// Shows what a 200 is worth.
-    pub fn durability(&self, grade: Grade) {
-        for other in Grade::ALL {
-            let labels = GradeLabels { grade: other.label() };
-            self.durability.get_or_create(&labels).set(i64::from(other == grade));
         }
     }
 

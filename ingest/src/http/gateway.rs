@@ -32,8 +32,8 @@ use crate::{
     },
     storage::{
         Accepted,
-        message::{self, WebhookId},
-        publisher::{PublishError, Webhook},
+        message::{self, Webhook, WebhookId},
+        publisher::PublishError,
     },
 };
 
@@ -174,7 +174,7 @@ impl Gateway {
         };
         let encoding = encoding::encoding(&parts.headers)?;
         let (trust, most) = provider.budget(self.config.max_body_bytes.get());
-        let joined = self.storage.room();
+        let joined = self.storage.max_message_body();
         let body = match form_of_get(parts) {
             Some(form) => Body::unbudgeted(form),
             None => self.read(trust, body, most, joined, bytes).await?,

@@ -1,40 +1,54 @@
-//! What becomes of a request on the stream: its bytes unchanged, its id, its headers. Pure.
+//! The message that carries a webhook: the bytes of its body, unchanged, its id and its headers. Pure.
 //!
-//! Invariant: nothing a sender writes can break out of its header, and the headers of one message
-//! never take more than [`MAX_HEADER_BYTES`].
+//! Invariants:
+//! - A value from the sender cannot add or change another header.
+//! - The headers of one message never take more than [`MAX_HEADER_BYTES`].
 
 use std::{fmt, net::IpAddr};
 
-use aftercall_common::{contract::streams::header as ours, process::trace};
-use async_nats::{HeaderMap, HeaderName, header::NATS_MESSAGE_ID};
+use aftercall_common::{contract::streams::header as names, process::trace};
+use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use crate::admission::signature::Signature;
+use crate::admission::{body::Body, signature::Signature};
 
-/// Room left beside a body for the headers of its message and of its place in a batch.
+/// Bytes that are reserved for the headers of a message, those of its batch included.
 pub const MAX_HEADER_BYTES: usize = 8192;
-/// Longest value of a sender's header that is kept. Real ones are a tenth of it.
+/// Longest value of a sender's header that is kept, in bytes. Real values take about a tenth of it.
 const MAX_KEPT_VALUE: usize = 1024;
-/// Longest query of a callback's URL that is kept.
+/// Longest query of a callback's URL that is kept, in bytes.
 const MAX_QUERY: usize = 2048;
 
-/// Name of a webhook: the same for the same bytes posted to the same path.
+/// A webhook to store.
+#[derive(Debug)]
+pub struct Webhook {
+    /// The subject of its message.
+    pub subject: Subject,
+    /// Its id, which the headers hold too.
+    pub id: WebhookId,
+    /// The headers of its message.
+    pub headers: HeaderMap,
+    /// Its body. Empty if the body is in the object store.
+    pub body: Body,
+}
+
+/// The id of a webhook. The same bytes posted to the same path have the same id.
 ///
-/// A publish that timed out may have been stored, and the sender repeats what was answered 503:
-/// both times the broker sees one id. Shown as 64 lower-case hex digits.
+/// If a publish times out, the broker may have stored the webhook, and the sender repeats it after the answer
+/// 503. The broker recognises the repetition by the id. Displayed as 64 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WebhookId([u8; 32]);
 
 impl WebhookId {
-    /// All of it.
+    /// All 32 bytes.
     pub(crate) fn bytes(self) -> [u8; 32] {
         self.0
     }
 
-    /// The first eight bytes, as good as random.
+    /// The first eight bytes. They are evenly distributed, because the id is a hash.
     pub(crate) fn short(self) -> u64 {
         let (first, _) = self.0.split_first_chunk().expect("32 bytes are more than 8");
         u64::from_be_bytes(*first)
@@ -55,7 +69,7 @@ impl fmt::Display for WebhookId {
     }
 }
 
-/// SHA-256 of path, one line feed (which no path contains), and body, in its pieces.
+/// The SHA-256 hash of the path, one line feed (which no path contains) and the body, given in pieces.
 pub fn webhook_id(path: &str, body: &[Bytes]) -> WebhookId {
     let hash = Sha256::new().chain_update(path).chain_update(b"\n");
     WebhookId(body.iter().fold(hash, Sha256::chain_update).finalize().into())
@@ -63,8 +77,8 @@ pub fn webhook_id(path: &str, body: &[Bytes]) -> WebhookId {
 
 /// The headers of the message that carries a webhook.
 ///
-/// Of the request's own headers, `Content-Type`, `traceparent` and the provider's signature are
-/// kept when they are printable ASCII of sensible length; a `traceparent` must also be well formed.
+/// Of the request's headers, `Content-Type`, `traceparent` and the provider's signature are kept if they are
+/// printable ASCII of at most 1,024 bytes. A `traceparent` must also be well formed.
 pub fn headers(
     id: WebhookId,
     request: &hyper::HeaderMap,
@@ -74,16 +88,16 @@ pub fn headers(
 ) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, id.to_string());
-    headers.insert(HeaderName::from_static(ours::RECEIVED_AT), format!("{received_at:.6}"));
-    headers.insert(HeaderName::from_static(ours::SOURCE_IP), source.to_string());
-    headers.insert(HeaderName::from_static(ours::SIGNATURE), signature.label());
+    headers.insert(HeaderName::from_static(names::RECEIVED_AT), format!("{received_at:.6}"));
+    headers.insert(HeaderName::from_static(names::SOURCE_IP), source.to_string());
+    headers.insert(HeaderName::from_static(names::SIGNATURE), signature.label());
     let kept = [
-        (ours::CONTENT_TYPE, text(request.get(header::CONTENT_TYPE))),
-        (ours::ELEVENLABS_SIGNATURE, text(request.get(ours::ELEVENLABS_SIGNATURE))),
-        (ours::TWILIO_SIGNATURE, text(request.get(ours::TWILIO_SIGNATURE))),
+        (names::CONTENT_TYPE, text(request.get(header::CONTENT_TYPE))),
+        (names::ELEVENLABS_SIGNATURE, text(request.get(names::ELEVENLABS_SIGNATURE))),
+        (names::TWILIO_SIGNATURE, text(request.get(names::TWILIO_SIGNATURE))),
         (
-            ours::TRACEPARENT,
-            text(request.get(ours::TRACEPARENT)).filter(|value| trace::is_traceparent(value)),
+            names::TRACEPARENT,
+            text(request.get(names::TRACEPARENT)).filter(|value| trace::is_traceparent(value)),
         ),
     ];
     for (name, value) in kept {
@@ -94,15 +108,16 @@ pub fn headers(
     headers
 }
 
-/// The header that carries the query of a callback's URL, unless there is none worth keeping.
+/// The header that carries the query of a callback's URL. `None` if the query is missing, empty, too long or
+/// not printable ASCII.
 pub fn query_header(query: Option<&str>) -> Option<(HeaderName, &str)> {
     let is_kept = |query: &&str| {
         (1..=MAX_QUERY).contains(&query.len()) && query.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    Some((HeaderName::from_static(ours::QUERY), query.filter(is_kept)?))
+    Some((HeaderName::from_static(names::QUERY), query.filter(is_kept)?))
 }
 
-/// Printable ASCII, spaces included; anything else is not kept.
+/// The value, if it is printable ASCII (spaces included) and not too long.
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
     let value = value?.to_str().ok()?;
     let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
@@ -137,18 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn the_id_is_of_path_and_bytes() {
+    fn the_id_depends_on_path_and_body_only() {
         let id = webhook_id("/p", &[Bytes::from_static(b"{}")]);
         // printf '/p\n{}' | sha256sum
         assert_eq!(id.to_string(), "65bd359112a4593242c589a97575da863d901c148fc7401a9d451cf393acc652");
         let pieces = [Bytes::from_static(b"{"), Bytes::from_static(b"}")];
-        assert_eq!(id, webhook_id("/p", &pieces), "however it arrived");
+        assert_eq!(id, webhook_id("/p", &pieces), "in one piece or in two");
         assert_ne!(id, webhook_id("/q", &[Bytes::from_static(b"{}")]));
         assert_ne!(id, webhook_id("/p", &[Bytes::from_static(b"{} ")]));
     }
 
     #[test]
-    fn headers_say_when_whence_and_whether_signed() {
+    fn headers_carry_time_source_signature_and_kept_request_headers() {
         let headers = built(&[
             ("content-type", b"application/json; charset=utf-8"),
             ("elevenlabs-signature", b"t=1,v0=ab"),
@@ -156,12 +171,12 @@ mod tests {
             ("x-other", b"not kept"),
         ]);
         for (name, expected) in [
-            (ours::RECEIVED_AT, "2026-11-22T10:00:00.123456Z"),
-            (ours::SOURCE_IP, "9.9.9.9"),
-            (ours::SIGNATURE, "verified"),
-            (ours::CONTENT_TYPE, "application/json; charset=utf-8"),
-            (ours::ELEVENLABS_SIGNATURE, "t=1,v0=ab"),
-            (ours::TRACEPARENT, TRACE),
+            (names::RECEIVED_AT, "2026-11-22T10:00:00.123456Z"),
+            (names::SOURCE_IP, "9.9.9.9"),
+            (names::SIGNATURE, "verified"),
+            (names::CONTENT_TYPE, "application/json; charset=utf-8"),
+            (names::ELEVENLABS_SIGNATURE, "t=1,v0=ab"),
+            (names::TRACEPARENT, TRACE),
         ] {
             assert_eq!(value(&headers, name).as_deref(), Some(expected), "{name}");
         }
@@ -169,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_makes_up_is_not_kept() {
+    fn unprintable_long_or_malformed_values_are_not_kept() {
         let long = vec![b'a'; MAX_KEPT_VALUE + 1];
         for bad in [&b"caf\xc3\xa9"[..], b"tab\there", &long] {
             let headers =
@@ -179,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_fit_the_room_left_for_them() {
+    fn the_longest_headers_fit_the_reserved_bytes() {
         let full = vec![b'a'; MAX_KEPT_VALUE];
         let headers = built(&[
             ("content-type", &full),
@@ -193,9 +208,9 @@ mod tests {
                 AsRef::<str>::as_ref(name).len() + values.iter().map(|v| v.as_str().len()).sum::<usize>() + 4
             })
             .sum();
-        let (first_line, longest_address, batch, claim_check) = (12, 39, 64 + 100, 150);
-        let query = MAX_QUERY + ours::QUERY.len() + 4;
-        let all = bytes + query + first_line + longest_address + batch + claim_check;
+        let (first_line, longest_address, batch, large_body) = (12, 39, 64 + 100, 150);
+        let query = MAX_QUERY + names::QUERY.len() + 4;
+        let all = bytes + query + first_line + longest_address + batch + large_body;
         assert!(all < MAX_HEADER_BYTES, "{all}");
     }
 }

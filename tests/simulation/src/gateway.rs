@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use aftercall_ingest::{
     admission::body::Body,
     storage::{
-        message::webhook_id,
+        message::{Webhook, webhook_id},
         publisher::{
-            Webhook,
-            commits::{Commits, Entry, Order, Outcome},
-            wire::Answer,
+            PublishRequest, PublishResult,
+            group_commit::GroupCommit,
+            wire::{AckId, Answer, OutgoingMessage},
         },
     },
 };
@@ -31,17 +31,17 @@ const LOOK: Duration = Duration::from_millis(50);
 const WAY: Duration = Duration::from_millis(3);
 const PATH: &str = "/api/webhooks/elevenlabs/call-status";
 
-type Waiter = oneshot::Sender<Outcome>;
+type Waiter = oneshot::Sender<PublishResult>;
 /// Where senders find the gateway; none while it is down.
-type Door = watch::Receiver<Option<mpsc::UnboundedSender<Entry<Waiter>>>>;
+type Door = watch::Receiver<Option<mpsc::UnboundedSender<PublishRequest<Waiter>>>>;
 
 /// A message on its way to the broker, on this connection.
-type Sent = (u64, Order);
+type Sent = (u64, OutgoingMessage);
 
 /// Keeps the gateway running until `end`, however often it is killed.
 pub async fn keep(
     sim: Sim,
-    door: watch::Sender<Option<mpsc::UnboundedSender<Entry<Waiter>>>>,
+    door: watch::Sender<Option<mpsc::UnboundedSender<PublishRequest<Waiter>>>>,
     end: CancellationToken,
 ) {
     while !end.is_cancelled() {
@@ -69,9 +69,9 @@ async fn killed(sim: &Sim) {
     }
 }
 
-async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
-    let mut commits: Commits<Waiter> = Commits::default();
-    commits.set_takes_batches(true);
+async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<PublishRequest<Waiter>>) {
+    let mut commits: GroupCommit<Waiter> = GroupCommit::default();
+    commits.set_supports_batches(true);
     let (to_broker, wire) = mpsc::unbounded_channel();
     let (answering, mut answers) = mpsc::unbounded_channel();
     crate::spawn(broker(sim.clone(), wire, answering));
@@ -82,9 +82,9 @@ async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
         tokio::select! {
             biased;
             _ = look.tick(), if !commits.is_idle() => commits.expire(Instant::now().into_std()),
-            Some((of, number, answer)) = answers.recv() => {
+            Some((of, ack, answer)) = answers.recv() => {
                 if of == connection {
-                    commits.answered(number, answer, Instant::now().into_std());
+                    commits.acknowledged(ack, answer, Instant::now().into_std());
                 }
             }
             Some(entry) = arrived.recv() => entries.push(entry),
@@ -94,7 +94,7 @@ async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
             let world = sim.world();
             if connection != world.broker.connection {
                 connection = world.broker.connection;
-                commits.lost();
+                commits.connection_lost();
             }
             (Instant::now().into_std(), world.broker.is_away(sim.now()))
         };
@@ -102,15 +102,15 @@ async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
             commits.arrive(entry, now);
         }
         if is_away {
-            commits.lost();
+            commits.connection_lost();
         } else {
             commits.advance(now);
-            while let Some(order) = commits.order() {
+            while let Some(message) = commits.next_publish() {
                 // A broker that is gone takes nothing; its messages are lost with it.
-                let _gone = to_broker.send((connection, order));
+                let _gone = to_broker.send((connection, message));
             }
         }
-        for (waiter, outcome) in commits.told() {
+        for (waiter, outcome) in commits.completed() {
             let _left = waiter.send(outcome);
         }
     }
@@ -120,9 +120,9 @@ async fn run(sim: Sim, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
 async fn broker(
     sim: Sim,
     mut wire: mpsc::UnboundedReceiver<Sent>,
-    answers: mpsc::UnboundedSender<(u64, u64, Answer)>,
+    answers: mpsc::UnboundedSender<(u64, AckId, Answer)>,
 ) {
-    while let Some((connection, order)) = wire.recv().await {
+    while let Some((connection, message)) = wire.recv().await {
         sim.pass(WAY).await;
         let frozen = sim.world().broker.frozen_until;
         if let Some(left) = frozen.and_then(|until| Duration::try_from(until.duration_since(sim.now())).ok())
@@ -136,14 +136,15 @@ async fn broker(
         }
         let refuses = sim.happens(|faults| faults.refusal);
         let now = sim.now();
-        let answer = sim.world().broker.publish(&order, refuses, now);
-        sim.note(|| format!("broker: {} {:?} {answer:?}", &order.webhook.id.to_string()[..8], order.place));
-        if let Some(number) = order.number
+        let answer = sim.world().broker.publish(&message, refuses, now);
+        let id = message.webhook.id.to_string();
+        sim.note(|| format!("broker: {} {:?} {answer:?}", &id[..8], message.position));
+        if let Some(ack) = message.ack
             && !sim.happens(|faults| faults.lost_answer)
         {
             sim.pass(WAY).await;
             // The gateway may be gone.
-            let _gone = answers.send((connection, number, answer));
+            let _gone = answers.send((connection, ack, answer));
         }
     }
 }
@@ -164,9 +165,9 @@ pub async fn post(sim: &Sim, door: &Door, body: Bytes) -> bool {
                     body: Body::unbudgeted(body.clone()),
                 };
                 let now = Instant::now();
-                let entry =
-                    Entry { webhook: Arc::new(webhook), deadline: (now + TIMEOUT).into_std(), waiter };
-                let _closing = queue.send(entry);
+                let deadline = (now + TIMEOUT).into_std();
+                let request = PublishRequest { webhook: Arc::new(webhook), deadline, waiter };
+                let _closing = queue.send(request);
                 let outcome = outcome.await.ok();
                 if now.elapsed() > TIMEOUT + LOOK {
                     sim.violation(format!("{id} was answered only after {:?}", now.elapsed()));
