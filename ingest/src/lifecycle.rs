@@ -75,7 +75,7 @@ struct Tasks {
     tracker: TaskTracker,
     /// Stops the listener. A stream that loses messages cancels it, too, without stopping the caller.
     serving: CancellationToken,
-    /// Stops what stores webhooks, once no request is open.
+    /// Stops the tasks that store webhooks, once no request is open.
     storing: CancellationToken,
     /// Stops the admin listener, last of all.
     reporting: CancellationToken,
@@ -161,7 +161,7 @@ impl RunningGateway {
         Ok(gateway)
     }
 
-    /// Serves metrics and readiness, and watches what a 200 is worth.
+    /// Serves metrics and readiness, and keeps the durability metric up to date.
     fn start_reporting(&self, admin_listener: TcpListener, registry: Registry) {
         let Self { shared, streams, spool, tasks, .. } = self;
         let spool = spool.clone();
@@ -197,7 +197,7 @@ impl RunningGateway {
         }
     }
 
-    /// Serves requests on `listener` until the stop, and answers those that were accepted.
+    /// Serves requests on `listener` until the stop, and then answers all requests that were accepted.
     pub async fn serve(&self, listener: TcpListener) {
         let Shared { config, client, tls, tracer, policy, metrics } = &self.shared;
         let server = server::server(config, listener, tls.clone(), policy.clone(), metrics);
@@ -214,8 +214,8 @@ impl RunningGateway {
         server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
     }
 
-    /// Stops storing and reporting, sends what is left to the broker and to the collector of traces, and
-    /// returns how the gateway ended.
+    /// Stops all tasks, sends the last messages and traces, and returns an error if a stream has stopped the
+    /// gateway.
     pub async fn drain(self) -> Result<(), RunError> {
         let Self { shared: Shared { client, tracer, .. }, tasks, .. } = self;
         tasks.storing.cancel();

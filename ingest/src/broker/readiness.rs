@@ -31,7 +31,7 @@ pub fn readiness(
     })
 }
 
-/// `problem` says what is wrong with the streams.
+/// `problem` is the reason why the streams cannot be used.
 fn parts(is_stopping: bool, is_connected: bool, problem: Option<String>, spool: SpoolState) -> Parts {
     // While the spool has room the gateway accepts webhooks without the broker, so it must stay in rotation.
     let without_broker = match spool {

@@ -1,4 +1,4 @@
-//! The task that publishes what [`GroupCommit`] decides.
+//! The task that carries out the decisions of [`GroupCommit`].
 //!
 //! The broker's answers come to one subscription. Each reply subject ends in an [`AckId`], so a late answer
 //! is recognised, and a lost answer leaves no subscription behind.
@@ -119,7 +119,7 @@ impl Committer {
         self.complete_waiters();
     }
 
-    /// Adds the requests and sends what can be sent now.
+    /// Adds the requests and sends all messages that can be sent now.
     async fn publish(&mut self, requests: &mut Vec<PublishRequest<Waiter>>, inbox: &str) {
         let now = Instant::now();
         for request in requests.drain(..) {
@@ -188,7 +188,7 @@ impl Committer {
         sent.is_ok()
     }
 
-    /// Gives up what was sent on a connection that does not exist any more.
+    /// Gives up the messages that were sent on an earlier connection.
     fn detect_reconnect(&mut self) {
         let connection = self.statistics.connects.load(Ordering::Relaxed);
         if connection != self.connection {

@@ -1,12 +1,12 @@
 //! Decides when webhooks are published: one by one, or together in an atomic batch.
 //!
-//! Webhooks are published one by one as they arrive while the [`CostModel`] finds that cheaper. Otherwise the
-//! first webhook opens a batch. More webhooks arrive while the broker prepares to stage it. When the broker
-//! acknowledges the first message, all webhooks that are queued follow, and the last one commits the batch.
-//! So no webhook waits for a batch to fill.
+//! Webhooks are published one by one as they arrive while that is cheaper ([`super::cost_model`]). Otherwise
+//! the first webhook opens a batch. More webhooks arrive while the broker prepares to stage it. When the
+//! broker acknowledges the first message, all webhooks that are queued follow, and the last one commits the
+//! batch. So no webhook waits for a batch to fill.
 //!
-//! Pure: `arrive`, `acknowledged` and `advance` take the time as an argument. `next_publish` and `completed`
-//! return what the committer task has to send and which requests it has to answer.
+//! Pure: `arrive`, `acknowledged` and `advance` take the time as an argument. `next_publish` returns the
+//! messages that the committer task has to send, and `completed` the requests that it has to answer.
 //!
 //! Invariants:
 //! - Every request is completed exactly once, and by its deadline.
@@ -21,8 +21,8 @@ use std::{
 };
 
 use super::{
-    cost_model::CostModel,
-    in_flight::{InFlight, OpenBatch, Publish, SinglesInFlight},
+    batching::{Batching, OpenBatch},
+    in_flight::{InFlight, Publish, SinglesInFlight},
     recent_ids::RecentIds,
     result::{PublishError, PublishResult, Stored},
     waiters::{PublishRequest, Waiters},
@@ -33,46 +33,21 @@ use super::{
 pub const MAX_BATCH: usize = 1000;
 /// Most bytes of one batch. The second message is added whatever its size.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Most single messages in flight. Together with a batch, they are fewer than the NATS client buffers before
-/// it blocks.
+/// Most single messages in flight. Together with a batch they fit into the buffer of the NATS client, so that
+/// it does not block.
 const MAX_SINGLES: usize = 1000;
-/// How long no batch is opened after the broker has refused to open one.
-const BATCH_PAUSE: Duration = Duration::from_secs(10);
-/// An acknowledgement that has not come after this time never will.
+/// After this time an acknowledgement counts as lost.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How webhooks are published at present.
-#[derive(Clone, Copy, Debug)]
-enum Mode {
-    /// No batch is open. The next decision may open one.
-    NoBatch,
-    /// The broker has refused to open a batch. Webhooks are published one by one until `until`.
-    BatchesPaused { until: Instant },
-    /// A batch is open. Webhooks that arrive wait for the next decision.
-    Batch(OpenBatch),
-}
-
-/// Expected load: the size of the last batch. Its senders usually send again within `until`.
-#[derive(Clone, Copy, Debug)]
-struct ExpectedSenders {
-    count: usize,
-    since: Instant,
-    until: Instant,
-}
-
-/// All requests that are queued or in flight, and the mode of publishing. `W` receives the result of a
-/// request.
+/// All requests that are queued or in flight. `W` receives the result of a request.
 #[derive(Debug)]
 pub struct GroupCommit<W> {
-    mode: Mode,
-    supports_batches: bool,
+    batching: Batching,
     waiters: Waiters<W>,
     /// Keys of the webhooks that were not sent yet.
     queue: VecDeque<usize>,
     in_flight: BTreeMap<AckId, InFlight>,
     singles: SinglesInFlight,
-    expected_senders: Option<ExpectedSenders>,
-    cost_model: CostModel,
     recent_ids: RecentIds,
     last_ack: u64,
     outgoing: VecDeque<OutgoingMessage>,
@@ -82,14 +57,11 @@ pub struct GroupCommit<W> {
 impl<W> Default for GroupCommit<W> {
     fn default() -> Self {
         Self {
-            mode: Mode::NoBatch,
-            supports_batches: false,
+            batching: Batching::default(),
             waiters: Waiters::default(),
             queue: VecDeque::new(),
             in_flight: BTreeMap::new(),
             singles: SinglesInFlight::default(),
-            expected_senders: None,
-            cost_model: CostModel::default(),
             recent_ids: RecentIds::default(),
             last_ack: 0,
             outgoing: VecDeque::new(),
@@ -101,7 +73,7 @@ impl<W> Default for GroupCommit<W> {
 impl<W> GroupCommit<W> {
     /// Sets whether the broker supports atomic batches.
     pub fn set_supports_batches(&mut self, supports: bool) {
-        self.supports_batches = supports;
+        self.batching.set_supported(supports);
     }
 
     /// Whether nothing is queued, in flight, to be sent or to be completed.
@@ -141,16 +113,12 @@ impl<W> GroupCommit<W> {
         }
     }
 
-    /// Publishes what can be published now. To be called after all other changes.
+    /// Publishes as many queued webhooks as possible. It must be called after all other changes.
     pub fn advance(&mut self, now: Instant) {
-        let is_paused = match self.mode {
-            Mode::Batch(_) => return,
-            Mode::BatchesPaused { until } => now < until,
-            Mode::NoBatch => false,
-        };
-        let expected = self.expected_senders(now).map_or(0, |expected| expected.count);
-        let likely = expected.max(self.waiters.awaited());
-        if self.supports_batches && !is_paused && likely > 1 && self.cost_model.prefers_batch(likely) {
+        if self.batching.is_open() {
+            return;
+        }
+        if self.batching.is_worthwhile(self.waiters.awaited(), now) {
             self.open_batch(now);
             return;
         }
@@ -164,7 +132,7 @@ impl<W> GroupCommit<W> {
     /// Takes the broker's answer. An answer that is not expected any more changes nothing.
     pub fn acknowledged(&mut self, ack: AckId, answer: Answer, now: Instant) {
         let Some(InFlight { publish, .. }) = self.in_flight.remove(&ack) else { return };
-        let batch = self.take_batch(ack);
+        let batch = self.batching.take(ack);
         match publish {
             Publish::Single(key) => self.single_acknowledged(key, answer, now),
             Publish::BatchOpening(key) => self.opening_acknowledged(key, batch, answer, now),
@@ -172,15 +140,13 @@ impl<W> GroupCommit<W> {
         }
     }
 
-    /// Fails all requests, because the connection to the broker broke: no acknowledgement will come for what
-    /// was sent, though the broker may have stored it.
+    /// Fails all requests, because the connection to the broker broke. No acknowledgement will come for the
+    /// messages in flight, though the broker may have stored them.
     pub fn connection_lost(&mut self) {
-        self.mode = Mode::NoBatch;
         self.outgoing.clear();
         self.in_flight.clear();
         self.singles = SinglesInFlight::default();
-        self.expected_senders = None;
-        self.cost_model = CostModel::default(); // The broker may come back with other settings.
+        self.batching.reset();
         for key in std::mem::take(&mut self.queue) {
             self.waiters.complete(key, Err(PublishError::Disconnected));
         }
@@ -209,11 +175,10 @@ impl<W> GroupCommit<W> {
 
     /// Stops waiting for the open batch if no request waits for it, so that it does not delay the next one.
     fn abandon_batch(&mut self) {
-        if let Mode::Batch(batch) = self.mode {
-            let in_flight = self.in_flight.get(&batch.awaited_ack);
-            if !in_flight.is_some_and(|in_flight| self.waiters.is_any_awaited(in_flight.publish.keys())) {
-                self.mode = Mode::NoBatch;
-            }
+        let Some(ack) = self.batching.awaited_ack() else { return };
+        let in_flight = self.in_flight.get(&ack);
+        if !in_flight.is_some_and(|in_flight| self.waiters.is_any_awaited(in_flight.publish.keys())) {
+            self.batching.abandon();
         }
     }
 
@@ -229,28 +194,15 @@ impl<W> GroupCommit<W> {
             if let Publish::Single(_) = publish {
                 self.singles.given_up();
             }
-            publish.keys().iter().for_each(|&key| self.waiters.remove(key));
+            for &key in publish.keys() {
+                self.waiters.remove(key);
+            }
         }
-    }
-
-    fn expected_senders(&self, now: Instant) -> Option<ExpectedSenders> {
-        self.expected_senders.filter(|expected| now < expected.until)
     }
 
     fn next_ack(&mut self) -> AckId {
         self.last_ack += 1;
         AckId(self.last_ack)
-    }
-
-    /// Takes the open batch out of the mode if `ack` is the acknowledgement that it waits for.
-    fn take_batch(&mut self, ack: AckId) -> Option<OpenBatch> {
-        match self.mode {
-            Mode::Batch(batch) if batch.awaited_ack == ack => {
-                self.mode = Mode::NoBatch;
-                Some(batch)
-            }
-            Mode::NoBatch | Mode::BatchesPaused { .. } | Mode::Batch(_) => None,
-        }
     }
 
     fn send(&mut self, key: usize, ack: Option<AckId>, position: Option<BatchPosition>) {
@@ -268,13 +220,10 @@ impl<W> GroupCommit<W> {
     /// Sends the first message of a batch. The broker needs some time before it can stage the others.
     fn open_batch(&mut self, now: Instant) {
         let Some(key) = self.queue.pop_front() else { return };
-        let awaited_ack = self.next_ack();
-        let cost_starts_at = (self.singles.count() == 0)
-            .then(|| self.expected_senders(now).map_or(now, |expected| expected.since));
-        self.mode = Mode::Batch(OpenBatch { cost_starts_at, awaited_ack });
-        self.in_flight.insert(awaited_ack, InFlight { publish: Publish::BatchOpening(key), sent_at: now });
-        let position = BatchPosition { batch: awaited_ack.0, sequence: 1, commits: false };
-        self.send(key, Some(awaited_ack), Some(position));
+        let ack = self.next_ack();
+        let batch = self.batching.open(ack, self.singles.count() > 0, now).number;
+        self.in_flight.insert(ack, InFlight { publish: Publish::BatchOpening(key), sent_at: now });
+        self.send(key, Some(ack), Some(BatchPosition { batch, sequence: 1, commits: false }));
     }
 
     /// Sends the other messages of the batch, as many as fit, and commits it with the last one.
@@ -286,24 +235,22 @@ impl<W> GroupCommit<W> {
         };
         let fitting = self.queue.iter().take(MAX_BATCH - 1).take_while(fits).count().max(1);
         let keys: Vec<_> = std::iter::once(first).chain(self.queue.drain(..fitting)).collect();
-        let awaited_ack = self.next_ack();
+        let ack = self.next_ack();
         for (sequence, &key) in (1..).zip(&keys).skip(1) {
             let commits = sequence == keys.len();
-            let position = BatchPosition { batch: batch.awaited_ack.0, sequence, commits };
-            self.send(key, commits.then_some(awaited_ack), Some(position));
+            let position = BatchPosition { batch: batch.number, sequence, commits };
+            self.send(key, commits.then_some(ack), Some(position));
         }
-        self.mode = Mode::Batch(OpenBatch { awaited_ack, ..batch });
-        self.in_flight.insert(awaited_ack, InFlight { publish: Publish::BatchCommit(keys), sent_at: now });
+        self.batching.await_commit(batch, ack);
+        self.in_flight.insert(ack, InFlight { publish: Publish::BatchCommit(keys), sent_at: now });
     }
 
     fn single_acknowledged(&mut self, key: usize, answer: Answer, now: Instant) {
         let took = self.singles.acknowledged(now);
         let result = match answer {
             Answer::Stored { sequence, duplicate, .. } => {
-                if let Some(took) = took
-                    && !matches!(self.mode, Mode::Batch(_))
-                {
-                    self.cost_model.observe_single(took);
+                if let Some(took) = took {
+                    self.batching.observe_single(took);
                 }
                 Ok(Stored { sequence, duplicate })
             }
@@ -322,7 +269,7 @@ impl<W> GroupCommit<W> {
             // No other webhook has arrived, so there is nothing to share.
             (Some(_), Answer::Staged) => self.send_single(key, now),
             (Some(_), Answer::Stored { .. } | Answer::NoStream | Answer::Refused(_) | Answer::Garbled) => {
-                self.mode = Mode::BatchesPaused { until: now + BATCH_PAUSE };
+                self.batching.pause(now);
                 self.refused_batches += 1;
                 self.send_single(key, now);
             }
@@ -338,8 +285,8 @@ impl<W> GroupCommit<W> {
     ) {
         match answer {
             Answer::Stored { sequence, count, .. } if count == keys.len() => {
-                if let Some(OpenBatch { cost_starts_at: Some(start), .. }) = batch {
-                    self.measure_batch(count, start, now);
+                if let Some(batch) = batch {
+                    self.batching.observe_batch(batch, count, now);
                 }
                 for (n, key) in keys.into_iter().enumerate() {
                     let sequence = wire::sequence_in_batch(sequence, count, n);
@@ -347,18 +294,14 @@ impl<W> GroupCommit<W> {
                 }
             }
             Answer::NoStream => {
-                keys.into_iter().for_each(|key| self.complete(key, Err(PublishError::NoStream)));
+                for key in keys {
+                    self.complete(key, Err(PublishError::NoStream));
+                }
             }
             Answer::Stored { .. } | Answer::Refused(_) | Answer::Staged | Answer::Garbled => {
                 self.publish_again_singly(keys, now);
             }
         }
-    }
-
-    fn measure_batch(&mut self, count: usize, start: Instant, now: Instant) {
-        let took = now.saturating_duration_since(start);
-        self.cost_model.observe_batch(count, took);
-        self.expected_senders = Some(ExpectedSenders { count, since: now, until: now + took });
     }
 
     /// Publishes the messages of a refused batch one by one, so that the broker answers each of them. The

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::wire::AckId;
-
 /// A publish that the broker has not acknowledged yet.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -30,16 +28,6 @@ impl Publish {
             Self::BatchCommit(keys) => keys,
         }
     }
-}
-
-/// The open batch. There is at most one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OpenBatch {
-    /// Earliest time at which the batch could have been opened; the cost model measures from here.
-    /// `None` if single publishes were in flight, because they delay the batch.
-    pub cost_starts_at: Option<Instant>,
-    /// The acknowledgement that moves the batch to its next step.
-    pub awaited_ack: AckId,
 }
 
 /// Counts the single publishes in flight, and measures how long the broker takes for each.

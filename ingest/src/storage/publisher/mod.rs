@@ -13,6 +13,7 @@
 //! A webhook without acknowledgement may still be stored, because the acknowledgement can get lost. The next
 //! attempt of its sender has the same id, and the broker or the worker drops the duplicate.
 
+mod batching;
 mod committer;
 pub mod cost_model;
 pub mod group_commit;

@@ -38,6 +38,20 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Every error.
+    pub const ALL: [Self; 10] = [
+        Self::QueueFull,
+        Self::Disconnected,
+        Self::NoStream,
+        Self::Expired,
+        Self::TimedOut,
+        Self::ConnectionLost,
+        Self::Refused(0),
+        Self::BodyNotStored,
+        Self::Garbled,
+        Self::Stopping,
+    ];
+
     /// The stable name in metrics and logs.
     pub fn label(self) -> &'static str {
         match self {

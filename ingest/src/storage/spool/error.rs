@@ -14,6 +14,9 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
+    /// Every error.
+    pub const ALL: [Self; 4] = [Self::Full, Self::Busy, Self::TimedOut, Self::Disk];
+
     /// The stable name in metrics and logs.
     pub fn label(self) -> &'static str {
         match self {

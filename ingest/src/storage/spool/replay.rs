@@ -68,8 +68,7 @@ async fn replay_forever(storage: &Storage, spool: &Spool) {
     }
 }
 
-/// Publishes `records` together. Returns the positions of those that the broker has stored, and how many it
-/// has not.
+/// Publishes `records` together. Returns the positions of the stored webhooks, and the number of failures.
 async fn publish(storage: &Storage, records: Vec<Record>) -> (Vec<u64>, usize) {
     let published = records.into_iter().map(async |record| {
         let result = storage.store_in_stream(&Arc::new(record.webhook)).await;

@@ -4,12 +4,15 @@ use async_nats::HeaderMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{admission::body::Body, storage::message::Webhook};
+use crate::{
+    admission::body::Body,
+    storage::{message::Webhook, publisher::batching::BATCH_PAUSE},
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 
 /// A group commit with its clock. The waiter of a request is the text of its webhook.
-struct Bench {
+struct Fixture {
     commits: GroupCommit<&'static str>,
     now: Instant,
 }
@@ -30,13 +33,13 @@ fn ok(sequence: u64, duplicate: bool) -> PublishResult {
     Ok(Stored { sequence, duplicate })
 }
 
-impl Bench {
+impl Fixture {
     /// With a broker for which a batch of two is cheaper than two single publishes.
     fn batching() -> Self {
-        let mut bench = Self { commits: GroupCommit::default(), now: Instant::now() };
-        bench.commits.set_supports_batches(true);
-        (0..1000).for_each(|_| bench.commits.cost_model.observe_single(Duration::from_millis(5)));
-        bench
+        let mut fixture = Self { commits: GroupCommit::default(), now: Instant::now() };
+        fixture.commits.set_supports_batches(true);
+        (0..1000).for_each(|_| fixture.commits.batching.cost_model.observe_single(Duration::from_millis(5)));
+        fixture
     }
 
     fn singly() -> Self {
@@ -84,52 +87,55 @@ impl Bench {
 
 #[test]
 fn single_messages_are_sent_as_they_arrive() {
-    let mut bench = Bench::singly();
-    assert_eq!(bench.post(&["a"]), ["a"]);
-    assert_eq!(bench.post(&["b", "c"]), ["b", "c"]);
-    bench.answer(2, stored(7, 1));
-    bench.answer(1, Answer::Stored { sequence: 3, duplicate: true, count: 1 });
-    bench.answer(3, Answer::Refused(10077));
+    let mut fixture = Fixture::singly();
+    assert_eq!(fixture.post(&["a"]), ["a"]);
+    assert_eq!(fixture.post(&["b", "c"]), ["b", "c"]);
+    fixture.answer(2, stored(7, 1));
+    fixture.answer(1, Answer::Stored { sequence: 3, duplicate: true, count: 1 });
+    fixture.answer(3, Answer::Refused(10077));
     assert_eq!(
-        bench.completed(),
+        fixture.completed(),
         [("b", ok(7, false)), ("a", ok(3, true)), ("c", Err(PublishError::Refused(10077)))]
     );
-    assert!(bench.commits.is_idle());
-    bench.answer(3, stored(9, 1));
-    assert_eq!(bench.completed(), [], "an acknowledgement that is not expected");
+    assert!(fixture.commits.is_idle());
+    fixture.answer(3, stored(9, 1));
+    assert_eq!(fixture.completed(), [], "an acknowledgement that is not expected");
 }
 
 #[test]
 fn a_batch_includes_webhooks_that_arrive_before_the_broker_is_prepared() {
-    let mut bench = Bench::batching();
-    assert_eq!(bench.post(&["a"]), ["a"], "a webhook that arrives alone");
-    assert_eq!(bench.post(&["b", "c"]), ["<b"]);
-    assert!(bench.post(&["d"]).is_empty());
-    assert_eq!(bench.answer(2, Answer::Staged), ["c", "d>"]);
-    assert!(bench.post(&["e", "f"]).is_empty(), "only one batch is open at a time");
-    assert_eq!(bench.answer(3, stored(9, 3)), ["<e"]);
-    assert_eq!(bench.completed(), [("b", ok(7, false)), ("c", ok(8, false)), ("d", ok(9, false))]);
+    let mut fixture = Fixture::batching();
+    assert_eq!(fixture.post(&["a"]), ["a"], "a webhook that arrives alone");
+    assert_eq!(fixture.post(&["b", "c"]), ["<b"]);
+    assert!(fixture.post(&["d"]).is_empty());
+    assert_eq!(fixture.answer(2, Answer::Staged), ["c", "d>"]);
+    assert!(fixture.post(&["e", "f"]).is_empty(), "only one batch is open at a time");
+    assert_eq!(fixture.answer(3, stored(9, 3)), ["<e"]);
+    assert_eq!(fixture.completed(), [("b", ok(7, false)), ("c", ok(8, false)), ("d", ok(9, false))]);
 }
 
 #[test]
 fn the_cost_of_single_messages_is_measured_only_while_several_are_in_flight() {
     let texts: [&'static str; 64] = std::array::from_fn(|n| &*n.to_string().leak());
-    let mut bench = Bench::singly();
-    bench.commits.set_supports_batches(true);
+    let mut fixture = Fixture::singly();
+    fixture.commits.set_supports_batches(true);
     for n in 1..=1000 {
-        bench.post(&["a"]);
-        bench.after(MILLI);
-        bench.answer(n, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
+        fixture.post(&["a"]);
+        fixture.after(MILLI);
+        fixture.answer(n, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
     }
-    assert!(!bench.commits.cost_model.prefers_batch(64), "one message at a time does not measure the broker");
+    assert!(
+        !fixture.commits.batching.cost_model.prefers_batch(64),
+        "one message at a time does not measure the broker"
+    );
     for round in 0..20 {
-        assert_eq!(bench.post(&texts).len(), 64, "{round}");
-        bench.after(MILLI * 10);
+        assert_eq!(fixture.post(&texts).len(), 64, "{round}");
+        fixture.after(MILLI * 10);
         let first = 1001 + round * 64;
-        (first..first + 64).for_each(|n| drop(bench.answer(n, stored(n, 1))));
-        if bench.commits.cost_model.prefers_batch(64) {
+        (first..first + 64).for_each(|n| drop(fixture.answer(n, stored(n, 1))));
+        if fixture.commits.batching.cost_model.prefers_batch(64) {
             assert!((8..12).contains(&round), "{round}");
-            assert!(!bench.commits.cost_model.prefers_batch(12), "ten milliseconds for all 64");
+            assert!(!fixture.commits.batching.cost_model.prefers_batch(12), "ten milliseconds for all 64");
             return;
         }
     }
@@ -138,115 +144,115 @@ fn the_cost_of_single_messages_is_measured_only_while_several_are_in_flight() {
 
 #[test]
 fn a_batch_without_a_second_message_is_not_committed() {
-    let mut bench = Bench::batching();
-    assert_eq!(bench.post(&["a", "b"]), ["<a"]);
-    bench.after(MILLI * 1000);
-    bench.post(&[]);
-    assert_eq!(bench.completed().len(), 2);
-    assert_eq!(bench.post(&["c", "d"]), ["<c"], "no request waits for the first batch any more");
-    assert!(bench.answer(1, Answer::Staged).is_empty());
-    let mut bench = Bench::batching();
-    bench.post(&["a", "b"]);
-    bench.commits.queue.clear();
-    assert_eq!(bench.answer(1, Answer::Staged), ["a"]);
+    let mut fixture = Fixture::batching();
+    assert_eq!(fixture.post(&["a", "b"]), ["<a"]);
+    fixture.after(MILLI * 1000);
+    fixture.post(&[]);
+    assert_eq!(fixture.completed().len(), 2);
+    assert_eq!(fixture.post(&["c", "d"]), ["<c"], "no request waits for the first batch any more");
+    assert!(fixture.answer(1, Answer::Staged).is_empty());
+    let mut fixture = Fixture::batching();
+    fixture.post(&["a", "b"]);
+    fixture.commits.queue.clear();
+    assert_eq!(fixture.answer(1, Answer::Staged), ["a"]);
 }
 
 #[test]
 fn the_messages_of_a_refused_batch_are_published_one_by_one() {
     for refusal in [Answer::Refused(10201), Answer::Garbled, stored(9, 1)] {
-        let mut bench = Bench::batching();
-        bench.post(&["a", "b"]);
-        assert_eq!(bench.answer(1, Answer::Staged), ["b>"]);
-        assert_eq!(bench.answer(2, refusal), ["a", "b"], "{refusal:?}");
-        assert_eq!((bench.completed(), bench.commits.refused_batches()), (vec![], 1));
-        bench.answer(3, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
-        bench.answer(4, stored(2, 1));
-        assert_eq!(bench.completed(), [("a", ok(1, true)), ("b", ok(2, false))]);
+        let mut fixture = Fixture::batching();
+        fixture.post(&["a", "b"]);
+        assert_eq!(fixture.answer(1, Answer::Staged), ["b>"]);
+        assert_eq!(fixture.answer(2, refusal), ["a", "b"], "{refusal:?}");
+        assert_eq!((fixture.completed(), fixture.commits.refused_batches()), (vec![], 1));
+        fixture.answer(3, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
+        fixture.answer(4, stored(2, 1));
+        assert_eq!(fixture.completed(), [("a", ok(1, true)), ("b", ok(2, false))]);
     }
 }
 
 #[test]
 fn no_batch_is_opened_for_a_while_after_a_refusal() {
-    let mut bench = Bench::batching();
-    bench.post(&["a", "b"]);
-    assert_eq!(bench.answer(1, Answer::Refused(10199)), ["a", "b"]);
-    assert_eq!(bench.post(&["c", "d"]), ["c", "d"]);
-    bench.after(BATCH_PAUSE);
-    assert_eq!(bench.post(&["e", "f"]), ["<e"]);
+    let mut fixture = Fixture::batching();
+    fixture.post(&["a", "b"]);
+    assert_eq!(fixture.answer(1, Answer::Refused(10199)), ["a", "b"]);
+    assert_eq!(fixture.post(&["c", "d"]), ["c", "d"]);
+    fixture.after(BATCH_PAUSE);
+    assert_eq!(fixture.post(&["e", "f"]), ["<e"]);
 }
 
 #[test]
 fn the_same_bytes_are_sent_once_and_every_request_is_completed() {
-    let mut bench = Bench::batching();
-    assert_eq!(bench.post(&["a", "a", "b", "a"]), ["<a"]);
-    assert_eq!(bench.answer(1, Answer::Staged), ["b>"]);
-    bench.post(&["b"]);
-    bench.answer(2, stored(2, 2));
+    let mut fixture = Fixture::batching();
+    assert_eq!(fixture.post(&["a", "a", "b", "a"]), ["<a"]);
+    assert_eq!(fixture.answer(1, Answer::Staged), ["b>"]);
+    fixture.post(&["b"]);
+    fixture.answer(2, stored(2, 2));
     let again = ("a", ok(1, true));
     assert_eq!(
-        bench.completed(),
+        fixture.completed(),
         [("a", ok(1, false)), again, again, ("b", ok(2, false)), ("b", ok(2, true))]
     );
     // The broker would refuse a batch that contains a stored id.
-    assert_eq!(bench.post(&["c", "d", "a"]), ["a", "<c"]);
+    assert_eq!(fixture.post(&["c", "d", "a"]), ["a", "<c"]);
 }
 
 #[test]
 fn every_request_is_completed_by_its_deadline() {
-    let mut bench = Bench::batching();
-    assert_eq!(bench.post(&["a"]), ["a"]);
-    assert_eq!(bench.post(&["b", "c"]), ["<b"]);
-    bench.after(MILLI * 999);
-    assert_eq!(bench.completed(), []);
-    bench.post(&["a"]);
-    bench.after(MILLI * 1);
-    bench.post(&[]);
-    let mut completed = bench.completed();
+    let mut fixture = Fixture::batching();
+    assert_eq!(fixture.post(&["a"]), ["a"]);
+    assert_eq!(fixture.post(&["b", "c"]), ["<b"]);
+    fixture.after(MILLI * 999);
+    assert_eq!(fixture.completed(), []);
+    fixture.post(&["a"]);
+    fixture.after(MILLI * 1);
+    fixture.post(&[]);
+    let mut completed = fixture.completed();
     completed.sort_unstable_by_key(|(waiter, _)| *waiter);
     let late = Err(PublishError::TimedOut);
     assert_eq!(completed, [("a", late), ("b", late), ("c", Err(PublishError::Expired))]);
-    bench.after(MILLI * 999);
-    assert_eq!(bench.completed(), [("a", late)], "a later request has a later deadline");
+    fixture.after(MILLI * 999);
+    assert_eq!(fixture.completed(), [("a", late)], "a later request has a later deadline");
     assert_eq!(
-        bench.post(&["a"]),
+        fixture.post(&["a"]),
         ["a"],
         "a repetition does not wait for an acknowledgement that may be lost"
     );
-    bench.answer(1, stored(1, 1));
-    assert_eq!(bench.completed(), [], "this acknowledgement belongs to the first attempt");
-    bench.answer(3, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
-    assert_eq!(bench.completed(), [("a", ok(1, true))]);
-    bench.after(ACK_TIMEOUT + MILLI);
-    assert!(bench.commits.is_idle());
+    fixture.answer(1, stored(1, 1));
+    assert_eq!(fixture.completed(), [], "this acknowledgement belongs to the first attempt");
+    fixture.answer(3, Answer::Stored { sequence: 1, duplicate: true, count: 1 });
+    assert_eq!(fixture.completed(), [("a", ok(1, true))]);
+    fixture.after(ACK_TIMEOUT + MILLI);
+    assert!(fixture.commits.is_idle());
 }
 
 #[test]
 fn a_broken_connection_completes_every_request() {
-    let mut bench = Bench::batching();
-    bench.post(&["a"]);
-    bench.post(&["b", "c"]);
-    bench.commits.connection_lost();
+    let mut fixture = Fixture::batching();
+    fixture.post(&["a"]);
+    fixture.post(&["b", "c"]);
+    fixture.commits.connection_lost();
     let lost = Err(PublishError::ConnectionLost);
-    assert_eq!(bench.completed(), [("c", Err(PublishError::Disconnected)), ("a", lost), ("b", lost)]);
-    assert!(bench.commits.is_idle());
-    assert!(bench.answer(1, stored(1, 1)).is_empty() && bench.completed().is_empty());
+    assert_eq!(fixture.completed(), [("c", Err(PublishError::Disconnected)), ("a", lost), ("b", lost)]);
+    assert!(fixture.commits.is_idle());
+    assert!(fixture.answer(1, stored(1, 1)).is_empty() && fixture.completed().is_empty());
 }
 
 #[test]
 fn messages_in_flight_are_bounded_while_the_broker_hangs() {
-    let mut bench = Bench::singly();
+    let mut fixture = Fixture::singly();
     let texts: Vec<&'static str> = (0..3000).map(|n| &*n.to_string().leak()).collect();
-    assert_eq!(bench.post(&texts).len(), MAX_SINGLES);
+    assert_eq!(fixture.post(&texts).len(), MAX_SINGLES);
     for round in 0..5 {
-        bench.after(MILLI * 1000);
-        assert!(bench.post(&texts).is_empty(), "{round}");
+        fixture.after(MILLI * 1000);
+        assert!(fixture.post(&texts).is_empty(), "{round}");
         assert_eq!(
-            (bench.commits.in_flight.len(), bench.commits.waiters.webhooks()),
+            (fixture.commits.in_flight.len(), fixture.commits.waiters.webhooks()),
             (MAX_SINGLES, 1000 + 3000)
         );
     }
-    bench.after(ACK_TIMEOUT);
-    assert_eq!(bench.post(&["x"]), ["x"]);
+    fixture.after(ACK_TIMEOUT);
+    assert_eq!(fixture.post(&["x"]), ["x"]);
 }
 
 proptest! {
@@ -254,7 +260,7 @@ proptest! {
     fn every_request_is_completed_once_whatever_happens(
         steps in prop::collection::vec((0..8u8, 0..60usize), 1..200),
     ) {
-        let mut bench = Bench::batching();
+        let mut fixture = Fixture::batching();
         let (mut posted, mut completed) = (0, 0);
         let mut sent: Vec<(AckId, Option<BatchPosition>)> = Vec::new();
         for (step, pick) in steps {
@@ -262,8 +268,8 @@ proptest! {
                 0..=2 => {
                     posted += 1;
                     let text: &'static str = (pick % 20).to_string().leak();
-                    let deadline = bench.now + Duration::from_millis(100);
-                    bench.commits.arrive(PublishRequest { webhook: webhook(text), deadline, waiter: text }, bench.now);
+                    let deadline = fixture.now + Duration::from_millis(100);
+                    fixture.commits.arrive(PublishRequest { webhook: webhook(text), deadline, waiter: text }, fixture.now);
                 }
                 3 | 4 if !sent.is_empty() => {
                     let (ack, position) = sent.swap_remove(pick % sent.len());
@@ -273,23 +279,23 @@ proptest! {
                         None if pick % 3 > 0 => stored(7, 1),
                         _ => Answer::Refused(10201),
                     };
-                    bench.commits.acknowledged(ack, answer, bench.now);
+                    fixture.commits.acknowledged(ack, answer, fixture.now);
                 }
-                5 => bench.after(MILLI * u32::try_from(pick).unwrap()),
-                6 if pick == 0 => bench.commits.connection_lost(),
+                5 => fixture.after(MILLI * u32::try_from(pick).unwrap()),
+                6 if pick == 0 => fixture.commits.connection_lost(),
                 _ => {}
             }
-            bench.commits.advance(bench.now);
-            while let Some(message) = bench.commits.next_publish() {
+            fixture.commits.advance(fixture.now);
+            while let Some(message) = fixture.commits.next_publish() {
                 sent.extend(message.ack.map(|ack| (ack, message.position)));
             }
-            completed += bench.completed().len();
+            completed += fixture.completed().len();
         }
-        bench.after(MILLI * 100);
-        bench.after(ACK_TIMEOUT + MILLI);
-        completed += bench.completed().len();
+        fixture.after(MILLI * 100);
+        fixture.after(ACK_TIMEOUT + MILLI);
+        completed += fixture.completed().len();
         prop_assert_eq!(completed, posted);
-        prop_assert!(bench.commits.is_idle());
-        prop_assert!(bench.commits.waiters.awaited() == 0);
+        prop_assert!(fixture.commits.is_idle());
+        prop_assert!(fixture.commits.waiters.awaited() == 0);
     }
 }
