@@ -1,6 +1,6 @@
-//! The pure parts of a webhook's way through the gateway: `cargo bench --package aftercall-ingest`.
+//! Benchmarks of the pure functions that each webhook passes: `cargo bench --package aftercall-ingest`.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot continue fails there")]
 
 use std::{hint::black_box, net::IpAddr};
 
@@ -33,8 +33,8 @@ fn policy() -> Policy {
     Policy::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap()
 }
 
-/// What costs by the byte.
-fn bodies(bench: &mut Criterion) {
+/// Functions whose cost grows with the size of the body.
+fn per_byte(bench: &mut Criterion) {
     let policy = policy();
     for (name, bytes) in [("300 B", 300), ("20 kB", 20_000)] {
         let mut group = bench.benchmark_group(name);
@@ -57,8 +57,8 @@ fn bodies(bench: &mut Criterion) {
     }
 }
 
-/// What costs the same for each.
-fn each(bench: &mut Criterion) {
+/// Functions that cost the same for every webhook.
+fn per_webhook(bench: &mut Criterion) {
     let policy = policy();
     let proxy: IpAddr = "10.0.0.7".parse().unwrap();
     let mut forwarded = HeaderMap::new();
@@ -75,5 +75,5 @@ fn each(bench: &mut Criterion) {
     bench.bench_function("headers of a message", |bench| bench.iter(|| black_box(headers())));
 }
 
-criterion_group!(benches, bodies, each);
+criterion_group!(benches, per_byte, per_webhook);
 criterion_main!(benches);

@@ -1,7 +1,14 @@
-//! The command line, and what a failed start looks like: one line on standard error that names the
-//! variable to change, and an exit status a supervisor can tell apart.
+//! The command line of the gateway.
+//!
+//! A failed start prints one line on standard error, which names the variable to change. The exit status
+//! tells a supervisor whether another try can succeed.
 
-use std::{ffi::OsString, io, net::SocketAddr, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io,
+    net::{self, SocketAddr},
+    process::ExitCode,
+};
 
 use aftercall_common::process::{
     admin, cli,
@@ -9,11 +16,14 @@ use aftercall_common::process::{
     shutdown, telemetry,
 };
 use clap::Parser;
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    runtime::{self, Runtime},
+};
 
 use crate::{
     Config, RunError,
-    process::{open_files, socket},
+    process::{inherited_socket, open_files},
 };
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
@@ -47,7 +57,7 @@ enum StartError {
 }
 
 impl StartError {
-    /// 78 where only a change by an operator helps, 1 where another try might.
+    /// 78 if only an operator can help, by a change; 1 if another try may succeed.
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_)
@@ -71,7 +81,7 @@ impl StartError {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli: Cli = match cli::parse(args) {
         Ok(cli) => cli,
-        Err(ended) => return ended,
+        Err(status) => return status,
     };
     match start(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,44 +93,47 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), StartError> {
-    let mut config = Config::from_env()?;
+    let config = Config::from_env()?;
     if cli.check {
         println!("{config}\n{}configuration is valid", config.policy);
         return Ok(());
     }
     if cli.healthcheck {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(StartError::Process)?;
-        let answer = runtime.block_on(admin::probe(config.admin_addr)).map_err(StartError::Unhealthy)?;
+        let answer = runtime()?.block_on(admin::probe(config.admin_addr)).map_err(StartError::Unhealthy)?;
         println!("{answer}");
         return Ok(());
     }
-    let inherited = socket::inherited().map_err(StartError::Inherit)?;
+    let inherited = inherited_socket::take().map_err(StartError::Inherit)?;
     telemetry::init(config.log_format, config.rust_log.as_deref());
-    // One thread: it is enough for what a broker takes, and what it hands from task to task wakes nobody.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(StartError::Process)?.block_on(async {
-        let stop = shutdown::on_signal().map_err(StartError::Process)?;
-        let is_inherited = inherited.is_some();
-        let listener = match inherited {
-            Some(listener) => TcpListener::from_std(listener).map_err(StartError::Inherit)?,
-            None => bind("LISTEN_ADDR", config.listen_addr).await?,
-        };
-        let admin_listener = bind("ADMIN_ADDR", config.admin_addr).await?;
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            // The ports really bound: a configured port of 0 lets the system choose.
-            listen = listener.local_addr().ok().map(tracing::field::display),
-            inherited = is_inherited,
-            admin = admin_listener.local_addr().ok().map(tracing::field::display),
-            config = config.to_string().replace('\n', " "),
-            policy = config.policy.to_string().replace('\n', " "),
-            "gateway starting"
-        );
-        config.policy.warn();
-        config.max_connections = open_files::allow(config.max_connections);
-        Ok(crate::run(config, listener, admin_listener, stop).await?)
-    })
+    runtime()?.block_on(serve(config, inherited))
+}
+
+/// One thread handles all that a broker can store, and tasks on one thread need not wake another.
+fn runtime() -> Result<Runtime, StartError> {
+    runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Process)
+}
+
+async fn serve(mut config: Config, inherited: Option<net::TcpListener>) -> Result<(), StartError> {
+    let stop = shutdown::on_signal().map_err(StartError::Process)?;
+    let is_inherited = inherited.is_some();
+    let listener = match inherited {
+        Some(listener) => TcpListener::from_std(listener).map_err(StartError::Inherit)?,
+        None => bind("LISTEN_ADDR", config.listen_addr).await?,
+    };
+    let admin_listener = bind("ADMIN_ADDR", config.admin_addr).await?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        // The bound ports: with a configured port of 0 the system chooses one.
+        listen = listener.local_addr().ok().map(tracing::field::display),
+        inherited = is_inherited,
+        admin = admin_listener.local_addr().ok().map(tracing::field::display),
+        config = config.to_string().replace('\n', " "),
+        policy = config.policy.to_string().replace('\n', " "),
+        "gateway starting"
+    );
+    config.policy.warn();
+    config.max_connections = open_files::raise_limit(config.max_connections);
+    Ok(crate::run(config, listener, admin_listener, stop).await?)
 }
 
 async fn bind(variable: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

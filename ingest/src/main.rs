@@ -1,10 +1,10 @@
-//! The gateway's binary; everything it does is in the library.
+//! The binary of the gateway. All of its code is in the library.
 
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// A webhook is dozens of small allocations, made on one thread and freed on another.
+/// Each webhook takes dozens of small allocations. With this allocator the gateway needs less processor time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

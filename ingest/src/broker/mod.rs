@@ -1,4 +1,5 @@
-//! What the broker is and promises: its streams, and what an acknowledgement is worth.
+//! The broker as the gateway uses it: its streams, its readiness, and what its acknowledgements are worth.
 
 pub mod durability;
+pub mod readiness;
 pub mod streams;

@@ -31,8 +31,9 @@ use crate::{
     config::Config,
     metrics::{Metrics, SourceLabel},
     storage::{
-        Accepted, Storage, message,
-        publisher::{PublishError, Webhook},
+        Accepted, Storage,
+        message::{self, Webhook},
+        publisher::PublishError,
     },
 };
 
@@ -173,7 +174,7 @@ impl Webhooks {
     ) -> Result<(Body, CheckOutcome), Rejection> {
         let encoding = encoding::encoding(&input.parts.headers)?;
         let (trust, max_bytes) = provider::budget(input.provider, self.max_body_bytes);
-        let (budget, max_joined_bytes) = (self.budgets.of(trust), self.storage.room());
+        let (budget, max_joined_bytes) = (self.budgets.of(trust), self.storage.max_message_body());
         let content = match provider::form_of_get(input.parts) {
             Some(form) => Body::unbudgeted(form),
             None => {

@@ -1,4 +1,4 @@
-//! What the operating system gives this process: the public socket and open files.
+//! What the operating system gives to the process: an inherited socket, and open files.
 
+pub(crate) mod inherited_socket;
 pub(crate) mod open_files;
-pub(crate) mod socket;

@@ -1,16 +1,18 @@
-//! The limit on open files: raised as far as the system lets us, since every connection is one.
+//! The limit on open files. Each connection is an open file.
 
 use std::num::NonZeroUsize;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What the process needs besides connections: broker, admin listener, spool, certificate.
-const OTHERS: usize = 128;
+/// Open files that are not connections of senders: broker, admin listener, spool, certificate.
+const OTHER_FILES: usize = 128;
 
-/// Raises the soft limit to what `connections` need. How many there is room for, which it says where the hard
-/// limit is lower: what is more would be opened at the expense of the connection to the broker.
-pub fn allow(connections: NonZeroUsize) -> NonZeroUsize {
-    let wanted = u64::try_from(connections.get().saturating_add(OTHERS)).unwrap_or(u64::MAX);
+/// Raises the soft limit so that `max_connections` can be open, and returns how many connections can be open.
+///
+/// If the hard limit is too low, it logs a warning and returns fewer: more connections would take the open
+/// files that the connection to the broker needs.
+pub fn raise_limit(max_connections: NonZeroUsize) -> NonZeroUsize {
+    let wanted = u64::try_from(max_connections.get().saturating_add(OTHER_FILES)).unwrap_or(u64::MAX);
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         let allowed = wanted.min(hard).max(soft);
         setrlimit(Resource::RLIMIT_NOFILE, allowed, hard)?;
@@ -18,27 +20,28 @@ pub fn allow(connections: NonZeroUsize) -> NonZeroUsize {
     });
     match raised {
         Ok(allowed) if allowed < wanted => {
-            let room = room(allowed).min(connections);
+            let possible = possible_connections(allowed).min(max_connections);
             tracing::warn!(
                 allowed,
                 wanted,
-                connections = room,
+                connections = possible,
                 "MAX_CONNECTIONS is more than the limit on open files allows (ulimit -n, LimitNOFILE)"
             );
-            room
+            possible
         }
-        Ok(_) => connections,
+        Ok(_) => max_connections,
         Err(error) => {
             tracing::warn!(%error, "cannot raise the limit on open files");
-            connections
+            max_connections
         }
     }
 }
 
-/// Connections that so many open files allow; where they are too few for a gateway, as many as the rest of it.
-fn room(files: u64) -> NonZeroUsize {
+/// The number of connections that `files` open files allow, but at least [`OTHER_FILES`]: with less, a
+/// gateway cannot work.
+fn possible_connections(files: u64) -> NonZeroUsize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
-    NonZeroUsize::new(files.saturating_sub(OTHERS).max(OTHERS)).unwrap_or(NonZeroUsize::MIN)
+    NonZeroUsize::new(files.saturating_sub(OTHER_FILES).max(OTHER_FILES)).unwrap_or(NonZeroUsize::MIN)
 }
 
 #[cfg(test)]
@@ -46,11 +49,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_room_for_the_rest() {
+    fn connections_leave_open_files_for_the_rest_of_the_process() {
         for (files, connections) in
             [(20, 128), (256, 128), (257, 129), (1024, 896), (u64::MAX, usize::MAX - 128)]
         {
-            assert_eq!(room(files).get(), connections, "{files}");
+            assert_eq!(possible_connections(files).get(), connections, "{files}");
         }
     }
 }

@@ -1,8 +1,11 @@
-//! Bodies too large for a message: kept in the object store, the message names the object.
+//! Bodies that are too large for a message. They are stored in the object store, and the message names the
+//! object (the claim check pattern).
 //!
-//! Invariants: the object is stored before the message that names it is published, so no message is
-//! without its body; the name is the webhook's id, so a repetition finds the object there. An object
-//! whose message was never published goes with its age.
+//! Invariants:
+//! - The object is stored before the message that names it, so no message lacks its body.
+//! - The name of the object is the id of the webhook, so a repetition finds the object.
+//! - An object whose message was never published is deleted when it reaches the maximum age of the object
+//!   store.
 
 use std::{io, time::Duration};
 
@@ -21,34 +24,34 @@ use crate::{
     metrics::{Metrics, PublishLabels},
 };
 
-/// Longest one body may take on its way into the store, waiting in line included.
-const TIMEOUT: Duration = Duration::from_secs(20);
-/// Bodies on their way at a time: each is cut into chunks, which are in flight one after the other.
-const PARALLEL: usize = 4;
-/// Most bytes of a chunk, which is a message of its own.
-const CHUNK: usize = 128 * 1024;
-/// Longest one answer of the broker is waited for.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Longest time in which one body must be stored. The wait for other bodies counts.
+const STORE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bodies that are stored at a time. The chunks of one body are sent one after the other.
+const MAX_CONCURRENT: usize = 4;
+/// Most bytes of a chunk. Each chunk is a message.
+const MAX_CHUNK_BYTES: usize = 128 * 1024;
+/// Longest wait for one answer of the broker.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Stores bodies.
+/// Stores large bodies in the broker's object store.
 #[derive(Debug)]
-pub struct ClaimCheck {
+pub struct LargeBodies {
     client: Client,
     context: jetstream::Context,
-    turns: Semaphore,
+    slots: Semaphore,
     metrics: Metrics,
 }
 
-impl ClaimCheck {
-    /// Stores by `client`.
+impl LargeBodies {
+    /// Stores bodies through `client`.
     pub fn new(client: Client, metrics: Metrics) -> Self {
-        let context = jetstream::context::ContextBuilder::new().timeout(ANSWER).build(client.clone());
-        Self { client, context, turns: Semaphore::new(PARALLEL), metrics }
+        let context = jetstream::context::ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client.clone());
+        Self { client, context, slots: Semaphore::new(MAX_CONCURRENT), metrics }
     }
 
-    /// Stores `body` under the name of its webhook, once; the name.
+    /// Stores the `body` of the webhook `id`, unless it is stored already. Returns the name of the object.
     pub async fn store(&self, id: WebhookId, body: &Body) -> Result<String, PublishError> {
-        let stored = tokio::time::timeout(TIMEOUT, self.try_store(id, body)).await;
+        let stored = tokio::time::timeout(STORE_TIMEOUT, self.try_store(id, body)).await;
         let stored = stored.unwrap_or(Err(PublishError::TimedOut));
         let outcome = stored.as_ref().map_or_else(|error| error.label(), |_| "stored");
         self.metrics.claim_checks.get_or_create(&PublishLabels { outcome }).inc();
@@ -56,7 +59,7 @@ impl ClaimCheck {
     }
 
     async fn try_store(&self, id: WebhookId, body: &Body) -> Result<String, PublishError> {
-        let _turn = self.turns.acquire().await.expect("never closed");
+        let _slot = self.slots.acquire().await.expect("never closed");
         if !broker::is_connected(&self.client) {
             return Err(PublishError::Disconnected);
         }
@@ -66,11 +69,11 @@ impl ClaimCheck {
             && !found.deleted
             && found.size == body.len()
         {
-            return Ok(name); // The same bytes: the name is their hash.
+            return Ok(name); // It holds the same bytes, because the name is their hash.
         }
         let pieces = body.pieces().iter().cloned().map(Ok::<_, io::Error>);
         let mut reader = StreamReader::new(stream::iter(pieces));
-        let chunk_size = Some(CHUNK.min(self.client.max_payload() / 2));
+        let chunk_size = Some(MAX_CHUNK_BYTES.min(self.client.max_payload() / 2));
         let metadata = ObjectMetadata { name: name.clone(), chunk_size, ..ObjectMetadata::default() };
         bucket.put(metadata, &mut reader).await.map_err(|error| refused(&error))?;
         Ok(name)
@@ -78,6 +81,6 @@ impl ClaimCheck {
 }
 
 fn refused(error: &dyn std::error::Error) -> PublishError {
-    tracing::warn!(%error, "a large body was not stored");
+    tracing::warn!(%error, "a large body could not be stored in the object store {WEBHOOK_BODIES}");
     PublishError::BodyNotStored
 }

@@ -1,7 +1,8 @@
-//! What becomes of a request on the stream: its bytes unchanged, its id, its headers. Pure.
+//! The message that carries a webhook: the bytes of its body, unchanged, its id and its headers. Pure.
 //!
-//! Invariant: nothing a sender writes can break out of its header, and the headers of one message
-//! never take more than [`MAX_HEADER_BYTES`].
+//! Invariants:
+//! - A value from the sender cannot add or change another header.
+//! - The headers of one message never take more than [`MAX_HEADER_BYTES`].
 
 use std::net::IpAddr;
 
@@ -9,24 +10,37 @@ use aftercall_common::{
     contract::{provider::Provider, streams::header as ours},
     process::trace,
 };
-use async_nats::{HeaderMap, HeaderName, header::NATS_MESSAGE_ID};
+use async_nats::{HeaderMap, HeaderName, Subject, header::NATS_MESSAGE_ID};
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
 
-use crate::admission::signature::Signature;
 pub use crate::admission::webhook_id::{WebhookId, webhook_id};
+use crate::admission::{body::Body, signature::Signature};
 
-/// Room left beside a body for the headers of its message and of its place in a batch.
+/// Bytes that are reserved for the headers of a message, those of its batch included.
 pub const MAX_HEADER_BYTES: usize = 8192;
-/// Longest value of a sender's header that is kept. Real ones are a tenth of it.
+/// Longest value of a sender's header that is kept, in bytes. Real values take about a tenth of it.
 const MAX_KEPT_VALUE: usize = 1024;
-/// Longest query of a callback's URL that is kept.
+/// Longest query of a callback's URL that is kept, in bytes.
 const MAX_QUERY: usize = 2048;
+
+/// A webhook to store.
+#[derive(Debug)]
+pub struct Webhook {
+    /// The subject of its message.
+    pub subject: Subject,
+    /// Its id, which the headers hold too.
+    pub id: WebhookId,
+    /// The headers of its message.
+    pub headers: HeaderMap,
+    /// Its body. Empty if the body is in the object store.
+    pub body: Body,
+}
 
 /// The headers of the message that carries a webhook.
 ///
-/// Of the request's own headers, `Content-Type`, `traceparent` and the provider's signature are
-/// kept when they are printable ASCII of sensible length; a `traceparent` must also be well formed.
+/// Of the request's headers, `Content-Type`, `traceparent` and the provider's signature are kept if they are
+/// printable ASCII of at most 1,024 bytes. A `traceparent` must also be well formed.
 pub fn headers(
     id: WebhookId,
     request: &hyper::HeaderMap,
@@ -51,7 +65,8 @@ pub fn headers(
     headers
 }
 
-/// The header that carries the query of a callback's URL, unless there is none worth keeping.
+/// The header that carries the query of a callback's URL. `None` if the query is missing, empty, too long or
+/// not printable ASCII.
 pub fn query_header(query: Option<&str>) -> Option<(HeaderName, &str)> {
     let is_kept = |query: &&str| {
         (1..=MAX_QUERY).contains(&query.len()) && query.bytes().all(|byte| byte.is_ascii_graphic())
@@ -59,7 +74,7 @@ pub fn query_header(query: Option<&str>) -> Option<(HeaderName, &str)> {
     Some((HeaderName::from_static(ours::QUERY), query.filter(is_kept)?))
 }
 
-/// Printable ASCII, spaces included; anything else is not kept.
+/// The value, if it is printable ASCII (spaces included) and not too long.
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
     let value = value?.to_str().ok()?;
     let printable = value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
@@ -117,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_makes_up_is_not_kept() {
+    fn unprintable_long_or_malformed_values_are_not_kept() {
         let long = vec![b'a'; MAX_KEPT_VALUE + 1];
         for bad in [&b"caf\xc3\xa9"[..], b"tab\there", &long] {
             let headers =
@@ -127,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_fit_the_room_left_for_them() {
+    fn the_longest_headers_fit_the_reserved_bytes() {
         let full = vec![b'a'; MAX_KEPT_VALUE];
         let headers = built(&[
             ("content-type", &full),
@@ -141,9 +156,9 @@ mod tests {
                 AsRef::<str>::as_ref(name).len() + values.iter().map(|v| v.as_str().len()).sum::<usize>() + 4
             })
             .sum();
-        let (first_line, longest_address, batch, claim_check) = (12, 39, 64 + 100, 150);
+        let (first_line, longest_address, batch, large_body) = (12, 39, 64 + 100, 150);
         let query = MAX_QUERY + ours::QUERY.len() + 4;
-        let all = bytes + query + first_line + longest_address + batch + claim_check;
+        let all = bytes + query + first_line + longest_address + batch + large_body;
         assert!(all < MAX_HEADER_BYTES, "{all}");
     }
 }

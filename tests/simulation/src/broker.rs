@@ -7,10 +7,7 @@ use std::{
 };
 
 use aftercall_common::contract::streams::ACK_WAIT;
-use aftercall_ingest::storage::publisher::{
-    commits::{Order, Place},
-    wire::Answer,
-};
+use aftercall_ingest::storage::publisher::wire::{Answer, BatchPosition, OutgoingMessage};
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -89,18 +86,18 @@ impl Broker {
     }
 
     /// Handles one publish of the gateway, and returns the answer.
-    pub fn publish(&mut self, order: &Order, refuses: bool, now: Timestamp) -> Answer {
-        let (id, body) = (order.webhook.id.to_string(), order.webhook.body.whole());
-        match order.place {
+    pub fn publish(&mut self, message: &OutgoingMessage, refuses: bool, now: Timestamp) -> Answer {
+        let (id, body) = (message.webhook.id.to_string(), message.webhook.body.whole());
+        match message.position {
             None if refuses => Answer::Refused(FULL),
             None => self.store(id, body, now),
-            Some(Place { batch, n: 1, .. }) if refuses => {
+            Some(BatchPosition { batch, sequence: 1, .. }) if refuses => {
                 self.staged.remove(&batch);
                 Answer::Refused(FULL)
             }
-            Some(Place { batch, n, commits }) => {
+            Some(BatchPosition { batch, sequence, commits }) => {
                 let staged = self.staged.entry(batch).or_default();
-                if staged.len() + 1 != n {
+                if staged.len() + 1 != sequence {
                     self.staged.remove(&batch);
                     return Answer::Refused(INCOMPLETE);
                 }

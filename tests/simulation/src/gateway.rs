@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use aftercall_ingest::{
     admission::body::Body,
     storage::{
-        message::webhook_id,
+        message::{Webhook, webhook_id},
         publisher::{
-            Webhook,
-            commits::{Commits, Entry, Order, Outcome},
-            wire::Answer,
+            PublishRequest, PublishResult,
+            group_commit::GroupCommit,
+            wire::{AckId, Answer, OutgoingMessage},
         },
     },
 };
@@ -31,17 +31,17 @@ const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 const NETWORK_DELAY: Duration = Duration::from_millis(3);
 const PATH: &str = "/api/webhooks/elevenlabs/call-status";
 
-type Waiter = oneshot::Sender<Outcome>;
+type Waiter = oneshot::Sender<PublishResult>;
 /// The queue of the running gateway; `None` while the gateway is down.
-type Address = watch::Receiver<Option<mpsc::UnboundedSender<Entry<Waiter>>>>;
+type Address = watch::Receiver<Option<mpsc::UnboundedSender<PublishRequest<Waiter>>>>;
 
 /// A publish on its way to the broker, and the number of its connection.
-type InTransit = (u64, Order);
+type InTransit = (u64, OutgoingMessage);
 
 /// Runs the gateway until `end`. Starts it again after each kill.
 pub async fn run_until(
     sim: Simulation,
-    address: watch::Sender<Option<mpsc::UnboundedSender<Entry<Waiter>>>>,
+    address: watch::Sender<Option<mpsc::UnboundedSender<PublishRequest<Waiter>>>>,
     end: CancellationToken,
 ) {
     while !end.is_cancelled() {
@@ -72,9 +72,9 @@ async fn killed(sim: &Simulation) {
 
 /// One gateway process: passes webhooks to the commit core, its publishes to the broker, and its results to
 /// the senders.
-async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>>) {
-    let mut commits: Commits<Waiter> = Commits::default();
-    commits.set_takes_batches(true);
+async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<PublishRequest<Waiter>>) {
+    let mut commits: GroupCommit<Waiter> = GroupCommit::default();
+    commits.set_supports_batches(true);
     let (to_broker, wire) = mpsc::unbounded_channel();
     let (answering, mut answers) = mpsc::unbounded_channel();
     spawn_detached(transmit(sim.clone(), wire, answering));
@@ -85,9 +85,9 @@ async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>
         tokio::select! {
             biased;
             _ = deadline_check.tick(), if !commits.is_idle() => commits.expire(Instant::now().into_std()),
-            Some((of, number, answer)) = answers.recv() => {
+            Some((of, ack, answer)) = answers.recv() => {
                 if of == connection {
-                    commits.answered(number, answer, Instant::now().into_std());
+                    commits.acknowledged(ack, answer, Instant::now().into_std());
                 }
             }
             Some(entry) = arrived.recv() => entries.push(entry),
@@ -97,7 +97,7 @@ async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>
             let world = sim.world();
             if connection != world.broker.connection {
                 connection = world.broker.connection;
-                commits.lost();
+                commits.connection_lost();
             }
             (Instant::now().into_std(), world.broker.is_away(sim.now()))
         };
@@ -105,15 +105,15 @@ async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>
             commits.arrive(entry, now);
         }
         if is_away {
-            commits.lost();
+            commits.connection_lost();
         } else {
             commits.advance(now);
-            while let Some(order) = commits.order() {
+            while let Some(message) = commits.next_publish() {
                 // The channel is closed at the end of the simulation only.
-                let _gone = to_broker.send((connection, order));
+                let _gone = to_broker.send((connection, message));
             }
         }
-        for (waiter, outcome) in commits.told() {
+        for (waiter, outcome) in commits.completed() {
             let _left = waiter.send(outcome);
         }
     }
@@ -123,9 +123,9 @@ async fn run(sim: Simulation, mut arrived: mpsc::UnboundedReceiver<Entry<Waiter>
 async fn transmit(
     sim: Simulation,
     mut wire: mpsc::UnboundedReceiver<InTransit>,
-    answers: mpsc::UnboundedSender<(u64, u64, Answer)>,
+    answers: mpsc::UnboundedSender<(u64, AckId, Answer)>,
 ) {
-    while let Some((connection, order)) = wire.recv().await {
+    while let Some((connection, message)) = wire.recv().await {
         sim.pass(NETWORK_DELAY).await;
         let frozen = sim.world().broker.frozen_until;
         if let Some(left) = frozen.and_then(|until| Duration::try_from(until.duration_since(sim.now())).ok())
@@ -139,14 +139,16 @@ async fn transmit(
         }
         let refuses = sim.happens(|faults| faults.refusal);
         let now = sim.now();
-        let answer = sim.world().broker.publish(&order, refuses, now);
-        sim.note(|| format!("broker: {} {:?} {answer:?}", &order.webhook.id.to_string()[..8], order.place));
-        if let Some(number) = order.number
+        let answer = sim.world().broker.publish(&message, refuses, now);
+        sim.note(|| {
+            format!("broker: {} {:?} {answer:?}", &message.webhook.id.to_string()[..8], message.position)
+        });
+        if let Some(ack) = message.ack
             && !sim.happens(|faults| faults.lost_answer)
         {
             sim.pass(NETWORK_DELAY).await;
             // The gateway may have been killed.
-            let _gone = answers.send((connection, number, answer));
+            let _gone = answers.send((connection, ack, answer));
         }
     }
 }
@@ -167,7 +169,7 @@ pub async fn post(sim: &Simulation, address: &Address, body: Bytes) -> bool {
                     body: Body::unbudgeted(body.clone()),
                 };
                 let now = Instant::now();
-                let entry = Entry {
+                let entry = PublishRequest {
                     webhook: Arc::new(webhook),
                     deadline: (now + PUBLISH_TIMEOUT).into_std(),
                     waiter,

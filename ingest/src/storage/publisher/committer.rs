@@ -1,7 +1,7 @@
-//! The commit task: carries out what [`Commits`] decides, by the NATS client.
+//! The task that carries out the decisions of [`GroupCommit`].
 //!
-//! Answers come to one subscription of ours, numbered, so a late one is recognised, and a lost one leaves
-//! nothing behind.
+//! The broker's answers come to one subscription. Each reply subject ends in an [`AckId`], so a late answer
+//! is recognised, and a lost answer leaves no subscription behind.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -11,179 +11,198 @@ use std::{
 use aftercall_common::process::broker;
 use async_nats::{Client, Message, Statistics, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    PublishError,
-    commits::{Commits, Entry, MAX_BATCH, Order, Outcome},
-    wire::{self, Answer},
+    group_commit::{GroupCommit, MAX_BATCH},
+    result::{PublishError, PublishResult},
+    waiters::PublishRequest,
+    wire::{self, AckId, Answer, OutgoingMessage},
 };
-use crate::{broker::streams::Topology, metrics::Metrics};
+use crate::{broker::streams::Streams, metrics::Metrics};
 
-/// How often, while somebody waits, deadlines and the connection are looked at.
-const LOOK: Duration = Duration::from_millis(50);
-/// Longest the client may take to take a message: the broker then does not read any more.
-const WRITE: Duration = Duration::from_millis(500);
-/// Webhooks and answers taken in before anything is decided.
-const GROUP: usize = 256;
+/// Interval at which deadlines are checked while requests wait.
+const DEADLINE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest time in which the NATS client must accept a message. If it does not, the broker has stopped
+/// reading.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Most requests, and most answers, that are taken before the next decision.
+const MAX_PER_TURN: usize = 256;
 
-/// Whoever waits for a webhook to be stored.
-pub(super) type Waiter = oneshot::Sender<Outcome>;
+/// Receives the result of a request.
+pub(super) type Waiter = oneshot::Sender<PublishResult>;
 
-/// Stores what a [`super::Publisher`] takes in.
+/// Publishes the requests of a [`super::Publisher`].
 #[derive(Debug)]
 pub struct Committer {
     client: Client,
     statistics: Arc<Statistics>,
-    topology: Arc<Topology>,
-    queue: mpsc::Receiver<Entry<Waiter>>,
-    commits: Commits<Waiter>,
+    streams: Arc<Streams>,
+    queue: mpsc::Receiver<PublishRequest<Waiter>>,
+    commits: GroupCommit<Waiter>,
     metrics: Metrics,
-    /// Number of the connection that `commits` knows of: it changes when the broker was away.
+    /// The number of the connection on which `commits` has its messages in flight. It changes with each
+    /// reconnect.
     connection: u64,
 }
 
-/// Where answers come.
+/// The subscription for the broker's answers.
 #[derive(Debug)]
 struct Inbox {
+    /// Beginning of each reply subject, before the [`AckId`].
     prefix: String,
     answers: Subscriber,
 }
 
 impl Inbox {
+    /// `None` if the client is closed.
     async fn open(client: &Client) -> Option<Self> {
         let prefix = format!("{}.", client.new_inbox());
         let answers = client.subscribe(format!("{prefix}*")).await.ok()?;
         Some(Self { prefix, answers })
     }
 
-    /// The number a message answers, and what it says.
-    fn read(&self, message: &Message) -> Option<(u64, Answer)> {
-        let number = message.subject.strip_prefix(&self.prefix)?.parse().ok()?;
-        Some((number, wire::read(message.status, &message.payload)))
+    fn parse(&self, message: &Message) -> Option<(AckId, Answer)> {
+        let ack = AckId(message.subject.strip_prefix(&self.prefix)?.parse().ok()?);
+        Some((ack, wire::parse(message.status, &message.payload)))
     }
 }
 
 impl Committer {
     pub(super) fn new(
         client: Client,
-        topology: Arc<Topology>,
-        queue: mpsc::Receiver<Entry<Waiter>>,
+        streams: Arc<Streams>,
+        queue: mpsc::Receiver<PublishRequest<Waiter>>,
         metrics: Metrics,
     ) -> Self {
         let statistics = client.statistics();
-        let (commits, connection) = (Commits::default(), 0);
-        Self { client, statistics, topology, queue, commits, metrics, connection }
+        let (commits, connection) = (GroupCommit::default(), 0);
+        Self { client, statistics, streams, queue, commits, metrics, connection }
     }
 
-    /// Commits until `stop`, then what is still in line.
+    /// Publishes until `stop`, and then until the queue is empty and every request is answered.
     pub async fn run(mut self, stop: CancellationToken) {
         let Some(mut inbox) = Inbox::open(&self.client).await else { return };
-        let mut arrived = Vec::with_capacity(GROUP);
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut open = true;
-        while open || !self.commits.is_idle() {
-            let (has_room, is_idle) = (self.commits.waiting() < MAX_BATCH, self.commits.is_idle());
+        let mut requests = Vec::with_capacity(MAX_PER_TURN);
+        let mut deadline_check = tokio::time::interval(DEADLINE_CHECK_INTERVAL);
+        deadline_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_open = true;
+        while is_open || !self.commits.is_idle() {
+            let (has_room, is_idle) = (self.commits.queued() < MAX_BATCH, self.commits.is_idle());
             tokio::select! {
-                biased; // What is never overdue comes last: under load there is always an answer.
-                _ = look.tick(), if !is_idle => self.commits.expire(Instant::now()),
+                biased; // Deadlines first: under load there is always an answer or a request.
+                _ = deadline_check.tick(), if !is_idle => self.commits.expire(Instant::now()),
                 answer = inbox.answers.next(), if !is_idle => {
                     let Some(message) = answer else { break };
-                    self.take_answers(message, &mut inbox);
+                    self.process_answers(message, &mut inbox);
                 }
-                count = self.queue.recv_many(&mut arrived, GROUP), if has_room && open => open = count > 0,
-                // Closed, the queue still gives what it holds, and then nothing.
+                count = self.queue.recv_many(&mut requests, MAX_PER_TURN), if has_room && is_open => {
+                    is_open = count > 0;
+                }
+                // A closed queue still returns the requests that it holds. Then it returns none.
                 () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             }
             if has_room {
-                let waiting = std::iter::from_fn(|| self.queue.try_recv().ok());
-                arrived.extend(waiting.take(GROUP));
+                let queued = std::iter::from_fn(|| self.queue.try_recv().ok());
+                requests.extend(queued.take(MAX_PER_TURN));
             }
-            self.look_at_connection(); // First: what has arrived is not of the old one.
-            let now = Instant::now();
-            for entry in arrived.drain(..) {
-                self.commits.arrive(entry, now);
-            }
-            self.commits.set_takes_batches(self.topology.takes_batches());
-            if broker::is_connected(&self.client) {
-                self.commits.advance(now);
-                self.send(&inbox.prefix).await;
-            } else {
-                self.commits.lost();
-            }
-            self.tell();
+            // Before the new requests are added: they do not belong to the old connection.
+            self.detect_reconnect();
+            self.publish(&mut requests, &inbox.prefix).await;
+            self.complete_waiters();
         }
-        self.commits.lost(); // Where the client closed our subscription.
-        self.tell();
+        self.commits.connection_lost(); // For the case that the client has closed the subscription.
+        self.complete_waiters();
     }
 
-    /// The answer at hand, and those that are there already.
-    fn take_answers(&mut self, first: Message, inbox: &mut Inbox) {
+    /// Adds the requests and sends all messages that can be sent now.
+    async fn publish(&mut self, requests: &mut Vec<PublishRequest<Waiter>>, inbox: &str) {
         let now = Instant::now();
-        let refused = self.commits.refused();
+        for request in requests.drain(..) {
+            self.commits.arrive(request, now);
+        }
+        self.commits.set_supports_batches(self.streams.supports_batches());
+        if broker::is_connected(&self.client) {
+            self.commits.advance(now);
+            self.send_all(inbox).await;
+        } else {
+            self.commits.connection_lost();
+        }
+    }
+
+    /// Processes `first` and the answers that have already arrived after it.
+    fn process_answers(&mut self, first: Message, inbox: &mut Inbox) {
+        let now = Instant::now();
+        let refused_before = self.commits.refused_batches();
         let mut next = Some(first);
-        for _ in 0..GROUP {
+        for _ in 0..MAX_PER_TURN {
             let Some(message) = next else { break };
-            if let Some((number, answer)) = inbox.read(&message) {
-                self.commits.answered(number, answer, now);
+            if let Some((ack, answer)) = inbox.parse(&message) {
+                self.commits.acknowledged(ack, answer, now);
             }
             next = inbox.answers.next().now_or_never().flatten();
         }
-        self.metrics.batches_refused.inc_by(self.commits.refused() - refused);
+        self.metrics.batches_refused.inc_by(self.commits.refused_batches() - refused_before);
     }
 
-    /// Sends what is to be sent.
-    async fn send(&mut self, inbox: &str) {
-        while let Some(order) = self.commits.order() {
-            if !matches!(order.place, Some(place) if !place.commits) {
+    async fn send_all(&mut self, inbox: &str) {
+        while let Some(message) = self.commits.next_publish() {
+            if !matches!(message.position, Some(position) if !position.commits) {
                 #[expect(clippy::cast_precision_loss, reason = "at most a thousand")]
-                self.metrics.batch_size.observe(order.place.map_or(1, |place| place.n) as f64);
+                let size = message.position.map_or(1, |position| position.sequence) as f64;
+                self.metrics.batch_size.observe(size);
             }
-            let writing = tokio::time::timeout(WRITE, self.write(order, inbox)).await;
-            if writing != Ok(true) {
-                tracing::warn!("the NATS client does not take messages");
-                self.commits.lost();
+            let sent = tokio::time::timeout(WRITE_TIMEOUT, self.send(message, inbox)).await;
+            if sent != Ok(true) {
+                tracing::warn!(
+                    "the NATS client does not accept messages: all webhooks in flight are given up"
+                );
+                self.commits.connection_lost();
             }
         }
     }
 
-    /// Hands a message to the client; false where that does not take it, or would keep it for later.
-    async fn write(&self, Order { webhook, number, place }: Order, inbox: &str) -> bool {
+    /// Gives a message to the NATS client. Returns false if the client does not accept it, or would keep it
+    /// until the broker is back.
+    async fn send(&self, message: OutgoingMessage, inbox: &str) -> bool {
         if !broker::is_connected(&self.client) {
             return false;
         }
+        let OutgoingMessage { webhook, ack, position } = message;
         let mut headers = webhook.headers.clone();
-        if let Some(place) = place {
-            wire::mark(&mut headers, inbox, place);
+        if let Some(position) = position {
+            wire::add_batch_headers(&mut headers, inbox, position);
         }
         let (subject, body) = (webhook.subject.clone(), webhook.body.whole());
-        let written = match number {
-            Some(number) => {
-                let reply = format!("{inbox}{number}");
+        let sent = match ack {
+            Some(ack) => {
+                let reply = format!("{inbox}{ack}");
                 self.client.publish_with_reply_and_headers(subject, reply, headers, body).await
             }
             None => self.client.publish_with_headers(subject, headers, body).await,
         };
-        written.is_ok()
+        sent.is_ok()
     }
 
-    /// Gives up what was sent on a connection that is no more.
-    fn look_at_connection(&mut self) {
+    /// Gives up the messages that were sent on an earlier connection.
+    fn detect_reconnect(&mut self) {
         let connection = self.statistics.connects.load(Ordering::Relaxed);
         if connection != self.connection {
             self.connection = connection;
-            self.commits.lost();
+            self.commits.connection_lost();
         }
     }
 
-    fn tell(&mut self) {
-        for (waiter, outcome) in self.commits.told() {
-            if outcome == Err(PublishError::NoStream) {
-                self.topology.doubt();
+    fn complete_waiters(&mut self) {
+        for (waiter, result) in self.commits.completed() {
+            if result == Err(PublishError::NoStream) {
+                self.streams.request_check();
             }
-            let _left = waiter.send(outcome);
+            let _sender_has_left = waiter.send(result);
         }
     }
 }

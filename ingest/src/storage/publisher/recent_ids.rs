@@ -1,23 +1,25 @@
-//! Ids stored lately.
+//! The ids of webhooks that were stored recently.
 
 use std::collections::HashSet;
 
 use crate::storage::message::WebhookId;
 
-/// Ids remembered in each of two generations: half a megabyte in all.
-const REMEMBERED: usize = 16 * 1024;
+/// Ids in each of the two generations. Both together take about half a megabyte.
+const GENERATION_SIZE: usize = 16 * 1024;
 
-/// Ids stored lately, by their first eight bytes. Only a hint: the broker decides what is a duplicate,
-/// and forgetting or confusing an id costs a round trip, nothing else.
+/// The ids that were stored recently, by their first eight bytes.
+///
+/// It is only a hint, for the broker decides what is a duplicate. A forgotten or confused id costs one round
+/// trip.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentIds {
     young: HashSet<u64>,
     old: HashSet<u64>,
 }
 
-impl Recent {
+impl RecentIds {
     pub fn insert(&mut self, id: WebhookId) {
-        if self.young.len() >= REMEMBERED {
+        if self.young.len() >= GENERATION_SIZE {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id.short());
@@ -39,13 +41,15 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_are_remembered_within_a_bound() {
-        let mut recent = Recent::default();
+    fn the_latest_ids_are_remembered_within_a_bound() {
+        let mut recent = RecentIds::default();
         for n in 0..100_000 {
             recent.insert(id(n));
-            assert!(recent.contains(id(n)) && recent.contains(id(n.saturating_sub(REMEMBERED as u64 - 1))));
+            assert!(
+                recent.contains(id(n)) && recent.contains(id(n.saturating_sub(GENERATION_SIZE as u64 - 1)))
+            );
         }
         assert!(!recent.contains(id(0)));
-        assert!(recent.young.len() + recent.old.len() <= 2 * REMEMBERED);
+        assert!(recent.young.len() + recent.old.len() <= 2 * GENERATION_SIZE);
     }
 }

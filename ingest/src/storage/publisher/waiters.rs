@@ -1,120 +1,134 @@
-//! Who waits for which webhook.
+//! The requests that wait for the result of a publish, grouped by webhook.
 //!
-//! Invariants: who waits is told exactly once; webhooks of one id that somebody waits for are one.
+//! Invariants:
+//! - Every waiter is completed exactly once.
+//! - Requests with the same webhook id share one entry as long as one of them waits.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use slab::Slab;
 
-use super::{
-    PublishError, Stored, Webhook,
-    commits::{Entry, Outcome},
-};
-use crate::storage::message::WebhookId;
+use super::result::{PublishError, PublishResult, Stored};
+use crate::storage::message::{Webhook, WebhookId};
 
-/// A webhook, and everyone who waits for it. There until no answer can come for it any more.
+/// A webhook to publish, and the waiter for its result.
 #[derive(Debug)]
-struct Slot<W> {
+pub struct PublishRequest<W> {
+    /// The webhook.
+    pub webhook: Arc<Webhook>,
+    /// When the sender must have an answer.
+    pub deadline: Instant,
+    /// Receives the result.
+    pub waiter: W,
+}
+
+/// A webhook with all requests that wait for it. It is removed when no answer of the broker can come any
+/// more.
+#[derive(Debug)]
+struct Entry<W> {
     webhook: Arc<Webhook>,
-    /// The first posted it; the others posted the same bytes meanwhile.
+    /// The first waiter's request brought the webhook. The others posted the same bytes later.
     waiters: Vec<(Instant, W)>,
 }
 
-/// Webhooks by key, those that somebody waits for by id, and whom to tell what.
+/// All webhooks that are queued or in flight, and the results that were not handed out yet.
 #[derive(Debug)]
 pub(super) struct Waiters<W> {
-    slots: Slab<Slot<W>>,
-    places: HashMap<WebhookId, usize>,
-    told: Vec<(W, Outcome)>,
+    entries: Slab<Entry<W>>,
+    /// The keys of the webhooks that have a waiter.
+    keys: HashMap<WebhookId, usize>,
+    completed: Vec<(W, PublishResult)>,
 }
 
 impl<W> Default for Waiters<W> {
     fn default() -> Self {
-        Self { slots: Slab::new(), places: HashMap::new(), told: Vec::new() }
+        Self { entries: Slab::new(), keys: HashMap::new(), completed: Vec::new() }
     }
 }
 
 impl<W> Waiters<W> {
-    /// Whether no webhook is here and nobody is to be told anything.
+    /// Whether there is no webhook and no result to hand out.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.told.is_empty()
+        self.entries.is_empty() && self.completed.is_empty()
     }
 
-    /// Webhooks, whether or not somebody waits for them.
+    /// The number of webhooks, with and without waiters.
     #[cfg(test)]
     pub fn webhooks(&self) -> usize {
-        self.slots.len()
+        self.entries.len()
     }
 
-    /// Webhooks that somebody waits for.
-    pub fn waited_for(&self) -> usize {
-        self.places.len()
+    /// The number of webhooks that have a waiter.
+    pub fn awaited(&self) -> usize {
+        self.keys.len()
     }
 
-    /// Whom to tell what, once.
-    pub fn told(&mut self) -> impl Iterator<Item = (W, Outcome)> {
-        self.told.drain(..)
+    /// Drains the completed waiters, each with its result.
+    pub fn completed(&mut self) -> impl Iterator<Item = (W, PublishResult)> {
+        self.completed.drain(..)
     }
 
-    /// Takes in who waits; the key of the webhook, unless it is here already.
-    pub fn join(&mut self, Entry { webhook, deadline, waiter }: Entry<W>) -> Option<usize> {
-        if let Some(&key) = self.places.get(&webhook.id) {
-            self.slots[key].waiters.push((deadline, waiter));
+    /// Adds a request. Returns the key of its webhook if the webhook is new.
+    pub fn add(&mut self, PublishRequest { webhook, deadline, waiter }: PublishRequest<W>) -> Option<usize> {
+        if let Some(&key) = self.keys.get(&webhook.id) {
+            self.entries[key].waiters.push((deadline, waiter));
             return None;
         }
         let id = webhook.id;
-        let key = self.slots.insert(Slot { webhook, waiters: vec![(deadline, waiter)] });
-        self.places.insert(id, key);
+        let key = self.entries.insert(Entry { webhook, waiters: vec![(deadline, waiter)] });
+        self.keys.insert(id, key);
         Some(key)
     }
 
     pub fn webhook(&self, key: usize) -> &Arc<Webhook> {
-        &self.slots[key].webhook
+        &self.entries[key].webhook
     }
 
-    /// Whether anybody waits for one of these.
-    pub fn wait_for(&self, keys: &[usize]) -> bool {
-        keys.iter().any(|&key| !self.slots[key].waiters.is_empty())
+    /// Whether one of these webhooks has a waiter.
+    pub fn is_any_awaited(&self, keys: &[usize]) -> bool {
+        keys.iter().any(|&key| !self.entries[key].waiters.is_empty())
     }
 
-    /// Tells everyone who waits for the webhook, which is done with.
-    pub fn tell(&mut self, key: usize, outcome: Outcome) {
-        let Slot { webhook, waiters } = self.slots.remove(key);
-        self.leave(webhook.id, key);
-        let again = outcome.map(|stored| Stored { duplicate: true, ..stored });
-        let outcomes = std::iter::once(outcome).chain(std::iter::repeat(again));
-        self.told.extend(waiters.into_iter().zip(outcomes).map(|((_, waiter), outcome)| (waiter, outcome)));
+    /// Completes all waiters of the webhook and removes it. For all but the first waiter the webhook is a
+    /// duplicate.
+    pub fn complete(&mut self, key: usize, result: PublishResult) {
+        let Entry { webhook, waiters } = self.entries.remove(key);
+        self.remove_key(webhook.id, key);
+        let repeated = result.map(|stored| Stored { duplicate: true, ..stored });
+        let results = std::iter::once(result).chain(std::iter::repeat(repeated));
+        self.completed.extend(waiters.into_iter().zip(results).map(|((_, waiter), result)| (waiter, result)));
     }
 
-    /// Lets go of a webhook that nobody waits for.
-    pub fn forget(&mut self, key: usize) {
-        let slot = self.slots.remove(key);
-        self.leave(slot.webhook.id, key);
+    /// Removes a webhook that has no waiter.
+    pub fn remove(&mut self, key: usize) {
+        let entry = self.entries.remove(key);
+        self.remove_key(entry.webhook.id, key);
     }
 
-    /// Tells those whose time is up. The webhook stays here.
+    /// Completes the waiters of the webhook whose deadline has passed. The webhook stays, because an answer
+    /// can still come for it.
     pub fn expire(&mut self, key: usize, now: Instant, error: PublishError) {
-        let slot = &mut self.slots[key];
-        let told = slot.waiters.extract_if(.., |(deadline, _)| *deadline <= now);
-        self.told.extend(told.map(|(_, waiter)| (waiter, Err(error))));
-        if slot.waiters.is_empty() {
-            // Who posts it again is not to wait for an answer that may be lost.
-            let id = slot.webhook.id;
-            self.leave(id, key);
+        let entry = &mut self.entries[key];
+        let expired = entry.waiters.extract_if(.., |(deadline, _)| *deadline <= now);
+        self.completed.extend(expired.map(|(_, waiter)| (waiter, Err(error))));
+        if entry.waiters.is_empty() {
+            // A new request for the same id gets an entry of its own: the old answer may be lost.
+            let id = entry.webhook.id;
+            self.remove_key(id, key);
         }
     }
 
-    /// Tells everyone; no webhook is here any more.
-    pub fn give_up(&mut self, error: PublishError) {
-        self.places.clear();
-        let waiters = self.slots.drain().flat_map(|slot| slot.waiters);
-        self.told.extend(waiters.map(|(_, waiter)| (waiter, Err(error))));
+    /// Completes all waiters with `error` and removes all webhooks.
+    pub fn fail_all(&mut self, error: PublishError) {
+        self.keys.clear();
+        let waiters = self.entries.drain().flat_map(|entry| entry.waiters);
+        self.completed.extend(waiters.map(|(_, waiter)| (waiter, Err(error))));
     }
 
-    /// Nobody waits at this place any more. It may be another's: the same bytes may have come again since.
-    fn leave(&mut self, id: WebhookId, key: usize) {
-        if self.places.get(&id) == Some(&key) {
-            self.places.remove(&id);
+    /// Removes the id if it still belongs to `key`. A later request for the same id may have a new key.
+    fn remove_key(&mut self, id: WebhookId, key: usize) {
+        if self.keys.get(&id) == Some(&key) {
+            self.keys.remove(&id);
         }
     }
 }

@@ -1,7 +1,11 @@
-//! The wire form of `JetStream` publishes: headers of an atomic batch (ADR-50) and the answers.
+//! The format of `JetStream` publishes: the headers of atomic batches (ADR-50) and the broker's answers.
 //!
-//! Written out here because the one library for batches refuses message ids in them and follows
-//! another version of the client. Invariant: what is not clearly an acknowledgement is none.
+//! The gateway has its own code for it, because the one library for atomic batches refuses message ids in
+//! them and needs another version of the NATS client.
+//!
+//! Invariant: an answer that is not clearly an acknowledgement is not taken for one.
+
+use std::{fmt, sync::Arc};
 
 use async_nats::{
     HeaderMap, StatusCode,
@@ -9,14 +13,46 @@ use async_nats::{
 };
 use serde::Deserialize;
 
-use super::commits::Place;
+use crate::storage::message::Webhook;
 
-/// Marks `headers` as those of a message of a batch. `prefix` tells our batches from those of others; an
-/// id has 64 characters at most.
-pub(super) fn mark(headers: &mut HeaderMap, prefix: &str, place: Place) {
-    headers.insert(NATS_BATCH_ID, format!("{prefix}{}", place.batch));
-    headers.insert(NATS_BATCH_SEQUENCE, place.n.to_string());
-    if place.commits {
+/// Identifies an expected answer. It is the last token of the reply subject of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AckId(pub u64);
+
+impl fmt::Display for AckId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The position of a message in an atomic batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchPosition {
+    /// The number of the batch.
+    pub batch: u64,
+    /// The number of the message in the batch, from 1 (`Nats-Batch-Sequence`).
+    pub sequence: usize,
+    /// Whether the message commits the batch. It is the last message then.
+    pub commits: bool,
+}
+
+/// A message to send, directly after the previous one.
+#[derive(Debug)]
+pub struct OutgoingMessage {
+    /// The webhook that the message carries.
+    pub webhook: Arc<Webhook>,
+    /// Identifies the acknowledgement. `None`: the broker shall not acknowledge this message.
+    pub ack: Option<AckId>,
+    /// The position in a batch. `None`: a single message.
+    pub position: Option<BatchPosition>,
+}
+
+/// Adds the batch headers to the headers of a message. `prefix` makes the batch id unique among all
+/// publishers; the broker accepts ids of at most 64 characters.
+pub(super) fn add_batch_headers(headers: &mut HeaderMap, prefix: &str, position: BatchPosition) {
+    headers.insert(NATS_BATCH_ID, format!("{prefix}{}", position.batch));
+    headers.insert(NATS_BATCH_SEQUENCE, position.sequence.to_string());
+    if position.commits {
         headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
     }
 }
@@ -24,27 +60,28 @@ pub(super) fn mark(headers: &mut HeaderMap, prefix: &str, place: Place) {
 /// The broker's answer to a message, or to the commit of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Stored on disk, as the broker understands it.
+    /// The broker has stored the message or the batch. Whether it is on disk depends on the broker's
+    /// settings.
     Stored {
-        /// Sequence of the message, or of the last of the batch.
+        /// The stream sequence of the message, or of the last message of the batch.
         sequence: u64,
-        /// The id was known and nothing was added.
+        /// Whether the broker knew the id and stored nothing.
         duplicate: bool,
-        /// Messages of the batch; 1 without one.
+        /// The number of messages in the batch; 1 for a single message.
         count: usize,
     },
-    /// Staged as part of a batch that is not committed yet.
+    /// The broker has staged the message as part of a batch that is not committed yet.
     Staged,
     /// No stream takes the subject.
     NoStream,
-    /// Refused with this error code; nothing was stored.
+    /// The broker refused with this error code and stored nothing.
     Refused(u64),
-    /// Not an answer we understand.
+    /// The answer has an unknown format.
     Garbled,
 }
 
-/// Reads an answer.
-pub(super) fn read(status: Option<StatusCode>, payload: &[u8]) -> Answer {
+/// Parses an answer of the broker.
+pub(super) fn parse(status: Option<StatusCode>, payload: &[u8]) -> Answer {
     #[derive(Deserialize)]
     struct Wire {
         error: Option<ApiError>,
@@ -75,8 +112,8 @@ pub(super) fn read(status: Option<StatusCode>, payload: &[u8]) -> Answer {
     }
 }
 
-/// Sequence of message `n` (from 0) of a batch of `count` whose last has the sequence `last`: the
-/// broker stores a batch without a gap.
+/// The stream sequence of message `n` (from 0) in a batch of `count` messages, of which the last has the
+/// sequence `last`. The broker gives the messages of a batch consecutive sequences.
 pub(super) fn sequence_in_batch(last: u64, count: usize, n: usize) -> u64 {
     (last + 1 + n as u64).saturating_sub(count as u64)
 }
@@ -88,8 +125,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_as_a_real_server_gives_them() {
-        // The first five are nats-server 2.15.1's own words.
+    fn answers_of_a_real_server_are_parsed() {
+        // The first five are answers of nats-server 2.15.1.
         #[rustfmt::skip]
         let table: [(&str, Answer); 9] = [
             ("", Answer::Staged),
@@ -103,25 +140,25 @@ mod tests {
             ("+OK", Answer::Garbled),
         ];
         for (payload, expected) in table {
-            assert_eq!(read(None, payload.as_bytes()), expected, "{payload}");
+            assert_eq!(parse(None, payload.as_bytes()), expected, "{payload}");
         }
-        assert_eq!(read(Some(StatusCode::NO_RESPONDERS), b""), Answer::NoStream);
+        assert_eq!(parse(Some(StatusCode::NO_RESPONDERS), b""), Answer::NoStream);
     }
 
     #[test]
-    fn a_batch_ends_at_its_last_sequence() {
+    fn the_sequences_of_a_batch_end_at_the_last_one() {
         assert_eq!((0..4).map(|n| sequence_in_batch(9, 4, n)).collect::<Vec<_>>(), [6, 7, 8, 9]);
         assert_eq!(sequence_in_batch(1, 1, 0), 1);
     }
 
     #[test]
-    fn only_the_last_message_commits() {
-        for (n, commits) in [(1, false), (2, false), (3, true)] {
+    fn only_the_last_message_carries_the_commit_header() {
+        for (sequence, commits) in [(1, false), (2, false), (3, true)] {
             let mut headers = HeaderMap::new();
-            mark(&mut headers, "_INBOX.x.", Place { batch: 7, n, commits });
+            add_batch_headers(&mut headers, "_INBOX.x.", BatchPosition { batch: 7, sequence, commits });
             let text = |name: HeaderName| headers.get(name).map(ToString::to_string);
             assert_eq!(text(NATS_BATCH_ID).as_deref(), Some("_INBOX.x.7"));
-            assert_eq!(text(NATS_BATCH_SEQUENCE), Some(n.to_string()));
+            assert_eq!(text(NATS_BATCH_SEQUENCE), Some(sequence.to_string()));
             assert_eq!(text(NATS_BATCH_COMMIT).is_some(), commits);
         }
     }

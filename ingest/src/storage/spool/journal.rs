@@ -1,15 +1,12 @@
-//! The spool on disk: one `redb` file, synced before a write counts.
+//! The file of the spool: one `redb` database.
 //!
-//! Invariants: what [`Journal::append`] returned is on disk; places only grow, so reading by place is
-//! reading in the order of arrival; one id is kept once; the bytes kept never exceed the bound.
+//! Invariants:
+//! - When [`Journal::append`] returns, the webhooks are on disk.
+//! - Positions only grow, so webhooks are read in the order of their arrival.
+//! - The journal holds an id at most once.
+//! - The bytes of all webhooks never exceed the maximum.
 
-use std::{
-    fs::{self, DirBuilder, File, Permissions},
-    io,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
-    sync::Arc,
-};
+use std::{fs::File, path::Path, sync::Arc};
 
 use async_nats::{HeaderMap, HeaderName, Subject};
 use bytes::Bytes;
@@ -18,213 +15,193 @@ use redb::{
     backends::FileBackend,
 };
 
+use super::private_file;
 use crate::{
     admission::body::Body,
-    storage::{message::WebhookId, publisher::Webhook},
+    storage::message::{Webhook, WebhookId},
 };
 
 /// Name of the file in `SPOOL_DIR`.
 const FILE: &str = "spool.redb";
-/// Permissions of the folder and of the file: webhooks hold personal data, so nobody else may read them.
-const FOLDER_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
-/// Bytes of the file that are kept in memory.
-const CACHE: usize = 4 * 1024 * 1024;
+/// Most bytes of the file that are kept in memory.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
 
 type Id = [u8; 32];
 /// Id, subject, headers as JSON, body.
 type Row<'a> = (Id, &'a str, &'a [u8], &'a [u8]);
-/// By place.
+/// The webhooks by position.
 const WEBHOOKS: TableDefinition<u64, Row> = TableDefinition::new("webhooks");
-/// Place of each id.
-const PLACES: TableDefinition<Id, u64> = TableDefinition::new("places");
+/// The position of each id.
+const POSITIONS: TableDefinition<Id, u64> = TableDefinition::new("places");
 /// Sums over all webhooks, by name.
 const SUMS: TableDefinition<&str, u64> = TableDefinition::new("sums");
 const BYTES: &str = "bytes";
 
 type Headers = Vec<(String, String)>;
 
-/// A webhook in the spool.
+/// A webhook in the journal.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub place: u64,
+    pub position: u64,
     pub webhook: Webhook,
 }
 
-/// What became of a webhook that was to be kept.
+/// The outcome of storing one webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Appended {
-    /// It is on disk now.
-    Kept,
-    /// It was there already.
+    /// The webhook is on disk now.
+    Stored,
+    /// The journal already had the webhook.
     Duplicate,
-    /// There is no room for it.
+    /// The webhook would exceed the maximum.
     Full,
 }
 
-/// How much is kept.
+/// What the journal holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct JournalSize {
     pub webhooks: u64,
     pub bytes: u64,
 }
 
-/// The open file. No other process can open it meanwhile.
+/// The open file. No other process can open it at the same time.
 pub(super) struct Journal {
     database: Database,
-    held: Held,
-    next: u64,
+    size: JournalSize,
+    next_position: u64,
 }
 
 impl Journal {
-    /// Opens the spool in `folder`, made if it is missing. A file that a crash left behind is repaired.
+    /// Opens the journal in `folder`, and creates it if it is missing. After a crash `redb` repairs the file.
     pub fn open(folder: &Path) -> Result<Self, redb::Error> {
-        let file = open_private(folder)?;
+        let file = private_file::open(folder, FILE)?;
         let mut database =
-            Database::builder().set_cache_size(CACHE).create_with_backend(FileBackend::new(file)?)?;
-        // The file is of no use where its name is not on disk.
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
+        // A power cut loses a file whose name is not on disk.
         File::open(folder)?.sync_all()?;
         let writing = database.begin_write()?;
-        let (held, next) = {
+        let (size, next_position) = {
             let webhooks = writing.open_table(WEBHOOKS)?;
-            writing.open_table(PLACES)?;
+            writing.open_table(POSITIONS)?;
             let sums = writing.open_table(SUMS)?;
             let bytes = sums.get(BYTES)?.map_or(0, |bytes| bytes.value());
-            let next = webhooks.last()?.map_or(0, |(place, _)| place.value() + 1);
-            (Held { webhooks: webhooks.len()?, bytes }, next)
+            let next_position = webhooks.last()?.map_or(0, |(position, _)| position.value() + 1);
+            (JournalSize { webhooks: webhooks.len()?, bytes }, next_position)
         };
         writing.commit()?;
-        if held.webhooks == 0 {
-            // The file never shrinks by itself.
+        if size.webhooks == 0 {
+            // The file does not shrink otherwise.
             database.compact().map_err(redb::Error::from)?;
         }
-        Ok(Self { database, held, next })
+        Ok(Self { database, size, next_position })
     }
 
-    pub fn held(&self) -> Held {
-        self.held
+    pub fn size(&self) -> JournalSize {
+        self.size
     }
 
-    /// Keeps `webhooks`, as long as no more than `most` bytes are kept in all; one sync for all of them.
-    pub fn append(&mut self, webhooks: &[Arc<Webhook>], most: u64) -> Result<Vec<Appended>, redb::Error> {
-        let (mut held, mut next) = (self.held, self.next);
+    /// Stores `webhooks` with one sync, as long as the journal then holds at most `max_bytes`. Returns one
+    /// outcome for each webhook.
+    pub fn append(
+        &mut self,
+        webhooks: &[Arc<Webhook>],
+        max_bytes: u64,
+    ) -> Result<Vec<Appended>, redb::Error> {
+        let (mut size, mut next_position) = (self.size, self.next_position);
         let mut outcomes = Vec::with_capacity(webhooks.len());
         let writing = self.database.begin_write()?;
         {
             let mut table = writing.open_table(WEBHOOKS)?;
-            let mut places = writing.open_table(PLACES)?;
+            let mut positions = writing.open_table(POSITIONS)?;
             for webhook in webhooks {
                 let id = webhook.id.bytes();
-                if places.get(id)?.is_some() {
+                if positions.get(id)?.is_some() {
                     outcomes.push(Appended::Duplicate);
                     continue;
                 }
-                let headers = encode(&webhook.headers);
+                let headers = encode_headers(&webhook.headers);
                 let body = webhook.body.whole();
-                let bytes = size(&webhook.subject, &headers, &body);
-                if held.bytes + bytes > most {
+                let bytes = stored_bytes(&webhook.subject, &headers, &body);
+                if size.bytes + bytes > max_bytes {
                     outcomes.push(Appended::Full);
                     continue;
                 }
-                table.insert(next, (id, webhook.subject.as_str(), &headers[..], &body[..]))?;
-                places.insert(id, next)?;
-                held = Held { webhooks: held.webhooks + 1, bytes: held.bytes + bytes };
-                next += 1;
-                outcomes.push(Appended::Kept);
+                table.insert(next_position, (id, webhook.subject.as_str(), &headers[..], &body[..]))?;
+                positions.insert(id, next_position)?;
+                size = JournalSize { webhooks: size.webhooks + 1, bytes: size.bytes + bytes };
+                next_position += 1;
+                outcomes.push(Appended::Stored);
             }
-            writing.open_table(SUMS)?.insert(BYTES, held.bytes)?;
+            writing.open_table(SUMS)?.insert(BYTES, size.bytes)?;
         }
         writing.commit()?;
-        (self.held, self.next) = (held, next);
+        (self.size, self.next_position) = (size, next_position);
         Ok(outcomes)
     }
 
-    /// The first webhooks from `place` on: at most `count`, and, but for the first, of `bytes` in all.
-    pub fn read(&self, place: u64, count: usize, bytes: usize) -> Result<Vec<Record>, redb::Error> {
-        let (mut records, mut total) = (Vec::new(), 0);
+    /// Reads webhooks in the order of their arrival, from `position` on: at most `max_webhooks`, whose bodies
+    /// take at most `max_bytes`. The first webhook is returned whatever its size.
+    pub fn read(
+        &self,
+        position: u64,
+        max_webhooks: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Record>, redb::Error> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
         let reading = self.database.begin_read()?;
-        for entry in reading.open_table(WEBHOOKS)?.range(place..)?.take(count) {
-            let (place, value) = entry?;
+        for entry in reading.open_table(WEBHOOKS)?.range(position..)?.take(max_webhooks) {
+            let (position, value) = entry?;
             let (id, subject, headers, body) = value.value();
-            total += body.len();
-            if total > bytes && !records.is_empty() {
+            bytes += body.len();
+            if bytes > max_bytes && !records.is_empty() {
                 break;
             }
             let webhook = Webhook {
                 subject: Subject::from(subject),
                 id: WebhookId::from(id),
-                headers: decode(headers)?,
+                headers: decode_headers(headers)?,
                 body: Body::unbudgeted(Bytes::copy_from_slice(body)),
             };
-            records.push(Record { place: place.value(), webhook });
+            records.push(Record { position: position.value(), webhook });
         }
         Ok(records)
     }
 
-    /// Lets go of the webhooks at `places`, which are stored elsewhere now.
-    pub fn remove(&mut self, places: &[u64]) -> Result<(), redb::Error> {
-        let mut held = self.held;
+    /// Removes the webhooks at `positions`. A position without a webhook is ignored.
+    pub fn remove(&mut self, positions: &[u64]) -> Result<(), redb::Error> {
+        let mut size = self.size;
         let writing = self.database.begin_write()?;
         {
             let mut table = writing.open_table(WEBHOOKS)?;
-            let mut ids = writing.open_table(PLACES)?;
-            for place in places {
-                let Some(value) = table.remove(place)? else { continue };
+            let mut ids = writing.open_table(POSITIONS)?;
+            for position in positions {
+                let Some(value) = table.remove(position)? else { continue };
                 let (id, subject, headers, body) = value.value();
                 ids.remove(id)?;
-                let bytes = held.bytes.saturating_sub(size(subject, headers, body));
-                held = Held { webhooks: held.webhooks - 1, bytes };
+                let bytes = size.bytes.saturating_sub(stored_bytes(subject, headers, body));
+                size = JournalSize { webhooks: size.webhooks - 1, bytes };
             }
-            writing.open_table(SUMS)?.insert(BYTES, held.bytes)?;
+            writing.open_table(SUMS)?.insert(BYTES, size.bytes)?;
         }
         writing.commit()?;
-        self.held = held;
+        self.size = size;
         Ok(())
     }
 }
 
-/// Opens the file in `folder`, both made if they are missing. Permissions that are wider are narrowed, whatever
-/// the umask of the process is.
-///
-/// # Errors
-/// The folder belongs to another user, so its permissions cannot be narrowed.
-fn open_private(folder: &Path) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
-    narrow(folder, FOLDER_MODE)?;
-    let path = folder.join(FILE);
-    let mut options = File::options();
-    let file = options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
-    narrow(&path, FILE_MODE)?;
-    Ok(file)
-}
-
-fn narrow(path: &Path, wanted: u32) -> io::Result<()> {
-    let found = fs::metadata(path)?.permissions().mode() & 0o777;
-    if found == wanted {
-        return Ok(());
-    }
-    fs::set_permissions(path, Permissions::from_mode(wanted)).map_err(|error| {
-        let path = path.display();
-        let why = format!(
-            "{path} has the permissions {found:o}, which cannot be narrowed to {wanted:o} ({error}): \
-             let SPOOL_DIR be a folder of the gateway's own user"
-        );
-        io::Error::new(error.kind(), why)
-    })
-}
-
-fn size(subject: &str, headers: &[u8], body: &[u8]) -> u64 {
+/// The bytes that a webhook counts for.
+fn stored_bytes(subject: &str, headers: &[u8], body: &[u8]) -> u64 {
     (size_of::<Id>() + subject.len() + headers.len() + body.len()) as u64
 }
 
-fn encode(headers: &HeaderMap) -> Vec<u8> {
+fn encode_headers(headers: &HeaderMap) -> Vec<u8> {
     let pairs = headers.iter().flat_map(|(name, values)| {
         values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
     });
     serde_json::to_vec(&pairs.collect::<Headers>()).expect("pairs of text are JSON")
 }
 
-fn decode(json: &[u8]) -> Result<HeaderMap, redb::Error> {
+fn decode_headers(json: &[u8]) -> Result<HeaderMap, redb::Error> {
     let corrupted = || redb::Error::Corrupted("headers of a webhook cannot be read".to_owned());
     let pairs: Headers = serde_json::from_slice(json).map_err(|_| corrupted())?;
     let mut headers = HeaderMap::new();

@@ -1,82 +1,43 @@
-//! Where webhooks wait while the broker is away: a journal on the gateway's own disk.
+//! Stores webhooks on the gateway's own disk while the broker is away (`SPOOL_DIR`).
 //!
-//! ElevenLabs never repeats a failed `call_initiation_failure`, so a 503 for it is a lost call. With
-//! `SPOOL_DIR` set, a webhook that the broker does not take within its deadline is written to the
-//! `journal`, answered 200 once it is synced, and brought to the broker by [`replay()`] when the broker is back.
+//! ElevenLabs does not repeat a failed `call_initiation_failure`, so a 503 for it loses the call. With a
+//! spool, a webhook that the broker does not store by its deadline is written to the journal and answered
+//! 200. When the broker is back, [`replay()`] publishes it.
 //!
-//! Invariants: `Ok` means on disk. Everything waits in bounds: for the writer by count, on disk by bytes.
-//! A webhook leaves the spool only after the broker has acknowledged it; crashing in between sends it
-//! twice under one id, which collapses as every repetition does.
+//! Invariants:
+//! - `Ok` means that the webhook is on disk.
+//! - The queue for the disk is bounded by the number of webhooks, the journal by their bytes.
+//! - A webhook is removed only after the broker has acknowledged it. A crash in between publishes it twice
+//!   with the same id, and the broker or the worker drops the duplicate.
 
+mod error;
 mod journal;
+mod private_file;
 mod replay;
+mod writer;
 
 use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    path::Path,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::journal::{Appended, Journal, Record};
-pub use self::replay::replay;
-use super::publisher::Webhook;
+pub use self::{error::SpoolError, replay::replay};
+use self::{
+    journal::{Journal, Record},
+    writer::{Command, State, Writer},
+};
+use super::message::Webhook;
 use crate::metrics::Metrics;
 
-/// Commands that may wait for the writer. As many webhooks may be in line for the broker.
-const QUEUE: usize = 8192;
-/// Webhooks that one sync stores.
-const GROUP: usize = 1000;
-/// Longest a webhook waits for the disk.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest queue for the writer. The queue for the broker has the same length.
+const MAX_QUEUED: usize = 8192;
+/// Longest wait for the disk.
+const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a webhook is not in the spool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpoolError {
-    /// The bytes that may be kept are kept.
-    Full,
-    /// Too many wait for the disk.
-    Busy,
-    /// The disk did not answer in time. The webhook may be in the spool yet.
-    TimedOut,
-    /// The disk failed, or the spool is closed.
-    Disk,
-}
-
-impl SpoolError {
-    /// Stable name for metrics and logs.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Busy => "busy",
-            Self::TimedOut => "timed_out",
-            Self::Disk => "disk_failed",
-        }
-    }
-}
-
-enum Command {
-    /// Keep a webhook; true where it was kept already.
-    Append(Arc<Webhook>, oneshot::Sender<Result<bool, SpoolError>>),
-    /// Read from this place on: at most so many webhooks, of so many bytes.
-    Read(u64, usize, usize, oneshot::Sender<Vec<Record>>),
-    Remove(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
-}
-
-/// What the writer tells of its state.
-#[derive(Debug, Default)]
-struct State {
-    /// Webhooks that are kept.
-    waiting: AtomicU64,
-    /// Whether the last one found no room.
-    full: AtomicBool,
-}
-
-/// Hands webhooks to the thread that writes. The thread ends with the last handle.
+/// The spool. A thread of its own reads and writes the file; it ends when the last handle is dropped.
 #[derive(Debug)]
 pub struct Spool {
     commands: mpsc::Sender<Command>,
@@ -85,150 +46,67 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool in `folder`, to keep at most `most` bytes.
-    pub fn open(folder: &Path, most: u64, metrics: Metrics) -> Result<Self, redb::Error> {
+    /// Opens the spool in `folder`, which may hold at most `max_bytes` of webhooks.
+    pub fn open(folder: &Path, max_bytes: u64, metrics: Metrics) -> Result<Self, redb::Error> {
         let journal = Journal::open(folder)?;
-        let waiting = journal.held();
-        if waiting.webhooks > 0 {
-            tracing::info!(webhooks = waiting.webhooks, bytes = waiting.bytes, "webhooks wait in the spool");
+        let size = journal.size();
+        if size.webhooks > 0 {
+            tracing::info!(
+                webhooks = size.webhooks,
+                bytes = size.bytes,
+                "the spool holds webhooks for the broker"
+            );
         }
-        let (commands, queue) = mpsc::channel(QUEUE);
+        let (commands, queue) = mpsc::channel(MAX_QUEUED);
         let state = Arc::new(State::default());
-        let writer = Writer {
-            folder: folder.to_owned(),
-            most,
-            journal: Some(journal),
-            state: state.clone(),
-            metrics: metrics.clone(),
-        };
-        writer.show();
+        let writer = Writer::new(folder.to_owned(), max_bytes, journal, state.clone(), metrics.clone());
         std::thread::Builder::new().name("spool".to_owned()).spawn(move || writer.run(queue))?;
         Ok(Self { commands, state, metrics })
     }
 
-    /// Whether the last webhook found no room.
+    /// Whether there was no room for the latest webhook.
     pub fn is_full(&self) -> bool {
-        self.state.full.load(Ordering::Relaxed)
+        self.state.is_full.load(Ordering::Relaxed)
     }
 
-    /// How many webhooks wait.
-    fn waiting(&self) -> u64 {
-        self.state.waiting.load(Ordering::Relaxed)
+    /// The number of webhooks in the spool.
+    fn webhooks(&self) -> u64 {
+        self.state.webhooks.load(Ordering::Relaxed)
     }
 
-    /// Keeps `webhook`: on disk when this returns; true where it was there already.
+    /// Writes `webhook` to disk. Returns whether the spool already had it.
     pub async fn store(&self, webhook: Arc<Webhook>) -> Result<bool, SpoolError> {
-        let (reply, outcome) = oneshot::channel();
-        let kept = match self.commands.try_send(Command::Append(webhook, reply)) {
+        let (reply, result) = oneshot::channel();
+        let stored = match self.commands.try_send(Command::Append(webhook, reply)) {
             Ok(()) => {
-                let answer = tokio::time::timeout(TIMEOUT, outcome).await;
-                answer.map_or(Err(SpoolError::TimedOut), |answer| answer.unwrap_or(Err(SpoolError::Disk)))
+                let result = tokio::time::timeout(STORE_TIMEOUT, result).await;
+                result.map_or(Err(SpoolError::TimedOut), |result| result.unwrap_or(Err(SpoolError::Disk)))
             }
             Err(mpsc::error::TrySendError::Full(_)) => Err(SpoolError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SpoolError::Disk),
         };
-        self.metrics.spooled(match kept {
+        self.metrics.spooled(match stored {
             Ok(false) => "kept",
             Ok(true) => "duplicate",
             Err(error) => error.label(),
         });
-        kept
+        stored
     }
 
-    async fn read(&self, place: u64, count: usize, bytes: usize) -> Vec<Record> {
+    /// Reads webhooks in the order of their arrival, from `position` on: at most `max_webhooks` of
+    /// `max_bytes` in all, but at least one. Returns none if the disk fails.
+    async fn read(&self, position: u64, max_webhooks: usize, max_bytes: usize) -> Vec<Record> {
         let (reply, records) = oneshot::channel();
-        let sent = self.commands.send(Command::Read(place, count, bytes, reply)).await;
+        let command = Command::Read { position, max_webhooks, max_bytes, reply };
+        let sent = self.commands.send(command).await;
         if sent.is_err() { Vec::new() } else { records.await.unwrap_or_default() }
     }
 
-    async fn remove(&self, places: Vec<u64>) -> Result<(), SpoolError> {
-        let (reply, outcome) = oneshot::channel();
-        let sent = self.commands.send(Command::Remove(places, reply)).await;
+    /// Removes the webhooks at `positions`.
+    async fn remove(&self, positions: Vec<u64>) -> Result<(), SpoolError> {
+        let (reply, result) = oneshot::channel();
+        let sent = self.commands.send(Command::Remove(positions, reply)).await;
         sent.map_err(|_| SpoolError::Disk)?;
-        outcome.await.unwrap_or(Err(SpoolError::Disk))
-    }
-}
-
-/// The one thread that touches the file.
-struct Writer {
-    folder: PathBuf,
-    most: u64,
-    /// None after a failure of the disk: opened anew for the next command.
-    journal: Option<Journal>,
-    state: Arc<State>,
-    metrics: Metrics,
-}
-
-impl Writer {
-    fn run(mut self, mut queue: mpsc::Receiver<Command>) {
-        while let Some(command) = queue.blocking_recv() {
-            let (mut webhooks, mut replies) = (Vec::new(), Vec::new());
-            let mut next = Some(command);
-            // Whatever waits to be kept shares one sync; the first other command ends the group.
-            while let Some(Command::Append(webhook, reply)) = next {
-                webhooks.push(webhook);
-                replies.push(reply);
-                next = if webhooks.len() < GROUP { queue.try_recv().ok() } else { None };
-            }
-            if !webhooks.is_empty() {
-                self.append(&webhooks, replies);
-            }
-            match next {
-                Some(Command::Read(place, count, bytes, reply)) => {
-                    let records = self.with(|journal| journal.read(place, count, bytes));
-                    let _left = reply.send(records.unwrap_or_default());
-                }
-                Some(Command::Remove(places, reply)) => {
-                    let removed = self.with(|journal| journal.remove(&places));
-                    self.state.full.store(false, Ordering::Relaxed);
-                    let _left = reply.send(removed.ok_or(SpoolError::Disk));
-                }
-                Some(Command::Append(..)) | None => {}
-            }
-            self.show();
-        }
-    }
-
-    fn append(&mut self, webhooks: &[Arc<Webhook>], replies: Vec<oneshot::Sender<Result<bool, SpoolError>>>) {
-        let most = self.most;
-        match self.with(|journal| journal.append(webhooks, most)) {
-            Some(outcomes) => {
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    self.state.full.store(outcome == Appended::Full, Ordering::Relaxed);
-                    let _left = reply.send(match outcome {
-                        Appended::Kept => Ok(false),
-                        Appended::Duplicate => Ok(true),
-                        Appended::Full => Err(SpoolError::Full),
-                    });
-                }
-            }
-            None => replies.into_iter().for_each(|reply| {
-                let _left = reply.send(Err(SpoolError::Disk));
-            }),
-        }
-    }
-
-    /// Does something with the journal; None where the disk failed. `redb` goes on after a failed write
-    /// only once the file was closed and opened again.
-    fn with<T>(&mut self, action: impl FnOnce(&mut Journal) -> Result<T, redb::Error>) -> Option<T> {
-        let outcome = match &mut self.journal {
-            Some(journal) => action(journal),
-            None => Journal::open(&self.folder).and_then(|journal| action(self.journal.insert(journal))),
-        };
-        outcome
-            .inspect_err(|error| {
-                tracing::error!(%error, "the spool cannot be read or written");
-                self.journal = None;
-            })
-            .ok()
-    }
-
-    fn show(&self) {
-        if let Some(journal) = &self.journal {
-            let held = journal.held();
-            self.state.waiting.store(held.webhooks, Ordering::Relaxed);
-            self.metrics.spool_webhooks.set(i64::try_from(held.webhooks).unwrap_or(i64::MAX));
-            self.metrics.spool_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
-        }
+        result.await.unwrap_or(Err(SpoolError::Disk))
     }
 }

@@ -1,0 +1,127 @@
+//! What a stored webhook survives, derived from the settings of the broker. Pure.
+//!
+//! Invariant: a grade is never better than the settings that were read.
+
+use std::time::Duration;
+
+/// With so many replicas of a stream, an acknowledged message is on a majority of at least two servers.
+const MIN_REPLICAS: usize = 3;
+
+/// When a server writes stored messages from memory to its disk (`sync_interval`). Ordered from the strictest
+/// to the laxest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncPolicy {
+    /// Before it acknowledges a message.
+    Always,
+    /// At this interval, after it has acknowledged.
+    Interval(Duration),
+}
+
+/// The settings that decide what an acknowledgement is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageSettings {
+    /// Replicas of the stream.
+    pub replicas: usize,
+    /// Whether the stream is written after the acknowledgement (`persist_mode: async`), which overrides
+    /// `sync`.
+    pub is_asynchronous: bool,
+    /// The laxest policy among the servers. `None`: at least one server did not report its policy.
+    pub sync: Option<SyncPolicy>,
+}
+
+/// What an acknowledged webhook survives, from the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// The message is on disk. It survives a power cut.
+    Synced,
+    /// A majority of the servers has the message in memory. It survives the loss of one server.
+    Replicated,
+    /// One server has the message in memory. It survives a crash of the broker's process, but no power cut.
+    PageCache,
+    /// The settings could not be read.
+    Unknown,
+}
+
+impl Grade {
+    /// Every grade.
+    pub const ALL: [Self; 4] = [Self::Synced, Self::Replicated, Self::PageCache, Self::Unknown];
+
+    /// The stable name in metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Synced => "synced",
+            Self::Replicated => "replicated",
+            Self::PageCache => "page-cache",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl StorageSettings {
+    /// What an acknowledged webhook survives under these settings.
+    pub fn grade(self) -> Grade {
+        match self.sync {
+            _ if self.is_asynchronous => Grade::PageCache,
+            Some(SyncPolicy::Always) => Grade::Synced,
+            Some(SyncPolicy::Interval(_)) | None if self.replicas >= MIN_REPLICAS => Grade::Replicated,
+            Some(SyncPolicy::Interval(_)) => Grade::PageCache,
+            None => Grade::Unknown,
+        }
+    }
+}
+
+/// The laxest policy that the servers report. A server that reports none could have a laxer one, so `Always`
+/// counts only if every server reports it.
+pub(super) fn laxest(reported: &[Option<SyncPolicy>]) -> Option<SyncPolicy> {
+    let laxest_known = reported.iter().flatten().max().copied();
+    let all_known = !reported.is_empty() && reported.iter().all(Option::is_some);
+    laxest_known.filter(|policy| all_known || matches!(policy, SyncPolicy::Interval(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Option<SyncPolicy> = Some(SyncPolicy::Interval(Duration::from_mins(2)));
+    const ALWAYS: Option<SyncPolicy> = Some(SyncPolicy::Always);
+
+    #[test]
+    fn every_combination_of_settings_has_its_grade() {
+        #[rustfmt::skip]
+        let table = [ // sync, replicas, is_asynchronous, grade
+            (ALWAYS,   1, false, Grade::Synced),
+            (ALWAYS,   3, false, Grade::Synced),
+            (INTERVAL, 1, false, Grade::PageCache),
+            (INTERVAL, 2, false, Grade::PageCache),
+            (INTERVAL, 3, false, Grade::Replicated),
+            (INTERVAL, 5, false, Grade::Replicated),
+            (None,     1, false, Grade::Unknown),
+            (None,     3, false, Grade::Replicated),
+            // An asynchronous stream overrides the servers' policy.
+            (ALWAYS,   1, true,  Grade::PageCache),
+            (ALWAYS,   3, true,  Grade::PageCache),
+            (None,     1, true,  Grade::PageCache),
+        ];
+        for (sync, replicas, is_asynchronous, expected) in table {
+            let settings = StorageSettings { replicas, is_asynchronous, sync };
+            assert_eq!(settings.grade(), expected, "{settings:?}");
+        }
+    }
+
+    #[test]
+    fn the_laxest_server_decides_and_a_silent_server_rules_out_always() {
+        #[rustfmt::skip]
+        let table = [
+            (vec![],                         None),
+            (vec![ALWAYS],                   ALWAYS),
+            (vec![ALWAYS, ALWAYS],           ALWAYS),
+            (vec![ALWAYS, INTERVAL, ALWAYS], INTERVAL),
+            (vec![ALWAYS, None],             None),
+            (vec![INTERVAL, None],           INTERVAL),
+            (vec![None],                     None),
+        ];
+        for (reported, expected) in table {
+            assert_eq!(laxest(&reported), expected, "{reported:?}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The life of the gateway: start-up, serving, draining.
+
+use std::{sync::Arc, time::Duration};
+
+use aftercall_common::{
+    contract::streams::EnsureError,
+    http::tls::Tls,
+    process::{admin, broker::Role, config::ConfigError, trace::Tracer},
+};
+use async_nats::Client;
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admission::reload::{self, ReloadablePolicy},
+    broker::{
+        durability,
+        readiness::{SpoolState, readiness},
+        streams::Streams,
+    },
+    config::Config,
+    http::{gateway::Gateway, label_values::label_values, server},
+    metrics::Metrics,
+    storage::{
+        Storage,
+        large_bodies::LargeBodies,
+        publisher::Publisher,
+        spool::{self, Spool},
+    },
+};
+
+/// Name of the connection to the broker and of the service in traces.
+const NAME: &str = "aftercall-ingest";
+/// Longest wait for the broker at the start.
+const BROKER_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait until the last bytes are sent to the broker, after every request was answered.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why the gateway cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A file that the configuration names has become invalid since the configuration was checked.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address or the credentials of the broker are invalid.
+    #[error("{0:#}")]
+    Broker(anyhow::Error),
+    /// A stream has settings that lose accepted webhooks.
+    #[error(transparent)]
+    Stream(EnsureError),
+    /// The spool cannot be opened.
+    #[error("SPOOL_DIR: {0}")]
+    Spool(redb::Error),
+    /// A variable of OpenTelemetry is invalid.
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0:#}")]
+    Traces(anyhow::Error),
+    /// The operating system does not deliver SIGHUP.
+    #[error("cannot listen for SIGHUP: {0}")]
+    Signal(std::io::Error),
+}
+
+/// The connection, the certificate and the other parts that several tasks share.
+struct Shared {
+    config: Config,
+    client: Client,
+    tls: Option<Tls>,
+    tracer: Tracer,
+    policy: ReloadablePolicy,
+    metrics: Metrics,
+}
+
+/// The background tasks, and the tokens that stop them in this order.
+struct Tasks {
+    tracker: TaskTracker,
+    /// Stops the listener. A stream that loses messages cancels it, too, without stopping the caller.
+    serving: CancellationToken,
+    /// Stops the tasks that store webhooks, once no request is open.
+    storing: CancellationToken,
+    /// Stops the admin listener, last of all.
+    reporting: CancellationToken,
+    /// The task that maintains the streams.
+    streams: JoinHandle<Result<(), EnsureError>>,
+}
+
+/// A gateway whose background tasks run.
+pub(crate) struct RunningGateway {
+    shared: Shared,
+    streams: Arc<Streams>,
+    storage: Arc<Storage>,
+    spool: Option<Arc<Spool>>,
+    tasks: Tasks,
+}
+
+impl Shared {
+    async fn new(config: Config) -> Result<(Self, Registry), RunError> {
+        let client = config.broker().connect(NAME, Role::Gateway).await.map_err(RunError::Broker)?;
+        let tls = config.tls()?;
+        let endpoint = config.otel_exporter_otlp_endpoint.as_ref();
+        let tracer = Tracer::start(endpoint, NAME, env!("CARGO_PKG_VERSION")).map_err(RunError::Traces)?;
+        let policy = ReloadablePolicy::new(config.policy.clone());
+        let (metrics, registry) = Metrics::new(&label_values());
+        metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
+        Ok((Self { config, client, tls, tracer, policy, metrics }, registry))
+    }
+
+    fn open_spool(&self) -> Result<Option<Arc<Spool>>, RunError> {
+        let Some(folder) = &self.config.spool_dir else { return Ok(None) };
+        let max_bytes = self.config.spool_max_bytes.get();
+        self.metrics.spool_max_bytes.set(i64::try_from(max_bytes).unwrap_or(i64::MAX));
+        let spool = Spool::open(folder, max_bytes, self.metrics.clone()).map_err(RunError::Spool)?;
+        Ok(Some(Arc::new(spool)))
+    }
+}
+
+impl Tasks {
+    /// Starts with the task that maintains `streams`.
+    fn new(streams: Arc<Streams>, stop: &CancellationToken) -> Self {
+        let (tracker, serving) = (TaskTracker::new(), stop.child_token());
+        let streams = tracker.spawn({
+            let serving = serving.clone();
+            async move {
+                let ended = streams.maintain(&serving).await;
+                serving.cancel();
+                ended
+            }
+        });
+        let (storing, reporting) = (CancellationToken::new(), CancellationToken::new());
+        Self { tracker, serving, storing, reporting, streams }
+    }
+}
+
+impl RunningGateway {
+    /// Connects to the broker, opens the spool and starts the background tasks. The broker may be absent.
+    pub async fn start(
+        config: Config,
+        admin_listener: TcpListener,
+        stop: &CancellationToken,
+    ) -> Result<Self, RunError> {
+        let (shared, registry) = Shared::new(config).await?;
+        let (client, metrics) = (shared.client.clone(), shared.metrics.clone());
+        let replicas = shared.config.stream_replicas.get();
+        let streams = Arc::new(Streams::new(client.clone(), replicas, metrics.clone()));
+        let tasks = Tasks::new(streams.clone(), stop);
+
+        let timeout = shared.config.publish_timeout;
+        let (publisher, committer) =
+            Publisher::new(client.clone(), streams.clone(), timeout, metrics.clone());
+        tasks.tracker.spawn(committer.run(tasks.storing.clone()));
+        let spool = shared.open_spool()?;
+        let large_bodies = LargeBodies::new(client, metrics);
+        let storage = Arc::new(Storage::new(publisher, large_bodies, spool.clone(), streams.clone()));
+        if let Some(spool) = spool.clone() {
+            tasks.tracker.spawn(spool::replay(storage.clone(), spool, tasks.storing.clone()));
+        }
+
+        let gateway = Self { shared, streams, storage, spool, tasks };
+        gateway.start_reporting(admin_listener, registry);
+        gateway.start_reloading()?;
+        gateway.tasks.tracker.close();
+        Ok(gateway)
+    }
+
+    /// Serves metrics and readiness, and keeps the durability metric up to date.
+    fn start_reporting(&self, admin_listener: TcpListener, registry: Registry) {
+        let Self { shared, streams, spool, tasks, .. } = self;
+        let spool = spool.clone();
+        let spool_state = move || match &spool {
+            None => SpoolState::Disabled,
+            Some(spool) if spool.is_full() => SpoolState::Full,
+            Some(_) => SpoolState::HasRoom,
+        };
+        let readiness = readiness(streams.clone(), spool_state, tasks.serving.clone());
+        let reporting = tasks.reporting.clone();
+        tasks.tracker.spawn(admin::serve(admin_listener, Arc::new(registry), readiness, reporting));
+        let monitors = shared.config.nats_monitor_url.clone().unwrap_or_default();
+        let (client, metrics) = (shared.client.clone(), shared.metrics.clone());
+        let watch = durability::watch(client, streams.clone(), monitors, metrics, tasks.storing.clone());
+        tasks.tracker.spawn(watch);
+    }
+
+    /// Reloads the policy and the certificate at every SIGHUP.
+    fn start_reloading(&self) -> Result<(), RunError> {
+        let Shared { config, policy, tls, metrics, .. } = &self.shared;
+        let expiry = metrics.certificate_expiry.clone();
+        let stop = self.tasks.storing.clone();
+        let reload = reload::on_hangup(config.clone(), policy.clone(), tls.clone(), expiry, stop);
+        self.tasks.tracker.spawn(reload.map_err(RunError::Signal)?);
+        Ok(())
+    }
+
+    /// Waits until webhooks can be stored, but not for long: an inherited socket may be shared with another
+    /// gateway, which can store webhooks that this one would refuse.
+    pub async fn wait_for_broker(&self) {
+        if self.spool.is_none() {
+            self.streams.wait_until_ensured(BROKER_WAIT, &self.tasks.serving).await;
+        }
+    }
+
+    /// Serves requests on `listener` until the stop, and then answers all requests that were accepted.
+    pub async fn serve(&self, listener: TcpListener) {
+        let Shared { config, client, tls, tracer, policy, metrics } = &self.shared;
+        let server = server::server(config, listener, tls.clone(), policy.clone(), metrics);
+        let gateway = Arc::new(Gateway::new(
+            config,
+            policy.clone(),
+            client.clone(),
+            self.storage.clone(),
+            metrics.clone(),
+            tracer.clone(),
+        ));
+        let stop = self.tasks.serving.clone();
+        server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
+    }
+
+    /// Stops all tasks, sends the last messages and traces, and returns an error if a stream has stopped the
+    /// gateway.
+    pub async fn drain(self) -> Result<(), RunError> {
+        let Self { shared: Shared { client, tracer, .. }, tasks, .. } = self;
+        tasks.storing.cancel();
+        let ended = tasks.streams.await;
+        if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await, Ok(Ok(()))) {
+            tracing::debug!("the last messages could not be flushed to the broker");
+        }
+        tracer.shut_down().await;
+        tasks.reporting.cancel();
+        tasks.tracker.wait().await;
+        if let Err(error) = client.drain().await {
+            tracing::debug!(%error, "the connection to the broker was closed already");
+        }
+        tracing::info!("stopped");
+        ended.unwrap_or(Ok(())).map_err(RunError::Stream)
+    }
+}

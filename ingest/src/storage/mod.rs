@@ -1,0 +1,110 @@
+//! Stores webhooks: in the broker's stream, or else in the spool on the gateway's own disk.
+//!
+//! Invariant: `Ok` means that the broker has acknowledged the webhook, or that the spool has it on disk.
+
+pub mod large_bodies;
+pub mod message;
+pub mod publisher;
+pub mod spool;
+
+use std::sync::Arc;
+
+use aftercall_common::contract::streams::header as names;
+use async_nats::HeaderName;
+
+use crate::{
+    admission::body::Body,
+    broker::streams::Streams,
+    storage::{
+        large_bodies::LargeBodies,
+        message::Webhook,
+        publisher::{PublishError, PublishResult, Publisher, Stored},
+        spool::Spool,
+    },
+};
+
+/// Where a webhook was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// In the stream.
+    Stream(Stored),
+    /// In the spool. The replay publishes it later.
+    Spool {
+        /// Whether the spool already had the webhook.
+        duplicate: bool,
+    },
+}
+
+/// Stores webhooks.
+#[derive(Debug)]
+pub struct Storage {
+    publisher: Publisher,
+    large_bodies: LargeBodies,
+    spool: Option<Arc<Spool>>,
+    streams: Arc<Streams>,
+}
+
+impl Storage {
+    /// Without a `spool`, webhooks are stored only while the broker is there. `streams` learns which
+    /// sequences the broker has acknowledged.
+    pub fn new(
+        publisher: Publisher,
+        large_bodies: LargeBodies,
+        spool: Option<Arc<Spool>>,
+        streams: Arc<Streams>,
+    ) -> Self {
+        Self { publisher, large_bodies, spool, streams }
+    }
+
+    /// Largest body, in bytes, that fits into a message with its headers.
+    pub fn max_message_body(&self) -> usize {
+        self.publisher.max_payload().saturating_sub(message::MAX_HEADER_BYTES)
+    }
+
+    /// Whether the broker can store webhooks now.
+    pub fn can_publish(&self) -> bool {
+        self.publisher.is_ready().is_ok()
+    }
+
+    /// Stores `webhook` in the stream, or in the spool if the broker does not store it.
+    pub async fn store(&self, webhook: Webhook) -> Result<Accepted, PublishError> {
+        let webhook = Arc::new(webhook);
+        let error = match self.store_in_stream(&webhook).await {
+            Ok(stored) => return Ok(Accepted::Stream(stored)),
+            Err(error) => error,
+        };
+        let Some(spool) = &self.spool else { return Err(error) };
+        match spool.store(webhook).await {
+            Ok(duplicate) => Ok(Accepted::Spool { duplicate }),
+            Err(reason) => {
+                let (broker, spool) = (error.label(), reason.label());
+                tracing::error!(broker, spool, "neither the broker nor the spool has stored a webhook");
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores `webhook` in the stream. A body that is too large for a message goes to the object store.
+    pub async fn store_in_stream(&self, webhook: &Arc<Webhook>) -> PublishResult {
+        let result = self.publish(webhook).await;
+        if let Ok(stored) = result {
+            self.streams.acknowledged(stored.sequence);
+        }
+        result
+    }
+
+    async fn publish(&self, webhook: &Arc<Webhook>) -> PublishResult {
+        let length = webhook.body.len();
+        if length <= self.max_message_body() {
+            return self.publisher.publish(webhook.clone()).await;
+        }
+        // Boxed, because it is rare and its future is larger than the rest: every request would hold that
+        // memory.
+        let object = Box::pin(self.large_bodies.store(webhook.id, &webhook.body)).await?;
+        let mut headers = webhook.headers.clone();
+        headers.insert(HeaderName::from_static(names::BODY_OBJECT), object);
+        headers.insert(HeaderName::from_static(names::BODY_BYTES), length.to_string());
+        let (subject, id) = (webhook.subject.clone(), webhook.id);
+        self.publisher.publish(Arc::new(Webhook { subject, id, headers, body: Body::default() })).await
+    }
+}

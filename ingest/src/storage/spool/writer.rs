@@ -1,0 +1,137 @@
+//! The thread that reads and writes the journal.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    error::SpoolError,
+    journal::{Appended, Journal, Record},
+};
+use crate::{metrics::Metrics, storage::message::Webhook};
+
+/// Most webhooks that one sync writes to disk.
+const MAX_APPENDED: usize = 1000;
+
+/// A task for the thread, with the channel for its result.
+pub(super) enum Command {
+    /// Stores a webhook. The result is whether the spool already had it.
+    Append(Arc<Webhook>, oneshot::Sender<Result<bool, SpoolError>>),
+    /// Reads webhooks from `position` on.
+    Read { position: u64, max_webhooks: usize, max_bytes: usize, reply: oneshot::Sender<Vec<Record>> },
+    /// Removes the webhooks at these positions.
+    Remove(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
+}
+
+/// The state of the journal, for other threads.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The number of webhooks in the journal.
+    pub webhooks: AtomicU64,
+    /// Whether there was no room for the latest webhook.
+    pub is_full: AtomicBool,
+}
+
+/// The only owner of the file.
+pub(super) struct Writer {
+    folder: PathBuf,
+    max_bytes: u64,
+    /// `None` after a failure of the disk. The next command opens the file again.
+    journal: Option<Journal>,
+    state: Arc<State>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    pub fn new(
+        folder: PathBuf,
+        max_bytes: u64,
+        journal: Journal,
+        state: Arc<State>,
+        metrics: Metrics,
+    ) -> Self {
+        let writer = Self { folder, max_bytes, journal: Some(journal), state, metrics };
+        writer.export();
+        writer
+    }
+
+    /// Runs commands until the queue is closed.
+    pub fn run(mut self, mut queue: mpsc::Receiver<Command>) {
+        while let Some(command) = queue.blocking_recv() {
+            let (mut webhooks, mut replies) = (Vec::new(), Vec::new());
+            let mut next = Some(command);
+            // All webhooks that are queued share one sync. Another command ends the group.
+            while let Some(Command::Append(webhook, reply)) = next {
+                webhooks.push(webhook);
+                replies.push(reply);
+                next = if webhooks.len() < MAX_APPENDED { queue.try_recv().ok() } else { None };
+            }
+            if !webhooks.is_empty() {
+                self.append(&webhooks, replies);
+            }
+            match next {
+                Some(Command::Read { position, max_webhooks, max_bytes, reply }) => {
+                    let records = self.with(|journal| journal.read(position, max_webhooks, max_bytes));
+                    let _left = reply.send(records.unwrap_or_default());
+                }
+                Some(Command::Remove(positions, reply)) => {
+                    let removed = self.with(|journal| journal.remove(&positions));
+                    self.state.is_full.store(false, Ordering::Relaxed);
+                    let _left = reply.send(removed.ok_or(SpoolError::Disk));
+                }
+                Some(Command::Append(..)) | None => {}
+            }
+            self.export();
+        }
+    }
+
+    fn append(&mut self, webhooks: &[Arc<Webhook>], replies: Vec<oneshot::Sender<Result<bool, SpoolError>>>) {
+        let max_bytes = self.max_bytes;
+        match self.with(|journal| journal.append(webhooks, max_bytes)) {
+            Some(outcomes) => {
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    self.state.is_full.store(outcome == Appended::Full, Ordering::Relaxed);
+                    let _left = reply.send(match outcome {
+                        Appended::Stored => Ok(false),
+                        Appended::Duplicate => Ok(true),
+                        Appended::Full => Err(SpoolError::Full),
+                    });
+                }
+            }
+            None => replies.into_iter().for_each(|reply| {
+                let _left = reply.send(Err(SpoolError::Disk));
+            }),
+        }
+    }
+
+    /// Runs `action` on the journal. `None` if the disk fails. The journal is closed then, because `redb` can
+    /// only write again after the file was closed and opened.
+    fn with<T>(&mut self, action: impl FnOnce(&mut Journal) -> Result<T, redb::Error>) -> Option<T> {
+        let result = match &mut self.journal {
+            Some(journal) => action(journal),
+            None => Journal::open(&self.folder).and_then(|journal| action(self.journal.insert(journal))),
+        };
+        result
+            .inspect_err(|error| {
+                tracing::error!(%error, "the spool cannot be read or written: check the disk of SPOOL_DIR");
+                self.journal = None;
+            })
+            .ok()
+    }
+
+    /// Shows the size of the journal to other threads and in the metrics.
+    fn export(&self) {
+        if let Some(journal) = &self.journal {
+            let size = journal.size();
+            self.state.webhooks.store(size.webhooks, Ordering::Relaxed);
+            self.metrics.spool_webhooks.set(i64::try_from(size.webhooks).unwrap_or(i64::MAX));
+            self.metrics.spool_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
+        }
+    }
+}
