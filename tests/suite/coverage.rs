@@ -1,13 +1,13 @@
 //! Which tests stand for which fault and which promise.
 //!
 //! The rows are those of the fault matrix, the invariants those the project has set itself. A test is named by its
-//! file (from the root of the workspace, without `.rs`) and its function; a fault of `cargo local chaos`, every one of
+//! file (from the root of the workspace, without `.rs`) and its function; a fault of `cargo lab chaos`, every one of
 //! which `chaos::every_fault_once…` begins in each `cargo test`, by its name. The test below holds all of it
 //! against the sources: a name that is gone, a row without a test, a fault without its row fail.
 
 use std::collections::BTreeSet;
 
-use aftercall_local::chaos::Fault;
+use aftercall_lab::chaos::Fault;
 
 /// Where the sources are.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

@@ -1,12 +1,12 @@
 //! Power loss: what was not synced is gone, on the disk of broker, database and spool, and everything starts
-//! anew. The long form is `cargo local chaos --power-cuts 50`.
+//! anew. The long form is `cargo lab chaos --power-cuts 50`.
 //!
 //! Needs FUSE; says so and passes where there is none.
 
 use std::time::Duration;
 
-use aftercall_local::{
-    chaos::{self, Plan, Round, Verdict},
+use aftercall_lab::{
+    chaos::{self, Plan, Report, Round},
     disk::{Disk, Durability},
 };
 
@@ -16,7 +16,7 @@ use crate::harness::launcher;
 const RATE: f64 = 800.0;
 
 /// The verdict on so many power cuts; None where a disk cannot lose anything.
-async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
+async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Report> {
     if let Err(why) = Disk::mount(Durability::Journaled) {
         eprintln!("skipped: no power can be cut: {why:#}");
         return None;
@@ -31,7 +31,7 @@ async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
 async fn a_power_cut_takes_nothing_that_was_answered_200() {
     let Some(verdict) = cut(5, 2, true).await else { return };
     assert!(verdict.is_good(Duration::from_mins(1)), "{}", verdict.table());
-    assert!(verdict.toll.pages > 0, "nothing was lost that could have been: {}", verdict.table());
+    assert!(verdict.power_cut_loss.pages > 0, "nothing was lost that could have been: {}", verdict.table());
     assert!(verdict.spooled > 0, "the spool held nothing: {}", verdict.table());
     assert!(verdict.batched.0 > 0 && verdict.batched.1 > 0, "one way of storing only: {}", verdict.table());
 }

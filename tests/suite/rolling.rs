@@ -2,15 +2,13 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use aftercall_local::{
-    process::{Process, Signal},
-    rolling::{self, Run},
-};
+use aftercall_lab::rolling::{self, Run};
+use aftercall_local::process::{Process, Signal};
 use serde_json::json;
 
 use crate::harness::{CALL_STATUS, Service, Setup, launcher, until};
 
-/// A tenth of what `cargo local rolling` sends: other tests run beside this one.
+/// A tenth of what `cargo lab rolling` sends: other tests run beside this one.
 const RATE: f64 = 200.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@
 //! answer that ends it; then the worker gets SIGKILL. So the worker is the one that ships.
 
 use aftercall_common::contract::streams;
-use aftercall_local::chaos::link::{Link, Mode, Trap};
+use aftercall_lab::link::{Link, Mode, Trap};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 

@@ -29,7 +29,7 @@ pub async fn nats(options: nats::Options) -> Server {
 
 /// Three databases that are one, and their URI.
 pub async fn mongod_set() -> ([Server; 3], String) {
-    mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
+    mongod::start_replica_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
 }
 
 /// A broker by a configuration file of its own, its log in `folder`. Whoever connects waits for it.
