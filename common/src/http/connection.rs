@@ -129,7 +129,7 @@ impl Connection {
         matches!(peeked, Some(Ok(Ok(1)))).then_some(first[0])
     }
 
-    /// What `step` gives, unless it takes longer than `timeout`; none where the connection is to end before.
+    /// Runs `step` for at most `timeout`. `None`: the connection has to close.
     async fn within<T>(
         &self,
         timeout: Duration,

@@ -5,7 +5,7 @@
 //! connection that has been idle longest is closed to admit a new one.
 //!
 //! hyper applies no time limits by default, and none to bodies at all. The server limits the time for heads;
-//! whatever reads a body has to limit the time for it.
+//! a handler has to limit the time for bodies.
 
 pub mod client;
 mod connection;

@@ -77,9 +77,9 @@ struct Shared<H> {
     sources: Option<Arc<PerSource>>,
     tls: Option<Tls>,
     open: Gauge,
-    /// From now on every answer closes its connection.
+    /// Once cancelled, every answer closes its connection.
     stop: CancellationToken,
-    /// From now on no further request is waited for.
+    /// Once cancelled, no further request is waited for.
     hang_up: CancellationToken,
     unreadable: Arc<Unreadable>,
 }

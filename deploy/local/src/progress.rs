@@ -22,7 +22,7 @@ enum Kind {
 
 impl Progress {
     /// Prints for people if standard error is a terminal, and plain lines if it is a file.
-    pub fn new() -> Self {
+    pub fn visible() -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { kind: Kind::Lines };
         }

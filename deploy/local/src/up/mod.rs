@@ -8,6 +8,9 @@ mod behaviour;
 mod deployment;
 mod logs;
 mod options;
+mod readiness;
+mod start_servers;
+mod start_services;
 mod summary;
 
 use std::{pin::pin, time::Duration};
@@ -30,7 +33,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
     addresses::check(&options)?;
     data.remove_running();
 
-    let progress = Progress::new();
+    let progress = Progress::visible();
     let started = stop.run_until_cancelled(Deployment::start(data, &options, &config, &progress)).await;
     progress.finish();
     let Some(started) = started else {

@@ -33,7 +33,7 @@ const RATE: u32 = 200;
 /// Connections of the webhooks.
 const WEBHOOK_CONNECTIONS: u32 = 16;
 /// Time over which the connections are opened. It equals the default of `HEADER_TIMEOUT`, so that the gateway
-/// closes them just as evenly.
+/// also closes them at an even rate.
 const RAMP_UP: Duration = Duration::from_secs(10);
 /// Longest wait until all connections are open.
 const OPEN_TIMEOUT: Duration = Duration::from_mins(1);
@@ -81,7 +81,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     let (mut undisturbed, mut disturbed) = (Answers::default(), Answers::default());
     for round in 1..=bench.rounds {
         let step = |what: &str| {
-            bench.progress.step(&format!("connections: {what}, round {round} of {}", bench.rounds))
+            bench.progress.step(&format!("connections: {what}, round {round} of {}", bench.rounds));
         };
         let gateway = Gateway::start(bench).await?;
         let time = Duration::from_secs(options.connections_seconds);

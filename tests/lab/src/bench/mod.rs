@@ -101,7 +101,7 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
         rounds: options.rounds,
         time: Duration::try_from_secs_f64(options.seconds).context("--seconds")?,
         only: options.only.clone(),
-        progress: Progress::new(),
+        progress: Progress::visible(),
     };
     let (tables, targets) = run(&bench, &options).await?;
     bench.progress.finish();

@@ -99,7 +99,7 @@ fn results(
         ("live p99 ms", 1),
         ("live slowest ms", 1),
     ];
-    let row = Row { case: format!("{} webhooks", backlog), figures: figures.map(Series::of).to_vec() };
+    let row = Row { case: format!("{backlog} webhooks"), figures: figures.map(Series::of).to_vec() };
     let title = "A backlog processed by one worker; new webhooks from post to document";
     let met = slowest <= MAX_LATENCY_MS;
     let text =

@@ -170,12 +170,12 @@ impl System {
         for process in all {
             process.wait(READY_TIMEOUT).await?;
         }
-        let kept = if pick.is_multiple_of(2) { Loss::Everything } else { Loss::Some(pick as u64) };
+        let loss = if pick.is_multiple_of(2) { Loss::Everything } else { Loss::Some(pick as u64) };
         let disk = self.disk()?;
         disk.slow(Duration::ZERO);
-        let loss = disk.cut(kept)?;
-        self.power_cut_loss.pages += loss.pages;
-        self.power_cut_loss.changes += loss.changes;
+        let removed = disk.cut(loss)?;
+        self.power_cut_loss.pages += removed.pages;
+        self.power_cut_loss.changes += removed.changes;
         Ok(())
     }
 

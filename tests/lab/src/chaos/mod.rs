@@ -80,7 +80,7 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
     };
     println!("{title}  (--seed {seed})");
     let round = Round { seed, rate: options.rate.unwrap_or(rate), plan, sync_always: true, folder };
-    let report = run(Launcher::current()?, &round, &Progress::new()).await?;
+    let report = run(Launcher::current()?, &round, &Progress::visible()).await?;
     print!("{}", report.table());
     if report.is_good(MAX_RECOVERY) {
         std::fs::remove_dir_all(&round.folder).context("cannot remove the logs")?;

@@ -60,10 +60,10 @@ impl Disk {
     pub fn cut(&mut self, loss: Loss) -> anyhow::Result<Lost> {
         self.medium.off.store(true, Ordering::Relaxed);
         self.unmount()?;
-        let lost = self.medium.model().cut(loss);
+        let removed = self.medium.model().cut(loss);
         self.medium.off.store(false, Ordering::Relaxed);
         self.power_on()?;
-        Ok(lost)
+        Ok(removed)
     }
 
     /// Fills the disk. Writes that need more space fail with "no space left on device".

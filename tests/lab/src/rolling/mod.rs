@@ -57,7 +57,7 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
     }
     let other = options.other.map(Launcher::new);
     let run = Run { rate: options.rate, rounds: options.rounds, other, folder };
-    let outcome = roll(&Launcher::current()?, &run, &Progress::new()).await?;
+    let outcome = roll(&Launcher::current()?, &run, &Progress::visible()).await?;
     print!("{}", outcome.table());
     let is_good = outcome.answers.failures.is_empty() && outcome.missing == 0;
     if is_good {

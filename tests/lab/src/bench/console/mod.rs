@@ -25,7 +25,7 @@ use self::{
 
 /// Measures and prints the results. Exits with failure if a target is missed.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let progress = Progress::new();
+    let progress = Progress::visible();
     let logs = tempfile::Builder::new().prefix("aftercall-bench-").tempdir()?;
     progress.step("starting servers and processes");
     let setup = ConsoleSetup::start(logs.path()).await?;

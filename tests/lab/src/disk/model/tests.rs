@@ -1,8 +1,9 @@
-//! What of a file system a power cut leaves, case by case.
+//! Cases of data that survive a power cut.
 
 use std::time::SystemTime;
 
 use super::*;
+use crate::disk::{Loss, Lost};
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
