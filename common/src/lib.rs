@@ -1,12 +1,14 @@
-//! What gateway and worker agree on, and what any process of Aftercall needs.
+//! The contract between gateway and worker, and the parts that every process of Aftercall needs.
 //!
-//! [`contract::streams`] and [`contract::agent_calls`] are the contract between the two: streams, subjects, headers,
-//! consumers. The rest is the frame of a process: [`process::config`], [`process::telemetry`] (logs), [`process::trace`],
-//! [`process::shutdown`],
-//! [`process::broker`] (the connection to NATS), [`http`] (the accept loop), [`json`] (reading what senders write), [`process::cli`],
-//! [`process::admin`] (health, metrics) and
-//! [`process::metrics`] (what a process shows of itself).
+//! Modules, each of which uses only earlier ones:
+//!
+//! - [`contract`]: streams, subjects, headers and consumers that gateway and worker agree on.
+//! - [`json`]: bounds for JSON from senders, and a tolerant reader.
+//! - [`phone_numbers`]: finds and masks telephone numbers.
+//! - [`http`]: the HTTP server with its limits and TLS, and a small client.
+//! - [`process`]: configuration, connection to NATS, health, metrics, logs, traces and shutdown.
 
+mod config_error;
 pub mod contract;
 pub mod http;
 pub mod json;

@@ -5,11 +5,8 @@
 use std::time::Duration;
 
 use aftercall_common::contract::streams;
-use aftercall_local::{
-    chaos::link::{Link, Mode},
-    nats, ports,
-    server::Server,
-};
+use aftercall_lab::link::{Link, Mode};
+use aftercall_local::{nats, ports, server::Server};
 use futures_util::future::join_all;
 use mongodb::bson::doc;
 use serde_json::json;

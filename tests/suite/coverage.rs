@@ -1,13 +1,13 @@
 //! The tests that cover each fault of the fault matrix and each invariant of the project.
 //!
 //! An entry names a test by its file (from the root of the workspace, without `.rs`) and its function. An
-//! entry in brackets names a fault of `cargo local chaos`; the test in `chaos.rs` causes each of them. The
+//! entry in brackets names a fault of `cargo lab chaos`; the test in `chaos.rs` causes each of them. The
 //! tests below compare the entries with the sources. They fail if a test does not exist, if a row has no
 //! test, or if a fault is missing in its row.
 
 use std::collections::BTreeSet;
 
-use aftercall_local::chaos::Fault;
+use aftercall_lab::chaos::Fault;
 
 /// The root of the workspace.
 const WORKSPACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -19,7 +19,7 @@ type Row = (usize, &'static str, &'static [&'static str]);
 const FAULTS: [Row; 28] = [
     (1, "broker killed", &["[broker killed]", "tests/suite/durability broker_killed_under_load_loses_no_accepted_webhook", "tests/suite/durability unavailable_broker_leads_to_503_at_once", "tests/suite/durability worker_pulls_again_as_soon_as_the_broker_is_back", "tests/suite/spool webhooks_accepted_during_an_outage_of_the_broker_arrive_once"]),
     (2, "broker frozen", &["[broker frozen]", "[disk slow]", "tests/suite/durability broker_that_hangs_leads_to_503_and_late_publishes_are_duplicates", "tests/suite/spool webhooks_are_spooled_while_the_broker_hangs_or_is_full"]),
-    (3, "power lost", &["[power cut]", "tests/suite/power_loss power_cut_keeps_every_accepted_webhook", "tests/suite/power_loss lab_detects_webhooks_lost_by_a_broker_that_syncs_rarely", "deploy/local/src/disk/tests only_what_a_program_synced_outlives_a_power_cut", "deploy/local/src/disk/model/tests what_is_not_synced_is_lost_and_what_is_synced_stays"]),
+    (3, "power lost", &["[power cut]", "tests/suite/power_loss power_cut_keeps_every_accepted_webhook", "tests/suite/power_loss lab_detects_webhooks_lost_by_a_broker_that_syncs_rarely", "tests/lab/src/disk/tests power_cut_keeps_only_synced_data", "tests/lab/src/disk/model/tests power_cut_removes_unsynced_bytes_and_keeps_synced_ones"]),
     (4, "broker at its store limit", &["tests/suite/disk_failures broker_at_its_store_limit_leads_to_503_and_stored_webhooks_are_applied"]),
     (5, "broker's disk full", &["[disk full]", "tests/suite/disk_failures broker_with_a_full_disk_leads_to_503_until_it_restarts_with_free_space"]),
     (6, "stream full", &["[stream full]", "tests/suite/durability full_stream_refuses_webhooks_and_evicts_none", "tests/suite/spool webhooks_are_spooled_while_the_broker_hangs_or_is_full"]),

@@ -5,7 +5,7 @@
 //! step, or the answer that ends it. Then the worker gets SIGKILL. The worker itself is unchanged.
 
 use aftercall_common::contract::streams;
-use aftercall_local::chaos::link::{Link, Mode, Trap};
+use aftercall_lab::link::{Link, Mode, Trap};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 

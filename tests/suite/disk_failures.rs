@@ -3,12 +3,8 @@
 use std::{path::Path, time::Duration};
 
 use aftercall_common::contract::streams;
-use aftercall_local::{
-    disk::{Disk, Durability},
-    nats,
-    process::Signal,
-    simulator,
-};
+use aftercall_lab::disk::{Disk, Durability};
+use aftercall_local::{nats, process::Signal, simulator};
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 

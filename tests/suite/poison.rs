@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use aftercall_common::contract::streams::{self, header};
-use aftercall_local::chaos::link::{Link, Mode, Trap};
+use aftercall_lab::link::{Link, Mode, Trap};
 use async_nats::jetstream::stream::Config;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};

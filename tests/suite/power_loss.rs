@@ -1,10 +1,10 @@
 //! Power loss: broker, database and spool lose everything that was not synced to the disk, and start again.
-//! `cargo local chaos --power-cuts 50` runs longer.
+//! `cargo lab chaos --power-cuts 50` runs longer.
 //!
 //! Without FUSE the tests print that they are skipped, and pass.
 
-use aftercall_local::{
-    chaos::{self, Plan, Round, Verdict},
+use aftercall_lab::{
+    chaos::{self, Plan, Report, Round},
     disk::{Disk, Durability},
 };
 
@@ -15,7 +15,7 @@ use crate::harness::{launcher, test_timeout};
 const RATE: f64 = 800.0;
 
 /// Runs a test with `cuts` power cuts. `None` if FUSE is missing.
-async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
+async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Report> {
     if let Err(why) = Disk::mount(Durability::Journaled) {
         eprintln!("SKIPPED: no disk can be mounted: {why:#}");
         return None;
@@ -30,7 +30,7 @@ async fn cut(seed: u64, cuts: usize, sync_always: bool) -> Option<Verdict> {
 async fn power_cut_keeps_every_accepted_webhook() {
     let Some(verdict) = cut(5, 2, true).await else { return };
     assert!(verdict.is_good(test_timeout()), "{}", verdict.table());
-    assert!(verdict.toll.pages > 0, "no unsynced data was lost: {}", verdict.table());
+    assert!(verdict.power_cut_loss.pages > 0, "no unsynced data was lost: {}", verdict.table());
     assert!(verdict.spooled > 0, "no webhook was spooled: {}", verdict.table());
     assert!(
         verdict.batched.0 > 0 && verdict.batched.1 > 0,

@@ -2,15 +2,13 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use aftercall_local::{
-    process::{Process, Signal},
-    rolling::{self, Run},
-};
+use aftercall_lab::rolling::{self, Run};
+use aftercall_local::process::{Process, Signal};
 use serde_json::json;
 
 use crate::harness::{CALL_STATUS, Service, TestStack, launcher, test_timeout, until};
 
-/// Webhooks a second: a tenth of the rate of `cargo local rolling`, because other tests run at the same time.
+/// Webhooks a second: a tenth of the rate of `cargo lab rolling`, because other tests run at the same time.
 const RATE: f64 = 200.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

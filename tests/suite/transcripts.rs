@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use aftercall_common::contract::streams;
-use aftercall_local::{
-    chaos::link::{Link, Mode},
-    simulator::Answer,
-};
+use aftercall_lab::link::{Link, Mode};
+use aftercall_local::simulator::Answer;
 use mongodb::bson::doc;
 use serde_json::json;
 

@@ -1,6 +1,8 @@
-//! One plain HTTP/1.1 request to a neighbour: the broker's monitoring endpoint, a collector of traces.
+//! A minimal HTTP/1.1 client for services nearby: the monitoring endpoint of the broker, a collector of
+//! traces.
 //!
-//! Not for the world outside: no TLS, no redirects, a connection each. Bounded in time and in bytes.
+//! It has no TLS and follows no redirects. Each request uses a new connection, and is bounded in time and
+//! bytes.
 
 use std::time::Duration;
 
@@ -14,22 +16,22 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Bounds of one request.
+/// Bounds of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
-    /// Time for all of it.
+    /// Time for the whole request.
     pub time: Duration,
-    /// Largest body of an answer, bytes.
+    /// Largest body of the answer, in bytes.
     pub bytes: usize,
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not `http://host[:port]/…`.
+    /// The URL is not `http://host[:port]/…`.
     #[error("not a plain http:// URL")]
     Url,
-    /// The time is over.
+    /// There was no answer in time.
     #[error("no answer in time")]
     Late,
     /// The connection failed, or the answer cannot be read.
@@ -43,7 +45,7 @@ impl Error {
     }
 }
 
-/// Host and port of a plain HTTP URL.
+/// Host and port of a plain HTTP URL. Fails if the URL has another scheme or no host.
 pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
     match (url.scheme_str(), url.host()) {
         (Some("http"), Some(host)) if !host.is_empty() => {
@@ -53,7 +55,7 @@ pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
     }
 }
 
-/// Sends `request`, whose URL is a whole one, and reads the answer.
+/// Sends `request`, which must have an absolute URL, and reads the answer.
 pub async fn send(mut request: Request<Full<Bytes>>, bounds: Bounds) -> Result<Response<Bytes>, Error> {
     let url = std::mem::take(request.uri_mut());
     let (host, port) = address(&url)?;
@@ -72,7 +74,7 @@ pub async fn send(mut request: Request<Full<Bytes>>, bounds: Bounds) -> Result<R
         };
         tokio::select! {
             answer = answering => answer,
-            // The last bytes may come as it closes, but then the answer is ready first.
+            // If the connection closes with the last bytes of the answer, the answer is ready first.
             Err(error) = connection => Err(Error::failed(error)),
         }
     };
@@ -84,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_urls_are_taken() {
+    fn only_plain_http_urls_are_accepted() {
         #[rustfmt::skip]
         let table = [
             ("http://localhost:8222",       Some(("localhost", 8222))),

@@ -1,4 +1,4 @@
-//! One connection: who opened it, how it is secured, and the requests it brings.
+//! Serves one connection: PROXY header, TLS handshake, requests, and the refusal of invalid ones.
 
 use std::{
     convert::Infallible,
@@ -25,35 +25,44 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Authenticated, BoxError, PerSource, Reason, Unreadable,
     guarded::Guarded,
+    idle::Activity,
+    per_source::PerSource,
     proxy_protocol::{self, HeaderError, Origin},
     tls::Tls,
-    waiting::Place,
+    unreadable::{Reason, Unreadable},
 };
 
-/// Time a connection that gives up its place gets for what is on its way: the end of an answer, of a head.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Error of a response body.
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// One accepted connection.
+/// Marks a response, as an extension: its request was authenticated. Idle connections without such a request
+/// are closed first to admit new ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Authenticated;
+
+/// Time for the end of an answer or of a request head on a connection that has to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An accepted connection.
 pub(super) struct Connection {
     pub http: http1::Builder,
-    /// From then on every answer is the last of its connection.
+    /// Once cancelled, every answer closes its connection.
     pub stop: CancellationToken,
-    /// From then on no further request is waited for.
+    /// Once cancelled, no further request is waited for.
     pub hang_up: CancellationToken,
-    pub place: Arc<Place>,
+    pub activity: Arc<Activity>,
     pub peer: SocketAddr,
     pub unreadable: Arc<Unreadable>,
 }
 
 impl Connection {
-    /// Reads who opened it, and goes on as the connection of that client.
+    /// Reads the PROXY header, and serves the connection as one of the client that the header names.
     pub async fn run_proxied<H, F, B>(
         mut self,
         mut socket: TcpStream,
         tls: Option<Tls>,
-        longest: Duration,
+        timeout: Duration,
         handler: &H,
         sources: Option<Arc<PerSource>>,
     ) where
@@ -61,15 +70,15 @@ impl Connection {
         F: Future<Output = Response<B>>,
         B: Body<Error: Into<BoxError>> + 'static,
     {
-        if self.first_byte(&socket, longest).await.is_none() {
+        if self.first_byte(&socket, timeout).await.is_none() {
             return;
         }
-        let Some(header) = self.within(longest, proxy_protocol::read(&mut socket)).await else { return };
+        let Some(header) = self.within(timeout, proxy_protocol::read(&mut socket)).await else { return };
         match header {
-            // A proxy that names a loopback address speaks for a client of its own host, never for one of ours.
+            // A loopback address in the header means a client on the host of the proxy, not on this host.
             Ok(Ok(Origin::Client(client))) if !client.ip().to_canonical().is_loopback() => self.peer = client,
-            // It speaks for no client that it knows. What follows may still be a client's own bytes, so the address
-            // of the proxy, whose X-Forwarded-For is believed, must not count for them.
+            // The proxy names no client, but the following bytes may still come from one. The address of the
+            // proxy must not count for them, because its X-Forwarded-For is trusted.
             Ok(Ok(Origin::Client(_) | Origin::Peer)) => {
                 self.peer = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.peer.port()));
             }
@@ -86,56 +95,56 @@ impl Connection {
             Some(None) => return,
             pass => pass,
         };
-        self.run(socket, tls, longest, handler).await;
+        self.run(socket, tls, timeout, handler).await;
     }
 
-    /// Waits for its first byte, secures it where wanted, and serves it.
-    pub async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, longest: Duration, handler: &H)
+    /// Waits for the first byte, does the TLS handshake if there is TLS, and serves requests.
+    pub async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, timeout: Duration, handler: &H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F,
         F: Future<Output = Response<B>>,
         B: Body<Error: Into<BoxError>> + 'static,
     {
-        let Some(first) = self.first_byte(&socket, longest).await else { return };
+        let Some(first) = self.first_byte(&socket, timeout).await else { return };
         let Some(tls) = tls else { return self.serve(socket, handler).await };
-        // Boxed: what has no TLS is not to have the memory for it.
+        // Boxed, so that connections without TLS do not need the memory for it.
         let secured = Box::pin(async {
-            // No record of TLS begins with a letter, and every method of HTTP does. The handshake fails, with an
-            // alert: plain HTTP is not answered where TLS is promised.
+            // No TLS record begins with a letter; every HTTP method does. The handshake then fails with an
+            // alert.
             if first.is_ascii_uppercase() {
                 self.unreadable.report(Reason::NotTls, self.peer.ip());
             }
-            if let Some(socket) = self.secure(&tls, socket, longest).await {
+            if let Some(socket) = self.secure(&tls, socket, timeout).await {
                 self.serve(socket, handler).await;
             }
         });
         secured.await;
     }
 
-    /// Its first byte, which stays unread. Whatever reads it takes memory, which a connection that says nothing is
-    /// not to have.
-    async fn first_byte(&self, socket: &TcpStream, longest: Duration) -> Option<u8> {
+    /// Waits for the first byte, without reading it. Buffers are allocated only after it, so that silent
+    /// connections need no memory for them.
+    async fn first_byte(&self, socket: &TcpStream, timeout: Duration) -> Option<u8> {
         let mut first = [0];
-        let peeked = self.within(longest, socket.peek(&mut first)).await;
+        let peeked = self.within(timeout, socket.peek(&mut first)).await;
         matches!(peeked, Some(Ok(Ok(1)))).then_some(first[0])
     }
 
-    /// What `step` gives, unless it takes longer than `longest`; none where the connection is to end before.
+    /// Runs `step` for at most `timeout`. `None`: the connection has to close.
     async fn within<T>(
         &self,
-        longest: Duration,
+        timeout: Duration,
         step: impl Future<Output = T>,
     ) -> Option<Result<T, Elapsed>> {
         tokio::select! {
-            done = tokio::time::timeout(longest, step) => Some(done),
+            done = tokio::time::timeout(timeout, step) => Some(done),
             () = self.hang_up.cancelled() => None,
-            () = self.place.wanted() => None,
+            () = self.activity.evicted() => None,
         }
     }
 
-    /// The socket after its handshake; none if that failed, took too long, or is not worth waiting for.
-    async fn secure(&self, tls: &Tls, socket: TcpStream, longest: Duration) -> Option<TlsStream<TcpStream>> {
-        match self.within(longest, tls.accept(socket)).await? {
+    /// Does the TLS handshake. `None`: it failed, took too long, or the connection has to close.
+    async fn secure(&self, tls: &Tls, socket: TcpStream, timeout: Duration) -> Option<TlsStream<TcpStream>> {
+        match self.within(timeout, tls.accept(socket)).await? {
             Ok(Ok(socket)) => return Some(socket),
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took longer than HEADER_TIMEOUT"),
@@ -143,7 +152,7 @@ impl Connection {
         None
     }
 
-    /// Answers its requests until it ends, or, once hung up or asked for its place, the one under way.
+    /// Answers requests until the connection ends. If it has to close, finishes the request under way first.
     async fn serve<S, H, F, B>(self, socket: S, handler: &H)
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -152,28 +161,28 @@ impl Connection {
         B: Body<Error: Into<BoxError>> + 'static,
     {
         let service = service_fn(|request| {
-            self.place.work();
+            self.activity.set_busy();
             let reply = handler(self.peer, request);
-            // Boxed: hyper sets aside for every connection what its service's future needs.
+            // Boxed, because hyper reserves the memory for the future in every connection.
             Box::pin(async {
                 let mut reply = reply.await;
                 if reply.extensions().get::<Authenticated>().is_some() {
-                    self.place.trust();
+                    self.activity.mark_trusted();
                 }
                 if self.stop.is_cancelled() {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                // It waits again when the body is dropped, all of it being on its way.
-                let answering = Answering(self.place.clone());
+                // The connection is idle again when the body is dropped, after all of it is written.
+                let busy = BusyGuard(self.activity.clone());
                 Ok::<_, Infallible>(reply.map(|body| {
                     body.map_err(move |error| {
-                        let _held = &answering;
+                        let _held = &busy;
                         error
                     })
                 }))
             })
         });
-        let guarded = Guarded::new(socket, self.place.clone());
+        let guarded = Guarded::new(socket, self.activity.clone());
         let mut connection = self.http.serve_connection(TokioIo::new(guarded), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,
@@ -181,11 +190,11 @@ impl Connection {
                 Pin::new(&mut connection).graceful_shutdown();
                 (&mut connection).await
             }
-            () = self.place.wanted() => {
+            () = self.activity.evicted() => {
                 Pin::new(&mut connection).graceful_shutdown();
-                match tokio::time::timeout(LAST_WORDS, &mut connection).await {
+                match tokio::time::timeout(CLOSE_TIMEOUT, &mut connection).await {
                     Ok(ended) => ended,
-                    Err(_) if self.place.waits() => return,
+                    Err(_) if self.activity.is_idle() => return,
                     Err(_) => (&mut connection).await,
                 }
             }
@@ -195,22 +204,20 @@ impl Connection {
         let is_answered = guarded.is_answered();
         let (socket, opening, status) = guarded.into_parts();
         let reason = match status {
-            None if !is_answered => None,
             Some(status) => Some(Reason::of(&opening, status)),
-            None if error.is_parse_version_h2() => Some(Reason::Http2),
-            None if error.is_parse_too_large() => Some(Reason::HeadTooLarge),
-            None if error.is_parse() => Some(Reason::Malformed),
+            None if is_answered => parse_failure(&error),
             None => None,
         };
         let Some(reason) = reason else {
             tracing::debug!(peer = %self.peer, %error, "connection ended early");
             return;
         };
-        // Boxed: no connection that brings requests is to have the memory for it.
+        // Boxed, so that connections with valid requests do not need the memory for it.
         Box::pin(self.refuse(socket, reason, status)).await;
     }
 
-    /// Says why it is refused, and closes it. `status` is that of an answer which hyper would have given.
+    /// Answers with the reason of the refusal, and closes the connection. `status` is the status of the
+    /// answer that hyper would have sent.
     async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut socket: S,
@@ -218,25 +225,36 @@ impl Connection {
         status: Option<u16>,
     ) {
         self.unreadable.report(reason, self.peer.ip());
-        let farewell = async {
+        let closing = async {
             socket.write_all(&reason.answer(status)).await?;
             socket.shutdown().await?;
-            // A socket that is closed with unread bytes is reset, and the peer would miss the answer.
+            // Closing a socket with unread bytes resets the connection, and the peer could miss the answer.
             let mut rest = [0; 1024];
             while socket.read(&mut rest).await? > 0 {}
             Ok::<_, std::io::Error>(())
         };
-        if !matches!(tokio::time::timeout(LAST_WORDS, farewell).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, closing).await, Ok(Ok(()))) {
             tracing::debug!(peer = %self.peer, "the peer of a refused connection did not wait for the answer");
         }
     }
 }
 
-/// Held while a connection answers.
-struct Answering(Arc<Place>);
+/// The reason for a connection that ended with `error`. `None`: the error is not about the request.
+fn parse_failure(error: &hyper::Error) -> Option<Reason> {
+    if error.is_parse_version_h2() {
+        Some(Reason::Http2)
+    } else if error.is_parse_too_large() {
+        Some(Reason::HeadTooLarge)
+    } else {
+        error.is_parse().then_some(Reason::Malformed)
+    }
+}
 
-impl Drop for Answering {
+/// Marks a connection as idle when dropped.
+struct BusyGuard(Arc<Activity>);
+
+impl Drop for BusyGuard {
     fn drop(&mut self) {
-        self.0.wait();
+        self.0.set_idle();
     }
 }

@@ -1,10 +1,12 @@
-//! The byte stream below hyper: keeps the first bytes of a connection, and holds back hyper's own refusals.
+//! The byte stream below hyper. It keeps the first bytes of a connection, and suppresses hyper's own error
+//! answers.
 //!
-//! hyper answers a head that it cannot read with a status line and an empty body. Nothing in its interface
-//! changes that, so such an answer is recognised here and not sent; the connection then sends a problem.
+//! hyper answers a head that it cannot parse with a status line and an empty body, and offers no setting for
+//! that. The stream therefore recognizes and drops such an answer, and the connection sends a problem
+//! document instead.
 //!
-//! Invariant: a byte that a handler answered is never held back. An answer counts as hyper's own only if it is
-//! written while no request is being answered and every earlier answer has left.
+//! Invariant: an answer of a handler is never dropped. An answer counts as hyper's own only if it is written
+//! while no request is being answered and every earlier answer has been flushed.
 
 use std::{
     io,
@@ -15,36 +17,36 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::waiting::Place;
+use super::idle::Activity;
 
-/// Bytes kept of the start of a connection, until its first request is read.
+/// Number of first bytes that are kept until the first request is read.
 const MAX_OPENING: usize = 2048;
 
-/// A connection's byte stream.
+/// The byte stream of a connection.
 pub(super) struct Guarded<S> {
     socket: S,
-    place: Arc<Place>,
+    activity: Arc<Activity>,
     /// The first bytes, until the first request is read.
     opening: Vec<u8>,
-    /// Number of requests whose answers were flushed completely.
+    /// Number of requests whose answers are flushed completely.
     flushed: u64,
-    /// Status of the answer that was held back.
+    /// Status of the dropped answer.
     refused: Option<u16>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(socket: S, place: Arc<Place>) -> Self {
-        Self { socket, place, opening: Vec::new(), flushed: 0, refused: None }
+    pub(super) fn new(socket: S, activity: Arc<Activity>) -> Self {
+        Self { socket, activity, opening: Vec::new(), flushed: 0, refused: None }
     }
 
-    /// The stream, the first bytes unless a request was read, and the status that was held back.
+    /// The stream, the first bytes (empty once a request was read), and the status of the dropped answer.
     pub(super) fn into_parts(self) -> (S, Vec<u8>, Option<u16>) {
         (self.socket, self.opening, self.refused)
     }
 
-    /// Whether no request is being answered, and every answer has left.
+    /// Whether no request is being answered, and every answer is flushed.
     pub(super) fn is_answered(&self) -> bool {
-        self.place.waits() && self.place.served() == self.flushed
+        self.activity.is_idle() && self.activity.requests() == self.flushed
     }
 }
 
@@ -54,7 +56,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.place.served() > 0 {
+        if self.activity.requests() > 0 {
             self.opening = Vec::new();
             return Pin::new(&mut self.socket).poll_read(cx, buffer);
         }
@@ -80,8 +82,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
-        if self.place.waits() {
-            self.flushed = self.place.served();
+        if self.activity.is_idle() {
+            self.flushed = self.activity.requests();
         }
         Poll::Ready(Ok(()))
     }
@@ -94,7 +96,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 }
 
-/// The status of an answer that begins with `bytes`, if it is one of those that hyper gives by itself.
+/// The status of an answer that begins with `bytes`, if hyper sends such answers by itself.
 fn refusal(bytes: &[u8]) -> Option<u16> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
     match status {
@@ -109,19 +111,19 @@ fn refusal(bytes: &[u8]) -> Option<u16> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    use super::{super::waiting::Waiting, *};
+    use super::{super::idle::IdleConnections, *};
 
     #[tokio::test]
-    async fn only_what_no_handler_answered_is_held_back() {
+    async fn only_answers_of_hyper_itself_are_dropped() {
         let (inside, mut outside) = tokio::io::duplex(1024);
-        let place = Arc::new(Arc::new(Waiting::default()).join());
-        let mut guarded = Guarded::new(inside, place.clone());
+        let activity = Arc::new(Arc::new(IdleConnections::default()).join());
+        let mut guarded = Guarded::new(inside, activity.clone());
         let bad = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 
-        place.work();
+        activity.set_busy();
         guarded.write_all(bad).await.unwrap(); // A handler's answer, while it is being made.
         guarded.flush().await.unwrap();
-        place.wait();
+        activity.set_idle();
         guarded.write_all(bad).await.unwrap(); // Its end.
         guarded.flush().await.unwrap();
         guarded.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
@@ -137,15 +139,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_bytes_are_kept_until_there_is_a_request() {
+    async fn first_bytes_are_kept_until_the_first_request() {
         let (inside, mut outside) = tokio::io::duplex(8192);
-        let place = Arc::new(Arc::new(Waiting::default()).join());
-        let mut guarded = Guarded::new(inside, place.clone());
+        let activity = Arc::new(Arc::new(IdleConnections::default()).join());
+        let mut guarded = Guarded::new(inside, activity.clone());
         outside.write_all(&[b'x'; 5000]).await.unwrap();
         let mut buffer = [0; 5000];
         guarded.read_exact(&mut buffer).await.unwrap();
         assert_eq!(guarded.opening, [b'x'; MAX_OPENING]);
-        place.work();
+        activity.set_busy();
         outside.write_all(b"more").await.unwrap();
         guarded.read_exact(&mut buffer[..4]).await.unwrap();
         assert!(guarded.opening.capacity() == 0, "nothing is kept once requests come");

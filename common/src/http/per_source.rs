@@ -1,6 +1,6 @@
-//! How many connections one source may hold.
+//! Limits the connections of one source.
 //!
-//! Invariant: what is counted in is counted out when the connection ends, however it ends.
+//! Invariant: every counted connection is uncounted when it ends, in whatever way.
 
 use std::{
     collections::HashMap,
@@ -11,10 +11,10 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 
-/// Bits of an IPv6 address that tell sources apart: who has one address of a /64 has all of them.
+/// Bits of an IPv6 address that identify a source. A source with one address of a /64 controls all of them.
 const IPV6_SOURCE_BITS: u32 = 64;
 
-/// A cap on the connections of one source, some sources exempt.
+/// A limit on the connections of each source.
 pub struct PerSource {
     most: usize,
     exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
@@ -23,8 +23,8 @@ pub struct PerSource {
 }
 
 impl PerSource {
-    /// At most `most` at a time for one IPv4 address or one IPv6 /64, save where `exempt` says so (a
-    /// proxy speaks for many). Counts in `refused` what is turned away.
+    /// Allows `most` open connections for one IPv4 address or one IPv6 /64. Addresses for which `exempt`
+    /// returns true have no limit, for example proxies of many clients. `refused` counts refused connections.
     pub fn new(
         most: usize,
         exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
@@ -33,11 +33,11 @@ impl PerSource {
         Arc::new(Self { most, exempt: Box::new(exempt), refused, open: Mutex::default() })
     }
 
-    /// Counts one more connection of `address`, until the pass is dropped. None: it has enough.
-    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<Pass> {
+    /// Counts one more connection of `address` until the permit is dropped. `None`: the limit is reached.
+    pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<SourcePermit> {
         let address = address.to_canonical();
         if (self.exempt)(address) {
-            return Some(Pass(None));
+            return Some(SourcePermit(None));
         }
         let source = source_of(address);
         {
@@ -45,11 +45,11 @@ impl PerSource {
             let held = open.entry(source).or_default();
             if *held < self.most {
                 *held += 1;
-                return Some(Pass(Some((self.clone(), source))));
+                return Some(SourcePermit(Some((self.clone(), source))));
             }
         }
         self.refused.inc();
-        tracing::debug!(%source, "connection refused: MAX_CONNECTIONS_PER_SOURCE are open");
+        tracing::debug!(%source, "connection refused: the source has MAX_CONNECTIONS_PER_SOURCE open connections");
         None
     }
 
@@ -74,11 +74,11 @@ impl fmt::Debug for PerSource {
     }
 }
 
-/// A place among the connections of its source, given back when dropped.
+/// A counted connection of a source, or of an exempt one. Dropping it uncounts the connection.
 #[derive(Debug)]
-pub(super) struct Pass(Option<(Arc<PerSource>, IpAddr)>);
+pub(super) struct SourcePermit(Option<(Arc<PerSource>, IpAddr)>);
 
-impl Drop for Pass {
+impl Drop for SourcePermit {
     fn drop(&mut self) {
         if let Some((sources, source)) = self.0.take() {
             sources.leave(source);
@@ -86,7 +86,7 @@ impl Drop for Pass {
     }
 }
 
-/// What sources are told apart by: an IPv4 address, or an IPv6 /64.
+/// The source of an address: the IPv4 address, or the IPv6 /64.
 pub fn source_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_has_its_own_places_and_gets_them_back() {
+    fn each_source_has_its_own_limit_and_gets_permits_back() {
         let refused = Counter::default();
         let sources = PerSource::new(2, |address| address == IpAddr::from([10, 0, 0, 1]), refused.clone());
         let admit = |text: &str| sources.admit(address(text));
@@ -120,6 +120,6 @@ mod tests {
         assert!(admit("2001:db8::3").is_none() && admit("2001:db8:0:1::1").is_some());
         let proxied: Vec<_> = (0..9).map(|_| admit("10.0.0.1").unwrap()).collect();
         drop((first.1, other, again, v6, proxied));
-        assert!(sources.open().is_empty(), "nothing is remembered of who has left");
+        assert!(sources.open().is_empty(), "closed connections leave nothing behind");
     }
 }

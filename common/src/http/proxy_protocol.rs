@@ -1,37 +1,64 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer that passes connections on says before the first byte
-//! of a connection who opened it (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
+//! The PROXY protocol, versions 1 and 2 (<https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt>).
+//!
+//! A load balancer that forwards connections sends a header before the first byte of a connection. The header
+//! holds the address of the client.
 //!
 //! Invariant: no byte after the header is read, so that TLS or HTTP begins where the header ends.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// How version 2 begins.
+/// First bytes of a header of version 2.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// How version 1 begins.
+/// First bytes of a header of version 1.
 pub(super) const WORD: &[u8] = b"PROXY ";
-/// Longest header of version 1, its line end included.
+/// Longest header of version 1 in bytes, including the line end.
 const MAX_LINE: usize = 107;
-/// Longest addresses and further fields of version 2 that are read. 232 bytes without certificates.
+/// Largest accepted size of addresses and further fields in version 2. Without certificates they need 232
+/// bytes.
 const MAX_FIELDS: usize = 4096;
 
-/// What a header says of a connection.
+/// Selects the peers that send a header of the PROXY protocol with every connection. None by default.
+#[derive(Clone, Default)]
+pub struct ProxyProtocol(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
+
+impl ProxyProtocol {
+    /// Expects a header from the peers for which `speaks` returns true. The address in the header replaces
+    /// the address of the peer. A connection without a header is refused.
+    pub fn from(speaks: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(speaks)))
+    }
+
+    /// Whether a header is expected from `peer`.
+    pub(super) fn is_spoken_by(&self, peer: IpAddr) -> bool {
+        self.0.as_ref().is_some_and(|speaks| speaks(peer.to_canonical()))
+    }
+}
+
+impl fmt::Debug for ProxyProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProxyProtocol").field(&self.0.is_some()).finish()
+    }
+}
+
+/// The origin of a connection according to its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The client's address.
     Client(SocketAddr),
-    /// The load balancer speaks for itself, or does not know: the address of the socket counts.
+    /// The connection is the load balancer's own, or it does not know the client.
     Peer,
 }
 
-/// Why there is no [`Origin`].
+/// The reason why no [`Origin`] could be read.
 #[derive(Debug)]
 pub(super) enum HeaderError {
-    /// The connection begins with something else.
+    /// The connection does not begin with a header.
     Missing,
     /// The header does not follow the protocol.
     Malformed,
@@ -58,7 +85,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> Result<Origin,
         }
         let mut fields = vec![0; length];
         socket.read_exact(&mut fields).await?;
-        return binary(head[0], head[1], &fields).ok_or(HeaderError::Malformed);
+        return parse_binary(head[0], head[1], &fields).ok_or(HeaderError::Malformed);
     }
     if !start.starts_with(WORD) {
         return Err(HeaderError::Missing);
@@ -70,11 +97,11 @@ pub(super) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> Result<Origin,
         }
         line.push(socket.read_u8().await?);
     }
-    text(&line).ok_or(HeaderError::Malformed)
+    parse_text(&line).ok_or(HeaderError::Malformed)
 }
 
-/// Version 1: `PROXY TCP4 <client> <server> <port> <port>`, or `PROXY UNKNOWN` and anything.
-fn text(line: &[u8]) -> Option<Origin> {
+/// Parses version 1: `PROXY TCP4 <client> <server> <port> <port>`, or `PROXY UNKNOWN` and anything.
+fn parse_text(line: &[u8]) -> Option<Origin> {
     let line = str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
     let mut words = line.split(' ').skip(1);
     let family = words.next()?;
@@ -87,12 +114,12 @@ fn text(line: &[u8]) -> Option<Origin> {
     (family == expected && words.next().is_none()).then(|| Origin::Client(SocketAddr::new(client, port)))
 }
 
-/// Version 2: command, family and transport, then the addresses; further fields are passed over.
-fn binary(version_and_command: u8, family: u8, fields: &[u8]) -> Option<Origin> {
+/// Parses version 2: command, family and transport, then the addresses. Further fields are ignored.
+fn parse_binary(version_and_command: u8, family: u8, fields: &[u8]) -> Option<Origin> {
     const IPV4: u8 = 0x11;
     const IPV6: u8 = 0x21;
     match (version_and_command, family) {
-        // A health check of the load balancer's own, or an address that is none of the internet's.
+        // A health check of the load balancer, or an address of another family, such as a Unix socket.
         (0x20, _) | (0x21, 0x00) => Some(Origin::Peer),
         (0x21, IPV4) => {
             let (addresses, _) = fields.split_first_chunk::<12>()?;
@@ -131,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_header_has_its_origin_and_nothing_after_it_is_read() {
+    async fn each_header_yields_its_origin_and_no_byte_after_it_is_read() {
         let client = |text: &str| Ok(Origin::Client(text.parse().unwrap()));
         let (peer, wrong, none) = (Ok(Origin::Peer), Err("Malformed"), Err("Missing"));
         let v4 = [192, 0, 2, 1, 10, 0, 0, 1, 0x13, 0x88, 0x01, 0xBB];

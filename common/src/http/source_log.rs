@@ -1,6 +1,6 @@
-//! How often one source is logged. Pure: the time is an argument.
+//! Limits log lines per source. Pure: the time is an argument.
 //!
-//! Invariants: one log line for each source and minute at most; what is remembered of sources is bounded.
+//! Invariants: each source is logged at most once per minute; the number of remembered sources is bounded.
 
 use std::{
     collections::HashMap,
@@ -8,26 +8,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Pause between two log lines about one source.
-const PAUSE: Duration = Duration::from_mins(1);
+/// Minimum time between two log lines about one source.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// When sources were last logged.
+/// The sources that were logged lately.
 #[derive(Debug)]
 pub struct SourceLog {
     most: usize,
-    /// The last line of each source, and what happened since.
+    /// Time of the last line of each source, and number of events since.
     logged: HashMap<IpAddr, (Instant, u64)>,
 }
 
 impl SourceLog {
-    /// Remembers at most `most` sources at one time. Beyond them, further sources are not logged.
+    /// Remembers at most `most` sources. Further sources are not logged.
     pub fn new(most: usize) -> Self {
         Self { most, logged: HashMap::new() }
     }
 
-    /// Whether what `source` did at `now` is logged: how often it did so since its last line, this time included.
+    /// Records an event of `source` at `now`. Returns the number of its events since the last line, including
+    /// this one, if the event is to be logged.
     pub fn line(&mut self, source: IpAddr, now: Instant) -> Option<u64> {
-        let is_recent = |last: Instant| now.saturating_duration_since(last) < PAUSE;
+        let is_recent = |last: Instant| now.saturating_duration_since(last) < LOG_INTERVAL;
         let mut before = 0;
         if let Some((last, since)) = self.logged.get_mut(&source) {
             if is_recent(*last) {
@@ -54,7 +55,7 @@ mod tests {
     const MAX_SOURCES: usize = 1024;
 
     #[test]
-    fn one_source_is_logged_once_a_minute_and_few_sources_are_remembered() {
+    fn each_source_is_logged_once_a_minute_and_the_number_of_sources_is_bounded() {
         let mut log = SourceLog::new(MAX_SOURCES);
         let start = Instant::now();
         let line = |log: &mut SourceLog, n: u32, seconds: u64| {

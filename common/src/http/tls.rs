@@ -1,4 +1,5 @@
-//! TLS of a listener, its certificate replaceable while it serves; and whom a client trusts.
+//! TLS for a listener, with a certificate that can be replaced while it serves; and trusted authorities for
+//! clients.
 //!
 //! Invariant: a certificate that cannot be used changes nothing.
 
@@ -17,15 +18,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
 
-use crate::process::config::ConfigError;
+use crate::config_error::ConfigError;
 
-/// The variable that names the file of the certificate.
+/// Variable with the path of the certificate.
 pub const CERTIFICATE: &str = "TLS_CERT_FILE";
-/// The variable that names the file of its key.
+/// Variable with the path of the certificate's key.
 pub const KEY: &str = "TLS_KEY_FILE";
 
-/// A certificate with its key, as configured for a server of HTTP/1.1 (TLS 1.2 and 1.3). Cheap to
-/// clone, all clones see the same.
+/// A certificate with its key, for an HTTP/1.1 server with TLS 1.2 and 1.3.
+///
+/// Clones are cheap, and a reload applies to all of them.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<Inner>);
 
@@ -39,40 +41,41 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct Current {
     config: Arc<ServerConfig>,
-    /// Unix seconds.
+    /// End of validity, in seconds since 1970.
     expires: i64,
 }
 
 impl Tls {
-    /// Reads both files: PEM, the server's certificate first, then those up to its authority's.
+    /// Reads both files. The certificate file (PEM) holds the certificate of the server, then its
+    /// intermediates.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, ConfigError> {
         let current = RwLock::new(load(certificate, key)?);
         Ok(Self(Arc::new(Inner { certificate: certificate.to_owned(), key: key.to_owned(), current })))
     }
 
-    /// Reads both files again. Connections from now on get what is there; open ones keep what they have.
+    /// Reads both files again. New connections use the new certificate; open ones keep theirs.
     pub fn reload(&self) -> Result<(), ConfigError> {
         let fresh = load(&self.0.certificate, &self.0.key)?;
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
 
-    /// Unix time, seconds, from which on nobody accepts the certificate any more.
+    /// End of validity of the certificate, in seconds since 1970.
     pub fn expires(&self) -> i64 {
         self.0.current.read().unwrap_or_else(PoisonError::into_inner).expires
     }
 
-    /// Shakes hands.
+    /// Does the handshake of a connection.
     pub(super) async fn accept(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let config = self.0.current.read().unwrap_or_else(PoisonError::into_inner).config.clone();
         TlsAcceptor::from(config).accept(socket).await
     }
 }
 
-/// The authorities whose certificates `file` holds (PEM), for a client.
+/// Reads the certificates of trusted authorities from `file` (PEM).
 ///
 /// # Errors
-/// What is wrong with the file, which it does not name.
+/// The reason why the file cannot be used, without its name.
 pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(file)? {
@@ -83,7 +86,7 @@ pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// The certificates in a PEM file, of which there is one at least; else what is wrong with it.
+/// Reads the certificates in a PEM file, at least one. The error is the reason without the name of the file.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| format!("cannot be read: {error}"))?;

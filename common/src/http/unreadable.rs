@@ -1,10 +1,12 @@
-//! Connections that never become a request that the router sees: what they looked like, and what they are told.
+//! Connections without a valid request: the reason, the answer, the metric and the log line.
 //!
-//! A load balancer that is configured wrongly loses every webhook here, so each such connection is counted,
-//! answered where HTTP allows, and logged with what to change.
+//! A misconfigured load balancer loses every webhook in this way. Each such connection is therefore counted,
+//! answered where HTTP allows it, and logged with the setting to change.
 //!
-//! Invariants: one log line for each source and minute at most; what is remembered of sources is bounded; nothing
-//! that the peer sent is repeated.
+//! Invariants:
+//! - Each source is logged at most once per minute.
+//! - The number of remembered sources is bounded.
+//! - Nothing that the peer has sent is repeated.
 
 use std::{
     fmt,
@@ -18,36 +20,35 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family},
 };
 
-use super::{SourceLog, proxy_protocol, source_of};
+use super::{per_source::source_of, proxy_protocol, source_log::SourceLog};
 
-/// Sources remembered at one time. Beyond them, further sources are counted and not logged.
+/// Number of remembered sources. Connections of further sources are counted, but not logged.
 const MAX_SOURCES: usize = 1024;
-/// How HTTP/2 begins.
+/// First bytes of HTTP/2.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
-/// How TLS begins: a handshake record of version 3.
+/// First bytes of TLS: a handshake record of version 3.
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
 /// Codings of `Transfer-Encoding` that compress.
 const COMPRESSIONS: [&str; 7] = ["gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"];
 
-/// What a connection looked like.
+/// The reason why a connection has no valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It begins with a header of the PROXY protocol, which is not expected from this peer.
+    /// It begins with a PROXY header, which is not expected from this peer.
     ProxyProtocol,
-    /// It does not begin with a header of the PROXY protocol, which is expected from this peer; or with a broken
-    /// one.
+    /// It does not begin with a valid PROXY header, which is expected from this peer.
     ProxyHeaderMissing,
-    /// It speaks TLS, and the listener does not.
+    /// It uses TLS, and the listener does not.
     Tls,
-    /// It does not speak TLS, and the listener does.
+    /// It does not use TLS, and the listener does.
     NotTls,
-    /// It speaks HTTP/2 without having agreed on it.
+    /// It uses HTTP/2 without negotiation.
     Http2,
     /// Its request head has too many bytes or lines.
     HeadTooLarge,
     /// Its request is compressed by `Transfer-Encoding`.
     TransferEncoding,
-    /// Anything else that is no request of HTTP/1.1.
+    /// Anything else that is not a request of HTTP/1.1.
     Malformed,
 }
 
@@ -63,7 +64,7 @@ impl Reason {
         Self::Malformed,
     ];
 
-    /// What a connection looked like whose first bytes were `opening`, and whose head hyper answered with
+    /// The reason for a connection that begins with the bytes `opening`, and whose head hyper answered with
     /// `status`.
     pub(super) fn of(opening: &[u8], status: u16) -> Self {
         if opening.starts_with(proxy_protocol::WORD) || opening.starts_with(&proxy_protocol::SIGNATURE) {
@@ -81,7 +82,7 @@ impl Reason {
         }
     }
 
-    /// The value of the metric's label, and the code of the problem.
+    /// Label of the metric, and `code` of the problem document.
     pub fn label(self) -> &'static str {
         match self {
             Self::ProxyProtocol => "proxy_protocol",
@@ -95,7 +96,7 @@ impl Reason {
         }
     }
 
-    /// What it looked like and what to do, for the log and for the peer.
+    /// The problem and its solution, for the log and for the peer.
     fn advice(self) -> &'static str {
         match self {
             Self::ProxyProtocol => {
@@ -119,7 +120,8 @@ impl Reason {
         }
     }
 
-    /// The answer. `status` is the one that hyper would have given, if it would have given any.
+    /// The bytes to send to the peer. `status` is the status of the answer that hyper would have sent, if
+    /// any.
     pub(super) fn answer(self, status: Option<u16>) -> Vec<u8> {
         if self == Self::Http2 {
             return go_away(self.advice());
@@ -147,21 +149,22 @@ impl Reason {
     }
 }
 
-/// Whether a header line asks for a transfer coding that compresses.
+/// Whether a header line names a transfer coding that compresses.
 fn is_compressed(line: &[u8]) -> bool {
     const NAME: &[u8] = b"transfer-encoding:";
     let Some((name, value)) = line.split_at_checked(NAME.len()) else { return false };
     name.eq_ignore_ascii_case(NAME) && compresses(value)
 }
 
-/// Whether the value of a `Transfer-Encoding` names a coding that compresses. Other codings than `chunked` are
-/// refused as malformed.
+/// Whether the value of `Transfer-Encoding` names a coding that compresses. Other codings except `chunked`
+/// are refused as malformed.
 pub fn compresses(transfer_encoding: &[u8]) -> bool {
     let mut codings = transfer_encoding.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     codings.any(|coding| COMPRESSIONS.iter().any(|known| coding.eq_ignore_ascii_case(known.as_bytes())))
 }
 
-/// Frames of HTTP/2 (RFC 9113): an empty SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` and the reason in words.
+/// Frames of HTTP/2 (RFC 9113): an empty SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` and the reason in
+/// words.
 fn go_away(words: &str) -> Vec<u8> {
     const HTTP_1_1_REQUIRED: u8 = 0x0d;
     let length = u8::try_from(8 + words.len()).unwrap_or(8);
@@ -172,21 +175,21 @@ fn go_away(words: &str) -> Vec<u8> {
     [&settings[..], &frame, &last_stream_and_error, words.as_bytes()].concat()
 }
 
-/// Labels of the count.
+/// Labels of the metric.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct UnreadableLabels {
     /// See [`Reason::label`].
     pub reason: &'static str,
 }
 
-/// Counts and logs such connections of one listener.
+/// Counts and logs the connections of a listener that have no valid request.
 pub struct Unreadable {
     counts: Family<UnreadableLabels, Counter>,
     log: Mutex<SourceLog>,
 }
 
 impl Unreadable {
-    /// Counts in `counts`, where every reason is shown from the start.
+    /// Counts in `counts`, and creates the counters of all reasons with the value 0.
     pub fn new(counts: Family<UnreadableLabels, Counter>) -> Self {
         for reason in Reason::ALL {
             drop(counts.get_or_create(&UnreadableLabels { reason: reason.label() }));
@@ -194,7 +197,7 @@ impl Unreadable {
         Self { counts, ..Self::default() }
     }
 
-    /// Counts a connection of `peer`, and logs it if none of its source was logged within the last minute.
+    /// Counts a connection of `peer`. Logs it unless its source was logged within the last minute.
     pub(super) fn report(&self, reason: Reason, peer: IpAddr) {
         self.counts.get_or_create(&UnreadableLabels { reason: reason.label() }).inc();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_named_after_its_first_bytes() {
+    fn reason_follows_from_the_first_bytes_and_the_status() {
         let gzip = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: GZIP\r\n\r\n";
         #[rustfmt::skip]
         let table: [(&[u8], u16, &str, u16); 10] = [

@@ -1,47 +1,50 @@
-//! Counts the values and the nesting of JSON without building it.
+//! Counts the values and the depth of JSON without parsing it into memory.
 //!
-//! Parsed JSON takes a multiple of its bytes: 20 MiB of `[],[],…` become gigabytes. Gateway and worker measure
-//! a body by these bounds before anything parses it.
+//! Parsed JSON needs a multiple of the memory of its text: 20 MiB of `[],[],…` become gigabytes. Gateway and
+//! worker therefore check a body before they parse it.
 //!
-//! Invariants: one pass over the bytes, in constant memory. For valid JSON the counts are exact. Bytes that are
-//! no JSON get some answer, and are refused by the parser that comes next.
+//! Invariants:
+//! - One pass over the bytes, in constant memory.
+//! - The counts are exact for valid JSON. For other bytes the result is arbitrary, and the parser refuses
+//!   them.
 
 use memchr::memchr2;
 
-/// Bounds of one JSON text.
+/// Bounds of a JSON text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Most values: objects, arrays, strings, numbers and literals. Names of members do not count.
+    /// Maximum number of values: objects, arrays, strings, numbers and literals. Names of members do not
+    /// count.
     pub values: usize,
-    /// Deepest nesting: `[]` has a depth of 1.
+    /// Maximum depth of nesting. `[]` has a depth of 1.
     pub depth: usize,
 }
 
-/// The bounds of every JSON text that a sender or the provider's API gives us. A transcript of an hour has about
+/// The bounds of JSON from senders and from the API of the provider. The transcript of an hour has about
 /// 20,000 values and a depth below 10.
 pub const LIMITS: Limits = Limits { values: 250_000, depth: 1_000 };
 
 /// A JSON text exceeds its [`Limits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooComplex {
-    /// More values than the limit, which is given.
+    /// The text has more values than this limit.
     #[error("the JSON has more than {0} values")]
     Values(usize),
-    /// Nested deeper than the limit, which is given.
+    /// The text is nested deeper than this limit.
     #[error("the JSON is nested deeper than {0} levels")]
     Depth(usize),
 }
 
-/// Checks the text in `pieces` against `limits`. A string, an escape or a number may lie across pieces.
+/// Checks the text in `pieces` against `limits`. Strings, escapes and numbers may span several pieces.
 ///
 /// # Errors
-/// Which limit it exceeds.
+/// The limit that the text exceeds.
 pub fn measure<'a, P>(pieces: P, limits: Limits) -> Result<(), TooComplex>
 where
     P: IntoIterator<Item = &'a [u8], IntoIter: Clone>,
 {
     let mut pieces = pieces.into_iter();
-    // A text cannot have more values or levels than bytes: most webhooks need no scan.
+    // A text has at most as many values and levels as bytes, so most webhooks need no scan.
     let bytes: usize = pieces.clone().map(<[u8]>::len).sum();
     if bytes <= limits.values.min(limits.depth) {
         return Ok(());
@@ -50,7 +53,7 @@ where
     pieces.try_for_each(|piece| scan.read(piece))
 }
 
-/// Where the next byte stands.
+/// Context of the next byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
     /// Outside of strings, numbers and literals.
@@ -76,7 +79,7 @@ impl Scan {
         loop {
             match self.at {
                 Position::Text => {
-                    // Strings are most of a large body, and are skipped many bytes at a time.
+                    // A large body consists mostly of strings, so they are searched many bytes at a time.
                     let Some(end) = memchr2(b'"', b'\\', rest) else { return Ok(()) };
                     self.at = if rest[end] == b'"' { Position::Between } else { Position::Escape };
                     rest = &rest[end + 1..];
@@ -94,7 +97,7 @@ impl Scan {
         }
     }
 
-    /// Takes a byte that stands in no string.
+    /// Processes a byte outside of strings.
     fn structure(&mut self, byte: u8) -> Result<(), TooComplex> {
         match byte {
             b'"' => {
@@ -113,7 +116,7 @@ impl Scan {
                 self.at = Position::Between;
                 self.depth = self.depth.saturating_sub(1);
             }
-            // The string before it was the name of a member.
+            // The previous string was the name of a member.
             b':' => {
                 self.at = Position::Between;
                 self.values = self.values.saturating_sub(1);
@@ -130,7 +133,7 @@ impl Scan {
 
     fn count(&mut self) -> Result<(), TooComplex> {
         self.values += 1;
-        // A name counts until its colon comes. That is no error: its value would come after it.
+        // A name counts until its colon. It cannot cause a wrong error, because its value follows.
         if self.values > self.limits.values { Err(TooComplex::Values(self.limits.values)) } else { Ok(()) }
     }
 }
@@ -139,7 +142,7 @@ impl Scan {
 mod tests {
     use super::*;
 
-    /// The smallest limits that `text` keeps to, however it is cut.
+    /// The smallest limits that `text` complies with, for every split into two pieces.
     fn measured(text: &[u8]) -> Limits {
         let fits = |values, depth, cut: usize| {
             let (first, second) = text.split_at(cut);
@@ -156,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_depth_are_counted_exactly_wherever_the_text_is_cut() {
+    fn values_and_depth_are_exact_for_every_split_of_the_text() {
         #[rustfmt::skip]
         let table: [(&str, usize, usize); 12] = [
             ("",                                        0, 0),
@@ -178,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_is_that_of_the_parsed_text() {
+    fn count_equals_that_of_the_parsed_text() {
         fn count(value: &serde_json::Value) -> usize {
             1 + match value {
                 serde_json::Value::Array(items) => items.iter().map(count).sum(),

@@ -1,7 +1,7 @@
-//! Reads JSON that is well formed and that `serde_json` or BSON cannot hold as it stands.
+//! Reads well-formed JSON that `serde_json` or BSON cannot represent.
 //!
-//! The gateway accepts a body by its grammar alone. This reader accepts everything that the gateway
-//! accepts, and changes only what has no other representation:
+//! The gateway checks only the grammar of a body. This reader accepts every body that the gateway accepts,
+//! and changes only what has no other representation:
 //!
 //! | In the text | In the value |
 //! | --- | --- |
@@ -11,37 +11,39 @@
 //! | NUL in a field name (`"a\u0000b"`) | the six characters `\u0000` |
 //! | a byte order mark before the text | nothing |
 //!
-//! Invariants: the time is linear in the length of the text, and no stack is used for its depth.
+//! Invariants: the time is linear in the length of the text, and the use of stack does not depend on its
+//! depth.
 
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::BYTE_ORDER_MARK;
 
-/// Levels of arrays and objects that a value has at most. MongoDB documents have at most 100, and a
-/// payload is itself some levels down in its document.
+/// Maximum number of levels of arrays and objects in a value. MongoDB documents have at most 100 levels, and
+/// a payload is some levels down in its document.
 pub const MAX_DEPTH: usize = 64;
 
-/// `f64::MAX`, rounded towards zero: the parser of `serde_json` may round the exact value to infinity.
+/// `f64::MAX`, rounded towards zero, because the parser of `serde_json` may round the exact value to
+/// infinity.
 const LARGEST: &str = "1.797693134862315e308";
-/// Numbers shorter than this are in range if they have no exponent.
+/// Numbers with fewer digits and without an exponent are in the range of `f64`.
 const SAFE_DIGITS: usize = 300;
-/// What takes the place of half a surrogate pair.
+/// Replacement of half a surrogate pair.
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
-/// The text is not JSON, or not of the kind that is wanted. Says nothing of its content.
+/// The text is not JSON, or not an object. The error repeats nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not readable as JSON at line {line} column {column}")]
 pub struct ReadError {
-    /// Line of the first offence, from 1.
+    /// Line of the first error, from 1.
     pub line: usize,
-    /// Column of it, in bytes.
+    /// Column of the first error, in bytes.
     pub column: usize,
 }
 
 impl ReadError {
-    /// At the byte after `before`.
-    fn behind(before: &[u8]) -> Self {
+    /// An error at the byte after `before`.
+    fn after(before: &[u8]) -> Self {
         let line = before.split(|&byte| byte == b'\n').count();
         let column = before.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len) + 1;
         Self { line, column }
@@ -66,16 +68,16 @@ pub fn read(bytes: &[u8]) -> Result<Value, ReadError> {
     {
         return Ok(value);
     }
-    // What is mended is no longer checked in every part, and its places are no longer those of the text.
-    let text = str::from_utf8(bytes).map_err(|error| ReadError::behind(&bytes[..error.valid_up_to()]))?;
+    // Errors are reported for the original text, because replacements hide parts of it and shift positions.
+    let text = str::from_utf8(bytes).map_err(|error| ReadError::after(&bytes[..error.valid_up_to()]))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| ReadError::from(&error))?;
-    serde_json::from_slice(&Mender::new(bytes).run()).map_err(|error| ReadError::from(&error))
+    serde_json::from_slice(&Rewriter::new(bytes).run()).map_err(|error| ReadError::from(&error))
 }
 
 /// Reads one JSON object.
 ///
 /// # Errors
-/// As of [`read`]; any other JSON value is an error at its first byte.
+/// The errors of [`read`]. Any other JSON value is an error at its first byte.
 pub fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, ReadError> {
     match read(bytes)? {
         Value::Object(object) => Ok(object),
@@ -83,8 +85,8 @@ pub fn read_object(bytes: &[u8]) -> Result<Map<String, Value>, ReadError> {
     }
 }
 
-/// Whether a value has at most `levels` levels and no NUL in a name. `serde_json` reads at most 127
-/// levels, so the recursion is bounded.
+/// Whether a value has at most `levels` levels and no NUL in a name. The recursion is bounded, because
+/// `serde_json` parses at most 127 levels.
 fn is_storable(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(items) => levels > 0 && items.iter().all(|item| is_storable(item, levels - 1)),
@@ -97,18 +99,18 @@ fn is_storable(value: &Value, levels: usize) -> bool {
 }
 
 /// Rewrites a JSON text token by token.
-struct Mender<'a> {
+struct Rewriter<'a> {
     text: &'a [u8],
-    /// The next byte to look at.
+    /// Position of the next byte.
     at: usize,
-    /// The first byte that is not in `mended` yet.
+    /// Position of the first byte that is not in `output` yet.
     copied: usize,
-    mended: Vec<u8>,
+    output: Vec<u8>,
 }
 
-impl<'a> Mender<'a> {
+impl<'a> Rewriter<'a> {
     fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0, copied: 0, mended: Vec::with_capacity(text.len()) }
+        Self { text, at: 0, copied: 0, output: Vec::with_capacity(text.len()) }
     }
 
     fn run(mut self) -> Vec<u8> {
@@ -130,13 +132,13 @@ impl<'a> Mender<'a> {
             }
         }
         self.replace(self.at, b"");
-        self.mended
+        self.output
     }
 
-    /// Copies what is before `from`, then writes `by` in place of what lies between `from` and `at`.
-    fn replace(&mut self, from: usize, by: &[u8]) {
-        self.mended.extend_from_slice(&self.text[self.copied..from]);
-        self.mended.extend_from_slice(by);
+    /// Copies the text before `from`, and writes `replacement` instead of the text from `from` to `at`.
+    fn replace(&mut self, from: usize, replacement: &[u8]) {
+        self.output.extend_from_slice(&self.text[self.copied..from]);
+        self.output.extend_from_slice(replacement);
         self.copied = self.at;
     }
 
@@ -173,7 +175,7 @@ impl<'a> Mender<'a> {
         self.at = end;
     }
 
-    /// Replaces a number that is one by its grammar and that `f64` cannot hold.
+    /// Replaces a valid number that is beyond the range of `f64`.
     fn number(&mut self) {
         let from = self.at;
         let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
@@ -215,7 +217,7 @@ impl<'a> Mender<'a> {
     }
 }
 
-/// The place behind the string that begins at `from`; the end of the text where it does not end.
+/// The position after the string that begins at `from`, or the end of the text if the string does not end.
 fn string_end(text: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     while let Some(&byte) = text.get(at) {
@@ -228,10 +230,10 @@ fn string_end(text: &[u8], from: usize) -> usize {
     text.len()
 }
 
-/// The UTF-16 unit that `text` begins with, escaped as in `\u002b`.
+/// The UTF-16 unit at the beginning of `text`, if it is an escape such as `\u002b`.
 pub(crate) fn escaped_unit(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
-    // `from_str_radix` takes a sign too.
+    // `from_str_radix` would accept a sign, too.
     let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)?;
     u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_other_representation_is_changed_and_nothing_else() {
+    fn only_parts_without_another_representation_are_changed() {
         let max: f64 = LARGEST.parse().unwrap();
         #[rustfmt::skip]
         let table = [
@@ -275,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_too_deep_stays_as_text() {
+    fn too_deep_parts_are_kept_as_text() {
         let part = r#"[{"a" : "]\ud83d\"", "b":1e400}]"#;
         for (levels, is_text) in [(MAX_DEPTH - 2, false), (MAX_DEPTH, true)] {
             let read = read(nested(levels, part).as_bytes()).unwrap();
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused_at_its_place() {
+    fn invalid_json_is_refused_with_its_position() {
         #[rustfmt::skip]
         let table: [(&[u8], usize, usize); 9] = [
             (b"",                                1, 0),
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_linear_in_the_length() {
+    fn time_is_linear_in_the_length() {
         // Quadratic work on any of these would take minutes.
         let many = 400_000;
         for text in [
@@ -331,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_the_strict_parser_reads_is_read_alike(text in r#"[{}\[\]":,0-9eE.\-\\udUD8cCaf ]{0,24}"#) {
+        fn result_equals_that_of_the_strict_parser(text in r#"[{}\[\]":,0-9eE.\-\\udUD8cCaf ]{0,24}"#) {
             let accepted = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             let read = read(text.as_bytes());
             prop_assert_eq!(read.is_ok(), accepted, "{}", text);
@@ -343,7 +345,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_have_an_answer(bytes: Vec<u8>) {
+        fn any_bytes_have_a_result(bytes: Vec<u8>) {
             let _any = read(&bytes);
         }
     }

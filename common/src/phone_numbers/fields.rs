@@ -1,9 +1,10 @@
-//! Names, units and currencies that tell an amount, a length or a moment from a telephone number.
+//! Recognizes amounts, lengths and times by field names, units and currencies, so that their digits are not
+//! taken for telephone numbers.
 
-/// Words in the name of a field whose digits are a number of a person, whatever other words are in it.
+/// Words in field names that mark a telephone number, whatever other words are in the name.
 const OF_PEOPLE: [&str; 9] =
     ["phone", "number", "caller", "called", "mobile", "tel", "telephone", "whatsapp", "fax"];
-/// Words in the name of a field that holds a quantity.
+/// Words in field names that mark a quantity.
 const QUANTITIES: [&str; 21] = [
     "secs",
     "seconds",
@@ -27,7 +28,7 @@ const QUANTITIES: [&str; 21] = [
     "tokens",
     "usage",
 ];
-/// Words in the name of a field that holds a moment.
+/// Words in field names that mark a time.
 const MOMENTS: [&str; 12] = [
     "time",
     "timestamp",
@@ -50,7 +51,7 @@ const CURRENCIES: [&str; 14] =
     ["usd", "eur", "gbp", "sgd", "jpy", "cny", "inr", "aud", "cad", "chf", "hkd", "brl", "dollars", "euros"];
 const CURRENCY_SIGNS: [char; 6] = ['$', '€', '£', '¥', '₹', '₩'];
 
-/// Whether the field `key` holds an amount, a length or a moment, `digits` being its value.
+/// Whether the field `key` with the value `digits` is an amount, a length or a time.
 pub(super) fn is_measure(key: &str, digits: &str) -> bool {
     let words: Vec<_> = words(key).collect();
     let any = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
@@ -67,7 +68,7 @@ fn is_moment(digits: &str) -> bool {
     seconds.parse().is_ok_and(|seconds: u64| (1_000_000_000..4_102_444_800).contains(&seconds))
 }
 
-/// The words of a field's name: `startTime_unix` has three.
+/// The words of a field name: `startTime_unix` has three.
 fn words(key: &str) -> impl Iterator<Item = String> + '_ {
     let mut rest = key;
     std::iter::from_fn(move || {
@@ -84,7 +85,7 @@ fn words(key: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// The name of the field whose value begins behind `before`: `"at": `, `at=`, `at: "`.
+/// The name of the field whose value begins after `before`: `"at": `, `at=`, `at: "`.
 pub(super) fn key_before(before: &str) -> Option<&str> {
     let before = before.trim_end_matches(['"', '\\', ' ']);
     let before = before.strip_suffix(['=', ':'])?.trim_end_matches(['"', '\\', ' ']);
@@ -93,12 +94,12 @@ pub(super) fn key_before(before: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Whether a unit stands behind a number.
+/// Whether a unit follows the number.
 pub(super) fn has_unit(after: &str) -> bool {
     UNITS.contains(&first_word(after).as_str())
 }
 
-/// Whether a currency stands before or behind a number.
+/// Whether a currency precedes or follows the number.
 pub(super) fn has_currency(before: &str, after: &str) -> bool {
     let before = before.strip_suffix(' ').unwrap_or(before);
     let last = &before[before.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len()..];
@@ -108,7 +109,7 @@ pub(super) fn has_currency(before: &str, after: &str) -> bool {
         || CURRENCIES.contains(&first_word(after).as_str())
 }
 
-/// The word behind one space, in lower case.
+/// The first word after one space, in lower case.
 fn first_word(after: &str) -> String {
     let Some(rest) = after.strip_prefix(' ') else { return String::new() };
     rest.chars().take_while(char::is_ascii_alphanumeric).take(12).collect::<String>().to_ascii_lowercase()
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_of_a_field_says_what_its_digits_are() {
+    fn field_name_decides_whether_digits_are_a_number() {
         #[rustfmt::skip]
         let table = [
             ("event_timestamp",       "1790000000",     true),

@@ -1,6 +1,6 @@
-//! Telephone numbers in texts and payloads: where they are, and how they are hidden. Pure.
+//! Finds and masks telephone numbers in texts and payloads. Pure.
 //!
-//! Console, log lines and reports use this one scanner. It cannot cover numbers whose digits are spoken as
+//! Console, log lines and reports use this scanner. It does not find numbers whose digits are written as
 //! words ("six five eight …").
 
 mod fields;
@@ -18,49 +18,49 @@ pub use self::{
     search::Wanted,
 };
 
-/// Whether telephone numbers are shown.
+/// Whether telephone numbers are shown or masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbers {
-    /// As they are.
+    /// Numbers are shown as they are.
     Whole,
-    /// The first three symbols and the last two digits.
+    /// Only the first three symbols and the last two digits of a number are shown.
     Masked,
 }
 
 impl Numbers {
-    /// `Whole` if `show` says so.
+    /// `Whole` if `show` is true.
     pub fn shown(show: bool) -> Self {
         if show { Self::Whole } else { Self::Masked }
     }
 
-    /// A text that is a number as a whole, or an address that stands for one.
+    /// Masks a text that is a number as a whole, or an address instead of a number.
     pub fn number(self, number: &str) -> Cow<'_, str> {
         if self == Self::Whole {
             return number.into();
         }
         match self.text(number) {
-            Cow::Borrowed(_) => hidden(number).into(),
+            Cow::Borrowed(_) => mask_whole(number).into(),
             masked @ Cow::Owned(_) => masked,
         }
     }
 
-    /// A text in which numbers may stand.
+    /// Masks the numbers in a text.
     pub fn text(self, text: &str) -> Cow<'_, str> {
         self.masked(text, |_| true)
     }
 
-    /// An identifier. Its digits are no number, unless a plus sign says so.
+    /// Masks an identifier. Its digits are a number only after a plus sign.
     pub fn id(self, id: &str) -> Cow<'_, str> {
         self.masked(id, |found| found.plus)
     }
 
-    fn masked(self, text: &str, is_meant: impl Fn(&Found) -> bool) -> Cow<'_, str> {
+    fn masked(self, text: &str, is_number: impl Fn(&Found) -> bool) -> Cow<'_, str> {
         if self == Self::Whole {
             return text.into();
         }
         let mut shown = String::new();
         let mut done = 0;
-        for found in scan::find(text).filter(is_meant) {
+        for found in scan::find(text).filter(is_number) {
             shown.push_str(&text[done..found.range.start]);
             mask(text, &found, &mut shown);
             done = found.range.end;
@@ -72,7 +72,7 @@ impl Numbers {
         shown.into()
     }
 
-    /// Every text, number and name in a payload.
+    /// Masks every string, number and field name in a payload.
     pub fn payload(self, value: &mut Value) {
         if self == Self::Masked {
             self.value("", value);
@@ -107,10 +107,10 @@ impl Numbers {
         }
     }
 
-    /// The same object, the numbers in its names masked. Names that become equal are counted.
+    /// Masks the field names of an object. Names that become equal get a counter.
     fn names(self, object: Map<String, Value>) -> Map<String, Value> {
         let mut masked = Map::with_capacity(object.len());
-        // How often each masked name came. A search for a free number would take quadratic time.
+        // Occurrences of each masked name. Searching for a free counter would take quadratic time.
         let mut count: HashMap<String, usize> = HashMap::new();
         for (name, value) in object {
             let name = self.text(&name).into_owned();
@@ -126,7 +126,7 @@ impl Numbers {
     }
 }
 
-/// The digits of a whole number, also where it is written as a floating-point number.
+/// The digits of an integer, even if it is written as a floating-point number.
 fn digits_of(number: &serde_json::Number) -> String {
     match number.as_f64() {
         Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < 1e15 => format!("{float:.0}"),
@@ -134,11 +134,11 @@ fn digits_of(number: &serde_json::Number) -> String {
     }
 }
 
-/// Appends the number to `shown`, its digits hidden but for the first and the last.
+/// Appends the number to `shown`, with all digits masked except the first and the last ones.
 fn mask(text: &str, found: &Found, shown: &mut String) {
     let plus = usize::from(found.plus);
     let count = found.digits.len();
-    // What is too short to keep ends of is hidden whole.
+    // A short number is masked completely.
     let (head, tail) = if count + plus >= 8 { (3 - plus, 2) } else { (0, 0) };
     let (mut at, mut n) = (found.range.start, 0);
     while at < found.range.end
@@ -158,8 +158,8 @@ fn mask(text: &str, found: &Found, shown: &mut String) {
     }
 }
 
-/// Everything but the first three symbols and the last two; all of it where it is short.
-fn hidden(text: &str) -> String {
+/// Masks everything except the first three and the last two symbols. A short text is masked completely.
+fn mask_whole(text: &str) -> String {
     let count = text.chars().count();
     let (head, tail) = if count >= 8 { (3, 2) } else { (0, 0) };
     let keep = |n: usize| n < head || n >= count - tail;

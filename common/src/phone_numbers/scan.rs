@@ -1,29 +1,29 @@
 //! Finds telephone numbers in a text.
 //!
-//! A number is 7 to 15 digits (E.164 has at most 15), in one run or in runs with spaces, dashes, dots,
-//! slashes and brackets between them. Digits within a word (`CA6581234567`, `conv_6581234567`) belong to
-//! an identifier, unless a plus sign stands before them. UUIDs, dates, times and addresses are
-//! passed over, and so are amounts, lengths and moments that say what they are.
+//! A number has 7 to 15 digits (the maximum of E.164), in one run or in runs that are separated by spaces,
+//! dashes, dots, slashes and brackets. Digits within a word (`CA6581234567`, `conv_6581234567`) belong to an
+//! identifier, unless a plus sign precedes them. UUIDs, dates, times and IP addresses are skipped, as well as
+//! amounts, lengths and times with a unit, a currency or a telling field name.
 
 use std::ops::Range;
 
 use super::{fields, shapes, symbol};
 
-/// Fewest and most digits of a number.
+/// Minimum and maximum number of digits.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
-/// Most symbols between two runs of digits of one number: `) - `.
+/// Maximum number of symbols between two runs of digits in a number, as in `) - `.
 const GAP: usize = 4;
-/// Digits of the longest amount or length that is recognised by its unit.
-const MEASURE_DIGITS: usize = 10;
+/// Maximum number of digits of an amount or a length that is recognized by its unit.
+const MAX_MEASURE_DIGITS: usize = 10;
 
 /// A number in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its place in the text, in bytes.
+    /// Position in the text, in bytes.
     pub range: Range<usize>,
-    /// Its digits, in ASCII.
+    /// The digits in ASCII.
     pub digits: String,
-    /// Whether it begins with a plus sign.
+    /// Whether the number begins with a plus sign.
     pub plus: bool,
 }
 
@@ -40,10 +40,10 @@ struct Scan<'a> {
     before: char,
 }
 
-/// Digits with nothing between them.
+/// A run of digits.
 struct Run {
     end: usize,
-    /// Whether letters stand directly behind them.
+    /// Whether a letter follows directly.
     in_word: bool,
 }
 
@@ -68,7 +68,8 @@ impl Scan<'_> {
         None
     }
 
-    /// The number that begins here, and where to go on; `None`: no digits of a number begin here.
+    /// The number at the current position, if there is one, and the position to continue from. `None`: no
+    /// digits of a number begin here.
     fn candidate(&self, plus: bool, length: usize) -> Option<(Option<Found>, usize)> {
         let start = self.at;
         let mut at = if plus { self.gap(start + length, 2)? } else { start };
@@ -105,13 +106,13 @@ impl Scan<'_> {
         Some((is_number.then_some(found), end))
     }
 
-    /// The digits at `at`, appended to `digits`.
+    /// Appends the run of digits at `at` to `digits`.
     fn run(&self, mut at: usize, digits: &mut String) -> Run {
         while let Some((symbol, length)) = symbol::at(self.text, at) {
             if !symbol.is_ascii_digit() {
                 return Run { end: at, in_word: is_word(symbol) };
             }
-            // More than enough to know that it is too long.
+            // One more digit than the maximum shows that the run is too long.
             if digits.len() <= 2 * DIGITS.end() {
                 digits.push(symbol);
             }
@@ -120,7 +121,7 @@ impl Scan<'_> {
         Run { end: at, in_word: false }
     }
 
-    /// Where the next digit stands behind `at`, if at most `most` separators lie between.
+    /// Position of the next digit after `at`, if at most `most` separators are between.
     fn gap(&self, mut at: usize, most: usize) -> Option<usize> {
         for _ in 0..=most {
             let (symbol, length) = symbol::at(self.text, at)?;
@@ -135,12 +136,12 @@ impl Scan<'_> {
         None
     }
 
-    /// Whether the digits say how much, how long or when.
+    /// Whether the digits are an amount, a length or a time.
     fn is_measure(&self, found: &Found, runs: &[usize]) -> bool {
         let (before, after) = (&self.text[..found.range.start], &self.text[found.range.end..]);
         match runs {
             [_] => {
-                let is_short = found.digits.len() <= MEASURE_DIGITS;
+                let is_short = found.digits.len() <= MAX_MEASURE_DIGITS;
                 fields::key_before(before).is_some_and(|key| fields::is_measure(key, &found.digits))
                     || (is_short && (fields::has_unit(after) || fields::has_currency(before, after)))
             }

@@ -1,30 +1,31 @@
-//! Looks for one number in a text, in whatever form it is written there.
+//! Searches a text for one telephone number in any notation.
 
 use super::symbol;
 
-/// Most symbols between two digits of a number.
+/// Maximum number of symbols between two digits of a number.
 const GAP: usize = 4;
-/// Fewest digits of a national form.
-const NATIONAL: usize = 7;
+/// Minimum number of digits of a national form.
+const MIN_NATIONAL_DIGITS: usize = 7;
 
-/// A number that is looked for.
+/// A number to search for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Its digits, and if wanted the ends of them that may be its national forms.
+    /// The digits of the number, and optionally the shorter endings that may be its national forms.
     forms: Vec<String>,
 }
 
 impl Wanted {
-    /// The number with these digits. `national`: also where the country, or the area, is left out.
+    /// The number with these digits. `national`: also matches forms without the country code or the area
+    /// code.
     pub fn new(digits: &str, national: bool) -> Self {
-        // `00` is how one dials out of a country, `0` out of an area.
+        // `00` is the prefix for international calls, `0` the prefix for national ones.
         let digits = digits.trim_start_matches('0');
-        let shortest = if national { NATIONAL.min(digits.len()) } else { digits.len() };
+        let shortest = if national { MIN_NATIONAL_DIGITS.min(digits.len()) } else { digits.len() };
         let forms = (0..=digits.len() - shortest).map(|cut| digits[cut..].trim_start_matches('0').to_owned());
         Self { forms: forms.filter(|form| !form.is_empty() && form.len() >= shortest).collect() }
     }
 
-    /// Whether the number stands anywhere in `text`, as a number of its own: not as part of a longer one.
+    /// Whether `text` contains the number, and not only as a part of a longer number.
     pub fn is_in(&self, text: &str) -> bool {
         let (mut at, mut after_digit) = (0, false);
         while let Some((symbol, length)) = symbol::at(text, at) {
@@ -37,7 +38,7 @@ impl Wanted {
         false
     }
 
-    /// Whether one of its forms begins at `at`, a first digit.
+    /// Whether a form of the number begins at the digit at `at`.
     fn begins(&self, text: &str, mut at: usize) -> bool {
         for _ in 0..=2 {
             if self.forms.iter().any(|form| matches(form, text, at)) {
@@ -51,7 +52,7 @@ impl Wanted {
     }
 }
 
-/// Whether the digits of `form` stand at `at`, and no further digit directly behind them.
+/// Whether the digits of `form` are at `at`, without a further digit directly after them.
 fn matches(form: &str, text: &str, mut at: usize) -> bool {
     for (n, digit) in form.chars().enumerate() {
         if n > 0 {
@@ -66,7 +67,7 @@ fn matches(form: &str, text: &str, mut at: usize) -> bool {
     !symbol::at(text, at).is_some_and(|(symbol, _)| symbol.is_ascii_digit())
 }
 
-/// The place of the next digit, behind separators and behind the `(0)` of `+44 (0)20 …`.
+/// Position of the next digit, after separators and after the `(0)` of `+44 (0)20 …`.
 fn next_digit(text: &str, mut at: usize) -> Option<usize> {
     let mut gap = 0;
     loop {
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_found_in_every_form_and_not_in_longer_ones() {
+    fn number_is_found_in_each_notation_and_not_within_longer_numbers() {
         let wanted = Wanted::new("12025550100", false);
         #[rustfmt::skip]
         let table = [

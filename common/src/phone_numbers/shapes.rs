@@ -1,6 +1,6 @@
-//! Texts that hold many digits and are no telephone numbers: UUIDs, dates, times of day, IP addresses.
+//! Recognizes texts with many digits that are not telephone numbers: UUIDs, dates, times, IP addresses.
 
-/// Length in bytes of such a text at the beginning of `text`, if there is one.
+/// Length in bytes of such a text at the beginning of `text`. `None` if there is none.
 pub(super) fn length(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     uuid(bytes).or_else(|| date_and_time(bytes)).or_else(|| time(bytes)).or_else(|| address(bytes))
@@ -11,7 +11,7 @@ fn digits(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// Value of the first `count` digits, if exactly `count` digits stand there.
+/// Value of the digits at the beginning, if there are exactly `count` of them.
 fn value(bytes: &[u8], count: usize) -> Option<u32> {
     let digits = digits(bytes);
     (digits == count).then(|| std::str::from_utf8(&bytes[..count]).ok()?.parse().ok())?
@@ -26,7 +26,7 @@ fn uuid(bytes: &[u8]) -> Option<usize> {
     (fits && !bytes.get(36).is_some_and(u8::is_ascii_alphanumeric)).then_some(36)
 }
 
-/// A date, and the time of day behind it.
+/// A date, and the time after it if there is one.
 fn date_and_time(bytes: &[u8]) -> Option<usize> {
     let date = date(bytes)?;
     let rest = &bytes[date..];
@@ -37,7 +37,8 @@ fn date_and_time(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// `2026-11-28`, `28.11.2026`, `11/28/2026`, `Y/M/D` and so on: one separator, a plausible year, month and day.
+/// `2026-11-28`, `28.11.2026`, `11/28/2026`, `Y/M/D` and so on: one separator, a plausible year, month and
+/// day.
 fn date(bytes: &[u8]) -> Option<usize> {
     let year = |year: u32| (1900..2200).contains(&year);
     let first = digits(bytes);
@@ -56,7 +57,7 @@ fn date(bytes: &[u8]) -> Option<usize> {
         _ => false,
     };
     let length = first + second + third + 2;
-    // A further group makes it something else: `01.02.1990.33`.
+    // With a further group it is not a date: `01.02.1990.33`.
     let goes_on =
         bytes.get(length) == Some(&separator) && bytes.get(length + 1).is_some_and(u8::is_ascii_digit);
     (fits && !goes_on).then_some(length)
@@ -116,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_shape_is_recognised_with_its_length() {
+    fn each_shape_is_recognized_with_its_length() {
         #[rustfmt::skip]
         let table = [
             ("550e8400-e29b-41d4-a716-446655440000, x",   Some(36)),

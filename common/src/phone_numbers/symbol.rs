@@ -1,17 +1,17 @@
-//! Reads a text symbol by symbol, whatever the way in which a symbol is written.
+//! Reads a text symbol by symbol, and decodes each notation of a symbol.
 //!
-//! Telephone numbers come with percent-escapes (`%2B`), HTML entities (`&#43;`), JSON escapes
-//! (`\u002b`), digits of other scripts, and several kinds of dashes and spaces. All of them read as
-//! the plain ASCII symbol.
+//! Telephone numbers may contain percent-escapes (`%2B`), HTML entities (`&#43;`), JSON escapes (`\u002b`),
+//! digits of other scripts, and several kinds of dashes and spaces. All of them are read as the plain ASCII
+//! symbol.
 
 use crate::json::escaped_unit;
 
-/// Digits zero of the scripts whose digits are read, besides ASCII: fullwidth, Arabic, Persian, Devanagari,
-/// Bengali, Thai, Khmer and mathematical.
+/// The digit zero of the supported scripts besides ASCII: fullwidth, Arabic, Persian, Devanagari, Bengali,
+/// Thai, Khmer and mathematical.
 const ZEROS: [char; 8] =
     ['\u{ff10}', '\u{660}', '\u{6f0}', '\u{966}', '\u{9e6}', '\u{e50}', '\u{17e0}', '\u{1d7ce}'];
 
-/// The symbol at the byte `at` of `text`, and how many bytes it takes.
+/// The symbol at the byte `at` of `text`, and its length in bytes.
 pub(super) fn at(text: &str, at: usize) -> Option<(char, usize)> {
     let rest = text.get(at..)?;
     let first = rest.chars().next()?;
@@ -24,7 +24,7 @@ pub(super) fn at(text: &str, at: usize) -> Option<(char, usize)> {
     Some(escaped.map_or_else(|| (plain(first), first.len_utf8()), |(symbol, length)| (plain(symbol), length)))
 }
 
-/// `%2B`, and the same encoded again: `%252B`.
+/// Decodes `%2B`, and `%252B`, which is encoded twice.
 fn percent(bytes: &[u8]) -> Option<(char, usize)> {
     let mut start = 1;
     while bytes[start..].starts_with(b"25") && hex(bytes, start + 2).is_some() {
@@ -36,11 +36,11 @@ fn percent(bytes: &[u8]) -> Option<(char, usize)> {
 
 fn hex(bytes: &[u8], at: usize) -> Option<u8> {
     let digits = std::str::from_utf8(bytes.get(at..at + 2)?).ok()?;
-    // `from_str_radix` takes a sign.
+    // `from_str_radix` would accept a sign.
     digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
-/// `&#43;`, `&#x2B;`, `&plus;`, `&nbsp;`.
+/// Decodes `&#43;`, `&#x2B;`, `&plus;`, `&nbsp;`.
 fn entity(rest: &str) -> Option<(char, usize)> {
     let end = rest.bytes().take(10).position(|byte| byte == b';')?;
     let name = rest.get(1..end)?;
@@ -61,13 +61,13 @@ fn entity(rest: &str) -> Option<(char, usize)> {
     Some((symbol, end + 1))
 }
 
-/// `\u002b`, as it stands in JSON that is read as text.
+/// Decodes `\u002b`, which occurs in JSON that is read as text.
 fn json(rest: &str) -> Option<(char, usize)> {
     let unit = escaped_unit(rest.as_bytes())?;
     Some((char::from_u32(unit.into())?, 6))
 }
 
-/// The ASCII symbol that means the same.
+/// The equivalent ASCII symbol.
 fn plain(symbol: char) -> char {
     if symbol.is_ascii() {
         return if symbol == '\t' { ' ' } else { symbol };
@@ -78,7 +78,7 @@ fn plain(symbol: char) -> char {
         '\u{ff08}' => '(',
         '\u{ff09}' => ')',
         '\u{ff0e}' | '\u{b7}' => '.',
-        // Spaces, and marks that are not seen.
+        // Spaces and invisible marks.
         '\u{a0}'
         | '\u{2000}'..='\u{200f}'
         | '\u{202a}'..='\u{202f}'
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_symbol_reads_as_the_plain_one() {
+    fn each_notation_of_a_symbol_is_read_as_the_plain_one() {
         #[rustfmt::skip]
         let table = [
             ("+1", '+', 1), ("%2B1", '+', 3), ("%2b", '+', 3), ("%252B1", '+', 5), ("%20", ' ', 3),

@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn a_number_is_masked_in_every_form_in_which_it_is_written() {
+fn number_is_masked_in_each_notation() {
     #[rustfmt::skip]
     let table = [
         ("+6580000001",                        "+65••••••01"),
@@ -57,7 +57,7 @@ fn a_number_is_masked_in_every_form_in_which_it_is_written() {
 }
 
 #[test]
-fn digits_that_are_no_number_stay() {
+fn digits_that_are_not_a_number_are_kept() {
     for text in [
         "",
         "CA6580000001",
@@ -96,7 +96,7 @@ fn digits_that_are_no_number_stay() {
 }
 
 #[test]
-fn an_identifier_is_masked_where_a_plus_sign_names_a_number() {
+fn identifier_is_masked_only_after_a_plus_sign() {
     for (id, shown) in [
         ("1234567890@10.0.0.1", "1234567890@10.0.0.1"),
         ("8812345678", "8812345678"),
@@ -107,7 +107,7 @@ fn an_identifier_is_masked_where_a_plus_sign_names_a_number() {
 }
 
 #[test]
-fn what_stands_for_a_number_is_masked_whole() {
+fn text_in_place_of_a_number_is_masked() {
     for (number, shown) in [
         ("+6580000001", "+65••••••01"),
         ("+65 8000 0001", "+65 •••• ••01"),
@@ -120,7 +120,7 @@ fn what_stands_for_a_number_is_masked_whole() {
 }
 
 #[test]
-fn texts_numbers_and_names_of_a_payload_are_masked_and_measures_stay() {
+fn payload_texts_numbers_and_names_are_masked_and_measures_are_kept() {
     let mut payload = json!({
         "To": "+6580000001", "n": 6_581_234_567_u64, "f": 6_581_234_567.0, "short": 123_456, "part": 1_234_567.25,
         "a": [{ "b": "6580000001" }, 6_580_000_001_u64], "id": "CA1", "start_time_unix_secs": 1_790_000_000,
@@ -138,7 +138,7 @@ fn texts_numbers_and_names_of_a_payload_are_masked_and_measures_stay() {
 }
 
 #[test]
-fn a_number_is_found_with_its_digits() {
+fn find_returns_the_digits_of_a_number() {
     let found: Vec<_> = find("+65 (8123) 4567, 0081234567").map(|found| (found.digits, found.plus)).collect();
     assert_eq!(found, [("6581234567".to_owned(), true), ("0081234567".to_owned(), false)]);
 }
@@ -154,7 +154,7 @@ fn long_texts_are_scanned_in_linear_time() {
 
 /// A sender chooses the names of a payload. Masking many that become equal takes linear time.
 #[test]
-fn names_that_become_equal_when_they_are_masked_are_numbered_in_linear_time() {
+fn equal_masked_names_are_numbered_in_linear_time() {
     let object: serde_json::Map<_, _> =
         (0..100_000_u32).map(|n| (format!("658{n:06}45"), n.into())).collect();
     let mut payload = serde_json::Value::Object(object);

@@ -1,4 +1,4 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`. Never on the public port.
+//! The admin listener with `/livez`, `/readyz` and `/metrics`. It has its own port, which is not public.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -27,20 +27,20 @@ const LIMITS: Limits = Limits {
     drain: Duration::from_secs(1),
 };
 
-/// Bounds of a health check.
-const PROBE: Bounds = Bounds { time: Duration::from_secs(3), bytes: 64 * 1024 };
+/// Bounds of the request of [`probe`].
+const PROBE_BOUNDS: Bounds = Bounds { time: Duration::from_secs(3), bytes: 64 * 1024 };
 
-/// State of the parts a process needs, by name.
+/// Names and states of the parts that a process needs.
 pub type Parts = Vec<(&'static str, State)>;
 
-/// How a part is.
+/// State of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// As it must be.
+    /// The part works.
     Ready,
-    /// Not as it must be, and why; the process does its work all the same.
+    /// The part has a problem, which is described, but the process works.
     Degraded(String),
-    /// Not as it must be, and why: the process cannot do its work.
+    /// The part has a problem, which is described, and the process cannot work.
     Unready(String),
 }
 
@@ -50,7 +50,7 @@ impl From<Result<(), String>> for State {
     }
 }
 
-/// Asks every part for its state, within a second or so.
+/// Checks all parts. The check should take about a second at most.
 pub type Readiness = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Parts> + Send>> + Send + Sync + 'static>;
 
 /// Serves the admin endpoints on `listener` until `stop`.
@@ -68,8 +68,10 @@ pub async fn serve(
     server.serve(stop, handler).await;
 }
 
-/// Asks the `/readyz` of another process on this machine, whose `ADMIN_ADDR` is `address`, and says what it
-/// answers: the health check of containers that hold no other program.
+/// Requests `/readyz` of a process on this machine with the `ADMIN_ADDR` `address`. Returns the body of the
+/// answer, as an error if the process is not ready.
+///
+/// Containers use this as their health check, because their image holds no other program.
 pub async fn probe(mut address: SocketAddr) -> Result<String, String> {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -79,7 +81,7 @@ pub async fn probe(mut address: SocketAddr) -> Result<String, String> {
     }
     let request = Request::get(format!("http://{address}/readyz")).body(Full::default());
     let request = request.map_err(|error| error.to_string())?;
-    let answer = client::send(request, PROBE).await.map_err(|error| format!("{address}: {error}"))?;
+    let answer = client::send(request, PROBE_BOUNDS).await.map_err(|error| format!("{address}: {error}"))?;
     let text = String::from_utf8_lossy(answer.body()).trim().to_owned();
     if answer.status() == StatusCode::OK { Ok(text) } else { Err(text) }
 }

@@ -1,8 +1,8 @@
-//! The connection to NATS, the same for every process.
+//! The connection to NATS.
 //!
-//! Connecting returns at once and goes on in the background for as long as it takes: a process
-//! starts while the broker is away and becomes ready when it is back. What must not wait asks
-//! [`is_connected`] first: the client would otherwise buffer publishes and deliver them later.
+//! Connecting returns at once and continues in the background. A process therefore starts while the broker is
+//! down, and becomes ready when the broker is back. Code that must not wait calls [`is_connected`] before it
+//! publishes, because the client buffers publishes while it is disconnected and delivers them later.
 
 use std::{
     path::Path,
@@ -18,7 +18,7 @@ use rand::RngExt as _;
 use super::config::{ConfigError, Url};
 use crate::http::tls;
 
-/// A peer that does not answer two pings in a row is taken for dead.
+/// Interval of pings. The client reconnects when two pings in a row are not answered.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
@@ -27,31 +27,32 @@ const URL: &str = "NATS_URL";
 const CREDENTIALS: &str = "NATS_CREDS_FILE";
 const AUTHORITY: &str = "NATS_CA_FILE";
 
-/// Where the broker is, how it knows us, and how we know it.
+/// Address of the broker, login, and trusted authorities.
 #[derive(Clone, Copy, Debug)]
 pub struct Broker<'a> {
-    /// `NATS_URL`: one address or several, comma separated. May hold a login (`user:password@`, or
-    /// `token@`), the same for all of them, percent-encoded where it has characters of its own in a URL.
+    /// `NATS_URL`: one or more addresses, separated by commas. They may hold a login (`user:password@` or
+    /// `token@`), the same in all of them, with reserved characters percent-encoded.
     pub url: &'a Url,
-    /// `NATS_CREDS_FILE`: a login by a key.
+    /// `NATS_CREDS_FILE`: file with a login by key.
     pub credentials: Option<&'a Path>,
-    /// `NATS_CA_FILE`: the authorities that vouch for the broker, instead of the system's. TLS is required
-    /// then; otherwise it is where the broker or the scheme `tls://` requires it.
+    /// `NATS_CA_FILE`: file with the trusted authorities, instead of the authorities of the system. With it,
+    /// TLS is required. Without it, TLS is used if the broker or the scheme `tls://` requires it.
     pub authority: Option<&'a Path>,
 }
 
-/// Which user of the broker a process is, as `deploy/nats/users.conf` knows them.
+/// The user of the broker that a process logs in as; see `deploy/nats/users.conf`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Stores webhooks and asks workers.
+    /// Stores webhooks and sends requests to workers.
     Gateway,
-    /// Processes what is stored, and answers.
+    /// Processes stored webhooks and answers requests.
     Worker,
 }
 
 impl Role {
-    /// Where the answers to its requests come. Each role has a prefix of its own, so that the broker can keep others
-    /// from reading them; all are below the usual `_INBOX`, which brokers with other users allow.
+    /// Prefix of the subjects for answers to its requests. Each role has its own prefix, so that the broker
+    /// can hide answers from other users. All prefixes are below the usual `_INBOX`, which brokers with other
+    /// users allow.
     fn inbox_prefix(self) -> &'static str {
         match self {
             Self::Gateway => "_INBOX.gateway",
@@ -60,7 +61,7 @@ impl Role {
     }
 }
 
-/// What a broker is told in a URL.
+/// The login in a URL.
 #[derive(PartialEq, Eq)]
 enum Login {
     User { name: String, password: String },
@@ -75,7 +76,7 @@ impl Broker<'_> {
     /// change.
     pub async fn connect(self, name: &str, role: Role) -> anyhow::Result<Client> {
         let (addresses, options) = self.options()?;
-        let told = Arc::new(Mutex::new(String::new()));
+        let logged = Arc::new(Mutex::new(String::new()));
         let options = options
             .name(name)
             .custom_inbox_prefix(role.inbox_prefix())
@@ -84,16 +85,17 @@ impl Broker<'_> {
             .ping_interval(PING_INTERVAL)
             .reconnect_delay_callback(reconnect_delay)
             .reconnect_to_server_callback({
-                // Asked before every try, and told of the one before: nothing else says why it failed.
-                let told = told.clone();
+                // Called before every attempt with the error of the previous one, which the client reports
+                // nowhere else.
+                let logged = logged.clone();
                 move |servers, _| {
-                    tell(&servers, &mut told.lock().unwrap_or_else(PoisonError::into_inner));
+                    log_new_reasons(&servers, &mut logged.lock().unwrap_or_else(PoisonError::into_inner));
                     std::future::ready(None)
                 }
             })
             .event_callback(move |event| {
                 if matches!(event, Event::Connected) {
-                    told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                    logged.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 }
                 log(&event);
                 std::future::ready(())
@@ -101,12 +103,12 @@ impl Broker<'_> {
         options.connect(addresses).await.with_context(|| format!("connecting to NATS at {}", self.url))
     }
 
-    /// What can be told of the variables before connecting.
+    /// Checks the variables without connecting.
     pub fn check(self) -> Result<(), ConfigError> {
         self.options().map(drop)
     }
 
-    /// The servers, and how they are spoken to.
+    /// Addresses and options of the client.
     fn options(self) -> Result<(Vec<ServerAddr>, ConnectOptions), ConfigError> {
         let (addresses, login) = self.addresses()?;
         let mut options = match login {
@@ -120,7 +122,8 @@ impl Broker<'_> {
             options = options.credentials(&text).map_err(unusable)?;
         }
         if let Some(file) = self.authority {
-            // The client would say what is wrong with it only when it connects. It reads it again each time.
+            // The client reads the file at each attempt and reports errors only then, so the file is checked
+            // here.
             tls::authorities(file)
                 .map_err(|reason| ConfigError::new(AUTHORITY, format!("'{}' {reason}", file.display())))?;
             options = options.add_root_certificates(file.to_owned()).require_tls(true);
@@ -128,11 +131,11 @@ impl Broker<'_> {
         Ok((addresses, options))
     }
 
-    /// The servers `NATS_URL` names, and the login in it. The addresses do not hold it any more: the client
-    /// makes no use of it there, and shows them when it logs.
+    /// The addresses and the login in `NATS_URL`. The login is removed from the addresses, because the client
+    /// does not use it there but prints the addresses in its logs.
     fn addresses(self) -> Result<(Vec<ServerAddr>, Option<Login>), ConfigError> {
         let wrong = |what: &str| ConfigError::new(URL, format!("{what}: {}", self.url));
-        // The client's own error may repeat the login.
+        // The error of the client may repeat the login.
         let unreadable = || wrong("not a list of addresses such as nats://host:4222");
         let (mut addresses, mut login) = (Vec::new(), None);
         for part in self.url.expose().split(',') {
@@ -162,33 +165,33 @@ impl Broker<'_> {
     }
 }
 
-/// Whether the broker can be reached right now.
+/// Whether the client is connected to the broker.
 pub fn is_connected(client: &Client) -> bool {
     client.connection_state() == State::Connected
 }
 
-/// Doubles from 4 ms, at most [`MAX_RECONNECT_DELAY`], with jitter so that many clients of one
-/// restarted broker do not come back in step.
+/// Delay before the next attempt. It doubles from 4 ms up to [`MAX_RECONNECT_DELAY`]. Jitter keeps the
+/// clients of a restarted broker from reconnecting at the same time.
 fn reconnect_delay(attempts: usize) -> Duration {
     let exponent = u32::try_from(attempts.min(16)).expect("at most 16");
     let ceiling = Duration::from_millis(4).saturating_mul(1 << exponent).min(MAX_RECONNECT_DELAY);
     ceiling.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
-/// Logs why connecting fails, when that is another reason than was told before.
-fn tell(servers: &[async_nats::Server], told: &mut String) {
+/// Logs the reasons why connecting fails, if they differ from the `logged` ones.
+fn log_new_reasons(servers: &[async_nats::Server], logged: &mut String) {
     let reasons = servers.iter().filter_map(|server| {
         let error = server.last_error.as_deref()?;
         Some(format!("{}:{}: {error}{}", server.addr.host(), server.addr.port(), advice(error)))
     });
     let reasons = reasons.collect::<Vec<_>>().join("; ");
-    if !reasons.is_empty() && reasons != *told {
-        tracing::warn!(reasons, "cannot connect to NATS; trying again");
-        *told = reasons;
+    if !reasons.is_empty() && reasons != *logged {
+        tracing::warn!(reasons, "cannot connect to NATS; retrying");
+        *logged = reasons;
     }
 }
 
-/// What to look at, where the reason is not that the broker is away.
+/// The setting to check, unless the broker is down.
 fn advice(error: &str) -> &'static str {
     let error = error.to_ascii_lowercase();
     if error.contains("corrupt message") {
@@ -206,7 +209,7 @@ fn log(event: &Event) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => tracing::warn!("lost the connection to NATS; reconnecting"),
-        // A failed try, without its reason: see `tell`.
+        // A failed attempt without its reason, which `log_new_reasons` logs.
         Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
         Event::ServerError(error) if is_forbidden(&error.to_string()) => tracing::error!(
             %error,
@@ -218,7 +221,7 @@ fn log(event: &Event) {
     }
 }
 
-/// Whether the broker refused to publish or to subscribe. Its words are `Permissions Violation for Publish to "…"`.
+/// Whether the broker refused a publish or a subscription, with `Permissions Violation for Publish to "…"`.
 fn is_forbidden(error: &str) -> bool {
     error.to_ascii_lowercase().contains("permissions violation")
 }
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_taken_out_of_the_addresses() {
+    fn login_is_removed_from_the_addresses() {
         let user = |name: &str, password: &str| {
             Some(Login::User { name: name.to_owned(), password: password.to_owned() })
         };
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_credentials_and_no_authority_is_named_and_not_repeated() {
+    fn invalid_credentials_or_authority_file_is_named_but_its_content_is_not_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         let (url, login) = (Url::new("nats://h"), Url::new("nats://t0ken@h"));
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_is_given_where_the_broker_is_there() {
+    fn advice_is_given_unless_the_broker_is_down() {
         for (error, shown) in [
             ("IO error: Connection refused (os error 111)", ""),
             ("IO error: invalid peer certificate: UnknownIssuer", "NATS_CA_FILE"),
@@ -293,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn reconnect_delays_are_bounded() {
+    fn reconnect_delay_is_bounded() {
         for attempts in 0..200 {
             let delay = reconnect_delay(attempts);
             assert!(delay <= MAX_RECONNECT_DELAY, "attempt {attempts}: {delay:?}");

@@ -1,32 +1,17 @@
-//! Reading the environment: one flat struct a binary, complete and valid before a socket opens.
+//! Reads the configuration from environment variables.
+//!
+//! Each binary has one flat struct. It is complete and valid before the process opens a socket.
 
 use std::fmt;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-/// Exit status for a wrong configuration (`EX_CONFIG` of sysexits).
+pub use crate::config_error::ConfigError;
+
+/// Exit status for an invalid configuration (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
-/// A variable that cannot be used, and why. The reason may repeat the value, but never a [`Secret`]
-/// or the credentials of a [`Url`]: any text is a valid one, so reading them cannot fail.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{variable}: {reason}")]
-pub struct ConfigError {
-    /// Name of the environment variable.
-    pub variable: String,
-    /// What is wrong with its value.
-    pub reason: String,
-}
-
-impl ConfigError {
-    /// `variable` cannot be used, for this reason. One line, though the value that it may repeat had more.
-    pub fn new(variable: impl Into<String>, reason: impl Into<String>) -> Self {
-        let reason: String = reason.into();
-        Self { variable: variable.into(), reason: reason.replace(char::is_control, " ") }
-    }
-}
-
-/// The file that [`environment`] reads besides the process' own variables.
+/// Variable with the path of a file that [`environment`] reads, too.
 pub const ENV_FILE: &str = "ENV_FILE";
 
 /// Reads `T` from the [`environment`].
@@ -34,14 +19,14 @@ pub fn from_env<T: DeserializeOwned>() -> Result<T, ConfigError> {
     from_vars(environment()?)
 }
 
-/// The variables of the process, and those of the file that `ENV_FILE` names, which prevail: unlike
-/// the former they can change while the process runs.
+/// The variables of the process and of the file that `ENV_FILE` names. The file takes precedence, because it
+/// can change while the process runs.
 ///
-/// The file has lines of `NAME=value`, as systemd's `EnvironmentFile` and a container's `--env-file`
-/// take them: empty lines and lines that begin with `#` are passed over, a value may stand in single
-/// or double quotes, and nothing in it is expanded.
+/// The file has lines of `NAME=value`, as `EnvironmentFile` of systemd and `--env-file` of container
+/// runtimes. Empty lines and lines that begin with `#` are skipped. A value may be in single or double
+/// quotes; nothing in it is expanded.
 pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
-    // A variable of ours is text; anything else belongs to somebody else.
+    // Variables of Aftercall are valid Unicode, so others can be skipped.
     let mut vars: Vec<_> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -56,7 +41,8 @@ pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     Ok(vars)
 }
 
-/// The variables in the text of a file that `ENV_FILE` names. An error names the line and repeats nothing of it.
+/// Parses the text of a file that `ENV_FILE` names. An error names the number of the line and repeats no
+/// content.
 pub fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let mut vars: Vec<(String, String)> = Vec::new();
     for (n, line) in (1..).zip(text.lines().map(str::trim)) {
@@ -74,14 +60,14 @@ pub fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
             .into_iter()
             .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
             .unwrap_or(value);
-        vars.retain(|(other, _)| other != name); // The last line of a name counts.
+        vars.retain(|(other, _)| other != name); // The last line for a name counts.
         vars.push((name.to_owned(), unquoted.to_owned()));
     }
     Ok(vars)
 }
 
-/// Checks that the file that `ENV_FILE` names ends with a line end. One that does not may have been cut short while
-/// it was written, in the middle of a value.
+/// Checks that the file that `ENV_FILE` names ends with a line end. Otherwise the file may be partly written,
+/// and its last value incomplete.
 pub fn check_file_is_complete(vars: &[(String, String)]) -> Result<(), ConfigError> {
     let Some((_, path)) = vars.iter().find(|(name, value)| name == ENV_FILE && !value.trim().is_empty())
     else {
@@ -94,16 +80,19 @@ pub fn check_file_is_complete(vars: &[(String, String)]) -> Result<(), ConfigErr
     }
 }
 
-/// Reads `T` from `vars`. An empty variable counts as unset. Every field of `T` must have a default, which lets an error be traced to
-/// the one variable that causes it: envy itself does not name it.
+/// Reads `T` from `vars`. An empty variable counts as unset.
+///
+/// Every field of `T` must have a default. An error can then be traced to its variable by reading each
+/// variable alone; envy does not name the variable.
 pub fn from_vars<T: DeserializeOwned>(
     vars: impl IntoIterator<Item = (String, String)>,
 ) -> Result<T, ConfigError> {
     let vars: Vec<_> = vars.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
     envy::from_iter(vars.iter().cloned()).map_err(|error| {
-        let culprit = vars.iter().find(|&var| envy::from_iter::<_, T>(std::iter::once(var.clone())).is_err());
-        match culprit {
-            // Numbers: envy repeats value and name, which we say ourselves or do not want said.
+        let cause = vars.iter().find(|&var| envy::from_iter::<_, T>(std::iter::once(var.clone())).is_err());
+        match cause {
+            // For numbers, envy repeats value and name. The name is in the error already; the value may be
+            // secret.
             Some((variable, value)) => ConfigError::new(
                 variable.to_uppercase(),
                 error
@@ -115,7 +104,7 @@ pub fn from_vars<T: DeserializeOwned>(
     })
 }
 
-/// A value that must not be seen: prints as `***`.
+/// A secret value, which prints as `***`.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -126,7 +115,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that needs it.
+    /// The secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -138,7 +127,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Address of a broker or a database; credentials are hidden when printed.
+/// The address of a broker or a database. It prints without its credentials.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Url(String);
@@ -167,8 +156,8 @@ impl fmt::Display for Url {
         let (scheme, rest) =
             self.0.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", &self.0));
         let separator = if scheme.is_empty() { "" } else { "://" };
-        // Credentials end at the last '@' and may hold any character before it: commas, and a '?' that
-        // nobody escaped. Where that '@' stands in an option instead, too much is hidden, never too little.
+        // Credentials end at the last '@' and may contain any character, even commas and an unescaped '?'. If
+        // the last '@' is in an option, more than the credentials is hidden.
         let (credentials, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
         let (hosts, options) = rest.split_once('?').unwrap_or((rest, ""));
         write!(f, "{scheme}{separator}{credentials}{hosts}")?;
@@ -181,7 +170,7 @@ impl fmt::Display for Url {
     }
 }
 
-/// Options of a connection string that are shown; any other may be a secret.
+/// Options of a connection string whose values are printed. Other options may hold secrets.
 const HARMLESS_OPTIONS: [&str; 5] = ["authSource", "directConnection", "replicaSet", "ssl", "tls"];
 
 #[cfg(test)]
@@ -207,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_names_its_variable_and_no_secret() {
+    fn invalid_value_names_its_variable_and_no_secret() {
         for (name, value) in [("PORT", "eighty"), ("FORMAT", "xml")] {
             let error = read(&[("OTHER", "x"), ("NAME", "s3cret"), (name, value)]).unwrap_err();
             assert_eq!(error.variable, name);
@@ -222,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_variables_is_read_as_it_stands() {
+    fn env_file_is_read_without_expansion() {
         let text = "# secrets\n\nA=1\n B = two words \nC=\"quo ted\"\nD='$A'\nE=x=y\nA=2\n";
         let vars = read_file(text).unwrap();
         let wanted = [("B", "two words"), ("C", "quo ted"), ("D", "$A"), ("E", "x=y"), ("A", "2")];
@@ -241,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_print_without_credentials() {
+    fn url_prints_without_credentials() {
         for (url, shown) in [
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
             ("nats://me:p@ss@host:4222", "nats://***@host:4222"),

@@ -1,6 +1,6 @@
-//! What every process shows of itself besides its own counts: its build, its memory, its processor time.
+//! Metrics of the process itself: build, memory, file descriptors, processor time.
 //!
-//! The names are those of Prometheus' own client libraries, so that any dashboard of processes knows them.
+//! Names follow the client libraries of Prometheus, so that existing dashboards work.
 
 use jiff::Timestamp;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -11,8 +11,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-/// A registry that shows this process, a build of `version`, and takes our own metrics under the prefix
-/// `aftercall`.
+/// Creates a registry with the metrics of this process and its build version.
 pub fn registry(version: &'static str) -> Registry {
     let mut registry = Registry::default();
     registry.register("aftercall_build", "Version of this process", Info::new([("version", version)]));
@@ -20,7 +19,7 @@ pub fn registry(version: &'static str) -> Registry {
     registry
 }
 
-/// This process, as the system sees it at the time of the scrape.
+/// Reads the resources of this process at each scrape.
 #[derive(Debug)]
 struct Process {
     started: Timestamp,
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_shows_itself() {
+    fn registry_has_the_metrics_of_the_process() {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry("1.2.3")).unwrap();
         assert!(text.contains("aftercall_build_info{version=\"1.2.3\"} 1"), "{text}");

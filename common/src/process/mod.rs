@@ -1,5 +1,4 @@
-//! What any process of Aftercall needs: configuration, the connection to NATS, health, metrics, logs, traces,
-//! and an orderly end.
+//! The parts of every process: configuration, connection to NATS, health, metrics, logs, traces and shutdown.
 
 pub mod admin;
 pub mod broker;

@@ -1,18 +1,19 @@
-//! The stop signal: SIGTERM or SIGINT cancels one token that everything watches. And what a supervisor is told
-//! of us: systemd waits for [`ready`] before it stops the instance that we replace.
+//! Shutdown by SIGTERM or SIGINT, and notifications of the supervisor.
+//!
+//! systemd waits for [`ready`] before it stops the instance that this process replaces.
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled at the first SIGTERM or SIGINT. A second signal ends the process at
-/// once, for the operator who does not want to wait for the drain.
+/// Returns a token that is cancelled by the first SIGTERM or SIGINT. A second signal ends the process at
+/// once, for operators who do not want to wait for open requests.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();
     let cancel = stop.clone();
-    // The one detached task: it has to outlive everything that is waited for.
+    // This task is detached, because it has to outlive everything that is waited for.
     #[expect(clippy::disallowed_methods, reason = "nothing waits for the signal watcher")]
     tokio::spawn(async move {
         let mut next = async || {
@@ -32,18 +33,18 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     Ok(stop)
 }
 
-/// Tells the supervisor that we do our work from now on. Without one, nothing happens.
+/// Notifies the supervisor that the process is ready. Does nothing without a supervisor.
 pub fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Tells the supervisor that we finish what was begun.
+/// Notifies the supervisor that the process is stopping.
 fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
 fn notify(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "the supervisor cannot be told");
+        tracing::warn!(%error, "cannot notify the supervisor");
     }
 }

@@ -1,9 +1,10 @@
-//! Traces: one webhook is one trace, from its request to its document and its transcript.
+//! Traces by OpenTelemetry. The trace of a webhook covers its request, its document and its transcript.
 //!
-//! The W3C trace context travels in the header `traceparent` of requests and messages. Where
-//! `OTEL_EXPORTER_OTLP_ENDPOINT` is unset nothing is begun, nothing is made up, and a context that came with
-//! a request is passed on as it is: tracing then costs nothing. Invariant: no attribute holds anything of a
-//! body, a number or a secret.
+//! The header `traceparent` of requests and messages carries the W3C trace context. If
+//! `OTEL_EXPORTER_OTLP_ENDPOINT` is unset, no span is created, and the context of a request is forwarded
+//! unchanged, so tracing costs nothing.
+//!
+//! Invariant: no attribute holds a part of a body, a telephone number or a secret.
 
 use std::{
     fmt,
@@ -35,11 +36,13 @@ pub use opentelemetry::trace::SpanKind as Kind;
 
 use crate::http::client::{self, Bounds};
 
-/// Longest the last spans may take to leave, once the process stops.
-const SHUTDOWN: Duration = Duration::from_secs(3);
+/// Longest time to export the last spans when the process stops.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bounds of a request to the collector.
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(10), bytes: 64 * 1024 };
 
-/// Where traces go: `http://collector:4318`. OTLP over HTTP; the path `/v1/traces` is added.
+/// Base URL of the collector, such as `http://collector:4318`. Traces use OTLP over HTTP with the path
+/// `/v1/traces`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Endpoint(Uri);
@@ -62,13 +65,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Whether `value` is a W3C trace context, version 00: `00-<32 hex>-<16 hex>-<2 hex>`, lower case, ids not
-/// all zero.
+/// Whether `value` is a W3C trace context of version 00: `00-<32 hex>-<16 hex>-<2 hex>` in lower case,
+/// without ids that are all zero.
 pub fn is_traceparent(value: &str) -> bool {
     parse(value).is_some()
 }
 
-/// The trace id in a trace context.
+/// The trace id in a trace context. `None` if the context is invalid.
 pub fn trace_id(traceparent: &str) -> Option<&str> {
     is_traceparent(traceparent).then(|| &traceparent[3..35])
 }
@@ -92,7 +95,7 @@ fn parse(value: &str) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Begins spans, or does nothing. Cheap to clone.
+/// Starts spans if tracing is on, else does nothing. Clones are cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<Arc<Inner>>);
 
@@ -103,10 +106,11 @@ struct Inner {
 }
 
 impl Tracer {
-    /// Sends the spans of `service` to `endpoint`, where there is one. Within a runtime, which sends them.
+    /// Exports the spans of `service` to `endpoint`. Without an endpoint, tracing is off. Must be called
+    /// within a runtime, which sends the spans.
     ///
-    /// Which traces are kept, and how they are batched, is told by OpenTelemetry's own variables
-    /// (`OTEL_TRACES_SAMPLER`, `OTEL_BSP_…`, `OTEL_RESOURCE_ATTRIBUTES`).
+    /// Variables of OpenTelemetry configure sampling, batching and resources (`OTEL_TRACES_SAMPLER`,
+    /// `OTEL_BSP_…`, `OTEL_RESOURCE_ATTRIBUTES`).
     ///
     /// # Errors
     /// One of those variables cannot be used.
@@ -131,23 +135,23 @@ impl Tracer {
         Ok(Self(Some(Arc::new(Inner { provider, tracer }))))
     }
 
-    /// Whether anything is traced.
+    /// Whether tracing is on.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Begins a span within the trace of `parent`, which another process may have begun; a new trace
-    /// without one.
+    /// Starts a span in the trace of the context `parent`, which may come from another process. Without
+    /// `parent`, starts a new trace.
     pub fn span(&self, name: &'static str, kind: SpanKind, parent: Option<&str>) -> Span {
         self.begin(kind, || SpanBuilder::from_name(name), parent.and_then(parse))
     }
 
-    /// Begins a span within `parent`.
+    /// Starts a child span of `parent`.
     pub fn child(&self, name: &'static str, kind: SpanKind, parent: &Span) -> Span {
         self.begin(kind, || SpanBuilder::from_name(name), parent.context())
     }
 
-    /// A span within `parent` that began at `from` and is over.
+    /// Creates a child span of `parent` that started at `from` and ends when it is dropped.
     pub fn done(&self, name: &'static str, kind: SpanKind, parent: &Span, from: SystemTime) -> Span {
         self.begin(kind, || SpanBuilder::from_name(name).with_start_time(from), parent.context())
     }
@@ -164,30 +168,31 @@ impl Tracer {
         Span(Some(Box::new(inner.tracer.build_with_context(build().with_kind(kind), &parent))))
     }
 
-    /// Sends what is not sent yet, within a bound.
+    /// Exports the remaining spans, for at most three seconds.
     pub async fn shut_down(self) {
         let Some(inner) = self.0 else { return };
-        let stopping = tokio::task::spawn_blocking(move || inner.provider.shutdown_with_timeout(SHUTDOWN));
+        let stopping =
+            tokio::task::spawn_blocking(move || inner.provider.shutdown_with_timeout(SHUTDOWN_TIMEOUT));
         if let Ok(Err(error)) = stopping.await {
-            tracing::warn!(%error, "the last traces may be lost");
+            tracing::warn!(%error, "cannot export the last traces");
         }
     }
 }
 
-/// Part of a trace, ended when dropped; nothing where nothing is traced.
+/// A part of a trace. It ends when it is dropped. It is empty if tracing is off.
 #[derive(Debug, Default)]
 pub struct Span(Option<Box<opentelemetry_sdk::trace::Span>>);
 
 impl Span {
-    /// Adds an attribute, in the words of OpenTelemetry's semantic conventions where they have one. Its
-    /// value is only made where it is wanted.
+    /// Adds an attribute, named by the semantic conventions of OpenTelemetry if they have a name for it.
+    /// `value` is called only if the span is recorded.
     pub fn set<V: Into<Value>>(&mut self, key: &'static str, value: impl FnOnce() -> V) {
         if let Some(span) = self.0.as_mut().filter(|span| span.is_recording()) {
             span.set_attribute(KeyValue::new(key, value()));
         }
     }
 
-    /// It failed, for a reason with this stable label.
+    /// Marks the span as failed. `label` is the stable name of the reason.
     pub fn fail(&mut self, label: &'static str) {
         if let Some(span) = &mut self.0 {
             span.set_attribute(KeyValue::new("error.type", label));
@@ -195,7 +200,7 @@ impl Span {
         }
     }
 
-    /// The trace context for what follows from it.
+    /// The trace context for requests and messages that follow from this span. `None` if tracing is off.
     pub fn traceparent(&self) -> Option<String> {
         let context = self.context()?;
         let flags = u8::from(context.is_sampled());
@@ -207,7 +212,7 @@ impl Span {
     }
 }
 
-/// Sends what the exporter's own thread hands over, on our runtime.
+/// Sends the requests of the exporter's thread on the runtime of the process.
 #[derive(Debug)]
 struct Collector(Handle);
 
@@ -226,7 +231,7 @@ mod tests {
     const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn a_context_is_read_and_what_is_none_is_not() {
+    fn valid_trace_contexts_are_parsed_and_others_are_rejected() {
         let context = parse(TRACE).unwrap();
         assert_eq!(context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert!(context.is_sampled() && context.is_remote());
@@ -246,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_endpoint_nothing_is_begun() {
+    fn no_span_is_started_without_an_endpoint() {
         let tracer = Tracer::start(None, "test", "0").unwrap();
         let mut span = tracer.span("x", SpanKind::Server, Some(TRACE));
         span.set("never", || -> i64 { panic!("no value is made") });
@@ -255,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_a_plain_url() {
+    fn endpoint_must_be_a_plain_http_url() {
         let read = |text: &str| Endpoint::try_from(text.to_owned());
         assert_eq!(read("http://127.0.0.1:4318/").unwrap().to_string(), "http://127.0.0.1:4318");
         assert_eq!(read("http://host/prefix").unwrap().to_string(), "http://host/prefix");

@@ -1,17 +1,22 @@
-//! HTTP clients for talking to our own processes.
+//! Clients for the processes that this crate starts, and settings that let them in.
 
 use std::time::Duration;
 
-/// A client whose requests end after `timeout`, whatever happens.
+/// Variables of a gateway that only this machine can reach: it accepts webhooks without a signature, and
+/// serves `/api/agent-calls` without a token.
+pub const OPEN_GATEWAY: [(&str, &str); 3] =
+    [("ALLOW_UNSIGNED", "true"), ("ALLOWED_SOURCES", "loopback,elevenlabs"), ("API_ANONYMOUS", "all")];
+
+/// An HTTP client whose requests fail after `timeout`.
 ///
-/// Proxies of the environment are not used: everything it talks to is on this machine.
+/// It ignores the proxy variables of the environment, because every server it talks to is on this machine.
 pub fn http_client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
     Ok(http_client_builder(timeout).build()?)
 }
 
-/// The same, for whoever wants it a little different.
+/// A builder with the settings of [`http_client`].
 pub fn http_client_builder(timeout: Duration) -> reqwest::ClientBuilder {
-    // reqwest insists on a TLS provider, even for plain HTTP. An error says that one is installed.
+    // reqwest needs a TLS provider even for plain HTTP. An error means that one is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().timeout(timeout).no_proxy().tcp_nodelay(true)
 }

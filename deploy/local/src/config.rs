@@ -1,42 +1,40 @@
-//! The variables `cargo local` itself looks at. Gateway and worker read theirs themselves.
+//! The variables that `cargo local` reads. Gateway and worker read their own variables.
 
 use aftercall_common::process::config::{Secret, Url};
 use serde::Deserialize;
 
-/// What decides which parts are started, and from where.
+/// Decides which parts `up` starts, and with which settings.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// `NATS_URL`: use this broker, start none.
+    /// `NATS_URL`: an existing broker. Unset: `up` starts one.
     pub nats_url: Option<Url>,
-    /// `MONGODB_URI`: use this database, start none.
+    /// `MONGODB_URI`: an existing database. Unset: `up` starts one.
     pub mongodb_uri: Option<Url>,
-    /// `ELEVENLABS_API_KEY`: use the real API, start no simulated one.
+    /// `ELEVENLABS_API_KEY`: key of the real API. Unset: `up` starts a simulated API.
     pub elevenlabs_api_key: Option<Secret>,
-    /// `ELEVENLABS_BASE_URL`: where the real API is, if not at its usual place.
+    /// `ELEVENLABS_BASE_URL`: base URL of the real API, if it is not the default one.
     pub elevenlabs_base_url: Option<String>,
-    /// `ALLOWED_SOURCES`, `ALLOW_UNSIGNED`, `API_ANONYMOUS`: where set, the gateway's own; see
-    /// [`crate::OPEN_GATEWAY`].
+    /// `ALLOWED_SOURCES` of the gateway. Unset: the value in [`crate::OPEN_GATEWAY`].
     pub allowed_sources: Option<String>,
-    /// As above.
+    /// `ALLOW_UNSIGNED` of the gateway. Unset: the value in [`crate::OPEN_GATEWAY`].
     pub allow_unsigned: Option<String>,
-    /// As above.
+    /// `API_ANONYMOUS` of the gateway. Unset: the value in [`crate::OPEN_GATEWAY`].
     pub api_anonymous: Option<String>,
-    /// `TWILIO_AUTH_TOKEN`, `PUBLIC_URL`: what the simulated Twilio signs with, and the URL that it signs; made
-    /// where the former is unset.
+    /// `TWILIO_AUTH_TOKEN`: key of the simulated Twilio's signatures. Unset: `up` generates one.
     pub twilio_auth_token: Option<Secret>,
-    /// As above.
+    /// `PUBLIC_URL`: base URL that the simulated Twilio signs.
     pub public_url: Option<String>,
-    /// `API_TOKEN`: the gateway's own; generated where calls cost money and it is unset.
+    /// `API_TOKEN` of the gateway. Unset: `up` generates one if it uses the real API, where calls cost money.
     pub api_token: Option<Secret>,
-    /// `CONSOLE_TOKEN`: the console's token, if not one that is made here.
+    /// `CONSOLE_TOKEN`: token of the console. Unset: `up` generates one.
     pub console_token: Option<Secret>,
-    /// `PATH`: where programs are.
+    /// `PATH`: folders with programs.
     pub path: String,
 }
 
 impl Config {
-    /// Reads the environment; empty variables count as unset.
+    /// Reads the environment. An empty variable counts as unset.
     pub fn from_env() -> anyhow::Result<Self> {
         Ok(aftercall_common::process::config::from_env()?)
     }

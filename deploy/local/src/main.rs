@@ -2,7 +2,7 @@
 
 use mimalloc::MiMalloc;
 
-/// A webhook is dozens of small allocations, made on one thread and freed on another.
+/// The allocator of the shipped binaries.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

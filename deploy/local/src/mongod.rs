@@ -1,5 +1,5 @@
-//! A private mongod: a replica set of one member, because transactions, retryable writes and
-//! `w: majority` need a replica set.
+//! Starts a private mongod as a replica set of one member. Transactions, retryable writes and `w: majority`
+//! need a replica set.
 
 use std::{
     ffi::OsStr,
@@ -22,44 +22,46 @@ use tokio::net::TcpStream;
 
 use crate::{
     process::{Command, Launcher, Process},
-    server::{Home, Kind, Ready, START_DEADLINE, Server},
+    server::{ReadyCheck, START_TIMEOUT, Server, ServerFolder, ServerKind},
 };
 
 const REPLICA_SET: &str = "aftercall";
-/// Error code of `replSetInitiate` on a member that has its configuration already.
+/// Error code of `replSetInitiate` on a member that is already configured.
 const ALREADY_INITIALIZED: i32 = 23;
-/// Error code of any command for which one has to log in.
+/// Error code of a command that needs a login.
 const UNAUTHORIZED: i32 = 13;
 
-/// How the server is to run.
+/// Settings of the server.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Folder of the database. None: a temporary one, removed at the end.
+    /// Folder of the database. `None`: a temporary folder, removed with the server.
     pub data: Option<PathBuf>,
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Port on 127.0.0.1. 0 selects a free port.
     pub port: u16,
-    /// Log file. None: in the data folder.
+    /// Log file. `None`: a file in the data folder.
     pub log: Option<PathBuf>,
-    /// For tests: commands can be made to fail (`configureFailPoint`), and expired documents are erased every second.
+    /// For tests: commands can be made to fail (`configureFailPoint`), and expired documents are erased every
+    /// second.
     pub for_tests: bool,
-    /// Whom it lets in. None: everybody on this machine.
+    /// TLS and login. `None`: every process of this machine has access.
     pub secured: Option<Secured>,
-    /// Gigabytes that it keeps in memory. None: a quarter of one.
+    /// Size of the cache in gigabytes. `None`: a quarter of a gigabyte.
     pub cache: Option<u32>,
 }
 
 /// TLS for every connection, and a login.
 #[derive(Clone, Debug)]
 pub struct Secured {
-    /// The server's certificate and its key, one file (PEM).
+    /// File with the server's certificate and its key (PEM).
     pub certificate: PathBuf,
-    /// The authority of all certificates (PEM).
+    /// File with the certificate of the authority (PEM).
     pub authority: PathBuf,
-    /// What the members of the replica set know each other by: a file that nobody else may read.
+    /// Key file by which members of the replica set authenticate each other. Must be readable only by its
+    /// owner.
     pub key: PathBuf,
-    /// A user with every right.
+    /// A user with all permissions.
     pub user: String,
-    /// Its password, percent-encoded in the server's URL.
+    /// The user's password. The server's URL holds it percent-encoded.
     pub password: String,
 }
 
@@ -73,7 +75,7 @@ impl Secured {
         args
     }
 
-    /// Options of a connection string.
+    /// The TLS options for a connection string.
     fn query(&self) -> String {
         format!("&tls=true&tlsCAFile={}", encoded(&self.authority.to_string_lossy()))
     }
@@ -83,18 +85,18 @@ impl Secured {
     }
 }
 
-/// For a part of a connection string.
+/// Percent-encodes `text` for a connection string.
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
-/// Starts `binary` and waits until it is the primary of its replica set.
+/// Starts `binary`, and waits until it is the primary of its replica set.
 ///
-/// Its URL names the replica set, so that a driver waits for the primary after a restart instead of
+/// The URL names the replica set. After a restart the driver therefore waits for the primary instead of
 /// failing writes.
 pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Server> {
-    let home = Home::new(options.data.as_deref(), "aftercall-mongod-")?;
-    let data = home.path().to_owned();
+    let folder = ServerFolder::new(options.data.as_deref(), "aftercall-mongod-")?;
+    let data = folder.path().to_owned();
     let log = options.log.clone().unwrap_or_else(|| data.join("mongod.log"));
     let secured = options.secured.map(Arc::new);
     let command = |port| {
@@ -110,21 +112,22 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
     };
     let ready = {
         let secured = secured.clone();
-        Ready::new(move |process, port| ready(process, port, secured.clone()).boxed_local())
+        ReadyCheck::new(move |process, port| ready(process, port, secured.clone()).boxed_local())
     };
-    Server::start(launcher, home, options.port, Kind { command: &command, ready, url: &url }).await
+    Server::start(launcher, folder, options.port, ServerKind { command: &command, ready, url: &url }).await
 }
 
-/// Starts three servers that are one replica set, and waits until it has a primary. With their URI.
-pub async fn start_set(launcher: &Launcher, binary: &Path) -> anyhow::Result<([Server; 3], String)> {
+/// Starts a replica set of three servers, and waits until it has a primary. Returns the servers and their
+/// URI.
+pub async fn start_replica_set(launcher: &Launcher, binary: &Path) -> anyhow::Result<([Server; 3], String)> {
     let member = || async {
-        let home = Home::new(None, "aftercall-mongod-")?;
-        let data = home.path().to_owned();
+        let folder = ServerFolder::new(None, "aftercall-mongod-")?;
+        let data = folder.path().to_owned();
         let log = data.join("mongod.log");
         let command = |port| Ok(command(binary, &data, &log, port, None));
         let url = |port| format!("127.0.0.1:{port}");
-        let ready = Ready::new(|process, port| listens(process, port).boxed_local());
-        Server::start(launcher, home, 0, Kind { command: &command, ready, url: &url }).await
+        let ready = ReadyCheck::new(|process, port| listens(process, port).boxed_local());
+        Server::start(launcher, folder, 0, ServerKind { command: &command, ready, url: &url }).await
     };
     let servers = [member().await?, member().await?, member().await?];
     let members = (0_i32..).zip(&servers).map(|(id, server)| doc! { "_id": id, "host": server.url() });
@@ -154,14 +157,12 @@ fn command(binary: &Path, data: &Path, log: &Path, port: u16, cache: Option<u32>
         .arg(data)
         .args(["--wiredTigerCacheSizeGB", &cache, "--oplogSize", "256"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
-        // Nobody else could become primary, so there is nothing to wait for before a shutdown.
+        // No other member could become primary, so a shutdown need not wait for one.
         .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"])
 }
 
 async fn listens(process: &mut Process, port: u16) -> anyhow::Result<()> {
-    process
-        .until(START_DEADLINE, async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok())
-        .await
+    process.until(START_TIMEOUT, async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()).await
 }
 
 async fn ready(process: &mut Process, port: u16, secured: Option<Arc<Secured>>) -> anyhow::Result<()> {
@@ -171,22 +172,24 @@ async fn ready(process: &mut Process, port: u16, secured: Option<Arc<Secured>>) 
     let mut options = ClientOptions::parse(uri).await?;
     options.server_selection_timeout = Some(Duration::from_secs(10));
     let client = Client::with_options(options)?;
-    // Who is on the same machine needs no login until there is a user. From then on the set is made, too.
-    let made = initiate(&client, port).await;
-    made.or_else(|error| if is_shut(&error) { Ok(()) } else { Err(error) })
+    // Until there is a user, clients of the same machine need no login. A server with a user is initiated
+    // already.
+    let initiated = initiate(&client, port).await;
+    initiated
+        .or_else(|error| if needs_login(&error) { Ok(()) } else { Err(error) })
         .context("cannot make mongod a replica set")?;
-    process.until(START_DEADLINE, async || is_primary(&client).await).await?;
+    process.until(START_TIMEOUT, async || is_primary(&client).await).await?;
     if let Some(secured) = secured {
         let user = doc! { "createUser": &secured.user, "pwd": &secured.password, "roles": ["root"] };
-        let made = run(&client, user).await.map_err(anyhow::Error::from);
-        made.map(drop).or_else(|error| if is_shut(&error) { Ok(()) } else { Err(error) })?;
+        let created = run(&client, user).await.map_err(anyhow::Error::from);
+        created.map(drop).or_else(|error| if needs_login(&error) { Ok(()) } else { Err(error) })?;
     }
     client.shutdown().await;
     Ok(())
 }
 
-/// Whether the server asks for a login.
-fn is_shut(error: &anyhow::Error) -> bool {
+/// Whether the server refused the command because it needs a login.
+fn needs_login(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<mongodb::error::Error>().map(|error| error.kind.as_ref());
     matches!(error, Some(ErrorKind::Command(error)) if error.code == UNAUTHORIZED)
 }
@@ -195,7 +198,7 @@ async fn run(client: &Client, command: Document) -> mongodb::error::Result<Docum
     client.database("admin").run_command(command).await
 }
 
-/// Makes the member the only one of its set, at its present port.
+/// Configures the replica set with this server as its only member, on `port`.
 async fn initiate(client: &Client, port: u16) -> anyhow::Result<()> {
     let host = format!("127.0.0.1:{port}");
     let wanted = doc! { "_id": REPLICA_SET, "members": [ { "_id": 0, "host": &host } ] };
@@ -207,11 +210,11 @@ async fn initiate(client: &Client, port: u16) -> anyhow::Result<()> {
     } else {
         return Ok(());
     }
-    // It ran before, perhaps on another port: a member that does not find itself in its
-    // configuration never becomes primary.
+    // The server ran before, perhaps on another port. A member that is not in its own configuration never
+    // becomes primary.
     let mut found = run(client, doc! { "replSetGetConfig": 1 }).await?.get_document("config")?.clone();
     let member = found.get_array_mut("members")?.first_mut().and_then(|member| member.as_document_mut());
-    let member = member.context("its configuration has no member")?;
+    let member = member.context("the configuration of the replica set has no member")?;
     if member.get_str("host")? == host {
         return Ok(());
     }

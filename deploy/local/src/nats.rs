@@ -1,4 +1,4 @@
-//! A private nats-server with JetStream that syncs before it acknowledges.
+//! Starts a private nats-server with JetStream. By default it syncs a message before it acknowledges it.
 
 mod users;
 
@@ -20,34 +20,35 @@ use tokio::{
 pub use self::users::{User, Users};
 use crate::{
     process::{Command, Launcher, Process},
-    server::{Home, Kind, Ready, START_DEADLINE, Server},
+    server::{ReadyCheck, START_TIMEOUT, Server, ServerFolder, ServerKind},
 };
 
-/// The file of users beside that of the configuration.
+/// File of users, in the folder of the configuration file.
 const USERS_FILE: &str = "users.conf";
 
-/// How the server is to run.
+/// Settings of the server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Folder of configuration and streams. None: a temporary one, removed at the end.
+    /// Folder of configuration and streams. `None`: a temporary folder, removed with the server.
     pub data: Option<PathBuf>,
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Port on 127.0.0.1. 0 selects a free port.
     pub port: u16,
-    /// Its name; no two of a cluster have the same.
+    /// Name of the server, unique in a cluster.
     pub name: String,
-    /// Port of the monitoring endpoint on 127.0.0.1; 0 is none.
+    /// Port of the monitoring endpoint on 127.0.0.1. 0 disables the endpoint.
     pub monitor: u16,
-    /// Whether an acknowledged message is on disk, not only in the page cache.
+    /// Whether the server syncs every message to the disk before it acknowledges it
+    /// (`sync_interval: always`).
     pub sync_always: bool,
     /// Settings added to the `jetstream` block, such as `max_file_store: 10MB`.
     pub jetstream: String,
-    /// What its URL has before the host, such as `tls://` or `nats://user:password@`.
+    /// Part of the URL before the host, such as `tls://` or `nats://user:password@`.
     pub prefix: String,
     /// Settings added at the top level, such as `max_payload: 64KB`, `tls { … }` or `authorization { … }`.
     pub extra: String,
-    /// The users of `deploy/nats/users.conf`. None: whoever reaches it may do everything.
+    /// Passwords of the users in `deploy/nats/users.conf`. `None`: every client has all permissions.
     pub users: Option<Users>,
-    /// Log file. None: in the data folder.
+    /// Log file. `None`: a file in the data folder.
     pub log: Option<PathBuf>,
 }
 
@@ -68,10 +69,10 @@ impl Default for Options {
     }
 }
 
-/// Starts `binary` and waits until it takes connections, streams recovered.
+/// Starts `binary`, and waits until it has recovered its streams and accepts connections.
 pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyhow::Result<Server> {
-    let home = Home::new(options.data.as_deref(), "aftercall-nats-")?;
-    let data = home.path().to_owned();
+    let folder = ServerFolder::new(options.data.as_deref(), "aftercall-nats-")?;
+    let data = folder.path().to_owned();
     let log = options.log.clone().unwrap_or_else(|| data.join("nats-server.log"));
     let command = |port: u16| {
         let file = data.join("nats-server.conf");
@@ -86,11 +87,12 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
         Ok(User::ALL.into_iter().fold(command, with_password))
     };
     let url = |port| format!("{}127.0.0.1:{port}", options.prefix);
-    let kind = Kind { command: &command, ready: Ready::new(ready), url: &url };
-    Server::start(launcher, home, options.port, kind).await
+    let kind = ServerKind { command: &command, ready: ReadyCheck::new(ready), url: &url };
+    Server::start(launcher, folder, options.port, kind).await
 }
 
-/// Writes so that the file outlives a power cut: a server that finds it empty runs by its defaults.
+/// Writes a file and syncs it. After a power cut the server would otherwise find an empty configuration and
+/// run with its defaults.
 fn write_synced(file: &Path, text: &str) -> std::io::Result<()> {
     let mut file = File::create(file)?;
     file.write_all(text.as_bytes())?;
@@ -113,10 +115,10 @@ fn config(options: &Options, data: &Path, port: u16) -> String {
 }
 
 fn ready(process: &mut Process, port: u16) -> LocalBoxFuture<'_, anyhow::Result<()>> {
-    process.until(START_DEADLINE, async move || greets(port).await.unwrap_or(false)).boxed_local()
+    process.until(START_TIMEOUT, async move || greets(port).await.unwrap_or(false)).boxed_local()
 }
 
-/// Whether the server sends its greeting. It does not before JetStream has recovered its streams.
+/// Whether the server sends its greeting, which it does once JetStream has recovered its streams.
 async fn greets(port: u16) -> std::io::Result<bool> {
     let greeting = async {
         let mut line = String::new();

@@ -1,7 +1,7 @@
-//! Free ports for servers that must come back on the same port after a restart.
+//! Free ports for servers that must use the same port again after a restart.
 //!
-//! Never from the kernel's own range of short-lived ports (32768 and up): while a server is away, an
-//! outgoing connection could be given its port, or a client could connect to itself.
+//! The ports are below the kernel's range of ephemeral ports (32768 and up). While a server is down, an
+//! outgoing connection could otherwise get its port, and a client could connect to itself.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -10,18 +10,21 @@ use std::{
 
 use anyhow::bail;
 
+/// The range of ports.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
-/// How many were given out. Each port goes to one caller of this process only.
-static GIVEN: AtomicU16 = AtomicU16::new(0);
+/// Number of ports tried so far. Each port is returned at most once by this process.
+static TRIED: AtomicU16 = AtomicU16::new(0);
 
-/// A free port on 127.0.0.1, not given to anybody else in this process.
+/// A free port on 127.0.0.1. Two calls in this process never return the same port.
+///
+/// Fails if the whole range is in use.
 pub fn free() -> anyhow::Result<u16> {
-    // Processes start at different places, so that test runs side by side do not meet.
+    // Processes start at different ports, so that concurrent test runs rarely try the same ones.
     let start = std::process::id().wrapping_mul(131) % u32::from(COUNT);
     for _ in 0..COUNT {
-        let step = u32::from(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let step = u32::from(TRIED.fetch_add(1, Ordering::Relaxed));
         let offset = u16::try_from((start + step) % u32::from(COUNT)).expect("below COUNT");
         if is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST + offset))) {
             return Ok(FIRST + offset);
@@ -30,7 +33,7 @@ pub fn free() -> anyhow::Result<u16> {
     bail!("no free port between {FIRST} and {}", FIRST + COUNT - 1)
 }
 
-/// Whether nobody listens on `address` and we may.
+/// Whether this process could listen on `address`.
 pub fn is_free(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_ok()
 }
@@ -40,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_is_given_twice() {
+    fn free_never_returns_a_port_twice() {
         let mut ports: Vec<_> = (0..50).map(|_| free().unwrap()).collect();
         ports.sort_unstable();
         ports.dedup();

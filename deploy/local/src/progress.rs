@@ -1,13 +1,13 @@
-//! What is going on, for whoever waits: a spinner on a terminal, plain lines elsewhere, nothing in
-//! tests. Always on standard error.
+//! Progress messages on standard error: a spinner on a terminal, plain lines elsewhere, nothing in tests.
 
 use std::{io::IsTerminal as _, time::Duration};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-const TICK: Duration = Duration::from_millis(100);
+/// Interval between two frames of the spinner.
+const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Reports steps.
+/// Prints progress messages.
 #[derive(Debug)]
 pub struct Progress {
     kind: Kind,
@@ -21,51 +21,51 @@ enum Kind {
 }
 
 impl Progress {
-    /// For people or for a file, as standard error is.
-    pub fn new() -> Self {
+    /// Prints for people if standard error is a terminal, and plain lines if it is a file.
+    pub fn visible() -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { kind: Kind::Lines };
         }
         let style = ProgressStyle::with_template("{spinner} {msg} {since}")
             .expect("the template is valid")
-            .with_key("since", seconds);
+            .with_key("since", write_elapsed);
         let spinner = ProgressBar::new_spinner().with_style(style);
-        spinner.enable_steady_tick(TICK);
+        spinner.enable_steady_tick(FRAME_INTERVAL);
         Self { kind: Kind::Spinner(spinner) }
     }
 
-    /// Reports nothing.
+    /// Prints nothing.
     pub fn silent() -> Self {
         Self { kind: Kind::Silent }
     }
 
-    /// Something has begun that may take a while.
-    pub fn step(&self, what: &str) {
+    /// Shows that a step has begun, until the next message.
+    pub fn step(&self, message: &str) {
         match &self.kind {
             Kind::Spinner(spinner) => {
                 spinner.reset_elapsed();
-                spinner.set_message(what.to_owned());
+                spinner.set_message(message.to_owned());
             }
-            Kind::Lines => eprintln!("{what} …"),
+            Kind::Lines => eprintln!("{message} …"),
             Kind::Silent => {}
         }
     }
 
-    /// Something is done, and stays visible.
-    pub fn done(&self, what: &str) {
-        self.note(&format!("✓ {what}"));
+    /// Prints a line that says that a step is done.
+    pub fn done(&self, message: &str) {
+        self.note(&format!("✓ {message}"));
     }
 
-    /// A line that stays visible.
-    pub fn note(&self, what: &str) {
+    /// Prints a line.
+    pub fn note(&self, message: &str) {
         match &self.kind {
-            Kind::Spinner(spinner) => spinner.suspend(|| eprintln!("{what}")),
-            Kind::Lines => eprintln!("{what}"),
+            Kind::Spinner(spinner) => spinner.suspend(|| eprintln!("{message}")),
+            Kind::Lines => eprintln!("{message}"),
             Kind::Silent => {}
         }
     }
 
-    /// Leaves the terminal to `other`, which shows its own progress.
+    /// Hides the spinner while `other` runs, which prints its own progress.
     pub async fn pause<T>(&self, other: impl Future<Output = T>) -> T {
         let Kind::Spinner(spinner) = &self.kind else { return other.await };
         let message = spinner.message();
@@ -73,11 +73,11 @@ impl Progress {
         eprintln!("{message}");
         let result = other.await;
         spinner.reset();
-        spinner.enable_steady_tick(TICK);
+        spinner.enable_steady_tick(FRAME_INTERVAL);
         result
     }
 
-    /// Takes the spinner away.
+    /// Removes the spinner.
     pub fn finish(&self) {
         if let Kind::Spinner(spinner) = &self.kind {
             spinner.finish_and_clear();
@@ -91,8 +91,9 @@ impl Drop for Progress {
     }
 }
 
-fn seconds(state: &ProgressState, out: &mut dyn std::fmt::Write) {
-    // Nothing can be done about a terminal that takes no text.
+/// Writes the elapsed seconds of a step, once there is at least one.
+fn write_elapsed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // There is no other place to report that a terminal accepts no text.
     let _written = match state.elapsed().as_secs() {
         0 => Ok(()),
         seconds => write!(out, "({seconds} s)"),

@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 
-use crate::running::Data;
+use crate::data_folder::DataFolder;
 
-/// Which data.
+/// Which data to remove.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Also remove the downloaded servers
@@ -12,16 +12,18 @@ pub struct Options {
     all: bool,
 }
 
+/// Files and folders that `up` creates in the data folder.
 const DATA: [&str; 5] = ["nats", "mongod", "logs", "ports.json", "running.json"];
 const SERVICES: &str = "services";
 
-/// Removes the data in `data`, unless it is in use, and says what was there.
-pub fn run(data: &Data, options: &Options) -> anyhow::Result<()> {
+/// Removes the data in the folder `data`, and prints the names of what was removed. Fails if the folder is in
+/// use.
+pub fn run(data: &DataFolder, options: &Options) -> anyhow::Result<()> {
     if !data.root().exists() {
         println!("nothing to remove: {} does not exist", data.root().display());
         return Ok(());
     }
-    let _owned = data.acquire()?;
+    let _lock = data.acquire()?;
     let mut removed = Vec::new();
     for name in DATA.into_iter().chain(options.all.then_some(SERVICES)) {
         let path = data.path(name);

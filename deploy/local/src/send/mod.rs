@@ -1,14 +1,14 @@
-//! `cargo local send`: realistic calls, posted as webhooks, and the documents they must become.
+//! `cargo local send`: posts the webhooks of generated calls, and checks the documents that they become.
 //!
-//! What a call must end as is known from how it was made up ([`story`]), not from the worker's code:
-//! the two must agree, in any order and with any repetition.
+//! The expected document follows from the generated call ([`scenario`]), not from the worker's code. Both
+//! have to agree for any order and repetition of webhooks.
 
-pub(crate) mod check;
+pub mod check;
 mod payload;
 mod post;
 mod report;
-pub(crate) mod story;
-pub(crate) mod traffic;
+pub mod scenario;
+pub mod traffic;
 mod visible;
 
 use std::{
@@ -22,16 +22,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mongodb::{Client, Collection, bson::Document, options::ClientOptions};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::running::Data;
+use crate::data_folder::DataFolder;
 
 const COLLECTION: &str = "agent_calls";
 const DATABASE: &str = "aftercall";
-/// Pause between two looks at the collection.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// All documents must be right for this long before they count as settled.
-const STABLE: Duration = Duration::from_secs(2);
+/// Pause between two reads of the collection.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for which all documents must stay right before they are final.
+const STABLE_FOR: Duration = Duration::from_secs(2);
 
-/// What to post, and how.
+/// Which webhooks to post, and how fast.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Number of calls; each makes between one and six webhooks
@@ -46,13 +46,13 @@ pub struct Options {
     /// Keep the order in which the events of a call happened [default: shuffled]
     #[arg(long)]
     ordered: bool,
-    /// Makes the same calls again, under new ids [default: random, printed]
+    /// Seed of the calls; the same seed generates the same calls with new ids [default: random, printed]
     #[arg(long, value_name = "S")]
     seed: Option<u32>,
     /// Webhooks in flight at a time
     #[arg(long, value_name = "C", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// Instead: post N webhooks one at a time, and measure how long each takes to its document
+    /// Post N webhooks one at a time instead, and measure the time from each webhook to its document
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     visible: Option<u32>,
     /// Seconds without any change after which documents that are not right count as wrong
@@ -66,15 +66,16 @@ pub struct Options {
     mongodb_uri: Option<String>,
 }
 
-/// Where webhooks go to and documents come from.
+/// Gateway and database.
 struct Target {
     url: String,
     mongodb_uri: String,
     database: String,
 }
 
-/// Posts, waits, compares. Success means that every document is right.
-pub async fn run(data: &Data, options: Options) -> anyhow::Result<ExitCode> {
+/// Posts the webhooks, waits for the documents and compares them. Exits with success if every webhook was
+/// accepted and every document is right.
+pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode> {
     ensure!((0.0..=10.0).contains(&options.duplicates), "--duplicates must be between 0 and 10");
     ensure!(options.rate.is_none_or(|rate| rate > 0.0), "--rate must be more than 0");
     let target = target(data, &options)?;
@@ -89,22 +90,23 @@ pub async fn run(data: &Data, options: Options) -> anyhow::Result<ExitCode> {
         print!("{}", report::visible(&times));
         return Ok(ExitCode::SUCCESS);
     }
-    let calls: Vec<_> = (0..options.calls).map(|n| story::call(&mut rng, &run, n, now)).collect();
+    let calls: Vec<_> = (0..options.calls).map(|n| scenario::call(&mut rng, &run, n, now)).collect();
     let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
     println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);
 
-    let bar = bar(posts.len(), "posting");
+    let bar = progress_bar(posts.len(), "posting");
     let posted = post::all(&target.url, posts, options.connections, options.rate, &bar).await?;
     bar.finish_and_clear();
     print!("{}", report::posting(&posted));
 
-    let settled = settle(&calls_collection, &run, &calls, Duration::from_secs(options.settle)).await?;
-    print!("{}", report::documents(&settled));
-    let is_right = settled.wrong.is_empty() && posted.refused.is_empty();
+    let comparison =
+        wait_for_documents(&calls_collection, &run, &calls, Duration::from_secs(options.settle)).await?;
+    print!("{}", report::documents(&comparison));
+    let is_right = comparison.wrong.is_empty() && posted.refused.is_empty();
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn target(data: &Data, options: &Options) -> anyhow::Result<Target> {
+fn target(data: &DataFolder, options: &Options) -> anyhow::Result<Target> {
     let webhooks = |url: &str| format!("{}/api/webhooks/elevenlabs/call-status", url.trim_end_matches('/'));
     if let (Some(url), Some(uri)) = (&options.url, &options.mongodb_uri) {
         return Ok(Target { url: webhooks(url), mongodb_uri: uri.clone(), database: DATABASE.to_owned() });
@@ -128,14 +130,14 @@ async fn collection(target: &Target) -> anyhow::Result<Collection<Document>> {
     Ok(database.collection(COLLECTION))
 }
 
-/// Reads back until everything is right and stays so, or nothing changes for `patience`.
-async fn settle(
+/// Reads the documents until all stay right, or until nothing changes for `timeout`.
+async fn wait_for_documents(
     collection: &Collection<Document>,
     run: &str,
-    calls: &[story::Call],
-    patience: Duration,
+    calls: &[scenario::Call],
+    timeout: Duration,
 ) -> anyhow::Result<check::Comparison> {
-    let bar = bar(calls.len(), "documents right");
+    let bar = progress_bar(calls.len(), "documents right");
     let (mut last, mut changed) = (None, Instant::now());
     loop {
         let found = check::read(collection, run).await.context("cannot read the documents back")?;
@@ -144,19 +146,19 @@ async fn settle(
             (last, changed) = (Some(found), Instant::now());
         }
         bar.set_position((calls.len() - comparison.wrong.len()) as u64);
-        if changed.elapsed() >= if comparison.wrong.is_empty() { STABLE } else { patience } {
+        if changed.elapsed() >= if comparison.wrong.is_empty() { STABLE_FOR } else { timeout } {
             bar.finish_and_clear();
             return Ok(comparison);
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// A progress bar on a terminal, nothing elsewhere.
-fn bar(length: usize, what: &'static str) -> ProgressBar {
+/// A progress bar on a terminal; hidden elsewhere.
+fn progress_bar(length: usize, label: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg:16} {wide_bar} {pos}/{len}  {per_sec}  {elapsed}")
         .expect("the template is valid");
     let is_terminal = std::io::stderr().is_terminal();
     let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    ProgressBar::with_draw_target(Some(length as u64), target).with_style(style).with_message(what)
+    ProgressBar::with_draw_target(Some(length as u64), target).with_style(style).with_message(label)
 }

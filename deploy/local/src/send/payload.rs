@@ -1,31 +1,29 @@
-//! The details of one webhook: which ids it carries, how it tells the time, why a call failed.
+//! Random details of a webhook: its ids, its time stamp, the reason of a failure.
 
 use jiff::Timestamp;
-use rand::{Rng, RngExt as _};
+use rand::{Rng, RngExt as _, seq::IndexedRandom as _};
 use serde_json::{Value, json};
 
-use super::story::pick;
-
-/// Something that happens in a call.
+/// An event of a call.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The event type on the wire.
+    /// `event_type` of the webhook.
     pub name: &'static str,
-    /// The status it must lead to.
+    /// The status that the event leads to.
     pub status: &'static str,
-    /// The fields that explain a failure.
+    /// Fields that explain a failure, with their texts. `None`: the event is no failure.
     pub failure: Option<Vec<(&'static str, &'static str)>>,
 }
 
-/// A failure and the reason that must be found for it.
+/// A failure and the reason that the worker has to derive from it.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// What must be in `failureReason`.
+    /// Expected value of `failureReason`.
     pub reason: String,
     event: Event,
 }
 
-/// Event type, status, and the words for a failure that does not explain itself.
+/// Event type, status, and the reason that the worker writes for a failure without an explanation.
 const FAILURES: [(&str, &str, &str); 7] = [
     ("call_initiation_failure", "initiation_failed", "Call could not be initiated"),
     ("call.busy", "busy", "Recipient was busy"),
@@ -36,7 +34,7 @@ const FAILURES: [(&str, &str, &str); 7] = [
     ("call.rejected", "rejected", "Call was rejected by recipient"),
 ];
 
-/// The fields that may explain a failure, the most telling first, with what they may say.
+/// Fields that may explain a failure, with possible texts. The worker prefers earlier fields.
 const EXPLANATIONS: [(&str, [&str; 3]); 3] = [
     ("failure_reason", ["SIP 486 Busy Here", "Carrier released the call", "SIP 603 Decline"]),
     ("error_message", ["Upstream timed out", "No route to destination", "Trunk refused the call"]),
@@ -44,35 +42,35 @@ const EXPLANATIONS: [(&str, [&str; 3]); 3] = [
 ];
 
 impl Failure {
-    /// Failure number `n`, explained by any of the three fields, or by none.
+    /// Failure number `n`, explained by a random choice of the three fields.
     pub fn random(rng: &mut impl Rng, n: usize) -> Self {
-        let (name, status, words) = FAILURES[n % FAILURES.len()];
+        let (name, status, reason) = FAILURES[n % FAILURES.len()];
         let mut fields = Vec::new();
         for (field, texts) in &EXPLANATIONS {
             if rng.random_bool(0.5) {
                 fields.push((*field, pick(rng, texts)));
             }
         }
-        let reason = fields.first().map_or(words, |(_, text)| text).to_owned();
+        let reason = fields.first().map_or(reason, |(_, text)| text).to_owned();
         Self { reason, event: Event { name, status, failure: Some(fields) } }
     }
 
-    /// The event that tells of it.
+    /// The event that reports the failure.
     pub fn into_event(self) -> Event {
         self.event
     }
 }
 
-/// Which of the two ids the events of a call carry.
+/// The ids that each event of a call carries.
 #[derive(Clone, Debug)]
 pub struct Ids {
-    /// (call id, conversation id) for each event.
+    /// For each event: whether it carries the call id, and whether it carries the conversation id.
     carried: Vec<(bool, bool)>,
 }
 
 impl Ids {
-    /// All the same, or mixed with at least one event that carries both: nothing else could tell
-    /// that they are one call.
+    /// The same choice for all events, or a random mix. In a mix at least one event carries both ids, because
+    /// otherwise the events could not be recognized as one call.
     pub fn random(rng: &mut impl Rng, events: usize) -> Self {
         const COMBINATIONS: [(bool, bool); 3] = [(true, true), (true, false), (false, true)];
         let carried = if rng.random_bool(0.5) {
@@ -91,33 +89,33 @@ impl Ids {
     }
 
     /// Whether any event carries the call id, and whether any carries the conversation id.
-    pub fn known(&self) -> (bool, bool) {
+    pub fn carried_by_any(&self) -> (bool, bool) {
         self.carried.iter().fold((false, false), |known, of| (known.0 || of.0, known.1 || of.1))
     }
 }
 
-/// How the events of a call tell when they happened.
+/// Format of the time stamps of a call's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
+pub enum Timestamps {
     Rfc3339,
     UnixSeconds,
-    /// Some do, in either way, some do not.
+    /// Each event has a random one of the other formats.
     Mixed,
     None,
 }
 
-impl Times {
-    /// Any.
+impl Timestamps {
+    /// Any format.
     pub fn random(rng: &mut impl Rng) -> Self {
         pick(rng, &[Self::Rfc3339, Self::UnixSeconds, Self::Mixed, Self::None])
     }
 
-    /// Every event tells its time.
-    pub fn timed(rng: &mut impl Rng) -> Self {
+    /// A format in which every event has a time stamp.
+    pub fn random_complete(rng: &mut impl Rng) -> Self {
         pick(rng, &[Self::Rfc3339, Self::UnixSeconds])
     }
 
-    /// Whether every event tells its time.
+    /// Whether every event has a time stamp.
     pub fn is_complete(self) -> bool {
         matches!(self, Self::Rfc3339 | Self::UnixSeconds)
     }
@@ -133,14 +131,14 @@ impl Times {
     }
 }
 
-/// Who takes part, on the payloads that say so.
+/// The participants of a call.
 #[derive(Clone, Debug)]
 pub struct Parties {
     to_number: Option<String>,
 }
 
 impl Parties {
-    /// A number reserved for fiction, or nothing.
+    /// A number that is reserved for fiction, or no number.
     pub fn random(rng: &mut impl Rng) -> Self {
         Self { to_number: rng.random_bool(0.7).then(|| format!("+120255501{:02}", rng.random_range(0..100))) }
     }
@@ -154,7 +152,7 @@ pub fn webhook(
     timestamp: Option<Value>,
     parties: &Parties,
 ) -> Value {
-    // The sender's own word for every failure is the same.
+    // ElevenLabs uses the same status for every failure.
     let status = if event.failure.is_some() { "failed" } else { event.status };
     let mut payload = json!({ "event_type": event.name, "status": status });
     let mut set = |field: &str, value: Option<Value>| {
@@ -174,4 +172,9 @@ pub fn webhook(
         set(field, Some((*text).into()));
     }
     payload
+}
+
+/// A random element of `list`, which must not be empty.
+pub fn pick<T: Copy>(rng: &mut impl Rng, list: &[T]) -> T {
+    *list.choose(rng).expect("the lists are constant and not empty")
 }

@@ -1,4 +1,4 @@
-//! Posts webhooks as a sender would: over kept connections, again when the gateway cannot take one.
+//! Posts webhooks over keep-alive connections, and repeats one that the gateway does not accept.
 
 use std::{
     sync::{
@@ -17,29 +17,29 @@ use tokio::task::JoinSet;
 
 use crate::client::http_client;
 
-/// Time one webhook may take, all tries together. Where all tries of all webhooks have failed for so long, each is
-/// tried once.
+/// Longest time for one webhook, all attempts together. Once all attempts of all webhooks have failed for
+/// this long, each webhook gets one attempt.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-/// Most complaints that are kept of one sender.
-const MAX_REFUSED: usize = 5;
+/// Number of errors that each sender keeps.
+const MAX_ERRORS: usize = 5;
 
-/// What became of the webhooks.
+/// Result of posting all webhooks.
 #[derive(Debug, Default)]
 pub struct Posted {
-    /// Answered 200.
+    /// Webhooks answered with 200.
     pub accepted: usize,
-    /// Of those, known to the broker already.
+    /// Accepted webhooks that the broker knew already.
     pub duplicates: usize,
-    /// Tries that had to be repeated.
+    /// Attempts after the first.
     pub retries: usize,
-    /// Complaints about webhooks that were never accepted; only the first few.
+    /// The first errors of webhooks that were never accepted.
     pub refused: Vec<String>,
-    /// From the first post to the last answer.
+    /// Time from the first post to the last answer.
     pub elapsed: Duration,
-    /// Time to the answer of each accepted webhook, all tries together, sorted.
+    /// Time to the answer of each accepted webhook, all attempts together, sorted.
     pub latencies: Vec<Duration>,
 }
 
@@ -48,20 +48,20 @@ struct Accepted {
     duplicate: bool,
 }
 
-/// What all senders share.
-struct Work {
+/// State that all senders share.
+struct Shared {
     client: Client,
     url: String,
     posts: Vec<Bytes>,
     next: AtomicUsize,
     rate: Option<f64>,
     begin: tokio::time::Instant,
-    /// Since when every try of every webhook has failed.
+    /// Start of the interval in which every attempt of every webhook has failed.
     failing_since: Mutex<Option<Instant>>,
     bar: ProgressBar,
 }
 
-/// Posts everything by `connections` senders, at most `rate` webhooks a second.
+/// Posts everything over `connections` connections, at most `rate` webhooks per second.
 pub async fn all(
     url: &str,
     posts: Vec<Bytes>,
@@ -69,7 +69,7 @@ pub async fn all(
     rate: Option<f64>,
     bar: &ProgressBar,
 ) -> anyhow::Result<Posted> {
-    let work = Arc::new(Work {
+    let shared = Arc::new(Shared {
         client: http_client(REQUEST_TIMEOUT)?,
         url: url.to_owned(),
         posts,
@@ -79,7 +79,7 @@ pub async fn all(
         failing_since: Mutex::default(),
         bar: bar.clone(),
     });
-    let mut senders: JoinSet<Posted> = (0..connections).map(|_| send(work.clone())).collect();
+    let mut senders: JoinSet<Posted> = (0..connections).map(|_| send(shared.clone())).collect();
     let mut total = Posted::default();
     while let Some(posted) = senders.join_next().await {
         let posted = posted.context("a sender failed")?;
@@ -89,60 +89,60 @@ pub async fn all(
         total.refused.extend(posted.refused);
         total.latencies.extend(posted.latencies);
     }
-    total.elapsed = work.begin.elapsed();
+    total.elapsed = shared.begin.elapsed();
     total.latencies.sort_unstable();
     Ok(total)
 }
 
-async fn send(work: Arc<Work>) -> Posted {
+async fn send(shared: Arc<Shared>) -> Posted {
     let mut posted = Posted::default();
-    while let Some((n, body)) = work.take() {
-        if let Some(rate) = work.rate {
+    while let Some((n, body)) = shared.take() {
+        if let Some(rate) = shared.rate {
             #[expect(clippy::cast_precision_loss, reason = "a count, small")]
             let due = Duration::from_secs_f64(n as f64 / rate);
-            tokio::time::sleep_until(work.begin + due).await;
+            tokio::time::sleep_until(shared.begin + due).await;
         }
         let begin = Instant::now();
-        match work.post(body, &mut posted.retries).await {
+        match shared.post(body, &mut posted.retries).await {
             Ok(accepted) => {
                 posted.accepted += 1;
                 posted.duplicates += usize::from(accepted.duplicate);
                 posted.latencies.push(begin.elapsed());
             }
-            Err(complaint) if posted.refused.len() < MAX_REFUSED => posted.refused.push(complaint),
+            Err(error) if posted.refused.len() < MAX_ERRORS => posted.refused.push(error),
             Err(_) => {}
         }
-        work.bar.inc(1);
+        shared.bar.inc(1);
     }
     posted
 }
 
-impl Work {
+impl Shared {
     fn take(&self) -> Option<(usize, Bytes)> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         self.posts.get(n).map(|body| (n, body.clone()))
     }
 
-    /// Posts one webhook until it is accepted, refused for good, or took too long.
+    /// Posts one webhook until the gateway accepts it, refuses it for good, or too much time has passed.
     async fn post(&self, body: Bytes, retries: &mut usize) -> Result<Accepted, String> {
-        let (begin, mut pause) = (Instant::now(), FIRST_PAUSE);
+        let (begin, mut pause) = (Instant::now(), MIN_RETRY_DELAY);
         loop {
-            let complaint = match self.try_post(body.clone()).await {
+            let error = match self.try_post(body.clone()).await {
                 Ok(accepted) => {
                     *self.failing_since() = None;
                     return Ok(accepted);
                 }
-                Err((complaint, true)) => return Err(complaint),
-                Err((complaint, false)) => complaint,
+                Err((error, true)) => return Err(error),
+                Err((error, false)) => error,
             };
             let failing_since = *self.failing_since().get_or_insert_with(Instant::now);
             if failing_since.min(begin).elapsed() > GIVE_UP_AFTER {
-                return Err(complaint);
+                return Err(error);
             }
-            self.bar.set_message(format!("retry: {}", complaint.chars().take(40).collect::<String>()));
+            self.bar.set_message(format!("retry: {}", error.chars().take(40).collect::<String>()));
             *retries += 1;
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_RETRY_DELAY);
         }
     }
 
@@ -150,13 +150,13 @@ impl Work {
         self.failing_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One try. An error is a complaint, and whether another try would be in vain.
+    /// Makes one attempt. The error holds a text, and whether it is final.
     async fn try_post(&self, body: Bytes) -> Result<Accepted, (String, bool)> {
         let request = self.client.post(&self.url).header(CONTENT_TYPE, "application/json").body(body);
-        let again = |error: reqwest::Error| (format!("no answer: {}", root_cause(&error)), false);
-        let reply = request.send().await.map_err(again)?;
+        let retryable = |error: reqwest::Error| (format!("no answer: {}", root_cause(&error)), false);
+        let reply = request.send().await.map_err(retryable)?;
         let status = reply.status();
-        let text = reply.text().await.map_err(again)?;
+        let text = reply.text().await.map_err(retryable)?;
         if status == StatusCode::OK {
             return serde_json::from_str(&text).map_err(|_| (format!("answered 200 {text}"), true));
         }
@@ -178,8 +178,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_gateway_that_was_silent_for_long_is_tried_once_for_each_webhook() {
-        let work = Work {
+    async fn webhook_gets_one_attempt_after_the_gateway_was_unreachable_for_long() {
+        let shared = Shared {
             client: http_client(REQUEST_TIMEOUT).unwrap(),
             url: "http://127.0.0.1:9/never".to_owned(),
             posts: Vec::new(),
@@ -190,9 +190,9 @@ mod tests {
             bar: ProgressBar::hidden(),
         };
         let mut retries = 0;
-        let posting = work.post(Bytes::from_static(b"{}"), &mut retries);
+        let posting = shared.post(Bytes::from_static(b"{}"), &mut retries);
         let posted = tokio::time::timeout(Duration::from_secs(10), posting).await.unwrap();
-        assert!(posted.is_err_and(|complaint| complaint.starts_with("no answer")));
+        assert!(posted.is_err_and(|error| error.starts_with("no answer")));
         assert_eq!(retries, 0);
     }
 }

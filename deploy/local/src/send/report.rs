@@ -1,13 +1,14 @@
-//! What `send` prints.
+//! The texts that `send` prints.
 
 use std::{fmt::Write as _, time::Duration};
 
 use super::{check::Comparison, post::Posted, visible::Times};
 
+/// Number of errors that are printed.
 const SHOWN: usize = 10;
 const STRING: &str = "writing to a String cannot fail";
 
-/// How the posting went.
+/// Result of posting.
 pub fn posting(posted: &Posted) -> String {
     let mut text = String::new();
     let seconds = posted.elapsed.as_secs_f64();
@@ -15,18 +16,18 @@ pub fn posting(posted: &Posted) -> String {
     let rate = posted.accepted as f64 / seconds.max(f64::EPSILON);
     writeln!(
         text,
-        "{} webhooks answered 200 in {seconds:.1} s ({rate:.0}/s), {} of them known duplicates, {} retries",
+        "{} webhooks answered 200 in {seconds:.1} s ({rate:.0}/s), {} of them duplicates, {} retries",
         posted.accepted, posted.duplicates, posted.retries
     )
     .expect(STRING);
     text.push_str(&spread("time to the 200", &posted.latencies));
-    for complaint in posted.refused.iter().take(SHOWN) {
-        writeln!(text, "not accepted: {complaint}").expect(STRING);
+    for error in posted.refused.iter().take(SHOWN) {
+        writeln!(text, "not accepted: {error}").expect(STRING);
     }
     text
 }
 
-/// How long lone webhooks took.
+/// Times of single webhooks.
 pub fn visible(times: &Times) -> String {
     spread("time to the 200", &times.answered) + &spread("time to the document", &times.visible)
 }
@@ -40,7 +41,7 @@ fn spread(what: &str, sorted: &[Duration]) -> String {
     format!("{what}: median {:.1} ms, 99 % within {:.1} ms\n", at(50), at(99))
 }
 
-/// What the documents are, against what they must be.
+/// Expected and found documents.
 pub fn documents(comparison: &Comparison) -> String {
     let mut text = format!("\n{:<20} {:>10} {:>10}\n", "status", "expected", "found");
     let statuses = comparison.statuses.iter().map(|(status, counts)| (status.as_str(), *counts));

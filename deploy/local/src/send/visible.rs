@@ -1,4 +1,4 @@
-//! How long a lone webhook takes from the post to its document: one at a time, each waited for.
+//! Measures the time from a webhook to its document, one webhook at a time.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use mongodb::{
 };
 use serde_json::json;
 
-/// Longest one webhook is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Pause between two looks; the measurement is as coarse.
-const LOOK_AGAIN: Duration = Duration::from_micros(200);
+/// Longest wait for one document.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two reads of the database, which is the precision of the measurement.
+const POLL_INTERVAL: Duration = Duration::from_micros(200);
 
-/// What was measured, sorted.
+/// Measured times, sorted.
 pub struct Times {
-    /// From the post to the 200.
+    /// Time from the post to the 200.
     pub answered: Vec<Duration>,
-    /// From the post to the document.
+    /// Time from the post to the document.
     pub visible: Vec<Duration>,
 }
 
@@ -29,7 +29,7 @@ pub async fn measure(
     run: &str,
     count: u32,
 ) -> anyhow::Result<Times> {
-    let http = crate::http_client(PATIENCE)?;
+    let http = crate::http_client(TIMEOUT)?;
     let mut times = Times { answered: Vec::new(), visible: Vec::new() };
     for n in 0..count {
         let id = format!("visible_{run}_{n}");
@@ -40,8 +40,8 @@ pub async fn measure(
         times.answered.push(begin.elapsed());
         while calls.find_one(doc! { "callId": &id }).await.context("cannot read the document back")?.is_none()
         {
-            ensure!(begin.elapsed() < PATIENCE, "no document for {id} within {PATIENCE:?}");
-            tokio::time::sleep(LOOK_AGAIN).await;
+            ensure!(begin.elapsed() < TIMEOUT, "no document for {id} within {TIMEOUT:?}");
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         times.visible.push(begin.elapsed());
     }

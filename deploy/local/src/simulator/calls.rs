@@ -1,4 +1,4 @@
-//! Calls in the vendor's shape, at every phase of their life.
+//! Placed calls, and their JSON in the vendor's shapes.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use super::{
     options::{Carrier, Dialled, Outcome},
 };
 
-/// Where a call stands.
+/// Phase of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
     Initiated,
@@ -18,7 +18,7 @@ pub(super) enum Phase {
     Over,
 }
 
-/// One call.
+/// A placed call.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
     pub dialled: Dialled,
@@ -26,12 +26,12 @@ pub(super) struct Call {
     pub outcome: Outcome,
     pub phase: Phase,
     pub began: Timestamp,
-    /// Whole seconds, once it is over.
+    /// Duration in seconds, once the call is over.
     pub seconds: i64,
 }
 
 impl Call {
-    /// The call that `request` asks for; the name of the parameter it lacks otherwise.
+    /// The call that `request` places. Fails with the name of a parameter that is missing.
     pub(super) fn new(
         request: &Value,
         carrier: Carrier,
@@ -66,7 +66,7 @@ impl Call {
         Ok(Self { dialled, client_data, outcome, phase: Phase::Initiated, began, seconds: 0 })
     }
 
-    /// Whether the failure is told before the request for the call is answered.
+    /// Whether the call fails before the request that places it is answered.
     pub(super) fn fails_at_once(&self) -> bool {
         self.dialled.to_number.ends_with("06")
     }
@@ -128,7 +128,7 @@ impl Call {
         phone
     }
 
-    /// As the list of conversations gives it: no telephony id and no number.
+    /// The entry in the list of conversations, which has neither a telephony id nor a number.
     pub(super) fn summary(&self) -> Value {
         let detail = self.detail();
         json!({
@@ -142,7 +142,7 @@ impl Call {
         })
     }
 
-    /// `data` of the webhook that tells of a call which never connected.
+    /// `data` of the webhook for a call that never connected.
     pub(super) fn initiation_failure(&self) -> Value {
         let call = &self.dialled;
         let metadata = match call.carrier {
@@ -161,7 +161,7 @@ impl Call {
         })
     }
 
-    /// The parameters of Twilio's status callback number `n`.
+    /// The parameters of the status callback number `n` of Twilio.
     pub(super) fn twilio(&self, status: &str, n: u32) -> Map<String, Value> {
         let timestamp = jiff::fmt::rfc2822::to_string(&Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC));
         let (from, to) = ("+15005550006", self.dialled.to_number.as_str());

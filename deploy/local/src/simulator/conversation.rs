@@ -1,5 +1,5 @@
-//! Conversations in the vendor's shape. Everything is made up from the conversation's id, so the same
-//! id always has the same transcript, and every text says that it is simulated.
+//! Conversations in the vendor's JSON shape, derived from the conversation id. The same id always has the
+//! same transcript, and every transcript says that it is simulated.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -32,8 +32,8 @@ const DIALOGUES: [[&str; 4]; 4] = [
 ];
 const FIRST_START: i64 = 1_790_000_000;
 
-/// The conversation `id` in `status`; only `done` and `failed` conversations have analysis, only
-/// `done` ones a transcript. `filler` bytes are added to the transcript.
+/// The conversation `id` in `status`. Conversations that are `done` or `failed` have an analysis; only those
+/// that are `done` have a transcript. `filler` bytes are added to the transcript.
 pub fn conversation(id: &str, status: &str, filler: usize) -> Value {
     let seed = Sha256::digest(id.as_bytes());
     let start = FIRST_START + i64::from(seed[1]) * 60;

@@ -1,4 +1,4 @@
-//! The endpoints beside the scripted conversations, in the vendor's shapes.
+//! The endpoints for calls, workspace webhooks, settings and agents. JSON has the vendor's shapes.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,25 +6,32 @@ use hyper::Method;
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use super::{State, calls::Call, conversation::error, life, lock, options::Carrier, registry::Registry};
+use super::{
+    calls::Call,
+    conversation::error,
+    life,
+    options::Carrier,
+    registry::Registry,
+    state::{State, lock},
+};
 
-/// What a request is answered.
-pub(super) enum Said {
+/// The answer to a request.
+pub(super) enum ApiResponse {
     Json(u16, Value),
     Audio(Vec<u8>),
-    /// Nothing, ever.
-    Nothing,
+    /// No answer; the connection stays open.
+    Hang,
 }
 
-/// A request, read.
-pub(super) struct Asked {
+/// A parsed request.
+pub(super) struct ApiRequest {
     pub method: Method,
     pub path: String,
     pub query: HashMap<String, Vec<String>>,
     pub body: Value,
 }
 
-impl Asked {
+impl ApiRequest {
     fn text(&self, name: &str) -> Option<&str> {
         self.query.get(name)?.last().map(String::as_str)
     }
@@ -34,31 +41,33 @@ impl Asked {
     }
 }
 
-/// Answers, or passes: `None` is for the scripts.
-pub(super) async fn answer(state: &Arc<State>, asked: &Asked) -> Option<Said> {
-    let path: Vec<&str> = asked.path.trim_start_matches('/').split('/').collect();
+/// Answers the request. `None`: the request is for a scripted conversation or an unknown path.
+pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<ApiResponse> {
+    let path: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     let registry = || lock(&state.registry);
-    let said = match (&asked.method, &path[..]) {
+    let response = match (&request.method, &path[..]) {
         (&Method::POST, ["v1", "convai", "twilio", "outbound-call"]) => {
-            dial(state, asked, Carrier::Twilio).await
+            dial(state, request, Carrier::Twilio).await
         }
         (&Method::POST, ["v1", "convai", "sip-trunk", "outbound-call"]) => {
-            dial(state, asked, Carrier::Sip).await
+            dial(state, request, Carrier::Sip).await
         }
-        (&Method::GET, ["v1", "convai", "conversations"]) => list(state, asked),
+        (&Method::GET, ["v1", "convai", "conversations"]) => list(state, request),
         (&Method::GET, ["v1", "convai", "conversations", id]) => {
             let call = state.call(id)?;
-            Said::Json(200, call.detail())
+            ApiResponse::Json(200, call.detail())
         }
         (&Method::GET, ["v1", "convai", "conversations", id, "audio"]) => match state.call(id) {
-            Some(call) if call.status() == "done" => Said::Audio(life::recording(&call)),
+            Some(call) if call.status() == "done" => ApiResponse::Audio(life::recording(&call)),
             _ => not_found(),
         },
         (&Method::GET, ["v1", "workspace", "webhooks"]) => {
-            Said::Json(200, json!({ "webhooks": registry().list(false) }))
+            ApiResponse::Json(200, json!({ "webhooks": registry().list(false) }))
         }
-        (&Method::POST, ["v1", "workspace", "webhooks"]) => create(&mut registry(), &asked.body["settings"]),
-        (&Method::PATCH, ["v1", "workspace", "webhooks", id]) => patch(&mut registry(), id, &asked.body),
+        (&Method::POST, ["v1", "workspace", "webhooks"]) => {
+            create(&mut registry(), &request.body["settings"])
+        }
+        (&Method::PATCH, ["v1", "workspace", "webhooks", id]) => patch(&mut registry(), id, &request.body),
         (&Method::DELETE, ["v1", "workspace", "webhooks", id]) => {
             if registry().remove(id) {
                 ok()
@@ -66,39 +75,39 @@ pub(super) async fn answer(state: &Arc<State>, asked: &Asked) -> Option<Said> {
                 not_found()
             }
         }
-        (&Method::GET, ["v1", "convai", "settings"]) => Said::Json(200, registry().settings()),
+        (&Method::GET, ["v1", "convai", "settings"]) => ApiResponse::Json(200, registry().settings()),
         (&Method::PATCH, ["v1", "convai", "settings"]) => {
             let mut registry = registry();
-            registry.change_settings(&asked.body);
-            Said::Json(200, registry.settings())
+            registry.change_settings(&request.body);
+            ApiResponse::Json(200, registry.settings())
         }
         (_, ["v1", "convai", "agents", "agent_missing"]) => not_found(),
-        (&Method::GET, ["v1", "convai", "agents", id]) => Said::Json(200, registry().agent(id)),
+        (&Method::GET, ["v1", "convai", "agents", id]) => ApiResponse::Json(200, registry().agent(id)),
         (&Method::PATCH, ["v1", "convai", "agents", id]) => {
             let mut registry = registry();
-            registry.change_agent(id, &asked.body);
-            Said::Json(200, registry.agent(id))
+            registry.change_agent(id, &request.body);
+            ApiResponse::Json(200, registry.agent(id))
         }
         _ => return None,
     };
-    Some(said)
+    Some(response)
 }
 
-/// Dials, or does what the faults make of it.
-async fn dial(state: &Arc<State>, asked: &Asked, carrier: Carrier) -> Said {
+/// Places a call, or injects a fault.
+async fn dial(state: &Arc<State>, request: &ApiRequest, carrier: Carrier) -> ApiResponse {
     let faults = state.faults();
-    if asked.body["agent_id"] == "agent_missing" {
+    if request.body["agent_id"] == "agent_missing" {
         return not_found();
     }
-    if asked.body["agent_id"] == "agent_foreign" {
-        return Said::Json(403, error(403)); // Of another workspace: this order is refused, not the key.
+    if request.body["agent_id"] == "agent_foreign" {
+        return ApiResponse::Json(403, error(403)); // The agent belongs to another workspace; the API key is valid.
     }
     let fails = state.happens(faults.fail);
     if fails && state.happens(0.5) {
-        return Said::Json(500, error(500));
+        return ApiResponse::Json(500, error(500));
     }
     if state.happens(faults.hang_before_dial) {
-        return Said::Nothing;
+        return ApiResponse::Hang;
     }
     if state.happens(faults.refuse) {
         return placed(carrier, false, "simulated refusal", None);
@@ -106,7 +115,7 @@ async fn dial(state: &Arc<State>, asked: &Asked, carrier: Carrier) -> Said {
     let drawn = lock(&state.rng).random_range(0..1_000_000);
     let call = {
         let mut calls = lock(&state.calls);
-        match Call::new(&asked.body, carrier, calls.len(), drawn) {
+        match Call::new(&request.body, carrier, calls.len(), drawn) {
             Ok(call) => calls.push(call.clone()),
             Err(missing) => return unprocessable(missing),
         }
@@ -116,21 +125,21 @@ async fn dial(state: &Arc<State>, asked: &Asked, carrier: Carrier) -> Said {
     if call.fails_at_once() {
         life::fail_at_once(state, &id).await;
     } else {
-        state.spawn(life::live(state.clone(), id));
+        state.spawn(life::run(state.clone(), id));
     }
     if fails {
-        return Said::Json(500, error(500));
+        return ApiResponse::Json(500, error(500));
     }
     if state.happens(faults.hang_after_dial) {
-        return Said::Nothing;
+        return ApiResponse::Hang;
     }
     placed(carrier, true, "simulated: dialling", Some(&call))
 }
 
-fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -> Said {
+fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -> ApiResponse {
     let key = if carrier == Carrier::Twilio { "callSid" } else { "sip_call_id" };
     let call = call.map(|call| &call.dialled);
-    Said::Json(
+    ApiResponse::Json(
         200,
         json!({
             "success": success, "message": message,
@@ -139,42 +148,43 @@ fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -
     )
 }
 
-/// The newest first, or the oldest; the cursor is the number of conversations passed.
-fn list(state: &State, asked: &Asked) -> Said {
-    let size = asked.number("page_size").unwrap_or(30);
+/// A page of conversations, newest first unless `sort_direction` is `asc`. The cursor is the number of
+/// conversations on earlier pages.
+fn list(state: &State, request: &ApiRequest) -> ApiResponse {
+    let size = request.number("page_size").unwrap_or(30);
     if !(1..=100).contains(&size) {
         return unprocessable("page_size");
     }
-    let (after, before) = (asked.number("call_start_after_unix"), asked.number("call_start_before_unix"));
-    let excluded = asked.query.get("exclude_statuses").cloned().unwrap_or_default();
+    let (after, before) = (request.number("call_start_after_unix"), request.number("call_start_before_unix"));
+    let excluded = request.query.get("exclude_statuses").cloned().unwrap_or_default();
     let mut found: Vec<_> = lock(&state.calls)
         .iter()
         .filter(|call| after.is_none_or(|after| call.began.as_second() >= after))
         .filter(|call| before.is_none_or(|before| call.began.as_second() <= before))
-        .filter(|call| asked.text("agent_id").is_none_or(|agent| agent == call.dialled.agent_id))
+        .filter(|call| request.text("agent_id").is_none_or(|agent| agent == call.dialled.agent_id))
         .filter(|call| !excluded.iter().any(|status| status == call.status()))
         .map(Call::summary)
         .collect();
-    if asked.text("sort_direction") != Some("asc") {
+    if request.text("sort_direction") != Some("asc") {
         found.reverse();
     }
-    let from = asked.number("cursor").and_then(|cursor| usize::try_from(cursor).ok()).unwrap_or(0);
+    let from = request.number("cursor").and_then(|cursor| usize::try_from(cursor).ok()).unwrap_or(0);
     let size = usize::try_from(size).unwrap_or(30);
     let page: Vec<_> = found.iter().skip(from).take(size).cloned().collect();
     let has_more = from + page.len() < found.len();
     let next = has_more.then(|| (from + page.len()).to_string());
-    Said::Json(200, json!({ "conversations": page, "next_cursor": next, "has_more": has_more }))
+    ApiResponse::Json(200, json!({ "conversations": page, "next_cursor": next, "has_more": has_more }))
 }
 
-fn create(registry: &mut Registry, settings: &Value) -> Said {
+fn create(registry: &mut Registry, settings: &Value) -> ApiResponse {
     let (Some(name), Some(url)) = (settings["name"].as_str(), settings["webhook_url"].as_str()) else {
         return unprocessable("settings");
     };
     let webhook = registry.create(name, url, &settings["request_headers"], None);
-    Said::Json(200, json!({ "webhook_id": webhook.id, "webhook_secret": webhook.secret }))
+    ApiResponse::Json(200, json!({ "webhook_id": webhook.id, "webhook_secret": webhook.secret }))
 }
 
-fn patch(registry: &mut Registry, id: &str, body: &Value) -> Said {
+fn patch(registry: &mut Registry, id: &str, body: &Value) -> ApiResponse {
     let (Some(name), Some(is_disabled)) = (body["name"].as_str(), body["is_disabled"].as_bool()) else {
         return unprocessable("name");
     };
@@ -190,16 +200,16 @@ fn patch(registry: &mut Registry, id: &str, body: &Value) -> Said {
     ok()
 }
 
-fn ok() -> Said {
-    Said::Json(200, json!({ "status": "ok" }))
+fn ok() -> ApiResponse {
+    ApiResponse::Json(200, json!({ "status": "ok" }))
 }
 
-fn not_found() -> Said {
-    Said::Json(404, error(404))
+fn not_found() -> ApiResponse {
+    ApiResponse::Json(404, error(404))
 }
 
-/// As `FastAPI` says it.
-fn unprocessable(parameter: &str) -> Said {
+/// The error body of `FastAPI` for a missing parameter.
+fn unprocessable(parameter: &str) -> ApiResponse {
     let detail = json!({ "loc": ["body", parameter], "msg": "Field required", "type": "missing" });
-    Said::Json(422, json!({ "detail": [detail] }))
+    ApiResponse::Json(422, json!({ "detail": [detail] }))
 }

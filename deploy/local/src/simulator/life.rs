@@ -1,4 +1,5 @@
-//! A call's life: one phase after the other, each reported by whoever reports it in reality.
+//! Moves a call through its phases. Twilio's callbacks and ElevenLabs' webhooks report each phase as in
+//! reality.
 
 use std::sync::Arc;
 
@@ -6,19 +7,18 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::{
-    State,
     calls::{Call, Phase},
-    lock,
     options::{Carrier, Outcome},
     sender::{self, Event},
+    state::{State, lock},
 };
 
-/// Lives the call through, from its dialling to its last webhook.
-pub(super) async fn live(state: Arc<State>, id: String) {
+/// Runs the call from its dialling to its last webhook.
+pub(super) async fn run(state: Arc<State>, id: String) {
     callback(&state, &id, "initiated", 0);
     for phase in [Phase::Ringing, Phase::InProgress, Phase::Processing, Phase::Over] {
         tokio::time::sleep(state.options.pace).await;
-        let Some(call) = step(&state, &id, phase) else { return };
+        let Some(call) = advance(&state, &id, phase) else { return };
         match phase {
             Phase::Ringing => callback(&state, &id, "ringing", 1),
             Phase::InProgress if call.outcome.connects() => callback(&state, &id, "in-progress", 2),
@@ -31,15 +31,15 @@ pub(super) async fn live(state: Arc<State>, id: String) {
     }
 }
 
-/// Ends a call that fails while it is being dialled, its webhook included.
+/// Ends a call that fails while it is dialled, and sends its webhook.
 pub(super) async fn fail_at_once(state: &Arc<State>, id: &str) {
-    if let Some(call) = step(state, id, Phase::Over) {
+    if let Some(call) = advance(state, id, Phase::Over) {
         end(state, &call).await;
     }
 }
 
-/// Brings the call to `phase`; one that does not connect is over instead of in progress.
-fn step(state: &State, id: &str, phase: Phase) -> Option<Call> {
+/// Moves the call to `phase`. A call that does not connect is over instead of in progress.
+fn advance(state: &State, id: &str, phase: Phase) -> Option<Call> {
     let mut calls = lock(&state.calls);
     let call = calls.iter_mut().find(|call| call.dialled.conversation_id == id)?;
     let connects = call.outcome.connects();
@@ -50,7 +50,7 @@ fn step(state: &State, id: &str, phase: Phase) -> Option<Call> {
     Some(call.clone())
 }
 
-/// Twilio's own report of a step, if it makes any.
+/// Sends a status callback of Twilio, if the call is placed by Twilio and callbacks are configured.
 fn callback(state: &Arc<State>, id: &str, status: &'static str, n: u32) {
     let Some(twilio) = state.options.twilio.clone() else { return };
     let call = lock(&state.calls).iter().find(|call| call.dialled.conversation_id == id).cloned();
@@ -62,7 +62,7 @@ fn callback(state: &Arc<State>, id: &str, status: &'static str, n: u32) {
     });
 }
 
-/// What is told of a call that is over.
+/// Sends the webhooks of a call that is over.
 async fn end(state: &Arc<State>, call: &Call) {
     let agent = call.dialled.agent_id.clone();
     let event = |bound_as, kind, data: Value| Event { agent: agent.clone(), bound_as, kind, data };
@@ -84,13 +84,13 @@ async fn end(state: &Arc<State>, call: &Call) {
     }
 }
 
-/// Some seconds of silence, as MP3.
+/// Silence of the length of the call, at most a minute, as MP3.
 pub(super) fn recording(call: &Call) -> Vec<u8> {
-    // MPEG 1 layer III, 32 kbit/s, 44.1 kHz, mono: 104 bytes a frame, of which nothing but the header is set.
+    // MPEG 1 layer III, 32 kbit/s, 44.1 kHz, mono: a frame has 104 bytes, and only its header is not zero.
     const FRAME: usize = 104;
-    const FRAMES_A_SECOND: u64 = 38;
+    const FRAMES_PER_SECOND: u64 = 38;
     let mut frame = [0; FRAME];
     frame[..4].copy_from_slice(&[0xff, 0xfb, 0x10, 0xc4]);
     let seconds = u64::try_from(call.seconds).unwrap_or(1).clamp(1, 60);
-    frame.repeat(usize::try_from(seconds * FRAMES_A_SECOND).unwrap_or(1))
+    frame.repeat(usize::try_from(seconds * FRAMES_PER_SECOND).unwrap_or(1))
 }

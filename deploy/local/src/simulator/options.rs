@@ -1,23 +1,23 @@
-//! What the simulator is told: its pace, whom it reports to, and how badly it behaves.
+//! Options of the simulator: pace, receivers of webhooks, faults; and the calls it has placed.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-/// How the simulated provider is to be.
+/// Options of the simulator.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Makes the same outcomes and faults again.
+    /// Seed of outcomes and faults.
     pub seed: u64,
-    /// How long one phase of a call lasts.
+    /// Duration of one phase of a call.
     pub pace: Duration,
-    /// A webhook that is registered and bound from the start.
+    /// URL of a webhook that is registered and bound from the start.
     pub webhook_url: Option<String>,
-    /// What it is signed with.
+    /// Secret of its signatures.
     pub webhook_secret: String,
-    /// Where Twilio's side of a call is reported.
+    /// Receiver of Twilio's status callbacks. `None`: there are no callbacks.
     pub twilio: Option<Twilio>,
-    /// What goes wrong.
+    /// Faults at the start.
     pub faults: Faults,
 }
 
@@ -34,41 +34,41 @@ impl Default for Options {
     }
 }
 
-/// Where status callbacks go, and how they are signed.
+/// Receiver and signature of status callbacks.
 #[derive(Clone, Debug)]
 pub struct Twilio {
-    /// Posted to.
+    /// URL that callbacks are posted to.
     pub url: String,
-    /// Signs them; none: no signature.
+    /// Key of the signatures. `None`: callbacks are not signed.
     pub auth_token: Option<String>,
-    /// The URL that is signed, where it is not the one posted to.
+    /// The URL that is signed, if it is not [`Self::url`].
     pub public_url: Option<String>,
 }
 
-/// Shares of what goes wrong, from 0 to 1.
+/// Probabilities of faults, from 0 to 1, and delays.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
     /// Webhooks that are never sent.
     pub lose: f64,
     /// Webhooks that are sent twice.
     pub duplicate: f64,
-    /// Each webhook is held back for a random time up to this, so they come out of order.
+    /// Maximum of the random delay of each webhook. Delayed webhooks arrive out of order.
     pub late: Duration,
-    /// Placed calls whose answer never comes.
+    /// Requests that place a call and are never answered.
     pub hang_after_dial: f64,
-    /// Requests for a call that are neither followed nor answered.
+    /// Requests for a call that place none and are never answered.
     pub hang_before_dial: f64,
-    /// Requests for a call that are answered `success: false`.
+    /// Requests for a call that are answered with `success: false`.
     pub refuse: f64,
-    /// Requests answered 429.
+    /// Requests that are answered with 429.
     pub rate_limit: f64,
-    /// Requests answered 500; of those for a call every second one is followed nevertheless.
+    /// Requests that are answered with 500. Half of such requests for a call place it nevertheless.
     pub fail: f64,
-    /// Every answer takes a random time up to this.
+    /// Maximum of the random delay of each answer.
     pub slow: Duration,
 }
 
-/// Which API placed a call.
+/// The API that placed a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// `/v1/convai/twilio/outbound-call`
@@ -77,44 +77,44 @@ pub enum Carrier {
     Sip,
 }
 
-/// A call that was dialled.
+/// A placed call.
 #[derive(Clone, Debug)]
 pub struct Dialled {
-    /// Its conversation.
+    /// Id of the conversation.
     pub conversation_id: String,
     /// Twilio's `CallSid`, or the SIP call's id.
     pub call_sid: String,
-    /// Who speaks.
+    /// Id of the agent.
     pub agent_id: String,
-    /// From where.
+    /// Id of the agent's phone number.
     pub agent_phone_number_id: String,
-    /// To whom.
+    /// Number that was called.
     pub to_number: String,
-    /// What was given as such.
+    /// Dynamic variables of the request.
     pub dynamic_variables: Map<String, Value>,
-    /// By which API.
+    /// The API that placed the call.
     pub carrier: Carrier,
 }
 
-/// How a call ends.
+/// The end of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// A conversation was held.
+    /// A person answered.
     Answered,
-    /// A machine took the call.
+    /// Voicemail answered.
     Voicemail,
     /// The line was busy.
     Busy,
     /// Nobody picked up.
     NoAnswer,
-    /// It could not be initiated, for a reason nobody knows.
+    /// The call could not be initiated, for an unknown reason.
     Failed,
-    /// It connected, and the conversation failed.
+    /// The call connected; the conversation failed.
     ConversationFailed,
 }
 
 impl Outcome {
-    /// All of them, answered calls being the most frequent.
+    /// All outcomes, weighted: half of the calls are answered.
     const DRAWN: [Self; 10] = [
         Self::Answered,
         Self::Answered,
@@ -128,7 +128,8 @@ impl Outcome {
         Self::ConversationFailed,
     ];
 
-    /// The outcome of a call to `number`: by its last two digits where they are 00 to 06, else by `drawn`.
+    /// The outcome of a call to `number`: by the last two digits if they are 00 to 06, else by the random
+    /// `drawn`.
     pub(super) fn of(number: &str, drawn: usize) -> Self {
         match number.get(number.len().saturating_sub(2)..) {
             Some("00") => Self::Answered,
@@ -141,7 +142,7 @@ impl Outcome {
         }
     }
 
-    /// Whether somebody or something took the call.
+    /// Whether a person or a machine answered.
     pub fn connects(self) -> bool {
         matches!(self, Self::Answered | Self::Voicemail | Self::ConversationFailed)
     }
@@ -167,7 +168,7 @@ impl Outcome {
         }
     }
 
-    /// `failure_reason` of the webhook that tells of a call which never connected.
+    /// `failure_reason` of the webhook for a call that never connected.
     pub(super) fn failure_reason(self) -> &'static str {
         match self {
             Self::Busy => "busy",
@@ -177,15 +178,15 @@ impl Outcome {
     }
 }
 
-/// What is true of a call that is over.
+/// The facts of a call that is over.
 #[derive(Clone, Debug)]
 pub struct Truth {
-    /// Its conversation.
+    /// Id of the conversation.
     pub conversation_id: String,
-    /// Its telephony id.
+    /// Twilio's `CallSid`, or the SIP call's id.
     pub call_sid: String,
-    /// Whom it called.
+    /// Number that was called.
     pub to_number: String,
-    /// How it ended.
+    /// The end of the call.
     pub outcome: Outcome,
 }

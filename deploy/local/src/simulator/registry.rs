@@ -1,14 +1,14 @@
-//! Workspace webhooks, and which events of whom are bound to them.
+//! The webhooks of the workspace, and the events of workspace and agents that are bound to them.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// Failures in a row after which a webhook that never succeeded is switched off.
-const MOST_FAILURES: u32 = 10;
+/// Consecutive failures after which a webhook that never succeeded is disabled.
+const MAX_FAILURES: u32 = 10;
 
-/// One workspace webhook.
+/// A webhook of the workspace.
 #[derive(Clone, Debug)]
 pub(super) struct Webhook {
     pub id: String,
@@ -36,7 +36,7 @@ impl Webhook {
         })
     }
 
-    /// Notes the answer to a delivery; 0 where there was none.
+    /// Records the status of a delivery. 0: there was no answer.
     pub(super) fn delivered(&mut self, status: u16) {
         if status == 200 {
             (self.failures, self.last_success) = (0, Some(Timestamp::now().as_second()));
@@ -44,16 +44,17 @@ impl Webhook {
         }
         self.failures += 1;
         self.last_failure = Some((status, Timestamp::now().as_second()));
-        self.is_auto_disabled |= self.failures >= MOST_FAILURES && self.last_success.is_none();
+        self.is_auto_disabled |= self.failures >= MAX_FAILURES && self.last_success.is_none();
     }
 }
 
-/// Everything about webhooks that the API can change.
+/// The webhooks and their bindings.
 #[derive(Debug)]
 pub(super) struct Registry {
     webhooks: Vec<Webhook>,
-    made: usize,
-    /// `webhooks` of the workspace settings.
+    /// Number of webhooks created so far.
+    created: usize,
+    /// `webhooks` in the settings of the workspace.
     settings: Value,
     /// `platform_settings.workspace_overrides.webhooks` by agent.
     agents: BTreeMap<String, Value>,
@@ -62,10 +63,10 @@ pub(super) struct Registry {
 impl Registry {
     pub(super) fn new() -> Self {
         let settings = json!({ "post_call_webhook_id": null, "events": [], "send_audio": false });
-        Self { webhooks: Vec::new(), made: 0, settings, agents: BTreeMap::new() }
+        Self { webhooks: Vec::new(), created: 0, settings, agents: BTreeMap::new() }
     }
 
-    /// Makes a webhook; its id.
+    /// Creates a webhook.
     pub(super) fn create(
         &mut self,
         name: &str,
@@ -73,13 +74,13 @@ impl Registry {
         headers: &Value,
         secret: Option<String>,
     ) -> &Webhook {
-        self.made += 1;
+        self.created += 1;
         let headers = headers.as_object().into_iter().flatten();
         self.webhooks.push(Webhook {
-            id: format!("wh_simulated{}", self.made),
+            id: format!("wh_simulated{}", self.created),
             name: name.to_owned(),
             url: url.to_owned(),
-            secret: secret.unwrap_or_else(|| format!("wsec_simulated{:032x}", self.made)),
+            secret: secret.unwrap_or_else(|| format!("wsec_simulated{:032x}", self.created)),
             headers: headers
                 .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
                 .collect(),
@@ -109,7 +110,7 @@ impl Registry {
         self.webhooks.len() < before
     }
 
-    /// The list; with `secrets` what only a test may see.
+    /// All webhooks as JSON. `secrets` adds secrets and headers, which the real API does not list.
     pub(super) fn list(&self, secrets: bool) -> Vec<Value> {
         let shown = self.webhooks.iter().map(|webhook| {
             let mut json = webhook.json();
@@ -122,7 +123,7 @@ impl Registry {
         shown.collect()
     }
 
-    /// The webhook that gets `event` of `agent`.
+    /// The enabled webhook that is bound to `event` of `agent`.
     pub(super) fn bound(&self, agent: &str, event: &str) -> Option<Webhook> {
         let own = self.agents.get(agent).filter(|own| own["post_call_webhook_id"].is_string());
         let binding = own.unwrap_or(&self.settings);
@@ -139,7 +140,7 @@ impl Registry {
         })
     }
 
-    /// The nested object is replaced as a whole: whoever wants to keep a key has to send it.
+    /// Replaces the nested object as a whole, as the real API does: a key that the patch lacks is gone.
     pub(super) fn change_settings(&mut self, patch: &Value) {
         if patch["webhooks"].is_object() {
             self.settings = patch["webhooks"].clone();

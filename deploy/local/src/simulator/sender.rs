@@ -1,4 +1,5 @@
-//! Posts webhooks as the providers do: signed, once, and only sometimes again.
+//! Posts webhooks as the providers do: signed, and repeated only in the cases in which the provider repeats
+//! them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,31 +10,34 @@ use serde_json::{Map, Value, json};
 use sha1::Sha1;
 use sha2::Sha256;
 
-use super::{State, lock, options::Twilio};
+use super::{
+    options::Twilio,
+    state::{State, lock},
+};
 
-/// Tries of a webhook whose retries are enabled.
-const TRIES: u32 = 6;
+/// Attempts to deliver a webhook whose retries are enabled.
+const ATTEMPTS: u32 = 6;
 
 /// A webhook of ElevenLabs.
 pub(super) struct Event {
     pub agent: String,
-    /// As it is named where webhooks are bound to events.
+    /// Name of the event in the binding of a webhook.
     pub bound_as: &'static str,
-    /// As it is named in the payload.
+    /// Name of the event in the payload.
     pub kind: &'static str,
     pub data: Value,
 }
 
-/// Sends `event` to whoever is bound to it, with all that may go wrong.
+/// Sends `event` to the webhook that is bound to it, subject to the faults of the simulator.
 pub(super) async fn send(state: &Arc<State>, event: Event) {
     let Some(webhook) = lock(&state.registry).bound(&event.agent, event.bound_as) else { return };
     let now = Timestamp::now().as_second();
     let body = json!({ "type": event.kind, "event_timestamp": now, "data": event.data }).to_string();
-    // Retries are for transcripts only.
-    let tries = if webhook.retry_enabled && event.bound_as == "transcript" { TRIES } else { 1 };
-    for _ in 0..state.copies().await {
+    // ElevenLabs retries only webhooks with transcripts.
+    let attempts = if webhook.retry_enabled && event.bound_as == "transcript" { ATTEMPTS } else { 1 };
+    for _ in 0..state.delay_and_count().await {
         let mut pause = state.options.pace;
-        for _ in 0..tries {
+        for _ in 0..attempts {
             let mut request = state.http.post(&webhook.url).body(body.clone());
             for (name, value) in &webhook.headers {
                 request = request.header(name, value);
@@ -54,13 +58,13 @@ pub(super) async fn send(state: &Arc<State>, event: Event) {
     }
 }
 
-/// Posts one status callback of Twilio, which repeats once.
+/// Posts a status callback of Twilio. Twilio repeats a failed callback once.
 pub(super) async fn call_back(state: &Arc<State>, twilio: &Twilio, parameters: &Map<String, Value>) {
     let pairs = parameters.iter().map(|(name, value)| (name, value.as_str().unwrap_or_default()));
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let signed = twilio.public_url.as_ref().unwrap_or(&twilio.url);
     let signature = twilio.auth_token.as_ref().map(|token| twilio_signature(token, signed, parameters));
-    for _ in 0..state.copies().await {
+    for _ in 0..state.delay_and_count().await {
         for _ in 0..2 {
             let request = state.http.post(&twilio.url).body(body.clone());
             let mut request = request.header("content-type", "application/x-www-form-urlencoded");

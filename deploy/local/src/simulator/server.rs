@@ -1,5 +1,4 @@
-//! The simulator's listener. Not the accept loop of `common`: a provider that breaks connections in
-//! the middle is what this one is for.
+//! The simulator's HTTP server. It does not use the server of `common`, because it has to break connections.
 
 use std::{
     collections::HashMap,
@@ -24,10 +23,10 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Answer, State,
     conversation::{conversation, error},
-    endpoints::{self, Asked, Said},
-    lock,
+    endpoints::{self, ApiRequest, ApiResponse},
+    script::Answer,
+    state::{State, lock},
 };
 
 type Reply = Response<Full<Bytes>>;
@@ -35,19 +34,19 @@ type Reply = Response<Full<Bytes>>;
 const CONVERSATIONS: &str = "/v1/convai/conversations/";
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// The connection is to be closed instead of answered.
+/// An error that makes hyper close the connection without an answer.
 #[derive(Debug)]
-struct Broken;
+struct ConnectionReset;
 
-impl std::error::Error for Broken {}
+impl std::error::Error for ConnectionReset {}
 
-impl std::fmt::Display for Broken {
+impl std::fmt::Display for ConnectionReset {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("closed as the script says")
+        f.write_str("the simulator closes this connection")
     }
 }
 
-/// Serves until `stop`, then drops what is open: nothing here has to be finished.
+/// Serves until `stop`, then drops open connections, because no request has to be finished.
 pub async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     let mut http = http1::Builder::new();
@@ -61,7 +60,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationT
         connections.spawn(async move {
             let service = service_fn(|request| answer(request, state.clone()));
             let connection = pin!(http.serve_connection(TokioIo::new(socket), service));
-            // An error is a client that left, or our own `Broken`.
+            // The error is a client that has closed the connection, or `ConnectionReset`.
             let _ended = stop.run_until_cancelled(connection).await;
         });
     }
@@ -69,7 +68,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationT
     connections.wait().await;
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, Broken> {
+async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, ConnectionReset> {
     if request.uri().path() == "/livez" {
         return Ok(Response::new("ok\n".into()));
     }
@@ -80,9 +79,9 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
         query.entry(name.into_owned()).or_default().push(value.into_owned());
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let body = request.into_body().collect().await.map_err(|_left| Broken)?.to_bytes();
+    let body = request.into_body().collect().await.map_err(|_closed| ConnectionReset)?.to_bytes();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let asked = Asked { method, path, query, body };
+    let request = ApiRequest { method, path, query, body };
 
     let faults = state.faults();
     if !faults.slow.is_zero() {
@@ -92,34 +91,40 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
     if authorized && state.happens(faults.rate_limit) {
         return Ok(rate_limited(Some(Duration::ZERO)));
     }
-    let is_call = asked.path.ends_with("/outbound-call"); // Those fail in a way of their own.
-    if authorized && !is_call && state.happens(faults.fail) {
+    // `endpoints` injects the failures of requests that place a call.
+    let places_call = request.path.ends_with("/outbound-call");
+    if authorized && !places_call && state.happens(faults.fail) {
         return Ok(json(500, &error(500)));
     }
-    let scripted = asked.path.strip_prefix(CONVERSATIONS).filter(|id| !id.is_empty() && !id.contains('/'));
+    let scripted = request.path.strip_prefix(CONVERSATIONS).filter(|id| !id.is_empty() && !id.contains('/'));
     if !authorized && scripted.is_none() {
         return Ok(json(401, &error(401)));
     }
-    if authorized && let Some(said) = endpoints::answer(&state, &asked).await {
+    if authorized && let Some(response) = endpoints::answer(&state, &request).await {
         if let Some(id) = scripted {
-            state.note(id, authorized, Instant::now());
+            state.record(id, authorized, Instant::now());
         }
-        return Ok(match said {
-            Said::Json(status, body) => json(status, &body),
-            Said::Audio(audio) => {
+        return Ok(match response {
+            ApiResponse::Json(status, body) => json(status, &body),
+            ApiResponse::Audio(audio) => {
                 let mut reply = Response::new(Full::new(audio.into()));
                 reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("audio/mpeg"));
                 reply
             }
-            Said::Nothing => std::future::pending().await,
+            ApiResponse::Hang => std::future::pending().await,
         });
     }
     let Some(id) = scripted else { return Ok(json(404, &error(404))) };
-    if asked.method != Method::GET {
+    if request.method != Method::GET {
         return Ok(json(405, &error(405)));
     }
+    scripted_reply(id, state.next_answer(id, authorized, Instant::now())).await
+}
+
+/// The reply for the conversation `id` that its script demands.
+async fn scripted_reply(id: &str, answer: Answer) -> Result<Reply, ConnectionReset> {
     let done = |filler| conversation(id, "done", filler);
-    Ok(match state.answer(id, authorized, Instant::now()) {
+    Ok(match answer {
         Answer::Initiated => json(200, &conversation(id, "initiated", 0)),
         Answer::InProgress => json(200, &conversation(id, "in-progress", 0)),
         Answer::Processing => json(200, &conversation(id, "processing", 0)),
@@ -129,10 +134,11 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
         Answer::Status(status) => json(status, &error(status)),
         Answer::RateLimited { retry_after } => rate_limited(retry_after),
         Answer::Hang => std::future::pending().await,
-        Answer::Reset => return Err(Broken),
+        Answer::Reset => return Err(ConnectionReset),
         Answer::Garbage => {
             let text = done(0).to_string();
-            reply(200, text[..text.len() / 2].to_owned()) // Only ASCII: any byte is a boundary.
+            // The text is ASCII, so every byte is a character boundary.
+            reply(200, text[..text.len() / 2].to_owned())
         }
         Answer::Huge(bytes) => json(200, &done(bytes)),
     })

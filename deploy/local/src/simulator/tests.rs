@@ -16,7 +16,7 @@ async fn get(
 }
 
 #[tokio::test]
-async fn a_script_is_followed_and_its_last_answer_repeats() {
+async fn script_is_followed_and_its_last_answer_repeats() {
     let (simulator, client) = start().await;
     simulator.script("c1", [Answer::NotFound, Answer::Processing, Answer::Done]);
     let mut seen = Vec::new();
@@ -31,7 +31,7 @@ async fn a_script_is_followed_and_its_last_answer_repeats() {
 }
 
 #[tokio::test]
-async fn every_fault_looks_like_itself() {
+async fn client_observes_each_scripted_fault() {
     let (simulator, client) = start().await;
     simulator.script("hang", [Answer::Hang]);
     simulator.script("reset", [Answer::Reset]);
@@ -47,7 +47,7 @@ async fn every_fault_looks_like_itself() {
 }
 
 #[tokio::test]
-async fn without_a_key_there_is_no_answer_and_the_script_stands_still() {
+async fn request_without_api_key_gets_401_and_does_not_advance_the_script() {
     let (simulator, client) = start().await;
     simulator.script("c1", [Answer::NotFound, Answer::Done]);
     let url = format!("{}/v1/convai/conversations/c1", simulator.base_url());

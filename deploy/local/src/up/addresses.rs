@@ -1,4 +1,4 @@
-//! Are the addresses free? Asked before anything is started, so that the answer is one line.
+//! Checks addresses before any process starts, so that a taken port is reported in one line.
 
 use std::{
     collections::BTreeMap,
@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::Options;
+use super::options::Options;
 use crate::ports;
 
-/// Fails with the port and the option that changes it, if one of the fixed addresses cannot be used.
+/// Fails if one of the fixed addresses cannot be used. The error names the option that changes it.
 pub fn check(options: &Options) -> anyhow::Result<()> {
     let wanted = [
         ("--listen", options.listen),
@@ -20,14 +20,14 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
         ("--worker-admin", options.worker_admin),
         ("--console", options.console),
     ];
-    let mut taken = Vec::new(); // Held until all are checked: two options may name the same.
+    let mut listeners = Vec::new(); // Held until all are checked, because two options may name the same address.
     for (option, address) in wanted {
         match TcpListener::bind(address) {
-            Ok(listener) => taken.push(listener),
+            Ok(listener) => listeners.push(listener),
             Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
                 "port {} is taken: stop what listens on {address}, or choose another port with {option} {}",
                 address.port(),
-                another(address)
+                alternative(address)
             ),
             Err(error) => bail!("cannot listen on {address} ({error}): choose another address with {option}"),
         }
@@ -35,17 +35,18 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A free address near `address`, as a suggestion.
-fn another(address: SocketAddr) -> SocketAddr {
+/// A free address with a port close to that of `address`, for the error message.
+fn alternative(address: SocketAddr) -> SocketAddr {
     let near = (1..=100).filter_map(|step| address.port().checked_add(step));
     let mut free = near.map(|port| SocketAddr::new(address.ip(), port)).filter(|near| ports::is_free(*near));
     free.next().unwrap_or(address)
 }
 
-/// Ports of the servers behind: the same as in earlier runs where they are still free.
+/// Ports for the servers in `names`. A port that an earlier run has written to `file` is used again if it is
+/// free.
 pub fn server_ports<const N: usize>(file: &Path, names: [&str; N]) -> anyhow::Result<[u16; N]> {
     let earlier = std::fs::read_to_string(file).unwrap_or_default();
-    // Written by ourselves; if it is unreadable, new ports do as well.
+    // An unreadable file means new ports.
     let mut known: BTreeMap<String, u16> = serde_json::from_str(&earlier).unwrap_or_default();
     let mut ports = [0; N];
     for (port, name) in ports.iter_mut().zip(names) {

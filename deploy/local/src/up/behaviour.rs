@@ -1,4 +1,4 @@
-//! How the simulated provider of `cargo local up` behaves.
+//! Command line options for the faults of the simulated APIs.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::{
     simulator::{Faults, Options, Twilio},
 };
 
-/// One phase of a simulated call: slow enough to be watched.
+/// Duration of a phase of a simulated call. It is long enough to be watched in the console.
 const PACE: Duration = Duration::from_secs(2);
 
-/// What goes wrong at the simulated ElevenLabs API. Shares are from 0 to 1.
+/// Faults of the simulated ElevenLabs API. Shares are probabilities from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Simulated ElevenLabs API")]
 pub struct Behaviour {
@@ -35,8 +35,9 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// The simulator's options; its webhooks go to `gateway`, a base URL. `config` says how the callbacks of
-    /// Twilio are signed.
+    /// Converts these to options of the simulator.
+    ///
+    /// `gateway` is the base URL that receives webhooks. `config` holds the key of Twilio's signatures.
     pub fn options(self, gateway: Option<&str>, config: &Config) -> Options {
         let share = |share: f64| share.clamp(0.0, 1.0);
         let route = |provider: &str| format!("/api/webhooks/{provider}/call-status");
@@ -66,7 +67,7 @@ impl Behaviour {
         }
     }
 
-    /// The same as command line arguments.
+    /// Converts these back to command line arguments, for the process of the simulator.
     pub fn arguments(self) -> Vec<String> {
         [
             ("--lose", self.lose),

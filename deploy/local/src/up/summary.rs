@@ -1,13 +1,13 @@
-//! What `up` prints when everything is ready.
+//! The summary that `up` prints when everything is ready.
 
 use std::{fmt::Write as _, net::SocketAddr};
 
 use aftercall_common::process::config::Url;
 
-use crate::running::{Data, Running};
+use crate::{data_folder::DataFolder, running::Running};
 
-/// The text: where everything is, and lines to paste. Passwords in URLs are hidden.
-pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
+/// Addresses of everything that runs, and commands to paste. Passwords in URLs are hidden.
+pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String {
     let host = if listen.ip().is_loopback() || listen.ip().is_unspecified() {
         format!("localhost:{}", listen.port())
     } else {
@@ -58,7 +58,7 @@ pub fn text(data: &Data, running: &Running, listen: SocketAddr) -> String {
     text
 }
 
-/// How a simulated call ends, by the last digits of its number.
+/// Ends of simulated calls by the last digits of the number.
 const ENDINGS: &str = "00 are answered, 01 busy, 02 not answered, 03 fail, 04 reach voicemail";
 
 fn placing(host: &str) -> String {
@@ -70,7 +70,7 @@ fn placing(host: &str) -> String {
 
 fn nats(running: &Running) -> String {
     let monitor = running.nats_monitor_url.as_ref().map(|url| format!("  monitoring {url}/jsz"));
-    // The users are of the nats-server that we started, as its monitoring endpoint is.
+    // Both exist only for the nats-server that `up` has started.
     let users = monitor.as_ref().map(|_| "  users in nats-users.json");
     format!("{}{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default(), users.unwrap_or_default())
 }

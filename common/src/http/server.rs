@@ -1,0 +1,235 @@
+//! The accept loop: admits connections within the limits, and stops in order.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    server::conn::http1,
+};
+use hyper_util::rt::TokioTimer;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    connection::{BoxError, Connection},
+    idle::IdleConnections,
+    per_source::{PerSource, SourcePermit},
+    proxy_protocol::ProxyProtocol,
+    tls::Tls,
+    unreadable::Unreadable,
+};
+
+/// Largest request head in bytes, and largest read-ahead of a connection.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+/// Time until one more idle connection is closed for a connection that waits for admission. Closing takes a
+/// moment on a busy machine; a shorter time would close many connections where one is enough.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
+/// Pause after a failed accept, for example without free file descriptors, so that the loop does not spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// Limits of a listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Maximum number of open connections. At the limit, the connection that has been idle longest is closed
+    /// to admit a new one. While no connection is idle, new ones wait.
+    pub connections: usize,
+    /// Time for the first byte of a connection, and time for a complete request head after the first byte or
+    /// after the previous answer. A TLS handshake gets the same time in addition.
+    pub header_timeout: Duration,
+    /// Time for which the server still accepts connections after the stop, while every answer closes its
+    /// connection. Load balancers need this time to notice that the process is not ready. Then open
+    /// connections get the same time once more, for a request that is under way.
+    pub linger: Duration,
+    /// Time for open connections to finish after that.
+    pub drain: Duration,
+}
+
+/// A bound listener and its settings.
+pub struct Server {
+    /// The bound listener.
+    pub listener: TcpListener,
+    /// Limits of the listener.
+    pub limits: Limits,
+    /// Limit on the connections of one source. `None`: no such limit.
+    pub sources: Option<Arc<PerSource>>,
+    /// TLS for all connections. `None`: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Gauge of open connections.
+    pub open: Gauge,
+    /// Counter of idle connections that were closed to admit new ones.
+    pub displaced: Counter,
+    /// Peers that send a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// Counts and logs connections without a valid request.
+    pub unreadable: Arc<Unreadable>,
+}
+
+/// Everything that all connections of a server share.
+struct Shared<H> {
+    handler: H,
+    http: http1::Builder,
+    header_timeout: Duration,
+    sources: Option<Arc<PerSource>>,
+    tls: Option<Tls>,
+    open: Gauge,
+    /// Once cancelled, every answer closes its connection.
+    stop: CancellationToken,
+    /// Once cancelled, no further request is waited for.
+    hang_up: CancellationToken,
+    unreadable: Arc<Unreadable>,
+}
+
+/// The permits of an admitted connection, released when dropped.
+struct Admission {
+    _slot: OwnedSemaphorePermit,
+    _source: Option<SourcePermit>,
+}
+
+impl Server {
+    /// A server with plain HTTP, without a limit per source and without metrics.
+    pub fn plain(listener: TcpListener, limits: Limits) -> Self {
+        Self {
+            listener,
+            limits,
+            sources: None,
+            tls: None,
+            open: Gauge::default(),
+            displaced: Counter::default(),
+            proxy_protocol: ProxyProtocol::default(),
+            unreadable: Arc::default(),
+        }
+    }
+
+    /// Serves requests with `handler` until `stop`, then stops as [`Limits`] say.
+    pub async fn serve<H, F, B>(self, stop: CancellationToken, handler: H)
+    where
+        H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let Self { listener, limits, sources, tls, open, displaced, proxy_protocol, unreadable } = self;
+        let (close, hang_up) = (CancellationToken::new(), CancellationToken::new());
+        let timer = TaskTracker::new();
+        timer.spawn(linger(limits.linger, stop.clone(), close.clone(), hang_up.clone()));
+        let slots = Arc::new(Semaphore::new(limits.connections));
+        let idle = Arc::new(IdleConnections::default());
+        let connections = TaskTracker::new();
+        let http = http_builder(limits);
+        let header_timeout = limits.header_timeout;
+        let shared =
+            Arc::new(Shared { handler, http, header_timeout, sources, tls, open, stop, hang_up, unreadable });
+
+        while let Some(accepted) = close.run_until_cancelled(listener.accept()).await {
+            let (socket, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
+                    continue;
+                }
+            };
+            let source = match &shared.sources {
+                Some(sources) => match sources.admit(peer.ip()) {
+                    Some(permit) => Some(permit),
+                    None => continue, // Closed without an answer, which would cost what the limit saves.
+                },
+                None => None,
+            };
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "the peer closed the connection before its first byte");
+                continue;
+            }
+            let Some(slot) = close.run_until_cancelled(admit(&slots, &idle, &displaced)).await else { break };
+            let admission = Admission { _slot: slot, _source: source };
+            let is_proxied = proxy_protocol.is_spoken_by(peer.ip());
+            connections.spawn(shared.clone().run(socket, peer, is_proxied, &idle, admission));
+        }
+        drop(listener); // Refuses new connections before the open ones are waited for.
+        connections.close();
+        if tokio::time::timeout(limits.linger + limits.drain, connections.wait()).await.is_err() {
+            tracing::warn!(open = connections.len(), "connections cut off at the end of SHUTDOWN_GRACE");
+        }
+    }
+}
+
+impl<H> Shared<H> {
+    /// Counts a connection as open, and returns the task that serves it.
+    fn run<F, B>(
+        self: Arc<Self>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        is_proxied: bool,
+        idle: &Arc<IdleConnections>,
+        admission: Admission,
+    ) -> impl Future<Output = ()> + use<H, F, B>
+    where
+        H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let connection = Connection {
+            http: self.http.clone(),
+            stop: self.stop.clone(),
+            hang_up: self.hang_up.clone(),
+            activity: Arc::new(idle.join()),
+            peer,
+            unreadable: self.unreadable.clone(),
+        };
+        let (tls, header_timeout) = (self.tls.clone(), self.header_timeout);
+        self.open.inc();
+        async move {
+            if is_proxied {
+                // Boxed, so that connections without a proxy do not need the memory for it.
+                let sources = self.sources.clone();
+                let run = connection.run_proxied(socket, tls, header_timeout, &self.handler, sources);
+                Box::pin(run).await;
+            } else {
+                connection.run(socket, tls, header_timeout, &self.handler).await;
+            }
+            self.open.dec();
+            drop(admission);
+        }
+    }
+}
+
+fn http_builder(limits: Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
+    http.writev(false); // Answers are small: copying one behind its head costs less than two writes.
+    http
+}
+
+/// After `stop`, waits for `time`, cancels `close`, waits again, and cancels `hang_up`.
+async fn linger(
+    time: Duration,
+    stop: CancellationToken,
+    close: CancellationToken,
+    hang_up: CancellationToken,
+) {
+    stop.cancelled().await;
+    tokio::time::sleep(time).await;
+    close.cancel();
+    tokio::time::sleep(time).await;
+    hang_up.cancel();
+}
+
+/// Waits for a slot for a new connection. If none is free, closes the connection that has been idle longest.
+async fn admit(slots: &Arc<Semaphore>, idle: &IdleConnections, displaced: &Counter) -> OwnedSemaphorePermit {
+    loop {
+        if let Ok(slot) = slots.clone().try_acquire_owned() {
+            return slot;
+        }
+        if idle.evict_longest() {
+            displaced.inc();
+        }
+        let freed = slots.clone().acquire_owned();
+        if let Ok(Ok(slot)) = tokio::time::timeout(EVICTION_INTERVAL, freed).await {
+            return slot;
+        }
+    }
+}
