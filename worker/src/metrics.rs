@@ -22,12 +22,10 @@ use self::labels::{
     API_OUTCOMES, ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream, DEAD_REASONS,
     STORE_OUTCOMES,
 };
-use crate::{
-    domain::{
-        call::{FAILURE_CLASSES, Status},
-        event::FOREIGN_FAMILIES,
-    },
-    roles::reconcile::Reason,
+use crate::domain::{
+    call::{FAILURE_CLASSES, Status},
+    event::FOREIGN_FAMILIES,
+    reconciliation::Reason,
 };
 
 /// The worker's metrics. Cheap to clone.

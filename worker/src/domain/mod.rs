@@ -2,6 +2,8 @@
 
 pub mod call;
 pub mod cause;
+pub mod conversation;
 pub mod event;
+pub mod reconciliation;
 pub(crate) mod text;
 pub(crate) mod time;

@@ -11,7 +11,7 @@ use reqwest::StatusCode;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::domain::{call::Status, time::between};
+use crate::domain::{conversation::ConversationStatus, time::between};
 
 /// Longest `Retry-After` obeyed; a longer one is asked for again when this has passed.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
@@ -96,45 +96,6 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
         between(now, until)
     };
     Some(wait.min(MAX_RETRY_AFTER))
-}
-
-/// Where a conversation stands at ElevenLabs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ConversationStatus {
-    /// Created, nobody talks yet.
-    Initiated,
-    /// They talk.
-    InProgress,
-    /// Over; the transcript is being made.
-    Processing,
-    /// Over, with transcript and analysis.
-    Done,
-    /// Came to nothing.
-    Failed,
-}
-
-impl ConversationStatus {
-    /// The word of the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Initiated => "initiated",
-            Self::InProgress => "in-progress",
-            Self::Processing => "processing",
-            Self::Done => "done",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// The status of a call whose conversation stands here.
-    pub fn call_status(self) -> Status {
-        match self {
-            Self::Initiated => Status::Initiated,
-            Self::InProgress => Status::Answered,
-            Self::Processing | Self::Done => Status::Completed,
-            Self::Failed => Status::Failed,
-        }
-    }
 }
 
 /// A conversation, as far as we use it.

@@ -5,8 +5,11 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ApiError, ConversationStatus, ElevenLabs, answer::read};
-use crate::domain::event::{ConversationId, lenient};
+use super::{ApiError, ElevenLabs, answer::read};
+use crate::domain::{
+    conversation::ConversationStatus,
+    event::{ConversationId, lenient},
+};
 
 /// Most conversations of one page that the API gives.
 const PAGE: &str = "100";

@@ -19,12 +19,13 @@ use reqwest::{
 };
 
 pub use self::{
-    answer::{ApiError, Conversation, ConversationStatus, Metadata},
+    answer::{ApiError, Conversation, Metadata},
     conversations::{Page, Summary},
     gate::Gate,
     outbound::{Accepted, Carrier, OutboundError, Refused},
     webhooks::{NewWebhook, Scope, Webhook},
 };
+pub use crate::domain::conversation::ConversationStatus;
 use crate::{
     config::{BaseUrl, Config},
     domain::event::ConversationId,

@@ -8,7 +8,7 @@ use super::{
     Metrics,
     labels::{ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream},
 };
-use crate::{domain::call::Status, roles::reconcile::Report};
+use crate::domain::{call::Status, reconciliation::Report};
 
 impl Metrics {
     /// An event became part of its call, `age` after it had come. Some claim no status, and those that claim

@@ -12,13 +12,11 @@ use mongodb::{
 };
 
 use super::{SERVER_TIME, Store, StoreError, document::bson_date};
-use crate::{
-    domain::{
-        call::Status,
-        event::{ConversationId, PlacementId},
-        time::after,
-    },
-    roles::reconcile::Known,
+use crate::domain::{
+    call::Status,
+    event::{ConversationId, PlacementId},
+    reconciliation::StoredConversation,
+    time::after,
 };
 
 const MEMORY: &str = "reconciliation";
@@ -26,7 +24,10 @@ const DUPLICATE_KEY: i32 = 11_000;
 
 impl Store {
     /// What is stored of these conversations.
-    pub async fn known(&self, ids: &[&ConversationId]) -> Result<HashMap<ConversationId, Known>, StoreError> {
+    pub async fn known(
+        &self,
+        ids: &[&ConversationId],
+    ) -> Result<HashMap<ConversationId, StoredConversation>, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
         let filter = doc! { "conversationId": { "$in": ids } };
         let fields = doc! { "_id": 0, "conversationId": 1, "status": 1, "_placementId": 1 };
@@ -39,7 +40,7 @@ impl Store {
         let entry = |document: Document| {
             let id = ConversationId::new(document.get_str("conversationId").ok()?).ok()?;
             let status = document.get_str("status").ok().and_then(Status::from_word);
-            Some((id, Known { status, has_placement: document.contains_key("_placementId") }))
+            Some((id, StoredConversation { status, has_placement: document.contains_key("_placementId") }))
         };
         Ok(found.into_iter().filter_map(entry).collect())
     }

@@ -20,10 +20,8 @@ use rand::RngExt as _;
 use tokio_util::sync::CancellationToken;
 
 use self::losses::Losses;
-pub use self::{
-    pass::{Finding, PassError, Report, Unusable, Window, pass},
-    policy::{Known, Reason},
-};
+pub use self::pass::{PassError, Window, pass};
+pub use crate::domain::reconciliation::{Finding, Reason, Report, Unusable};
 use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, retry::Pauses};
 
 /// How far a window reaches back behind the last complete pass: a call may last two hours.

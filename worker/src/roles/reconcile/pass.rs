@@ -13,17 +13,17 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    policy::{self, Known, Reason, Synthetic},
+    policy::{self, Synthetic},
     publish::publish,
 };
 use crate::{
     Context,
     domain::{
-        call::Status,
         event::{ConversationId, PlacementId},
+        reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
         time::after,
     },
-    elevenlabs::{ApiError, ConversationStatus, ElevenLabs, Summary},
+    elevenlabs::{ApiError, ElevenLabs, Summary},
     retry::Pauses,
     roles::api::DIALLING,
     store::{CallView, Concluded, StoreError},
@@ -55,45 +55,6 @@ pub struct Window {
     pub rate: f64,
     /// Publishes nothing, changes nothing.
     pub dry_run: bool,
-}
-
-/// One thing to make up for.
-#[derive(Clone, Debug)]
-pub struct Finding {
-    /// Which conversation.
-    pub conversation: ConversationId,
-    /// Why it was asked for.
-    pub reason: Reason,
-    /// The status stored here.
-    pub here: Option<Status>,
-    /// Where it stands there, as far as the list says.
-    pub there: Option<ConversationStatus>,
-    /// Type of the event that is, or would be, published.
-    pub event: &'static str,
-}
-
-/// A conversation that cannot be used as ElevenLabs gives it. The pass goes on without it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unusable {
-    /// Which conversation.
-    pub conversation: ConversationId,
-    /// Why it was asked for.
-    pub reason: Reason,
-    /// Label of the error.
-    pub error: &'static str,
-}
-
-/// What a pass did.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Conversations in the window.
-    pub seen: usize,
-    /// What was made up for.
-    pub findings: Vec<Finding>,
-    /// What should have been made up for and cannot be read.
-    pub unusable: Vec<Unusable>,
-    /// Placements given up.
-    pub given_up: usize,
 }
 
 /// Why a pass broke off.
@@ -203,7 +164,7 @@ impl Pass<'_> {
         &mut self,
         id: &ConversationId,
         reason: Reason,
-        here: Option<&Known>,
+        here: Option<&StoredConversation>,
         listed: Option<&Summary>,
     ) -> Result<(), PassError> {
         if self.stop.run_until_cancelled(self.ticks.tick()).await.is_none() {

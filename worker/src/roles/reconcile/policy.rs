@@ -10,6 +10,7 @@ use crate::{
             ConversationId, FIRST_CONVERSATION, INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId,
             TRANSCRIPTION, never_connected,
         },
+        reconciliation::{Reason, StoredConversation},
     },
     elevenlabs::{ConversationStatus, Summary},
 };
@@ -20,43 +21,13 @@ const LAST_BEGIN: i64 = 4_102_444_800;
 /// Longest conversation, seconds.
 const LONGEST: i64 = 86_400;
 
-/// What is stored of a conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
-    /// Status of its call.
-    pub status: Option<Status>,
-    /// Whether its placement is known, for calls placed through us.
-    pub has_placement: bool,
-}
-
-/// Why a conversation is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// No webhook told of it.
-    Untold,
-    /// It is over there and not here.
-    Unfinished,
-    /// It may be a placement of which nobody knows what became.
-    Placement,
-}
-
-impl Reason {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Untold, Self::Unfinished, Self::Placement];
-
-    /// The word in metrics and tables.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Untold => "untold",
-            Self::Unfinished => "unfinished",
-            Self::Placement => "placement",
-        }
-    }
-}
-
 /// Whether, and why, a conversation of the list is asked for. `placed_since` is when the oldest
 /// placement began that is still looked for.
-pub fn decide(listed: &Summary, known: Option<&Known>, placed_since: Option<Timestamp>) -> Option<Reason> {
+pub fn decide(
+    listed: &Summary,
+    known: Option<&StoredConversation>,
+    placed_since: Option<Timestamp>,
+) -> Option<Reason> {
     let over = matches!(listed.status, Some(ConversationStatus::Done | ConversationStatus::Failed));
     let began_since = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
     let may_be_placed = began_since && !known.is_some_and(|known| known.has_placement);
@@ -158,7 +129,7 @@ mod tests {
     fn every_conversation_has_its_consequence() {
         use ConversationStatus::*;
         let at = |second| Timestamp::from_second(second).unwrap();
-        let known = |status, has_placement| Some(Known { status: Some(status), has_placement });
+        let known = |status, has_placement| Some(StoredConversation { status: Some(status), has_placement });
         #[rustfmt::skip]
         let table = [ // there, here, a placement is looked for, consequence
             (Some(InProgress), None,                             None,         None),
@@ -168,7 +139,7 @@ mod tests {
             (Some(Done),       None,                             None,         Some(Reason::Untold)),
             (Some(Failed),     None,                             None,         Some(Reason::Untold)),
             (None,             None,                             None,         None),
-            (Some(Done),       Some(Known::default()),           None,         Some(Reason::Unfinished)),
+            (Some(Done),       Some(StoredConversation::default()),           None,         Some(Reason::Unfinished)),
             (Some(Done),       known(Status::Answered, true),    None,         Some(Reason::Unfinished)),
             (Some(Done),       known(Status::Completed, false),  None,         None),
             (Some(Failed),     known(Status::Busy, false),       None,         None),

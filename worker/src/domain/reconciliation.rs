@@ -1,0 +1,76 @@
+//! What reconciliation compares and what it reports: the conversations at ElevenLabs and the calls stored here.
+
+use super::{call::Status, conversation::ConversationStatus, event::ConversationId};
+
+/// What is stored here of a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredConversation {
+    /// The status of its call. `None` if this version does not know the stored word.
+    pub status: Option<Status>,
+    /// Whether its placement is stored. Only calls that were placed through the API have one.
+    pub has_placement: bool,
+}
+
+/// Why reconciliation fetches a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No webhook of the conversation was received.
+    Untold,
+    /// The conversation is over at ElevenLabs, and its call is not finished here.
+    Unfinished,
+    /// The conversation may belong to a placement whose outcome is unknown.
+    Placement,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::Untold, Self::Unfinished, Self::Placement];
+
+    /// The word in metrics and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Untold => "untold",
+            Self::Unfinished => "unfinished",
+            Self::Placement => "placement",
+        }
+    }
+}
+
+/// A conversation whose webhook was missing. The pass published its event, or would have in a dry run.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Why it was fetched.
+    pub reason: Reason,
+    /// The status of the call here, before the event.
+    pub here: Option<Status>,
+    /// The state at ElevenLabs, as the list of conversations gives it.
+    pub there: Option<ConversationStatus>,
+    /// The type of the event.
+    pub event: &'static str,
+}
+
+/// A conversation whose answer from ElevenLabs cannot be read. The pass goes on without it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Why it was fetched.
+    pub reason: Reason,
+    /// Label of the error.
+    pub error: &'static str,
+}
+
+/// The result of a pass.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Number of conversations in the window.
+    pub seen: usize,
+    /// Conversations whose webhooks were missing.
+    pub findings: Vec<Finding>,
+    /// Conversations that could not be read.
+    pub unusable: Vec<Unusable>,
+    /// Number of placements that were given up.
+    pub given_up: usize,
+}
