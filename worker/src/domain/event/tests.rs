@@ -1,7 +1,9 @@
+use bytes::Bytes;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::call::{Field, Status};
 
 mod callbacks;
 

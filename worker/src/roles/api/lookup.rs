@@ -20,7 +20,7 @@ use crate::{
     Context,
     domain::{
         call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
-        event::{CallId, ConversationId, Parties, is_plausible, lenient, never_connected},
+        event::{CallId, ConversationId, Parties, is_plausible, lenient_id, never_connected},
         text::{MAX_PARTY, MAX_REASON, cut},
         time::after,
     },
@@ -197,7 +197,7 @@ fn observed(
         text.map(|text| text.trim()).filter(|text| !text.is_empty()).map(|text| cut(text, MAX_PARTY))
     };
     CallPatch {
-        call_id: call_id.or_else(|| lenient(&call?.call_sid, CallId::new)),
+        call_id: call_id.or_else(|| lenient_id(&call?.call_sid, CallId::new)),
         conversation_id: Some(conversation_id),
         parent_call_id: None,
         placement: None,
