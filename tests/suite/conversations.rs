@@ -128,7 +128,7 @@ async fn order_repetition_batches_and_two_workers_make_the_same_documents_of_sev
                     one.call_id == patch.call_id && patch.call_id.is_some() && one.is_joinable(&patch)
                 };
                 match joined.iter_mut().find(same) {
-                    Some(one) => one.take_in(patch),
+                    Some(one) => one.merge(patch),
                     None => joined.push(patch),
                 }
             }

@@ -8,7 +8,7 @@ use aftercall_worker::{
         call::{Attachment, CallPatch, TranscriptState, conversations},
         event::ConversationId,
     },
-    store::{Failure, Key, Owing, Settled, Standing, StoreError},
+    store::{Failure, Key, PatchOutcome, PendingTranscript, StoreError, TranscriptResolution},
 };
 
 use crate::{worker::Worker, world::Sim};
@@ -55,7 +55,7 @@ impl Calls {
             return false;
         }
         match document {
-            Some(n) => self.documents[n].take_in(patch.clone()),
+            Some(n) => self.documents[n].merge(patch.clone()),
             None => self.documents.push(patch.clone()),
         }
         true
@@ -145,7 +145,7 @@ impl Database {
                 let mut failures = Vec::new();
                 for (n, patch) in patches.iter().enumerate() {
                     if conflicts[n] {
-                        failures.push((n, Failure::Passing(CONFLICT)));
+                        failures.push((n, Failure::Transient(CONFLICT)));
                     } else if !statement(calls, patch) {
                         failures.push((n, Failure::Duplicate));
                     }
@@ -178,45 +178,48 @@ impl aftercall_worker::store::Calls for Database {
         self.write("merge", move |calls| calls.merge(&patch)).await
     }
 
-    async fn standings(
+    async fn outcomes(
         &self,
         patches: &[&CallPatch],
         with_status: bool,
-    ) -> Result<Vec<Standing>, StoreError> {
+    ) -> Result<Vec<PatchOutcome>, StoreError> {
         let keys: Vec<_> = patches.iter().map(|patch| Key::of_document(patch)).collect();
         let read = move |calls: &mut Calls| {
             let standing = |key: Option<Key>| {
                 let document = &calls.documents[calls.find(&key?)?];
                 let owed = document.transcript == Some(TranscriptState::Owed);
-                Some(Standing {
+                Some(PatchOutcome {
                     status: document.status.as_ref().filter(|_| with_status).map(|claim| claim.status),
-                    without: None,
+                    status_without: None,
                     transcript_due: document.conversation_id.clone().filter(|_| owed),
                 })
             };
             keys.into_iter().map(|key| standing(key).unwrap_or_default()).collect()
         };
-        self.write("standings", read).await
+        self.write("outcomes", read).await
     }
 
     async fn save_file(&self, _id: &str, _file: &Attachment) -> Result<(), StoreError> {
         self.write("file", |_| ()).await
     }
 
-    async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {
+    async fn pending_transcript(
+        &self,
+        conversation: &ConversationId,
+    ) -> Result<Option<PendingTranscript>, StoreError> {
         let conversation = conversation.clone();
         let read = move |calls: &mut Calls| {
             let document = calls.of(&conversation)?;
             (document.transcript == Some(TranscriptState::Owed))
-                .then_some(Owing { since: document.owed_since })
+                .then_some(PendingTranscript { since: document.owed_since })
         };
-        self.write("owing", read).await
+        self.write("pending transcript", read).await
     }
 
-    async fn settle_transcript(
+    async fn resolve_transcript(
         &self,
         conversation: &ConversationId,
-        settled: Settled,
+        resolution: TranscriptResolution,
     ) -> Result<bool, StoreError> {
         if self.sim().happens(|faults| faults.moved) {
             self.sim().note(|| format!("settle: {} was just merged", conversation.as_str()));
@@ -224,9 +227,9 @@ impl aftercall_worker::store::Calls for Database {
         }
         let (conversation, state) = (
             conversation.clone(),
-            match settled {
-                Settled::Saved { .. } => TranscriptState::Saved,
-                Settled::Unavailable { .. } => TranscriptState::Unavailable,
+            match resolution {
+                TranscriptResolution::Saved { .. } => TranscriptState::Saved,
+                TranscriptResolution::Unavailable { .. } => TranscriptState::Unavailable,
             },
         );
         let settle = move |calls: &mut Calls| match calls.of(&conversation) {

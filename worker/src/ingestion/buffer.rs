@@ -182,7 +182,7 @@ impl<M> Desk<M> {
         let call = match self.waiting.entry(key) {
             Entry::Occupied(waiting) => {
                 let call = waiting.into_mut();
-                call.patch.take_in(patch);
+                call.patch.merge(patch);
                 call
             }
             Entry::Vacant(place) => {

@@ -19,7 +19,7 @@ use crate::{
     },
     elevenlabs::{Accepted, ElevenLabs, OutboundError, Refused},
     retry::Pauses,
-    store::{self, Begun, CallView, Concluded, NewPlacement, StoreError},
+    store::{self, CallView, NewPlacement, PlacementResult, PlacementStart, StoreError},
 };
 
 /// After that, a placement still dialling was left so by a worker that died.
@@ -136,7 +136,7 @@ pub async fn place(
         parties: order.parties(),
         at: now,
     };
-    if let Begun::Before(before) = context.store.begin_placement(&new).await? {
+    if let PlacementStart::Existing(before) = context.store.begin_placement(&new).await? {
         return answer_again(&before, &new.digest, now);
     }
     let outcome = api.place(order.carrier, &request, context.config.place_timeout).await;
@@ -145,7 +145,7 @@ pub async fn place(
 
 /// What a repetition is answered: what the first request was, or would have been.
 fn answer_again(before: &CallView, digest: &str, now: Timestamp) -> Result<Value, NotPlaced> {
-    let Some(placing) = before.placing().filter(|placing| placing.digest == digest) else {
+    let Some(placing) = before.placement().filter(|placing| placing.digest == digest) else {
         return Err(NotPlaced::Conflict);
     };
     let id = before.placement_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
@@ -170,13 +170,13 @@ async fn conclude(
 ) -> Result<Value, NotPlaced> {
     let now = Timestamp::now();
     let (concluded, patch) = match &outcome {
-        Ok(accepted) => (Concluded::Placed, Some(patch(id, accepted.clone(), None, now))),
+        Ok(accepted) => (PlacementResult::Placed, Some(patch(id, accepted.clone(), None, now))),
         Err(OutboundError::Refused { class, words }) => {
             let reason = if words.is_empty() { sentence(*class) } else { words };
             let nothing = Accepted { conversation_id: None, call_id: None };
-            (Concluded::Refused(class.code()), Some(patch(id, nothing, Some(reason), now)))
+            (PlacementResult::Refused(class.code()), Some(patch(id, nothing, Some(reason), now)))
         }
-        Err(OutboundError::Unknown) => (Concluded::Unknown, None),
+        Err(OutboundError::Unknown) => (PlacementResult::Unknown, None),
     };
     let stored = persist(context, id, concluded, patch.as_ref(), now).await;
     match outcome {
@@ -209,7 +209,7 @@ async fn conclude(
 async fn persist(
     context: &Context,
     id: &PlacementId,
-    concluded: Concluded,
+    concluded: PlacementResult,
     patch: Option<&CallPatch>,
     now: Timestamp,
 ) -> bool {

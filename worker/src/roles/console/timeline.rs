@@ -154,7 +154,7 @@ pub fn efforts(
     now: Timestamp,
 ) -> Vec<(&'static str, String)> {
     let mut efforts = Vec::new();
-    if let Some(placing) = &call.placing {
+    if let Some(placing) = &call.placement {
         let text = match (placing.state.as_str(), &placing.code) {
             ("dialling", _) => "ElevenLabs is being asked, once".to_owned(),
             ("placed", _) => "ElevenLabs took it".to_owned(),

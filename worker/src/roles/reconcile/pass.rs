@@ -26,7 +26,7 @@ use crate::{
     elevenlabs::{ApiError, ElevenLabs, Summary},
     retry::Pauses,
     roles::api::DIALLING,
-    store::{CallView, Concluded, StoreError},
+    store::{CallView, PlacementResult, StoreError},
 };
 
 /// Placements looked after in one pass.
@@ -138,7 +138,7 @@ pub async fn pass(
 impl Pass<'_> {
     /// When the oldest placement began that is looked for.
     fn placed_since(&self) -> Option<Timestamp> {
-        let began = self.open.values().filter_map(|call| Some(call.placing()?.at)).min()?;
+        let began = self.open.values().filter_map(|call| Some(call.placement()?.at)).min()?;
         began.saturating_sub(SKEW).ok()
     }
 
@@ -153,7 +153,7 @@ impl Pass<'_> {
         for id in linked {
             self.open.remove(&id);
             if !self.window.dry_run {
-                self.context.store.conclude_placement(&id, Concluded::Placed, Timestamp::now()).await?;
+                self.context.store.conclude_placement(&id, PlacementResult::Placed, Timestamp::now()).await?;
             }
         }
         Ok(())
@@ -220,7 +220,10 @@ impl Pass<'_> {
         let published = publish(self.context, id, event).await;
         published.map_err(|error| PassError::Broker(error.to_string()))?;
         if let Some(placement) = placement.and_then(CallView::placement_id) {
-            self.context.store.conclude_placement(&placement, Concluded::Placed, Timestamp::now()).await?;
+            self.context
+                .store
+                .conclude_placement(&placement, PlacementResult::Placed, Timestamp::now())
+                .await?;
         }
         Ok(())
     }
@@ -228,7 +231,7 @@ impl Pass<'_> {
     /// Gives up the placements that no conversation of their time bears.
     async fn give_up(&mut self) -> Result<(), PassError> {
         for (id, call) in &self.open {
-            let Some(placing) = call.placing() else { continue };
+            let Some(placing) = call.placement() else { continue };
             // What lies behind every window to come cannot be found any more.
             let too_old = self.window.until >= after(placing.at, SILENT_MOST);
             let covered = placing.at >= self.window.since || too_old;

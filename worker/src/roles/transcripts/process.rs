@@ -21,7 +21,7 @@ use crate::{
     },
     elevenlabs::{ApiError, Conversation},
     ports::{Outside, Provider, REDELIVER_AFTER},
-    store::{Calls as _, Settled, StoreError, fetched_transcript, value_to_bson},
+    store::{Calls as _, StoreError, TranscriptResolution, fetched_transcript, value_to_bson},
 };
 
 /// Does one job and settles its message.
@@ -74,7 +74,7 @@ async fn fetch(
 ) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
     let trace_id = job.trace.as_deref().and_then(trace::trace_id);
-    let Some(owing) = outside.calls().owing(&job.conversation_id).await? else {
+    let Some(pending) = outside.calls().pending_transcript(&job.conversation_id).await? else {
         tracing::debug!(conversation_id, "transcript is no longer owed");
         return Ok(());
     };
@@ -85,7 +85,7 @@ async fn fetch(
     let now = outside.now();
     let waits = policy::Waits {
         // Told by the call and not by the job: a job made anew does not start the wait anew.
-        give_up_at: after(owing.since.unwrap_or(now), give_up_after),
+        give_up_at: after(pending.since.unwrap_or(now), give_up_after),
         closed_until: api.closed_until(now),
         jitter: outside.chance(),
     };
@@ -97,18 +97,21 @@ async fn fetch(
             if let Some(attachment) = attachment {
                 outside.calls().save_file(&file, &attachment).await?;
             }
-            let settled = match value_to_bson(&turns) {
-                Some(transcript) => Settled::Saved { transcript, at: now, attempts: job.attempt + 1 },
-                None => {
-                    Settled::Unavailable { reason: "it holds what MongoDB cannot store".to_owned(), at: now }
+            let resolution = match value_to_bson(&turns) {
+                Some(transcript) => {
+                    TranscriptResolution::Saved { transcript, at: now, attempts: job.attempt + 1 }
                 }
+                None => TranscriptResolution::Unavailable {
+                    reason: "it holds what MongoDB cannot store".to_owned(),
+                    at: now,
+                },
             };
             let mut saving = outside.tracer().child("update agent_calls", Kind::Client, span);
             saving.set("db.system.name", || "mongodb");
-            store(outside, job, settled).await?;
+            store(outside, job, resolution).await?;
             drop(saving);
             outside.metrics().transcript("saved");
-            if let Some(since) = owing.since {
+            if let Some(since) = pending.since {
                 outside.metrics().transcript_delay(between(since, now));
             }
             tracing::info!(
@@ -122,7 +125,7 @@ async fn fetch(
         Next::GiveUp(reason) => {
             // The reason may hold ElevenLabs' own words, and those anything: it is in the document only.
             tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
-            store(outside, job, Settled::Unavailable { reason, at: now }).await?;
+            store(outside, job, TranscriptResolution::Unavailable { reason, at: now }).await?;
             outside.metrics().transcript("unavailable");
         }
         Next::Later { at, attempt, why } => {
@@ -151,19 +154,19 @@ async fn ask(
 }
 
 /// Stores the outcome of `job`, which is done only when the call owes nothing any more.
-async fn store(outside: &impl Outside, job: &Job, settled: Settled) -> Result<(), JobError> {
-    let stored = match outside.calls().settle_transcript(&job.conversation_id, settled).await {
+async fn store(outside: &impl Outside, job: &Job, resolution: TranscriptResolution) -> Result<(), JobError> {
+    let stored = match outside.calls().resolve_transcript(&job.conversation_id, resolution).await {
         Err(StoreError::Refused(why)) => {
             let reason = format!("it cannot be stored: {why}");
-            let unavailable = Settled::Unavailable { reason, at: outside.now() };
-            outside.calls().settle_transcript(&job.conversation_id, unavailable).await?
+            let unavailable = TranscriptResolution::Unavailable { reason, at: outside.now() };
+            outside.calls().resolve_transcript(&job.conversation_id, unavailable).await?
         }
         stored => stored?,
     };
     if stored {
         return Ok(());
     }
-    match outside.calls().owing(&job.conversation_id).await? {
+    match outside.calls().pending_transcript(&job.conversation_id).await? {
         Some(_) => Err(JobError::Moved),
         None => Ok(()),
     }

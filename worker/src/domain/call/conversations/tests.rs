@@ -128,7 +128,7 @@ proptest! {
                 batch.call_id == patch.call_id && patch.call_id.is_some() && batch.is_joinable(&patch)
             };
             match batches.iter_mut().find(same) {
-                Some(batch) => batch.take_in(patch),
+                Some(batch) => batch.merge(patch),
                 None => batches.push(patch),
             }
         }
