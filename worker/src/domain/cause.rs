@@ -12,8 +12,8 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// The family of an event that does not concern a call. The worker skips such a message without a dead letter.
-    /// `None` for every other cause.
+    /// The family of an event that does not concern a call. The worker skips such a message without a dead
+    /// letter. `None` for every other cause.
     pub fn foreign_family(&self) -> Option<&'static str> {
         let is_named = |family: &&str| self.label == NOT_ABOUT_A_CALL && self.detail.ends_with(*family);
         FOREIGN_FAMILIES.into_iter().find(is_named)

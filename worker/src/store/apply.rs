@@ -1,5 +1,5 @@
-//! Applies a batch of patches to the store. An error of the database that concerns one call does not affect the
-//! others.
+//! Applies a batch of patches to the store. An error of the database that concerns one call does not affect
+//! the others.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,8 +18,9 @@ use crate::domain::{
 
 /// Most calls that are merged at the same time. Each merge is a transaction.
 const MAX_MERGES: usize = 8;
-/// Largest batch for which the statuses before and after are returned, and which is joined without asking for unknown
-/// calls first. A larger batch is a backlog: nobody needs its statuses, and many of its calls are new.
+/// Largest batch for which the statuses before and after are returned, and which is joined without asking for
+/// unknown calls first. A larger batch is a backlog: its statuses are not needed, and many of its calls are
+/// new.
 const SMALL_BATCH: usize = 16;
 
 /// The result of one patch.
@@ -91,7 +92,7 @@ fn due(patch: &CallPatch) -> Option<ConversationId> {
     patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Owed))
 }
 
-/// Joins `patches` with the stored calls, and does not look up what became of them.
+/// Joins `patches` with the stored calls, and does not read their outcomes.
 ///
 /// # Errors
 /// As [`apply`].
@@ -99,7 +100,8 @@ pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Wri
     Ok(write_all(stored, patches).await?.0)
 }
 
-/// The conversations whose transcripts are pending, by the position of the patch that was merged into their call.
+/// The conversations whose transcripts are pending, by the position of the patch that was merged into their
+/// call.
 type Pending = HashMap<usize, Vec<ConversationId>>;
 
 async fn write_all(
@@ -112,8 +114,9 @@ async fn write_all(
             written[n] = Written::New;
         }
     }
-    // A command runs its statements in their order. The patches that name a call id go first: such a patch may link
-    // a conversation to the call, and a patch that names only the conversation then finds the document.
+    // A command runs its statements in their order. The patches that name a call id go first: such a patch
+    // may link a conversation to the call, and a patch that names only the conversation then finds the
+    // document.
     let mut order: Vec<_> = (0..patches.len()).filter(|&n| written[n] == Written::Joined).collect();
     order.sort_by_key(|&n| patches[n].call_id.is_none());
     let ordered: Vec<_> = order.iter().map(|&n| &patches[n]).collect();
@@ -126,6 +129,18 @@ async fn write_all(
             Failure::Final(label, detail) => written[n] = Written::Refused(label, detail),
         }
     }
+    let pending = merge(stored, patches, collided, &mut written).await?;
+    Ok((written, pending))
+}
+
+/// Merges the patches whose statements failed on a unique index: `collided` has their positions. Marks in
+/// `written` which of them are refused.
+async fn merge(
+    stored: &impl Calls,
+    patches: &[CallPatch],
+    collided: Vec<usize>,
+    written: &mut [Written],
+) -> Result<Pending, StoreError> {
     // Patches of one call are merged one after the other, because their transactions would conflict.
     let mut of_calls: IndexMap<_, Vec<usize>> = IndexMap::new();
     for n in collided {
@@ -151,14 +166,14 @@ async fn write_all(
             }
         }
     }
-    Ok((written, pending))
+    Ok(pending)
 }
 
-/// Inserts the calls that are not stored yet, which is cheaper than an update. Returns the positions of the inserted
-/// patches. The caller joins all other patches, whatever the reason is.
+/// Inserts the calls that are not stored yet, which is cheaper than an update. Returns the positions of the
+/// inserted patches. The caller joins all other patches, whatever the reason is.
 async fn insert(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<usize>, StoreError> {
-    // A patch that names only a conversation may belong to a call that another patch links to it. A placed call has a
-    // document already.
+    // A patch that names only a conversation may belong to a call that another patch links to it. A placed
+    // call has a document already.
     let may_be_new = |&n: &usize| patches[n].call_id.is_some() && patches[n].placement.is_none();
     let mut new: Vec<_> = (0..patches.len()).filter(may_be_new).collect();
     if new.is_empty() {

@@ -1,7 +1,8 @@
 //! The operations on calls that the worker needs of a database.
 //!
-//! Two types implement them: MongoDB ([`super::Store`]), and the model of it in the simulation, which can fail at each
-//! of these operations. [`super::apply()`] and the roles decide what is done between two operations.
+//! Two types implement them: MongoDB ([`super::Store`]), and the model of it in the simulation, which can
+//! fail at each of these operations. [`super::apply()`] and the roles decide what is done between two
+//! operations.
 
 use jiff::Timestamp;
 
@@ -14,7 +15,7 @@ use crate::domain::{
     event::ConversationId,
 };
 
-/// What became of the call of a patch.
+/// The state of a call after its patch was applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PatchOutcome {
     /// The status.
@@ -36,34 +37,34 @@ pub struct PendingTranscript {
 ///
 /// After an error it is unknown whether anything was written. Every operation may be repeated.
 pub trait Calls: Send + Sync + 'static {
-    /// For each patch, whether nothing is stored under its call id. `false` for a patch without a call id. Other
-    /// workers write at the same time, so the answer may be outdated.
+    /// For each patch, whether nothing is stored under its call id. `false` for a patch without a call id.
+    /// Other workers write at the same time, so the answer may be outdated.
     fn unknown(&self, patches: &[&CallPatch]) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
 
-    /// Stores each patch as a new document, unless a document has one of its ids. The statements run in one command
-    /// and do not depend on each other. Returns the positions of those that failed.
+    /// Stores each patch as a new document, unless a document has one of its ids. The statements run in one
+    /// command and do not depend on each other. Returns the positions of those that failed.
     fn insert(
         &self,
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
-    /// Joins each patch with the document of its key, or creates the document. The statements run in one command and
-    /// do not depend on each other. Returns the positions of those that failed.
+    /// Joins each patch with the document of its key, or creates the document. The statements run in one
+    /// command and do not depend on each other. Returns the positions of those that failed.
     fn update(
         &self,
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
-    /// Joins the patch with all documents that its ids name and with the other documents of the same call, in one
-    /// transaction: see [`crate::domain::call::conversations::join`]. Returns the conversations of the call whose
-    /// transcript is pending.
+    /// Joins the patch with all documents that its ids name and with the other documents of the same call, in
+    /// one transaction: see [`crate::domain::call::conversations::join`]. Returns the conversations of the
+    /// call whose transcript is pending.
     fn merge(
         &self,
         patch: &CallPatch,
     ) -> impl Future<Output = Result<Vec<ConversationId>, StoreError>> + Send;
 
-    /// What became of the calls of `patches`, in their order. Without `with_status` only the pending transcripts are
-    /// looked up.
+    /// The state of the calls of `patches`, in their order. Without `with_status` only the pending
+    /// transcripts are looked up.
     fn outcomes(
         &self,
         patches: &[&CallPatch],

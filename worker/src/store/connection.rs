@@ -26,8 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest time for which the server may work on one operation.
 pub(super) const SERVER_TIME: Duration = Duration::from_secs(15);
-/// Longest time for which the worker waits for one operation: longer than [`SERVER_TIME`], because the network may
-/// be slow.
+/// Longest time for which the worker waits for one operation: longer than [`SERVER_TIME`], because the
+/// network may be slow.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest time for which a stopping process waits for running operations.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -93,11 +93,11 @@ impl Store {
         })
     }
 
-    /// Creates the indexes, and checks that the server is a replica set. A standalone server has no transactions, and
-    /// the merge of two documents of a call needs them.
+    /// Creates the indexes, and checks that the server is a replica set. A standalone server has no
+    /// transactions, and the merge of two documents of a call needs them.
     ///
     /// # Errors
-    /// [`StoreError::Standalone`], or the database did not do as asked.
+    /// [`StoreError::Standalone`], or the database is unavailable.
     pub async fn prepare(&self) -> Result<(), StoreError> {
         let hello = self.run({
             let database = self.database.clone();
@@ -111,7 +111,8 @@ impl Store {
         self.run(indexes::retain(self.calls.clone(), self.retention)).await
     }
 
-    /// Checks that the database answers within a second. Only one check runs at a time, however many probes ask.
+    /// Checks that the database answers within a second. Only one check runs at a time, however many probes
+    /// ask.
     ///
     /// # Errors
     /// The database does not answer in time, or another check is running.
@@ -144,8 +145,8 @@ impl Store {
 
     /// Runs one operation with a deadline.
     ///
-    /// A future of the driver must not be dropped before it is done (RUST-937). So a late operation goes on in a task
-    /// of its own, and the caller learns that its result is unknown.
+    /// A future of the driver must not be dropped before it is done (RUST-937). So a late operation goes on
+    /// in a task of its own, and the caller learns that its result is unknown.
     ///
     /// # Errors
     /// The operation failed, or its result is unknown.

@@ -11,8 +11,8 @@ pub fn bson_date(time: Timestamp) -> DateTime {
     DateTime::from_millis(time.as_millisecond())
 }
 
-/// JSON as BSON, value for value. `None` if a field name holds a NUL, because BSON cannot express it. A whole number
-/// beyond 64 bits becomes a floating point number, as in most JSON readers.
+/// JSON as BSON, value for value. `None` if a field name holds a NUL, because BSON cannot express it. A whole
+/// number beyond 64 bits becomes a floating point number, as in most JSON readers.
 pub(super) fn json_to_bson(object: &Map<String, Value>) -> Option<Document> {
     object
         .iter()

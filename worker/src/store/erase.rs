@@ -1,4 +1,5 @@
-//! Erases calls and their files (recordings, large transcripts): on request of a person, and after the retention time.
+//! Erases calls and their files (recordings, large transcripts): on request of a person, and after the
+//! retention time.
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
@@ -73,8 +74,8 @@ impl Store {
         self.erase_files(doc! { "_id": { "$in": events } }).await
     }
 
-    /// Erases the files that were stored before `then`, and returns their number. An index of MongoDB erases old calls,
-    /// but it does not know their files.
+    /// Erases the files that were stored before `then`, and returns their number. An index of MongoDB erases
+    /// old calls, but it does not know their files.
     pub async fn erase_old_recordings(&self, then: jiff::Timestamp) -> Result<u64, StoreError> {
         self.erase_files(doc! { "uploadDate": { "$lt": bson_date(then) } }).await
     }

@@ -73,8 +73,8 @@ impl From<Error> for StoreError {
     }
 }
 
-/// Whether a failed command can never work, because its content is too large or too deep. Every other failure may
-/// end, for example when an operator grants a right.
+/// Whether a failed command can never work, because its content is too large or too deep. Every other failure
+/// may end, for example when an operator grants a right.
 fn is_final(code: i32) -> bool {
     // BadValue, Overflow, InvalidBSON, DocumentValidationFailure, BSONObjectTooLarge, and older codes
     // for sizes.
@@ -93,8 +93,9 @@ pub(super) fn classify(code: i32) -> Failure {
     }
 }
 
-/// Whether a statement that failed with this code may work next time: after a write conflict, a change of the primary,
-/// a shutdown, a time limit, or a missing right. With any other code the statement itself is the cause.
+/// Whether a statement that failed with this code may work next time: after a write conflict, a change of the
+/// primary, a shutdown, a time limit, or a missing right. With any other code the statement itself is the
+/// cause.
 fn is_transient(code: i32) -> bool {
     // HostUnreachable, HostNotFound, Unauthorized, AuthenticationFailed, LockTimeout, MaxTimeMSExpired,
     // NetworkTimeout, ShutdownInProgress, WriteConflict, PrimarySteppedDown, SnapshotUnavailable,
@@ -120,7 +121,7 @@ mod tests {
         }
         assert_eq!(classify(11_000), Failure::Duplicate);
         assert_eq!(
-            StoreError::from(Error::custom("a half is not understood")),
+            StoreError::from(Error::custom("a stored call has no dates")),
             StoreError::Refused("it cannot be expressed".to_owned())
         );
     }

@@ -1,8 +1,8 @@
 //! Files in `GridFS`: recordings and transcripts that are too large for a document.
 //!
 //! The bucket `recordings` has one file for each audio event. The bucket `transcripts` has one file for each
-//! conversation whose turns are too large. The id of a file is the id of the event that brought it, or `fetched-` and
-//! the conversation id.
+//! conversation whose turns are too large. The id of a file is the id of the event that brought it, or
+//! `fetched-` and the conversation id.
 //!
 //! Invariant: a file is complete or missing, because its entry is written after its chunks.
 
@@ -47,8 +47,8 @@ async fn save(bucket: &GridFsBucket, id: String, extension: &str, kind: &str, by
     if bucket.find_one(doc! { "_id": &id }).await?.is_some() {
         return Ok(());
     }
-    // An interrupted attempt may have left chunks, which would collide with the new ones. Usually there is no file to
-    // delete. Any worse error shows again in the next step.
+    // An interrupted attempt may have left chunks, which would collide with the new ones. Usually there is no
+    // file to delete. Any worse error shows again in the next step.
     if let Err(error) = bucket.delete(Bson::String(id.clone())).await {
         tracing::trace!(%error, "no half-written file");
     }
@@ -63,7 +63,8 @@ async fn save(bucket: &GridFsBucket, id: String, extension: &str, kind: &str, by
 }
 
 impl Store {
-    /// The turns in the file `id`: at most `most`, from the position `skip` on. `None` if there is no such file.
+    /// The turns in the file `id`: at most `most`, from the position `skip` on. `None` if there is no such
+    /// file.
     pub async fn transcript_turns(
         &self,
         id: &str,

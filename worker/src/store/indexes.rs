@@ -80,8 +80,8 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         unique("_idempotencyKey"),
         // Calls with several conversations.
         partial(doc! { "sharedCallId": 1 }, doc! { "sharedCallId": { "$exists": true } }),
-        // The three monitoring queries (failed calls, failures by reason, statuses over a day) and the lists of the
-        // console.
+        // The three monitoring queries (failed calls, failures by reason, statuses over a day) and the lists
+        // of the console.
         plain(status_index()),
         plain(doc! { "failureReason": 1 }),
         plain(time_index()),

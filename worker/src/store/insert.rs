@@ -1,7 +1,7 @@
 //! Calls of which nothing is stored: the document that the update statement of a patch would make of nothing.
 //!
-//! The server stores a document in a quarter of the time of a statement that it has to evaluate. Both ways make the
-//! same document, byte for byte. The unique indexes let only one of them make it.
+//! The server stores a document in a quarter of the time of a statement that it has to evaluate. Both ways
+//! make the same document, byte for byte. The unique indexes let only one of them make it.
 
 use std::collections::HashSet;
 

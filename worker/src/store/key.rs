@@ -27,7 +27,8 @@ impl Key {
         Self::all_of(patch).next()
     }
 
-    /// The key of the document of a patch, if its call has several documents: the conversation id if it is known.
+    /// The key of the document of a patch, if its call has several documents: the conversation id if it is
+    /// known.
     pub fn of_document(patch: &CallPatch) -> Option<Self> {
         patch.conversation_id.clone().map(Self::Conversation).or_else(|| Self::of(patch))
     }

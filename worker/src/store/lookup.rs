@@ -13,13 +13,13 @@ use super::{
 };
 use crate::domain::event::{CallId, ConversationId};
 
-/// Most conversations of one call that are listed. [`crate::domain::call::conversations::MAX_CONVERSATIONS`] is far
-/// below it.
+/// Most conversations of one call that are listed. [`crate::domain::call::conversations::MAX_CONVERSATIONS`]
+/// is far below it.
 const MAX_CONVERSATIONS: i64 = 100;
 
 impl Store {
-    /// The call with one of these identifiers. If the two identifiers name two documents, the call id decides. If the
-    /// call has several conversations, the conversation id decides.
+    /// The call with one of these identifiers. If the two identifiers name two documents, the call id
+    /// decides. If the call has several conversations, the conversation id decides.
     pub async fn find(
         &self,
         call_id: Option<&CallId>,

@@ -1,20 +1,20 @@
 //! Merges documents that belong to one call, and changes calls that have several documents.
 //!
-//! An event may name a call by its call id, by its conversation id, by the id of its placement, or by several of them.
-//! Until an event names two of them, each can have a document of its own. A call with several conversations has a
-//! document for each conversation. A statement that concerns more than one document fails on a unique index. The patch
-//! is then merged here, in one transaction that does what [`conversations::join`] says. So no reader sees a call twice,
-//! and no worker loses one.
+//! An event may name a call by its call id, by its conversation id, by the id of its placement, or by several
+//! of them. Until an event names two of them, each can have a document of its own. A call with several
+//! conversations has a document for each conversation. A statement that concerns more than one document fails
+//! on a unique index. The patch is then merged here, in one transaction that does what
+//! [`conversations::join`] says. So no reader sees a call twice, and no worker loses one.
 //!
-//! Invariant: two transactions that concern the same call exclude each other, because each of them writes to the
-//! document with its `callId`.
+//! Invariant: two transactions that concern the same call exclude each other, because each of them writes to
+//! the document with its `callId`.
 
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection,
-    bson::{Bson, Document, doc, oid::ObjectId},
+    bson::{Document, doc, oid::ObjectId},
     error::{
         Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
         WriteFailure,
@@ -23,14 +23,14 @@ use mongodb::{
 
 use super::{
     call_view::CallView,
+    changes,
     connection::Store,
     error::{DUPLICATE_KEY, StoreError},
-    insert,
     key::Key,
 };
 use crate::domain::{
     call::{
-        CallPatch, Field, TranscriptState,
+        CallPatch, TranscriptState,
         conversations::{self, Joined, MAX_CONVERSATIONS},
     },
     event::{CallId, ConversationId},
@@ -45,8 +45,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A field that a transaction writes to a document and removes again, so that another transaction conflicts.
 const LOCK: &str = "_merging";
 
-/// Applies a patch whose statement failed on a unique index. Returns the conversations of the call whose transcript is
-/// pending.
+/// Applies a patch whose statement failed on a unique index. Returns the conversations of the call whose
+/// transcript is pending.
 ///
 /// # Errors
 /// The patch may not be applied. [`StoreError::Refused`] concerns this call alone.
@@ -90,7 +90,7 @@ async fn transaction(
         session.abort_transaction().await?; // Such a patch is refused before it comes here.
         return Ok(Vec::new());
     }
-    let (call_id, events) = (patch.call_id.clone(), events(&patch));
+    let (call_id, events) = (patch.call_id.clone(), changes::events(&patch));
     let joined = conversations::join(stored, patch);
     if joined.ignored_links > 0 {
         let call_id = call_id.as_ref().map(CallId::as_str);
@@ -110,14 +110,6 @@ async fn transaction(
     Ok(owed.filter_map(|one| one.call.conversation_id).collect())
 }
 
-/// The ids of the events of a patch. Empty for an observation, which may hold more than its events.
-pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
-    if !patch.fields.contains_key(&Field::RawResponse) {
-        return HashSet::new();
-    }
-    patch.history.iter().map(|entry| entry.event_id.clone()).collect()
-}
-
 /// Writes the documents of a call within the transaction.
 async fn write(
     session: &mut ClientSession,
@@ -126,7 +118,7 @@ async fn write(
     joined: &Joined,
     events: &HashSet<String>,
 ) -> Result<()> {
-    let changed = changes(found, joined, events)?;
+    let changed = changes::changes(found, joined, events)?;
     let deleted: Vec<_> = joined.documents.iter().flat_map(|one| one.from.iter().skip(1)).collect();
     for n in &deleted {
         calls.delete_one(doc! { "_id": found[**n].document_id() }).session(&mut *session).await?;
@@ -161,62 +153,8 @@ async fn write(
     Ok(())
 }
 
-/// The documents that change: each as it is stored, and as it will be. A document that gives up the unique `callId`
-/// comes before the one that gets it.
-pub(super) fn changes<'a>(
-    found: &'a [CallView],
-    joined: &Joined,
-    events: &HashSet<String>,
-) -> Result<Vec<(Option<&'a Document>, Document)>> {
-    let mut changed = Vec::new();
-    for one in &joined.documents {
-        let document = document(found, one)?;
-        let kept = one.from.first().map(|&n| found[n].document());
-        // As in a statement, an event changes a document once.
-        let has_events = one.from.len() == 1
-            && !events.is_empty()
-            && events.iter().all(|event| stored_events(kept).contains(event.as_str()));
-        let is_same =
-            kept.is_some_and(|kept| *kept == document || (has_events && ids(kept) == ids(&document)));
-        if !is_same {
-            changed.push((kept, document));
-        }
-    }
-    changed.sort_by_key(|(_, document)| document.contains_key("callId"));
-    Ok(changed)
-}
-
-fn stored_events(call: Option<&Document>) -> HashSet<&str> {
-    let history = call.and_then(|call| call.get_array("history").ok());
-    let entries = history.into_iter().flatten().filter_map(Bson::as_document);
-    entries.filter_map(|entry| entry.get_str("eventId").ok()).collect()
-}
-
-fn ids(call: &Document) -> [Option<&Bson>; 4] {
-    ["callId", "sharedCallId", "conversationId", "_placementId"].map(|field| call.get(field))
-}
-
-/// The document to be stored. A field that no event brings keeps its value: that of the kept document, or else that of
-/// the first other document that has the field.
-fn document(found: &[CallView], one: &conversations::Document) -> Result<Document> {
-    let mut document = Document::new();
-    for &n in one.from.iter().rev() {
-        document.extend(found[n].document().clone());
-    }
-    let fields = insert::document(&one.call).map_err(|(_, why)| Error::custom(why))?;
-    document.extend(Document::try_from(fields)?);
-    if one.is_shared {
-        let call_id = document.get("callId").cloned();
-        document.extend(call_id.map(|id| ("sharedCallId".to_owned(), id)));
-        if !one.is_first {
-            document.remove("callId");
-        }
-    }
-    Ok(document)
-}
-
-/// Commits the transaction, and repeats the commit if its answer was lost. An open transaction would block every other
-/// change of its calls until the server ends it after a minute.
+/// Commits the transaction, and repeats the commit if its answer was lost. An open transaction would block
+/// every other change of its calls until the server ends it after a minute.
 async fn commit(session: &mut ClientSession) -> Result<()> {
     let mut tries = 1;
     loop {

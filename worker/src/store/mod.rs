@@ -1,14 +1,16 @@
 //! Calls in MongoDB: the collection `agent_calls`.
 //!
-//! Each change is a [`crate::domain::call::CallPatch`] that is joined with the stored call in one update statement. The
-//! filter of the statement only compares ids for equality. So a statement may be repeated and reordered, and many
-//! workers may run statements at once. In a backlog, a call that is not stored yet is inserted as the document that its
-//! statement would make. A write counts when a majority of the servers has it in its journal.
+//! Each change is a [`crate::domain::call::CallPatch`] that is joined with the stored call in one update
+//! statement. The filter of the statement only compares ids for equality. So a statement may be repeated and
+//! reordered, and many workers may run statements at once. In a backlog, a call that is not stored yet is
+//! inserted as the document that its statement would make. A write counts when a majority of the servers has
+//! it in its journal.
 
 mod answer;
 mod apply;
 mod call_view;
 mod calls;
+mod changes;
 mod command;
 mod connection;
 mod convert;

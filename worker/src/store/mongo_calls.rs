@@ -51,8 +51,9 @@ impl Calls for Store {
         Ok(call.filter(CallView::owes_transcript).map(|call| PendingTranscript { since: call.owed_since() }))
     }
 
-    /// `false` may also mean that a transaction was just merging the call: the update waits for the transaction, and
-    /// then does not find the document that was merged into another one. The caller has to look the call up again.
+    /// `false` may also mean that a transaction was just merging the call: the update waits for the
+    /// transaction, and then does not find the document that was merged into another one. The caller has to
+    /// look the call up again.
     async fn resolve_transcript(
         &self,
         conversation: &ConversationId,

@@ -1,9 +1,9 @@
 //! `_call`: the part of a conversation's document that holds what is known of the telephone call alone.
 //!
-//! Events that name no conversation fill it. When a further conversation of the call becomes known, its document is
-//! made from this part: see [`crate::domain::call::conversations`]. The fields of the part have the names that they
-//! have in the document. A document without conversation and placement has no such part, because the whole document
-//! is of the call.
+//! Events that name no conversation fill it. When a further conversation of the call becomes known, its
+//! document is made from this part: see [`crate::domain::call::conversations`]. The fields of the part have
+//! the names that they have in the document. A document without conversation and placement has no such part,
+//! because the whole document is of the call.
 
 use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 

@@ -1,4 +1,4 @@
-//! What became of the calls of a batch.
+//! The state of the calls of a batch after it was applied.
 
 use std::collections::HashMap;
 
@@ -34,7 +34,8 @@ pub(super) async fn outcomes(
     Ok(patches.iter().map(|patch| outcome(patch).unwrap_or_default()).collect())
 }
 
-/// Whether the patch can make a transcript due: it ends a conversation or a leg, or it names the conversation.
+/// Whether the patch can make a transcript due: it ends a conversation or a leg, or it names the
+/// conversation.
 fn may_owe(patch: &CallPatch) -> bool {
     patch.transcript == Some(TranscriptState::Owed)
         || patch.leg_ended.is_some()
@@ -48,8 +49,8 @@ fn status_without(call: &CallView, patch: &CallPatch) -> Option<Status> {
     others.max_by(|a, b| a.key().cmp(&b.key())).map(|claim| claim.status)
 }
 
-/// The calls of `keys`. Without `with_status` only the calls with a pending transcript, which the index of pending
-/// transcripts alone finds.
+/// The calls of `keys`. Without `with_status` only the calls with a pending transcript, which the index of
+/// pending transcripts alone finds.
 async fn find(store: &Store, keys: &[Key], with_status: bool) -> Result<HashMap<Key, CallView>, StoreError> {
     let mut by_field: HashMap<&str, Vec<&str>> = HashMap::new();
     for key in keys {

@@ -1,7 +1,7 @@
 //! Calls that are placed through the API.
 //!
 //! Invariants:
-//! - A majority of the servers has the document in its journal before ElevenLabs is asked to dial.
+//! - A majority of the servers has the document in its journal before the request goes to ElevenLabs.
 //! - Of several requests with one idempotency key, only the one whose insert succeeds dials.
 
 use jiff::Timestamp;
@@ -63,7 +63,7 @@ impl Store {
     /// Inserts the document of a placement, unless its idempotency key is known.
     ///
     /// # Errors
-    /// The request is too large or cannot be stored, or the database did not do as asked.
+    /// The request is too large or cannot be stored, or the database is unavailable.
     pub async fn begin_placement(&self, new: &NewPlacement) -> Result<PlacementStart, StoreError> {
         if size::bson_size(&new.request.clone().into()) > size::MAX_REQUEST {
             return Err(StoreError::Refused("the request is larger than a document has room for".to_owned()));
@@ -147,8 +147,8 @@ impl Store {
     }
 }
 
-/// The document of a placement: that of a call of which only the placement is known, and the fields that belong to
-/// placements alone. `None` if BSON cannot express it.
+/// The document of a placement: that of a call of which only the placement is known, and the fields that
+/// belong to placements alone. `None` if BSON cannot express it.
 fn document(new: &NewPlacement) -> Option<Document> {
     let (at, status, event_id) = (new.at, Status::Initiated, format!("placement:{}", new.id.as_str()));
     let patch = CallPatch {

@@ -5,10 +5,11 @@ use mongodb::bson::{Document, doc};
 
 use super::{
     call_view::CallView,
+    changes,
     connection::{SERVER_TIME, Store},
     error::StoreError,
     key::Key,
-    merge, statement,
+    statement,
 };
 use crate::domain::call::{CallPatch, conversations};
 
@@ -63,8 +64,8 @@ impl Store {
             return Ok(Preview::Created);
         }
         let [one] = &joined.documents[..] else {
-            let changes = merge::changes(&found, &joined, &merge::events(patch)).unwrap_or_default();
-            let of_all = changes.iter().filter_map(|(before, after)| match compare((*before)?, after) {
+            let changed = changes::changes(&found, &joined, &changes::events(patch)).unwrap_or_default();
+            let of_all = changed.iter().filter_map(|(before, after)| match compare((*before)?, after) {
                 Preview::Changed(differences) => Some(differences),
                 _ => None,
             });

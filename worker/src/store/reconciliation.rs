@@ -49,8 +49,8 @@ impl Store {
         Ok(found.into_iter().filter_map(entry).collect())
     }
 
-    /// The conversations of unfinished calls that were last updated between `from` and `to`, the latest first, at most
-    /// `most`.
+    /// The conversations of unfinished calls that were last updated between `from` and `to`, the latest
+    /// first, at most `most`.
     pub async fn unfinished(
         &self,
         from: Timestamp,

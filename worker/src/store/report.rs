@@ -40,88 +40,95 @@ fn failed() -> Vec<&'static str> {
     Status::ALL.into_iter().filter(|status| status.is_failure()).map(Status::as_str).collect()
 }
 
-fn within(since: Timestamp, until: Timestamp) -> Document {
-    doc! { "createdAt": { "$gte": bson_date(since), "$lt": bson_date(until) } }
+/// All queries about the calls that began between `since` and `until`. `named` is the number of calls that a
+/// query lists by name.
+pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6] {
+    let within = doc! { "createdAt": { "$gte": bson_date(since), "$lt": bson_date(until) } };
+    let question = |name, stages: Vec<Document>| Question { name, stages };
+    [
+        question("statuses", statuses(&within)),
+        question("failures", failures(&within)),
+        question("hours", hours(&within)),
+        question("failed_calls", failed_calls(named)),
+        question("slowest_transcripts", slowest_transcripts(&within, named)),
+        question("owed_transcripts", owed_transcripts(until, named)),
+    ]
 }
 
-/// All queries about the calls that began between `since` and `until`. `named` is the number of calls that a query
-/// lists by name.
-pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6] {
-    let question = |name, stages: Vec<Document>| Question { name, stages };
-    let within = within(since, until);
-    let and = |more: Document| {
-        let mut filter = within.clone();
-        filter.extend(more);
-        doc! { "$match": filter }
-    };
-    let by_count = doc! { "$sort": { "calls": -1, "_id": 1 } };
-    let is_failed = doc! { "$in": ["$status", failed()] };
-    let hour = doc! { "$dateTrunc": { "date": "$createdAt", "unit": "hour" } };
-    let delay = doc! { "$subtract": ["$_transcriptSavedAt", "$_owedSince"] };
-    let age = doc! { "$subtract": [bson_date(until), "$_owedSince"] };
-    [
-        question(
-            "statuses",
-            vec![
-                doc! { "$match": within.clone() },
-                doc! { "$group": { "_id": "$status", "calls": { "$sum": 1_i64 } } },
-                by_count.clone(),
-            ],
-        ),
-        question(
-            "failures",
-            vec![
-                and(doc! { "failureReason": { "$ne": null } }),
-                doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1_i64 } } },
-                by_count,
-                doc! { "$limit": MAX_GROUPS },
-                doc! { "$set": { "_id": beginning("$_id") } },
-            ],
-        ),
-        question(
-            "hours",
-            vec![
-                doc! { "$match": within.clone() },
-                doc! { "$group": {
-                    "_id": hour,
-                    "calls": { "$sum": 1_i64 },
-                    "failed": { "$sum": { "$cond": [is_failed, 1_i64, 0_i64] } },
-                } },
-                doc! { "$sort": { "_id": 1 } },
-                doc! { "$limit": MAX_GROUPS },
-            ],
-        ),
-        question(
-            "failed_calls",
-            vec![
-                doc! { "$match": { "status": { "$in": failed() } } },
-                doc! { "$sort": { "createdAt": -1 } },
-                doc! { "$limit": i64::from(named) },
-                doc! { "$project": {
-                    "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "failureReason": beginning("$failureReason"),
-                    "at": "$statusUpdatedAt",
-                } },
-            ],
-        ),
-        question(
-            "slowest_transcripts",
-            vec![
-                and(doc! { "_transcriptSavedAt": { "$exists": true }, "_owedSince": { "$exists": true } }),
-                doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": delay } },
-                doc! { "$sort": { "delayMs": -1 } },
-                doc! { "$limit": i64::from(named) },
-            ],
-        ),
-        question(
-            "owed_transcripts",
-            vec![
-                doc! { "$match": { "transcriptState": "owed" } },
-                doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": age } },
-                doc! { "$sort": { "delayMs": -1 } },
-                doc! { "$limit": i64::from(named) },
-            ],
-        ),
+fn by_count() -> Document {
+    doc! { "$sort": { "calls": -1, "_id": 1 } }
+}
+
+fn statuses(within: &Document) -> Vec<Document> {
+    vec![
+        doc! { "$match": within },
+        doc! { "$group": { "_id": "$status", "calls": { "$sum": 1_i64 } } },
+        by_count(),
     ]
+}
+
+fn failures(within: &Document) -> Vec<Document> {
+    vec![
+        doc! { "$match": with(within, doc! { "failureReason": { "$ne": null } }) },
+        doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1_i64 } } },
+        by_count(),
+        doc! { "$limit": MAX_GROUPS },
+        doc! { "$set": { "_id": beginning("$_id") } },
+    ]
+}
+
+fn hours(within: &Document) -> Vec<Document> {
+    let is_failed = doc! { "$in": ["$status", failed()] };
+    vec![
+        doc! { "$match": within },
+        doc! { "$group": {
+            "_id": { "$dateTrunc": { "date": "$createdAt", "unit": "hour" } },
+            "calls": { "$sum": 1_i64 },
+            "failed": { "$sum": { "$cond": [is_failed, 1_i64, 0_i64] } },
+        } },
+        doc! { "$sort": { "_id": 1 } },
+        doc! { "$limit": MAX_GROUPS },
+    ]
+}
+
+fn failed_calls(named: u32) -> Vec<Document> {
+    vec![
+        doc! { "$match": { "status": { "$in": failed() } } },
+        doc! { "$sort": { "createdAt": -1 } },
+        doc! { "$limit": i64::from(named) },
+        doc! { "$project": {
+            "_id": 0, "callId": 1, "conversationId": 1, "status": 1,
+            "failureReason": beginning("$failureReason"), "at": "$statusUpdatedAt",
+        } },
+    ]
+}
+
+fn slowest_transcripts(within: &Document, named: u32) -> Vec<Document> {
+    let fetched = doc! { "_transcriptSavedAt": { "$exists": true }, "_owedSince": { "$exists": true } };
+    let delay = doc! { "$subtract": ["$_transcriptSavedAt", "$_owedSince"] };
+    vec![
+        doc! { "$match": with(within, fetched) },
+        doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": delay } },
+        doc! { "$sort": { "delayMs": -1 } },
+        doc! { "$limit": i64::from(named) },
+    ]
+}
+
+fn owed_transcripts(until: Timestamp, named: u32) -> Vec<Document> {
+    let age = doc! { "$subtract": [bson_date(until), "$_owedSince"] };
+    vec![
+        doc! { "$match": { "transcriptState": "owed" } },
+        doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": age } },
+        doc! { "$sort": { "delayMs": -1 } },
+        doc! { "$limit": i64::from(named) },
+    ]
+}
+
+/// A filter with the conditions of both.
+fn with(filter: &Document, more: Document) -> Document {
+    let mut filter = filter.clone();
+    filter.extend(more);
+    filter
 }
 
 impl Store {

@@ -1,8 +1,8 @@
 //! A patch as one update statement: the server performs the join of [`CallPatch::join`].
 //!
-//! The filter compares ids for equality and nothing else. If the filter of an upsert compared times, a patch older
-//! than the stored document would match nothing, and the server would insert a second document. So every other
-//! comparison is in the pipeline, which reads the document that it changes.
+//! The filter compares ids for equality and nothing else. If the filter of an upsert compared times, a patch
+//! older than the stored document would match nothing, and the server would insert a second document. So
+//! every other comparison is in the pipeline, which reads the document that it changes.
 
 use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::cstr, rawdoc};
 
@@ -25,9 +25,9 @@ pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     Ok(rawdoc! { "q": filter(&key, patch), "u": [pipeline], "upsert": true })
 }
 
-/// Matches the document of `key`, unless it belongs to another conversation or placement, or is one of several
-/// documents that the patch changes. In these cases the statement inserts, and fails on the unique index of the key:
-/// the patch is merged in a transaction then.
+/// Matches the document of `key`, unless it belongs to another conversation or placement, or is one of
+/// several documents that the patch changes. In these cases the statement inserts, and fails on the unique
+/// index of the key: the patch is merged in a transaction then.
 fn filter(key: &Key, patch: &CallPatch) -> RawDocumentBuf {
     let mut filter = RawDocumentBuf::new();
     filter.append(key.field(), key.id());
@@ -55,8 +55,8 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
         layers.push(layer);
     }
     let joined = bindings.bind(rawdoc! { "$mergeObjects": layers });
-    // An event changes a call once: a document that has the event already is not written again. An observation has no
-    // payload and holds more than its events, so it is always joined.
+    // An event changes a call once: a document that has the event already is not written again. An
+    // observation has no payload and holds more than its events, so it is always joined.
     let is_event = patch.fields.keys().any(|field| field.is_payload());
     if !is_event {
         return Ok(rawdoc! { "$replaceWith": joined });
@@ -66,9 +66,9 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
     Ok(rawdoc! { "$replaceWith": { "$cond": [is_known, "$$ROOT", joined] } })
 }
 
-/// The transcript that the end of a leg makes due: see [`CallPatch::leg_ended`]. The patch may bring the end of the
-/// leg while the document has the conversation, or the reverse. If the patch has both, it says itself that a transcript
-/// is owed.
+/// The transcript that the end of a leg makes due: see [`CallPatch::leg_ended`]. The patch may bring the end
+/// of the leg while the document has the conversation, or the reverse. If the patch has both, it says itself
+/// that a transcript is owed.
 fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
     let (is_complete, since): (RawDocumentBuf, RawBson) = match (&patch.leg_ended, &patch.conversation_id) {
         (Some(since), None) => {

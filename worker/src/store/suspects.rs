@@ -1,7 +1,7 @@
 //! Records of webhooks that may have ended a worker process: the collection `suspect_webhooks`.
 //!
-//! A record exists while a worker processes such a webhook. A record that remains belongs to a process that ended before
-//! it was done.
+//! A record exists while a worker processes such a webhook. A record that remains belongs to a process that
+//! ended before it was done.
 
 use std::collections::HashMap;
 

@@ -36,8 +36,8 @@ pub enum TranscriptResolution {
 }
 
 impl Store {
-    /// Gives up the transcripts that are pending since before `before` and whose conversation id is still unknown.
-    /// Returns their number.
+    /// Gives up the transcripts that are pending since before `before` and whose conversation id is still
+    /// unknown. Returns their number.
     pub async fn give_up_unknown(&self, before: Timestamp, now: Timestamp) -> Result<u64, StoreError> {
         let (filter, update) = give_up_statement(before, now);
         let calls = self.calls.clone();

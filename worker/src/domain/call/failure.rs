@@ -1,7 +1,7 @@
 //! The reason of a failed call, and the class of a reason.
 //!
-//! The reason is a text of the payload, or else the text of the status. Metrics show only the class, because a text of a
-//! sender may hold names and numbers.
+//! The reason is a text of the payload, or else the text of the status. Metrics show only the class, because
+//! a text of a sender may hold names and numbers.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +11,8 @@ use crate::domain::text::{MAX_REASON, cut};
 /// Fields that may hold the reason, in the order in which they are asked.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason that `payload` gives for the failure `status`, cut to [`MAX_REASON`] characters. A blank text counts as
-/// none.
+/// The reason that `payload` gives for the failure `status`, cut to [`MAX_REASON`] characters. A blank text
+/// counts as none.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
     let given = FIELDS
         .into_iter()

@@ -90,8 +90,8 @@ impl Field {
         }
     }
 
-    /// Whether the field holds the payload of an event. Each event has a payload. An observation and a stored call may
-    /// have none.
+    /// Whether the field holds the payload of an event. Each event has a payload. An observation and a stored
+    /// call may have none.
     pub fn is_payload(self) -> bool {
         self.row().is_payload
     }

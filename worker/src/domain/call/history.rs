@@ -5,8 +5,8 @@ use jiff::Timestamp;
 #[cfg(doc)]
 use crate::domain::event::Origin;
 
-/// Most events of the call in a history, and most events of the conversation. The latest events by their own time
-/// stay.
+/// Most events of the call in a history, and most events of the conversation. The latest events by their own
+/// time stay.
 pub const HISTORY_LIMIT: usize = 100;
 
 /// One event in the history of a call.
@@ -16,7 +16,8 @@ pub struct HistoryEntry {
     pub event_id: String,
     /// The sender's word for what happened.
     pub event_type: String,
-    /// The word of the status that the event claimed, whether or not that status prevailed. `None` if it claimed none.
+    /// The word of the status that the event claimed, whether or not that status prevailed. `None` if it
+    /// claimed none.
     pub status: Option<String>,
     /// The payload's own `status` word.
     pub received_status: Option<String>,
@@ -30,7 +31,8 @@ pub struct HistoryEntry {
     pub time_ignored: bool,
     /// When the broker stored the event. `None` in documents of earlier versions.
     pub stored_at: Option<Timestamp>,
-    /// Whether the event names the call and no conversation, so that it counts for each conversation of the call.
+    /// Whether the event names the call and no conversation, so that it counts for each conversation of the
+    /// call.
     pub of_call: bool,
 }
 

@@ -10,8 +10,8 @@ impl CallPatch {
         self
     }
 
-    /// Whether the patch may be joined with `other`, which names the same call. Patches of two conversations or two
-    /// placements may not.
+    /// Whether the patch may be joined with `other`, which names the same call. Patches of two conversations
+    /// or two placements may not.
     pub fn is_joinable(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
             a.zip(b).is_none_or(|(a, b)| a == b)

@@ -36,13 +36,13 @@ pub struct CallPatch {
     pub fields: BTreeMap<Field, FieldClaim>,
     /// The events in the order of time, each once, at most [`HISTORY_LIMIT`] of each kind.
     pub history: Vec<HistoryEntry>,
-    /// The state of the transcript. An event that ends a conversation claims [`TranscriptState::Owed`], an event with
-    /// the transcript claims [`TranscriptState::Saved`].
+    /// The state of the transcript. An event that ends a conversation claims [`TranscriptState::Owed`], an
+    /// event with the transcript claims [`TranscriptState::Saved`].
     pub transcript: Option<TranscriptState>,
     /// Since when the transcript is pending.
     pub owed_since: Option<Timestamp>,
-    /// When the call ended, if it may be without a conversation (see [`Event::is_leg`]). From then on a transcript is
-    /// pending, as soon as a conversation of the call is known.
+    /// When the call ended, if it may be without a conversation (see [`Event::is_leg`]). From then on a
+    /// transcript is pending, as soon as a conversation of the call is known.
     pub leg_ended: Option<Timestamp>,
     /// The earliest time known of the call.
     pub created_at: Timestamp,
@@ -50,13 +50,14 @@ pub struct CallPatch {
     pub first_stored: Timestamp,
     /// When the latest event was stored.
     pub updated_at: Timestamp,
-    /// The part that comes from events which name the call alone: see [`super::conversations`]. `None` if there is no
-    /// such part, and if the whole patch is of the call (then [`CallPatch::is_linked`] is false).
+    /// The part that comes from events which name the call alone: see [`super::conversations`]. `None` if
+    /// there is no such part, and if the whole patch is of the call (then [`CallPatch::is_linked`] is false).
     pub of_call: Option<Box<CallPatch>>,
 }
 
 impl CallPatch {
-    /// A patch that claims nothing. Its times are the bounds of the calendar, so that every other time prevails.
+    /// A patch that claims nothing. Its times are the bounds of the calendar, so that every other time
+    /// prevails.
     pub fn empty() -> Self {
         Self {
             call_id: None,
@@ -87,8 +88,8 @@ impl CallPatch {
         if self.is_linked() { self.of_call.as_deref().cloned() } else { Some(self.clone()) }
     }
 
-    /// Removes the identifier that counts least: the placement, else the conversation id beside a call id. The event
-    /// then belongs to the call that it names first.
+    /// Removes the identifier that counts least: the placement, else the conversation id beside a call id.
+    /// The event then belongs to the call that it names first.
     pub fn forget_weakest_link(&mut self) {
         if self.placement.take().is_none() && self.call_id.is_some() {
             self.conversation_id = None;
@@ -101,8 +102,8 @@ impl CallPatch {
         }
     }
 
-    /// Marks the transcript as pending if a leg ended and a conversation is known. The result does not depend on the
-    /// order of the two, because it follows from the fields alone.
+    /// Marks the transcript as pending if a leg ended and a conversation is known. The result does not depend
+    /// on the order of the two, because it follows from the fields alone.
     pub(super) fn owe_for_leg(&mut self) {
         if let Some(since) = self.leg_ended
             && self.conversation_id.is_some()

@@ -1,8 +1,8 @@
 //! Bounds the values of an event, so that each document of a call fits into MongoDB's 16 MiB. Pure.
 //!
-//! Each field has a bound of its own, and the sum of all bounds is below 16 MiB. So every combination of events fits. A
-//! value above its bound is left out, and its place holds its size. A large transcript becomes a file. The decision
-//! depends on the event alone, so order and repetition of events do not matter.
+//! Each field has a bound of its own, and the sum of all bounds is below 16 MiB. So every combination of
+//! events fits. A value above its bound is left out, and its place holds its size. A large transcript becomes
+//! a file. The decision depends on the event alone, so order and repetition of events do not matter.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -47,11 +47,12 @@ struct Bounds {
 
 /// The bounds for an event that names a conversation or a placement.
 const OWN: Bounds = Bounds { payload: 4 * MIB, transcript: 4 * MIB, part: 2 * MIB, detail: MIB };
-/// The bounds for an event that names the call alone. Each document of the call stores its values twice: in the
-/// fields and in `_call`.
+/// The bounds for an event that names the call alone. Each document of the call stores its values twice: in
+/// the fields and in `_call`.
 const OF_CALL: Bounds = Bounds { payload: MIB, transcript: MIB / 4, part: MIB / 8, detail: MIB / 8 };
 
-/// Leaves out the values of the event that do not fit into a document, and returns the file that is kept beside it.
+/// Leaves out the values of the event that do not fit into a document, and returns the file that is kept
+/// beside it.
 pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
     let bounds = if event.names_call_alone() { OF_CALL } else { OWN };
     let mut attachment = event.recording.take().map(Attachment::Recording);

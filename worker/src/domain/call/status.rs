@@ -71,8 +71,8 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// The rank: a status only changes to one of the same or a higher rank. All failures have the highest rank, and
-    /// the later one prevails.
+    /// The rank: a status only changes to one of the same or a higher rank. All failures have the highest
+    /// rank, and the later one prevails.
     pub fn rank(self) -> i32 {
         match self {
             Self::Initiated => 0,

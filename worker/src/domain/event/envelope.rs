@@ -35,8 +35,8 @@ pub struct Envelope {
     pub origin: Origin,
     /// The result of the gateway's check of the signature: `verified` or `absent`.
     pub signature: Option<String>,
-    /// When the gateway accepted the webhook. Earlier than `stored_at` if the webhook waited in a spool or as a
-    /// dead letter.
+    /// When the gateway accepted the webhook. Earlier than `stored_at` if the webhook waited in a spool or as
+    /// a dead letter.
     pub received_at: Option<Timestamp>,
     /// The query of the URL to which Twilio posted the callback.
     pub query: Option<String>,

@@ -4,8 +4,8 @@ use aftercall_common::json::ReadError;
 
 use super::{field_names::FieldNames, identifier::IdentifierError};
 
-/// Why a body is not an event. A variant holds at most the event type, cut short, and names of fields; it never
-/// holds a value of the body.
+/// Why a body is not an event. A variant holds at most the event type, cut short, and names of fields; it
+/// never holds a value of the body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// The body is not one JSON object.

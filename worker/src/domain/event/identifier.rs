@@ -11,8 +11,8 @@ const MAX_PLACEMENT_LENGTH: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(String);
 
-/// Id of an ElevenLabs conversation: letters, digits, `_` and `-`. So it is safe in the path of a URL and in a NATS
-/// subject.
+/// Id of an ElevenLabs conversation: letters, digits, `_` and `-`. So it is safe in the path of a URL and in
+/// a NATS subject.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConversationId(String);
 
@@ -75,8 +75,8 @@ impl PlacementId {
     }
 }
 
-/// Reads an identifier of `object`. A missing field, null and a blank text mean that there is none. A whole number
-/// is read as its digits.
+/// Reads an identifier of `object`. A missing field, null and a blank text mean that there is none. A whole
+/// number is read as its digits.
 ///
 /// # Errors
 /// The value is neither a text nor a whole number.

@@ -15,8 +15,8 @@ pub struct Parties {
     pub to_number: Option<String>,
 }
 
-/// Reads an id, a name or a number of a party, cut to [`MAX_PARTY`] characters. `None` for an empty text and for
-/// a value that is neither a text nor a number.
+/// Reads an id, a name or a number of a party, cut to [`MAX_PARTY`] characters. `None` for an empty text and
+/// for a value that is neither a text nor a number.
 pub(super) fn read(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => {

@@ -33,8 +33,8 @@ pub(super) fn take(data: &mut Map<String, Value>, field: &str) -> Result<Option<
     }
 }
 
-/// Decodes base64: in one piece or in lines, padded or not, in the standard or the URL-safe alphabet, alone or in a
-/// data URI. Takes linear time and changes the text in place.
+/// Decodes base64: in one piece or in lines, padded or not, in the standard or the URL-safe alphabet, alone
+/// or in a data URI. Takes linear time and changes the text in place.
 fn decode(text: String) -> Option<Vec<u8>> {
     let start = prefix_length(&text)?;
     let mut text = text.into_bytes();

@@ -1,7 +1,9 @@
-//! Recognizes the shape of a body that came by the route of ElevenLabs: the vendor's envelope or the flat form.
+//! Recognizes the shape of a body that came by the route of ElevenLabs: the vendor's envelope or the flat
+//! form.
 //!
-//! Automation tools and customers' own services send the vendor's events in other shapes: with the fields of `data`
-//! at the top, with `data` as a JSON text, or without `type`. A shape is accepted only if it is unambiguous.
+//! Automation tools and customers' own services send the vendor's events in other shapes: with the fields of
+//! `data` at the top, with `data` as a JSON text, or without `type`. A shape is accepted only if it is
+//! unambiguous.
 
 use aftercall_common::json::{
     self,
@@ -14,8 +16,8 @@ use super::{
 };
 use crate::domain::text::{MAX_WORD, cut};
 
-/// Longest `data` that is read as a JSON text, in bytes. The bound on the values of a body counts such a text as
-/// one value, so its own values are measured here.
+/// Longest `data` that is read as a JSON text, in bytes. The bound on the values of a body counts such a text
+/// as one value, so its own values are measured here.
 const MAX_DATA_TEXT: usize = 2 * 1024 * 1024;
 
 /// Where a body has the fields of its event.

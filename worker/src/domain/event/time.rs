@@ -1,8 +1,8 @@
 //! The time that an event states: an RFC 3339 text, or a Unix time in seconds or milliseconds.
 //!
-//! A sender may have a wrong clock. It may also send 0, -1, the year 1 or the seconds since the call began instead of
-//! a time. Such a value would date a call so early that retention erases it, or so late that no later event could
-//! change its status. So a stated time counts only if it lies near the time of storage.
+//! A sender may have a wrong clock. It may also send 0, -1, the year 1 or the seconds since the call began
+//! instead of a time. Such a value would date a call so early that retention erases it, or so late that no
+//! later event could change its status. So a stated time counts only if it lies near the time of storage.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ const FIRST_MILLISECONDS: f64 = 100_000_000_000.0;
 const MAX_AGE: Duration = Duration::from_hours(30 * 24);
 /// Most by which the clock of a sender can be ahead.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
-/// Longest time between acceptance and storage of a webhook. A dead letter that an operator redrives waits longest.
+/// Longest time between acceptance and storage of a webhook. A dead letter that an operator redrives waits
+/// longest.
 const MAX_WAIT: Duration = Duration::from_hours(120 * 24);
 /// 2020-01-01 in Unix seconds. No conversation at ElevenLabs is older.
 pub const FIRST_CONVERSATION: i64 = 1_577_836_800;

@@ -1,11 +1,11 @@
 //! Twilio's callbacks: a form, or JSON.
 //!
-//! Twilio documents the fields on the page "Status Callback HTTP Parameters". Callbacks may arrive out of order, and
-//! their times are whole seconds. So `SequenceNumber` orders the callbacks of one second.
+//! Twilio documents the fields on the page "Status Callback HTTP Parameters". Callbacks may arrive out of
+//! order, and their times are whole seconds. So `SequenceNumber` orders the callbacks of one second.
 //!
-//! Recordings, media streams, conferences, transcriptions and answering machine detection have callbacks without
-//! `CallStatus`. Each kind has a field of its own in the document, so that it does not replace the last status
-//! callback in `rawResponse`.
+//! Recordings, media streams, conferences, transcriptions and answering machine detection have callbacks
+//! without `CallStatus`. Each kind has a field of its own in the document, so that it does not replace the
+//! last status callback in `rawResponse`.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ use crate::domain::{
     text::{MAX_PARTY, MAX_REASON, MAX_WORD, cut},
 };
 
-/// Largest sequence number that orders callbacks of one second: it is stored as the milliseconds of the second.
+/// Largest sequence number that orders callbacks of one second: it is stored as the milliseconds of the
+/// second.
 const MAX_SEQUENCE: u64 = 999;
 /// The field of the payload that keeps the parameters of the callback's URL.
 const QUERY_FIELD: &str = "query";
@@ -91,8 +92,8 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     })
 }
 
-/// The parameters of the body, and those of the URL in an object [`QUERY_FIELD`]. The last value of a repeated name
-/// counts.
+/// The parameters of the body, and those of the URL in an object [`QUERY_FIELD`]. The last value of a
+/// repeated name counts.
 fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseError> {
     let form = |form: &[u8]| -> Map<String, Value> {
         form_urlencoded::parse(form)
@@ -110,8 +111,8 @@ fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseE
     Ok(fields)
 }
 
-/// The event type in the history, and the status, of a `CallStatus`. Twilio's `completed` only says that the line is
-/// closed, so it becomes `ended`: only ElevenLabs knows whether there was a conversation.
+/// The event type in the history, and the status, of a `CallStatus`. Twilio's `completed` only says that the
+/// line is closed, so it becomes `ended`: only ElevenLabs knows whether there was a conversation.
 fn status(word: &str) -> Option<(&'static str, Status)> {
     Some(match normalize(word).as_str() {
         "queued" => ("twilio.queued", Status::Initiated),
@@ -146,8 +147,8 @@ fn kind_without_status(raw: &Map<String, Value>) -> (&'static str, Field) {
     }
 }
 
-/// Refines `failed` by the SIP code (RFC 3261, section 21). Every other status stays, because Twilio has decided it
-/// already: for example, it sends 487 with `busy`.
+/// Refines `failed` by the SIP code (RFC 3261, section 21). Every other status stays, because Twilio has
+/// decided it already: for example, it sends 487 with `busy`.
 fn refined(status: Status, sip_code: Option<&str>) -> Status {
     match (status, sip_code) {
         (Status::Failed, Some("486" | "600")) => Status::Busy,

@@ -1,7 +1,7 @@
 //! Values that a statement holds once and uses twice.
 //!
-//! A patch that names the call alone changes the document and its part `_call`. Both layers use the same payloads,
-//! and a payload can be large: so the statement binds each of them to a name.
+//! A patch that names the call alone changes the document and its part `_call`. Both layers use the same
+//! payloads, and a payload can be large: so the statement binds each of them to a name.
 
 use mongodb::bson::{RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 

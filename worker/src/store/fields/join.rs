@@ -21,7 +21,8 @@ pub(super) enum Join {
     First,
     /// The smaller value prevails.
     Smallest,
-    /// The smaller value prevails. If the field is not stored, the value of this other field counts as stored.
+    /// The smaller value prevails. If the field is not stored, the value of this other field counts as
+    /// stored.
     SmallestOr(&'static CStr),
     /// The larger value prevails.
     Largest,

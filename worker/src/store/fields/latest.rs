@@ -1,4 +1,5 @@
-//! Fields that one event gives whole: the value, and beside it the key of the event. The latest event prevails.
+//! Fields that one event gives whole: the value, and beside it the key of the event. The latest event
+//! prevails.
 //!
 //! The rows are those of [`Field`].
 

@@ -1,18 +1,18 @@
 //! The fields of a document of `agent_calls` that are joined from events: one row for each.
 //!
-//! | Row | Fields | Join |
-//! | --- | --- | --- |
-//! | [`values::VALUES`] | one field for each row | as the row says: first, smallest, largest … |
-//! | [`status`] | `status`, `statusUpdatedAt`, `failureReason`, `_status` | the greatest key of a status, as a whole |
-//! | [`latest`] | a field and its key for each [`crate::domain::call::Field`] | the latest event, as a whole |
+//! There are three kinds of rows:
+//! - [`values::VALUES`]: fields that are joined one by one. Each row says how.
+//! - [`status`]: the four fields of the status. The greatest key prevails, as a whole.
+//! - [`latest`]: for each [`Field`] the value and its key. The latest event prevails, as a whole.
 //!
 //! Everything else comes from these rows: the document of a new call ([`append`]), the update of a known one
-//! ([`layers`]), the patch that a document stands for ([`read`]), and the names of the fields ([`names`]). The test of
-//! this module holds the four against each other and against [`crate::domain::call::CallPatch::join`] for every row.
+//! ([`layers`]), the patch that a document stands for ([`read`]), and the names of the fields ([`names`]).
+//! The test of this module holds the four against each other and against
+//! [`crate::domain::call::CallPatch::join`] for every row.
 //!
-//! Other parts of the store own a few fields that no event brings: placements (`_placement`, `_idempotencyKey`),
-//! fetched transcripts (`_transcriptError`, `_transcriptSavedAt`, `_transcriptAttempts`) and conversations of one call
-//! (`sharedCallId`).
+//! Other parts of the store own a few fields that no event brings: placements (`_placement`,
+//! `_idempotencyKey`), fetched transcripts (`_transcriptError`, `_transcriptSavedAt`, `_transcriptAttempts`)
+//! and conversations of one call (`sharedCallId`).
 
 mod bindings;
 mod history;
@@ -56,8 +56,8 @@ pub(super) fn append(fields: &mut RawDocumentBuf, patch: &CallPatch, scope: Scop
     Ok(())
 }
 
-/// The expressions that join `patch` with stored fields, as layers for `$mergeObjects`: a later layer prevails.
-/// The paths of the stored fields begin with `within`.
+/// The expressions that join `patch` with stored fields, as layers for `$mergeObjects`: a later layer
+/// prevails. The paths of the stored fields begin with `within`.
 ///
 /// # Errors
 /// A value that BSON cannot hold.

@@ -30,8 +30,8 @@ pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &StatusClaim)
     fields.append(KEY, key);
 }
 
-/// The four fields if the key of the claim is greater than the stored key, else nothing. MongoDB compares arrays
-/// element by element, and a missing value is less than any other.
+/// The four fields if the key of the claim is greater than the stored key, else nothing. MongoDB compares
+/// arrays element by element, and a missing value is less than any other.
 pub(super) fn layer(within: &str, claim: &StatusClaim) -> RawDocumentBuf {
     let rank = claim.status.rank();
     let newer = rawdoc! { "$gt": [

@@ -72,7 +72,7 @@ fn sample(n: usize) -> CallPatch {
     patch.clone().join(patch)
 }
 
-/// What every row has to do with: the names of its fields, and the fields that it needs beside them.
+/// For each row the names of its fields, and of the fields without which it cannot be read.
 fn rows(scope: Scope) -> Vec<Vec<&'static str>> {
     let values = VALUES.iter().filter(|row| scope.includes(row.scope)).map(|row| match row.name.as_str() {
         "requestPayload" => vec!["requestPayload", "_placementId"],

@@ -82,7 +82,8 @@ impl Views {
         Ok(reasons)
     }
 
-    /// Runs a future that must not be dropped before it is done. A stopping process waits for it for a bounded time.
+    /// Runs a future that must not be dropped before it is done. A stopping process waits for it for a
+    /// bounded time.
     pub fn spawn<T: Send + 'static>(
         &self,
         reading: impl Future<Output = T> + Send + 'static,
@@ -102,8 +103,8 @@ impl Views {
     ) -> Result<T, StoreError> {
         let asked = async {
             let slot = self.slots.clone().acquire_owned().await;
-            // The slot is held until the server answers, even after the timeout: so the number of queries at a hanging
-            // database stays bounded.
+            // The slot is held until the server answers, even after the timeout: so the number of queries at
+            // a hanging database stays bounded.
             let query = async move {
                 let _slot = slot;
                 query.await

@@ -75,8 +75,8 @@ pub struct Detail {
 }
 
 impl Views {
-    /// The call with the id `name` (a call id, a conversation id, the id of a placement or of a document), and the turns
-    /// from the position `skip` on.
+    /// The call with the id `name` (a call id, a conversation id, the id of a placement or of a document),
+    /// and the turns from the position `skip` on.
     pub async fn detail(&self, name: &str, skip: usize) -> Result<Option<Detail>, StoreError> {
         for filter in filters(name) {
             let (calls, stages) = (self.store.calls.clone(), stages(filter, skip));

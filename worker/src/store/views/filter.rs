@@ -1,7 +1,7 @@
 //! The filter of a list of calls: its query, and the index that answers it. Pure.
 //!
-//! Invariant: for every filter, one index gives the calls in the order of the list. So the cost of a page depends on its
-//! length and not on the number of stored calls.
+//! Invariant: for every filter, one index gives the calls in the order of the list. So the cost of a page
+//! depends on its length and not on the number of stored calls.
 
 use jiff::Timestamp;
 use mongodb::bson::{Document, doc, oid::ObjectId};
@@ -9,8 +9,8 @@ use mongodb::bson::{Document, doc, oid::ObjectId};
 use super::row::CallRow;
 use crate::{domain::call::Status, store::convert::bson_date};
 
-/// Most reasons in one filter. The server merges at most 200 ordered scans, and a filter needs twelve scans (one for
-/// each status) for a reason.
+/// Most reasons in one filter. The server merges at most 200 ordered scans, and a filter needs twelve scans
+/// (one for each status) for a reason.
 pub const MAX_REASONS: usize = 16;
 
 /// Which calls a list shows.
@@ -65,7 +65,8 @@ impl Filter {
                 Direction::Older => ("$lte", "$lt"),
                 Direction::Newer => ("$gte", "$gt"),
             };
-            // The bound on the time lets the server use the index. The rest orders calls of the same millisecond.
+            // The bound on the time lets the server use the index. The rest orders calls of the same
+            // millisecond.
             let mut created = query.get_document("createdAt").cloned().unwrap_or_default();
             let tighter = match direction {
                 Direction::Older => self.until.is_none_or(|until| until > cursor.at),
@@ -102,8 +103,8 @@ impl Filter {
         if let Some(reasons) = &self.reasons {
             query.insert("failureReason", doc! { "$in": reasons });
         }
-        // The index of reasons has the status before the time. It gives the order of the list only if the query names
-        // every status.
+        // The index of reasons has the status before the time. It gives the order of the list only if the
+        // query names every status.
         let by_reason = self.reasons.is_some() && self.search.is_none();
         if !self.statuses.is_empty() || by_reason {
             let all = if self.statuses.is_empty() { &Status::ALL[..] } else { &self.statuses };

@@ -1,5 +1,5 @@
-//! Pages of the list of calls. A page is found by the call behind which it begins, so the thousandth page costs as much as
-//! the first.
+//! Pages of the list of calls. A page is found by the call behind which it begins, so the thousandth page
+//! costs as much as the first.
 
 use std::cmp::Reverse;
 

@@ -45,7 +45,8 @@ impl Views {
 }
 
 impl Changes {
-    /// The next change. `None` if there is none within half a second. The future must not be dropped before it is done.
+    /// The next change. `None` if there is none within half a second. The future must not be dropped before
+    /// it is done.
     pub async fn next(&mut self) -> Result<Option<Change>, StoreError> {
         let Some(event) = self.0.next_if_any().await? else {
             if self.0.is_alive() {

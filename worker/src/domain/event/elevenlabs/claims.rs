@@ -11,8 +11,8 @@ use crate::domain::{
     text::{MAX_REASON, cut},
 };
 
-/// Size in bytes of a body whose payload is stored without its turns. The field `transcript` holds the turns, and
-/// both together would come near the 16 MiB of a document.
+/// Size in bytes of a body whose payload is stored without its turns. The field `transcript` holds the turns,
+/// and both together would come near the 16 MiB of a document.
 const LARGE_BODY: usize = 4 * 1024 * 1024;
 
 /// What an event claims of its call.
@@ -27,7 +27,8 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Reads the claims of an event. May move the turns out of `data`. `size` is the length of the body in bytes.
+    /// Reads the claims of an event. May move the turns out of `data`. `size` is the length of the body in
+    /// bytes.
     pub(super) fn read(kind: Kind, data: &mut Map<String, Value>, size: usize) -> Self {
         match kind {
             Kind::Transcription => transcription(data, size),
@@ -67,8 +68,8 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
         let given = given.filter(|reason| !reason.is_empty()).map(|reason| cut(reason, MAX_REASON)).next();
         given.unwrap_or_else(|| failure_reason(&Map::new(), status))
     });
-    // The setting `exclude_transcript` may have emptied the list. An empty list counts as a missing one, so that
-    // the worker fetches the transcript.
+    // The setting `exclude_transcript` may have emptied the list. An empty list counts as a missing one, so
+    // that the worker fetches the transcript.
     if data.get("transcript").and_then(Value::as_array).is_some_and(|turns| !turns.is_empty()) {
         let turns =
             if size > LARGE_BODY { data.remove("transcript") } else { data.get("transcript").cloned() };
@@ -77,8 +78,8 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
     Claims { status: Some(status), failure_reason, fields }
 }
 
-/// ElevenLabs gives `busy`, `no-answer` or `unknown` as `failure_reason`. `unknown` explains nothing, so the words
-/// of Twilio or of the SIP trunk are added to it.
+/// ElevenLabs gives `busy`, `no-answer` or `unknown` as `failure_reason`. `unknown` explains nothing, so the
+/// words of Twilio or of the SIP trunk are added to it.
 fn initiation_failure(data: &Map<String, Value>) -> Claims {
     let status = Status::InitiationFailed;
     let body = at_path(data, &["metadata", "body"]).and_then(Value::as_object);
@@ -120,8 +121,8 @@ fn machine_detection(data: &Map<String, Value>) -> Claims {
     }
 }
 
-/// The `failure_reason` that ElevenLabs gives in its [`super::super::INITIATION_FAILURE`] event for a telephone
-/// call with this `call_result`. `None` if the call was connected.
+/// The `failure_reason` that ElevenLabs gives in its [`super::super::INITIATION_FAILURE`] event for a
+/// telephone call with this `call_result`. `None` if the call was connected.
 pub fn never_connected(call_result: &str) -> Option<&'static str> {
     match normalize(call_result).as_str() {
         "busy" => Some("busy"),

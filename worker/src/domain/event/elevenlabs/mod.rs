@@ -1,7 +1,7 @@
 //! ElevenLabs' own envelope: `{"type": …, "event_timestamp": …, "data": {…}}`.
 //!
-//! ElevenLabs documents the fields on the page "Post-call webhooks" and adds more without notice. So the parser
-//! ignores fields that it does not know, and refuses only an event that names no call.
+//! ElevenLabs documents the fields on the page "Post-call webhooks" and adds more without notice. So the
+//! parser ignores fields that it does not know, and refuses only an event that names no call.
 
 mod claims;
 mod payload;
@@ -87,8 +87,8 @@ pub(super) fn event(
     })
 }
 
-/// The telephony id. Each kind of event keeps it in another field. A text that cannot be an id counts as none,
-/// because the conversation id names the call already.
+/// The telephony id. Each kind of event keeps it in another field. A text that cannot be an id counts as
+/// none, because the conversation id names the call already.
 fn call_id(data: &Map<String, Value>) -> Option<CallId> {
     const PATHS: [&[&str]; 8] = [
         &["metadata", "phone_call", "call_sid"],
