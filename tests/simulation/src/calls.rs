@@ -68,7 +68,8 @@ impl Calls {
         let is_written = |n: &usize| joined.documents.iter().any(|one| one.from.contains(n));
         let others = stored.into_iter().enumerate().filter(|(n, _)| !is_written(n));
         self.documents = others.map(|(_, document)| document).collect();
-        let owed = joined.documents.iter().filter(|one| one.call.transcript == Some(TranscriptState::Owed));
+        let owed =
+            joined.documents.iter().filter(|one| one.call.transcript == Some(TranscriptState::Pending));
         let owed = owed.filter_map(|one| one.call.conversation_id.clone()).collect();
         self.documents.extend(joined.documents.into_iter().map(|one| one.call));
         owed
@@ -187,7 +188,7 @@ impl aftercall_worker::store::Calls for Database {
         let read = move |calls: &mut Calls| {
             let standing = |key: Option<Key>| {
                 let document = &calls.documents[calls.find(&key?)?];
-                let owed = document.transcript == Some(TranscriptState::Owed);
+                let owed = document.transcript == Some(TranscriptState::Pending);
                 Some(PatchOutcome {
                     status: document.status.as_ref().filter(|_| with_status).map(|claim| claim.status),
                     status_without: None,
@@ -210,8 +211,8 @@ impl aftercall_worker::store::Calls for Database {
         let conversation = conversation.clone();
         let read = move |calls: &mut Calls| {
             let document = calls.of(&conversation)?;
-            (document.transcript == Some(TranscriptState::Owed))
-                .then_some(PendingTranscript { since: document.owed_since })
+            (document.transcript == Some(TranscriptState::Pending))
+                .then_some(PendingTranscript { since: document.pending_since })
         };
         self.write("pending transcript", read).await
     }

@@ -46,7 +46,7 @@ pub fn check(world: &World) -> Vec<String> {
 fn differences(expected: &CallPatch, found: &CallPatch) -> Vec<String> {
     let mut wrong = Vec::new();
     let fetched = match (expected.transcript, &expected.conversation_id) {
-        (Some(TranscriptState::Owed), Some(_)) => {
+        (Some(TranscriptState::Pending), Some(_)) => {
             [Some(TranscriptState::Saved), Some(TranscriptState::Unavailable)].contains(&found.transcript)
         }
         (expected, _) => expected == found.transcript,

@@ -118,7 +118,8 @@ impl Around {
             };
             world.broker.webhooks.iter().enumerate().any(of_this)
         });
-        let owed = call.conversation_id.as_ref().filter(|_| call.transcript == Some(TranscriptState::Owed));
+        let owed =
+            call.conversation_id.as_ref().filter(|_| call.transcript == Some(TranscriptState::Pending));
         let jobless = owed.is_some_and(|id| !world.broker.owed.contains(id.as_str()));
         drop(world);
         if jobless && !others {

@@ -34,7 +34,7 @@ async fn look(context: &Context) {
     if connected && tokio::time::timeout(ANSWER, look_at_broker(context)).await.is_err() {
         tracing::debug!("the broker does not tell what it holds");
     }
-    let owed = context.store.backlog_of_transcripts().await;
+    let owed = context.store.transcript_backlog().await;
     context.metrics.connected(connected, owed.is_ok());
     match owed {
         Ok((transcripts, since)) => {

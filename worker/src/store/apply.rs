@@ -89,7 +89,7 @@ pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Cha
 
 /// The conversation whose transcript is pending, if nothing but `patch` is known of the call.
 fn due(patch: &CallPatch) -> Option<ConversationId> {
-    patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Owed))
+    patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Pending))
 }
 
 /// Joins `patches` with the stored calls, and does not read their outcomes.

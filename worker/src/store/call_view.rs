@@ -67,12 +67,12 @@ impl CallView {
     }
 
     /// Whether the transcript is pending.
-    pub fn owes_transcript(&self) -> bool {
+    pub fn is_transcript_pending(&self) -> bool {
         self.document.get_str("transcriptState").is_ok_and(|state| state == "owed")
     }
 
     /// Since when the transcript is pending.
-    pub fn owed_since(&self) -> Option<Timestamp> {
+    pub fn pending_since(&self) -> Option<Timestamp> {
         date(&self.document, "_owedSince")
     }
 

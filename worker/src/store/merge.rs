@@ -106,8 +106,9 @@ async fn transaction(
             "the call has a further conversation"
         );
     }
-    let owed = joined.documents.into_iter().filter(|one| one.call.transcript == Some(TranscriptState::Owed));
-    Ok(owed.filter_map(|one| one.call.conversation_id).collect())
+    let pending =
+        joined.documents.into_iter().filter(|one| one.call.transcript == Some(TranscriptState::Pending));
+    Ok(pending.filter_map(|one| one.call.conversation_id).collect())
 }
 
 /// Writes the documents of a call within the transaction.

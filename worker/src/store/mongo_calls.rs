@@ -48,7 +48,9 @@ impl Calls for Store {
         conversation: &ConversationId,
     ) -> Result<Option<PendingTranscript>, StoreError> {
         let call = self.find(None, Some(conversation)).await?;
-        Ok(call.filter(CallView::owes_transcript).map(|call| PendingTranscript { since: call.owed_since() }))
+        Ok(call
+            .filter(CallView::is_transcript_pending)
+            .map(|call| PendingTranscript { since: call.pending_since() }))
     }
 
     /// `false` may also mean that a transaction was just merging the call: the update waits for the

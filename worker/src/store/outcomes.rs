@@ -20,7 +20,7 @@ pub(super) async fn outcomes(
     patches: &[&CallPatch],
     with_status: bool,
 ) -> Result<Vec<PatchOutcome>, StoreError> {
-    let asked = |patch: &&&CallPatch| with_status || may_owe(patch);
+    let asked = |patch: &&&CallPatch| with_status || may_make_pending(patch);
     let keys: Vec<_> = patches.iter().filter(asked).filter_map(|patch| Key::of_document(patch)).collect();
     let found = find(store, &keys, with_status).await?;
     let outcome = |patch: &&CallPatch| {
@@ -28,7 +28,7 @@ pub(super) async fn outcomes(
         Some(PatchOutcome {
             status: call.status(),
             status_without: with_status.then(|| status_without(call, patch)).flatten(),
-            transcript_due: call.conversation_id().filter(|_| call.owes_transcript()),
+            transcript_due: call.conversation_id().filter(|_| call.is_transcript_pending()),
         })
     };
     Ok(patches.iter().map(|patch| outcome(patch).unwrap_or_default()).collect())
@@ -36,8 +36,8 @@ pub(super) async fn outcomes(
 
 /// Whether the patch can make a transcript due: it ends a conversation or a leg, or it names the
 /// conversation.
-fn may_owe(patch: &CallPatch) -> bool {
-    patch.transcript == Some(TranscriptState::Owed)
+fn may_make_pending(patch: &CallPatch) -> bool {
+    patch.transcript == Some(TranscriptState::Pending)
         || patch.leg_ended.is_some()
         || patch.conversation_id.is_some()
 }

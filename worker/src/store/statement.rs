@@ -9,7 +9,7 @@ use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::cstr, rawdoc};
 use super::{
     convert::bson_date,
     error::Unstorable,
-    fields::{self, Bindings, Scope, owed_transcript_state, stored_event_ids},
+    fields::{self, Bindings, Scope, pending_transcript_state, stored_event_ids},
     key::Key,
     of_call,
 };
@@ -68,7 +68,7 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
 
 /// The transcript that the end of a leg makes due: see [`CallPatch::leg_ended`]. The patch may bring the end
 /// of the leg while the document has the conversation, or the reverse. If the patch has both, it says itself
-/// that a transcript is owed.
+/// that the transcript is pending.
 fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
     let (is_complete, since): (RawDocumentBuf, RawBson) = match (&patch.leg_ended, &patch.conversation_id) {
         (Some(since), None) => {
@@ -78,14 +78,14 @@ fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
         _ => return None,
     };
     let mut times: RawArrayBuf = [RawBson::from("$_owedSince"), since].into_iter().collect();
-    if let Some(since) = patch.owed_since {
+    if let Some(since) = patch.pending_since {
         times.push(bson_date(since));
     }
-    let mut owed = rawdoc! { "_owedSince": { "$min": times } };
+    let mut pending = rawdoc! { "_owedSince": { "$min": times } };
     if patch.transcript.is_none() {
-        owed.append(cstr!("transcriptState"), owed_transcript_state());
+        pending.append(cstr!("transcriptState"), pending_transcript_state());
     }
-    Some(rawdoc! { "$cond": [is_complete, owed, {}] })
+    Some(rawdoc! { "$cond": [is_complete, pending, {}] })
 }
 
 #[cfg(test)]

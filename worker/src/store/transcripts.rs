@@ -46,7 +46,7 @@ impl Store {
     }
 
     /// Conversations whose transcript is pending, at most `most`.
-    pub async fn owed(&self, most: i64) -> Result<Vec<ConversationId>, StoreError> {
+    pub async fn pending_transcripts(&self, most: i64) -> Result<Vec<ConversationId>, StoreError> {
         let calls = self.calls.clone();
         let documents: Vec<Document> = self
             .run(async move {
@@ -62,7 +62,7 @@ impl Store {
     }
 
     /// The number of pending transcripts, and the time since when the oldest of them is pending.
-    pub async fn backlog_of_transcripts(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+    pub async fn transcript_backlog(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
         let calls = self.calls.clone();
         let found: Option<Document> = self
             .run(async move {
@@ -74,8 +74,8 @@ impl Store {
             })
             .await?;
         let Some(found) = found else { return Ok((0, None)) };
-        let owed = found.get_i64("owed").ok().and_then(|owed| u64::try_from(owed).ok());
-        Ok((owed.unwrap_or(0), date(&found, "since")))
+        let count = found.get_i64("owed").ok().and_then(|count| u64::try_from(count).ok());
+        Ok((count.unwrap_or(0), date(&found, "since")))
     }
 }
 

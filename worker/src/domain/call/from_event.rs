@@ -34,22 +34,22 @@ impl CallPatch {
         let claim = |value| FieldClaim { at, event_id: event.id.clone(), value };
         let fields: BTreeMap<_, _> =
             event.fields.into_iter().map(|(field, value)| (field, claim(value))).collect();
-        let owes = event.status.is_some_and(Status::owes_transcript);
+        let is_over = event.status.is_some_and(Status::ends_conversation);
         let transcript = if fields.contains_key(&Field::Transcript) {
             Some(TranscriptState::Saved)
         } else {
-            (owes && !event.is_leg).then_some(TranscriptState::Owed)
+            (is_over && !event.is_leg).then_some(TranscriptState::Pending)
         };
         let mut patch = Self {
             call_id: event.call_id,
             conversation_id: event.conversation_id,
             parent_call_id: event.parent_call_id,
-            leg_ended: (owes && event.is_leg).then_some(stored_at),
+            leg_ended: (is_over && event.is_leg).then_some(stored_at),
             placement: event.placement_id.map(|id| Placement { id, request: None }),
             parties: event.parties,
             fields,
             history: vec![entry],
-            owed_since: (transcript == Some(TranscriptState::Owed)).then_some(stored_at),
+            pending_since: (transcript == Some(TranscriptState::Pending)).then_some(stored_at),
             transcript,
             status: event.status.map(|status| StatusClaim {
                 status,
@@ -62,7 +62,7 @@ impl CallPatch {
             updated_at: stored_at,
             of_call: None,
         };
-        patch.owe_for_leg();
+        patch.mark_pending_after_leg();
         patch
     }
 }

@@ -44,9 +44,9 @@ impl CallPatch {
         join_fields(&mut self.fields, other.fields);
         join_history(&mut self.history, other.history);
         self.transcript = self.transcript.max(other.transcript);
-        keep_smaller(&mut self.owed_since, other.owed_since);
+        keep_smaller(&mut self.pending_since, other.pending_since);
         keep_smaller(&mut self.leg_ended, other.leg_ended);
-        self.owe_for_leg();
+        self.mark_pending_after_leg();
         self.created_at = self.created_at.min(other.created_at);
         self.first_stored = self.first_stored.min(other.first_stored);
         self.updated_at = self.updated_at.max(other.updated_at);

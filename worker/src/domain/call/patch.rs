@@ -36,11 +36,11 @@ pub struct CallPatch {
     pub fields: BTreeMap<Field, FieldClaim>,
     /// The events in the order of time, each once, at most [`HISTORY_LIMIT`] of each kind.
     pub history: Vec<HistoryEntry>,
-    /// The state of the transcript. An event that ends a conversation claims [`TranscriptState::Owed`], an
+    /// The state of the transcript. An event that ends a conversation claims [`TranscriptState::Pending`], an
     /// event with the transcript claims [`TranscriptState::Saved`].
     pub transcript: Option<TranscriptState>,
     /// Since when the transcript is pending.
-    pub owed_since: Option<Timestamp>,
+    pub pending_since: Option<Timestamp>,
     /// When the call ended, if it may be without a conversation (see [`Event::is_leg`]). From then on a
     /// transcript is pending, as soon as a conversation of the call is known.
     pub leg_ended: Option<Timestamp>,
@@ -69,7 +69,7 @@ impl CallPatch {
             fields: BTreeMap::new(),
             history: Vec::new(),
             transcript: None,
-            owed_since: None,
+            pending_since: None,
             leg_ended: None,
             created_at: Timestamp::MAX,
             first_stored: Timestamp::MAX,
@@ -104,12 +104,12 @@ impl CallPatch {
 
     /// Marks the transcript as pending if a leg ended and a conversation is known. The result does not depend
     /// on the order of the two, because it follows from the fields alone.
-    pub(super) fn owe_for_leg(&mut self) {
+    pub(super) fn mark_pending_after_leg(&mut self) {
         if let Some(since) = self.leg_ended
             && self.conversation_id.is_some()
         {
-            self.transcript = self.transcript.max(Some(TranscriptState::Owed));
-            self.owed_since = Some(self.owed_since.map_or(since, |own| own.min(since)));
+            self.transcript = self.transcript.max(Some(TranscriptState::Pending));
+            self.pending_since = Some(self.pending_since.map_or(since, |own| own.min(since)));
         }
     }
 }

@@ -100,8 +100,8 @@ impl Status {
         self.rank() >= Self::Completed.rank()
     }
 
-    /// Whether a conversation is over, so that its transcript is pending.
-    pub fn owes_transcript(self) -> bool {
+    /// Whether a conversation is over, so that its transcript is due.
+    pub fn ends_conversation(self) -> bool {
         matches!(self, Self::Completed | Self::Ended)
     }
 }

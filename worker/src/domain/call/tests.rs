@@ -138,7 +138,7 @@ fn ids_of_different_events_are_kept_together() {
         join_all(&[event(1, EventType::Ringing, None, 0), event(2, EventType::Ended, None, 1)]).unwrap();
     assert_eq!(joined.call_id, Some(CallId::new("call").unwrap()));
     assert_eq!(joined.conversation_id, Some(ConversationId::new("conversation").unwrap()));
-    assert_eq!(joined.transcript, Some(TranscriptState::Owed));
+    assert_eq!(joined.transcript, Some(TranscriptState::Pending));
 }
 
 proptest! {

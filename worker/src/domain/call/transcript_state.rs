@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TranscriptState {
     /// The conversation is over, and its transcript is pending.
-    Owed,
+    Pending,
     /// The worker gave up, with a reason.
     Unavailable,
     /// The transcript is stored.
@@ -13,7 +13,7 @@ pub enum TranscriptState {
 
 impl TranscriptState {
     /// Every state, in the order in which a later one prevails.
-    pub const ALL: [Self; 3] = [Self::Owed, Self::Unavailable, Self::Saved];
+    pub const ALL: [Self; 3] = [Self::Pending, Self::Unavailable, Self::Saved];
 
     /// The state of a word in the database.
     pub fn from_word(word: &str) -> Option<Self> {
@@ -23,7 +23,7 @@ impl TranscriptState {
     /// The word in the database.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Owed => "owed",
+            Self::Pending => "owed",
             Self::Unavailable => "unavailable",
             Self::Saved => "saved",
         }

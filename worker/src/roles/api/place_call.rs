@@ -265,7 +265,7 @@ fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Times
             of_call: false,
         }],
         transcript: None,
-        owed_since: None,
+        pending_since: None,
         leg_ended: None,
         created_at: now,
         first_stored: now,

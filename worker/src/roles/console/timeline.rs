@@ -183,7 +183,7 @@ pub fn efforts(
 
 fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timestamp) -> Option<String> {
     let after =
-        |at| call.owed_since.map(|owed| format!(", {} after it was due", format::wait(between(owed, at))));
+        |at| call.pending_since.map(|owed| format!(", {} after it was due", format::wait(between(owed, at))));
     match call.row.transcript.as_deref()? {
         "saved" => Some(match call.fetched {
             Some((at, tries)) => {
@@ -194,8 +194,10 @@ fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timesta
         }),
         "unavailable" => Some("given up".to_owned()),
         _ => {
-            let since =
-                call.owed_since.map(|since| format!(" for {}", format::age(since, now))).unwrap_or_default();
+            let since = call
+                .pending_since
+                .map(|since| format!(" for {}", format::age(since, now)))
+                .unwrap_or_default();
             let asked = match job {
                 Some((tries, next)) => {
                     let next =

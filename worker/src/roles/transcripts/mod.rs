@@ -87,7 +87,7 @@ async fn look_after(context: Arc<Context>, stop: CancellationToken) {
 
 /// Publishes the jobs of calls that are owed a transcript; the broker drops those it still has.
 async fn resume(context: &Context) {
-    let owed = match context.store.owed(RESUMED).await {
+    let owed = match context.store.pending_transcripts(RESUMED).await {
         Ok(owed) => owed,
         Err(error) => return tracing::warn!(%error, "owed transcripts not looked up"),
     };

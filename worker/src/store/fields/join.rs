@@ -55,9 +55,9 @@ impl Join {
     }
 }
 
-/// The stored state of the transcript, or [`TranscriptState::Owed`] if none is stored.
-pub(in crate::store) fn owed_transcript_state() -> RawDocumentBuf {
-    furthest(&format!("${TRANSCRIPT_STATE}"), TranscriptState::Owed.as_str().into())
+/// The stored state of the transcript, or [`TranscriptState::Pending`] if none is stored.
+pub(in crate::store) fn pending_transcript_state() -> RawDocumentBuf {
+    furthest(&format!("${TRANSCRIPT_STATE}"), TranscriptState::Pending.as_str().into())
 }
 
 /// The state at `path` if it is later than `word`, else `word`.

@@ -30,7 +30,7 @@ use self::values::VALUES;
 pub(super) use self::{
     bindings::Bindings,
     history::{read_entry, stored_event_ids},
-    join::owed_transcript_state,
+    join::pending_transcript_state,
     scope::Scope,
     status::append as append_status,
 };

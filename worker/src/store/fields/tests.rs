@@ -62,7 +62,7 @@ fn sample(n: usize) -> CallPatch {
             of_call: n == 2,
         }],
         transcript: Some(TranscriptState::ALL[(n + 1) % 3]),
-        owed_since: Some(at(2)),
+        pending_since: Some(at(2)),
         leg_ended: Some(second(5)),
         created_at: at(1),
         first_stored: at(2),

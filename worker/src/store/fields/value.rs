@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// The value of a field in a patch.
+#[derive(Clone, Copy)]
 pub(super) enum Value<'a> {
     /// A BSON date.
     Date(Timestamp),

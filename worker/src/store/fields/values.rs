@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// One field.
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     /// Name in the document.
     pub name: &'static CStr,
@@ -164,8 +165,8 @@ pub(super) static VALUES: [Row; 15] = [
         cstr!("_owedSince"),
         Scope::Call,
         Join::Smallest,
-        |patch| date(patch.owed_since),
-        |patch, value| put(&mut patch.owed_since, timestamp(value)),
+        |patch| date(patch.pending_since),
+        |patch, value| put(&mut patch.pending_since, timestamp(value)),
     ),
     row(
         cstr!("_legEnded"),

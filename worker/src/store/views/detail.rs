@@ -57,7 +57,7 @@ pub struct Detail {
     /// Why the transcript is unavailable.
     pub transcript_error: Option<String>,
     /// Since when the transcript is pending.
-    pub owed_since: Option<Timestamp>,
+    pub pending_since: Option<Timestamp>,
     /// When the transcript was saved and after how many attempts, if it was fetched.
     pub fetched: Option<(Timestamp, u32)>,
     /// Number of turns of the whole conversation.
@@ -192,7 +192,7 @@ impl Detail {
             placement: PlacementState::read(call),
             answered_by: text("answeredBy"),
             transcript_error: text("_transcriptError"),
-            owed_since: date(call, "_owedSince"),
+            pending_since: date(call, "_owedSince"),
             fetched: date(call, "_transcriptSavedAt").zip(attempts),
             turns_total: whole_number(call, "_turns").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
             turns: array("transcript").iter().map(bson_to_value).collect(),

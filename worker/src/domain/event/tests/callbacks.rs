@@ -55,11 +55,11 @@ fn the_end_of_a_leg_makes_a_transcript_due_only_with_a_conversation() {
         let event = twilio(&format!("CallSid=CA1&CallStatus=completed&{form}")).unwrap();
         assert_eq!(event.parent_call_id.as_ref().map(CallId::as_str), parent, "{form}");
         let patch = CallPatch::from(event);
-        assert_eq!(patch.transcript, owed.then_some(TranscriptState::Owed), "{form}");
+        assert_eq!(patch.transcript, owed.then_some(TranscriptState::Pending), "{form}");
         // A conversation has a transcript, whichever of the two events comes first.
         for joined in [patch.clone().join(conversation.clone()), conversation.clone().join(patch.clone())] {
-            assert_eq!(joined.transcript, Some(TranscriptState::Owed), "{form}");
-            assert_eq!(joined.owed_since, Some(patch.updated_at), "{form}");
+            assert_eq!(joined.transcript, Some(TranscriptState::Pending), "{form}");
+            assert_eq!(joined.pending_since, Some(patch.updated_at), "{form}");
         }
     }
 }
