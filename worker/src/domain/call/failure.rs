@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::Status;
 use crate::domain::text::{MAX_REASON, cut};
 
-/// Fields that may hold the reason, in the order in which they are asked.
+/// Fields that may hold the reason, in the order in which they are tried.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason that `payload` gives for the failure `status`, cut to [`MAX_REASON`] characters. A blank text
+/// The reason that `payload` gives for the failure `status`, cut to 1,000 characters. A blank text
 /// counts as none.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
     let given = FIELDS
