@@ -130,7 +130,7 @@ async fn several_conversations_of_a_call_give_the_same_documents_in_any_order_an
                     one.call_id == patch.call_id && patch.call_id.is_some() && one.is_joinable(&patch)
                 };
                 match joined.iter_mut().find(same) {
-                    Some(one) => one.take_in(patch),
+                    Some(one) => one.merge(patch),
                     None => joined.push(patch),
                 }
             }

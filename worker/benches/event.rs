@@ -1,6 +1,7 @@
-//! The pure parts of a webhook's way through the worker: `cargo bench --package aftercall-worker`.
+//! Benchmarks of the pure steps of a webhook in the worker: parsing, the update statement and the join. Run
+//! them with `cargo bench --package aftercall-worker`.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails where it stands")]
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on should fail at once")]
 
 use std::hint::black_box;
 
@@ -28,7 +29,7 @@ fn step(status: &str) -> String {
     .to_string()
 }
 
-/// ElevenLabs' own event, with so many turns.
+/// ElevenLabs' own event, with this number of turns.
 fn transcription(turns: usize) -> String {
     let turn = |n: usize| json!({ "role": "agent", "message": "x".repeat(150), "time_in_call_secs": n });
     json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_009, "data": {

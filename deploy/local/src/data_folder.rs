@@ -11,8 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::running::Running;
 use anyhow::{Context as _, bail};
+
+use crate::running::Running;
 
 /// Time that the processes of a killed `up` get to end.
 const CHILDREN_DEADLINE: Duration = Duration::from_secs(30);

@@ -115,8 +115,8 @@ fn is_consistent(patch: &CallPatch) {
     assert!(patch.created_at <= patch.updated_at, "updated before it was created");
     let saved = patch.fields.contains_key(&Field::Transcript);
     assert_eq!(patch.transcript == Some(TranscriptState::Saved), saved);
-    let is_owed = patch.transcript == Some(TranscriptState::Owed);
-    assert!(!is_owed || patch.owed_since.is_some(), "a due transcript without a time");
+    let is_owed = patch.transcript == Some(TranscriptState::Pending);
+    assert!(!is_owed || patch.pending_since.is_some(), "a due transcript without a time");
     assert_eq!(patch.history.len(), 1);
     assert_eq!(&patch.clone().join(patch.clone()), patch, "joined with itself");
 }

@@ -34,7 +34,7 @@ pub enum State {
     /// Is delivered; becomes pending again at this time.
     Delivered(Timestamp),
     /// Was acknowledged or terminated at this time.
-    Settled(Timestamp),
+    TranscriptResolution(Timestamp),
 }
 
 /// State of a message, and the number of its deliveries.
@@ -50,7 +50,7 @@ impl Delivery {
     }
 
     pub fn is_settled(&self) -> bool {
-        matches!(self.state, State::Settled(_))
+        matches!(self.state, State::TranscriptResolution(_))
     }
 }
 
@@ -151,7 +151,7 @@ impl Broker {
             let is_lost = match delivery.state {
                 State::Pending(_) => false,
                 State::Delivered(_) => true,
-                State::Settled(at) => now.duration_since(at).as_secs() < 5 && forgets(),
+                State::TranscriptResolution(at) => now.duration_since(at).as_secs() < 5 && forgets(),
             };
             if is_lost {
                 *delivery = Delivery::new(now);

@@ -49,7 +49,7 @@ pub fn violations(world: &World) -> Vec<String> {
 fn differences(expected: &CallPatch, found: &CallPatch) -> Vec<String> {
     let mut wrong = Vec::new();
     let is_resolved = match (expected.transcript, &expected.conversation_id) {
-        (Some(TranscriptState::Owed), Some(_)) => {
+        (Some(TranscriptState::Pending), Some(_)) => {
             [Some(TranscriptState::Saved), Some(TranscriptState::Unavailable)].contains(&found.transcript)
         }
         (expected, _) => expected == found.transcript,

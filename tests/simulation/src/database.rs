@@ -8,7 +8,7 @@ use aftercall_worker::{
         call::{Attachment, CallPatch, TranscriptState},
         event::ConversationId,
     },
-    store::{Failure, Key, Owing, Settled, Standing, StoreError},
+    store::{Failure, Key, PatchOutcome, PendingTranscript, StoreError, TranscriptResolution},
 };
 
 use crate::{
@@ -84,7 +84,7 @@ impl Database {
                 let mut failures = Vec::new();
                 for (n, patch) in patches.iter().enumerate() {
                     if conflicts[n] {
-                        failures.push((n, Failure::Passing(CONFLICT)));
+                        failures.push((n, Failure::Transient(CONFLICT)));
                     } else if !statement(documents, patch) {
                         failures.push((n, Failure::Duplicate));
                     }
@@ -119,45 +119,48 @@ impl aftercall_worker::store::Calls for Database {
         self.write("merge", move |documents| documents.merge(&patch)).await
     }
 
-    async fn standings(
+    async fn outcomes(
         &self,
         patches: &[&CallPatch],
         with_status: bool,
-    ) -> Result<Vec<Standing>, StoreError> {
+    ) -> Result<Vec<PatchOutcome>, StoreError> {
         let keys: Vec<_> = patches.iter().map(|patch| Key::of_document(patch)).collect();
         let read = move |documents: &mut Documents| {
             let standing = |key: Option<Key>| {
                 let document = &documents.calls[documents.find(&key?)?];
-                let owed = document.transcript == Some(TranscriptState::Owed);
-                Some(Standing {
+                let owed = document.transcript == Some(TranscriptState::Pending);
+                Some(PatchOutcome {
                     status: document.status.as_ref().filter(|_| with_status).map(|claim| claim.status),
-                    without: None,
+                    status_without: None,
                     transcript_due: document.conversation_id.clone().filter(|_| owed),
                 })
             };
             keys.into_iter().map(|key| standing(key).unwrap_or_default()).collect()
         };
-        self.write("standings", read).await
+        self.write("outcomes", read).await
     }
 
     async fn save_file(&self, _id: &str, _file: &Attachment) -> Result<(), StoreError> {
         self.write("file", |_| ()).await
     }
 
-    async fn owing(&self, conversation: &ConversationId) -> Result<Option<Owing>, StoreError> {
+    async fn pending_transcript(
+        &self,
+        conversation: &ConversationId,
+    ) -> Result<Option<PendingTranscript>, StoreError> {
         let conversation = conversation.clone();
         let read = move |documents: &mut Documents| {
             let document = documents.of(&conversation)?;
-            (document.transcript == Some(TranscriptState::Owed))
-                .then_some(Owing { since: document.owed_since })
+            (document.transcript == Some(TranscriptState::Pending))
+                .then_some(PendingTranscript { since: document.pending_since })
         };
         self.write("owing", read).await
     }
 
-    async fn settle_transcript(
+    async fn resolve_transcript(
         &self,
         conversation: &ConversationId,
-        settled: Settled,
+        settled: TranscriptResolution,
     ) -> Result<bool, StoreError> {
         if self.sim().happens(|faults| faults.moved) {
             self.sim().note(|| format!("settle: {} was just merged", conversation.as_str()));
@@ -166,8 +169,8 @@ impl aftercall_worker::store::Calls for Database {
         let (conversation, state) = (
             conversation.clone(),
             match settled {
-                Settled::Saved { .. } => TranscriptState::Saved,
-                Settled::Unavailable { .. } => TranscriptState::Unavailable,
+                TranscriptResolution::Saved { .. } => TranscriptState::Saved,
+                TranscriptResolution::Unavailable { .. } => TranscriptState::Unavailable,
             },
         );
         let settle = move |documents: &mut Documents| match documents.of(&conversation) {

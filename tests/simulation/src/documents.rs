@@ -48,7 +48,7 @@ impl Documents {
             return false;
         }
         match document {
-            Some(n) => self.calls[n].take_in(patch.clone()),
+            Some(n) => self.calls[n].merge(patch.clone()),
             None => self.calls.push(patch.clone()),
         }
         true
@@ -61,7 +61,8 @@ impl Documents {
         let is_written = |n: &usize| joined.documents.iter().any(|one| one.from.contains(n));
         let others = stored.into_iter().enumerate().filter(|(n, _)| !is_written(n));
         self.calls = others.map(|(_, document)| document).collect();
-        let owed = joined.documents.iter().filter(|one| one.call.transcript == Some(TranscriptState::Owed));
+        let owed =
+            joined.documents.iter().filter(|one| one.call.transcript == Some(TranscriptState::Pending));
         let owed = owed.filter_map(|one| one.call.conversation_id.clone()).collect();
         self.calls.extend(joined.documents.into_iter().map(|one| one.call));
         owed

@@ -81,7 +81,8 @@ impl SimulatedPorts {
             };
             world.broker.webhooks.iter().enumerate().any(of_this)
         });
-        let owed = call.conversation_id.as_ref().filter(|_| call.transcript == Some(TranscriptState::Owed));
+        let owed =
+            call.conversation_id.as_ref().filter(|_| call.transcript == Some(TranscriptState::Pending));
         let jobless = owed.is_some_and(|id| !world.broker.owed.contains(id.as_str()));
         drop(world);
         if jobless && !others {
@@ -202,13 +203,13 @@ impl Ports for SimulatedPorts {
                 if message.consumer == consumer::STATUS {
                     self.check_acknowledged(message);
                 }
-                State::Settled(now)
+                State::TranscriptResolution(now)
             }
             AckKind::Term => {
                 if !sim.world().broker.dead.contains_key(&dead_letter_key(message.consumer, message.n)) {
                     sim.violation(format!("{} was terminated before its dead letter was stored", message.id));
                 }
-                State::Settled(now)
+                State::TranscriptResolution(now)
             }
             AckKind::Nak(wait) => State::Pending(later(wait.unwrap_or_default())),
             AckKind::Progress => State::Delivered(later(aftercall_common::contract::streams::ACK_WAIT)),
@@ -224,7 +225,7 @@ impl Ports for SimulatedPorts {
         };
         let delivery = &mut deliveries[message.n];
         // The broker takes an acknowledgement of any delivery, and everything else of the last delivery only.
-        let settles = matches!(state, State::Settled(_));
+        let settles = matches!(state, State::TranscriptResolution(_));
         if settles
             || (matches!(delivery.state, State::Delivered(_)) && delivery.delivered == message.delivered)
         {

@@ -1,20 +1,21 @@
-//! Why a message cannot be processed, whatever is tried.
+//! Why a message can never be processed.
 
 use super::event::{FOREIGN_FAMILIES, NOT_ABOUT_A_CALL};
 
 /// Why a message becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// Stable label, for filters and metrics.
+    /// Stable label for filters and metrics.
     pub label: &'static str,
-    /// A sentence for the operator: of the body it repeats an event type at most, and names of fields.
+    /// A sentence for the operator. Of the body it repeats at most the event type and names of fields.
     pub detail: String,
 }
 
 impl Cause {
-    /// The family of an event that does not concern a call. There is nothing wrong with it: it is passed over.
+    /// The family of an event that does not concern a call. The worker skips such a message without a dead
+    /// letter. `None` for every other cause.
     pub fn foreign_family(&self) -> Option<&'static str> {
-        let is_its = |family: &&str| self.label == NOT_ABOUT_A_CALL && self.detail.ends_with(*family);
-        FOREIGN_FAMILIES.into_iter().find(is_its)
+        let is_named = |family: &&str| self.label == NOT_ABOUT_A_CALL && self.detail.ends_with(*family);
+        FOREIGN_FAMILIES.into_iter().find(is_named)
     }
 }

@@ -1,4 +1,4 @@
-//! What a call is, and what events claim about it. Pure: no clock, no socket, no database.
+//! Calls, and the events that change them. Pure: no clock, no socket, no database.
 
 pub mod call;
 pub mod cause;

@@ -1,4 +1,5 @@
-//! What reconciliation compares and what it reports: the conversations at ElevenLabs and the calls stored here.
+//! What reconciliation compares and what it reports: the conversations at ElevenLabs and the calls stored
+//! here.
 
 use super::{call::Status, conversation::ConversationStatus, event::ConversationId};
 

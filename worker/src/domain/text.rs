@@ -1,25 +1,25 @@
-//! Texts of senders that are listed or indexed are cut to a bound. The payload itself stays whole.
+//! Bounds of the texts that are listed or indexed. The payload of an event keeps the whole texts.
 
-/// Most characters of a reason: of a failure, or why there is no transcript.
+/// Most characters of a reason: why a call failed, or why it has no transcript.
 pub const MAX_REASON: usize = 1000;
-/// Most characters of a number, a name or an id of a party.
+/// Most characters of a number, a name or an id of agent or callee.
 pub const MAX_PARTY: usize = 256;
-/// Most characters of a word: an event type, a status, a verdict on who answered.
+/// Most characters of a word: an event type, a status, who answered.
 pub const MAX_WORD: usize = 64;
 
-/// The mark of a text that was cut. It counts as one of its characters.
-const CUT: char = '…';
+/// The last character of a text that was cut.
+const CUT_MARK: char = '…';
 
-/// The text with at most `most` characters; a longer one ends in `…`.
+/// The text with at most `most` characters. A longer text is cut and ends in `…`.
 pub fn cut(text: &str, most: usize) -> String {
     // A text has at least as many bytes as characters.
     if text.len() <= most || text.char_indices().nth(most).is_none() {
         return text.to_owned();
     }
     let end = text.char_indices().nth(most.saturating_sub(1)).map_or(0, |(end, _)| end);
-    let mut short = String::with_capacity(end + CUT.len_utf8());
+    let mut short = String::with_capacity(end + CUT_MARK.len_utf8());
     short.push_str(&text[..end]);
-    short.push(CUT);
+    short.push(CUT_MARK);
     short
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_at_a_character_and_marked() {
+    fn a_long_text_is_cut_between_characters_and_marked() {
         #[rustfmt::skip]
         let table = [
             ("",         3, ""),

@@ -1,5 +1,6 @@
-//! Sums and differences of times, for waits: they end at the ends of the calendar, and are never negative. And
-//! the one form in which answers show a time.
+//! Sums and differences of times, and the one form of a time in answers.
+//!
+//! A sum ends at the end of the calendar. A difference is never negative.
 
 use std::time::Duration;
 
@@ -15,14 +16,14 @@ pub fn before(time: Timestamp, wait: Duration) -> Timestamp {
     time.saturating_sub(wait).unwrap_or(time)
 }
 
-/// How long it is from `earlier` to `later`; nothing where that is past.
+/// The time from `earlier` to `later`. Zero if `later` is not later.
 pub fn between(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::try_from(later.duration_since(earlier)).unwrap_or_default()
 }
 
-/// A time in an answer: RFC 3339 in UTC, with exactly three digits of milliseconds and `Z`.
+/// The form of a time in answers: RFC 3339 in UTC, with three digits of milliseconds and `Z`.
 pub fn rfc3339(time: Timestamp) -> String {
-    // Cut to the millisecond, which formatting would round.
+    // Formatting alone would round to the nearest millisecond.
     let time = Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time);
     format!("{time:.3}")
 }

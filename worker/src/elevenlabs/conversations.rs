@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{ApiError, ElevenLabs, answer::read};
 use crate::domain::{
     conversation::ConversationStatus,
-    event::{ConversationId, lenient},
+    event::{ConversationId, lenient_id},
 };
 
 /// Conversations on a page: the most that the API allows.
@@ -75,7 +75,7 @@ fn page(body: &[u8]) -> Result<Page, ApiError> {
     let wire: Wire = read(body)?;
     let summary = |item: &Value| {
         Some(Summary {
-            id: lenient(&item["conversation_id"], ConversationId::new)?,
+            id: lenient_id(&item["conversation_id"], ConversationId::new)?,
             status: serde_json::from_value(item["status"].clone()).ok(),
             began: item["start_time_unix_secs"].as_i64().and_then(|begin| Timestamp::from_second(begin).ok()),
         })

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{ApiError, ElevenLabs, answer, error::classify};
 use crate::{
     domain::{
-        event::{CallId, ConversationId, lenient},
+        event::{CallId, ConversationId, lenient_id},
         text::cut,
     },
     retry::Pauses,
@@ -189,8 +189,8 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
                 return Err(refused(Refused::Declined, &words));
             }
             return Ok(Accepted {
-                conversation_id: lenient(&answer.conversation_id, ConversationId::new),
-                call_id: lenient(&answer.call_id, CallId::new),
+                conversation_id: lenient_id(&answer.conversation_id, ConversationId::new),
+                call_id: lenient_id(&answer.call_id, CallId::new),
             });
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::Unauthorized,

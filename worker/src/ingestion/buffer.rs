@@ -191,7 +191,7 @@ impl<M> Buffer<M> {
         let call = match self.waiting.entry(key) {
             Entry::Occupied(waiting) => {
                 let call = waiting.into_mut();
-                call.patch.take_in(patch);
+                call.patch.merge(patch);
                 call
             }
             Entry::Vacant(vacant) => {

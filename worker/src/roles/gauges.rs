@@ -37,7 +37,7 @@ async fn measure(context: &Context) {
     if connected && tokio::time::timeout(TIMEOUT, measure_broker(context)).await.is_err() {
         tracing::debug!("the gauges of the broker keep their values: NATS did not answer in time");
     }
-    let pending = context.store.backlog_of_transcripts().await;
+    let pending = context.store.transcript_backlog().await;
     context.metrics.connected(connected, pending.is_ok());
     match pending {
         Ok((transcripts, since)) => {

@@ -1,4 +1,5 @@
-//! A batch of patches → what became of each. What the database says of one call decides over that alone.
+//! Applies a batch of patches to the store. An error of the database that concerns one call does not affect
+//! the others.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,28 +7,30 @@ use futures_util::{StreamExt as _, stream};
 use indexmap::IndexMap;
 
 use super::{
-    Key, StoreError,
-    calls::{Calls, Failure, Standing},
+    calls::{Calls, PatchOutcome},
+    error::{Failure, StoreError},
+    key::Key,
 };
 use crate::domain::{
     call::{CallPatch, Status, TranscriptState},
     event::ConversationId,
 };
 
-/// Halves merged at a time: each is a transaction of its own.
-const MERGES: usize = 8;
-/// Batches of at most so many calls are told the statuses before and after, and joined without a question. Where
-/// there are more it is a backlog: nobody reads the statuses, and many of its calls are new.
-const TOLD: usize = 16;
+/// Most calls that are merged at the same time. Each merge is a transaction.
+const MAX_MERGES: usize = 8;
+/// Largest batch for which the statuses before and after are returned, and which is joined without asking for
+/// unknown calls first. A larger batch is a backlog: its statuses are not needed, and many of its calls are
+/// new.
+const SMALL_BATCH: usize = 16;
 
-/// What became of one patch.
+/// The result of one patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// It is part of its document, durably.
+    /// The patch is part of its document, durably.
     Applied(Applied),
-    /// It never can be. The label is the reason of a dead letter.
+    /// The patch can never be applied.
     Refused {
-        /// Stable label.
+        /// Stable label: the reason of a dead letter.
         label: &'static str,
         /// A sentence for the operator.
         detail: String,
@@ -37,78 +40,83 @@ pub enum Changed {
 /// A patch that is part of its document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// What the status would be without it; `None` for a call never seen, and in large batches.
+    /// The status of the call without the patch. `None` for a new call and in large batches.
     pub before: Option<Status>,
-    /// The status now; `None` in large batches.
+    /// The status of the call with the patch. `None` in large batches.
     pub after: Option<Status>,
-    /// The conversations whose transcripts are owed and can be fetched, their ids being known.
+    /// The conversations whose transcripts are pending and can be fetched.
     pub transcripts_due: Vec<ConversationId>,
 }
 
-/// What a patch was written as.
+/// How a patch was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// A document of its own: it is all that is known of its call.
+    /// As a new document: nothing else was known of its call.
     New,
-    /// A part of its call's document, be it the first.
+    /// Joined with the document of its call, which may have been created.
     Joined,
-    /// Nothing, for ever. Label and sentence as in [`Changed::Refused`].
+    /// Not at all, and it never can be. Label and sentence as in [`Changed::Refused`].
     Refused(&'static str, String),
 }
 
-/// Joins `patches` with what is stored. Answers in their order; see [`Changed`].
+/// Joins `patches` with the stored calls. Returns a result for each, in their order.
 ///
 /// # Errors
-/// The whole was not, or not wholly, written: to be repeated as it is.
+/// Some patches may not be written. The caller has to repeat the whole batch.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-    let (written, mut owed) = write_all(stored, patches).await?;
+    let (written, mut pending) = write_all(stored, patches).await?;
     let joined = |n: &usize| written[*n] == Written::Joined;
     let joined: Vec<_> = (0..patches.len()).filter(joined).map(|n| &patches[n]).collect();
-    let standings = stored.standings(&joined, patches.len() <= TOLD).await?;
-    let mut standings = standings.into_iter();
+    let outcomes = stored.outcomes(&joined, patches.len() <= SMALL_BATCH).await?;
+    let mut outcomes = outcomes.into_iter();
     let changed = |(n, written)| match written {
         Written::New => {
             let transcripts_due = due(&patches[n]).into_iter().collect();
             Changed::Applied(Applied { transcripts_due, ..Applied::default() })
         }
         Written::Joined => {
-            let Standing { without, status, transcript_due } = standings.next().unwrap_or_default();
-            let mut transcripts_due = owed.remove(&n).unwrap_or_default();
+            let PatchOutcome { status_without, status, transcript_due } = outcomes.next().unwrap_or_default();
+            let mut transcripts_due = pending.remove(&n).unwrap_or_default();
             transcripts_due.extend(transcript_due);
             transcripts_due.sort_unstable();
             transcripts_due.dedup();
-            Changed::Applied(Applied { before: without, after: status, transcripts_due })
+            Changed::Applied(Applied { before: status_without, after: status, transcripts_due })
         }
         Written::Refused(label, detail) => Changed::Refused { label, detail },
     };
     Ok(written.into_iter().enumerate().map(changed).collect())
 }
 
-/// The conversation whose transcript is owed, where `patch` is all that is known.
+/// The conversation whose transcript is pending, if nothing but `patch` is known of the call.
 fn due(patch: &CallPatch) -> Option<ConversationId> {
-    patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Owed))
+    patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Pending))
 }
 
-/// The same without a look at what has become of the calls.
+/// Joins `patches` with the stored calls, and does not read their outcomes.
 ///
 /// # Errors
-/// As above.
+/// As [`apply`].
 pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Written>, StoreError> {
     Ok(write_all(stored, patches).await?.0)
 }
 
-/// Conversations whose transcripts are owed, by the position of the patch that was merged into their call.
-type Owed = HashMap<usize, Vec<ConversationId>>;
+/// The conversations whose transcripts are pending, by the position of the patch that was merged into their
+/// call.
+type Pending = HashMap<usize, Vec<ConversationId>>;
 
-async fn write_all(stored: &impl Calls, patches: &[CallPatch]) -> Result<(Vec<Written>, Owed), StoreError> {
+async fn write_all(
+    stored: &impl Calls,
+    patches: &[CallPatch],
+) -> Result<(Vec<Written>, Pending), StoreError> {
     let mut written = vec![Written::Joined; patches.len()];
-    if patches.len() > TOLD {
+    if patches.len() > SMALL_BATCH {
         for n in insert(stored, patches).await? {
             written[n] = Written::New;
         }
     }
-    // A command runs its statements in their order. Those that name the call go first: when one
-    // links the conversation, what names only that finds the call, and no half comes into being.
+    // A command runs its statements in their order. The patches that name a call id go first: such a patch
+    // may link a conversation to the call, and a patch that names only the conversation then finds the
+    // document.
     let mut order: Vec<_> = (0..patches.len()).filter(|&n| written[n] == Written::Joined).collect();
     order.sort_by_key(|&n| patches[n].call_id.is_none());
     let ordered: Vec<_> = order.iter().map(|&n| &patches[n]).collect();
@@ -117,11 +125,23 @@ async fn write_all(stored: &impl Calls, patches: &[CallPatch]) -> Result<(Vec<Wr
         let n = order[position];
         match failure {
             Failure::Duplicate => collided.push(n),
-            Failure::Passing(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
+            Failure::Transient(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
             Failure::Final(label, detail) => written[n] = Written::Refused(label, detail),
         }
     }
-    // Different calls at a time, so that they do not get into each other's way.
+    let pending = merge(stored, patches, collided, &mut written).await?;
+    Ok((written, pending))
+}
+
+/// Merges the patches whose statements failed on a unique index: `collided` has their positions. Marks in
+/// `written` which of them are refused.
+async fn merge(
+    stored: &impl Calls,
+    patches: &[CallPatch],
+    collided: Vec<usize>,
+    written: &mut [Written],
+) -> Result<Pending, StoreError> {
+    // Patches of one call are merged one after the other, because their transactions would conflict.
     let mut of_calls: IndexMap<_, Vec<usize>> = IndexMap::new();
     for n in collided {
         of_calls.entry(Key::of(&patches[n])).or_default().push(n);
@@ -133,8 +153,8 @@ async fn write_all(stored: &impl Calls, patches: &[CallPatch]) -> Result<(Vec<Wr
         }
         outcomes
     });
-    let mut merges = stream::iter(merges).buffer_unordered(MERGES);
-    let mut owed = Owed::new();
+    let mut merges = stream::iter(merges).buffer_unordered(MAX_MERGES);
+    let mut pending = Pending::new();
     while let Some(outcomes) = merges.next().await {
         for (n, outcome) in outcomes {
             match outcome {
@@ -142,18 +162,18 @@ async fn write_all(stored: &impl Calls, patches: &[CallPatch]) -> Result<(Vec<Wr
                     let detail = format!("MongoDB refuses the change: {why}");
                     written[n] = Written::Refused("rejected_by_database", detail);
                 }
-                outcome => drop(owed.insert(n, outcome?)),
+                outcome => drop(pending.insert(n, outcome?)),
             }
         }
     }
-    Ok((written, owed))
+    Ok(pending)
 }
 
-/// Stores calls that nobody has heard of, which is cheaper than the join with nothing; which. Any other is to
-/// be joined, for whatever reason it is not stored.
+/// Inserts the calls that are not stored yet, which is cheaper than an update. Returns the positions of the
+/// inserted patches. The caller joins all other patches, whatever the reason is.
 async fn insert(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<usize>, StoreError> {
-    // What names a conversation alone may belong to a call that another patch links to it, and what was
-    // placed through us has a document already.
+    // A patch that names only a conversation may belong to a call that another patch links to it. A placed
+    // call has a document already.
     let may_be_new = |&n: &usize| patches[n].call_id.is_some() && patches[n].placement.is_none();
     let mut new: Vec<_> = (0..patches.len()).filter(may_be_new).collect();
     if new.is_empty() {

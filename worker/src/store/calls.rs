@@ -1,96 +1,89 @@
-//! What keeping calls needs of a database, one operation each.
+//! The operations on calls that the worker needs of a database.
 //!
-//! There are two: MongoDB ([`super::Store`]), and the model of it that simulations run on, which breaks
-//! at any of these points. What is decided between them is in [`super::apply()`] and in the roles.
+//! Two types implement them: MongoDB ([`super::Store`]), and the model of it in the simulation, which can
+//! fail at each of these operations. [`super::apply()`] and the roles decide what is done between two
+//! operations.
 
 use jiff::Timestamp;
 
-use super::{Settled, StoreError};
+use super::{
+    error::{Failure, StoreError},
+    transcripts::TranscriptResolution,
+};
 use crate::domain::{
     call::{Attachment, CallPatch, Status},
     event::ConversationId,
 };
 
-/// Why one statement of a command failed, while its neighbours may have worked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// A unique index holds one of its ids already: another document is of the same call.
-    Duplicate,
-    /// It may work next time.
-    Passing(i32),
-    /// It never will. Label and sentence are those of a dead letter.
-    Final(&'static str, String),
-}
-
-/// What is stored of a call, as far as whoever wrote a patch needs to know.
+/// The state of a call after its patch was applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Its status.
+pub struct PatchOutcome {
+    /// The status.
     pub status: Option<Status>,
-    /// What its status would be without the events of the patch.
-    pub without: Option<Status>,
-    /// The conversation whose transcript is owed, its id being known.
+    /// The status that the call would have without the events of the patch.
+    pub status_without: Option<Status>,
+    /// The conversation whose transcript is pending, if its id is known.
     pub transcript_due: Option<ConversationId>,
 }
 
-/// A transcript that is owed.
+/// A transcript that is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owing {
-    /// Since when.
+pub struct PendingTranscript {
+    /// Since when it is pending.
     pub since: Option<Timestamp>,
 }
 
-/// Calls, durably: what returned `Ok` a majority has in its journal.
+/// Durable storage of calls: after `Ok`, a majority of the servers has the change in its journal.
 ///
-/// An error leaves open whether anything was written; every operation may be repeated.
+/// After an error it is unknown whether anything was written. Every operation may be repeated.
 pub trait Calls: Send + Sync + 'static {
-    /// Of which call ids nothing is stored, for each patch; of one without a call id that is not asked. Others
-    /// write too, so this is no more than likely.
+    /// For each patch, whether nothing is stored under its call id. `false` for a patch without a call id.
+    /// Other workers write at the same time, so the answer may be outdated.
     fn unknown(&self, patches: &[&CallPatch]) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
 
-    /// Stores each patch as a document of its own where no document has one of its ids, as statements of one
-    /// command that do not depend on each other. The positions of those that failed.
+    /// Stores each patch as a new document, unless a document has one of its ids. The statements run in one
+    /// command and do not depend on each other. Returns the positions of those that failed.
     fn insert(
         &self,
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
-    /// Joins each patch with the document of its key, made if there is none, as statements of one command
-    /// that do not depend on each other. The positions of those that failed.
+    /// Joins each patch with the document of its key, or creates the document. The statements run in one
+    /// command and do not depend on each other. Returns the positions of those that failed.
     fn update(
         &self,
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
-    /// Joins the patch with all documents that its ids name, and with those of the same call, at one instant, as
-    /// [`crate::domain::call::conversations::join`] says. The conversations of the call whose transcript is owed.
+    /// Joins the patch with all documents that its ids name and with the other documents of the same call, in
+    /// one transaction: see [`crate::domain::call::conversations::join`]. Returns the conversations of the
+    /// call whose transcript is pending.
     fn merge(
         &self,
         patch: &CallPatch,
     ) -> impl Future<Output = Result<Vec<ConversationId>, StoreError>> + Send;
 
-    /// What is stored of the calls of `patches`, in their order: with their statuses, or merely whose
-    /// transcript is due.
-    fn standings(
+    /// The state of the calls of `patches`, in their order. Without `with_status` only the pending
+    /// transcripts are looked up.
+    fn outcomes(
         &self,
         patches: &[&CallPatch],
         with_status: bool,
-    ) -> impl Future<Output = Result<Vec<Standing>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<PatchOutcome>, StoreError>> + Send;
 
-    /// Stores `file` under `id`, once.
+    /// Stores `file` under `id`. Does nothing if the file exists.
     fn save_file(&self, id: &str, file: &Attachment) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Whether the conversation's call is owed a transcript.
-    fn owing(
+    /// The pending transcript of a conversation. `None` if it is not pending.
+    fn pending_transcript(
         &self,
         conversation: &ConversationId,
-    ) -> impl Future<Output = Result<Option<Owing>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<PendingTranscript>, StoreError>> + Send;
 
-    /// Stores what became of a transcript; whether there was a call to store it with. One whose
-    /// transcript is saved is none.
-    fn settle_transcript(
+    /// Resolves a transcript. Returns whether a call was changed: a saved transcript is never replaced.
+    fn resolve_transcript(
         &self,
         conversation: &ConversationId,
-        settled: Settled,
+        resolution: TranscriptResolution,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }

@@ -1,4 +1,4 @@
-//! Statements as commands: many at a time, none of which depends on another.
+//! Runs statements in commands: many statements at once, which do not depend on each other.
 
 use mongodb::bson::{
     RawArrayBuf, RawDocumentBuf,
@@ -7,18 +7,19 @@ use mongodb::bson::{
 };
 
 use super::{
-    COLLECTION, SERVER_TIME, Store, StoreError, calls::Failure, error::classify, statement::Unstorable,
+    connection::{COLLECTION, SERVER_TIME, Store},
+    error::{Failure, StoreError, Unstorable, classify},
 };
 
 /// Most bytes of statements in one command. The server takes 16 MiB.
 const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
 
-/// Largest statement: a document ends at 16 MiB, and there is more in it than this payload.
+/// Largest statement. A document ends at 16 MiB and holds more than one payload.
 const MAX_STATEMENT_BYTES: usize = 15 * 1024 * 1024;
-/// Of a larger one, which the server would not refuse without the whole command, neighbours and all.
+/// The failure of a larger statement. It is not sent, because the server would refuse the whole command.
 const TOO_LARGE: Unstorable = ("unstorable_payload", "as BSON the payload is larger than a document may be");
 
-/// What the statements do.
+/// The kind of the statements.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Insert,
@@ -26,7 +27,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The command, and its field with the statements.
+    /// The name of the command, and of its field with the statements.
     fn names(self) -> (&'static CStr, &'static CStr) {
         match self {
             Self::Insert => (cstr!("insert"), cstr!("documents")),
@@ -35,10 +36,10 @@ impl Kind {
     }
 }
 
-/// Runs statements; the positions of those that failed.
+/// Runs statements and returns the positions of those that failed.
 ///
 /// # Errors
-/// Nothing is known of some, or they are written but not known to survive.
+/// The result of some statements is unknown, or they are not durable yet.
 pub(super) async fn run(
     store: &Store,
     kind: Kind,
@@ -62,7 +63,7 @@ pub(super) async fn run(
     Ok(failures)
 }
 
-/// Statements of one command, with the positions of their patches.
+/// The statements of one command, with the positions of their patches.
 #[derive(Default)]
 struct Command {
     positions: Vec<usize>,
@@ -80,7 +81,7 @@ impl Command {
         self.statements.push(statement);
     }
 
-    /// Runs it; the statements that failed.
+    /// Runs the command and returns the statements that failed.
     async fn run(self, store: &Store, kind: Kind) -> Result<Vec<(usize, Failure)>, StoreError> {
         if self.positions.is_empty() {
             return Ok(Vec::new());
@@ -89,14 +90,14 @@ impl Command {
         let (name, field) = kind.names();
         command.append(name, COLLECTION);
         command.append(field, self.statements);
-        command.append(cstr!("ordered"), false); // A statement that fails does not fail its neighbours.
+        command.append(cstr!("ordered"), false); // A failed statement does not stop the others.
         command.append(cstr!("writeConcern"), rawdoc! { "w": "majority", "j": true });
         let server_time = i64::try_from(SERVER_TIME.as_millis()).expect("a small constant");
         command.append(cstr!("maxTimeMS"), server_time);
         let database = store.database.clone();
         let answer = store.run(async move { database.run_raw_command(command).await }).await?;
         if let Ok(concern) = answer.get_document("writeConcernError") {
-            // Written, but not known to survive: as good as not written.
+            // The statements were written, but may be lost: the caller has to repeat them.
             let code = concern.get_i32("code").unwrap_or(0);
             return Err(StoreError::Unavailable(format!("write concern: code {code}")));
         }

@@ -1,21 +1,22 @@
-//! Erasing calls and their files (recordings, large transcripts): of a person who asks for it, and of everybody after a while.
+//! Erases calls and their files (recordings, large transcripts): on request of a person, and after the
+//! retention time.
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
     bson::{Bson, Document, doc, oid::ObjectId},
     gridfs::GridFsBucket,
 };
-
 use serde_json::Value;
 
 use super::{
-    SERVER_TIME, Store, StoreError,
-    document::{bson_date, document_to_json},
+    connection::{SERVER_TIME, Store},
+    convert::{bson_date, document_to_json},
+    error::StoreError,
     files,
 };
 
-/// Calls read at a time by who looks at all of them. Each may have 16 MiB.
-const CALLS_READ: i64 = 32;
+/// Calls in one page of all calls. Each may have 16 MiB.
+const PAGE: i64 = 32;
 
 /// Everything that is stored of a call, as JSON.
 pub fn content_of(call: &Document) -> Value {
@@ -23,24 +24,24 @@ pub fn content_of(call: &Document) -> Value {
 }
 
 impl Store {
-    /// Whole calls in the order of their documents, those behind `last`.
+    /// A page of whole calls in the order of their `_id`, after `last`.
     pub async fn calls_after(&self, last: Option<ObjectId>) -> Result<Vec<Document>, StoreError> {
         let calls = self.calls.clone();
         let filter = last.map_or_else(Document::new, |last| doc! { "_id": { "$gt": last } });
         self.run(async move {
-            let found = calls.find(filter).sort(doc! { "_id": 1 }).limit(CALLS_READ).max_time(SERVER_TIME);
+            let found = calls.find(filter).sort(doc! { "_id": 1 }).limit(PAGE).max_time(SERVER_TIME);
             found.await?.try_collect().await
         })
         .await
     }
 
-    /// Calls there are, about.
+    /// The approximate number of calls.
     pub async fn count(&self) -> Result<u64, StoreError> {
         let calls = self.calls.clone();
         self.run(async move { calls.estimated_document_count().max_time(SERVER_TIME).await }).await
     }
 
-    /// What names the calls that `filter` matches.
+    /// The identifiers and file ids of the calls that `filter` matches.
     pub async fn calls_of(&self, filter: Document) -> Result<Vec<Document>, StoreError> {
         let calls = self.calls.clone();
         self.run(async move {
@@ -51,14 +52,14 @@ impl Store {
         .await
     }
 
-    /// Erases the calls that `filter` matches; how many.
+    /// Erases the calls that `filter` matches, and returns their number.
     pub async fn erase_calls(&self, filter: Document) -> Result<u64, StoreError> {
         let calls = self.calls.clone();
         let erased = self.run(async move { calls.delete_many(filter).await }).await?;
         Ok(erased.deleted_count)
     }
 
-    /// How many of these events have a file.
+    /// The number of files that these events have.
     pub async fn count_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
         let mut count = 0;
         for name in files::BUCKETS {
@@ -68,12 +69,13 @@ impl Store {
         Ok(count)
     }
 
-    /// Erases the files of these events; how many.
+    /// Erases the files of these events, and returns their number.
     pub async fn erase_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
         self.erase_files(doc! { "_id": { "$in": events } }).await
     }
 
-    /// Erases files stored before `then`; how many. Calls go by an index, which knows no files.
+    /// Erases the files that were stored before `then`, and returns their number. An index of MongoDB erases
+    /// old calls, but it does not know their files.
     pub async fn erase_old_recordings(&self, then: jiff::Timestamp) -> Result<u64, StoreError> {
         self.erase_files(doc! { "uploadDate": { "$lt": bson_date(then) } }).await
     }

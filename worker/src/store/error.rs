@@ -1,22 +1,38 @@
-//! Classes of database failure, decided once.
+//! The classes of errors of the database.
 
 use mongodb::error::{
     Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
     WriteFailure,
 };
 
-use super::calls::Failure;
+/// Why one statement of a command failed. The other statements of the command may have worked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A unique index holds one of the ids already: another document belongs to the same call.
+    Duplicate,
+    /// The statement may work next time. Holds the server's code.
+    Transient(i32),
+    /// The statement can never work. Holds label and sentence of a dead letter.
+    Final(&'static str, String),
+}
 
-/// Why the store could not do as asked.
+/// Why a patch cannot be expressed as a statement: label and sentence of a dead letter.
+pub type Unstorable = (&'static str, &'static str);
+
+/// A name in the payload cannot be expressed in BSON.
+pub(super) const UNSTORABLE: Unstorable =
+    ("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store");
+
+/// Why an operation of the store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The outcome is unknown or nothing happened: repeat. Every statement may be repeated.
+    /// The operation had no effect, or its effect is unknown. It may be repeated.
     #[error("MongoDB is unavailable: {0}")]
     Unavailable(String),
-    /// This change can never be made, however often it is tried.
+    /// The change can never be made.
     #[error("MongoDB refuses the change: {0}")]
     Refused(String),
-    /// The server is no replica set.
+    /// The server is not a replica set.
     #[error("MONGODB_URI leads to a standalone server; Aftercall needs a replica set (one member is enough)")]
     Standalone,
 }
@@ -33,14 +49,15 @@ impl StoreError {
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        let passes = [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
-            .iter()
-            .any(|label| error.contains_label(label));
-        // Commands and documents are not repeated: the words of these kinds may quote them.
-        let (what, code, last) = match &*error.kind {
+        let is_repeatable =
+            [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
+                .iter()
+                .any(|label| error.contains_label(label));
+        // The messages of these kinds may quote a command or a document, so only the code is repeated.
+        let (what, code, is_permanent) = match &*error.kind {
             ErrorKind::Command(command) => (command.code_name.as_str(), command.code, is_final(command.code)),
             ErrorKind::Write(WriteFailure::WriteError(write)) => {
-                ("write", write.code, !is_passing(write.code))
+                ("write", write.code, !is_transient(write.code))
             }
             ErrorKind::Write(_) => return Self::Unavailable("write concern not met".to_owned()),
             ErrorKind::BsonDeserialization(_) => {
@@ -52,33 +69,34 @@ impl From<Error> for StoreError {
             other => return Self::Unavailable(other.to_string()),
         };
         let what = format!("{what} (code {code})");
-        if last && !passes { Self::Refused(what) } else { Self::Unavailable(what) }
+        if is_permanent && !is_repeatable { Self::Refused(what) } else { Self::Unavailable(what) }
     }
 }
 
-/// Whether a failed command fails every time: what it carries is too large or too deep. Everything
-/// else may pass, were it by an operator who grants a right.
+/// Whether a failed command can never work, because its content is too large or too deep. Every other failure
+/// may end, for example when an operator grants a right.
 fn is_final(code: i32) -> bool {
     // BadValue, Overflow, InvalidBSON, DocumentValidationFailure, BSONObjectTooLarge, and older codes
     // for sizes.
     matches!(code, 2 | 15 | 22 | 121 | 10_334 | 17_280 | 17_419 | 17_420)
 }
 
-/// The server's answer where a unique index holds the value already.
-const DUPLICATE_KEY: i32 = 11_000;
+/// The server's code if a unique index holds the value already.
+pub(super) const DUPLICATE_KEY: i32 = 11_000;
 
-/// What the code says of a statement that failed within a command.
+/// The class of a statement that failed with this code.
 pub(super) fn classify(code: i32) -> Failure {
     match code {
         DUPLICATE_KEY => Failure::Duplicate,
-        code if is_passing(code) => Failure::Passing(code),
+        code if is_transient(code) => Failure::Transient(code),
         code => Failure::Final("rejected_by_database", format!("MongoDB refuses the change: code {code}")),
     }
 }
 
-/// Whether a statement that failed within a command may succeed next time: write conflicts, step-downs,
-/// shutdowns, time limits, a right not granted yet. Any other failure is the statement's own.
-fn is_passing(code: i32) -> bool {
+/// Whether a statement that failed with this code may work next time: after a write conflict, a change of the
+/// primary, a shutdown, a time limit, or a missing right. With any other code the statement itself is the
+/// cause.
+fn is_transient(code: i32) -> bool {
     // HostUnreachable, HostNotFound, Unauthorized, AuthenticationFailed, LockTimeout, MaxTimeMSExpired,
     // NetworkTimeout, ShutdownInProgress, WriteConflict, PrimarySteppedDown, SnapshotUnavailable,
     // ExceededTimeLimit, NotWritablePrimary, Interrupted…
@@ -94,16 +112,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_passes_is_told_from_what_does_not() {
+    fn transient_and_final_errors_have_different_classes() {
         for code in [112, 189, 11_600, 11_602, 50] {
-            assert!(classify(code) == Failure::Passing(code) && !is_final(code), "{code}");
+            assert!(classify(code) == Failure::Transient(code) && !is_final(code), "{code}");
         }
         for code in [121, 10_334] {
             assert!(matches!(classify(code), Failure::Final(..)) && is_final(code), "{code}");
         }
         assert_eq!(classify(11_000), Failure::Duplicate);
         assert_eq!(
-            StoreError::from(Error::custom("a half is not understood")),
+            StoreError::from(Error::custom("a stored call has no dates")),
             StoreError::Refused("it cannot be expressed".to_owned())
         );
     }

@@ -1,8 +1,10 @@
-//! Files in `GridFS`: what is too large for a document. The bucket `recordings` has one file an audio event, the
-//! bucket `transcripts` one a conversation whose turns are too large. A file has the id of the event that brought
-//! it, or `fetched-` and its conversation.
+//! Files in `GridFS`: recordings and transcripts that are too large for a document.
 //!
-//! A file is there whole or not at all: its entry is written after its chunks.
+//! The bucket `recordings` has one file for each audio event. The bucket `transcripts` has one file for each
+//! conversation whose turns are too large. The id of a file is the id of the event that brought it, or
+//! `fetched-` and the conversation id.
+//!
+//! Invariant: a file is complete or missing, because its entry is written after its chunks.
 
 use futures_util::{AsyncReadExt as _, AsyncWriteExt as _};
 use mongodb::{
@@ -14,7 +16,7 @@ use mongodb::{
 };
 use serde_json::Value;
 
-use super::{Store, StoreError};
+use super::{connection::Store, error::StoreError};
 use crate::domain::{call::Attachment, event::ConversationId};
 
 /// Every bucket.
@@ -22,7 +24,7 @@ pub(super) const BUCKETS: [&str; 2] = [RECORDINGS, TRANSCRIPTS];
 const RECORDINGS: &str = "recordings";
 const TRANSCRIPTS: &str = "transcripts";
 
-/// The id of the file with the turns that were fetched for a conversation.
+/// The id of the file with the turns that the worker fetched for a conversation.
 pub fn fetched_transcript(conversation: &ConversationId) -> String {
     format!("fetched-{}", conversation.as_str())
 }
@@ -45,8 +47,8 @@ async fn save(bucket: &GridFsBucket, id: String, extension: &str, kind: &str, by
     if bucket.find_one(doc! { "_id": &id }).await?.is_some() {
         return Ok(());
     }
-    // What an interrupted try left would collide with ours. That there is no file to delete is the
-    // expected answer; anything worse shows in the next step.
+    // An interrupted attempt may have left chunks, which would collide with the new ones. Usually there is no
+    // file to delete. Any worse error shows again in the next step.
     if let Err(error) = bucket.delete(Bson::String(id.clone())).await {
         tracing::trace!(%error, "no half-written file");
     }
@@ -61,7 +63,8 @@ async fn save(bucket: &GridFsBucket, id: String, extension: &str, kind: &str, by
 }
 
 impl Store {
-    /// The turns in the file `id`: those from `skip` on, at most `most`. None: there is no such file.
+    /// The turns in the file `id`: at most `most`, from the position `skip` on. `None` if there is no such
+    /// file.
     pub async fn transcript_turns(
         &self,
         id: &str,
@@ -84,7 +87,7 @@ impl Store {
     }
 }
 
-/// Reads a part of a JSON array; what lies before and behind it is passed over.
+/// Reads a part of a JSON array, and skips the items before and behind it.
 mod turns {
     use std::fmt;
 

@@ -12,21 +12,21 @@ use mongodb::{
 
 use super::views::{number_index, reason_index, status_index, time_index};
 
-/// The indexes by which the server erases calls that were first stored so long ago. Documents of versions that
-/// did not keep that time count from their creation.
+/// The indexes by which the server erases old calls: name and field. A document of an earlier version has no
+/// `_storedAt`, so its age counts from its creation.
 const RETENTION: [(&str, &str); 2] = [("retention", "_storedAt"), ("retention_by_creation", "createdAt")];
 
-/// Names of indexes that nothing uses any more.
+/// Names of indexes of earlier versions, which are dropped.
 const OUTDATED: [&str; 3] = ["transcriptState_1", "status_1_statusUpdatedAt_-1", "createdAt_-1_status_1"];
 
-/// Makes the server erase calls that were first stored so long ago, or none.
+/// Makes the server erase calls that are older than `time`. `None`: calls are kept for ever.
 pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
     let found: Vec<IndexModel> = calls.list_indexes().await?.try_collect().await?;
     for (name, field) in RETENTION {
         let keys = doc! { field: 1 };
         let mut found = found.iter().filter(|index| is_named(index, name));
         let is_there = match found.next() {
-            // Of an earlier version, by another field.
+            // An earlier version made this index on another field.
             Some(index) if index.keys != keys => {
                 calls.drop_index(name).await?;
                 false
@@ -58,10 +58,10 @@ fn is_named(index: &IndexModel, name: &str) -> bool {
     index.options.as_ref().is_some_and(|options| options.name.as_deref() == Some(name))
 }
 
-/// Creates what is missing. Idempotent.
+/// Creates the missing indexes and drops those of earlier versions. Idempotent.
 pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
     let unique = |field: &str| {
-        // Partial, so that calls without the id do not collide on its absence.
+        // Partial, because calls without the id must not collide.
         let options = IndexOptions::builder()
             .unique(true)
             .partial_filter_expression(doc! { field: { "$exists": true } })
@@ -78,22 +78,21 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         unique("conversationId"),
         unique("_placementId"),
         unique("_idempotencyKey"),
-        // Only calls with several conversations.
+        // Calls with several conversations.
         partial(doc! { "sharedCallId": 1 }, doc! { "sharedCallId": { "$exists": true } }),
-        // The three monitoring queries, and the console's lists: failed calls, failures by reason,
-        // distribution over a day.
+        // The three monitoring queries (failed calls, failures by reason, statuses over a day) and the lists
+        // of the console.
         plain(status_index()),
         plain(doc! { "failureReason": 1 }),
         plain(time_index()),
         partial(reason_index(), doc! { "failureReason": { "$gt": "" } }),
         partial(number_index(), doc! { "toNumber": { "$gt": "" } }),
-        // Only the placements of which nobody knows what became.
+        // Placements whose result is unknown.
         partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),
-        // Only the transcripts still owed: small however many calls there are.
+        // Pending transcripts: small, however many calls are stored.
         partial(doc! { "transcriptState": 1, "conversationId": 1 }, doc! { "transcriptState": "owed" }),
     ];
     calls.create_indexes(indexes).await?;
-    // Of earlier versions.
     let found = calls.list_index_names().await?;
     for name in found.iter().filter(|name| OUTDATED.contains(&name.as_str())) {
         calls.drop_index(name).await?;

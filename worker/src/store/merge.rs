@@ -1,48 +1,55 @@
-//! Documents that turn out to be one call, and calls with several documents.
+//! Merges documents that belong to one call, and changes calls that have several documents.
 //!
-//! Events may know a call by its call id, its conversation id, our placement's id, or several of them.
-//! Until one names two, there can be a document for each. A call with several conversations has a document for
-//! each of them. A statement that concerns more than one document fails on a unique index and comes here. One
-//! transaction does what [`conversations::join`] says, so that at no time a reader sees a call twice or a worker
-//! loses one.
+//! An event may name a call by its call id, by its conversation id, by the id of its placement, or by several
+//! of them. Until an event names two of them, each can have a document of its own. A call with several
+//! conversations has a document for each conversation. A statement that concerns more than one document fails
+//! on a unique index. The patch is then merged here, in one transaction that does what
+//! [`conversations::join`] says. So no reader sees a call twice, and no worker loses one.
 //!
-//! Invariant: two transactions that concern the same call exclude each other, because each writes to the
-//! document that has its `callId`.
+//! Invariant: two transactions that concern the same call exclude each other, because each of them writes to
+//! the document with its `callId`.
 
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
     ClientSession, Collection,
-    bson::{Bson, Document, doc, oid::ObjectId},
+    bson::{Document, doc, oid::ObjectId},
     error::{
         Error, ErrorKind, Result, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
         WriteFailure,
     },
 };
 
-use super::{CallView, Store, StoreError, insert, statement::Key};
+use super::{
+    call_view::CallView,
+    changes,
+    connection::Store,
+    error::{DUPLICATE_KEY, StoreError},
+    key::Key,
+};
 use crate::domain::{
     call::{
-        CallPatch, Field, TranscriptState,
+        CallPatch, TranscriptState,
         conversations::{self, Joined, MAX_CONVERSATIONS},
     },
     event::{CallId, ConversationId},
 };
 
-/// Tries of one transaction among others that touch the same call.
+/// Most attempts of one transaction. Other transactions may change the same call meanwhile.
 const MAX_TRIES: u32 = 10;
-/// Tries of one commit, over some four seconds.
+/// Most attempts of one commit: about four seconds.
 const MAX_COMMITS: u32 = 20;
+/// Pause after the first attempt. The n-th pause is n times as long.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Marks a document within a transaction, so that another one conflicts.
+/// A field that a transaction writes to a document and removes again, so that another transaction conflicts.
 const LOCK: &str = "_merging";
 
-/// Applies a patch whose statement collided with a unique index. The conversations of the call whose transcript
-/// is owed.
+/// Applies a patch whose statement failed on a unique index. Returns the conversations of the call whose
+/// transcript is pending.
 ///
 /// # Errors
-/// [`StoreError::Refused`] concerns this call alone.
+/// The patch may not be applied. [`StoreError::Refused`] concerns this call alone.
 pub(super) async fn merge(
     store: &Store,
     patch: CallPatch,
@@ -54,8 +61,8 @@ pub(super) async fn merge(
             let mut tries = 1;
             loop {
                 match transaction(&mut session, &calls, patch.clone()).await {
-                    Err(error) if tries < MAX_TRIES && is_passing(&error) => {
-                        // Leaving it open would hold its locks; the server may have ended it already.
+                    Err(error) if tries < MAX_TRIES && is_transient(&error) => {
+                        // An open transaction holds locks. The server may have ended it already.
                         if let Err(error) = session.abort_transaction().await {
                             tracing::debug!(%error, "transaction was over already");
                         }
@@ -76,18 +83,18 @@ async fn transaction(
 ) -> Result<Vec<ConversationId>> {
     session.start_transaction().await?;
     let found = find(session, calls, &patch).await?;
-    let understood =
-        |call: &CallView| call.to_patch().ok_or_else(|| Error::custom("a half is not understood"));
-    let stored = found.iter().map(understood).collect::<Result<Vec<_>>>()?;
+    let to_patch =
+        |call: &CallView| call.to_patch().ok_or_else(|| Error::custom("a stored call has no dates"));
+    let stored = found.iter().map(to_patch).collect::<Result<Vec<_>>>()?;
     if patch.call_id.is_none() && patch.conversation_id.is_none() && patch.placement.is_none() {
-        session.abort_transaction().await?; // Names no call: refused before it came here.
+        session.abort_transaction().await?; // Such a patch is refused before it comes here.
         return Ok(Vec::new());
     }
-    let (call_id, events) = (patch.call_id.clone(), events(&patch));
+    let (call_id, events) = (patch.call_id.clone(), changes::events(&patch));
     let joined = conversations::join(stored, patch);
     if joined.ignored_links > 0 {
         let call_id = call_id.as_ref().map(CallId::as_str);
-        tracing::warn!(call_id, "an event links this call to what belongs to another; link ignored");
+        tracing::warn!(call_id, "an event links this call to an id of another call; the link is ignored");
     }
     write(session, calls, &found, &joined, &events).await?;
     commit(session).await?;
@@ -96,22 +103,15 @@ async fn transaction(
             call_id = joined.documents.iter().find_map(|one| Some(one.call.call_id.as_ref()?.as_str())),
             conversation_id = further.as_str(),
             conversations = joined.documents.len(),
-            "this call has a further conversation"
+            "the call has a further conversation"
         );
     }
-    let owed = joined.documents.into_iter().filter(|one| one.call.transcript == Some(TranscriptState::Owed));
-    Ok(owed.filter_map(|one| one.call.conversation_id).collect())
+    let pending =
+        joined.documents.into_iter().filter(|one| one.call.transcript == Some(TranscriptState::Pending));
+    Ok(pending.filter_map(|one| one.call.conversation_id).collect())
 }
 
-/// Ids of the events of a patch that brings nothing else.
-pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
-    if !patch.fields.contains_key(&Field::RawResponse) {
-        return HashSet::new();
-    }
-    patch.history.iter().map(|entry| entry.event_id.clone()).collect()
-}
-
-/// Writes the documents of a call.
+/// Writes the documents of a call within the transaction.
 async fn write(
     session: &mut ClientSession,
     calls: &Collection<Document>,
@@ -119,10 +119,10 @@ async fn write(
     joined: &Joined,
     events: &HashSet<String>,
 ) -> Result<()> {
-    let changed = changes(found, joined, events)?;
+    let changed = changes::changes(found, joined, events)?;
     let deleted: Vec<_> = joined.documents.iter().flat_map(|one| one.from.iter().skip(1)).collect();
-    for half in &deleted {
-        calls.delete_one(doc! { "_id": found[**half].key() }).session(&mut *session).await?;
+    for n in &deleted {
+        calls.delete_one(doc! { "_id": found[**n].document_id() }).session(&mut *session).await?;
     }
     let call_id = joined.documents.iter().find_map(|one| one.call.call_id.as_ref());
     let is_answering = |n: &usize| {
@@ -139,7 +139,7 @@ async fn write(
             Some(id) => {
                 let replaced = calls.replace_one(doc! { "_id": id }, document).session(&mut *session).await?;
                 if replaced.matched_count == 0 {
-                    return Err(Error::custom("a half is gone"));
+                    return Err(Error::custom("a document of the call is gone"));
                 }
             }
             None => drop(calls.insert_one(document).session(&mut *session).await?),
@@ -154,61 +154,8 @@ async fn write(
     Ok(())
 }
 
-/// The documents that change: as they are, and as they are to be. What gives up the unique id of the call comes
-/// before what gets it.
-pub(super) fn changes<'a>(
-    found: &'a [CallView],
-    joined: &Joined,
-    events: &HashSet<String>,
-) -> Result<Vec<(Option<&'a Document>, Document)>> {
-    let mut changed = Vec::new();
-    for one in &joined.documents {
-        let document = document(found, one)?;
-        let kept = one.from.first().map(|&n| found[n].document());
-        // An event changes a document once, as in a statement.
-        let knows = one.from.len() == 1
-            && !events.is_empty()
-            && events.iter().all(|event| found_events(kept).contains(event.as_str()));
-        let is_same = kept.is_some_and(|kept| *kept == document || (knows && ids(kept) == ids(&document)));
-        if !is_same {
-            changed.push((kept, document));
-        }
-    }
-    changed.sort_by_key(|(_, document)| document.contains_key("callId"));
-    Ok(changed)
-}
-
-fn found_events(call: Option<&Document>) -> HashSet<&str> {
-    let history = call.and_then(|call| call.get_array("history").ok());
-    let entries = history.into_iter().flatten().filter_map(Bson::as_document);
-    entries.filter_map(|entry| entry.get_str("eventId").ok()).collect()
-}
-
-fn ids(call: &Document) -> [Option<&Bson>; 4] {
-    ["callId", "sharedCallId", "conversationId", "_placementId"].map(|field| call.get(field))
-}
-
-/// A document as it is to be stored. What no event brings stays as it is in the one that is kept, or in the first
-/// of the others that has it.
-fn document(found: &[CallView], one: &conversations::Document) -> Result<Document> {
-    let mut document = Document::new();
-    for &n in one.from.iter().rev() {
-        document.extend(found[n].document().clone());
-    }
-    let fields = insert::document(&one.call).map_err(|(_, why)| Error::custom(why))?;
-    document.extend(Document::try_from(fields)?);
-    if one.is_shared {
-        let call_id = document.get("callId").cloned();
-        document.extend(call_id.map(|id| ("sharedCallId".to_owned(), id)));
-        if !one.is_first {
-            document.remove("callId");
-        }
-    }
-    Ok(document)
-}
-
-/// Commits, and asks again where the answer got lost: a transaction that is left open keeps everybody from
-/// its calls, our own next try included, until the server gives it up after a minute.
+/// Commits the transaction, and repeats the commit if its answer was lost. An open transaction would block
+/// every other change of its calls until the server ends it after a minute.
 async fn commit(session: &mut ClientSession) -> Result<()> {
     let mut tries = 1;
     loop {
@@ -222,7 +169,7 @@ async fn commit(session: &mut ClientSession) -> Result<()> {
     }
 }
 
-/// The documents that the patch's identifiers name, and all others of their calls, each once.
+/// The documents that the identifiers of the patch name, and the other documents of their calls, each once.
 async fn find(
     session: &mut ClientSession,
     calls: &Collection<Document>,
@@ -236,7 +183,7 @@ async fn find(
     let named = found.iter().filter_map(CallView::call_id).chain(patch.call_id.clone());
     for id in named.collect::<HashSet<_>>() {
         let of_call = doc! { "$or": [{ "callId": id.as_str() }, { "sharedCallId": id.as_str() }] };
-        // One more than there can be would be a call of an earlier version.
+        // A call of an earlier version may have one more than this version allows.
         let most = i64::try_from(MAX_CONVERSATIONS + 1).unwrap_or(i64::MAX);
         let mut cursor = calls.find(of_call).limit(most).session(&mut *session).await?;
         let documents: Vec<_> = cursor.stream(&mut *session).try_collect().await?;
@@ -247,15 +194,15 @@ async fn find(
 
 fn add(found: &mut Vec<CallView>, documents: impl IntoIterator<Item = Document>) {
     for call in documents.into_iter().map(CallView::new) {
-        if found.iter().all(|other| other.key() != call.key()) {
+        if found.iter().all(|other| other.document_id() != call.document_id()) {
             found.push(call);
         }
     }
 }
 
-/// Whether the same transaction may succeed next time: somebody else touched the same call.
-fn is_passing(error: &Error) -> bool {
-    let collided = matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(e)) if e.code == 11_000)
-        || matches!(&*error.kind, ErrorKind::Command(e) if e.code == 11_000);
+/// Whether the transaction may work next time, because another one changed the same call.
+fn is_transient(error: &Error) -> bool {
+    let collided = matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(e)) if e.code == DUPLICATE_KEY)
+        || matches!(&*error.kind, ErrorKind::Command(e) if e.code == DUPLICATE_KEY);
     collided || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
 }

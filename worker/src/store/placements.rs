@@ -1,7 +1,8 @@
-//! Calls placed through us, before anybody else knows of them.
+//! Calls that are placed through the API.
 //!
-//! Invariant: the document is there, in a majority's journal, before ElevenLabs is asked; of several
-//! requests with one idempotency key the insert decides which one dials.
+//! Invariants:
+//! - A majority of the servers has the document in its journal before the request goes to ElevenLabs.
+//! - Of several requests with one idempotency key, only the one whose insert succeeds dials.
 
 use jiff::Timestamp;
 use mongodb::{
@@ -10,81 +11,60 @@ use mongodb::{
 };
 
 use super::{
-    CallView, SERVER_TIME, Store, StoreError,
-    document::{bson_date, date, json_to_bson},
+    call_view::CallView,
+    connection::{SERVER_TIME, Store},
+    convert::bson_date,
+    error::{DUPLICATE_KEY, StoreError},
+    insert,
 };
 use crate::domain::{
-    call::{Status, size},
+    call::{CallPatch, HistoryEntry, Placement, Status, StatusClaim, size},
     event::{Parties, PlacementId},
 };
 
-/// A placement about to be dialled.
+/// A call that is about to be placed.
 #[derive(Clone, Debug)]
 pub struct NewPlacement {
-    /// Ours.
+    /// The id of the placement.
     pub id: PlacementId,
-    /// The caller's name for it.
+    /// The idempotency key of the request.
     pub key: Option<String>,
-    /// Tells requests apart that bear the same key.
+    /// Digest of the request: it tells apart two requests with one idempotency key.
     pub digest: String,
-    /// What will be sent to ElevenLabs.
+    /// The request to ElevenLabs.
     pub request: serde_json::Map<String, serde_json::Value>,
-    /// Agent, its number, callee.
+    /// Agent, its number and callee.
     pub parties: Parties,
-    /// Now.
+    /// The current time.
     pub at: Timestamp,
 }
 
-/// How far a placement is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placing {
-    /// `dialling`, `placed`, `refused` or `unknown`.
-    pub state: String,
-    /// Of a refusal.
-    pub code: Option<String>,
-    /// Of the request.
-    pub digest: String,
-    /// Since when.
-    pub at: Timestamp,
-}
-
-impl Placing {
-    /// Reads it from the document of a call that was placed through us.
-    pub(super) fn read(call: &Document) -> Option<Self> {
-        let placing = call.get_document("_placement").ok()?;
-        let text = |field: &str| placing.get_str(field).ok().map(str::to_owned);
-        Some(Self {
-            state: text("state")?,
-            code: text("code"),
-            digest: text("digest").unwrap_or_default(),
-            at: date(placing, "at")?,
-        })
-    }
-}
-
-/// Whether a placement is new.
+/// The result of starting a placement.
 #[derive(Debug)]
-pub enum Begun {
-    /// It is to be dialled, by us alone.
+pub enum PlacementStart {
+    /// The placement is new. This request has to dial.
     New,
-    /// Its key was used before.
-    Before(Box<CallView>),
+    /// Its idempotency key was used before, for this call.
+    Existing(Box<CallView>),
 }
 
-/// How a placement went on.
+/// The result of asking ElevenLabs to dial.
 #[derive(Clone, Copy, Debug)]
-pub enum Concluded {
-    /// ElevenLabs accepted it.
+pub enum PlacementResult {
+    /// ElevenLabs accepted the request.
     Placed,
-    /// Nothing is dialled, for the reason of this code.
+    /// ElevenLabs does not dial. Holds the code of the reason.
     Refused(&'static str),
-    /// Nobody knows.
+    /// It is unknown whether ElevenLabs dials.
     Unknown,
 }
 
 impl Store {
-    /// Inserts the document of a placement, unless its key is known.
-    pub async fn begin_placement(&self, new: &NewPlacement) -> Result<Begun, StoreError> {
+    /// Inserts the document of a placement, unless its idempotency key is known.
+    ///
+    /// # Errors
+    /// The request is too large or cannot be stored, or the database is unavailable.
+    pub async fn begin_placement(&self, new: &NewPlacement) -> Result<PlacementStart, StoreError> {
         if size::bson_size(&new.request.clone().into()) > size::MAX_REQUEST {
             return Err(StoreError::Refused("the request is larger than a document has room for".to_owned()));
         }
@@ -99,15 +79,16 @@ impl Store {
             }
         });
         if inserted.await? {
-            return Ok(Begun::New);
+            return Ok(PlacementStart::New);
         }
         let key = new.key.clone().unwrap_or_default();
         let before = self.find_placement(&key).await?;
-        let gone = || StoreError::Unavailable("the placement of this key is just being merged".to_owned());
-        before.map(|call| Begun::Before(Box::new(call))).ok_or_else(gone)
+        let gone =
+            || StoreError::Unavailable("the call with this idempotency key is just being merged".to_owned());
+        before.map(|call| PlacementStart::Existing(Box::new(call))).ok_or_else(gone)
     }
 
-    /// The call that was placed under `key`.
+    /// The call that was placed with this idempotency key.
     pub async fn find_placement(&self, key: &str) -> Result<Option<CallView>, StoreError> {
         self.find_by(doc! { "_idempotencyKey": key }).await
     }
@@ -123,17 +104,17 @@ impl Store {
         Ok(found.map(CallView::new))
     }
 
-    /// Notes how a placement went on.
+    /// Stores the result of a placement.
     pub async fn conclude_placement(
         &self,
         id: &PlacementId,
-        concluded: Concluded,
+        result: PlacementResult,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (state, code) = match concluded {
-            Concluded::Placed => ("placed", None),
-            Concluded::Refused(code) => ("refused", Some(code)),
-            Concluded::Unknown => ("unknown", None),
+        let (state, code) = match result {
+            PlacementResult::Placed => ("placed", None),
+            PlacementResult::Refused(code) => ("refused", Some(code)),
+            PlacementResult::Unknown => ("unknown", None),
         };
         let mut fields = doc! { "_placement.state": state, "updatedAt": bson_date(now) };
         if let Some(code) = code {
@@ -147,7 +128,7 @@ impl Store {
         self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
     }
 
-    /// Placements begun before `before` of which nobody knows what became, the oldest first.
+    /// Placements that began before `before` and whose result is unknown, the oldest first, at most `most`.
     pub async fn unresolved_placements(
         &self,
         before: Timestamp,
@@ -166,26 +147,36 @@ impl Store {
     }
 }
 
+/// The document of a placement: that of a call of which only the placement is known, and the fields that
+/// belong to placements alone. `None` if BSON cannot express it.
 fn document(new: &NewPlacement) -> Option<Document> {
-    let (at, status) = (bson_date(new.at), Status::Initiated);
-    let event_id = format!("placement:{}", new.id.as_str());
-    let mut document = doc! {
-        "_placementId": new.id.as_str(),
-        "_placement": { "state": "dialling", "open": true, "at": at, "digest": &new.digest },
-        "requestPayload": json_to_bson(&new.request)?,
-        "agentId": new.parties.agent_id.as_deref(),
-        "agentPhoneNumberId": new.parties.agent_phone_number_id.as_deref(),
-        "toNumber": new.parties.to_number.as_deref(),
-        "status": status.as_str(),
-        "failureReason": null,
-        "_status": { "rank": status.rank(), "eventId": &event_id },
-        "history": [{ "eventId": &event_id, "eventType": "placement.begun", "status": status.as_str(),
-            "origin": "placement", "at": at }],
-        "createdAt": at,
-        "_storedAt": at,
-        "statusUpdatedAt": at,
-        "updatedAt": at,
+    let (at, status, event_id) = (new.at, Status::Initiated, format!("placement:{}", new.id.as_str()));
+    let patch = CallPatch {
+        placement: Some(Placement { id: new.id.clone(), request: Some(new.request.clone()) }),
+        parties: new.parties.clone(),
+        history: vec![HistoryEntry {
+            event_id: event_id.clone(),
+            event_type: "placement.begun".to_owned(),
+            status: Some(status.as_str().to_owned()),
+            received_status: None,
+            origin: Some("placement".to_owned()),
+            signature: None,
+            at,
+            time_ignored: false,
+            stored_at: None,
+            of_call: false,
+        }],
+        status: Some(StatusClaim { status, at, event_id, failure_reason: None }),
+        created_at: at,
+        first_stored: at,
+        updated_at: at,
+        ..CallPatch::empty()
     };
+    let mut document = Document::try_from(insert::document(&patch).ok()?).ok()?;
+    document.insert(
+        "_placement",
+        doc! { "state": "dialling", "open": true, "at": bson_date(at), "digest": &new.digest },
+    );
     if let Some(key) = &new.key {
         document.insert("_idempotencyKey", key);
     }
@@ -193,5 +184,5 @@ fn document(new: &NewPlacement) -> Option<Document> {
 }
 
 fn is_duplicate(error: &mongodb::error::Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == 11_000)
+    matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
 }

@@ -1,38 +1,45 @@
-//! What a patch would do to what is stored, without doing it: the statement's own pipeline, as a query.
+//! What a patch would change, without changing it: the pipeline of its statement runs as a query.
 
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
 
-use super::{CallView, Key, SERVER_TIME, Store, StoreError, merge, statement};
+use super::{
+    call_view::CallView,
+    changes,
+    connection::{SERVER_TIME, Store},
+    error::StoreError,
+    key::Key,
+    statement,
+};
 use crate::domain::call::{CallPatch, conversations};
 
-/// What would become of a call.
+/// What a patch would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Preview {
     /// Nothing.
     Unchanged,
-    /// A document would be made.
+    /// A document would be created.
     Created,
-    /// Documents that are one call would be joined.
+    /// Documents that belong to one call would be merged.
     Merged,
-    /// These fields would have another value.
+    /// These fields would change.
     Changed(Vec<Difference>),
 }
 
-/// A field that would change. Values are named of fields that hold nothing personal.
+/// A field that would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The field.
+    /// Name of the field.
     pub field: String,
-    /// Its values, before and after.
+    /// The values before and after. `None` if the field may hold personal data.
     pub values: Option<(String, String)>,
 }
 
-/// Fields whose values may be shown.
+/// The fields that hold no personal data, so that their values may be shown.
 const SHOWN: [&str; 4] = ["status", "transcriptState", "failureReason", "statusUpdatedAt"];
 
 impl Store {
-    /// What [`super::apply()`] would do with `patch`.
+    /// What [`super::apply()`] would change with `patch`.
     pub async fn preview(&self, patch: &CallPatch) -> Result<Preview, StoreError> {
         let mut filters: Vec<_> = Key::all_of(patch).map(|key| key.filter()).collect();
         if filters.is_empty() {
@@ -57,8 +64,8 @@ impl Store {
             return Ok(Preview::Created);
         }
         let [one] = &joined.documents[..] else {
-            let changes = merge::changes(&found, &joined, &merge::events(patch)).unwrap_or_default();
-            let of_all = changes.iter().filter_map(|(before, after)| match compare((*before)?, after) {
+            let changed = changes::changes(&found, &joined, &changes::events(patch)).unwrap_or_default();
+            let of_all = changed.iter().filter_map(|(before, after)| match compare((*before)?, after) {
                 Preview::Changed(differences) => Some(differences),
                 _ => None,
             });
@@ -105,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_named_and_only_the_harmless_is_shown() {
+    fn changed_fields_are_named_and_personal_values_are_hidden() {
         let before = doc! { "_id": 1, "status": "ringing", "toNumber": "+1", "same": 1 };
         assert_eq!(compare(&before, &before), Preview::Unchanged);
         let after =

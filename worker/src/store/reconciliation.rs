@@ -1,4 +1,4 @@
-//! What reconciliation asks of the store, and its own memory: the collection `reconciliation`.
+//! What reconciliation reads and writes: calls, and its own state in the collection `reconciliation`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -6,24 +6,28 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::{
     Collection,
-    bson::{Document, doc},
+    bson::{Document, RawDocumentBuf, doc},
     error::{Error, ErrorKind},
     options::ReturnDocument,
 };
 
-use super::{SERVER_TIME, Store, StoreError, document::bson_date};
+use super::{
+    connection::{SERVER_TIME, Store},
+    convert::{bson_date, date},
+    error::{DUPLICATE_KEY, StoreError},
+    fields,
+};
 use crate::domain::{
-    call::Status,
+    call::{Status, StatusClaim},
     event::{ConversationId, PlacementId},
     reconciliation::StoredConversation,
     time::after,
 };
 
-const MEMORY: &str = "reconciliation";
-const DUPLICATE_KEY: i32 = 11_000;
+const COLLECTION: &str = "reconciliation";
 
 impl Store {
-    /// What is stored of these conversations.
+    /// What is stored of these conversations. A conversation that is not stored is missing in the result.
     pub async fn known(
         &self,
         ids: &[&ConversationId],
@@ -45,8 +49,8 @@ impl Store {
         Ok(found.into_iter().filter_map(entry).collect())
     }
 
-    /// Conversations of calls that are not finished, and of which was last heard between `from` and
-    /// `to`; the latest come first.
+    /// The conversations of unfinished calls that were last updated between `from` and `to`, the latest
+    /// first, at most `most`.
     pub async fn unfinished(
         &self,
         from: Timestamp,
@@ -78,67 +82,70 @@ impl Store {
         Ok(ids.collect())
     }
 
-    /// Gives up a placement that ElevenLabs knows nothing of.
+    /// Gives up a placement of which ElevenLabs has no call.
     pub async fn give_up_placement(&self, id: &PlacementId, now: Timestamp) -> Result<(), StoreError> {
-        let status = Status::InitiationFailed;
         let filter = doc! {
             "_placementId": id.as_str(), "_placement.open": true, "conversationId": { "$exists": false },
         };
-        let event_id = format!("placement:{}:given-up", id.as_str());
+        let claim = StatusClaim {
+            status: Status::InitiationFailed,
+            at: now,
+            event_id: format!("placement:{}:given-up", id.as_str()),
+            failure_reason: Some("ElevenLabs knows no such call".to_owned()),
+        };
+        let mut status = RawDocumentBuf::new();
+        fields::append_status(&mut status, &claim);
+        let mut set = Document::try_from(status).map_err(mongodb::error::Error::from)?;
+        set.extend(doc! { "updatedAt": bson_date(now), "_placement.state": "refused" });
         let update = doc! {
-            "$set": {
-                "status": status.as_str(), "statusUpdatedAt": bson_date(now), "updatedAt": bson_date(now),
-                "failureReason": "ElevenLabs knows no such call", "_placement.state": "refused",
-                "_status": { "rank": status.rank(), "eventId": &event_id },
-            },
-            "$push": { "history": { "eventId": event_id, "eventType": "placement.given_up",
-                "status": status.as_str(), "origin": "reconciliation", "at": bson_date(now) } },
+            "$set": set,
+            "$push": { "history": {
+                "eventId": claim.event_id, "eventType": "placement.given_up", "status": claim.status.as_str(),
+                "origin": "reconciliation", "at": bson_date(now),
+            } },
             "$unset": { "_placement.open": "" },
         };
         let calls = self.calls.clone();
         self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
     }
 
-    /// When the last complete pass ended its window; `None` before the first.
+    /// The end of the window of the last complete pass. `None` before the first pass.
     pub async fn last_pass(&self) -> Result<Option<Timestamp>, StoreError> {
-        let memory = self.memory();
-        let found = self.run(async move { memory.find_one(doc! { "_id": "pass" }).await }).await?;
-        Ok(found.and_then(|found| {
-            let date = found.get_datetime("lastComplete").ok()?;
-            Timestamp::from_millisecond(date.timestamp_millis()).ok()
-        }))
+        let state = self.reconciliation();
+        let found = self.run(async move { state.find_one(doc! { "_id": "pass" }).await }).await?;
+        Ok(found.and_then(|found| date(&found, "lastComplete")))
     }
 
-    /// Takes, or keeps, the right to make a pass for `time`; whether `owner` has it.
+    /// Takes or extends the lease for a pass, until `time` from now. Returns whether `owner` has the lease.
     pub async fn lease_pass(&self, owner: &str, now: Timestamp, time: Duration) -> Result<bool, StoreError> {
         let filter = doc! { "_id": "pass", "$or": [
             { "owner": owner }, { "leaseUntil": { "$exists": false } }, { "leaseUntil": { "$lt": bson_date(now) } },
         ] };
         let update = doc! { "$set": { "owner": owner, "leaseUntil": bson_date(after(now, time)) } };
-        let memory = self.memory();
+        let state = self.reconciliation();
         self.run(async move {
-            let taken = memory.find_one_and_update(filter, update).upsert(true);
+            let taken = state.find_one_and_update(filter, update).upsert(true);
             match taken.return_document(ReturnDocument::After).await {
                 Ok(_) => Ok(true),
-                Err(error) if is_duplicate(&error) => Ok(false), // Somebody else has it.
+                Err(error) if is_duplicate(&error) => Ok(false), // Another worker has the lease.
                 Err(error) => Err(error),
             }
         })
         .await
     }
 
-    /// Gives the right back; `complete` is the end of the window that was covered wholly.
+    /// Returns the lease. `complete` is the end of the window, if the pass covered all of it.
     pub async fn end_pass(&self, owner: &str, complete: Option<Timestamp>) -> Result<(), StoreError> {
         let mut update = doc! { "$unset": { "leaseUntil": "", "owner": "" } };
         if let Some(complete) = complete {
             update.insert("$max", doc! { "lastComplete": bson_date(complete) });
         }
-        let (memory, filter) = (self.memory(), doc! { "_id": "pass", "owner": owner });
-        self.run(async move { memory.update_one(filter, update).await }).await.map(drop)
+        let (state, filter) = (self.reconciliation(), doc! { "_id": "pass", "owner": owner });
+        self.run(async move { state.update_one(filter, update).await }).await.map(drop)
     }
 
-    fn memory(&self) -> Collection<Document> {
-        self.database.collection(MEMORY)
+    fn reconciliation(&self) -> Collection<Document> {
+        self.database.collection(COLLECTION)
     }
 }
 

@@ -1,121 +1,134 @@
-//! Questions about many calls at a time: how they end, why they fail, what is slow. Read only.
+//! Queries over many calls: how calls end, why they fail, which transcripts are slow. Read only.
 //!
-//! Invariant: every one of them goes by an index; a collection of millions is never walked through. The test
-//! of `aftercall-worker report` asks the server for its plans.
+//! Invariant: every query uses an index, so that it never reads a whole collection. The test of
+//! `aftercall-worker report` checks the server's plans.
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::{COLLECTION, SERVER_TIME, Store, StoreError, document::bson_date, views::beginning};
+use super::{
+    connection::{COLLECTION, SERVER_TIME, Store},
+    convert::bson_date,
+    error::StoreError,
+    views::beginning,
+};
 use crate::domain::call::Status;
 
-/// Most groups, hours or calls in one answer.
-const MOST: i64 = 1000;
+/// Most groups or hours in one answer.
+const MAX_GROUPS: i64 = 1000;
 
-/// One question: its stages, and what it is called.
+/// One query.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// A stable name.
+    /// Stable name.
     pub name: &'static str,
     stages: Vec<Document>,
 }
 
-/// How the server finds the answer.
+/// How the server would run a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Stages of the plan that was chosen, outermost first.
+    /// The stages of the chosen plan, outermost first.
     pub stages: Vec<String>,
-    /// Indexes it goes by.
+    /// The indexes that the plan uses.
     pub indexes: Vec<String>,
 }
 
-/// Statuses that count as failed, as the queries of operators have them.
+/// The statuses that count as failed in the queries of operators.
 fn failed() -> Vec<&'static str> {
     Status::ALL.into_iter().filter(|status| status.is_failure()).map(Status::as_str).collect()
 }
 
-fn within(since: Timestamp, until: Timestamp) -> Document {
-    doc! { "createdAt": { "$gte": bson_date(since), "$lt": bson_date(until) } }
+/// All queries about the calls that began between `since` and `until`. `named` is the number of calls that a
+/// query lists by name.
+pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6] {
+    let within = doc! { "createdAt": { "$gte": bson_date(since), "$lt": bson_date(until) } };
+    let question = |name, stages: Vec<Document>| Question { name, stages };
+    [
+        question("statuses", statuses(&within)),
+        question("failures", failures(&within)),
+        question("hours", hours(&within)),
+        question("failed_calls", failed_calls(named)),
+        question("slowest_transcripts", slowest_transcripts(&within, named)),
+        question("owed_transcripts", owed_transcripts(until, named)),
+    ]
 }
 
-/// All questions about the calls that began within this time, and how many calls to name each.
-pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6] {
-    let question = |name, stages: Vec<Document>| Question { name, stages };
-    let within = within(since, until);
-    let and = |more: Document| {
-        let mut filter = within.clone();
-        filter.extend(more);
-        doc! { "$match": filter }
-    };
-    let by_count = doc! { "$sort": { "calls": -1, "_id": 1 } };
-    let is_failed = doc! { "$in": ["$status", failed()] };
-    let hour = doc! { "$dateTrunc": { "date": "$createdAt", "unit": "hour" } };
-    let delay = doc! { "$subtract": ["$_transcriptSavedAt", "$_owedSince"] };
-    let age = doc! { "$subtract": [bson_date(until), "$_owedSince"] };
-    [
-        question(
-            "statuses",
-            vec![
-                doc! { "$match": within.clone() },
-                doc! { "$group": { "_id": "$status", "calls": { "$sum": 1_i64 } } },
-                by_count.clone(),
-            ],
-        ),
-        question(
-            "failures",
-            vec![
-                and(doc! { "failureReason": { "$ne": null } }),
-                doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1_i64 } } },
-                by_count,
-                doc! { "$limit": MOST },
-                doc! { "$set": { "_id": beginning("$_id") } },
-            ],
-        ),
-        question(
-            "hours",
-            vec![
-                doc! { "$match": within.clone() },
-                doc! { "$group": {
-                    "_id": hour,
-                    "calls": { "$sum": 1_i64 },
-                    "failed": { "$sum": { "$cond": [is_failed, 1_i64, 0_i64] } },
-                } },
-                doc! { "$sort": { "_id": 1 } },
-                doc! { "$limit": MOST },
-            ],
-        ),
-        question(
-            "failed_calls",
-            vec![
-                doc! { "$match": { "status": { "$in": failed() } } },
-                doc! { "$sort": { "createdAt": -1 } },
-                doc! { "$limit": i64::from(named) },
-                doc! { "$project": {
-                    "_id": 0, "callId": 1, "conversationId": 1, "status": 1, "failureReason": beginning("$failureReason"),
-                    "at": "$statusUpdatedAt",
-                } },
-            ],
-        ),
-        question(
-            "slowest_transcripts",
-            vec![
-                and(doc! { "_transcriptSavedAt": { "$exists": true }, "_owedSince": { "$exists": true } }),
-                doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": delay } },
-                doc! { "$sort": { "delayMs": -1 } },
-                doc! { "$limit": i64::from(named) },
-            ],
-        ),
-        question(
-            "owed_transcripts",
-            vec![
-                doc! { "$match": { "transcriptState": "owed" } },
-                doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": age } },
-                doc! { "$sort": { "delayMs": -1 } },
-                doc! { "$limit": i64::from(named) },
-            ],
-        ),
+fn by_count() -> Document {
+    doc! { "$sort": { "calls": -1, "_id": 1 } }
+}
+
+fn statuses(within: &Document) -> Vec<Document> {
+    vec![
+        doc! { "$match": within },
+        doc! { "$group": { "_id": "$status", "calls": { "$sum": 1_i64 } } },
+        by_count(),
     ]
+}
+
+fn failures(within: &Document) -> Vec<Document> {
+    vec![
+        doc! { "$match": with(within, doc! { "failureReason": { "$ne": null } }) },
+        doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1_i64 } } },
+        by_count(),
+        doc! { "$limit": MAX_GROUPS },
+        doc! { "$set": { "_id": beginning("$_id") } },
+    ]
+}
+
+fn hours(within: &Document) -> Vec<Document> {
+    let is_failed = doc! { "$in": ["$status", failed()] };
+    vec![
+        doc! { "$match": within },
+        doc! { "$group": {
+            "_id": { "$dateTrunc": { "date": "$createdAt", "unit": "hour" } },
+            "calls": { "$sum": 1_i64 },
+            "failed": { "$sum": { "$cond": [is_failed, 1_i64, 0_i64] } },
+        } },
+        doc! { "$sort": { "_id": 1 } },
+        doc! { "$limit": MAX_GROUPS },
+    ]
+}
+
+fn failed_calls(named: u32) -> Vec<Document> {
+    vec![
+        doc! { "$match": { "status": { "$in": failed() } } },
+        doc! { "$sort": { "createdAt": -1 } },
+        doc! { "$limit": i64::from(named) },
+        doc! { "$project": {
+            "_id": 0, "callId": 1, "conversationId": 1, "status": 1,
+            "failureReason": beginning("$failureReason"), "at": "$statusUpdatedAt",
+        } },
+    ]
+}
+
+fn slowest_transcripts(within: &Document, named: u32) -> Vec<Document> {
+    let fetched = doc! { "_transcriptSavedAt": { "$exists": true }, "_owedSince": { "$exists": true } };
+    let delay = doc! { "$subtract": ["$_transcriptSavedAt", "$_owedSince"] };
+    vec![
+        doc! { "$match": with(within, fetched) },
+        doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": delay } },
+        doc! { "$sort": { "delayMs": -1 } },
+        doc! { "$limit": i64::from(named) },
+    ]
+}
+
+fn owed_transcripts(until: Timestamp, named: u32) -> Vec<Document> {
+    let age = doc! { "$subtract": [bson_date(until), "$_owedSince"] };
+    vec![
+        doc! { "$match": { "transcriptState": "owed" } },
+        doc! { "$project": { "_id": 0, "callId": 1, "conversationId": 1, "delayMs": age } },
+        doc! { "$sort": { "delayMs": -1 } },
+        doc! { "$limit": i64::from(named) },
+    ]
+}
+
+/// A filter with the conditions of both.
+fn with(filter: &Document, more: Document) -> Document {
+    let mut filter = filter.clone();
+    filter.extend(more);
+    filter
 }
 
 impl Store {
@@ -126,20 +139,20 @@ impl Store {
             .await
     }
 
-    /// How the server would answer it.
+    /// How the server would run `question`.
     pub async fn explain(&self, question: &Question) -> Result<Plan, StoreError> {
         let asked = doc! { "aggregate": COLLECTION, "pipeline": question.stages.clone(), "cursor": {} };
         let command = doc! { "explain": asked, "verbosity": "queryPlanner" };
         let database = self.database.clone();
         let answer = self.run(async move { database.run_command(command).await }).await?;
         let mut plan = Plan::default();
-        walk(&answer.into(), &mut plan);
+        collect_plan(&answer.into(), &mut plan);
         Ok(plan)
     }
 }
 
-/// Collects stages and indexes of the winning plans in an explanation, wherever the server puts them.
-fn walk(part: &Bson, plan: &mut Plan) {
+/// Collects stages and indexes of the winning plans in an explanation. Servers nest them in different ways.
+fn collect_plan(part: &Bson, plan: &mut Plan) {
     match part {
         Bson::Document(document) => {
             for (name, value) in document {
@@ -151,11 +164,11 @@ fn walk(part: &Bson, plan: &mut Plan) {
                             plan.indexes.push(index.clone());
                         }
                     }
-                    (_, value) => walk(value, plan),
+                    (_, value) => collect_plan(value, plan),
                 }
             }
         }
-        Bson::Array(parts) => parts.iter().for_each(|part| walk(part, plan)),
+        Bson::Array(parts) => parts.iter().for_each(|part| collect_plan(part, plan)),
         _ => {}
     }
 }
@@ -165,14 +178,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_chosen_plan_is_found_and_no_other() {
+    fn only_the_winning_plan_is_read() {
         let scan = doc! { "stage": "IXSCAN", "indexName": "a_1" };
         let answer = doc! { "stages": [ { "$cursor": { "queryPlanner": {
             "winningPlan": { "queryPlan": { "stage": "FETCH", "inputStage": scan }, "slotBasedPlan": {} },
             "rejectedPlans": [ { "stage": "COLLSCAN" } ],
         } } } ] };
         let mut plan = Plan::default();
-        walk(&answer.into(), &mut plan);
+        collect_plan(&answer.into(), &mut plan);
         assert_eq!(plan, Plan { stages: vec!["FETCH".into(), "IXSCAN".into()], indexes: vec!["a_1".into()] });
     }
 }

@@ -1,7 +1,7 @@
-//! Records of webhooks that are worked on because they may have killed a worker: the collection
-//! `suspect_webhooks`.
+//! Records of webhooks that may have ended a worker process: the collection `suspect_webhooks`.
 //!
-//! A record exists while such a webhook is worked on. One that is found later is of a process that ended in the middle.
+//! A record exists while a worker processes such a webhook. A record that remains belongs to a process that
+//! ended before it was done.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,13 @@ use mongodb::{
     bson::{DateTime, Document, doc},
 };
 
-use super::{SERVER_TIME, Store, StoreError};
+use super::{
+    connection::{SERVER_TIME, Store},
+    error::StoreError,
+};
 
 const COLLECTION: &str = "suspect_webhooks";
-/// Age in milliseconds after which a record is removed that nobody asks for any more.
+/// Age of a record, in milliseconds, after which it is removed.
 const MAX_AGE: i64 = 7 * 24 * 60 * 60 * 1000;
 
 impl Store {
@@ -22,7 +25,7 @@ impl Store {
         self.database.collection(COLLECTION)
     }
 
-    /// How often work on each of these webhooks was begun and did not end.
+    /// For each of these webhooks, the number of attempts that did not end.
     pub(crate) async fn attempts(&self, ids: &[String]) -> Result<Vec<u32>, StoreError> {
         let (suspects, filter) = (self.suspects(), doc! { "_id": { "$in": ids } });
         let found: Vec<Document> = self
@@ -36,7 +39,7 @@ impl Store {
         Ok(ids.iter().map(|id| found.get(id).copied().unwrap_or(0)).collect())
     }
 
-    /// Records that work on these webhooks begins for the `attempt`th time.
+    /// Records that the attempt with this number begins for these webhooks.
     pub(crate) async fn begin_attempt(&self, ids: &[String], attempt: u32) -> Result<(), StoreError> {
         let set = doc! { "$max": { "attempts": i64::from(attempt) }, "$set": { "begunAt": DateTime::now() } };
         let update = |id: &String| doc! { "q": { "_id": id }, "u": set.clone(), "upsert": true };
@@ -54,7 +57,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes the records of these webhooks, and those that are too old to matter.
+    /// Removes the records of these webhooks, and every record older than [`MAX_AGE`].
     pub(crate) async fn end_attempt(&self, ids: &[String]) -> Result<(), StoreError> {
         let before = DateTime::from_millis(DateTime::now().timestamp_millis() - MAX_AGE);
         let filter = doc! { "$or": [{ "_id": { "$in": ids } }, { "begunAt": { "$lt": before } }] };

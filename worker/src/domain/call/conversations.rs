@@ -1,76 +1,77 @@
-//! Calls with several conversations, and documents that turn out to be one call.
+//! Decides how a patch changes the documents of a call with several conversations, and which documents it
+//! merges.
 //!
-//! One telephone call may hold several conversations: it is handed to a person and back, or redirected to
-//! another agent. Each conversation has a document of its own. An event that names a conversation, or the
-//! placement that led to it, counts for the document of that conversation. An event that names the call alone
-//! (a callback of Twilio, a step of a dialler) counts for each conversation of the call. So the document of a
-//! conversation is the join of its own events and those of its call, whatever their order.
+//! One telephone call may have several conversations: it is transferred to a person and back, or redirected
+//! to another agent. Each conversation has a document of its own. An event that names a conversation or its
+//! placement counts for the document of that conversation. An event that names the call alone (a callback of
+//! Twilio, a step of a dialler) counts for each conversation of the call. So the document of a conversation
+//! is the join of its own events and of the events of its call, in any order.
 //!
-//! A conversation may become known late. Its document then needs what was said of the call before. Each
-//! document therefore keeps this part by itself ([`CallPatch::of_call`]).
+//! A conversation may become known late. Its document then needs the earlier events of the call. So each
+//! document keeps this part separately: [`CallPatch::of_call`].
 //!
-//! Of several documents the one with the smallest conversation id answers for the call: it alone has the
-//! unique `callId`. All of them have `sharedCallId`. As long as a call has one document, it has no
-//! `sharedCallId`.
+//! Of several documents, the one with the smallest conversation id is the first: it alone has the unique
+//! `callId`. All of them have `sharedCallId`. A call with one document has no `sharedCallId`.
 //!
-//! A placement is known to belong to a conversation by an event that names both. Until then it belongs to the
-//! document that answers for its call.
+//! An event that names both a placement and a conversation links the two. Until then the placement belongs to
+//! the first document of its call.
 //!
-//! Pure. `store::merge` does in a transaction what [`join`] says.
+//! Pure: `store::merge` performs in a transaction what [`join`] returns.
 
 use std::collections::BTreeSet;
 
 use super::CallPatch;
 use crate::domain::event::ConversationId;
 
-/// What becomes of the documents of a call.
+/// The documents of a call after a patch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Joined {
     /// The documents of the call, each once.
     pub documents: Vec<Document>,
-    /// How many links were ignored, because they lead to another call.
+    /// Number of links that were ignored, because they lead to another call.
     pub ignored_links: u32,
-    /// The conversation that this patch adds to a call that already had one.
+    /// The conversation that the patch adds to a call that already has one.
     pub further: Option<ConversationId>,
 }
 
 /// One document of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// The stored documents that it is made of: the first is kept, the others are joined into it. None: it is new.
+    /// Positions of the stored documents from which it is made. The first is kept, and the others are merged
+    /// into it. Empty for a new document.
     pub from: Vec<usize>,
-    /// What it holds.
+    /// Its content.
     pub call: CallPatch,
     /// Whether its call has other documents.
     pub is_shared: bool,
-    /// Whether it answers for its call.
+    /// Whether it has the unique `callId`.
     pub is_first: bool,
 }
 
-/// Most conversations of one call. A telephone call has a few. A call id that somebody gives to all calls
-/// ("unknown") would have all conversations, and each event would concern all of them: beyond the limit a
-/// conversation is not linked with the call.
+/// Most conversations of one call. A telephone call has a few. But a sender may give one call id ("unknown")
+/// to all its calls: each event would then change all their conversations. Beyond the limit a conversation is
+/// not linked with the call.
 pub const MAX_CONVERSATIONS: usize = 8;
 
-/// Joins `patch` with the documents that its identifiers name and with all other documents of their call.
-/// `stored` may hold more than these.
+/// Joins `patch` with the documents that its identifiers name, and with the other documents of their call.
+/// `stored` may hold further documents.
 pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     let mut ignored_links = 0;
-    if is_one_too_many(&stored, &patch) {
+    if exceeds_limit(&stored, &patch) {
         patch.call_id = None;
         ignored_links += 1;
     }
-    let mut home = home(&stored, &patch);
-    while contradict(&patch, &home, &stored) {
+    let mut own = own_documents(&stored, &patch);
+    while contradict(&patch, &own, &stored) {
         patch.forget_weakest_link();
         ignored_links += 1;
-        home = self::home(&stored, &patch);
+        own = own_documents(&stored, &patch);
     }
     let mut stored: Vec<_> = stored.into_iter().map(Some).collect();
-    let own = patch.conversation_id.clone();
-    let is_new = stored.iter().flatten().all(|document| document.conversation_id != own);
-    for &n in &home {
-        patch.take_in(stored[n].take().expect("each position once"));
+    let conversation = patch.conversation_id.clone();
+    let is_new = stored.iter().flatten().all(|document| document.conversation_id != conversation);
+    for &n in &own {
+        patch.merge(stored[n].take().expect("each position once"));
     }
     let call_id = patch.call_id.clone();
     let siblings = stored.iter_mut().enumerate().filter_map(|(n, document)| {
@@ -78,11 +79,11 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
         Some((vec![n], document))
     });
     let mut documents: Vec<_> = siblings.collect();
-    let further = own.filter(|_| is_new && !documents.is_empty());
-    // Without a document of its own it counts for those that there are.
+    let further = conversation.filter(|_| is_new && !documents.is_empty());
+    // A patch of the call alone has no document of its own, but changes the documents of all conversations.
     let mut of_call = None;
     if patch.is_linked() || documents.is_empty() {
-        documents.insert(0, (home, patch));
+        documents.insert(0, (own, patch));
     } else {
         of_call = Some(patch);
     }
@@ -91,7 +92,7 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
         let parts = documents.iter().filter_map(|(_, document)| document.part_of_call()).chain(of_call);
         if let Some(part) = parts.reduce(CallPatch::join) {
             for (_, document) in &mut documents {
-                document.take_in(part.clone());
+                document.merge(part.clone());
             }
         }
     }
@@ -104,8 +105,8 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     Joined { documents: documents.collect(), ignored_links, further }
 }
 
-/// Whether `patch` would give a call one conversation more than it may have.
-fn is_one_too_many(stored: &[CallPatch], patch: &CallPatch) -> bool {
+/// Whether `patch` would add a conversation to a call that already has [`MAX_CONVERSATIONS`].
+fn exceeds_limit(stored: &[CallPatch], patch: &CallPatch) -> bool {
     let of_call = |document: &&CallPatch| {
         document.call_id.is_some() && document.call_id == patch.call_id && document.conversation_id.is_some()
     };
@@ -116,8 +117,8 @@ fn is_one_too_many(stored: &[CallPatch], patch: &CallPatch) -> bool {
         && of_call.count() >= MAX_CONVERSATIONS
 }
 
-/// The documents that are joined with `patch` into one.
-fn home(stored: &[CallPatch], patch: &CallPatch) -> Vec<usize> {
+/// The positions of the documents that are merged with `patch` into one.
+fn own_documents(stored: &[CallPatch], patch: &CallPatch) -> Vec<usize> {
     let placement = patch.placement.as_ref().map(|placement| &placement.id);
     let of_same_call = |document: &CallPatch| document.call_id.is_some() && document.call_id == patch.call_id;
     let is_named = |document: &CallPatch| {
@@ -126,22 +127,23 @@ fn home(stored: &[CallPatch], patch: &CallPatch) -> Vec<usize> {
             || (placement.is_some() && document.placement.as_ref().map(|own| &own.id) == placement)
             || (conversation.is_none() && of_same_call(document))
     };
-    let mut home: Vec<_> = (0..stored.len()).filter(|&n| is_named(&stored[n])).collect();
+    let mut own: Vec<_> = (0..stored.len()).filter(|&n| is_named(&stored[n])).collect();
     let knows_conversation =
-        patch.conversation_id.is_some() || home.iter().any(|&n| stored[n].conversation_id.is_some());
+        patch.conversation_id.is_some() || own.iter().any(|&n| stored[n].conversation_id.is_some());
     if placement.is_some() && !knows_conversation {
-        let others = (0..stored.len()).filter(|&n| of_same_call(&stored[n]) && !home.contains(&n));
-        home.extend(others.min_by_key(|&n| &stored[n].conversation_id));
+        let others = (0..stored.len()).filter(|&n| of_same_call(&stored[n]) && !own.contains(&n));
+        own.extend(others.min_by_key(|&n| &stored[n].conversation_id));
     }
-    home
+    own
 }
 
-/// Whether patch and documents cannot be one, since they name two of a kind.
-fn contradict(patch: &CallPatch, home: &[usize], stored: &[CallPatch]) -> bool {
+/// Whether patch and documents cannot be one document, because they name two calls, conversations or
+/// placements.
+fn contradict(patch: &CallPatch, own: &[usize], stored: &[CallPatch]) -> bool {
     fn differ<'a, T: Ord + 'a>(ids: impl Iterator<Item = Option<&'a T>>) -> bool {
         ids.flatten().collect::<BTreeSet<_>>().len() > 1
     }
-    let all = || home.iter().map(|&n| &stored[n]).chain([patch]);
+    let all = || own.iter().map(|&n| &stored[n]).chain([patch]);
     differ(all().map(|one| one.call_id.as_ref()))
         || differ(all().map(|one| one.conversation_id.as_ref()))
         || differ(all().map(|one| one.placement.as_ref().map(|placement| &placement.id)))

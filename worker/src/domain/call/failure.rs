@@ -1,25 +1,29 @@
-//! Why a call failed, in words: the payload's where it has any, else the status' own; and the class of
-//! such words, which is all of them that metrics may show.
+//! The reason of a failed call, and the class of a reason.
+//!
+//! The reason is a text of the payload, or else the text of the status. Metrics show only the class, because
+//! a text of a sender may hold names and numbers.
 
 use serde_json::{Map, Value};
 
 use super::Status;
 use crate::domain::text::{MAX_REASON, cut};
 
-/// Fields that may hold the reason, the most telling first.
+/// Fields that may hold the reason, in the order in which they are tried.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason `payload` gives for the failure `status`, cut. Empty and blank texts count as absent.
+/// The reason that `payload` gives for the failure `status`, cut to 1,000 characters. A blank text
+/// counts as none.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
     let given = FIELDS
         .into_iter()
         .filter_map(|field| payload.get(field)?.as_str())
         .map(str::trim)
         .find(|reason| !reason.is_empty());
-    cut(given.unwrap_or(own_words(status)), MAX_REASON)
+    cut(given.unwrap_or(text_of(status)), MAX_REASON)
 }
 
-fn own_words(status: Status) -> &'static str {
+/// The reason if the payload gives none.
+fn text_of(status: Status) -> &'static str {
     match status {
         Status::InitiationFailed => "Call could not be initiated",
         Status::Busy => "Recipient was busy",
@@ -36,7 +40,7 @@ fn own_words(status: Status) -> &'static str {
     }
 }
 
-/// Classes of reasons, each with the words that tell it; the first that fits counts.
+/// The classes of reasons, each with the words by which it is recognized. The first class that fits counts.
 const CLASSES: [(&str, &[&str]); 11] = [
     ("voicemail", &["voicemail", "voice mail", "machine"]),
     ("no_answer", &["no answer", "no-answer", "no_answer", "not answer", "unanswered", "not picked up"]),
@@ -54,7 +58,7 @@ const CLASSES: [(&str, &[&str]); 11] = [
     ("carrier", &["carrier", "network", "trunk", "sip", "gateway"]),
 ];
 
-/// Every class there is.
+/// Every class.
 pub const FAILURE_CLASSES: [&str; 12] = {
     let mut classes = ["other"; 12];
     let mut n = 0;
@@ -65,8 +69,7 @@ pub const FAILURE_CLASSES: [&str; 12] = {
     classes
 };
 
-/// The class of a reason. The words themselves are the sender's, without end and perhaps with names and
-/// numbers in them; a class is ours.
+/// The class of a reason: one of [`FAILURE_CLASSES`].
 pub fn failure_class(reason: &str) -> &'static str {
     let reason = reason.to_lowercase();
     let class = CLASSES.iter().find(|(_, words)| words.iter().any(|word| reason.contains(word)));
@@ -78,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_class_of_ours() {
+    fn every_reason_has_a_known_class() {
         #[rustfmt::skip]
         let table = [
             ("No answer from recipient",        "no_answer"),

@@ -1,21 +1,21 @@
-//! The fields of a document that one event gives whole.
+//! The fields of a document that one event gives whole: one row for each.
 
-/// A field of the document that one event gives whole, and the latest event's prevails.
+/// A field of the document that one event gives whole. The latest event prevails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
-    /// The payload of the latest event.
+    /// The payload of the latest event that is about a status or a conversation.
     RawResponse,
     /// The turns of the conversation.
     Transcript,
-    /// ElevenLabs' analysis of it.
+    /// ElevenLabs' analysis of the conversation.
     Analysis,
-    /// ElevenLabs' metadata of it: times, cost, why it ended, the telephone call.
+    /// ElevenLabs' metadata of the conversation: times, cost, why it ended, the telephone call.
     Metadata,
-    /// Who or what answered: ElevenLabs' call result, or the verdict of an answering machine detection.
+    /// Who or what answered: ElevenLabs' call result, or the result of an answering machine detection.
     AnsweredBy,
-    /// What Twilio or the SIP trunk said when the call could not be initiated.
+    /// The answer of Twilio or of the SIP trunk when the call could not be initiated.
     InitiationFailure,
-    /// Where the recording is.
+    /// The id and the size of the recording's file.
     Audio,
     /// Twilio's callback on an answering machine detection.
     TwilioAmd,
@@ -27,12 +27,34 @@ pub enum Field {
     TwilioStream,
     /// Twilio's callback on a transcription.
     TwilioTranscription,
-    /// A callback of Twilio that says nothing of the kinds above, nor of the status.
+    /// Any other callback of Twilio without a status.
     TwilioOther,
 }
 
+/// How large a field may be: see [`super::size`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SizeClass {
+    Payload,
+    Transcript,
+    Part,
+    Detail,
+    Form,
+}
+
+/// What is fixed for a field.
+struct Row {
+    name: &'static str,
+    key_name: &'static str,
+    is_payload: bool,
+    size: SizeClass,
+}
+
+const fn row(name: &'static str, key_name: &'static str, is_payload: bool, size: SizeClass) -> Row {
+    Row { name, key_name, is_payload, size }
+}
+
 impl Field {
-    /// All of them.
+    /// Every field.
     pub const ALL: [Self; 13] = [
         Self::RawResponse,
         Self::Transcript,
@@ -49,60 +71,43 @@ impl Field {
         Self::TwilioOther,
     ];
 
-    /// Whether it is the payload of an event. Every event has one; observations and whole documents need not.
+    #[rustfmt::skip]
+    const fn row(self) -> Row {
+        match self { //                   name, name of the key, is a payload, size
+            Self::RawResponse         => row("rawResponse",         "_raw",                 true,  SizeClass::Payload),
+            Self::Transcript          => row("transcript",          "_transcript",          false, SizeClass::Transcript),
+            Self::Analysis            => row("analysis",            "_analysis",            false, SizeClass::Part),
+            Self::Metadata            => row("metadata",            "_metadata",            false, SizeClass::Part),
+            Self::AnsweredBy          => row("answeredBy",          "_answeredBy",          false, SizeClass::Detail),
+            Self::InitiationFailure   => row("initiationFailure",   "_initiationFailure",   false, SizeClass::Detail),
+            Self::Audio               => row("audio",               "_audio",               false, SizeClass::Detail),
+            Self::TwilioAmd           => row("twilioAmd",           "_twilioAmd",           true,  SizeClass::Form),
+            Self::TwilioConference    => row("twilioConference",    "_twilioConference",    true,  SizeClass::Form),
+            Self::TwilioRecording     => row("twilioRecording",     "_twilioRecording",     true,  SizeClass::Form),
+            Self::TwilioStream        => row("twilioStream",        "_twilioStream",        true,  SizeClass::Form),
+            Self::TwilioTranscription => row("twilioTranscription", "_twilioTranscription", true,  SizeClass::Form),
+            Self::TwilioOther         => row("twilioOther",         "_twilioOther",         true,  SizeClass::Form),
+        }
+    }
+
+    /// Whether the field holds the payload of an event. Each event has a payload. An observation and a stored
+    /// call may have none.
     pub fn is_payload(self) -> bool {
-        match self {
-            Self::RawResponse
-            | Self::TwilioAmd
-            | Self::TwilioConference
-            | Self::TwilioRecording
-            | Self::TwilioStream
-            | Self::TwilioTranscription
-            | Self::TwilioOther => true,
-            Self::Transcript
-            | Self::Analysis
-            | Self::Metadata
-            | Self::AnsweredBy
-            | Self::InitiationFailure
-            | Self::Audio => false,
-        }
+        self.row().is_payload
     }
 
-    /// Its name in the document.
+    /// Name in the document.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::RawResponse => "rawResponse",
-            Self::Transcript => "transcript",
-            Self::Analysis => "analysis",
-            Self::Metadata => "metadata",
-            Self::AnsweredBy => "answeredBy",
-            Self::InitiationFailure => "initiationFailure",
-            Self::Audio => "audio",
-            Self::TwilioAmd => "twilioAmd",
-            Self::TwilioConference => "twilioConference",
-            Self::TwilioRecording => "twilioRecording",
-            Self::TwilioStream => "twilioStream",
-            Self::TwilioTranscription => "twilioTranscription",
-            Self::TwilioOther => "twilioOther",
-        }
+        self.row().name
     }
 
-    /// The internal field that keeps which event gave it.
+    /// Name of the internal field with the key: time and id of the event that gave the value.
     pub fn key_name(self) -> &'static str {
-        match self {
-            Self::RawResponse => "_raw",
-            Self::Transcript => "_transcript",
-            Self::Analysis => "_analysis",
-            Self::Metadata => "_metadata",
-            Self::AnsweredBy => "_answeredBy",
-            Self::InitiationFailure => "_initiationFailure",
-            Self::Audio => "_audio",
-            Self::TwilioAmd => "_twilioAmd",
-            Self::TwilioConference => "_twilioConference",
-            Self::TwilioRecording => "_twilioRecording",
-            Self::TwilioStream => "_twilioStream",
-            Self::TwilioTranscription => "_twilioTranscription",
-            Self::TwilioOther => "_twilioOther",
-        }
+        self.row().key_name
+    }
+
+    /// How large the value may be.
+    pub(super) fn size_class(self) -> SizeClass {
+        self.row().size
     }
 }

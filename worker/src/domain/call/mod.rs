@@ -1,22 +1,32 @@
-//! What a call is, and how events change it. Pure.
+//! The state of a call, and how events change it. Pure.
 //!
-//! The state of a call is a join: [`CallPatch::join`] is commutative, associative and idempotent, so
-//! order, repetition, batching and concurrent workers cannot matter. The update statement of
-//! `store::statement` joins a patch with what MongoDB holds by the same rules.
+//! The state of a call is a join: [`CallPatch::join`] is commutative, associative and idempotent. So order,
+//! repetition and batches of events do not matter, and neither does the number of workers. The update
+//! statement of `store::statement` joins a patch with the stored call by the same rules.
 
+mod claims;
 pub mod conversations;
 mod failure;
 mod field;
+mod from_event;
+mod history;
+mod join;
 mod patch;
+mod placement;
 pub mod size;
 mod status;
+mod transcript_state;
 
 pub use self::{
+    claims::{FieldClaim, StatusClaim},
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
     field::Field,
-    patch::{CallPatch, FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, StatusClaim, TranscriptState},
+    history::{HISTORY_LIMIT, HistoryEntry},
+    patch::CallPatch,
+    placement::Placement,
     size::Attachment,
     status::Status,
+    transcript_state::TranscriptState,
 };
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! What of an event fits into a document. Pure.
+//! Bounds the values of an event, so that each document of a call fits into MongoDB's 16 MiB. Pure.
 //!
-//! A document of MongoDB ends at 16 MiB. Each field has its own bound, and all bounds together are below that,
-//! so every combination of events fits. What is larger than its bound is left out; its place names its size. A
-//! large transcript becomes a file of its own. The event alone decides, so order and repetition do not matter.
+//! Each field has a bound of its own, and the sum of all bounds is below 16 MiB. So every combination of
+//! events fits. A value above its bound is left out, and its place holds its size. A large transcript becomes
+//! a file. The decision depends on the event alone, so order and repetition of events do not matter.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Field;
+use super::field::{Field, SizeClass};
 use crate::domain::event::{Event, Recording};
 
 const MIB: usize = 1024 * 1024;
-/// A payload up to this size holds nothing that is beyond any bound.
-const SMALL: usize = MIB / 8;
-/// Largest order that a call is placed with.
+/// A payload of at most this size holds no value that is above a bound.
+const SMALL_PAYLOAD: usize = MIB / 8;
+/// Largest request with which a call is placed.
 pub const MAX_REQUEST: usize = MIB / 8;
-/// Largest callback of Twilio that has a field of its own. The gateway takes forms of 64 KiB.
-const FORM: usize = 80 * 1024;
+/// Largest callback of Twilio without a status. The gateway takes forms of at most 64 KiB.
+const MAX_FORM: usize = 80 * 1024;
 
-/// What is kept beside the documents, in a file that has the id of the event.
+/// A file that is kept beside the document. Its id is the id of the event.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Attachment {
     /// The recording of a call.
@@ -36,28 +36,30 @@ impl std::fmt::Debug for Attachment {
     }
 }
 
-/// Most bytes of each field, as BSON.
+/// Most bytes of a field of each class, as BSON.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
-    raw: usize,
+    payload: usize,
     transcript: usize,
     part: usize,
-    failure: usize,
+    detail: usize,
 }
 
-/// Of an event that names a conversation or a placement.
-const OWN: Bounds = Bounds { raw: 4 * MIB, transcript: 4 * MIB, part: 2 * MIB, failure: MIB };
-/// Of an event that names the call alone: each document of the call stores it twice: in the field and in `_call`.
-const OF_CALL: Bounds = Bounds { raw: MIB, transcript: MIB / 4, part: MIB / 8, failure: MIB / 8 };
+/// The bounds for an event that names a conversation or a placement.
+const OWN: Bounds = Bounds { payload: 4 * MIB, transcript: 4 * MIB, part: 2 * MIB, detail: MIB };
+/// The bounds for an event that names the call alone. Each document of the call stores its values twice: in
+/// the fields and in `_call`.
+const OF_CALL: Bounds = Bounds { payload: MIB, transcript: MIB / 4, part: MIB / 8, detail: MIB / 8 };
 
-/// Takes out of the event what is kept beside its document, and what does not fit into it.
+/// Leaves out the values of the event that do not fit into a document, and returns the file that is kept
+/// beside it.
 pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
     let bounds = if event.names_call_alone() { OF_CALL } else { OWN };
     let mut attachment = event.recording.take().map(Attachment::Recording);
     let payload = event.fields.get(&Field::RawResponse);
     let has_turns = payload.is_some_and(|raw| raw["data"]["transcript"].is_array());
     let size = payload.map_or(0, bson_size);
-    if size <= SMALL && (has_turns || !event.fields.contains_key(&Field::Transcript)) {
+    if size <= SMALL_PAYLOAD && (has_turns || !event.fields.contains_key(&Field::Transcript)) {
         return attachment;
     }
     if let Some(turns) = event.fields.get_mut(&Field::Transcript) {
@@ -66,17 +68,12 @@ pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
         attachment = attachment.or(file);
     }
     for (field, value) in &mut event.fields {
-        let bound = match field {
-            Field::RawResponse => bounds.raw,
-            Field::Analysis | Field::Metadata => bounds.part,
-            Field::InitiationFailure | Field::AnsweredBy | Field::Audio => bounds.failure,
-            Field::TwilioAmd
-            | Field::TwilioConference
-            | Field::TwilioRecording
-            | Field::TwilioStream
-            | Field::TwilioTranscription
-            | Field::TwilioOther => FORM,
-            Field::Transcript => continue,
+        let bound = match field.size_class() {
+            SizeClass::Payload => bounds.payload,
+            SizeClass::Part => bounds.part,
+            SizeClass::Detail => bounds.detail,
+            SizeClass::Form => MAX_FORM,
+            SizeClass::Transcript => continue, // Split above.
         };
         let size = bson_size(value);
         if size > bound && *field == Field::RawResponse {
@@ -93,7 +90,7 @@ pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
     attachment
 }
 
-/// The turns of a conversation that was fetched, or what stands for them in the document and their file.
+/// The turns of a fetched conversation as the document stores them, and their file if they do not fit.
 pub fn fit_transcript(file: &str, turns: Vec<Value>) -> (Value, Option<Attachment>) {
     split_transcript(file, Value::Array(turns), OWN.transcript)
 }
@@ -107,13 +104,13 @@ fn split_transcript(file: &str, turns: Value, bound: usize) -> (Value, Option<At
     (json!({ "fileId": file, "bytes": bytes.len(), "turns": count }), Some(Attachment::Transcript(bytes)))
 }
 
-/// Whether a field of a document only says that its value was left out.
+/// Whether a stored value only says that the value was left out.
 pub fn is_left_out(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.len() == 2 && object.contains_key("bytes"))
         && value["leftOut"] == true
 }
 
-/// Bytes of `value` as BSON, without its name.
+/// Size of `value` as BSON in bytes, without its name.
 pub fn bson_size(value: &Value) -> usize {
     const NAME_AND_TYPE: usize = 2;
     const FRAME: usize = 5;
@@ -157,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_that_of_bson() {
+    fn the_size_is_that_of_bson() {
         let value = json!({ "a": null, "b": true, "c": 1, "d": 5_000_000_000_i64, "e": 1.5, "ü": "✓",
             "g": (0..1234).collect::<Vec<_>>(), "h": [], "i": { "j": [[{}]] } });
         let document: Document = crate::store::value_to_bson(&value).unwrap().as_document().unwrap().clone();
@@ -165,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_and_the_rest_is_applied() {
+    fn values_above_their_bounds_are_left_out_and_the_rest_is_applied() {
         let turns = |mib| json!([{ "role": "agent", "message": text(mib) }]);
         let body = |transcript: Value, analysis: usize, metadata: usize| {
             json!({ "type": "post_call_transcription", "data": { "conversation_id": "v", "status": "done",
@@ -196,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_names_the_call_alone_has_little_room() {
+    fn an_event_that_names_the_call_alone_has_small_bounds() {
         let body = |bytes| json!({ "event_type": "call.ended", "call_id": "c", "x": "y".repeat(bytes) });
         assert!(!is_left_out(&split(&body(MIB - 100)).0.fields[&Field::RawResponse].value));
         assert!(is_left_out(&split(&body(MIB)).0.fields[&Field::RawResponse].value));

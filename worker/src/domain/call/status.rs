@@ -1,38 +1,38 @@
-//! The twelve statuses and their order.
+//! The twelve statuses of a call and their order.
 
 use std::fmt;
 
-/// Where a call stands.
+/// The status of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Placed, nothing heard yet.
+    /// The call was placed.
     Initiated,
     /// The callee's telephone rings.
     Ringing,
     /// The callee is on the line.
     Answered,
-    /// The conversation came to its end.
+    /// The conversation is over.
     Completed,
-    /// The line is closed.
+    /// The telephone call is over.
     Ended,
     /// The call could not be placed.
     InitiationFailed,
     /// The line was busy.
     Busy,
-    /// Nobody picked up.
+    /// Nobody answered.
     NoAnswer,
-    /// Failed on the way.
+    /// The call failed for any other reason.
     Failed,
-    /// Taken back before the answer.
+    /// The caller canceled the call before it was answered.
     Canceled,
     /// The callee could not be reached.
     Unreachable,
-    /// The callee declined.
+    /// The callee rejected the call.
     Rejected,
 }
 
 impl Status {
-    /// All of them.
+    /// Every status.
     pub const ALL: [Self; 12] = [
         Self::Initiated,
         Self::Ringing,
@@ -66,12 +66,13 @@ impl Status {
         }
     }
 
-    /// The status a word in the database stands for.
+    /// The status of a word in the database.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// A status only moves to a higher rank; failures share the highest, and among them time decides.
+    /// The rank: a status only changes to one of the same or a higher rank. All failures have the highest
+    /// rank, and the later one prevails.
     pub fn rank(self) -> i32 {
         match self {
             Self::Initiated => 0,
@@ -89,18 +90,18 @@ impl Status {
         }
     }
 
-    /// Whether the call came to nothing.
+    /// Whether the call failed.
     pub fn is_failure(self) -> bool {
         self.rank() == 5
     }
 
-    /// Whether nothing more is expected to happen.
+    /// Whether the call is over.
     pub fn is_finished(self) -> bool {
         self.rank() >= Self::Completed.rank()
     }
 
-    /// Whether the call held a conversation that is over, so that a transcript is owed.
-    pub fn owes_transcript(self) -> bool {
+    /// Whether a conversation is over, so that its transcript is due.
+    pub fn ends_conversation(self) -> bool {
         matches!(self, Self::Completed | Self::Ended)
     }
 }

@@ -21,7 +21,7 @@ fn event(n: u32, event_type: EventType, at: Option<i64>, ids: u8) -> Event {
     parse(&envelope, body.to_string().as_bytes()).unwrap()
 }
 
-/// ElevenLabs' own event, which brings a transcript and says which placement the call came from.
+/// ElevenLabs' own event, with a transcript and the id of a placement.
 fn transcription(n: u32) -> Event {
     let body = json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000 + n % 5, "data": {
         "conversation_id": "conversation", "status": "done", "transcript": [{ "message": n }],
@@ -33,7 +33,7 @@ fn transcription(n: u32) -> Event {
     parse(&envelope, body.to_string().as_bytes()).unwrap()
 }
 
-/// Twilio's word on the end of an inbound call or of a leg, or a callback of another kind.
+/// A callback of Twilio: the end of an inbound call or of a leg, or a recording.
 fn callback(n: u32) -> Event {
     let kind =
         ["CallStatus=completed&Direction=inbound", "CallStatus=completed&ParentCallSid=p", "RecordingSid=r"];
@@ -43,7 +43,7 @@ fn callback(n: u32) -> Event {
 }
 
 prop_compose! {
-    /// The number decides everything, so that the same number twice is the same event twice.
+    /// The number decides everything: the same number gives the same event.
     fn any_event()(n in 0..40u32) -> Event {
         let kind = EventType::ALL[n as usize * 7 % 12];
         let own_time = (n % 3 != 0).then(|| 1_790_000_000 + i64::from(n % 7));
@@ -86,7 +86,7 @@ fn status_only_moves_forward_and_the_later_failure_wins() {
 }
 
 #[test]
-fn the_reason_is_the_first_that_says_something() {
+fn the_reason_is_the_first_text_that_is_not_blank() {
     #[rustfmt::skip]
     let table = [
         (json!({ "failure_reason": "a", "error_message": "b", "message": "c" }), "a"),
@@ -101,14 +101,14 @@ fn the_reason_is_the_first_that_says_something() {
 }
 
 #[test]
-fn words_and_statuses_are_one_to_one() {
+fn every_status_has_a_word_of_its_own() {
     for status in Status::ALL {
         assert_eq!(Status::from_word(status.as_str()), Some(status));
     }
 }
 
 #[test]
-fn history_is_bounded_and_keeps_the_latest() {
+fn history_is_bounded_and_keeps_the_latest_events() {
     let events: Vec<_> = (0..150).map(|n| event(n, EventType::Ringing, None, 0)).collect();
     let joined = join_all(&events).unwrap();
     assert_eq!(joined.history.len(), HISTORY_LIMIT);
@@ -116,7 +116,7 @@ fn history_is_bounded_and_keeps_the_latest() {
 }
 
 #[test]
-fn an_event_stored_twice_is_in_the_history_once_as_of_its_first_time() {
+fn an_event_stored_twice_is_in_the_history_once_with_its_first_time() {
     let again = |hours: i64| {
         let mut event = event(1, EventType::Ringing, None, 0);
         event.stored_at += SignedDuration::from_hours(hours);
@@ -133,12 +133,12 @@ fn an_event_stored_twice_is_in_the_history_once_as_of_its_first_time() {
 }
 
 #[test]
-fn ids_are_kept_whichever_event_brings_them() {
+fn ids_of_different_events_are_kept_together() {
     let joined =
         join_all(&[event(1, EventType::Ringing, None, 0), event(2, EventType::Ended, None, 1)]).unwrap();
     assert_eq!(joined.call_id, Some(CallId::new("call").unwrap()));
     assert_eq!(joined.conversation_id, Some(ConversationId::new("conversation").unwrap()));
-    assert_eq!(joined.transcript, Some(TranscriptState::Owed));
+    assert_eq!(joined.transcript, Some(TranscriptState::Pending));
 }
 
 proptest! {

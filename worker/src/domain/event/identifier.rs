@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Longest identifier taken. Twilio's are 34 characters, SIP call ids rarely over 100.
+/// Longest call id, in characters. Twilio's ids have 34, SIP call ids rarely more than 100.
 const MAX_LENGTH: usize = 256;
 const MAX_CONVERSATION_LENGTH: usize = 128;
 const MAX_PLACEMENT_LENGTH: usize = 64;
@@ -11,16 +11,16 @@ const MAX_PLACEMENT_LENGTH: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId(String);
 
-/// Id of an ElevenLabs conversation: letters, digits, `_` and `-`, so it is safe in a URL path and
-/// in a NATS subject.
+/// Id of an ElevenLabs conversation: letters, digits, `_` and `-`. So it is safe in the path of a URL and in
+/// a NATS subject.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConversationId(String);
 
-/// Our id of a placed call: letters, digits and `-`.
+/// Id that Aftercall gives to a call that is placed through its API: letters, digits and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlacementId(String);
 
-/// An identifier that cannot be used.
+/// Why an identifier cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 pub struct IdentifierError {
@@ -29,7 +29,7 @@ pub struct IdentifierError {
 }
 
 impl CallId {
-    /// Visible ASCII, 1 to 256 characters: SIP call ids hold `@`, `.` and more.
+    /// Takes 1 to 256 visible ASCII characters. SIP call ids hold `@`, `.` and other signs.
     pub fn new(id: impl Into<String>) -> Result<Self, IdentifierError> {
         let id = id.into();
         let fits = (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
@@ -44,7 +44,7 @@ impl CallId {
 }
 
 impl ConversationId {
-    /// Letters, digits, `_` and `-`, from 1 to 128.
+    /// Takes 1 to 128 letters, digits, `_` and `-`.
     pub fn new(id: impl Into<String>) -> Result<Self, IdentifierError> {
         let id = id.into();
         let fits = (1..=MAX_CONVERSATION_LENGTH).contains(&id.len())
@@ -60,7 +60,7 @@ impl ConversationId {
 }
 
 impl PlacementId {
-    /// Letters, digits and `-`, from 1 to 64.
+    /// Takes 1 to 64 letters, digits and `-`.
     pub fn new(id: impl Into<String>) -> Result<Self, IdentifierError> {
         let id = id.into();
         let fits = (1..=MAX_PLACEMENT_LENGTH).contains(&id.len())
@@ -75,20 +75,23 @@ impl PlacementId {
     }
 }
 
-/// Reads an identifier of `object`: absent, null, empty and blank all mean that there is none. A whole number
-/// is its digits.
-pub fn text(object: &Map<String, Value>, field: &'static str) -> Result<Option<String>, IdentifierError> {
+/// Reads an identifier of `object`. A missing field, null and a blank text mean that there is none. A whole
+/// number is read as its digits.
+///
+/// # Errors
+/// The value is neither a text nor a whole number.
+pub fn read(object: &Map<String, Value>, field: &'static str) -> Result<Option<String>, IdentifierError> {
     match object.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(id)) => Ok(Some(id.trim().to_owned()).filter(|id| !id.is_empty())),
-        // A number with a fraction, an exponent or more than 64 bits is not exact.
+        // JSON readers round a number with a fraction, an exponent or more than 64 bits.
         Some(Value::Number(number)) if number.is_u64() => Ok(Some(number.to_string())),
         Some(_) => Err(IdentifierError { field, problem: "must be a string or a whole number" }),
     }
 }
 
-/// Reads an identifier where one that cannot be used counts as none.
-pub fn lenient<T>(value: &Value, new: impl Fn(String) -> Result<T, IdentifierError>) -> Option<T> {
+/// Reads an identifier. A value that cannot be one counts as none.
+pub fn lenient_id<T>(value: &Value, new: impl Fn(String) -> Result<T, IdentifierError>) -> Option<T> {
     match value {
         Value::String(id) => new(id.trim().to_owned()).ok(),
         Value::Number(number) if number.is_u64() => new(number.to_string()).ok(),
@@ -123,15 +126,15 @@ mod tests {
         ];
         for (value, expected, leniently) in table {
             let object = Map::from_iter([("call_id".to_owned(), value.clone())]);
-            let found = text(&object, "call_id").map_err(drop);
+            let found = read(&object, "call_id").map_err(drop);
             assert_eq!(found.as_ref().map(Option::as_deref), expected.as_ref().copied(), "{value}");
-            assert_eq!(lenient(&value, CallId::new).as_ref().map(CallId::as_str), leniently, "{value}");
+            assert_eq!(lenient_id(&value, CallId::new).as_ref().map(CallId::as_str), leniently, "{value}");
         }
-        assert_eq!(text(&Map::new(), "call_id"), Ok(None));
+        assert_eq!(read(&Map::new(), "call_id"), Ok(None));
     }
 
     #[test]
-    fn what_is_empty_is_no_identifier() {
+    fn an_empty_or_blank_text_is_no_identifier() {
         assert!(CallId::new("").is_err() && CallId::new(" ").is_err());
         assert!(ConversationId::new("").is_err() && ConversationId::new(" ").is_err());
     }

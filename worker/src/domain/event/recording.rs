@@ -1,4 +1,4 @@
-//! A recording in the payload: base64, in any of the ways in which it is written.
+//! The recording in a payload: base64, in any of its usual spellings.
 
 use base64::{
     Engine as _, alphabet,
@@ -6,19 +6,22 @@ use base64::{
 };
 use serde_json::{Map, Value};
 
-use super::{ParseError, Recording};
+use super::{call_event::Recording, error::ParseError};
 
-/// With or without padding.
+/// Standard alphabet, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true),
 );
-/// Longest head of a data URI (`data:audio/mpeg;base64,`).
-const MAX_HEAD: usize = 256;
+/// Longest prefix of a data URI (`data:audio/mpeg;base64,`), in bytes.
+const MAX_PREFIX: usize = 256;
 
-/// Takes the recording out of the payload.
+/// Moves the recording out of the payload.
+///
+/// # Errors
+/// The field is not a text, or the text is not base64.
 pub(super) fn take(data: &mut Map<String, Value>, field: &str) -> Result<Option<Recording>, ParseError> {
     match data.remove(field) {
         Some(Value::String(audio)) if !audio.trim().is_empty() => {
@@ -30,10 +33,10 @@ pub(super) fn take(data: &mut Map<String, Value>, field: &str) -> Result<Option<
     }
 }
 
-/// Reads base64: in one piece or in lines, padded or not, in the standard or the URL-safe alphabet, alone or
-/// in a data URI. Each pass is linear, and the text is changed in its place.
+/// Decodes base64: in one piece or in lines, padded or not, in the standard or the URL-safe alphabet, alone
+/// or in a data URI. Takes linear time and changes the text in place.
 fn decode(text: String) -> Option<Vec<u8>> {
-    let start = head(&text)?;
+    let start = prefix_length(&text)?;
     let mut text = text.into_bytes();
     let is_plain = |byte: &u8| !(byte.is_ascii_whitespace() || matches!(byte, b'-' | b'_'));
     if text[start..].iter().all(is_plain) {
@@ -51,14 +54,14 @@ fn decode(text: String) -> Option<Vec<u8>> {
     BASE64.decode(&text).ok()
 }
 
-/// Length of the head of a data URI; 0 without one, `None` for one that announces no base64.
-fn head(text: &str) -> Option<usize> {
+/// Length in bytes of the prefix of a data URI, and 0 without one. `None` for a data URI that is not base64.
+fn prefix_length(text: &str) -> Option<usize> {
     let blank = text.len() - text.trim_start().len();
     let rest = &text.as_bytes()[blank..];
     if !rest.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:")) {
         return Some(0);
     }
-    let comma = rest.iter().take(MAX_HEAD).position(|&byte| byte == b',')?;
+    let comma = rest.iter().take(MAX_PREFIX).position(|&byte| byte == b',')?;
     let says_base64 = rest[..comma].trim_ascii_end().to_ascii_lowercase().ends_with(b";base64");
     says_base64.then_some(blank + comma + 1)
 }
@@ -68,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_read_however_it_is_written() {
+    fn base64_is_decoded_in_every_usual_spelling() {
         #[rustfmt::skip]
         let table: [(&str, Option<&[u8]>); 16] = [
             ("SUQz",                                Some(b"ID3")),

@@ -1,8 +1,9 @@
-//! Which form a body of the ElevenLabs route has: the vendor's envelope, the same without its wrapper, or the
-//! flat form.
+//! Recognizes the shape of a body that came by the route of ElevenLabs: the vendor's envelope or the flat
+//! form.
 //!
-//! Automation tools and own services send the vendor's events in other shapes: with the fields of `data` at the
-//! top, with `data` as a JSON text, or without `type`. A shape counts only where it is certain.
+//! Automation tools and customers' own services send the vendor's events in other shapes: with the fields of
+//! `data` at the top, with `data` as a JSON text, or without `type`. A shape is accepted only if it is
+//! unambiguous.
 
 use aftercall_common::json::{
     self,
@@ -10,34 +11,40 @@ use aftercall_common::json::{
 };
 use serde_json::{Map, Value};
 
-use super::{EventType, ParseError, elevenlabs::Kind, identifier, names::Names, words};
+use super::{
+    error::ParseError, event_type::EventType, field_names::FieldNames, foreign, identifier, kind::Kind,
+};
 use crate::domain::text::{MAX_WORD, cut};
 
-/// Longest `data` that is read as a JSON text. Whoever bounds the values of a body counts it as one.
-const MAX_TEXT: usize = 2 * 1024 * 1024;
+/// Longest `data` that is read as a JSON text, in bytes. The bound on the values of a body counts such a text
+/// as one value, so its own values are measured here.
+const MAX_DATA_TEXT: usize = 2 * 1024 * 1024;
 
-/// Where the fields of an event are.
+/// Where a body has the fields of its event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Under `data`.
+pub(super) enum Location {
+    /// In the object `data`.
     Data,
-    /// At the top.
+    /// At the top of the body.
     Top,
 }
 
-/// The form of a body.
+/// The shape of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
     /// An event of the vendor's envelope.
-    Envelope(Kind, Place),
+    Envelope(Kind, Location),
     /// An event of the flat form.
-    Flat(EventType, Place),
+    Flat(EventType, Location),
 }
 
-/// Finds the form. `data` that is a JSON text becomes the object it holds.
+/// Recognizes the shape of a body. If `data` is a JSON text, it is replaced by the object in it.
+///
+/// # Errors
+/// The event type is missing, unknown or of another product, or the shape is ambiguous.
 pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
     if let Some(Value::String(text)) = raw.get("data")
-        && text.len() <= MAX_TEXT
+        && text.len() <= MAX_DATA_TEXT
         && measure([text.as_bytes()], LIMITS).is_ok()
         && let Ok(data) = json::read_object(text.as_bytes())
     {
@@ -47,7 +54,7 @@ pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
     let words = ["type", "event_type"].map(|field| raw.get(field).and_then(Value::as_str).map(str::trim));
     let words = || words.into_iter().flatten().filter(|word| !word.is_empty());
     let Some(word) = words().next() else {
-        return by_its_fields(raw).ok_or_else(|| ParseError::NoEventType(Names::of(raw)));
+        return shape_of_fields(raw).ok_or_else(|| ParseError::NoEventType(FieldNames::of(raw)));
     };
     let exact = (words().find_map(Kind::exact), words().find_map(EventType::exact));
     let (kind, event_type) = match exact {
@@ -55,41 +62,41 @@ pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
         exact => exact,
     };
     match (kind, event_type, data) {
-        (Some(kind), _, Some(_)) => Ok(Shape::Envelope(kind, Place::Data)),
-        // Both forms have one of the events. Only the vendor's has an object of that name.
+        (Some(kind), _, Some(_)) => Ok(Shape::Envelope(kind, Location::Data)),
+        // Both forms have `call_initiation_failure`. Only the vendor's has an object `metadata`.
         (Some(kind), _, None) if raw.get("metadata").is_some_and(Value::is_object) => {
-            Ok(Shape::Envelope(kind, Place::Top))
+            Ok(Shape::Envelope(kind, Location::Top))
         }
-        (Some(kind), None, None) if names_a_call(raw) => Ok(Shape::Envelope(kind, Place::Top)),
+        (Some(kind), None, None) if names_a_call(raw) => Ok(Shape::Envelope(kind, Location::Top)),
         (_, Some(event_type), Some(data)) if !names_a_call(raw) && names_a_call(data) => {
-            Ok(Shape::Flat(event_type, Place::Data))
+            Ok(Shape::Flat(event_type, Location::Data))
         }
-        (_, Some(event_type), _) => Ok(Shape::Flat(event_type, Place::Top)),
-        (Some(_), None, None) => Err(ParseError::UnexpectedShape(cut(word, MAX_WORD), Names::of(raw))),
+        (_, Some(event_type), _) => Ok(Shape::Flat(event_type, Location::Top)),
+        (Some(_), None, None) => Err(ParseError::UnexpectedShape(cut(word, MAX_WORD), FieldNames::of(raw))),
         (None, None, data) => {
             let is_foreign = !names_a_call(raw) && !data.is_some_and(names_a_call);
-            match words().find_map(words::foreign_family).filter(|_| is_foreign) {
+            match words().find_map(foreign::family).filter(|_| is_foreign) {
                 Some(family) => Err(ParseError::NotAboutACall(family)),
-                None => Err(ParseError::UnsupportedEvent(cut(word, MAX_WORD), Names::of(raw))),
+                None => Err(ParseError::UnsupportedEvent(cut(word, MAX_WORD), FieldNames::of(raw))),
             }
         }
     }
 }
 
-/// The form of a body that names no event, where its fields leave no doubt.
-fn by_its_fields(raw: &Map<String, Value>) -> Option<Shape> {
+/// The shape of a body without an event type. `None` if the fields are ambiguous.
+fn shape_of_fields(raw: &Map<String, Value>) -> Option<Shape> {
     match raw.get("data").and_then(Value::as_object) {
         Some(data) => {
-            let kind = kind_of(data).or_else(|| is_over(data).then_some(Kind::Transcription))?;
-            Some(Shape::Envelope(kind, Place::Data))
+            let kind = kind_of_fields(data).or_else(|| is_over(data).then_some(Kind::Transcription))?;
+            Some(Shape::Envelope(kind, Location::Data))
         }
-        // A status alone is what the flat form has too.
-        None => Some(Shape::Envelope(kind_of(raw)?, Place::Top)),
+        // A body of the flat form may have a `status` too, so the status alone proves nothing.
+        None => Some(Shape::Envelope(kind_of_fields(raw)?, Location::Top)),
     }
 }
 
-/// The kind whose fields these are, and those of no other.
-fn kind_of(data: &Map<String, Value>) -> Option<Kind> {
+/// The one kind of event that has these fields. `None` if they fit no kind or several.
+fn kind_of_fields(data: &Map<String, Value>) -> Option<Kind> {
     let is = |field: &str, is: fn(&Value) -> bool| data.get(field).is_some_and(is);
     if !has_conversation(data) {
         None
@@ -106,17 +113,17 @@ fn kind_of(data: &Map<String, Value>) -> Option<Kind> {
     }
 }
 
-/// Whether a conversation is over, in the word of the vendor.
+/// Whether `data` is a conversation that is over, by the status that ElevenLabs gives it.
 fn is_over(data: &Map<String, Value>) -> bool {
     let status = data.get("status").and_then(Value::as_str);
     has_conversation(data) && matches!(status.map(str::trim), Some("done" | "failed"))
 }
 
 fn has_conversation(data: &Map<String, Value>) -> bool {
-    identifier::text(data, "conversation_id").is_ok_and(|id| id.is_some())
+    identifier::read(data, "conversation_id").is_ok_and(|id| id.is_some())
 }
 
-/// Whether the fields name a call in one of the ways of either form, rightly or wrongly.
+/// Whether an identifier of either form is present, valid or not.
 fn names_a_call(fields: &Map<String, Value>) -> bool {
     ["conversation_id", "call_id", "call_sid", "CallSid"].into_iter().any(|field| {
         fields

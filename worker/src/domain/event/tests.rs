@@ -1,7 +1,9 @@
+use bytes::Bytes;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::call::{Field, Status};
 
 mod callbacks;
 
@@ -44,7 +46,7 @@ fn every_event_has_its_status() {
 }
 
 #[test]
-fn what_cannot_be_an_event_says_why() {
+fn a_body_that_is_no_event_gives_the_reason() {
     #[rustfmt::skip]
     let table = [
         (r"{",                                                               "invalid_json"),
@@ -68,7 +70,7 @@ fn what_cannot_be_an_event_says_why() {
 }
 
 #[test]
-fn its_own_time_counts_and_the_stream_time_stands_in() {
+fn the_time_of_storage_counts_if_an_event_states_none() {
     let with_time =
         parse_json(&json!({ "event_type": "call.busy", "call_id": "c1", "timestamp": 1_790_000_000 }))
             .unwrap();
@@ -80,12 +82,12 @@ fn its_own_time_counts_and_the_stream_time_stands_in() {
 
 proptest! {
     #[test]
-    fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_body_makes_the_parser_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _never_panics = parse(&envelope(), &body);
     }
 
     #[test]
-    fn an_id_that_passes_is_safe_in_a_path_and_a_subject(id in "\\PC{0,40}") {
+    fn an_accepted_id_is_safe_in_a_path_and_a_subject(id in "\\PC{0,40}") {
         if let Ok(id) = ConversationId::new(id) {
             prop_assert!(id.as_str().bytes().all(|b| !b"/.*> ?#%".contains(&b)));
         }
@@ -97,7 +99,7 @@ fn envelope_event(kind: &str, data: &Value) -> Event {
 }
 
 #[test]
-fn a_transcription_brings_ids_parties_and_its_transcript() {
+fn a_transcription_has_ids_parties_and_its_transcript() {
     let event = envelope_event(
         "post_call_transcription",
         &json!({
@@ -123,7 +125,7 @@ fn a_transcription_brings_ids_parties_and_its_transcript() {
 }
 
 #[test]
-fn what_a_transcription_says_of_the_call_decides_its_status() {
+fn a_transcription_decides_the_status_by_its_call_result() {
     let phone = |result: &str| json!({ "phone_call": { "call_result": result } });
     #[rustfmt::skip]
     let table = [ // data.status, metadata, status, reason
@@ -152,7 +154,7 @@ fn what_a_transcription_says_of_the_call_decides_its_status() {
 }
 
 #[test]
-fn a_failed_initiation_keeps_its_reason_and_what_the_carrier_said() {
+fn a_failed_initiation_keeps_its_reason_and_the_answer_of_the_carrier() {
     let twilio = json!({ "type": "twilio", "body": {
         "CallSid": "CA2", "CallStatus": "no-answer", "To": "+6580000002", "SipResponseCode": "487" } });
     let sip = json!({ "type": "sip", "body": {
@@ -175,7 +177,7 @@ fn a_failed_initiation_keeps_its_reason_and_what_the_carrier_said() {
 }
 
 #[test]
-fn a_recording_leaves_the_payload_and_a_verdict_leaves_the_status() {
+fn a_recording_is_moved_out_of_the_payload_and_machine_detection_claims_no_status() {
     let event =
         envelope_event("post_call_audio", &json!({ "conversation_id": "conv_1", "full_audio": "SUQz" }));
     assert_eq!((event.status, event.recording), (None, Some(Recording(Bytes::from_static(b"ID3")))));
@@ -195,7 +197,7 @@ fn a_recording_leaves_the_payload_and_a_verdict_leaves_the_status() {
 }
 
 #[test]
-fn every_event_that_is_not_applied_has_its_true_reason_and_names_what_came() {
+fn a_refused_event_has_its_reason_and_the_names_of_its_fields() {
     #[rustfmt::skip]
     let table = [
         (json!({ "type": "voice_removed", "data": { "voice_id": "v" } }),   "not_about_a_call", "voice_removal"),
@@ -223,7 +225,7 @@ fn every_event_that_is_not_applied_has_its_true_reason_and_names_what_came() {
 }
 
 #[test]
-fn an_event_is_applied_in_every_shape_that_is_certain() {
+fn an_event_is_applied_in_every_unambiguous_shape() {
     let data = json!({ "conversation_id": "v", "status": "done", "transcript": [{ "role": "agent", "message": "x" }],
         "metadata": { "phone_call": { "call_sid": "CA1" } } });
     let with = |fields: &Value, name: &str, value: Value| {
@@ -266,7 +268,7 @@ fn an_event_is_applied_in_every_shape_that_is_certain() {
 }
 
 #[test]
-fn words_and_identifiers_are_taken_in_every_usual_spelling() {
+fn words_and_identifiers_are_read_in_every_usual_spelling() {
     #[rustfmt::skip]
     let table = [
         ("Call.Completed",           Status::Completed),
@@ -290,7 +292,7 @@ fn words_and_identifiers_are_taken_in_every_usual_spelling() {
 }
 
 #[test]
-fn texts_of_a_sender_are_cut_where_they_are_listed_and_kept_whole_in_the_payload() {
+fn listed_texts_are_cut_and_the_payload_keeps_them_whole() {
     let long = "é".repeat(200_000);
     let flat = json!({ "event_type": "call.failed", "call_id": "c", "failure_reason": long, "to_number": long,
         "agent_id": long, "agent_phone_number_id": long, "status": long });
@@ -328,7 +330,7 @@ fn texts_of_a_sender_are_cut_where_they_are_listed_and_kept_whole_in_the_payload
 }
 
 #[test]
-fn a_body_that_only_a_tolerant_reader_reads_is_applied() {
+fn a_body_that_only_a_tolerant_reader_accepts_is_applied() {
     let deep = format!("{}{}", "[".repeat(140), "]".repeat(140));
     for field in [r#""a":"bye \ud83d""#, r#""a":1e400"#, r#""a\u0000b":1"#, &format!("\"a\":{deep}")] {
         let body = format!("{{\"event_type\":\"call.ended\",\"call_id\":\"c\",{field}}}");

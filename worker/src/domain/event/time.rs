@@ -1,91 +1,90 @@
-//! The time an event gives itself: RFC 3339 text, or a Unix time in seconds or milliseconds; and whether it
-//! counts.
+//! The time that an event states: an RFC 3339 text, or a Unix time in seconds or milliseconds.
 //!
-//! A sender may have a wrong clock, or leave a time out in its own way: 0, -1, the year 1, seconds since the
-//! call began. Such a time is no time: it would date a call so that retention erases it, or pin a status
-//! for ever. It counts only if it lies near the time of storage.
+//! A sender may have a wrong clock. It may also send 0, -1, the year 1 or the seconds since the call began
+//! instead of a time. Such a value would date a call so early that retention erases it, or so late that no
+//! later event could change its status. So a stated time counts only if it lies near the time of storage.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Envelope, Origin, to_millis};
+use super::envelope::{Envelope, Origin};
 use crate::domain::time::{after, before};
 
-/// Above this a number is milliseconds: as seconds it would lie beyond the year 5138.
-const FIRST_MILLISECOND: f64 = 100_000_000_000.0;
-/// How long before its storage an event can have happened.
-const PAST: Duration = Duration::from_hours(30 * 24);
-/// How far the clock of a sender can be ahead.
-const AHEAD: Duration = Duration::from_mins(5);
-/// How long a webhook can have waited between its acceptance and its storage: as a dead letter, which an
-/// operator sent again.
-const WAITED: Duration = Duration::from_hours(120 * 24);
-/// 2020-01-01, Unix seconds. No conversation at ElevenLabs is older.
+/// From this value on a number is read as milliseconds. As seconds it would lie beyond the year 5138.
+const FIRST_MILLISECONDS: f64 = 100_000_000_000.0;
+/// Longest time between an event and its storage.
+const MAX_AGE: Duration = Duration::from_hours(30 * 24);
+/// Most by which the clock of a sender can be ahead.
+const MAX_AHEAD: Duration = Duration::from_mins(5);
+/// Longest time between acceptance and storage of a webhook. A dead letter that an operator redrives waits
+/// longest.
+const MAX_WAIT: Duration = Duration::from_hours(120 * 24);
+/// 2020-01-01 in Unix seconds. No conversation at ElevenLabs is older.
 pub const FIRST_CONVERSATION: i64 = 1_577_836_800;
 
-/// When an event happened, whole milliseconds.
+/// When an event happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct When {
-    /// Its own time if that counts, else the time of storage.
+pub(super) struct EventTime {
+    /// The stated time if it counts, else the time of storage. Whole milliseconds.
     pub at: Timestamp,
-    /// Whether it gives itself a time that does not count.
+    /// Whether the event states a time that does not count.
     pub ignored: bool,
 }
 
-/// When the event happened that gives itself these times; the first that counts is taken.
-pub(super) fn of_event<'a>(envelope: &Envelope, stated: impl IntoIterator<Item = &'a Value>) -> When {
+/// The time of an event that states these times. The first one that counts is taken.
+pub(super) fn of_event<'a>(envelope: &Envelope, stated: impl IntoIterator<Item = &'a Value>) -> EventTime {
     let stated = stated.into_iter().filter(|value| is_stated(value));
     let mut ignored = false;
     for value in stated {
         if let Some(at) = read(value).filter(|at| counts(envelope, *at)) {
-            return When { at: to_millis(at), ignored: false };
+            return EventTime { at: to_millis(at), ignored: false };
         }
         ignored = true;
     }
-    When { at: to_millis(envelope.stored_at), ignored }
+    EventTime { at: to_millis(envelope.stored_at), ignored }
 }
 
-/// The same for a text in a form of its own, which `read` knows.
+/// The time of an event that states it as a text in a provider's own form. `read` reads that form.
 pub(super) fn of_text(
     envelope: &Envelope,
     stated: Option<&str>,
     read: impl FnOnce(&str) -> Option<Timestamp>,
-) -> When {
+) -> EventTime {
     match stated.and_then(read).filter(|at| counts(envelope, *at)) {
-        Some(at) => When { at: to_millis(at), ignored: false },
-        None => When { at: to_millis(envelope.stored_at), ignored: stated.is_some() },
+        Some(at) => EventTime { at: to_millis(at), ignored: false },
+        None => EventTime { at: to_millis(envelope.stored_at), ignored: stated.is_some() },
     }
 }
 
-/// When the call of the event began, whole milliseconds.
+/// The time at which a call began, in whole milliseconds. `None` if the stated time does not count.
 pub(super) fn of_begin(envelope: &Envelope, stated: Option<&Value>) -> Option<Timestamp> {
     stated.and_then(read).filter(|at| counts(envelope, *at)).map(to_millis)
 }
 
-/// Whether ElevenLabs' API can be right about this time of a conversation, seen at `now`.
+/// Whether a time of a conversation that ElevenLabs' API gives at `now` is possible.
 pub fn is_plausible(time: Timestamp, now: Timestamp) -> bool {
-    time.as_second() >= FIRST_CONVERSATION && time <= after(now, AHEAD)
+    time.as_second() >= FIRST_CONVERSATION && time <= after(now, MAX_AHEAD)
 }
 
 fn counts(envelope: &Envelope, time: Timestamp) -> bool {
     let stored = envelope.stored_at;
     if envelope.origin == Origin::Reconciliation {
-        // An operator may ask for conversations of any age; the times are ElevenLabs' own.
+        // An operator may reconcile conversations of any age, and the times are ElevenLabs' own.
         return is_plausible(time, stored);
     }
-    // A webhook that waited, in a spool or as a dead letter, was new when it was accepted.
-    let accepted = envelope.received_at.filter(|at| (before(stored, WAITED)..stored).contains(at));
-    (before(accepted.unwrap_or(stored), PAST)..=after(stored, AHEAD)).contains(&time)
+    // A webhook that waited in a spool or as a dead letter was new when the gateway accepted it.
+    let accepted = envelope.received_at.filter(|at| (before(stored, MAX_WAIT)..stored).contains(at));
+    (before(accepted.unwrap_or(stored), MAX_AGE)..=after(stored, MAX_AHEAD)).contains(&time)
 }
 
-/// Null and empty texts are ways to leave a time out.
+/// Whether a time is stated. Null and a blank text state none.
 fn is_stated(value: &Value) -> bool {
     !value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty())
 }
 
-/// Reads a time; `None` where the value is none we understand.
+/// Reads a time. `None` if the value has none of the known forms.
 fn read(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => {
@@ -97,10 +96,15 @@ fn read(value: &Value) -> Option<Timestamp> {
     }
 }
 
+/// Cuts `time` to whole milliseconds. MongoDB stores dates so, and comparisons here and there must agree.
+pub(super) fn to_millis(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
 fn from_unix(number: f64) -> Option<Timestamp> {
-    let millis = if number.abs() < FIRST_MILLISECOND { number * 1000.0 } else { number };
-    // The cast saturates; what lies outside the calendar is refused by jiff.
-    #[expect(clippy::cast_possible_truncation, reason = "whole milliseconds are what is wanted")]
+    let millis = if number.abs() < FIRST_MILLISECONDS { number * 1000.0 } else { number };
+    // The cast saturates, and jiff refuses a time outside its calendar.
+    #[expect(clippy::cast_possible_truncation, reason = "only whole milliseconds are kept")]
     millis.is_finite().then_some(millis as i64).and_then(|millis| Timestamp::from_millisecond(millis).ok())
 }
 
@@ -118,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_a_time() {
+    fn a_time_is_read_in_every_known_form() {
         let noon = "2026-09-22T12:00:00Z".parse::<Timestamp>().unwrap();
         let seconds = noon.as_second();
         #[rustfmt::skip]
@@ -164,22 +168,22 @@ mod tests {
         ];
         let envelope = envelope(Origin::ElevenLabs, None);
         for (value, counts, ignored) in table {
-            let when = of_event(&envelope, [&value]);
-            assert_eq!(when.ignored, ignored, "{value}");
-            assert_eq!(when.at != to_millis(envelope.stored_at), counts, "{value}");
+            let found = of_event(&envelope, [&value]);
+            assert_eq!(found.ignored, ignored, "{value}");
+            assert_eq!(found.at != to_millis(envelope.stored_at), counts, "{value}");
             assert_eq!(of_begin(&envelope, Some(&value)).is_some(), counts, "{value}");
         }
     }
 
     #[test]
-    fn the_first_time_that_counts_is_taken() {
+    fn the_first_stated_time_that_counts_is_taken() {
         let good = json!("2026-09-22T11:00:00Z");
         let when = of_event(&envelope(Origin::ElevenLabs, None), [&json!(0), &good]);
-        assert_eq!(when, When { at: "2026-09-22T11:00:00Z".parse().unwrap(), ignored: false });
+        assert_eq!(when, EventTime { at: "2026-09-22T11:00:00Z".parse().unwrap(), ignored: false });
     }
 
     #[test]
-    fn a_webhook_that_waited_was_new_when_it_was_accepted() {
+    fn a_stated_time_is_compared_with_the_acceptance_of_a_webhook_that_waited() {
         let stated = json!("2026-07-10T00:00:00Z");
         #[rustfmt::skip]
         let table = [

@@ -1,11 +1,11 @@
-//! Twilio's callbacks: a form, stored as it was posted.
+//! Twilio's callbacks: a form, or JSON.
 //!
-//! Fields as in Twilio's "Status Callback HTTP Parameters". Callbacks may arrive out of order, and
-//! their times are whole seconds, so `SequenceNumber` orders those of one second.
+//! Twilio documents the fields on the page "Status Callback HTTP Parameters". Callbacks may arrive out of
+//! order, and their times are whole seconds. So `SequenceNumber` orders the callbacks of one second.
 //!
-//! Recordings, media streams, conferences, transcriptions and answering machine detection have callbacks of
-//! their own, without `CallStatus`. They are kept with the call, each kind in a field of its own, so that none
-//! takes the place of the last status callback in `rawResponse`.
+//! Recordings, media streams, conferences, transcriptions and answering machine detection have callbacks
+//! without `CallStatus`. Each kind has a field of its own in the document, so that it does not replace the
+//! last status callback in `rawResponse`.
 
 use std::time::Duration;
 
@@ -14,34 +14,45 @@ use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
 use serde_json::{Map, Value};
 
 use super::{
-    CallId, Envelope, Event, ParseError, Parties, identifier, names::Names, time, to_millis, words::fold,
+    call_event::Event,
+    envelope::Envelope,
+    error::ParseError,
+    field_names::FieldNames,
+    identifier::{self, CallId},
+    parties::Parties,
+    spelling::normalize,
+    time::{self, to_millis},
 };
 use crate::domain::{
     call::{Field, Status, failure_reason},
     text::{MAX_PARTY, MAX_REASON, MAX_WORD, cut},
 };
 
-/// Most callbacks of one second that are told apart: the milliseconds of that second.
+/// Largest sequence number that orders callbacks of one second: it is stored as the milliseconds of the
+/// second.
 const MAX_SEQUENCE: u64 = 999;
-/// Where the parameters of the callback's own URL are in the payload.
-const QUERY: &str = "query";
+/// The field of the payload that keeps the parameters of the callback's URL.
+const QUERY_FIELD: &str = "query";
 
-/// Turns the form of a callback, or its JSON, into an event.
+/// Turns the body of a callback into an event.
+///
+/// # Errors
+/// The body names no call, or its `CallStatus` is unknown.
 pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
     let raw = fields(envelope, body)?;
     let text =
         |field: &str| raw.get(field).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-    let call_id = identifier::text(&raw, "CallSid")?.map(CallId::new).transpose()?;
-    let call_id = call_id.ok_or_else(|| ParseError::NoIdentifier(Names::of(&raw)))?;
-    let parent_call_id = raw.get("ParentCallSid").and_then(|id| identifier::lenient(id, CallId::new));
+    let call_id = identifier::read(&raw, "CallSid")?.map(CallId::new).transpose()?;
+    let call_id = call_id.ok_or_else(|| ParseError::NoIdentifier(FieldNames::of(&raw)))?;
+    let parent_call_id = raw.get("ParentCallSid").and_then(|id| identifier::lenient_id(id, CallId::new));
     let parent_call_id = parent_call_id.filter(|parent| *parent != call_id);
     let word = text("CallStatus");
     let (event_type, payload, status) = if let Some(word) = word {
-        let unsupported = || ParseError::UnsupportedEvent(cut(word, MAX_WORD), Names::of(&raw));
+        let unsupported = || ParseError::UnsupportedEvent(cut(word, MAX_WORD), FieldNames::of(&raw));
         let (event_type, status) = status(word).ok_or_else(unsupported)?;
         (event_type, Field::RawResponse, Some(refined(status, text("SipResponseCode"))))
     } else {
-        let (event_type, field) = other(&raw);
+        let (event_type, field) = kind_without_status(&raw);
         (event_type, field, None)
     };
     let reason = status.filter(|status| status.is_failure()).map(|status| {
@@ -51,9 +62,10 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
             _ => text("ErrorMessage").map_or(reason, |reason| cut(reason, MAX_REASON)),
         }
     });
-    let when = time::of_text(envelope, text("Timestamp"), |timestamp| at(timestamp, text("SequenceNumber")));
-    let answered_by = text("AnsweredBy").map(|verdict| (Field::AnsweredBy, cut(verdict, MAX_WORD).into()));
-    let is_inbound = text("Direction").is_some_and(|direction| fold(direction) == "inbound");
+    let event_time =
+        time::of_text(envelope, text("Timestamp"), |timestamp| at(timestamp, text("SequenceNumber")));
+    let answered_by = text("AnsweredBy").map(|word| (Field::AnsweredBy, cut(word, MAX_WORD).into()));
+    let is_inbound = text("Direction").is_some_and(|direction| normalize(direction) == "inbound");
     let is_leg = is_inbound || parent_call_id.is_some();
     let received_status = word.map(|word| cut(word, MAX_WORD));
     let to_number = text("To").or(text("Called")).map(|number| cut(number, MAX_PARTY));
@@ -70,8 +82,8 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
         placement_id: None,
         parent_call_id,
         parties: Parties { to_number, ..Parties::default() },
-        at: when.at,
-        time_ignored: when.ignored,
+        at: event_time.at,
+        time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),
         began_at: None,
         is_leg,
@@ -80,12 +92,12 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     })
 }
 
-/// The parameters as an object of texts, with those of the URL in an object of their own; of a name given
-/// twice the last one counts.
+/// The parameters of the body, and those of the URL in an object [`QUERY_FIELD`]. The last value of a
+/// repeated name counts.
 fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseError> {
     let form = |form: &[u8]| -> Map<String, Value> {
         form_urlencoded::parse(form)
-            // BSON has no NUL in names.
+            // A field name in BSON cannot hold NUL.
             .map(|(name, value)| (name.replace('\0', "\\u0000"), value.into_owned().into()))
             .collect()
     };
@@ -93,16 +105,16 @@ fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseE
     let mut fields =
         if body.trim_ascii_start().starts_with(b"{") { json::read_object(body)? } else { form(body) };
     if let Some(query) = envelope.query.as_deref().filter(|query| !query.is_empty()) {
-        // No parameter of Twilio has that name.
-        fields.insert(QUERY.to_owned(), form(query.as_bytes()).into());
+        // Twilio has no parameter of this name.
+        fields.insert(QUERY_FIELD.to_owned(), form(query.as_bytes()).into());
     }
     Ok(fields)
 }
 
-/// The word of the history and the status of Twilio's `CallStatus`. Its `completed` is the end of the
-/// line, whatever was on it; that a conversation took place is for ElevenLabs to say.
+/// The event type in the history, and the status, of a `CallStatus`. Twilio's `completed` only says that the
+/// line is closed, so it becomes `ended`: only ElevenLabs knows whether there was a conversation.
 fn status(word: &str) -> Option<(&'static str, Status)> {
-    Some(match fold(word).as_str() {
+    Some(match normalize(word).as_str() {
         "queued" => ("twilio.queued", Status::Initiated),
         "initiated" => ("twilio.initiated", Status::Initiated),
         "ringing" => ("twilio.ringing", Status::Ringing),
@@ -117,8 +129,8 @@ fn status(word: &str) -> Option<(&'static str, Status)> {
     })
 }
 
-/// What a callback without `CallStatus` is about: the word of the history, and where its payload is kept.
-fn other(raw: &Map<String, Value>) -> (&'static str, Field) {
+/// The event type of a callback without `CallStatus`, and the field that keeps its payload.
+fn kind_without_status(raw: &Map<String, Value>) -> (&'static str, Field) {
     let any = |names: &[&str]| names.iter().any(|name| raw.contains_key(*name));
     if any(&["AnsweredBy", "MachineDetectionDuration"]) {
         ("twilio.amd", Field::TwilioAmd)
@@ -135,8 +147,8 @@ fn other(raw: &Map<String, Value>) -> (&'static str, Field) {
     }
 }
 
-/// What a SIP code tells of a call that merely `failed` (RFC 3261, section 21). Other words are
-/// Twilio's own verdict and stand: it sends 487 with `busy`, for one.
+/// Refines `failed` by the SIP code (RFC 3261, section 21). Every other status stays, because Twilio has
+/// decided it already: for example, it sends 487 with `busy`.
 fn refined(status: Status, sip_code: Option<&str>) -> Status {
     match (status, sip_code) {
         (Status::Failed, Some("486" | "600")) => Status::Busy,
@@ -147,7 +159,7 @@ fn refined(status: Status, sip_code: Option<&str>) -> Status {
     }
 }
 
-/// `Timestamp` (RFC 2822), with `SequenceNumber` as its milliseconds.
+/// The time in `Timestamp` (RFC 2822), with `SequenceNumber` as its milliseconds.
 fn at(timestamp: &str, sequence: Option<&str>) -> Option<Timestamp> {
     let at = DateTimeParser::new().parse_timestamp(timestamp).ok()?;
     let sequence = sequence.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);

@@ -26,7 +26,7 @@ use crate::{
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
     },
     elevenlabs::{ApiError, ElevenLabs, Summary},
-    store::{CallView, Concluded},
+    store::{CallView, PlacementResult},
 };
 
 /// Most unfinished calls that one pass fetches although they are not in its window.
@@ -180,7 +180,10 @@ impl Pass<'_> {
         let published = publish(self.context, id, event).await;
         published.map_err(|error| PassError::Broker(error.to_string()))?;
         if let Some(placement) = placement.and_then(CallView::placement_id) {
-            self.context.store.conclude_placement(&placement, Concluded::Placed, Timestamp::now()).await?;
+            self.context
+                .store
+                .conclude_placement(&placement, PlacementResult::Placed, Timestamp::now())
+                .await?;
         }
         Ok(())
     }

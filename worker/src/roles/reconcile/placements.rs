@@ -8,7 +8,7 @@ use super::{error::PassError, window::Window};
 use crate::{
     domain::{event::PlacementId, time::after},
     roles::api::DIALLING_TIMEOUT,
-    store::{CallView, Concluded, Store},
+    store::{CallView, PlacementResult, Store},
 };
 
 /// Most placements of one pass.
@@ -48,7 +48,7 @@ impl<'a> OpenPlacements<'a> {
         for id in known {
             self.open.remove(&id);
             if !self.window.dry_run {
-                self.store.conclude_placement(&id, Concluded::Placed, Timestamp::now()).await?;
+                self.store.conclude_placement(&id, PlacementResult::Placed, Timestamp::now()).await?;
             }
         }
         Ok(())
@@ -56,7 +56,7 @@ impl<'a> OpenPlacements<'a> {
 
     /// Earliest start of a conversation that can belong to an open placement. `None`: no placement is open.
     pub fn since(&self) -> Option<Timestamp> {
-        let oldest = self.open.values().filter_map(|call| Some(call.placing()?.at)).min()?;
+        let oldest = self.open.values().filter_map(|call| Some(call.placement()?.at)).min()?;
         oldest.saturating_sub(CLOCK_SKEW).ok()
     }
 
@@ -70,7 +70,7 @@ impl<'a> OpenPlacements<'a> {
     pub async fn give_up(&self) -> Result<usize, PassError> {
         let mut count = 0;
         for (id, call) in &self.open {
-            let Some(placing) = call.placing() else { continue };
+            let Some(placing) = call.placement() else { continue };
             let is_too_old = self.window.until >= after(placing.at, OLDEST);
             let is_covered = placing.at >= self.window.since || is_too_old;
             let has_waited = self.window.until >= after(placing.at, GIVE_UP_AFTER.max(DIALLING_TIMEOUT));

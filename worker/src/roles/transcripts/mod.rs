@@ -93,7 +93,7 @@ async fn maintain(context: Arc<Context>, stop: CancellationToken) {
 
 /// Publishes the jobs of all pending transcripts. The broker drops those that it still has.
 async fn restore_jobs(context: &Context) {
-    let owed = match context.store.owed(MAX_RESTORED).await {
+    let owed = match context.store.pending_transcripts(MAX_RESTORED).await {
         Ok(owed) => owed,
         Err(error) => {
             return tracing::warn!(%error, "the jobs of pending transcripts were not restored: MongoDB did not answer");

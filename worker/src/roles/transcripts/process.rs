@@ -24,7 +24,7 @@ use crate::{
     elevenlabs::{ApiError, Conversation},
     metrics::TranscriptOutcome,
     ports::{Ports, REDELIVER_AFTER, TranscriptApi},
-    store::{Calls as _, Settled, StoreError, fetched_transcript, value_to_bson},
+    store::{Calls as _, StoreError, TranscriptResolution, fetched_transcript, value_to_bson},
 };
 
 /// Processes one job and acknowledges its message. A message that is no job becomes a dead letter.
@@ -80,7 +80,7 @@ async fn fetch(
 ) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
     let trace_id = job.trace.as_deref().and_then(trace::trace_id);
-    let Some(owing) = ports.calls().owing(&job.conversation_id).await? else {
+    let Some(owing) = ports.calls().pending_transcript(&job.conversation_id).await? else {
         tracing::debug!(conversation_id, "the transcript is no longer pending");
         return Ok(());
     };
@@ -114,7 +114,7 @@ async fn fetch(
         Next::GiveUp(reason) => {
             // The reason is not logged, because it can contain text of ElevenLabs with personal data.
             tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
-            store(ports, job, Settled::Unavailable { reason, at: now }).await?;
+            store(ports, job, TranscriptResolution::Unavailable { reason, at: now }).await?;
             ports.metrics().transcript(TranscriptOutcome::Unavailable);
         }
         Next::Retry { at, attempt, reason } => {
@@ -141,8 +141,8 @@ async fn save(
         ports.calls().save_file(&file, &attachment).await?;
     }
     let settled = match value_to_bson(&turns) {
-        Some(transcript) => Settled::Saved { transcript, at: now, attempts: job.attempt + 1 },
-        None => Settled::Unavailable {
+        Some(transcript) => TranscriptResolution::Saved { transcript, at: now, attempts: job.attempt + 1 },
+        None => TranscriptResolution::Unavailable {
             reason: "it contains a value that MongoDB cannot store".to_owned(),
             at: now,
         },
@@ -169,19 +169,19 @@ async fn ask(
 }
 
 /// Stores the outcome of `job`. The job is done only when no transcript of the call is pending.
-async fn store(ports: &impl Ports, job: &Job, settled: Settled) -> Result<(), JobError> {
-    let stored = match ports.calls().settle_transcript(&job.conversation_id, settled).await {
+async fn store(ports: &impl Ports, job: &Job, settled: TranscriptResolution) -> Result<(), JobError> {
+    let stored = match ports.calls().resolve_transcript(&job.conversation_id, settled).await {
         Err(StoreError::Refused(why)) => {
             let reason = format!("it cannot be stored: {why}");
-            let unavailable = Settled::Unavailable { reason, at: ports.now() };
-            ports.calls().settle_transcript(&job.conversation_id, unavailable).await?
+            let unavailable = TranscriptResolution::Unavailable { reason, at: ports.now() };
+            ports.calls().resolve_transcript(&job.conversation_id, unavailable).await?
         }
         stored => stored?,
     };
     if stored {
         return Ok(());
     }
-    match ports.calls().owing(&job.conversation_id).await? {
+    match ports.calls().pending_transcript(&job.conversation_id).await? {
         Some(_) => Err(JobError::Moved),
         None => Ok(()),
     }

@@ -1,44 +1,44 @@
-//! Recordings, read by the piece: what is played is what is fetched, from any place in it.
+//! Recordings, read in chunks: a player fetches only the range that it plays.
 
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _};
 use mongodb::bson::{Bson, Document, doc, spec::BinarySubtype};
 
-use super::Views;
-use crate::store::StoreError;
+use super::connection::{SERVER_TIME, Views};
+use crate::store::{convert::whole_number, error::StoreError};
 
-/// The collections of the bucket `recordings`, as `GridFS` lays them out.
+/// The two collections of the bucket `recordings`, by the specification of `GridFS`.
 const FILES: &str = "recordings.files";
 const CHUNKS: &str = "recordings.chunks";
 
-/// A recording's entry.
+/// The entry of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioFile {
-    /// Its name.
+    /// Id of the file.
     pub id: String,
-    /// Bytes of all of it.
+    /// Size in bytes.
     pub length: u64,
-    chunk: u64,
+    chunk_size: u64,
 }
 
-/// The pieces of a recording that hold a range of it.
+/// The chunks of a recording that hold a range of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
     first: u64,
     last: u64,
-    /// Bytes of the first piece that come before the range.
+    /// Bytes of the first chunk that come before the range.
     skip: u64,
-    /// Bytes of the range.
+    /// Length of the range in bytes.
     take: u64,
 }
 
 impl AudioFile {
-    /// Where bytes `from` to `to`, both included and within the file, are.
+    /// The chunks with the bytes `from` to `to`, both included. Both must be within the file.
     pub fn chunks(&self, from: u64, to: u64) -> Chunks {
         Chunks {
-            first: from / self.chunk,
-            last: to / self.chunk,
-            skip: from % self.chunk,
+            first: from / self.chunk_size,
+            last: to / self.chunk_size,
+            skip: from % self.chunk_size,
             take: to + 1 - from,
         }
     }
@@ -49,33 +49,28 @@ impl Views {
     pub async fn audio(&self, id: &str) -> Result<Option<AudioFile>, StoreError> {
         let files = self.store.database.collection::<Document>(FILES);
         let (filter, id) = (doc! { "_id": id }, id.to_owned());
-        let found =
-            self.ask(async move { files.find_one(filter).max_time(super::SERVER_TIME).await }).await?;
-        let number = |file: &Document, field: &str| match file.get(field) {
-            Some(Bson::Int32(number)) => u64::try_from(*number).ok(),
-            Some(Bson::Int64(number)) => u64::try_from(*number).ok(),
-            _ => None,
-        };
+        let found = self.ask(async move { files.find_one(filter).max_time(SERVER_TIME).await }).await?;
         Ok(found.and_then(|file| {
-            let chunk = number(&file, "chunkSize").filter(|size| *size > 0)?;
-            Some(AudioFile { id, length: number(&file, "length")?, chunk })
+            let chunk_size = whole_number(&file, "chunkSize").filter(|size| *size > 0)?;
+            Some(AudioFile { id, length: whole_number(&file, "length")?, chunk_size })
         }))
     }
 
-    /// The bytes of `chunks`, one piece in memory at a time.
+    /// The bytes of `chunks`. Only one chunk is in memory at a time.
     pub async fn audio_bytes(
         &self,
         file: &AudioFile,
         chunks: Chunks,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send + use<>, StoreError> {
-        let pieces = self.store.database.collection::<Document>(CHUNKS);
+        let collection = self.store.database.collection::<Document>(CHUNKS);
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let filter =
             doc! { "files_id": &file.id, "n": { "$gte": number(chunks.first), "$lte": number(chunks.last) } };
-        let cursor = self.ask(async move { pieces.find(filter).sort(doc! { "n": 1 }).batch_size(4).await });
+        let cursor =
+            self.ask(async move { collection.find(filter).sort(doc! { "n": 1 }).batch_size(4).await });
         let (mut skip, mut left) = (chunks.skip, chunks.take);
-        Ok(cursor.await?.map_err(StoreError::from).map_ok(move |mut piece| {
-            let mut bytes = match piece.remove("data") {
+        Ok(cursor.await?.map_err(StoreError::from).map_ok(move |mut chunk| {
+            let mut bytes = match chunk.remove("data") {
                 Some(Bson::Binary(data)) if data.subtype == BinarySubtype::Generic => Bytes::from(data.bytes),
                 _ => Bytes::new(),
             };
@@ -94,8 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_in_the_pieces_that_hold_it() {
-        let file = AudioFile { id: "a".to_owned(), length: 25, chunk: 10 };
+    fn a_range_is_read_from_the_chunks_that_hold_it() {
+        let file = AudioFile { id: "a".to_owned(), length: 25, chunk_size: 10 };
         #[rustfmt::skip]
         let table = [
             ((0, 24),  Chunks { first: 0, last: 2, skip: 0, take: 25 }),

@@ -1,83 +1,87 @@
-//! One call, with a page of its transcript, and its payloads one at a time.
+//! One call with a page of its transcript, and its payloads one at a time.
 //!
-//! A document may have sixteen megabytes; what a page shows is cut out of it by the server.
+//! A document may have 16 MiB, so the server returns only the part that the page shows.
 
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use serde_json::{Map, Value};
 
-use super::{CallRow, SERVER_TIME, Views, row};
+use super::{
+    connection::{SERVER_TIME, Views},
+    row::{self, CallRow},
+};
 use crate::{
     domain::{
         call::HistoryEntry,
         event::{CallId, ConversationId, PlacementId},
     },
     store::{
-        StoreError, conversations_of,
-        document::{bson_to_value, date, document_to_json, history_entry},
-        placements::Placing,
+        convert::{bson_to_value, date, document_to_json, whole_number},
+        error::StoreError,
+        fields::read_entry,
+        lookup::conversations_of,
+        placement_state::PlacementState,
     },
 };
 
-/// Turns of a conversation shown at a time.
+/// Turns of a conversation on one page.
 pub const TURNS_A_PAGE: usize = 200;
-/// Payloads that are shown on demand.
+/// The payloads that are shown on demand.
 pub const RAW_FIELDS: [&str; 5] =
     ["rawResponse", "requestPayload", "metadata", "analysis", "initiationFailure"];
 
-/// A call as its page shows it.
+/// The part of a call that its page shows.
 #[derive(Clone, Debug)]
 pub struct Detail {
-    /// What a list shows of it.
+    /// The part that a list shows.
     pub row: CallRow,
     /// Ids of the other conversations of the same telephone call.
     pub other_conversations: Vec<String>,
-    /// Its events by their own time.
+    /// The events in the order of time.
     pub history: Vec<HistoryEntry>,
-    /// The event whose status prevails.
+    /// Id of the event whose status prevails.
     pub decided_by: Option<String>,
-    /// When that was.
+    /// Time of that event.
     pub status_updated_at: Option<Timestamp>,
-    /// When anything was last learned.
+    /// When the call was last updated.
     pub updated_at: Option<Timestamp>,
-    /// Agent.
+    /// Id of the agent.
     pub agent_id: Option<String>,
-    /// Its number.
+    /// Id of the agent's telephone number.
     pub agent_phone_number_id: Option<String>,
-    /// How far its placement is, where it was placed through us.
-    pub placing: Option<Placing>,
+    /// State of the placement, if the call was placed through the API.
+    pub placement: Option<PlacementState>,
     /// Who or what answered.
     pub answered_by: Option<String>,
-    /// Why there is no transcript.
+    /// Why the transcript is unavailable.
     pub transcript_error: Option<String>,
-    /// Since when it is owed.
-    pub owed_since: Option<Timestamp>,
-    /// When it was saved, and after how many tries, where it was fetched.
+    /// Since when the transcript is pending.
+    pub pending_since: Option<Timestamp>,
+    /// When the transcript was saved and after how many attempts, if it was fetched.
     pub fetched: Option<(Timestamp, u32)>,
-    /// Turns of the whole conversation.
+    /// Number of turns of the whole conversation.
     pub turns_total: usize,
-    /// The turns asked for.
+    /// The turns on the page.
     pub turns: Vec<Value>,
     /// ElevenLabs' analysis.
     pub analysis: Map<String, Value>,
     /// Why the conversation ended.
     pub termination_reason: Option<String>,
-    /// The recording.
+    /// Id of the recording's file.
     pub audio_file: Option<String>,
-    /// Payloads there are, and their sizes in bytes.
+    /// The payloads of the call, with their sizes in bytes.
     pub raw: Vec<(&'static str, u64)>,
 }
 
 impl Views {
-    /// The call that `name` names: a call id, a conversation id or a placement's id; with the turns
-    /// from `skip` on.
+    /// The call with the id `name` (a call id, a conversation id, the id of a placement or of a document),
+    /// and the turns from the position `skip` on.
     pub async fn detail(&self, name: &str, skip: usize) -> Result<Option<Detail>, StoreError> {
-        for key in keys(name) {
-            let (calls, stages) = (self.store.calls.clone(), stages(key, skip));
-            let found = self.ask(async move {
-                use futures_util::TryStreamExt as _;
-                calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await
-            });
+        for filter in filters(name) {
+            let (calls, stages) = (self.store.calls.clone(), stages(filter, skip));
+            let found = self
+                .ask(async move { calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await });
             if let Some(call) = found.await? {
                 let Some(mut detail) = Detail::read(&call) else { return Ok(None) };
                 if let Ok(file) = call.get_str("_turnsFile") {
@@ -90,9 +94,9 @@ impl Views {
         Ok(None)
     }
 
-    /// Turns that the document has no room for.
+    /// Turns that are in a file, because they do not fit into the document.
     async fn turns_of(&self, file: &str, skip: usize) -> Result<Vec<Value>, StoreError> {
-        // One at a time: such a file is large.
+        // Such a file is large, so only one is read at a time.
         let _turn = self.large_files.acquire().await;
         Ok(self.store.transcript_turns(file, skip, TURNS_A_PAGE).await?.unwrap_or_default())
     }
@@ -106,10 +110,10 @@ impl Views {
 
     /// One payload of a call, which may be large.
     pub async fn raw(&self, name: &str, field: &'static str) -> Result<Option<Value>, StoreError> {
-        for key in keys(name) {
+        for filter in filters(name) {
             let calls = self.store.calls.clone();
             let found = self.ask(async move {
-                calls.find_one(key).projection(doc! { field: 1, "_id": 0 }).max_time(SERVER_TIME).await
+                calls.find_one(filter).projection(doc! { field: 1, "_id": 0 }).max_time(SERVER_TIME).await
             });
             if let Some(call) = found.await? {
                 return Ok(call.get(field).map(bson_to_value));
@@ -120,11 +124,11 @@ impl Views {
 
     /// Whether the event `event_id` is part of the call that `name` names.
     pub async fn has_event(&self, name: &str, event_id: &str) -> Result<bool, StoreError> {
-        for mut key in keys(name) {
-            key.insert("history.eventId", event_id);
+        for mut filter in filters(name) {
+            filter.insert("history.eventId", event_id);
             let calls = self.store.calls.clone();
             let found = self.ask(async move {
-                calls.find_one(key).projection(doc! { "_id": 1 }).max_time(SERVER_TIME).await
+                calls.find_one(filter).projection(doc! { "_id": 1 }).max_time(SERVER_TIME).await
             });
             if found.await?.is_some() {
                 return Ok(true);
@@ -134,17 +138,17 @@ impl Views {
     }
 }
 
-/// Queries for what may be meant by `name`.
-fn keys(name: &str) -> impl Iterator<Item = Document> {
+/// The filters for each kind of id that `name` can be.
+fn filters(name: &str) -> impl Iterator<Item = Document> {
     let call = CallId::new(name).ok().map(|id| doc! { "callId": id.as_str() });
     let conversation = ConversationId::new(name).ok().map(|id| doc! { "conversationId": id.as_str() });
     let placement = PlacementId::new(name).ok().map(|id| doc! { "_placementId": id.as_str() });
-    // The pages name calls whose own ids hold a hidden number by their document.
+    // If the ids of a call hold a telephone number that is hidden, the pages use the `_id` of its document.
     let document = ObjectId::parse_str(name).ok().map(|id| doc! { "_id": id });
     [call, conversation, placement, document].into_iter().flatten()
 }
 
-fn stages(key: Document, skip: usize) -> Vec<Document> {
+fn stages(filter: Document, skip: usize) -> Vec<Document> {
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let is_array = doc! { "$isArray": "$transcript" };
     let turns = doc! { "$slice": ["$transcript", number(skip), number(TURNS_A_PAGE)] };
@@ -155,7 +159,7 @@ fn stages(key: Document, skip: usize) -> Vec<Document> {
     };
     let sizes: Document = RAW_FIELDS.iter().map(|field| ((*field).to_owned(), size(field).into())).collect();
     vec![
-        doc! { "$match": key },
+        doc! { "$match": filter },
         doc! { "$limit": 1 },
         doc! { "$set": {
             "_turns": { "$cond": [&is_array, { "$size": "$transcript" }, { "$ifNull": ["$transcript.turns", 0] }] },
@@ -172,29 +176,25 @@ impl Detail {
     fn read(call: &Document) -> Option<Self> {
         let text = |field: &str| call.get_str(field).ok().map(str::to_owned);
         let document = |field: &str| call.get_document(field).ok();
-        let number = |document: &Document, field: &str| match document.get(field) {
-            Some(Bson::Int32(number)) => u64::try_from(*number).ok(),
-            Some(Bson::Int64(number)) => u64::try_from(*number).ok(),
-            _ => None,
-        };
         let array = |field: &str| call.get_array(field).map(Vec::as_slice).unwrap_or_default();
-        let attempts = number(call, "_transcriptAttempts").and_then(|attempts| u32::try_from(attempts).ok());
+        let attempts =
+            whole_number(call, "_transcriptAttempts").and_then(|attempts| u32::try_from(attempts).ok());
         let sizes = document("_sizes").cloned().unwrap_or_default();
         Some(Self {
             row: CallRow { duration: row::duration(call), ..CallRow::read(call)? },
             other_conversations: Vec::new(),
-            history: array("history").iter().filter_map(history_entry).collect(),
+            history: array("history").iter().filter_map(read_entry).collect(),
             decided_by: document("_status").and_then(|by| by.get_str("eventId").ok()).map(str::to_owned),
             status_updated_at: date(call, "statusUpdatedAt"),
             updated_at: date(call, "updatedAt"),
             agent_id: text("agentId"),
             agent_phone_number_id: text("agentPhoneNumberId"),
-            placing: Placing::read(call),
+            placement: PlacementState::read(call),
             answered_by: text("answeredBy"),
             transcript_error: text("_transcriptError"),
-            owed_since: date(call, "_owedSince"),
+            pending_since: date(call, "_owedSince"),
             fetched: date(call, "_transcriptSavedAt").zip(attempts),
-            turns_total: number(call, "_turns").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
+            turns_total: whole_number(call, "_turns").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
             turns: array("transcript").iter().map(bson_to_value).collect(),
             analysis: document("analysis").map(document_to_json).unwrap_or_default(),
             termination_reason: document("metadata")
@@ -202,7 +202,7 @@ impl Detail {
                 .filter(|reason| !reason.is_empty())
                 .map(str::to_owned),
             audio_file: document("audio").and_then(|audio| audio.get_str("fileId").ok()).map(str::to_owned),
-            raw: RAW_FIELDS.iter().filter_map(|field| Some((*field, number(&sizes, field)?))).collect(),
+            raw: RAW_FIELDS.iter().filter_map(|field| Some((*field, whole_number(&sizes, field)?))).collect(),
         })
     }
 }

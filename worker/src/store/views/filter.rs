@@ -1,53 +1,62 @@
-//! Which calls a list shows, as a query, and the index that answers it. Pure.
+//! The filter of a list of calls: its query, and the index that answers it. Pure.
 //!
-//! Invariant: every filter has one index that gives its calls in the order of the list, so that a
-//! page costs what is on it and not what is stored.
+//! Invariant: for every filter, one index gives the calls in the order of the list. So the cost of a page
+//! depends on its length and not on the number of stored calls.
 
 use jiff::Timestamp;
 use mongodb::bson::{Document, doc, oid::ObjectId};
 
-use super::{CallRow, Direction};
-use crate::{domain::call::Status, store::document::bson_date};
+use super::row::CallRow;
+use crate::{domain::call::Status, store::convert::bson_date};
 
-/// Most reasons of one filter: with twelve statuses each, the server still merges as many ordered
-/// scans as it takes for that (200).
+/// Most reasons in one filter. The server merges at most 200 ordered scans, and a filter needs twelve scans
+/// (one for each status) for a reason.
 pub const MAX_REASONS: usize = 16;
 
-/// Which calls.
+/// Which calls a list shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// What names them.
+    /// Only calls with these identifiers.
     pub search: Option<Search>,
-    /// Only these statuses; empty: any.
+    /// Only calls with one of these statuses. Empty: any status.
     pub statuses: Vec<Status>,
-    /// Only those that failed for one of these reasons, at most [`MAX_REASONS`].
+    /// Only calls that failed for one of these reasons, at most [`MAX_REASONS`].
     pub reasons: Option<Vec<String>>,
-    /// Created at that time or later.
+    /// Only calls that were created at this time or later.
     pub since: Option<Timestamp>,
-    /// Created at that time or earlier.
+    /// Only calls that were created at this time or earlier.
     pub until: Option<Timestamp>,
 }
 
-/// What names a call.
+/// A search by identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// The beginning of a call id or a conversation id, or a placement's id.
+    /// The beginning of a call id, a conversation id or the id of a placement.
     Id(String),
-    /// The callee's number, in its possible spellings.
+    /// The callee's number, in all its spellings.
     Number(Vec<String>),
 }
 
-/// A place in the list: behind, or before, this call.
+/// A call at which a page of the list ends: the next page lies behind or before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// When the call was created.
     pub at: Timestamp,
-    /// The call.
+    /// The `_id` of its document.
     pub id: ObjectId,
 }
 
+/// The side of its cursor on which a page lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Behind the cursor: earlier calls.
+    Older,
+    /// Before the cursor: later calls.
+    Newer,
+}
+
 impl Filter {
-    /// The query for everything but ids, which are looked up in another way.
+    /// The query of a page. It does not contain [`Search::Id`], because ids are looked up separately.
     pub(super) fn query(&self, from: Option<(Cursor, Direction)>) -> Document {
         let mut query = self.properties();
         if let Some((cursor, direction)) = from {
@@ -56,7 +65,8 @@ impl Filter {
                 Direction::Older => ("$lte", "$lt"),
                 Direction::Newer => ("$gte", "$gt"),
             };
-            // The bound is for the index, the rest for calls of the same millisecond.
+            // The bound on the time lets the server use the index. The rest orders calls of the same
+            // millisecond.
             let mut created = query.get_document("createdAt").cloned().unwrap_or_default();
             let tighter = match direction {
                 Direction::Older => self.until.is_none_or(|until| until > cursor.at),
@@ -77,7 +87,7 @@ impl Filter {
         query
     }
 
-    /// The part of the query that is about what a call is, not about what it is called.
+    /// The part of the query that concerns status, reason and time.
     pub(super) fn properties(&self) -> Document {
         let mut query = Document::new();
         let mut created = Document::new();
@@ -93,7 +103,8 @@ impl Filter {
         if let Some(reasons) = &self.reasons {
             query.insert("failureReason", doc! { "$in": reasons });
         }
-        // Every status named: an index that has the status before the time then still gives the order.
+        // The index of reasons has the status before the time. It gives the order of the list only if the
+        // query names every status.
         let by_reason = self.reasons.is_some() && self.search.is_none();
         if !self.statuses.is_empty() || by_reason {
             let all = if self.statuses.is_empty() { &Status::ALL[..] } else { &self.statuses };
@@ -115,9 +126,9 @@ impl Filter {
         }
     }
 
-    /// Whether the list shows `call`.
+    /// Whether the list shows `call`. Agrees with the query.
     pub fn shows(&self, call: &CallRow) -> bool {
-        let names = match &self.search {
+        let is_named = match &self.search {
             None => true,
             Some(Search::Number(numbers)) => {
                 call.to_number.as_ref().is_some_and(|number| numbers.contains(number))
@@ -130,7 +141,7 @@ impl Filter {
             }
         };
         let status = call.status;
-        names
+        is_named
             && (self.statuses.is_empty() || status.is_some_and(|status| self.statuses.contains(&status)))
             && self.reasons.as_ref().is_none_or(|reasons| {
                 call.failure_reason.as_ref().is_some_and(|reason| reasons.contains(reason))
@@ -140,7 +151,7 @@ impl Filter {
     }
 }
 
-/// The order of every list: the newest first.
+/// The order of a page: the newest call first, or the reverse for a page of newer calls.
 pub(super) fn order(direction: Direction) -> Document {
     match direction {
         Direction::Older => doc! { "createdAt": -1, "_id": -1 },
@@ -148,7 +159,7 @@ pub(super) fn order(direction: Direction) -> Document {
     }
 }
 
-/// All calls by time; the status at its end lets the distribution over a day be counted from keys alone.
+/// All calls by time. The status at the end lets the server count the statuses of a day from the keys alone.
 pub(in crate::store) fn time_index() -> Document {
     doc! { "createdAt": -1, "_id": -1, "status": 1 }
 }
@@ -158,12 +169,12 @@ pub(in crate::store) fn status_index() -> Document {
     doc! { "status": 1, "createdAt": -1, "_id": -1 }
 }
 
-/// Failed calls by reason, status and time. Partial: a call that did not fail is not in it.
+/// Failed calls by reason, status and time. Partial: it has no call that did not fail.
 pub(in crate::store) fn reason_index() -> Document {
     doc! { "failureReason": 1, "status": 1, "createdAt": -1, "_id": -1 }
 }
 
-/// Calls to a number by time. Partial: a call without a number is not in it.
+/// Calls by number and time. Partial: it has no call without a number.
 pub(in crate::store) fn number_index() -> Document {
     doc! { "toNumber": 1, "createdAt": -1, "_id": -1 }
 }
@@ -177,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_filter_has_an_index_that_begins_with_what_it_asks_for() {
+    fn every_filter_has_an_index_that_begins_with_a_field_of_its_query() {
         let number = Some(Search::Number(vec!["+1".to_owned()]));
         let reasons = Some(vec!["busy".to_owned()]);
         let statuses = vec![Status::Busy];
@@ -198,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_names_every_status_so_that_its_index_gives_the_order() {
+    fn a_filter_by_reason_names_every_status() {
         let filter = Filter { reasons: Some(vec!["x".to_owned()]), ..Filter::default() };
         let query = filter.query(None);
         assert_eq!(query.get_document("status").unwrap().get_array("$in").unwrap().len(), 12);
     }
 
     #[test]
-    fn a_cursor_tightens_the_times_and_never_widens_them() {
+    fn a_cursor_narrows_the_time_range_and_never_widens_it() {
         let cursor = Cursor { at: second(50), id: ObjectId::from_bytes([7; 12]) };
         let filter = Filter { since: Some(second(10)), until: Some(second(90)), ..Filter::default() };
         let bounds = |filter: &Filter, direction| {
@@ -221,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_call_is_shown_where_a_query_would_find_it() {
+    fn a_changed_call_is_shown_if_the_query_would_find_it() {
         let call = CallRow {
             call_id: Some("CA1".to_owned()),
             to_number: Some("+65".to_owned()),

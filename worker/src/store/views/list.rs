@@ -1,5 +1,5 @@
-//! Pages of the list of calls, by keyset: a page is found by the call it begins behind, so the
-//! thousandth costs what the first does.
+//! Pages of the list of calls. A page is found by the call behind which it begins, so the thousandth page
+//! costs as much as the first.
 
 use std::cmp::Reverse;
 
@@ -12,25 +12,16 @@ use mongodb::{
 };
 
 use super::{
-    CallRow, Cursor, Filter, SERVER_TIME, Search, Views,
-    filter::order,
-    row::{self},
+    connection::{SERVER_TIME, Views},
+    filter::{Cursor, Direction, Filter, Search, order},
+    row::{self, CallRow},
 };
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Calls on a page.
 pub const PAGE: usize = 50;
-/// The server's answer to a hint at an index that is not there (yet).
+/// The server's code for a hint at an index that does not exist.
 const BAD_HINT: i32 = 2;
-
-/// Which way a page lies from its cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Behind it: earlier calls.
-    Older,
-    /// Before it: later calls.
-    Newer,
-}
 
 /// A page of calls, the newest first.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +33,7 @@ pub struct Listed {
 }
 
 impl Views {
-    /// The calls that `filter` lets through, from the newest, or from a cursor on.
+    /// A page of the calls that `filter` shows: the newest calls, or those next to a cursor.
     pub async fn list(
         &self,
         filter: &Filter,
@@ -51,7 +42,7 @@ impl Views {
         let calls = self.store.calls.clone();
         if let Some(Search::Id(id)) = &filter.search {
             let (id, filter) = (id.clone(), filter.clone());
-            return self.ask(async move { named(&calls, &id, &filter).await }).await;
+            return self.ask(async move { page_by_id(&calls, &id, &filter).await }).await;
         }
         let direction = from.map_or(Direction::Older, |(_, direction)| direction);
         let (query, index) = (filter.query(from), filter.index());
@@ -64,7 +55,7 @@ impl Views {
         Ok(Listed { calls: found.iter().filter_map(CallRow::read).collect(), more })
     }
 
-    /// The calls of these documents, in no order.
+    /// The calls of these documents, in no particular order.
     pub async fn rows(&self, ids: Vec<ObjectId>) -> std::result::Result<Vec<CallRow>, StoreError> {
         let calls = self.store.calls.clone();
         let found: Vec<Document> = self
@@ -84,7 +75,7 @@ async fn page(
     direction: Direction,
 ) -> Result<Vec<Document>> {
     match find(calls, query.clone(), order(direction), Some(index)).await {
-        // Being built, or dropped by an operator: slower, and still right.
+        // The index is being built, or an operator dropped it. Without it the query is slow, but correct.
         Err(error) if matches!(&*error.kind, ErrorKind::Command(error) if error.code == BAD_HINT) => {
             find(calls, query, order(direction), None).await
         }
@@ -107,8 +98,8 @@ async fn find(
     found.await?.try_collect().await
 }
 
-/// The calls one of whose ids begins with `id`: few, since what is searched for is mostly pasted whole.
-async fn named(calls: &Collection<Document>, id: &str, filter: &Filter) -> Result<Listed> {
+/// The calls with an id that begins with `id`. They are few, because mostly a whole id is searched for.
+async fn page_by_id(calls: &Collection<Document>, id: &str, filter: &Filter) -> Result<Listed> {
     let mut found: Vec<CallRow> = Vec::new();
     let beyond = format!("{id}\u{10ffff}");
     for field in ["callId", "sharedCallId", "conversationId", "_placementId"] {

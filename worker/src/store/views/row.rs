@@ -1,4 +1,4 @@
-//! A call as a line of a list. Pure.
+//! A call in a list. Pure.
 
 use std::time::Duration;
 
@@ -11,40 +11,40 @@ use crate::{
         text::{MAX_PARTY, MAX_REASON, cut},
         time::between,
     },
-    store::document::date,
+    store::convert::date,
 };
 
-/// A call, as much of it as a list shows.
+/// The part of a call that a list shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRow {
-    /// Its document.
+    /// The `_id` of its document.
     pub id: ObjectId,
-    /// Telephony id.
+    /// Call id.
     pub call_id: Option<String>,
-    /// Telephony id, if the call has several conversations.
+    /// Call id, if the call has several conversations.
     pub shared_call_id: Option<String>,
     /// Conversation id.
     pub conversation_id: Option<String>,
-    /// Our id of its placement.
+    /// Id of the placement.
     pub placement_id: Option<String>,
     /// The callee's number.
     pub to_number: Option<String>,
-    /// Where it stands; `None` where this version does not understand the word.
+    /// Status. `None` if this version does not know the stored word.
     pub status: Option<Status>,
-    /// Why it failed.
+    /// Reason of the failure.
     pub failure_reason: Option<String>,
-    /// The earliest time known of it.
+    /// The earliest known time of the call.
     pub created_at: Timestamp,
-    /// How long was spoken, once that is known.
+    /// Length of the conversation, if known.
     pub duration: Option<Duration>,
-    /// `owed`, `saved` or `unavailable`.
+    /// State of the transcript: `owed`, `saved` or `unavailable`.
     pub transcript: Option<String>,
 }
 
-/// Most characters of a text in a list. Versions that did not cut texts stored them whole.
+/// Most characters of a text that the server returns. Earlier versions stored texts of any length.
 pub(super) const MAX_TEXT: i32 = 1000;
 
-/// The fields a row is made of.
+/// The projection for a row.
 pub(super) fn fields() -> Document {
     doc! {
         "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"),
@@ -54,14 +54,14 @@ pub(super) fn fields() -> Document {
     }
 }
 
-/// The beginning of a text, cut by the server; anything else is left out.
+/// An expression for the beginning of a text. A value that is not a text is left out.
 pub(in crate::store) fn beginning(field: &str) -> Document {
     let is_text = doc! { "$eq": [{ "$type": field }, "string"] };
     doc! { "$cond": [is_text, { "$substrCP": [field, 0, MAX_TEXT] }, "$$REMOVE"] }
 }
 
 impl CallRow {
-    /// Reads a row; `None` for a document that is no call of ours.
+    /// Reads a row. `None` if a field is missing that every call has.
     pub(super) fn read(call: &Document) -> Option<Self> {
         let text = |field: &str| call.get_str(field).ok().map(str::to_owned);
         Some(Self {
@@ -70,7 +70,7 @@ impl CallRow {
             shared_call_id: text("sharedCallId"),
             conversation_id: text("conversationId"),
             placement_id: text("_placementId"),
-            // Documents of earlier versions hold texts of any length.
+            // Earlier versions stored texts of any length.
             to_number: text("toNumber").map(|number| cut(&number, MAX_PARTY)),
             status: call.get_str("status").ok().and_then(Status::from_word),
             failure_reason: text("failureReason").map(|reason| cut(&reason, MAX_REASON)),
@@ -80,7 +80,7 @@ impl CallRow {
         })
     }
 
-    /// The name under which it is found: the id a person is most likely to know it by.
+    /// The id that a person is most likely to know: call id, else conversation id, else id of the placement.
     pub fn name(&self) -> Option<&str> {
         self.call_id.as_deref().or(self.conversation_id.as_deref()).or(self.placement_id.as_deref())
     }
@@ -103,12 +103,12 @@ impl CallRow {
     }
 }
 
-/// ElevenLabs' word, else Twilio's, else what lies between the answer and the end.
+/// The length of a conversation: from ElevenLabs, else from Twilio, else the time between answer and end.
 pub(super) fn duration(call: &Document) -> Option<Duration> {
     let metadata = call.get_document("metadata").ok().and_then(|metadata| metadata.get("call_duration_secs"));
     let twilio = call.get_document("rawResponse").ok().and_then(|raw| raw.get("CallDuration"));
-    let said = [metadata, twilio].into_iter().flatten().filter_map(seconds);
-    said.map(Duration::from_secs).next().or_else(|| spoken(call))
+    let stated = [metadata, twilio].into_iter().flatten().filter_map(seconds);
+    stated.map(Duration::from_secs).next().or_else(|| time_between_answer_and_end(call))
 }
 
 fn seconds(value: &Bson) -> Option<u64> {
@@ -121,7 +121,7 @@ fn seconds(value: &Bson) -> Option<u64> {
     }
 }
 
-fn spoken(call: &Document) -> Option<Duration> {
+fn time_between_answer_and_end(call: &Document) -> Option<Duration> {
     let history = call.get_array("history").ok()?;
     let time_of = |statuses: &[Status]| {
         history.iter().filter_map(Bson::as_document).find_map(|event| {
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_told_by_whoever_knows_it_best() {
+    fn the_length_comes_from_the_first_source_that_states_it() {
         let at = |second: i64| DateTime::from_millis(second * 1000);
         let history = vec![
             doc! { "status": "ringing", "at": at(1) },

@@ -1,4 +1,4 @@
-//! Which calls change, as they change.
+//! The changes of calls, as they happen.
 
 use std::time::Duration;
 
@@ -10,42 +10,43 @@ use mongodb::{
     },
 };
 
-use super::Views;
-use crate::store::StoreError;
+use super::connection::Views;
+use crate::store::error::StoreError;
 
-/// Longest the server waits for a change before it says that there is none.
-const AWAIT: Duration = Duration::from_millis(500);
+/// Longest time for which the server waits for a change before it answers that there is none.
+const MAX_AWAIT: Duration = Duration::from_millis(500);
 
-/// What became of a document.
+/// A change of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was written.
+    /// The document was written.
     Saved(ObjectId),
-    /// It is gone: erased, or joined with its other half.
+    /// The document was deleted: the call was erased, or merged into another document.
     Gone(ObjectId),
 }
 
-/// The changes of all calls from now on. One stream, however many look at it.
+/// The changes of all calls from now on.
 pub struct Changes(ChangeStream<ChangeStreamEvent<Document>>);
 
 impl Views {
-    /// Begins to watch.
+    /// Opens the stream of changes.
     pub async fn watch(&self) -> Result<Changes, StoreError> {
         let calls = self.store.calls.clone();
         let opened = self.store.run(async move {
-            // Only which document it was: what is in it is read by its lines, many at a time.
+            // Only the id of the document: the caller reads the rows of many changed documents at once.
             let stages = [
                 doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace", "delete"] } } },
                 doc! { "$project": { "operationType": 1, "documentKey": 1 } },
             ];
-            calls.watch().pipeline(stages).max_await_time(AWAIT).await
+            calls.watch().pipeline(stages).max_await_time(MAX_AWAIT).await
         });
         Ok(Changes(opened.await?))
     }
 }
 
 impl Changes {
-    /// The next change, or none within half a second. Must not be dropped half-way.
+    /// The next change. `None` if there is none within half a second. The future must not be dropped before
+    /// it is done.
     pub async fn next(&mut self) -> Result<Option<Change>, StoreError> {
         let Some(event) = self.0.next_if_any().await? else {
             if self.0.is_alive() {

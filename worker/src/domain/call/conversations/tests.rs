@@ -47,7 +47,7 @@ fn patch(n: u32) -> CallPatch {
             parse(&at(Origin::ElevenLabs), body.to_string().as_bytes()).unwrap().into()
         }
     };
-    // One of the conversations was placed through us, of which some of its events know.
+    // One of the conversations was placed through the API, and some of its events name the placement.
     let knows_placement = conversation == Some(&CONVERSATIONS[1]) && n.is_multiple_of(3);
     let placement = Placement { id: PlacementId::new("p1").unwrap(), request: None };
     let mut patch = CallPatch { placement: knows_placement.then_some(placement), ..patch };
@@ -57,7 +57,7 @@ fn patch(n: u32) -> CallPatch {
     patch
 }
 
-/// The documents after all of these, each as what it holds.
+/// The contents of the documents after all patches.
 fn documents(patches: impl IntoIterator<Item = CallPatch>) -> Vec<CallPatch> {
     let mut stored: Vec<CallPatch> = Vec::new();
     for patch in patches {
@@ -72,7 +72,7 @@ fn documents(patches: impl IntoIterator<Item = CallPatch>) -> Vec<CallPatch> {
     stored
 }
 
-/// The documents by what they are said to be.
+/// The contents of the documents by their definition: see the documentation of the module.
 fn expected(patches: &[CallPatch]) -> Vec<CallPatch> {
     let all = |wanted: &dyn Fn(&CallPatch) -> bool| {
         patches.iter().filter(|patch| wanted(patch)).cloned().reduce(CallPatch::join)
@@ -128,7 +128,7 @@ proptest! {
                 batch.call_id == patch.call_id && patch.call_id.is_some() && batch.is_joinable(&patch)
             };
             match batches.iter_mut().find(same) {
-                Some(batch) => batch.take_in(patch),
+                Some(batch) => batch.merge(patch),
                 None => batches.push(patch),
             }
         }
@@ -137,7 +137,7 @@ proptest! {
 }
 
 #[test]
-fn of_several_conversations_the_smallest_answers_for_the_call_and_each_keeps_its_transcript() {
+fn the_smallest_conversation_has_the_call_id_and_each_keeps_its_transcript() {
     for order in [[20, 25, 30, 7], [30, 7, 20, 25], [7, 25, 20, 30]] {
         let mut stored = Vec::new();
         let mut last = None;
@@ -161,7 +161,7 @@ fn of_several_conversations_the_smallest_answers_for_the_call_and_each_keeps_its
 }
 
 #[test]
-fn a_further_conversation_is_told_once() {
+fn a_further_conversation_is_reported_once() {
     let joined = join(vec![patch(20)], patch(25));
     assert_eq!(joined.further.as_ref().map(ConversationId::as_str), Some("conv_b"));
     let stored: Vec<_> = joined.documents.into_iter().map(|one| one.call).collect();
@@ -170,7 +170,7 @@ fn a_further_conversation_is_told_once() {
 }
 
 #[test]
-fn a_conversation_of_another_call_stays_there_and_its_event_counts_for_the_call_that_it_names() {
+fn an_event_that_links_a_conversation_of_another_call_counts_for_its_own_call_only() {
     let mut other = patch(20);
     other.call_id = Some(CallId::new("CA2").unwrap());
     let joined = join(vec![patch(20)], other);
@@ -181,7 +181,7 @@ fn a_conversation_of_another_call_stays_there_and_its_event_counts_for_the_call_
 }
 
 #[test]
-fn a_placement_whose_conversation_is_not_known_belongs_to_the_call() {
+fn a_placement_without_a_known_conversation_belongs_to_the_call() {
     let mut placed = patch(7);
     placed.placement = Some(Placement { id: PlacementId::new("p1").unwrap(), request: None });
     placed.call_id = Some(CallId::new("CA1").unwrap());
@@ -193,7 +193,7 @@ fn a_placement_whose_conversation_is_not_known_belongs_to_the_call() {
     }
 }
 
-/// A call id that somebody gives to all calls must not join them.
+/// A sender may give one call id to all its calls. They must not be merged.
 #[test]
 fn a_call_has_a_bounded_number_of_conversations() {
     let stored_at = Timestamp::from_second(1_790_000_000).unwrap();
@@ -217,6 +217,6 @@ fn a_call_has_a_bounded_number_of_conversations() {
     assert_eq!(stored.len(), MAX_CONVERSATIONS + 4, "each conversation has its document");
     let linked = stored.iter().filter(|call| call.call_id.is_some()).count();
     assert_eq!(linked, MAX_CONVERSATIONS);
-    // What is linked stays so, whatever comes later.
+    // A link stays, whatever events come later.
     assert_eq!(join(stored.clone(), event(0)).ignored_links, 0);
 }

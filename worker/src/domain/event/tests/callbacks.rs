@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn callbacks_without_a_status_are_kept_each_kind_in_its_field() {
+fn each_kind_of_callback_without_a_status_has_a_field_of_its_own() {
     #[rustfmt::skip]
     let table = [
         ("RecordingSid=RE0&RecordingStatus=completed&RecordingUrl=u", "twilio.recording",     Field::TwilioRecording),
@@ -36,7 +36,7 @@ fn the_parameters_of_a_callbacks_url_are_kept_with_it() {
 }
 
 #[test]
-fn a_leg_names_its_parent_and_its_end_alone_makes_no_transcript_due() {
+fn the_end_of_a_leg_makes_a_transcript_due_only_with_a_conversation() {
     use crate::domain::call::{CallPatch, TranscriptState};
     #[rustfmt::skip]
     let table = [ // form, parent, owed
@@ -55,17 +55,17 @@ fn a_leg_names_its_parent_and_its_end_alone_makes_no_transcript_due() {
         let event = twilio(&format!("CallSid=CA1&CallStatus=completed&{form}")).unwrap();
         assert_eq!(event.parent_call_id.as_ref().map(CallId::as_str), parent, "{form}");
         let patch = CallPatch::from(event);
-        assert_eq!(patch.transcript, owed.then_some(TranscriptState::Owed), "{form}");
-        // A conversation that somebody reports is expected to have its transcript, whichever comes first.
+        assert_eq!(patch.transcript, owed.then_some(TranscriptState::Pending), "{form}");
+        // A conversation has a transcript, whichever of the two events comes first.
         for joined in [patch.clone().join(conversation.clone()), conversation.clone().join(patch.clone())] {
-            assert_eq!(joined.transcript, Some(TranscriptState::Owed), "{form}");
-            assert_eq!(joined.owed_since, Some(patch.updated_at), "{form}");
+            assert_eq!(joined.transcript, Some(TranscriptState::Pending), "{form}");
+            assert_eq!(joined.pending_since, Some(patch.updated_at), "{form}");
         }
     }
 }
 
 #[test]
-fn twilios_words_have_their_statuses_and_sip_codes_refine_a_mere_failure() {
+fn sip_codes_refine_a_failed_call_and_no_other_status() {
     #[rustfmt::skip]
     let table = [
         ("queued",      "",    Status::Initiated),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{
         call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
-        event::{CallId, ConversationId, Parties, is_plausible, lenient, never_connected},
+        event::{CallId, ConversationId, Parties, is_plausible, lenient_id, never_connected},
         text::{MAX_PARTY, MAX_REASON, cut},
     },
     elevenlabs::{Conversation, ConversationStatus},
@@ -29,7 +29,7 @@ pub fn observe(
     let event_id = format!("elevenlabs:{}:{}", conversation_id.as_str(), conversation.status.as_str());
     let reason = unconnected.or(conversation.failure_reason()).unwrap_or("The conversation failed");
     CallPatch {
-        call_id: call_id.or_else(|| lenient(&call?.call_sid, CallId::new)),
+        call_id: call_id.or_else(|| lenient_id(&call?.call_sid, CallId::new)),
         conversation_id: Some(conversation_id),
         parent_call_id: None,
         placement: None,
@@ -53,8 +53,8 @@ pub fn observe(
             stored_at: Some(now),
             of_call: false,
         }],
-        transcript: status.owes_transcript().then_some(TranscriptState::Owed),
-        owed_since: status.owes_transcript().then_some(now),
+        transcript: status.ends_conversation().then_some(TranscriptState::Pending),
+        pending_since: status.ends_conversation().then_some(now),
         leg_ended: None,
         created_at: started_at.unwrap_or(at),
         first_stored: now,

@@ -1,4 +1,4 @@
-//! Placing of calls.
+//! PlacementState of calls.
 
 mod error;
 mod place;

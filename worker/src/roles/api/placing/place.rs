@@ -23,7 +23,7 @@ use crate::{
     },
     elevenlabs::{Accepted, ElevenLabs, OutboundError, Refused},
     retry::Pauses,
-    store::{self, Begun, CallView, Concluded, NewPlacement},
+    store::{self, CallView, NewPlacement, PlacementResult, PlacementStart},
 };
 
 /// Longest duration of dialling. A placement that is still dialling after that was left by a worker that
@@ -63,7 +63,7 @@ pub async fn place(
         parties: call.parties(),
         at: now,
     };
-    if let Begun::Before(before) = context.store.begin_placement(&new).await? {
+    if let PlacementStart::Existing(before) = context.store.begin_placement(&new).await? {
         return answer_again(&before, &new.digest, now);
     }
     let outcome = api.place(call.carrier, &request, context.config.place_timeout).await;
@@ -72,7 +72,7 @@ pub async fn place(
 
 /// The answer to a repeated request: the same as to the first one.
 fn answer_again(before: &CallView, digest: &str, now: Timestamp) -> Result<Value, PlacementError> {
-    let Some(placing) = before.placing().filter(|placing| placing.digest == digest) else {
+    let Some(placing) = before.placement().filter(|placing| placing.digest == digest) else {
         return Err(PlacementError::Conflict);
     };
     let id = before.placement_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
@@ -98,13 +98,13 @@ async fn conclude(
 ) -> Result<Value, PlacementError> {
     let now = Timestamp::now();
     let (concluded, patch) = match &outcome {
-        Ok(accepted) => (Concluded::Placed, Some(patch(id, accepted.clone(), None, now))),
+        Ok(accepted) => (PlacementResult::Placed, Some(patch(id, accepted.clone(), None, now))),
         Err(OutboundError::Refused { class, words }) => {
             let reason = if words.is_empty() { sentence(*class) } else { words };
             let nothing = Accepted { conversation_id: None, call_id: None };
-            (Concluded::Refused(class.code()), Some(patch(id, nothing, Some(reason), now)))
+            (PlacementResult::Refused(class.code()), Some(patch(id, nothing, Some(reason), now)))
         }
-        Err(OutboundError::Unknown) => (Concluded::Unknown, None),
+        Err(OutboundError::Unknown) => (PlacementResult::Unknown, None),
     };
     let stored = persist(context, id, concluded, patch.as_ref(), now).await;
     match outcome {
@@ -140,7 +140,7 @@ async fn conclude(
 async fn persist(
     context: &Context,
     id: &PlacementId,
-    concluded: Concluded,
+    concluded: PlacementResult,
     patch: Option<&CallPatch>,
     now: Timestamp,
 ) -> bool {

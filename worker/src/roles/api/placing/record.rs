@@ -45,7 +45,7 @@ pub fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: T
             of_call: false,
         }],
         transcript: None,
-        owed_since: None,
+        pending_since: None,
         leg_ended: None,
         created_at: now,
         first_stored: now,

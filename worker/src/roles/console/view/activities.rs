@@ -13,7 +13,7 @@ pub fn activities(
     now: Timestamp,
 ) -> Vec<(&'static str, String)> {
     let mut activities = Vec::new();
-    if let Some(placing) = &call.placing {
+    if let Some(placing) = &call.placement {
         let text = match (placing.state.as_str(), &placing.code) {
             ("dialling", _) => "the request to ElevenLabs is in progress".to_owned(),
             ("placed", _) => "accepted by ElevenLabs".to_owned(),
@@ -21,7 +21,7 @@ pub fn activities(
             ("refused", None) => "refused".to_owned(),
             _ => "it is unknown whether the call was dialled; it will not be dialled again".to_owned(),
         };
-        activities.push(("Placing", text));
+        activities.push(("PlacementState", text));
     }
     let from =
         |origin: &str| call.history.iter().filter(|entry| entry.origin.as_deref() == Some(origin)).count();
@@ -41,8 +41,9 @@ pub fn activities(
 }
 
 fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timestamp) -> Option<String> {
-    let after =
-        |at| call.owed_since.map(|owed| format!(", {} after it was due", format::delay(between(owed, at))));
+    let after = |at| {
+        call.pending_since.map(|owed| format!(", {} after it was due", format::delay(between(owed, at))))
+    };
     match call.row.transcript.as_deref()? {
         "saved" => Some(match call.fetched {
             Some((at, tries)) => {
@@ -53,8 +54,10 @@ fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timesta
         }),
         "unavailable" => Some("not available".to_owned()),
         _ => {
-            let since =
-                call.owed_since.map(|since| format!(" for {}", format::age(since, now))).unwrap_or_default();
+            let since = call
+                .pending_since
+                .map(|since| format!(" for {}", format::age(since, now)))
+                .unwrap_or_default();
             let asked = match job {
                 Some((tries, next)) => {
                     let next = next

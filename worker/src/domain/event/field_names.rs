@@ -1,32 +1,32 @@
-//! The names of the fields that came, for whoever looks at a dead letter: never their values.
+//! The names of the fields of a body, for the operator who examines a dead letter. Values are never kept.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
 /// Most names that are listed.
-const MOST: usize = 16;
-/// Longest name that is listed.
+const MAX_NAMES: usize = 16;
+/// Longest name that is listed, in characters.
 const MAX_NAME: usize = 40;
-/// Most digits in one: with more it may be a number of a person.
+/// Most digits in a name that is listed. With more digits it may be a person's number.
 const MAX_DIGITS: usize = 4;
 
-/// Names of fields. Those that may hold content are only counted.
+/// Names of fields. A name that may be content is not listed, only counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names {
-    names: Vec<String>,
+pub struct FieldNames {
+    listed: Vec<String>,
     others: usize,
 }
 
-impl Names {
-    /// The names of the fields of `raw`, and of those in its `data`.
+impl FieldNames {
+    /// The names of the fields of `raw`, and of the fields in its `data`.
     pub(super) fn of(raw: &Map<String, Value>) -> Self {
         let data = raw.get("data").and_then(Value::as_object);
         let inner = data.into_iter().flat_map(Map::keys).map(|name| ("data.", name));
         let mut names = Self::default();
         for (prefix, name) in raw.keys().map(|name| ("", name)).chain(inner) {
-            if names.names.len() < MOST && is_a_name(name) {
-                names.names.push(format!("{prefix}{name}"));
+            if names.listed.len() < MAX_NAMES && is_a_name(name) {
+                names.listed.push(format!("{prefix}{name}"));
             } else {
                 names.others += 1;
             }
@@ -35,7 +35,7 @@ impl Names {
     }
 }
 
-/// Whether a text is a name as programs write them. A body that is no form is one long name.
+/// Whether a text looks like a name that a program wrote. A body that is not a form is read as one long name.
 fn is_a_name(text: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     (1..=MAX_NAME).contains(&text.len())
@@ -43,9 +43,9 @@ fn is_a_name(text: &str) -> bool {
         && text.bytes().filter(u8::is_ascii_digit).count() <= MAX_DIGITS
 }
 
-impl fmt::Display for Names {
+impl fmt::Display for FieldNames {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.names[..], self.others) {
+        match (&self.listed[..], self.others) {
             ([], 0) => f.write_str("no fields"),
             ([], others) => write!(f, "{others} fields"),
             (names, 0) => write!(f, "fields {}", names.join(", ")),
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_named_and_what_may_be_content_is_counted() {
+    fn names_are_listed_and_names_that_may_be_content_are_only_counted() {
         let many: Map<String, Value> = (0..20).map(|n| (format!("f{n}"), json!(n))).collect();
         #[rustfmt::skip]
         let table = [
@@ -72,9 +72,9 @@ mod tests {
             (json!({ "x".repeat(41): "", "n12345": "" }),            "2 fields"),
         ];
         for (raw, expected) in table {
-            assert_eq!(Names::of(raw.as_object().unwrap()).to_string(), expected);
+            assert_eq!(FieldNames::of(raw.as_object().unwrap()).to_string(), expected);
         }
-        let listed = Names::of(&many).to_string();
+        let listed = FieldNames::of(&many).to_string();
         assert!(listed.ends_with("f15 and 4 more") && listed.len() < 1000, "{listed}");
     }
 }

@@ -1,0 +1,85 @@
+//! What one event claims of a call.
+
+use std::collections::BTreeMap;
+
+use super::{
+    claims::{FieldClaim, StatusClaim},
+    field::Field,
+    history::HistoryEntry,
+    patch::CallPatch,
+    placement::Placement,
+    size::{self, Attachment},
+    status::Status,
+    transcript_state::TranscriptState,
+};
+use crate::domain::event::Event;
+
+impl From<Event> for CallPatch {
+    fn from(event: Event) -> Self {
+        Self::split(event).0
+    }
+}
+
+impl CallPatch {
+    /// What `event` claims, without the values that do not fit into a document, and the file that is kept
+    /// beside the document.
+    pub fn split(mut event: Event) -> (Self, Option<Attachment>) {
+        let attachment = size::fit(&mut event);
+        (Self::of(event), attachment)
+    }
+
+    fn of(event: Event) -> Self {
+        let (at, stored_at) = (event.at, event.stored_at);
+        let entry = HistoryEntry::of(&event);
+        let claim = |value| FieldClaim { at, event_id: event.id.clone(), value };
+        let fields: BTreeMap<_, _> =
+            event.fields.into_iter().map(|(field, value)| (field, claim(value))).collect();
+        let is_over = event.status.is_some_and(Status::ends_conversation);
+        let transcript = if fields.contains_key(&Field::Transcript) {
+            Some(TranscriptState::Saved)
+        } else {
+            (is_over && !event.is_leg).then_some(TranscriptState::Pending)
+        };
+        let mut patch = Self {
+            call_id: event.call_id,
+            conversation_id: event.conversation_id,
+            parent_call_id: event.parent_call_id,
+            leg_ended: (is_over && event.is_leg).then_some(stored_at),
+            placement: event.placement_id.map(|id| Placement { id, request: None }),
+            parties: event.parties,
+            fields,
+            history: vec![entry],
+            pending_since: (transcript == Some(TranscriptState::Pending)).then_some(stored_at),
+            transcript,
+            status: event.status.map(|status| StatusClaim {
+                status,
+                at,
+                event_id: event.id,
+                failure_reason: event.failure_reason,
+            }),
+            created_at: event.began_at.unwrap_or(at).min(at).min(stored_at),
+            first_stored: stored_at,
+            updated_at: stored_at,
+            of_call: None,
+        };
+        patch.mark_pending_after_leg();
+        patch
+    }
+}
+
+impl HistoryEntry {
+    fn of(event: &Event) -> Self {
+        Self {
+            event_id: event.id.clone(),
+            event_type: event.event_type.to_owned(),
+            status: event.status.map(|status| status.as_str().to_owned()),
+            received_status: event.received_status.clone(),
+            origin: Some(event.origin.as_str().to_owned()),
+            signature: event.signature.clone(),
+            at: event.at,
+            time_ignored: event.time_ignored,
+            stored_at: Some(event.stored_at),
+            of_call: event.names_call_alone(),
+        }
+    }
+}

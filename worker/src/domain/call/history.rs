@@ -1,0 +1,65 @@
+//! The history of a call.
+
+use jiff::Timestamp;
+
+#[cfg(doc)]
+use crate::domain::event::Origin;
+
+/// Most events of the call in a history, and most events of the conversation. The latest events by their own
+/// time stay.
+pub const HISTORY_LIMIT: usize = 100;
+
+/// One event in the history of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryEntry {
+    /// Id of the event.
+    pub event_id: String,
+    /// The sender's word for what happened.
+    pub event_type: String,
+    /// The word of the status that the event claimed, whether or not that status prevailed. `None` if it
+    /// claimed none.
+    pub status: Option<String>,
+    /// The payload's own `status` word.
+    pub received_status: Option<String>,
+    /// The source: see [`Origin`].
+    pub origin: Option<String>,
+    /// The result of the check of its signature, if the event came as a webhook.
+    pub signature: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Whether the event stated a time that does not count. `at` is then the time of storage.
+    pub time_ignored: bool,
+    /// When the broker stored the event. `None` in documents of earlier versions.
+    pub stored_at: Option<Timestamp>,
+    /// Whether the event names the call and no conversation, so that it counts for each conversation of the
+    /// call.
+    pub of_call: bool,
+}
+
+impl HistoryEntry {
+    fn key(&self) -> (Timestamp, &str) {
+        (self.at, &self.event_id)
+    }
+}
+
+/// Joins two histories: each event once, in the order of time, and at most [`HISTORY_LIMIT`] of each kind.
+pub(super) fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntry>) {
+    ours.extend(theirs);
+    // An event that was stored twice counts with its first storage, which is also its time if it states none.
+    let first = |entry: &HistoryEntry| (entry.at, entry.stored_at.is_none(), entry.stored_at);
+    ours.sort_by(|x, y| {
+        let by_time = x.event_id.cmp(&y.event_id).then(first(x).cmp(&first(y)));
+        by_time.then(x.of_call.cmp(&y.of_call)).then_with(|| x.signature.cmp(&y.signature))
+    });
+    ours.dedup_by(|later, earlier| later.event_id == earlier.event_id);
+    ours.sort_by(|x, y| x.key().cmp(&y.key()));
+    for of_call in [false, true] {
+        let count = ours.iter().filter(|entry| entry.of_call == of_call).count();
+        let mut excess = count.saturating_sub(HISTORY_LIMIT);
+        ours.retain(|entry| {
+            let drops = entry.of_call == of_call && excess > 0;
+            excess -= usize::from(drops);
+            !drops
+        });
+    }
+}

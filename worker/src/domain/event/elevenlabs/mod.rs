@@ -1,0 +1,124 @@
+//! ElevenLabs' own envelope: `{"type": …, "event_timestamp": …, "data": {…}}`.
+//!
+//! ElevenLabs documents the fields on the page "Post-call webhooks" and adds more without notice. So the
+//! parser ignores fields that it does not know, and refuses only an event that names no call.
+
+mod claims;
+mod payload;
+
+use serde_json::{Map, Value, json};
+
+pub use self::claims::never_connected;
+use self::{
+    claims::Claims,
+    payload::{at_path, word},
+};
+use super::{
+    call_event::Event,
+    envelope::Envelope,
+    error::ParseError,
+    field_names::FieldNames,
+    identifier::{self, CallId, ConversationId, PlacementId},
+    kind::Kind,
+    parties::{self, Parties},
+    recording,
+    shape::Location,
+    time::{self, to_millis},
+};
+use crate::domain::call::Field;
+
+/// Name of the dynamic variable that carries the id of a placement to ElevenLabs and back.
+pub const PLACEMENT_VARIABLE: &str = "aftercall_placement_id";
+
+/// Turns the body of an envelope into an event. `size` is the length of the body in bytes.
+///
+/// # Errors
+/// The body names no call, an identifier cannot be used, or the recording is not base64.
+pub(super) fn event(
+    envelope: &Envelope,
+    kind: Kind,
+    location: Location,
+    mut raw: Map<String, Value>,
+    size: usize,
+) -> Result<Event, ParseError> {
+    let event_time = time::of_event(envelope, raw.get("event_timestamp"));
+    let data = match location {
+        Location::Data => raw.get_mut("data").and_then(Value::as_object_mut),
+        Location::Top => Some(&mut raw),
+    };
+    let data = data.ok_or_else(|| ParseError::NoIdentifier(FieldNames::default()))?;
+    let conversation_id = identifier::read(data, "conversation_id")?.map(ConversationId::new).transpose()?;
+    let call_id = call_id(data);
+    if call_id.is_none() && conversation_id.is_none() {
+        return Err(ParseError::NoIdentifier(FieldNames::of(&raw)));
+    }
+    let recording = if kind == Kind::Audio { recording::take(data, "full_audio")? } else { None };
+    let claims = Claims::read(kind, data, size);
+    let (placement_id, parties, received_status) = (placement_id(data), parties(data), word(data, "status"));
+    let began_at = time::of_begin(envelope, at_path(data, &["metadata", "start_time_unix_secs"]));
+    let mut fields = claims.fields;
+    if let Some(recording) = &recording {
+        // The file has the id of the event as its name, so a repeated event writes the same file.
+        let audio =
+            json!({ "fileId": &envelope.id, "bytes": recording.0.len(), "contentType": "audio/mpeg" });
+        fields.insert(Field::Audio, audio);
+    }
+    fields.insert(Field::RawResponse, Value::Object(raw));
+    Ok(Event {
+        id: envelope.id.clone(),
+        event_type: kind.as_str(),
+        origin: envelope.origin,
+        signature: envelope.signature.clone(),
+        status: claims.status,
+        received_status,
+        failure_reason: claims.failure_reason,
+        call_id,
+        conversation_id,
+        placement_id,
+        parent_call_id: None,
+        parties,
+        at: event_time.at,
+        time_ignored: event_time.ignored,
+        stored_at: to_millis(envelope.stored_at),
+        began_at,
+        is_leg: false,
+        fields,
+        recording,
+    })
+}
+
+/// The telephony id. Each kind of event keeps it in another field. A text that cannot be an id counts as
+/// none, because the conversation id names the call already.
+fn call_id(data: &Map<String, Value>) -> Option<CallId> {
+    const PATHS: [&[&str]; 8] = [
+        &["metadata", "phone_call", "call_sid"],
+        &["metadata", "body", "CallSid"],
+        &["metadata", "body", "call_sid"],
+        &["metadata", "phone_call", "call_id"],
+        &["conversation_initiation_client_data", "dynamic_variables", "system__call_sid"],
+        &["call_sid"],
+        &["CallSid"],
+        &["call_id"],
+    ];
+    PATHS.into_iter().find_map(|path| identifier::lenient_id(at_path(data, path)?, CallId::new))
+}
+
+fn placement_id(data: &Map<String, Value>) -> Option<PlacementId> {
+    let path = ["conversation_initiation_client_data", "dynamic_variables", PLACEMENT_VARIABLE];
+    PlacementId::new(at_path(data, &path)?.as_str()?).ok()
+}
+
+fn parties(data: &Map<String, Value>) -> Parties {
+    let text = |path: &[&str]| parties::read(at_path(data, path)?);
+    let inbound =
+        at_path(data, &["metadata", "phone_call", "direction"]).and_then(Value::as_str) == Some("inbound");
+    let callee = if inbound { "agent_number" } else { "external_number" };
+    Parties {
+        agent_id: text(&["agent_id"]),
+        agent_phone_number_id: text(&["metadata", "phone_call", "phone_number_id"]),
+        to_number: text(&["metadata", "phone_call", callee])
+            .or_else(|| text(&["metadata", "body", "To"]))
+            .or_else(|| text(&["metadata", "body", "Called"]))
+            .or_else(|| text(&["metadata", "body", "to_number"])),
+    }
+}

@@ -1,0 +1,16 @@
+//! Reads values out of the `data` of ElevenLabs' envelope.
+
+use serde_json::{Map, Value};
+
+use crate::domain::text::{MAX_WORD, cut};
+
+/// The text of a field, cut to [`MAX_WORD`] characters.
+pub(super) fn word(data: &Map<String, Value>, field: &str) -> Option<String> {
+    data.get(field).and_then(Value::as_str).map(|word| cut(word, MAX_WORD))
+}
+
+/// The value at `path`.
+pub(super) fn at_path<'a>(data: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
+    let (first, rest) = path.split_first()?;
+    rest.iter().try_fold(data.get(*first)?, |value, step| value.get(step))
+}

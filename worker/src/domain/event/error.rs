@@ -1,0 +1,54 @@
+//! Why a body is not an event.
+
+use aftercall_common::json::ReadError;
+
+use super::{field_names::FieldNames, identifier::IdentifierError};
+
+/// Why a body is not an event. A variant holds at most the event type, cut short, and names of fields; it
+/// never holds a value of the body.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// The body is not one JSON object.
+    #[error("not a JSON object at line {} column {}", .0.line, .0.column)]
+    InvalidJson(#[from] ReadError),
+    /// The body has neither a call id nor a conversation id.
+    #[error("neither a call id nor a conversation id is given: {0}")]
+    NoIdentifier(FieldNames),
+    /// An identifier has the wrong type, or characters that no provider uses.
+    #[error(transparent)]
+    InvalidIdentifier(#[from] IdentifierError),
+    /// The recording is not base64.
+    #[error("full_audio is not base64")]
+    InvalidAudio,
+    /// The body names no event type, and its fields do not show which one it is.
+    #[error("no event type is given: {0}")]
+    NoEventType(FieldNames),
+    /// The event type is known, but the body has another shape.
+    #[error("event type {0:?} has another shape: {1}")]
+    UnexpectedShape(String, FieldNames),
+    /// This version does not know the event type. A later version may: the dead letter can be redriven then.
+    #[error("event type {0:?} is not supported: {1}")]
+    UnsupportedEvent(String, FieldNames),
+    /// The event belongs to another product of the vendor and needs no action. Holds the family of the event.
+    #[error("not about a call: {0}")]
+    NotAboutACall(&'static str),
+}
+
+/// Label of [`ParseError::NotAboutACall`]: such a message does not become a dead letter.
+pub const NOT_ABOUT_A_CALL: &str = "not_about_a_call";
+
+impl ParseError {
+    /// Stable label: the reason of the dead letter.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::InvalidJson(_) => "invalid_json",
+            Self::NoIdentifier(_) => "no_identifier",
+            Self::InvalidIdentifier(_) => "invalid_identifier",
+            Self::InvalidAudio => "invalid_audio",
+            Self::NoEventType(_) => "no_event_type",
+            Self::UnexpectedShape(..) => "unexpected_shape",
+            Self::UnsupportedEvent(..) => "unsupported_event",
+            Self::NotAboutACall(_) => NOT_ABOUT_A_CALL,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The event types of ElevenLabs' own envelope.
+
+use super::spelling::normalize;
+
+/// Type of the event that a conversation is over and analysed.
+pub const TRANSCRIPTION: &str = "post_call_transcription";
+/// Type of the event that an outbound call was never connected.
+pub const INITIATION_FAILURE: &str = "call_initiation_failure";
+
+/// The events of the vendor's envelope that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `post_call_transcription`
+    Transcription,
+    /// `post_call_audio`
+    Audio,
+    /// `call_initiation_failure`
+    InitiationFailure,
+    /// `answering_machine_detection`. ElevenLabs does not document its payload.
+    MachineDetection,
+}
+
+impl Kind {
+    const ALL: [Self; 4] =
+        [Self::Transcription, Self::Audio, Self::InitiationFailure, Self::MachineDetection];
+
+    /// The kind with exactly this word.
+    pub(super) fn exact(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The kind of a word in any of the usual spellings.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        let word = normalize(word);
+        Self::ALL.into_iter().find(|kind| normalize(kind.as_str()) == word)
+    }
+
+    /// The word in a body.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Transcription => TRANSCRIPTION,
+            Self::Audio => "post_call_audio",
+            Self::InitiationFailure => INITIATION_FAILURE,
+            Self::MachineDetection => "answering_machine_detection",
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A stored call.
+
+use jiff::Timestamp;
+use mongodb::bson::{Bson, Document};
+
+use super::{
+    convert::{date, whole_number},
+    fields::{self, Scope},
+    key::Key,
+    of_call,
+    placement_state::PlacementState,
+};
+use crate::domain::{
+    call::{CallPatch, Status, StatusClaim},
+    event::{CallId, ConversationId, PlacementId},
+};
+
+/// A stored call: the document, or the fields of it that a query asked for.
+#[derive(Clone, Debug)]
+pub struct CallView {
+    document: Document,
+}
+
+impl CallView {
+    pub(super) fn new(document: Document) -> Self {
+        Self { document }
+    }
+
+    /// The status. `None` if this version does not know the stored word.
+    pub fn status(&self) -> Option<Status> {
+        Status::from_word(self.document.get_str("status").ok()?)
+    }
+
+    /// When the worker last learned anything of the call.
+    pub fn updated_at(&self) -> Option<Timestamp> {
+        date(&self.document, "updatedAt")
+    }
+
+    /// The conversation id, if known.
+    pub fn conversation_id(&self) -> Option<ConversationId> {
+        ConversationId::new(self.document.get_str("conversationId").ok()?).ok()
+    }
+
+    /// The call id, if known.
+    pub fn call_id(&self) -> Option<CallId> {
+        self.unique_call_id().or_else(|| self.shared_call_id())
+    }
+
+    /// The call id, if this document is found by it. Of several conversations of a call, one document is.
+    fn unique_call_id(&self) -> Option<CallId> {
+        CallId::new(self.document.get_str("callId").ok()?).ok()
+    }
+
+    /// The call id, if the call has several conversations.
+    pub fn shared_call_id(&self) -> Option<CallId> {
+        CallId::new(self.document.get_str("sharedCallId").ok()?).ok()
+    }
+
+    /// The id of the placement, if the call was placed through the API.
+    pub fn placement_id(&self) -> Option<PlacementId> {
+        PlacementId::new(self.document.get_str("_placementId").ok()?).ok()
+    }
+
+    /// The state of the placement, if the call was placed through the API.
+    pub fn placement(&self) -> Option<PlacementState> {
+        PlacementState::read(&self.document)
+    }
+
+    /// Whether the transcript is pending.
+    pub fn is_transcript_pending(&self) -> bool {
+        self.document.get_str("transcriptState").is_ok_and(|state| state == "owed")
+    }
+
+    /// Since when the transcript is pending.
+    pub fn pending_since(&self) -> Option<Timestamp> {
+        date(&self.document, "_owedSince")
+    }
+
+    /// The id of the file with the turns, and its size in bytes, if the turns do not fit into the document.
+    pub fn transcript_file(&self) -> Option<(String, u64)> {
+        let file = self.document.get_document("transcript").ok()?;
+        let bytes = whole_number(file, "bytes")?;
+        Some((file.get_str("fileId").ok()?.to_owned(), bytes))
+    }
+
+    /// The keys by which this document is found.
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let ids = [
+            self.unique_call_id().map(Key::Call),
+            self.conversation_id().map(Key::Conversation),
+            self.placement_id().map(Key::Placement),
+        ];
+        ids.into_iter().flatten().collect()
+    }
+
+    /// The statuses that the events in the history claim.
+    pub(super) fn claimed_statuses(&self) -> Vec<StatusClaim> {
+        let entries = self.document.get_array("history").map(Vec::as_slice).unwrap_or_default();
+        let claim = |entry: &Bson| {
+            let entry = fields::read_entry(entry)?;
+            let status = Status::from_word(entry.status.as_deref()?)?;
+            Some(StatusClaim { status, at: entry.at, event_id: entry.event_id, failure_reason: None })
+        };
+        entries.iter().filter_map(claim).collect()
+    }
+
+    /// The `_id` of the document.
+    pub(super) fn document_id(&self) -> Option<&Bson> {
+        self.document.get("_id")
+    }
+
+    /// The patch that the whole document stands for. `None` if a field is missing that every call has.
+    pub(super) fn to_patch(&self) -> Option<CallPatch> {
+        let mut call = fields::read(&self.document, Scope::Document)?;
+        call.call_id = self.call_id();
+        if call.is_linked() {
+            call.of_call = of_call::read(&self.document).map(|mut part| {
+                part.call_id.clone_from(&call.call_id);
+                part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
+                Box::new(part)
+            });
+        }
+        Some(call)
+    }
+
+    pub(super) fn document(&self) -> &Document {
+        &self.document
+    }
+}

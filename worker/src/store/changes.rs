@@ -1,0 +1,76 @@
+//! Which documents of a call a patch changes, and what they hold afterwards. Pure.
+
+use std::collections::HashSet;
+
+use mongodb::{
+    bson::{Bson, Document},
+    error::{Error, Result},
+};
+
+use super::{call_view::CallView, insert};
+use crate::domain::call::{
+    CallPatch, Field,
+    conversations::{self, Joined},
+};
+
+/// The ids of the events of a patch. Empty for an observation, which may hold more than its events.
+pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
+    if !patch.fields.contains_key(&Field::RawResponse) {
+        return HashSet::new();
+    }
+    patch.history.iter().map(|entry| entry.event_id.clone()).collect()
+}
+
+/// The documents that change: each as it is stored, and as it will be. A document that gives up the unique
+/// `callId` comes before the one that gets it.
+pub(super) fn changes<'a>(
+    found: &'a [CallView],
+    joined: &Joined,
+    events: &HashSet<String>,
+) -> Result<Vec<(Option<&'a Document>, Document)>> {
+    let mut changed = Vec::new();
+    for one in &joined.documents {
+        let document = document(found, one)?;
+        let kept = one.from.first().map(|&n| found[n].document());
+        // As in a statement, an event changes a document once.
+        let has_events = one.from.len() == 1
+            && !events.is_empty()
+            && events.iter().all(|event| stored_events(kept).contains(event.as_str()));
+        let is_same =
+            kept.is_some_and(|kept| *kept == document || (has_events && ids(kept) == ids(&document)));
+        if !is_same {
+            changed.push((kept, document));
+        }
+    }
+    changed.sort_by_key(|(_, document)| document.contains_key("callId"));
+    Ok(changed)
+}
+
+fn stored_events(call: Option<&Document>) -> HashSet<&str> {
+    let history = call.and_then(|call| call.get_array("history").ok());
+    let entries = history.into_iter().flatten().filter_map(Bson::as_document);
+    entries.filter_map(|entry| entry.get_str("eventId").ok()).collect()
+}
+
+fn ids(call: &Document) -> [Option<&Bson>; 4] {
+    ["callId", "sharedCallId", "conversationId", "_placementId"].map(|field| call.get(field))
+}
+
+/// The document to be stored. A field that no event brings keeps its value: that of the kept document, or
+/// else that of the first other document that has the field.
+fn document(found: &[CallView], one: &conversations::Document) -> Result<Document> {
+    let mut document = Document::new();
+    for &n in one.from.iter().rev() {
+        document.extend(found[n].document().clone());
+    }
+    let fields = insert::document(&one.call).map_err(|(_, why)| Error::custom(why))?;
+    document.extend(Document::try_from(fields)?);
+    if one.is_shared {
+        let call_id = document.get("callId").cloned();
+        document.extend(call_id.map(|id| ("sharedCallId".to_owned(), id)));
+        if !one.is_first {
+            document.remove("callId");
+        }
+    }
+    Ok(document)
+}

@@ -1,0 +1,52 @@
+//! Fields that one event gives whole: the value, and beside it the key of the event. The latest event
+//! prevails.
+//!
+//! The rows are those of [`Field`].
+
+use mongodb::bson::{Document, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+
+use super::literal::literal;
+use crate::{
+    domain::call::{Field, FieldClaim},
+    store::{
+        convert::{append_value, bson_date, bson_to_value, date},
+        error::{UNSTORABLE, Unstorable},
+    },
+};
+
+/// The names of the value and of its key.
+pub(super) fn names(field: Field) -> impl Iterator<Item = &'static CStr> {
+    [field.name(), field.key_name()].into_iter().filter_map(|name| name.try_into().ok())
+}
+
+/// Appends the value and its key.
+pub(super) fn append(
+    fields: &mut RawDocumentBuf,
+    field: Field,
+    claim: &FieldClaim,
+) -> Result<(), Unstorable> {
+    append_value(fields, field.name(), &claim.value).ok_or(UNSTORABLE)?;
+    let key: &CStr = field.key_name().try_into().map_err(|_error| UNSTORABLE)?;
+    fields.append(key, rawdoc! { "at": bson_date(claim.at), "eventId": claim.event_id.as_str() });
+    Ok(())
+}
+
+/// `value` (an expression for value and key) if the event is later than the stored one, else nothing.
+pub(super) fn layer(within: &str, field: Field, claim: &FieldClaim, value: RawBson) -> RawDocumentBuf {
+    let key = field.key_name();
+    let newer = rawdoc! { "$gt": [
+        [bson_date(claim.at), literal(&claim.event_id)],
+        [format!("{within}{key}.at"), format!("{within}{key}.eventId")],
+    ] };
+    rawdoc! { "$cond": [newer, value, {}] }
+}
+
+/// Reads the claim. `None` if the document has no such field.
+pub(super) fn read(document: &Document, field: Field) -> Option<FieldClaim> {
+    let key = document.get_document(field.key_name()).ok()?;
+    Some(FieldClaim {
+        at: date(key, "at")?,
+        event_id: key.get_str("eventId").ok()?.to_owned(),
+        value: bson_to_value(document.get(field.name())?),
+    })
+}

@@ -1,0 +1,179 @@
+use jiff::Timestamp;
+use mongodb::bson::{Bson, RawArrayBuf, doc, rawdoc};
+use serde_json::json;
+
+use self::evaluator::evaluate;
+use super::*;
+use crate::{
+    domain::{
+        call::{FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
+        event::{CallId, ConversationId, Parties, PlacementId},
+    },
+    store::{insert, statement},
+};
+
+mod evaluator;
+
+fn second(n: usize) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + i64::try_from(n).unwrap()).unwrap()
+}
+
+/// A patch with a value in every field. The values of two samples differ, except the identifiers.
+fn sample(n: usize) -> CallPatch {
+    // A permutation, so that no field of the samples is ordered as another one.
+    let at = |k: usize| second((n * k + k) % 3);
+    let event_id = format!("$e{n}");
+    let claim = |k: usize| FieldClaim {
+        at: at(k % 2 + 1),
+        event_id: event_id.clone(),
+        value: json!({ "n": n, "$k": [k, "$x", null, 1.5] }),
+    };
+    let status = [Status::Busy, Status::Answered, Status::Rejected][n];
+    let patch = CallPatch {
+        call_id: Some(CallId::new("$call").unwrap()),
+        conversation_id: Some(ConversationId::new("v").unwrap()),
+        parent_call_id: Some(CallId::new(format!("$parent{}", (n + 1) % 3)).unwrap()),
+        placement: Some(Placement {
+            id: PlacementId::new("p").unwrap(),
+            request: json!({ "to": "$x", "$y": {} }).as_object().cloned(),
+        }),
+        parties: Parties {
+            agent_id: Some(format!("$agent{n}")),
+            agent_phone_number_id: Some(format!("number{}", 2 - n)),
+            to_number: Some(format!("+{}", (n + 2) % 3)),
+        },
+        status: Some(StatusClaim {
+            status,
+            at: at(1),
+            event_id: event_id.clone(),
+            failure_reason: status.is_failure().then(|| format!("$reason{n}")),
+        }),
+        fields: Field::ALL.into_iter().enumerate().map(|(k, field)| (field, claim(k))).collect(),
+        history: vec![HistoryEntry {
+            event_id: event_id.clone(),
+            event_type: "$type".to_owned(),
+            status: (n != 1).then(|| status.as_str().to_owned()),
+            received_status: (n == 0).then(|| "$received".to_owned()),
+            origin: (n != 2).then(|| "elevenlabs".to_owned()),
+            signature: (n == 1).then(|| "verified".to_owned()),
+            at: at(2),
+            time_ignored: n == 0,
+            stored_at: (n != 0).then(|| at(1)),
+            of_call: n == 2,
+        }],
+        transcript: Some(TranscriptState::ALL[(n + 1) % 3]),
+        pending_since: Some(at(2)),
+        leg_ended: Some(second(5)),
+        created_at: at(1),
+        first_stored: at(2),
+        updated_at: at(1),
+        of_call: None,
+    };
+    patch.clone().join(patch)
+}
+
+/// For each row the names of its fields, and of the fields without which it cannot be read.
+fn rows(scope: Scope) -> Vec<Vec<&'static str>> {
+    let values = VALUES.iter().filter(|row| scope.includes(row.scope)).map(|row| match row.name.as_str() {
+        "requestPayload" => vec!["requestPayload", "_placementId"],
+        name => vec![name],
+    });
+    let status = status::NAMES.iter().map(|name| name.as_str()).collect();
+    let latest = Field::ALL.into_iter().map(|field| latest::names(field).map(CStr::as_str).collect());
+    values.chain([status]).chain(latest).collect()
+}
+
+fn appended(patch: &CallPatch, scope: Scope) -> Document {
+    let mut fields = RawDocumentBuf::new();
+    append(&mut fields, patch, scope).unwrap();
+    fields.try_into().unwrap()
+}
+
+/// The patch with the fields of one row, and those that every call has.
+fn only(row: &[&str], patch: &CallPatch, scope: Scope) -> CallPatch {
+    let always = ["createdAt", "_storedAt", "updatedAt"];
+    let fields = appended(patch, scope).into_iter();
+    let kept = fields.filter(|(name, _)| row.contains(&name.as_str()) || always.contains(&name.as_str()));
+    read(&kept.collect(), scope).unwrap()
+}
+
+/// `stored` after an update with `patch`.
+fn updated(stored: &Document, patch: &CallPatch, scope: Scope) -> Document {
+    let mut all = RawArrayBuf::new();
+    all.push("$$ROOT");
+    for layer in layers("$", patch, scope, &Bindings::NONE).unwrap() {
+        all.push(layer);
+    }
+    evaluate(stored, &rawdoc! { "$mergeObjects": all }.try_into().unwrap())
+}
+
+fn bytes(document: &Document) -> Vec<u8> {
+    RawDocumentBuf::try_from(document).unwrap().into_bytes()
+}
+
+#[test]
+fn insert_update_read_and_join_agree_on_every_row() {
+    for scope in [Scope::Document, Scope::Call] {
+        for row in rows(scope) {
+            let with = |n: usize| only(&row, &sample(n), scope);
+            let patches = [only(&[], &sample(0), scope), with(0), with(1), with(2)];
+            for patch in &patches {
+                let inserted = appended(patch, scope);
+                assert_eq!(bytes(&updated(&doc! {}, patch, scope)), bytes(&inserted), "{row:?}: update");
+                assert_eq!(read(&inserted, scope).as_ref(), Some(patch), "{row:?}: read");
+                for other in &patches {
+                    let joined = appended(&patch.clone().join(other.clone()), scope);
+                    assert_eq!(updated(&inserted, other, scope), joined, "{row:?}: join");
+                }
+            }
+            for name in &row {
+                assert!(appended(&patches[1], scope).contains_key(name), "{name} is not sampled");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_are_those_of_a_document_with_every_field() {
+    for scope in [Scope::Document, Scope::Call] {
+        let document = appended(&sample(0), scope);
+        assert_eq!(names(scope).map(CStr::as_str).collect::<Vec<_>>(), document.keys().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_statement_makes_the_document_that_the_join_makes() {
+    let of_call = |n: usize| CallPatch { conversation_id: None, placement: None, ..sample(n) };
+    let patches = [sample(0), sample(1), sample(2), of_call(0), of_call(1), of_call(2)];
+    let document = |patch: &CallPatch| Document::try_from(insert::document(patch).unwrap()).unwrap();
+    let run = |stored: &Document, patch: &CallPatch| {
+        let stage = Document::try_from(statement::pipeline(patch).unwrap()).unwrap();
+        evaluate(stored, stage.get_document("$replaceWith").unwrap())
+    };
+    for patch in &patches {
+        // An upsert starts with the fields of its filter.
+        let inserted = run(&doc! { "callId": "$call" }, patch);
+        assert_eq!(bytes(&inserted), bytes(&document(patch)));
+        for other in &patches {
+            let is_same_event = patch.history == other.history;
+            let joined = document(&patch.clone().join(other.clone()));
+            let expected = if is_same_event { &inserted } else { &joined };
+            assert_eq!(&run(&inserted, other), expected);
+        }
+    }
+}
+
+#[test]
+fn a_document_without_the_dates_of_a_call_is_not_read() {
+    let document = appended(&sample(0), Scope::Document);
+    for name in ["createdAt", "updatedAt"] {
+        let mut without = document.clone();
+        without.insert(name, Bson::Null);
+        assert_eq!(read(&without, Scope::Document), None, "{name}");
+    }
+    // Earlier versions did not store `_storedAt`.
+    let mut earlier = document;
+    earlier.remove("_storedAt");
+    let patch = read(&earlier, Scope::Document).unwrap();
+    assert_eq!(patch.first_stored, patch.created_at);
+}

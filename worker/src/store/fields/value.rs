@@ -1,0 +1,53 @@
+//! The value of a field, and its two forms in BSON.
+
+use jiff::Timestamp;
+use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+use serde_json::{Map, Value as Json};
+
+use super::{history, literal::literal};
+use crate::{
+    domain::call::HistoryEntry,
+    store::{
+        convert::{bson_date, json_to_raw},
+        error::{UNSTORABLE, Unstorable},
+    },
+};
+
+/// The value of a field in a patch.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    /// A BSON date.
+    Date(Timestamp),
+    /// A text.
+    Text(&'a str),
+    /// An object of a sender.
+    Object(&'a Map<String, Json>),
+    /// Events of the call.
+    History(&'a [HistoryEntry]),
+}
+
+impl Value<'_> {
+    /// Appends the value as a field of a document.
+    pub(super) fn append(&self, fields: &mut RawDocumentBuf, name: &CStr) -> Result<(), Unstorable> {
+        match self {
+            Self::Date(time) => fields.append(name, bson_date(*time)),
+            Self::Text(text) => fields.append(name, *text),
+            Self::Object(object) => fields.append(name, json_to_raw(object).ok_or(UNSTORABLE)?),
+            Self::History(entries) => fields.append(name, history::sorted(entries)),
+        }
+        Ok(())
+    }
+
+    /// The value as an expression of an update.
+    pub(super) fn expression(&self) -> Result<RawBson, Unstorable> {
+        Ok(match self {
+            Self::Date(time) => bson_date(*time).into(),
+            Self::Text(text) => literal(text),
+            Self::Object(object) => rawdoc! { "$literal": json_to_raw(object).ok_or(UNSTORABLE)? }.into(),
+            Self::History(entries) => {
+                let entries: RawArrayBuf = entries.iter().map(history::entry_to_bson).collect();
+                rawdoc! { "$literal": entries }.into()
+            }
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The table of the fields that are joined one by one.
+
+use jiff::Timestamp;
+use mongodb::bson::{
+    Bson,
+    raw::{CStr, cstr},
+};
+
+use super::{
+    history,
+    join::{Join, TRANSCRIPT_STATE},
+    scope::Scope,
+    value::Value,
+};
+use crate::{
+    domain::{
+        call::{CallPatch, Placement, TranscriptState},
+        event::{CallId, ConversationId, PlacementId},
+    },
+    store::convert::{document_to_json, timestamp},
+};
+
+/// One field.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    /// Name in the document.
+    pub name: &'static CStr,
+    /// Which part of a document has it.
+    pub scope: Scope,
+    /// How a stored value and that of a patch are joined.
+    pub join: Join,
+    /// Whether every document has the field.
+    pub is_required: bool,
+    /// The value in a patch. `None` if the patch does not know it.
+    pub get: for<'a> fn(&'a CallPatch) -> Option<Value<'a>>,
+    /// Puts a stored value into a patch. `None` if the value has another type: the patch stays as it is.
+    pub set: fn(&mut CallPatch, &Bson) -> Option<()>,
+}
+
+const fn row(
+    name: &'static CStr,
+    scope: Scope,
+    join: Join,
+    get: for<'a> fn(&'a CallPatch) -> Option<Value<'a>>,
+    set: fn(&mut CallPatch, &Bson) -> Option<()>,
+) -> Row {
+    Row { name, scope, join, is_required: false, get, set }
+}
+
+const fn required(row: Row) -> Row {
+    Row { is_required: true, ..row }
+}
+
+/// Every field that is joined by itself, in the order in which a document has them.
+pub(super) static VALUES: [Row; 15] = [
+    row(
+        cstr!("callId"),
+        Scope::Document,
+        Join::First,
+        |patch| text(patch.call_id.as_ref().map(CallId::as_str)),
+        |patch, value| put(&mut patch.call_id, CallId::new(value.as_str()?).ok()),
+    ),
+    row(
+        cstr!("history"),
+        Scope::Document,
+        Join::Events,
+        |patch| Some(Value::History(&patch.history)),
+        |patch, value| {
+            patch.history = value.as_array()?.iter().filter_map(history::read_entry).collect();
+            Some(())
+        },
+    ),
+    row(
+        cstr!("conversationId"),
+        Scope::Document,
+        Join::First,
+        |patch| text(patch.conversation_id.as_ref().map(ConversationId::as_str)),
+        |patch, value| put(&mut patch.conversation_id, ConversationId::new(value.as_str()?).ok()),
+    ),
+    row(
+        cstr!("_placementId"),
+        Scope::Document,
+        Join::First,
+        |patch| text(patch.placement.as_ref().map(|placement| placement.id.as_str())),
+        |patch, value| {
+            let id = PlacementId::new(value.as_str()?).ok();
+            put(&mut patch.placement, id.map(|id| Placement { id, request: None }))
+        },
+    ),
+    row(
+        cstr!("requestPayload"),
+        Scope::Document,
+        Join::First,
+        |patch| patch.placement.as_ref()?.request.as_ref().map(Value::Object),
+        |patch, value| put(&mut patch.placement.as_mut()?.request, value.as_document().map(document_to_json)),
+    ),
+    required(row(
+        cstr!("createdAt"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| Some(Value::Date(patch.created_at)),
+        |patch, value| {
+            patch.created_at = timestamp(value)?;
+            // Documents of earlier versions have no `_storedAt`.
+            patch.first_stored = patch.created_at;
+            Some(())
+        },
+    )),
+    row(
+        cstr!("_storedAt"),
+        Scope::Call,
+        Join::SmallestOr(cstr!("createdAt")),
+        |patch| Some(Value::Date(patch.first_stored)),
+        |patch, value| {
+            patch.first_stored = timestamp(value)?;
+            Some(())
+        },
+    ),
+    required(row(
+        cstr!("updatedAt"),
+        Scope::Call,
+        Join::Largest,
+        |patch| Some(Value::Date(patch.updated_at)),
+        |patch, value| {
+            patch.updated_at = timestamp(value)?;
+            Some(())
+        },
+    )),
+    row(
+        cstr!("agentId"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| text(patch.parties.agent_id.as_deref()),
+        |patch, value| put(&mut patch.parties.agent_id, owned(value)),
+    ),
+    row(
+        cstr!("agentPhoneNumberId"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| text(patch.parties.agent_phone_number_id.as_deref()),
+        |patch, value| put(&mut patch.parties.agent_phone_number_id, owned(value)),
+    ),
+    row(
+        cstr!("toNumber"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| text(patch.parties.to_number.as_deref()),
+        |patch, value| put(&mut patch.parties.to_number, owned(value)),
+    ),
+    row(
+        cstr!("parentCallId"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| text(patch.parent_call_id.as_ref().map(CallId::as_str)),
+        |patch, value| put(&mut patch.parent_call_id, CallId::new(value.as_str()?).ok()),
+    ),
+    row(
+        TRANSCRIPT_STATE,
+        Scope::Call,
+        Join::FurthestTranscript,
+        |patch| text(patch.transcript.map(TranscriptState::as_str)),
+        |patch, value| put(&mut patch.transcript, TranscriptState::from_word(value.as_str()?)),
+    ),
+    row(
+        cstr!("_owedSince"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| date(patch.pending_since),
+        |patch, value| put(&mut patch.pending_since, timestamp(value)),
+    ),
+    row(
+        cstr!("_legEnded"),
+        Scope::Call,
+        Join::Smallest,
+        |patch| date(patch.leg_ended),
+        |patch, value| put(&mut patch.leg_ended, timestamp(value)),
+    ),
+];
+
+fn text(text: Option<&str>) -> Option<Value<'_>> {
+    text.map(Value::Text)
+}
+
+fn date(time: Option<Timestamp>) -> Option<Value<'static>> {
+    time.map(Value::Date)
+}
+
+fn owned(value: &Bson) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+fn put<T>(place: &mut Option<T>, value: Option<T>) -> Option<()> {
+    *place = Some(value?);
+    Some(())
+}

@@ -1,0 +1,92 @@
+//! The identifier by which a statement finds the document of a call.
+
+use mongodb::bson::{
+    Document, doc,
+    raw::{CStr, cstr},
+};
+
+use crate::domain::{
+    call::CallPatch,
+    event::{CallId, ConversationId, PlacementId},
+};
+
+/// An identifier of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// The call id.
+    Call(CallId),
+    /// The conversation id.
+    Conversation(ConversationId),
+    /// The id of the placement.
+    Placement(PlacementId),
+}
+
+impl Key {
+    /// The key of the statement of a patch: the call id if it is known, because a provider gives it first.
+    pub fn of(patch: &CallPatch) -> Option<Self> {
+        Self::all_of(patch).next()
+    }
+
+    /// The key of the document of a patch, if its call has several documents: the conversation id if it is
+    /// known.
+    pub fn of_document(patch: &CallPatch) -> Option<Self> {
+        patch.conversation_id.clone().map(Self::Conversation).or_else(|| Self::of(patch))
+    }
+
+    /// Every identifier of the patch: call id, conversation id, id of the placement.
+    pub fn all_of(patch: &CallPatch) -> impl Iterator<Item = Self> {
+        let placement = patch.placement.as_ref().map(|placement| Self::Placement(placement.id.clone()));
+        [
+            patch.call_id.clone().map(Self::Call),
+            patch.conversation_id.clone().map(Self::Conversation),
+            placement,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The name of its field.
+    pub(super) fn field(&self) -> &'static CStr {
+        match self {
+            Self::Call(_) => cstr!("callId"),
+            Self::Conversation(_) => cstr!("conversationId"),
+            Self::Placement(_) => cstr!("_placementId"),
+        }
+    }
+
+    /// The identifier as a text.
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Self::Call(id) => id.as_str(),
+            Self::Conversation(id) => id.as_str(),
+            Self::Placement(id) => id.as_str(),
+        }
+    }
+
+    /// The filter that finds the document.
+    pub(super) fn filter(&self) -> Document {
+        doc! { self.field().as_str(): self.id() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::event::{Envelope, Origin, parse};
+
+    #[test]
+    fn a_call_is_found_by_its_call_id_if_it_has_one() {
+        let key = |body: serde_json::Value| {
+            let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
+            let patch: CallPatch = parse(&envelope, body.to_string().as_bytes()).unwrap().into();
+            Key::of(&patch).unwrap().filter()
+        };
+        let both = json!({ "event_type": "call.busy", "call_id": "c", "conversation_id": "v" });
+        assert_eq!(key(both), doc! { "callId": "c" });
+        let conversation = json!({ "event_type": "call.busy", "conversation_id": "v" });
+        assert_eq!(key(conversation), doc! { "conversationId": "v" });
+    }
+}

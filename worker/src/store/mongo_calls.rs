@@ -1,0 +1,69 @@
+//! The operations on calls, performed by MongoDB.
+
+use super::{
+    call_view::CallView,
+    calls::{Calls, PatchOutcome, PendingTranscript},
+    connection::Store,
+    error::{Failure, StoreError},
+    files, insert, merge, outcomes,
+    transcripts::{self, TranscriptResolution},
+    update,
+};
+use crate::domain::{
+    call::{Attachment, CallPatch},
+    event::ConversationId,
+};
+
+impl Calls for Store {
+    async fn unknown(&self, patches: &[&CallPatch]) -> Result<Vec<bool>, StoreError> {
+        insert::unknown(self, patches).await
+    }
+
+    async fn insert(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        insert::insert(self, patches).await
+    }
+
+    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
+        update::update(self, patches).await
+    }
+
+    async fn merge(&self, patch: &CallPatch) -> Result<Vec<ConversationId>, StoreError> {
+        merge::merge(self, patch.clone()).await
+    }
+
+    async fn outcomes(
+        &self,
+        patches: &[&CallPatch],
+        with_status: bool,
+    ) -> Result<Vec<PatchOutcome>, StoreError> {
+        outcomes::outcomes(self, patches, with_status).await
+    }
+
+    async fn save_file(&self, id: &str, file: &Attachment) -> Result<(), StoreError> {
+        files::store(self, id, file).await
+    }
+
+    async fn pending_transcript(
+        &self,
+        conversation: &ConversationId,
+    ) -> Result<Option<PendingTranscript>, StoreError> {
+        let call = self.find(None, Some(conversation)).await?;
+        Ok(call
+            .filter(CallView::is_transcript_pending)
+            .map(|call| PendingTranscript { since: call.pending_since() }))
+    }
+
+    /// `false` may also mean that a transaction was just merging the call: the update waits for the
+    /// transaction, and then does not find the document that was merged into another one. The caller has to
+    /// look the call up again.
+    async fn resolve_transcript(
+        &self,
+        conversation: &ConversationId,
+        resolution: TranscriptResolution,
+    ) -> Result<bool, StoreError> {
+        let (filter, update) = transcripts::resolve_statement(conversation, resolution);
+        let calls = self.calls.clone();
+        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
+    }
+}
