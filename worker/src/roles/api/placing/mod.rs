@@ -1,4 +1,4 @@
-//! PlacementState of calls.
+//! Placing of calls.
 
 mod error;
 mod place;

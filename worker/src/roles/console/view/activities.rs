@@ -21,7 +21,7 @@ pub fn activities(
             ("refused", None) => "refused".to_owned(),
             _ => "it is unknown whether the call was dialled; it will not be dialled again".to_owned(),
         };
-        activities.push(("PlacementState", text));
+        activities.push(("Placing", text));
     }
     let from =
         |origin: &str| call.history.iter().filter(|entry| entry.origin.as_deref() == Some(origin)).count();
