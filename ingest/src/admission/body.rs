@@ -21,6 +21,10 @@ use self::{
     readers::{Reader, Readers},
 };
 
+/// Bytes of a refused body that are read and dropped. A refused sender must not decide how much the gateway
+/// reads.
+const MAX_DISCARDED: usize = 256 * 1024;
+
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
@@ -150,13 +154,20 @@ where
     Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
 }
 
-/// Reads and drops the rest of `incoming`, for at most `time`. A socket that is closed with unread bytes is
-/// reset, and the sender would not see the answer.
+/// Reads and drops the rest of `incoming`, for at most `time` and about [`MAX_DISCARDED`] bytes. A socket that
+/// is closed with unread bytes is reset, and a sender that still writes may not see the answer.
 pub async fn discard<B>(incoming: &mut B, time: Duration)
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let rest = async { while let Some(Ok(_)) = incoming.frame().await {} };
+    let rest = async {
+        let mut discarded = 0;
+        while discarded < MAX_DISCARDED
+            && let Some(Ok(frame)) = incoming.frame().await
+        {
+            discarded += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
     // After the time-out, the sender has the answer or is too slow.
     let _in_time = tokio::time::timeout(time, rest).await;
 }

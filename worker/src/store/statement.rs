@@ -68,14 +68,14 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
 
 /// The transcript that the end of a leg makes due: see [`CallPatch::leg_ended`]. The patch may bring the end
 /// of the leg while the document has the conversation, or the reverse. If the patch has both, it says itself
-/// that the transcript is pending.
+/// that the transcript is pending; an earlier end of a leg in the document then makes it pending earlier.
 fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
     let (is_complete, since): (RawDocumentBuf, RawBson) = match (&patch.leg_ended, &patch.conversation_id) {
         (Some(since), None) => {
             (rawdoc! { "$gt": ["$conversationId", RawBson::Null] }, bson_date(*since).into())
         }
-        (None, Some(_)) => (rawdoc! { "$gt": ["$_legEnded", RawBson::Null] }, "$_legEnded".into()),
-        _ => return None,
+        (_, Some(_)) => (rawdoc! { "$gt": ["$_legEnded", RawBson::Null] }, "$_legEnded".into()),
+        (None, None) => return None,
     };
     let mut times: RawArrayBuf = [RawBson::from("$_owedSince"), since].into_iter().collect();
     if let Some(since) = patch.pending_since {

@@ -74,6 +74,15 @@ async fn stalled_body_times_out_and_broken_body_is_reported() {
     assert_eq!(read(&mut broken, limits(10), &budget(1024)).await.unwrap_err(), BodyError::Broken);
 }
 
+#[tokio::test(start_paused = true)]
+async fn refused_body_is_discarded_up_to_a_limit() {
+    let chunk = Bytes::from(vec![b' '; MAX_DISCARDED / 2 + 1]);
+    let mut body =
+        StreamBody::new(stream::iter((0..5).map(|_| Ok::<_, Infallible>(Frame::data(chunk.clone())))));
+    discard(&mut body, Duration::from_secs(1)).await;
+    assert_eq!(body.count().await, 3);
+}
+
 #[tokio::test]
 async fn bodies_of_one_trust_never_use_the_budget_of_another() {
     let budgets = Budgets::new(3 * UNIT, &Gauge::default());

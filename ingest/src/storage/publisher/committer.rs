@@ -4,13 +4,14 @@
 //! is recognised, and a lost answer leaves no subscription behind.
 
 use std::{
+    iter,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use aftercall_common::process::broker;
 use async_nats::{Client, Message, Statistics, Subscriber};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::{
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
@@ -66,10 +67,17 @@ impl Inbox {
         Some(Self { prefix, answers })
     }
 
-    fn parse(&self, message: &Message) -> Option<(AckId, Answer)> {
-        let ack = AckId(message.subject.strip_prefix(&self.prefix)?.parse().ok()?);
+    fn parse(prefix: &str, message: &Message) -> Option<(AckId, Answer)> {
+        let ack = AckId(message.subject.strip_prefix(prefix)?.parse().ok()?);
         Some((ack, wire::parse(message.status, &message.payload)))
     }
+}
+
+/// `first`, and after it the items that `stream` has ready: `limit` together. An item beyond the limit stays in
+/// the stream.
+fn up_to<S: Stream + Unpin>(limit: usize, first: S::Item, stream: &mut S) -> impl Iterator<Item = S::Item> {
+    let ready = iter::from_fn(|| stream.next().now_or_never().flatten());
+    iter::once(first).chain(ready.take(limit - 1))
 }
 
 impl Committer {
@@ -138,13 +146,11 @@ impl Committer {
     fn process_answers(&mut self, first: Message, inbox: &mut Inbox) {
         let now = Instant::now();
         let refused_before = self.commits.refused_batches();
-        let mut next = Some(first);
-        for _ in 0..MAX_PER_TURN {
-            let Some(message) = next else { break };
-            if let Some((ack, answer)) = inbox.parse(&message) {
+        let Inbox { prefix, answers } = inbox;
+        for message in up_to(MAX_PER_TURN, first, answers) {
+            if let Some((ack, answer)) = Inbox::parse(prefix, &message) {
                 self.commits.acknowledged(ack, answer, now);
             }
-            next = inbox.answers.next().now_or_never().flatten();
         }
         self.metrics.batches_refused.inc_by(self.commits.refused_batches() - refused_before);
     }
@@ -204,5 +210,19 @@ impl Committer {
             }
             let _sender_has_left = waiter.send(result);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[test]
+    fn an_item_beyond_the_limit_stays_in_the_stream() {
+        let mut stream = stream::iter(1..6);
+        assert_eq!(up_to(3, 0, &mut stream).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(up_to(10, 0, &mut stream).collect::<Vec<_>>(), [0, 3, 4, 5]);
     }
 }

@@ -62,8 +62,8 @@ fn sample(n: usize) -> CallPatch {
             of_call: n == 2,
         }],
         transcript: Some(TranscriptState::ALL[(n + 1) % 3]),
-        pending_since: Some(at(2)),
-        leg_ended: Some(second(5)),
+        pending_since: Some(second(6 + (n * 2 + 2) % 3)),
+        leg_ended: Some(second(3 + (n + 1) % 3)),
         created_at: at(1),
         first_stored: at(2),
         updated_at: at(1),
@@ -144,7 +144,10 @@ fn names_are_those_of_a_document_with_every_field() {
 #[test]
 fn a_statement_makes_the_document_that_the_join_makes() {
     let of_call = |n: usize| CallPatch { conversation_id: None, placement: None, ..sample(n) };
-    let patches = [sample(0), sample(1), sample(2), of_call(0), of_call(1), of_call(2)];
+    // The end of a leg makes no transcript due as long as no conversation is known.
+    let leg = |n: usize| CallPatch { transcript: None, pending_since: None, ..of_call(n) };
+    let patches =
+        [sample(0), sample(1), sample(2), of_call(0), of_call(1), of_call(2), leg(0), leg(1), leg(2)];
     let document = |patch: &CallPatch| Document::try_from(insert::document(patch).unwrap()).unwrap();
     let run = |stored: &Document, patch: &CallPatch| {
         let stage = Document::try_from(statement::pipeline(patch).unwrap()).unwrap();
