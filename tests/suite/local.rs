@@ -194,7 +194,7 @@ async fn failed_download_is_reported_in_one_line_and_leaves_no_files() {
         (None,                                                             "python3 is not on PATH"),
         (Some("echo 'No module named pip' >&2; exit 1"),                   "python3 has no pip"),
         (Some("echo 'ERROR: No matching distribution found' >&2; exit 1"), "No matching distribution found"),
-        (Some("while [ $1 != -d ]; do shift; done; echo x > $2/a.whl"),    "sha256 expected"),
+        (Some("while [ $1 != -d ]; do shift; done; echo x > $2/a.whl"),    "was not installed: its sha256 is"),
     ];
     for (script, wanted) in table {
         let folder = tempfile::tempdir().unwrap();
