@@ -9,7 +9,7 @@ use sha1::Sha1;
 
 use super::{
     stack::TestStack,
-    timeouts::{scaled, until},
+    timeouts::{scaled, until_equal},
 };
 
 /// The path of ElevenLabs' webhooks.
@@ -75,10 +75,13 @@ impl TestStack {
 
     /// Posts a webhook of ElevenLabs until it is accepted.
     pub async fn webhook_until_accepted(&self, body: &Value) {
-        until("the webhook is accepted", async || {
+        until_equal("the webhook is accepted", Ok(()), async || {
             let request = self.http.post(format!("{}{CALL_STATUS}", self.base)).body(body.to_string());
-            let answer = request.timeout(scaled(Duration::from_secs(10))).send().await.ok()?;
-            (answer.status() == 200).then_some(())
+            match request.timeout(scaled(Duration::from_secs(10))).send().await {
+                Ok(answer) if answer.status() == 200 => Ok(()),
+                Ok(answer) => Err(format!("{:?}\n{}", answer.text().await, self.gateway.log())),
+                Err(error) => Err(error.to_string()),
+            }
         })
         .await;
     }
