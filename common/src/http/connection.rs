@@ -200,15 +200,7 @@ impl Connection {
             }
         };
         let Err(error) = ended else { return };
-        let guarded = connection.into_parts().io.into_inner();
-        let is_answered = guarded.is_answered();
-        let (socket, opening, status) = guarded.into_parts();
-        let reason = match status {
-            Some(status) => Some(Reason::of(&opening, status)),
-            None if is_answered => parse_failure(&error),
-            None => None,
-        };
-        let Some(reason) = reason else {
+        let Some((socket, reason, status)) = refusal(connection.into_parts().io.into_inner(), &error) else {
             tracing::debug!(peer = %self.peer, %error, "connection ended early");
             return;
         };
@@ -237,6 +229,19 @@ impl Connection {
             tracing::debug!(peer = %self.peer, "the peer of a refused connection did not wait for the answer");
         }
     }
+}
+
+/// The reason to refuse a connection that ended with `error`, and the status that hyper would have answered.
+/// `None`: its bytes were requests.
+fn refusal<S>(connection: Guarded<S>, error: &hyper::Error) -> Option<(S, Reason, Option<u16>)> {
+    let is_answered = connection.is_answered();
+    let (socket, opening, status) = connection.into_parts();
+    let reason = match status {
+        Some(status) => Some(Reason::of(&opening, status)),
+        None if is_answered => parse_failure(error),
+        None => None,
+    };
+    Some((socket, reason?, status))
 }
 
 /// The reason for a connection that ended with `error`. `None`: the error is not about the request.
