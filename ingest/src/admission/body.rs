@@ -154,7 +154,7 @@ where
     Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
 }
 
-/// Reads and drops the rest of `incoming`, for at most `time` and about [`MAX_DISCARDED`] bytes. A socket that
+/// Reads and drops the rest of `incoming`, for at most `time` and about 256 KiB. A socket that
 /// is closed with unread bytes is reset, and a sender that still writes may not see the answer.
 pub async fn discard<B>(incoming: &mut B, time: Duration)
 where
