@@ -5,8 +5,9 @@
 //!
 //! # The path of a webhook
 //!
-//! 1. [`http::routes`] finds the route of the request. [`http::gateway`] runs the checks in order, each
-//!    before the cost of the next one, under the current [`config::Policy`].
+//! 1. [`http::routes`] finds the route of the request. [`http::gateway`] checks path and method.
+//!    [`http::webhooks`] then runs the checks of [`admission::checks`] in order, each before the cost of the
+//!    next one, under the current [`config::Policy`].
 //! 2. [`admission`]: the address of the sender ([`admission::source_ip`]), the body within its bounds
 //!    ([`admission::body`]), the signature ([`admission::signature`]), the format ([`admission::json`] or
 //!    [`admission::form`]). A refusal becomes a [`http::rejection`].
