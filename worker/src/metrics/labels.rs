@@ -56,7 +56,8 @@ label_values! {
 }
 
 /// Labels of the causes why messages become dead letters, from all stages that can refuse a message.
-pub(super) const DEAD_LETTER_REASONS: [&str; 14] = [
+pub(super) const DEAD_LETTER_REASONS: [&str; 15] = [
+    "unknown_subject",
     "invalid_json",
     "no_identifier",
     "invalid_identifier",
