@@ -21,10 +21,6 @@ use self::{
     readers::{Reader, Readers},
 };
 
-/// Bytes of a refused body that are read and dropped. A refused sender must not decide how much the gateway
-/// reads.
-const MAX_DISCARDED: usize = 256 * 1024;
-
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyError {
@@ -154,15 +150,15 @@ where
     Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
 }
 
-/// Reads and drops the rest of `incoming`, for at most `time` and about 256 KiB. A socket that
+/// Reads and drops the rest of `incoming`, for at most `time` and about `max_bytes`. A socket that
 /// is closed with unread bytes is reset, and a sender that still writes may not see the answer.
-pub async fn discard<B>(incoming: &mut B, time: Duration)
+pub async fn discard<B>(incoming: &mut B, time: Duration, max_bytes: usize)
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let rest = async {
         let mut discarded = 0;
-        while discarded < MAX_DISCARDED
+        while discarded < max_bytes
             && let Some(Ok(frame)) = incoming.frame().await
         {
             discarded += frame.data_ref().map_or(0, Bytes::len);

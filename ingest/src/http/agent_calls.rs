@@ -100,7 +100,7 @@ impl AgentCalls {
         let encoding = encoding::encoding(headers)?;
         let budget = self.budgets.of(Trust::Api);
         let limits = Limits { max_bytes: LIMIT, max_joined_bytes: LIMIT, timeout: self.body_timeout };
-        let mut body = body.read(limits, budget).await?;
+        let mut body = body.read(limits, &self.budgets, Trust::Api).await?;
         Unpacking { encoding, max_bytes: LIMIT, max_joined_bytes: LIMIT, budget }.replace(&mut body)?;
         let body = body.whole();
         json::check(&body)?;

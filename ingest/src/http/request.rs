@@ -19,11 +19,15 @@ use hyper::{
 use super::routes::Route;
 use crate::{
     admission::{
-        body::{self, Body, BodyError, Budget, Limits},
+        body::{self, Body, BodyError, Budgets, Limits, Trust},
         source_ip::{Sender, UnknownSender},
     },
     config::Policy,
 };
+
+/// Bytes of a refused body that are read and dropped. A refused sender must not decide how much the gateway
+/// reads.
+const MAX_DISCARDED: usize = 256 * 1024;
 
 /// Everything about a request besides its body.
 pub(crate) struct RequestHead {
@@ -55,12 +59,14 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
 pub(crate) struct RequestBody {
     incoming: Incoming,
     received: usize,
+    /// The trust with which the body was read. `None`: it was not read.
+    trust: Option<Trust>,
 }
 
 impl RequestBody {
     /// A body of which nothing was read.
     pub fn new(incoming: Incoming) -> Self {
-        Self { incoming, received: 0 }
+        Self { incoming, received: 0, trust: None }
     }
 
     /// The size of the body in bytes, once it was read. Until then 0.
@@ -78,15 +84,20 @@ impl RequestBody {
         self.incoming.is_end_stream()
     }
 
-    /// Reads the body within `limits` and `budget`.
-    pub async fn read(&mut self, limits: Limits, budget: &Budget) -> Result<Body, BodyError> {
-        let body = body::read(&mut self.incoming, limits, budget).await?;
+    /// Reads the body within `limits` and the budget for senders with this `trust`.
+    pub async fn read(&mut self, limits: Limits, budgets: &Budgets, trust: Trust) -> Result<Body, BodyError> {
+        self.trust = Some(trust);
+        let body = body::read(&mut self.incoming, limits, budgets.of(trust)).await?;
         self.received = body.len();
         Ok(body)
     }
 
-    /// Reads and drops the rest of the body, for at most `time`.
+    /// Reads and drops the rest of the body, for at most `time`. Only for trusted senders as much as they send.
     pub async fn discard(&mut self, time: Duration) {
-        body::discard(&mut self.incoming, time).await;
+        let max_bytes = match self.trust {
+            Some(Trust::Provider | Trust::Api) => usize::MAX,
+            Some(Trust::Unverified | Trust::Unlisted) | None => MAX_DISCARDED,
+        };
+        body::discard(&mut self.incoming, time, max_bytes).await;
     }
 }

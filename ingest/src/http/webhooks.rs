@@ -160,7 +160,7 @@ impl Webhooks {
         }
         let limits =
             Limits { max_bytes: UNLISTED_BYTES, max_joined_bytes: UNLISTED_BYTES, timeout: UNLISTED_TIMEOUT };
-        let body = body.read(limits, self.budgets.of(Trust::Unlisted)).await.ok()?;
+        let body = body.read(limits, &self.budgets, Trust::Unlisted).await.ok()?;
         let verified = provider::verify(provider, policy, parts, &body, now);
         Some(verified.unwrap_or_else(Signature::Doubtful))
     }
@@ -178,7 +178,8 @@ impl Webhooks {
         let content = match provider::form_of_get(input.parts) {
             Some(form) => Body::unbudgeted(form),
             None => {
-                body.read(Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout }, budget).await?
+                let limits = Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout };
+                body.read(limits, &self.budgets, trust).await?
             }
         };
         Ok(check(input, content, doubt, Unpacking { encoding, max_bytes, max_joined_bytes, budget }).await)
