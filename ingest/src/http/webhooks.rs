@@ -175,12 +175,11 @@ impl Webhooks {
         let encoding = encoding::encoding(&input.parts.headers)?;
         let (trust, max_bytes) = provider::budget(input.provider, self.max_body_bytes);
         let (budget, max_joined_bytes) = (self.budgets.of(trust), self.storage.max_message_body());
-        let content = match provider::form_of_get(input.parts) {
-            Some(form) => Body::unbudgeted(form),
-            None => {
-                let limits = Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout };
-                body.read(limits, &self.budgets, trust).await?
-            }
+        let content = if let Some(form) = provider::form_of_get(input.parts) {
+            Body::unbudgeted(form)
+        } else {
+            let limits = Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout };
+            body.read(limits, &self.budgets, trust).await?
         };
         Ok(check(input, content, doubt, Unpacking { encoding, max_bytes, max_joined_bytes, budget }).await)
     }
