@@ -21,8 +21,8 @@ use self::{
     readers::{Reader, Readers},
 };
 
-/// Bytes of a refused body that are read and dropped. A refused sender must not decide how much the gateway
-/// reads.
+/// Bytes of a refused body that are read and dropped. The bound keeps a refused sender from sending without
+/// end.
 const MAX_DISCARDED: usize = 256 * 1024;
 
 /// Why a body was not read.
@@ -138,7 +138,8 @@ where
             return Err(BodyError::TooLarge { limit: limits.max_bytes });
         }
         if !reservation.raise_to(length) {
-            // Boxed, because few bodies get here, and every request would hold the memory for it.
+            // Boxed, because few bodies get here. Without the box, the future of every request would be as
+            // large as this one.
             let displaced = match reader {
                 Some(reader) => Box::pin(reservation.displace_to(length, reader)).await,
                 None => false,
@@ -154,8 +155,8 @@ where
     Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
 }
 
-/// Reads and drops the rest of `incoming`, for at most `time` and about [`MAX_DISCARDED`] bytes. A socket that
-/// is closed with unread bytes is reset, and a sender that still writes may not see the answer.
+/// Reads and drops the rest of `incoming`, for at most `time` and about [`MAX_DISCARDED`] bytes. A socket
+/// that is closed with unread bytes is reset, and a sender that still writes may not see the answer.
 pub async fn discard<B>(incoming: &mut B, time: Duration)
 where
     B: HttpBody<Data = Bytes> + Unpin,
