@@ -46,7 +46,7 @@ enum StartError {
     Config(#[from] ConfigError),
     #[error("{variable}: cannot listen on {address}: {source}")]
     Bind { variable: &'static str, address: SocketAddr, source: io::Error },
-    #[error("LISTEN_FDS: the socket handed over cannot be used: {0}")]
+    #[error("LISTEN_FDS: the socket from the supervisor cannot be used: {0}")]
     Inherit(io::Error),
     #[error("not ready: {0}")]
     Unhealthy(String),
@@ -57,7 +57,7 @@ enum StartError {
 }
 
 impl StartError {
-    /// 78 if only an operator can help, by a change; 1 if another try may succeed.
+    /// 78 if an operator has to change something before the next try; 1 if another try may succeed.
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_)
@@ -108,7 +108,8 @@ fn start(cli: &Cli) -> Result<(), StartError> {
     runtime()?.block_on(serve(config, inherited))
 }
 
-/// One thread handles all that a broker can store, and tasks on one thread need not wake another.
+/// One thread can handle as many webhooks as a broker can store. Tasks on one thread do not have to wake
+/// other threads.
 fn runtime() -> Result<Runtime, StartError> {
     runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Process)
 }
@@ -123,7 +124,7 @@ async fn serve(mut config: Config, inherited: Option<net::TcpListener>) -> Resul
     let admin_listener = bind("ADMIN_ADDR", config.admin_addr).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        // The bound ports: with a configured port of 0 the system chooses one.
+        // The bound addresses: if the configured port is 0, the system chooses the port.
         listen = listener.local_addr().ok().map(tracing::field::display),
         inherited = is_inherited,
         admin = admin_listener.local_addr().ok().map(tracing::field::display),

@@ -37,7 +37,7 @@ pub use self::{
     secrets::{HeaderSecret, Secrets},
 };
 
-/// Everything that an operator can set. The name of a variable is the name of its field, in upper case.
+/// The settings of the gateway. The name of a variable is the name of its field, in upper case.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -59,7 +59,7 @@ pub struct Config {
     /// Largest body of one request, in bytes.
     pub max_body_bytes: NonZeroUsize,
     /// Bytes of providers' bodies in memory at one time, compressed and decompressed. Other senders have
-    /// small budgets of their own, which no variable changes.
+    /// small budgets of their own, with fixed sizes.
     pub max_inflight_bytes: NonZeroUsize,
     /// Most open connections.
     pub max_connections: NonZeroUsize,
@@ -80,15 +80,16 @@ pub struct Config {
     /// Longest time from a complete request to the broker's acknowledgement, including the time in the queue.
     #[serde(deserialize_with = "positive")]
     pub publish_timeout: Duration,
-    /// Folder that holds webhooks while the broker is unavailable. Unset: the gateway answers them with 503.
+    /// Folder that holds webhooks while the broker is unavailable. Unset: the gateway then answers webhooks
+    /// with 503.
     pub spool_dir: Option<PathBuf>,
     /// Most bytes of webhooks in that folder.
     pub spool_max_bytes: NonZeroU64,
-    /// How long the listener stays open after the stop signal, with `/readyz` failing. A load balancer
-    /// needs this time to notice.
+    /// How long the listener stays open after the stop signal, with `/readyz` failing. A load balancer needs
+    /// this time to notice. Afterwards open connections get the same time once more.
     #[serde(with = "humantime_serde")]
     pub shutdown_delay: Duration,
-    /// Longest time for accepted requests to finish after the listener is closed.
+    /// Longest time for accepted requests to finish, after twice `shutdown_delay`.
     #[serde(deserialize_with = "positive")]
     pub shutdown_grace: Duration,
     /// Endpoint of the collector of traces. Unset: no traces.
@@ -159,7 +160,8 @@ impl Config {
         read.tls()?;
         let policy = Policy::from_vars(vars)?;
         if read.proxy_protocol && policy.trusted_proxies == Networks::default() {
-            let reason = "must be set with PROXY_PROTOCOL: only these proxies are believed";
+            let reason =
+                "must be set with PROXY_PROTOCOL: the gateway reads the header only from these proxies";
             return Err(ConfigError::new("TRUSTED_PROXIES", reason));
         }
         Ok(Self { policy, ..read })
@@ -185,7 +187,7 @@ impl Config {
     }
 }
 
-/// One line `NAME=value` for each variable that is set, without the policy.
+/// One line `NAME=value` for each setting that has a value, without the policy, `LOG_FORMAT` and `RUST_LOG`.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "LISTEN_ADDR={}", self.listen_addr)?;
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_contract() {
+    fn defaults_follow_the_contract() {
         let config = read(&[]).unwrap();
         let shown = format!("{config}\n{}", config.policy);
         for line in [

@@ -1,7 +1,7 @@
 //! The gateway: it checks webhooks, stores their bytes durably and answers 200.
 //!
-//! The gateway knows neither events nor calls nor the database. The worker reads the stored webhooks and
-//! turns them into the state of calls.
+//! The gateway does not interpret events, and has no access to the database. The worker reads the stored
+//! webhooks and turns them into the state of calls.
 //!
 //! # The path of a webhook
 //!
@@ -17,10 +17,10 @@
 //!    ([`storage::large_bodies`]). If the broker does not store the webhook, the [`storage::spool`] does.
 //! 5. The sender gets its 200.
 //!
-//! Questions about calls take another path: [`http::agent_calls`] forwards them to a worker.
+//! Requests about calls take another path: [`http::agent_calls`] forwards them to a worker.
 //!
-//! [`broker`] keeps the streams correct, and tells what a 200 is worth with this broker
-//! ([`broker::durability`]).
+//! [`broker`] keeps the settings of the streams correct, and reports whether a webhook is on the broker's
+//! disk when the gateway answers 200 ([`broker::durability`]).
 //!
 //! Invariant: the gateway answers 200 only after the broker has acknowledged the webhook, or after the
 //! webhook is on the gateway's own disk (`SPOOL_DIR`).

@@ -34,7 +34,7 @@ use crate::{
 const NAME: &str = "aftercall-ingest";
 /// Longest wait for the broker at the start.
 const BROKER_WAIT: Duration = Duration::from_secs(3);
-/// Longest wait until the last bytes are sent to the broker, after every request was answered.
+/// Longest wait for the NATS client to send its last bytes, after every request was answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the gateway cannot start or go on.
@@ -73,7 +73,8 @@ struct Shared {
 /// The background tasks, and the tokens that stop them in this order.
 struct Tasks {
     tracker: TaskTracker,
-    /// Stops the listener. A stream that loses messages cancels it, too, without stopping the caller.
+    /// Stops the listener. The task that maintains the streams cancels this token too if a stream loses
+    /// messages. The caller's own token is then not cancelled.
     serving: CancellationToken,
     /// Stops the tasks that store webhooks, once no request is open.
     storing: CancellationToken,
@@ -213,8 +214,8 @@ impl RunningGateway {
         server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
     }
 
-    /// Stops all tasks, sends the last messages and traces, and returns an error if a stream has stopped the
-    /// gateway.
+    /// Stops all tasks, sends the last messages and traces, and returns an error if the settings of a stream
+    /// have stopped the gateway.
     pub async fn drain(self) -> Result<(), RunError> {
         let Self { shared: Shared { client, tracer, .. }, tasks, .. } = self;
         tasks.storing.cancel();

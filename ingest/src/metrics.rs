@@ -4,8 +4,8 @@
 //!
 //! Invariants:
 //! - Every label has a closed set of values, so a sender cannot create new series.
-//! - The series that alerts watch exist from the start, with the value zero. Prometheus does not see the
-//!   first step of a counter otherwise.
+//! - The series that alerts watch exist from the start, with the value zero. Otherwise Prometheus does not
+//!   see the first increase of a counter.
 
 mod labels;
 
@@ -59,11 +59,11 @@ metrics! {
         "Unix time of the last webhook answered 200; before the first, time of the start";
     connections: Gauge = Gauge::default(), "connections", "Open connections";
     connections_refused: Counter = Counter::default(),
-        "connections_refused", "Connections closed unread because their source had too many open";
+        "connections_refused", "Connections closed unread because their source had too many open connections";
     connections_displaced: Counter = Counter::default(),
         "connections_displaced", "Idle connections closed to make room for new ones";
     connections_unreadable: Family<UnreadableLabels, Counter> = Family::default(),
-        "connections_unreadable", "Connections closed because they sent no readable request, by what they sent";
+        "connections_unreadable", "Connections closed because they sent no valid request, by reason";
     authenticity: Family<AuthenticityLabels, Counter> = Family::default(),
         "webhook_origins", "Webhooks by source address and signature";
     observed: Family<ObservedLabels, Counter> = Family::default(),
@@ -102,7 +102,7 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_25, 2.0, 16))
 }
 
-/// The series of one route that every request updates. They are looked up once, and not for every request.
+/// The series of one route that every request updates. The gateway looks them up once at the start.
 #[derive(Clone, Debug)]
 struct RouteSeries {
     route: &'static str,
@@ -207,7 +207,7 @@ impl Metrics {
         self.observed.get_or_create(&ObservedLabels { code }).inc();
     }
 
-    /// Counts a webhook that was written to the spool, or failed to be.
+    /// Counts a webhook that was offered to the spool, by its outcome.
     pub fn spooled(&self, outcome: &'static str) {
         self.spooled.get_or_create(&PublishLabels { outcome }).inc();
     }

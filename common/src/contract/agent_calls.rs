@@ -1,4 +1,4 @@
-//! The NATS requests by which the gateway asks a worker about calls.
+//! The NATS requests that the gateway sends to a worker: for the status of a call, and to place a call.
 //!
 //! The workers form a NATS service (ADR-32): one of them answers each request. A refusal comes in the error
 //! headers of the service API, with the HTTP status for the caller. [`ERROR_CODE_HEADER`] adds the stable
@@ -15,7 +15,7 @@ pub const STATUS_SUBJECT: &str = "agent-calls.status";
 /// answer on to the caller.
 pub const PLACE_SUBJECT: &str = "agent-calls.place";
 
-/// The caller's name for a placement: two requests with the same name place one call.
+/// The caller's key for a placement. Two requests with the same key place only one call.
 pub const IDEMPOTENCY_KEY_HEADER: &str = "Idempotency-Key";
 
 /// The stable code of a refusal, such as `not_found`.

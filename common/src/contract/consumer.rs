@@ -19,10 +19,11 @@ pub const LIVE: &str = "status-live";
 /// The priority group of every pull request to [`STATUS`] (NATS ADR-42).
 pub const WORKERS: &str = "workers";
 
-/// How long a worker may hold a message before the broker delivers it to another worker. A worker that
-/// waits for the database extends it. Short, because the messages of a killed worker wait for this long.
+/// How long a worker may hold a message before the broker delivers it to another worker. A worker that waits
+/// for the database extends it. It is short, because the messages of a killed worker wait that long for
+/// another worker.
 pub const ACK_WAIT: Duration = Duration::from_secs(10);
-/// The same for transcript jobs. Each of them waits for the provider's API.
+/// [`ACK_WAIT`] of transcript jobs. It is longer, because each job waits for the provider's API.
 const JOB_ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// The durable consumers, each with the stream that it reads.

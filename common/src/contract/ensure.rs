@@ -80,15 +80,16 @@ async fn ensure_consumer(
     let name = config.durable_name.clone().unwrap_or_default();
     let Err(error) = context.create_consumer_on_stream(config, stream).await else { return Ok(()) };
     if has_lost_its_store(&error) {
-        // The next try creates it again. The position is lost with the files.
+        // The next try creates the consumer again. Its position is lost, because the files held it.
         let _gone_already = context.delete_consumer_from_stream(&name, stream).await;
     }
     Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))
 }
 
-/// Whether the broker has a consumer whose files are gone. In nats-server 2.15.1 this happens when one
-/// client creates a consumer while another deletes it: the server deletes the files of the new one with
-/// those of the old. The consumer stays in memory, and every attempt to create or update it fails.
+/// Whether the broker has a consumer whose files are gone. In nats-server 2.15.1 this happens when one client
+/// creates a consumer while another deletes it: the server deletes the files of the new consumer together
+/// with the files of the old one. The consumer stays in memory, and every attempt to create or update it
+/// fails.
 fn has_lost_its_store(error: &impl ToString) -> bool {
     error.to_string().contains("no such file or directory")
 }
@@ -183,13 +184,13 @@ fn contradiction(found: &Config) -> Result<(), EnsureError> {
     Err(EnsureError::Contradiction { stream: found.name.clone(), setting, remedy })
 }
 
-/// Whether the stream has a limit besides age.
+/// Whether the stream has a limit on bytes or messages.
 fn has_limit(config: &Config) -> bool {
     config.max_bytes > 0 || config.max_messages > 0
 }
 
-/// The settings that the stream should have: `wanted` for what the contract fixes, `found` for everything
-/// else.
+/// The settings that the stream should have: values of `wanted` where the contract fixes them, values of
+/// `found` for all others.
 fn merge(found: &Config, wanted: Config) -> Config {
     Config {
         subjects: wanted.subjects,

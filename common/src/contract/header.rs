@@ -4,7 +4,7 @@ use super::provider::Provider;
 
 /// When the gateway received the webhook, RFC 3339.
 pub const RECEIVED_AT: &str = "Aftercall-Received-At";
-/// The address of the sender. Behind trusted proxies, the address that they forwarded for.
+/// The address of the sender. Behind trusted proxies, the address for which they forwarded the request.
 pub const SOURCE_IP: &str = "Aftercall-Source-Ip";
 /// Result of the signature check: `verified`, `absent` or `token`; under `SOURCE_POLICY=observe` also
 /// `missing`, `invalid` or `expired`; `edited` on a dead letter that an operator changed and sent again.
@@ -29,10 +29,10 @@ pub const TRACEPARENT: &str = "traceparent";
 
 /// Why the message is a dead letter: a stable label.
 pub const DEAD_REASON: &str = "Aftercall-Reason";
-/// Details of the reason, for the operator. Of the body they repeat at most an event type, cut short, and
-/// names of fields.
+/// Details of the reason, for the operator. They contain at most two parts of the body: an event type, which
+/// is cut short, and names of fields.
 pub const DEAD_DETAIL: &str = "Aftercall-Detail";
-/// How often the broker delivered the message before the consumer gave it up.
+/// The number of times that the broker delivered the message before the consumer gave up.
 pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";
 /// The message id in the stream that the dead letter came from.
 pub const DEAD_ID: &str = "Aftercall-Origin-Id";

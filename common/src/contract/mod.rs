@@ -1,5 +1,5 @@
-//! What gateway and worker agree on: providers, streams, subjects, headers, consumers, and the questions
-//! about calls that the gateway passes on to a worker.
+//! The names and settings that gateway and worker share: providers, streams, subjects, headers, consumers,
+//! and the requests about calls that the gateway forwards to a worker.
 
 pub mod agent_calls;
 pub mod consumer;

@@ -1,4 +1,4 @@
-//! The providers of webhooks: the one list that gateway and worker share.
+//! The providers of webhooks. Gateway and worker share this list.
 //!
 //! A row of `providers!` names a provider and its two outside names. Paths, subjects and labels follow from
 //! them. Gateway and worker match on [`Provider`] without a wildcard, so a provider without rules for its
@@ -62,7 +62,7 @@ mod tests {
     use super::Provider::{self, ElevenLabs, Twilio};
 
     #[test]
-    fn outside_names_are_those_of_the_contract() {
+    fn outside_names_follow_the_contract() {
         #[rustfmt::skip]
         let table = [
             (ElevenLabs.path(),             "/api/webhooks/elevenlabs/call-status"),

@@ -1,7 +1,7 @@
 //! The streams of Aftercall: their names and settings.
 //!
-//! Gateway and worker create and update the streams with [`ensure_streams`], and the worker the consumers
-//! with [`ensure`].
+//! The gateway creates and updates the streams with [`ensure_streams`]. The worker creates and updates
+//! streams and consumers with [`ensure`].
 
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(super) const DAY: Duration = Duration::from_hours(24);
 /// How long webhooks are kept, and so can be replayed.
 const WEBHOOKS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
-/// For how long the broker drops a publish with an id that it has stored already. ElevenLabs repeats a
-/// webhook for about 45 minutes.
+/// The broker drops a publish if it has stored the same id within this time. ElevenLabs repeats a webhook for
+/// about 45 minutes.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
 
 /// The three streams, with `replicas` copies of each.
@@ -52,8 +52,8 @@ pub fn streams(replicas: usize) -> [Config; 3] {
         Config {
             allow_message_schedules: true,
             allow_rollup: true, // A later schedule on a subject replaces the earlier one.
-            // nats-server 2.15.1 refuses schedules beside `New` (error 10052). Nothing is lost: the stream
-            // has no size limit, so only age removes a job, and the worker gives a job up earlier.
+            // nats-server 2.15.1 refuses schedules beside `New` (error 10052). No job is lost: the stream has
+            // no size limit, so only age removes a job, and the worker stops trying before that age.
             discard: DiscardPolicy::Old,
             ..base(TRANSCRIPTS, subject::ALL_TRANSCRIPTS, 7 * DAY)
         },

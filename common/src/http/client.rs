@@ -1,5 +1,5 @@
-//! A minimal HTTP/1.1 client for services nearby: the monitoring endpoint of the broker, a collector of
-//! traces.
+//! A minimal HTTP/1.1 client for services on the local network: the monitoring endpoint of the broker, and a
+//! collector of traces.
 //!
 //! It has no TLS and follows no redirects. Each request uses a new connection, and is bounded in time and
 //! bytes.
@@ -60,8 +60,8 @@ pub async fn send(mut request: Request<Full<Bytes>>, bounds: Bounds) -> Result<R
     let url = std::mem::take(request.uri_mut());
     let (host, port) = address(&url)?;
     let authority = url.authority().map_or("", |authority| authority.as_str());
-    let shown = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    request.headers_mut().insert(HOST, HeaderValue::from_str(shown).map_err(Error::failed)?);
+    let host_header = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    request.headers_mut().insert(HOST, HeaderValue::from_str(host_header).map_err(Error::failed)?);
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().map_err(Error::failed)?;
     let asking = async {

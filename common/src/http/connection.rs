@@ -36,12 +36,12 @@ use super::{
 /// Error of a response body.
 pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Marks a response, as an extension: its request was authenticated. Idle connections without such a request
-/// are closed first to admit new ones.
+/// Extension of a response. It marks the request of the response as authenticated. Idle connections without
+/// such a request are closed first to admit new ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Authenticated;
 
-/// Time for the end of an answer or of a request head on a connection that has to close.
+/// Time to finish an answer or a request head on a connection that has to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An accepted connection.
@@ -49,7 +49,7 @@ pub(super) struct Connection {
     pub http: http1::Builder,
     /// Once cancelled, every answer closes its connection.
     pub stop: CancellationToken,
-    /// Once cancelled, no further request is waited for.
+    /// Once cancelled, connections do not wait for further requests.
     pub hang_up: CancellationToken,
     pub activity: Arc<Activity>,
     pub peer: SocketAddr,
@@ -109,8 +109,8 @@ impl Connection {
         let Some(tls) = tls else { return self.serve(socket, handler).await };
         // Boxed, so that connections without TLS do not need the memory for it.
         let secured = Box::pin(async {
-            // No TLS record begins with a letter; every HTTP method does. The handshake then fails with an
-            // alert.
+            // A first byte that is an upper-case letter means plain HTTP: every HTTP method begins with one,
+            // and no TLS record does. The handshake below then fails with an alert.
             if first.is_ascii_uppercase() {
                 self.unreadable.report(Reason::NotTls, self.peer.ip());
             }

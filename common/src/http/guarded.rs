@@ -1,8 +1,8 @@
 //! The byte stream below hyper. It keeps the first bytes of a connection, and suppresses hyper's own error
 //! answers.
 //!
-//! hyper answers a head that it cannot parse with a status line and an empty body, and offers no setting for
-//! that. The stream therefore recognizes and drops such an answer, and the connection sends a problem
+//! If hyper cannot parse a head, it answers with a status line and an empty body. No setting of hyper changes
+//! that answer. The stream therefore recognizes and drops such an answer, and the connection sends a problem
 //! document instead.
 //!
 //! Invariant: an answer of a handler is never dropped. An answer counts as hyper's own only if it is written
@@ -121,13 +121,13 @@ mod tests {
         let bad = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 
         activity.set_busy();
-        guarded.write_all(bad).await.unwrap(); // A handler's answer, while it is being made.
+        guarded.write_all(bad).await.unwrap(); // First part of a handler's answer.
         guarded.flush().await.unwrap();
         activity.set_idle();
-        guarded.write_all(bad).await.unwrap(); // Its end.
+        guarded.write_all(bad).await.unwrap(); // Last part of that answer.
         guarded.flush().await.unwrap();
         guarded.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
-        guarded.write_all(bad).await.unwrap(); // hyper's own.
+        guarded.write_all(bad).await.unwrap(); // hyper's own answer.
         guarded.write_all(b"and what comes after it").await.unwrap();
         guarded.shutdown().await.unwrap();
         let (inside, _, refused) = guarded.into_parts();

@@ -63,12 +63,12 @@ impl IdleConnections {
 /// Sentinel: the connection is busy.
 const BUSY: u64 = 0;
 
-/// Whether a connection is idle or busy. Dropping it removes the connection from the idle ones.
+/// The state of a connection: idle or busy. Dropping this value removes the connection from the idle ones.
 #[derive(Debug)]
 pub(super) struct Activity {
     idle: Arc<IdleConnections>,
-    /// Number among the idle connections, or [`BUSY`]. Only the task of the connection changes it and the
-    /// next two.
+    /// Number among the idle connections, or [`BUSY`]. Only the task of the connection changes `number`,
+    /// `trusted` and `requests`.
     number: AtomicU64,
     /// Whether the connection has brought an authenticated request.
     trusted: AtomicBool,

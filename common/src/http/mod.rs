@@ -4,8 +4,8 @@
 //! head. It supports TLS and the PROXY protocol, and finishes open requests when it stops. At the limit, the
 //! connection that has been idle longest is closed to admit a new one.
 //!
-//! hyper applies no time limits by default, and none to bodies at all. The server limits the time for heads;
-//! a handler has to limit the time for bodies.
+//! By default hyper does not limit the time for a request head, and it cannot limit the time for a body. The
+//! server limits the time for heads; a handler has to limit the time for bodies.
 
 pub mod client;
 mod connection;

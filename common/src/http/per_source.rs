@@ -1,6 +1,6 @@
 //! Limits the connections of one source.
 //!
-//! Invariant: every counted connection is uncounted when it ends, in whatever way.
+//! Invariant: the count of a source decreases when one of its connections ends, whatever the cause.
 
 use std::{
     collections::HashMap,
@@ -16,24 +16,26 @@ const IPV6_SOURCE_BITS: u32 = 64;
 
 /// A limit on the connections of each source.
 pub struct PerSource {
-    most: usize,
+    max_connections: usize,
     exempt: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
     refused: Counter,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl PerSource {
-    /// Allows `most` open connections for one IPv4 address or one IPv6 /64. Addresses for which `exempt`
-    /// returns true have no limit, for example proxies of many clients. `refused` counts refused connections.
+    /// Allows `max_connections` open connections for one IPv4 address or one IPv6 /64. Addresses for which
+    /// `exempt` returns true have no limit, for example proxies of many clients. `refused` counts refused
+    /// connections.
     pub fn new(
-        most: usize,
+        max_connections: usize,
         exempt: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
         refused: Counter,
     ) -> Arc<Self> {
-        Arc::new(Self { most, exempt: Box::new(exempt), refused, open: Mutex::default() })
+        Arc::new(Self { max_connections, exempt: Box::new(exempt), refused, open: Mutex::default() })
     }
 
-    /// Counts one more connection of `address` until the permit is dropped. `None`: the limit is reached.
+    /// Adds a connection of `address` to the count, until the permit is dropped. `None`: the limit is
+    /// reached.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr) -> Option<SourcePermit> {
         let address = address.to_canonical();
         if (self.exempt)(address) {
@@ -43,7 +45,7 @@ impl PerSource {
         {
             let mut open = self.open();
             let held = open.entry(source).or_default();
-            if *held < self.most {
+            if *held < self.max_connections {
                 *held += 1;
                 return Some(SourcePermit(Some((self.clone(), source))));
             }
@@ -70,11 +72,12 @@ impl PerSource {
 
 impl fmt::Debug for PerSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PerSource").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("PerSource").field("max_connections", &self.max_connections).finish_non_exhaustive()
     }
 }
 
-/// A counted connection of a source, or of an exempt one. Dropping it uncounts the connection.
+/// The permit of one connection. It holds the counted source, or `None` for an exempt address. Dropping the
+/// permit decreases the count.
 #[derive(Debug)]
 pub(super) struct SourcePermit(Option<(Arc<PerSource>, IpAddr)>);
 
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_source_has_its_own_limit_and_gets_permits_back() {
+    fn each_source_has_its_own_limit_and_dropped_permits_are_released() {
         let refused = Counter::default();
         let sources = PerSource::new(2, |address| address == IpAddr::from([10, 0, 0, 1]), refused.clone());
         let admit = |text: &str| sources.admit(address(text));

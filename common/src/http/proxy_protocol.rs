@@ -14,16 +14,17 @@ use std::{
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// First bytes of a header of version 2.
-pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const V2_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// First bytes of a header of version 1.
-pub(super) const WORD: &[u8] = b"PROXY ";
+pub(super) const V1_PREFIX: &[u8] = b"PROXY ";
 /// Longest header of version 1 in bytes, including the line end.
 const MAX_LINE: usize = 107;
 /// Largest accepted size of addresses and further fields in version 2. Without certificates they need 232
 /// bytes.
 const MAX_FIELDS: usize = 4096;
 
-/// Selects the peers that send a header of the PROXY protocol with every connection. None by default.
+/// Selects the peers that send a header of the PROXY protocol with every connection. By default no peer is
+/// selected.
 #[derive(Clone, Default)]
 pub struct ProxyProtocol(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
 
@@ -74,9 +75,9 @@ impl From<io::Error> for HeaderError {
 
 /// Reads the header at the start of a connection.
 pub(super) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> Result<Origin, HeaderError> {
-    let mut start = [0; SIGNATURE.len()];
+    let mut start = [0; V2_SIGNATURE.len()];
     socket.read_exact(&mut start).await?;
-    if start == SIGNATURE {
+    if start == V2_SIGNATURE {
         let mut head = [0; 4];
         socket.read_exact(&mut head).await?;
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
@@ -87,7 +88,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(socket: &mut S) -> Result<Origin,
         socket.read_exact(&mut fields).await?;
         return parse_binary(head[0], head[1], &fields).ok_or(HeaderError::Malformed);
     }
-    if !start.starts_with(WORD) {
+    if !start.starts_with(V1_PREFIX) {
         return Err(HeaderError::Missing);
     }
     let mut line = start.to_vec();
@@ -154,7 +155,7 @@ mod tests {
 
     fn v2(command: u8, family: u8, fields: &[u8]) -> Vec<u8> {
         let length = u16::try_from(fields.len()).unwrap().to_be_bytes();
-        [&SIGNATURE[..], &[command, family], &length, fields].concat()
+        [&V2_SIGNATURE[..], &[command, family], &length, fields].concat()
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! The accept loop: admits connections within the limits, and stops in order.
+//! The accept loop: admits connections within the limits, and finishes open requests when it stops.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,8 +26,9 @@ use super::{
 
 /// Largest request head in bytes, and largest read-ahead of a connection.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Time until one more idle connection is closed for a connection that waits for admission. Closing takes a
-/// moment on a busy machine; a shorter time would close many connections where one is enough.
+/// Time that a new connection waits for an idle connection to close, before one more idle connection is
+/// closed. On a busy machine closing takes a moment, so a shorter time would close many connections although
+/// one is enough.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, for example without free file descriptors, so that the loop does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -42,8 +43,8 @@ pub struct Limits {
     /// after the previous answer. A TLS handshake gets the same time in addition.
     pub header_timeout: Duration,
     /// Time for which the server still accepts connections after the stop, while every answer closes its
-    /// connection. Load balancers need this time to notice that the process is not ready. Then open
-    /// connections get the same time once more, for a request that is under way.
+    /// connection. Load balancers need this time to notice that the process is not ready. After that, open
+    /// connections get the same time once more, for requests that are already on their way.
     pub linger: Duration,
     /// Time for open connections to finish after that.
     pub drain: Duration,
@@ -79,7 +80,7 @@ struct Shared<H> {
     open: Gauge,
     /// Once cancelled, every answer closes its connection.
     stop: CancellationToken,
-    /// Once cancelled, no further request is waited for.
+    /// Once cancelled, connections do not wait for further requests.
     hang_up: CancellationToken,
     unreadable: Arc<Unreadable>,
 }
@@ -105,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Serves requests with `handler` until `stop`, then stops as [`Limits`] say.
+    /// Serves requests with `handler` until `stop`, then stops as described in [`Limits`].
     pub async fn serve<H, F, B>(self, stop: CancellationToken, handler: H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F + Send + Sync + 'static,
@@ -136,7 +137,7 @@ impl Server {
             let source = match &shared.sources {
                 Some(sources) => match sources.admit(peer.ip()) {
                     Some(permit) => Some(permit),
-                    None => continue, // Closed without an answer, which would cost what the limit saves.
+                    None => continue, // Closed without an answer, because the limit must save that cost.
                 },
                 None => None,
             };
@@ -149,7 +150,7 @@ impl Server {
             let is_proxied = proxy_protocol.is_spoken_by(peer.ip());
             connections.spawn(shared.clone().run(socket, peer, is_proxied, &idle, admission));
         }
-        drop(listener); // Refuses new connections before the open ones are waited for.
+        drop(listener); // New connections are refused while the loop waits for the open ones.
         connections.close();
         if tokio::time::timeout(limits.linger + limits.drain, connections.wait()).await.is_err() {
             tracing::warn!(open = connections.len(), "connections cut off at the end of SHUTDOWN_GRACE");

@@ -14,15 +14,15 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 /// The sources that were logged lately.
 #[derive(Debug)]
 pub struct SourceLog {
-    most: usize,
+    max_sources: usize,
     /// Time of the last line of each source, and number of events since.
     logged: HashMap<IpAddr, (Instant, u64)>,
 }
 
 impl SourceLog {
-    /// Remembers at most `most` sources. Further sources are not logged.
-    pub fn new(most: usize) -> Self {
-        Self { most, logged: HashMap::new() }
+    /// Remembers at most `max_sources` sources. Further sources are not logged.
+    pub fn new(max_sources: usize) -> Self {
+        Self { max_sources, logged: HashMap::new() }
     }
 
     /// Records an event of `source` at `now`. Returns the number of its events since the last line, including
@@ -37,10 +37,10 @@ impl SourceLog {
             }
             before = *since;
         }
-        if self.logged.len() >= self.most {
+        if self.logged.len() >= self.max_sources {
             self.logged.retain(|_, (last, _)| is_recent(*last));
         }
-        let has_room = self.logged.len() < self.most;
+        let has_room = self.logged.len() < self.max_sources;
         if has_room {
             self.logged.insert(source, (now, 0));
         }

@@ -1,7 +1,7 @@
 //! TLS for a listener, with a certificate that can be replaced while it serves; and trusted authorities for
 //! clients.
 //!
-//! Invariant: a certificate that cannot be used changes nothing.
+//! Invariant: a certificate that cannot be used does not replace the current one.
 
 use std::{
     io,
@@ -81,7 +81,7 @@ pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
     for certificate in certificates(file)? {
         roots
             .add(certificate)
-            .map_err(|error| format!("holds a certificate that is no authority's: {error}"))?;
+            .map_err(|error| format!("holds a certificate that does not belong to an authority: {error}"))?;
     }
     Ok(roots)
 }

@@ -6,7 +6,7 @@
 //! Invariants:
 //! - Each source is logged at most once per minute.
 //! - The number of remembered sources is bounded.
-//! - Nothing that the peer has sent is repeated.
+//! - Log lines and answers contain nothing that the peer has sent.
 
 use std::{
     fmt,
@@ -34,21 +34,21 @@ const COMPRESSIONS: [&str; 7] = ["gzip", "x-gzip", "deflate", "compress", "x-com
 /// The reason why a connection has no valid request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// It begins with a PROXY header, which is not expected from this peer.
+    /// The connection begins with a PROXY header, which is not expected from this peer.
     ProxyProtocol,
-    /// It does not begin with a valid PROXY header, which is expected from this peer.
+    /// The connection does not begin with a valid PROXY header, which is expected from this peer.
     ProxyHeaderMissing,
-    /// It uses TLS, and the listener does not.
+    /// The connection uses TLS, and the listener does not.
     Tls,
-    /// It does not use TLS, and the listener does.
+    /// The connection does not use TLS, and the listener does.
     NotTls,
-    /// It uses HTTP/2 without negotiation.
+    /// The connection uses HTTP/2 without negotiation.
     Http2,
-    /// Its request head has too many bytes or lines.
+    /// The request head has too many bytes or lines.
     HeadTooLarge,
-    /// Its request is compressed by `Transfer-Encoding`.
+    /// The request is compressed by `Transfer-Encoding`.
     TransferEncoding,
-    /// Anything else that is not a request of HTTP/1.1.
+    /// The bytes are not an HTTP/1.1 request, for another reason.
     Malformed,
 }
 
@@ -67,7 +67,9 @@ impl Reason {
     /// The reason for a connection that begins with the bytes `opening`, and whose head hyper answered with
     /// `status`.
     pub(super) fn of(opening: &[u8], status: u16) -> Self {
-        if opening.starts_with(proxy_protocol::WORD) || opening.starts_with(&proxy_protocol::SIGNATURE) {
+        if opening.starts_with(proxy_protocol::V1_PREFIX)
+            || opening.starts_with(&proxy_protocol::V2_SIGNATURE)
+        {
             Self::ProxyProtocol
         } else if opening.starts_with(TLS_HANDSHAKE) {
             Self::Tls
@@ -116,7 +118,7 @@ impl Reason {
             Self::TransferEncoding => {
                 "The only transfer coding accepted is chunked; use Content-Encoding to compress a body."
             }
-            Self::Malformed => "The bytes received are no request of HTTP/1.1.",
+            Self::Malformed => "The bytes received are not an HTTP/1.1 request.",
         }
     }
 
@@ -163,8 +165,8 @@ pub fn compresses(transfer_encoding: &[u8]) -> bool {
     codings.any(|coding| COMPRESSIONS.iter().any(|known| coding.eq_ignore_ascii_case(known.as_bytes())))
 }
 
-/// Frames of HTTP/2 (RFC 9113): an empty SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` and the reason in
-/// words.
+/// Frames of HTTP/2 (RFC 9113): an empty SETTINGS, then GOAWAY with `HTTP_1_1_REQUIRED` and `words` as the
+/// reason.
 fn go_away(words: &str) -> Vec<u8> {
     const HTTP_1_1_REQUIRED: u8 = 0x0d;
     let length = u8::try_from(8 + words.len()).unwrap_or(8);

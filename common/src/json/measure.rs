@@ -5,8 +5,8 @@
 //!
 //! Invariants:
 //! - One pass over the bytes, in constant memory.
-//! - The counts are exact for valid JSON. For other bytes the result is arbitrary, and the parser refuses
-//!   them.
+//! - The counts are exact for valid JSON. For other bytes the counts are meaningless, and the parser refuses
+//!   the bytes.
 
 use memchr::memchr2;
 
@@ -133,7 +133,8 @@ impl Scan {
 
     fn count(&mut self) -> Result<(), TooComplex> {
         self.values += 1;
-        // A name counts until its colon. It cannot cause a wrong error, because its value follows.
+        // The name of a member is counted until its colon is read. It causes no wrong error, because its
+        // value is counted next.
         if self.values > self.limits.values { Err(TooComplex::Values(self.limits.values)) } else { Ok(()) }
     }
 }
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn count_equals_that_of_the_parsed_text() {
+    fn count_equals_the_count_of_the_parsed_value() {
         fn count(value: &serde_json::Value) -> usize {
             1 + match value {
                 serde_json::Value::Array(items) => items.iter().map(count).sum(),

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use super::BYTE_ORDER_MARK;
 
 /// Maximum number of levels of arrays and objects in a value. MongoDB documents have at most 100 levels, and
-/// a payload is some levels down in its document.
+/// a payload is itself nested in its document.
 pub const MAX_DEPTH: usize = 64;
 
 /// `f64::MAX`, rounded towards zero, because the parser of `serde_json` may round the exact value to
@@ -31,7 +31,7 @@ const SAFE_DIGITS: usize = 300;
 /// Replacement of half a surrogate pair.
 const REPLACEMENT: &[u8] = b"\\ufffd";
 
-/// The text is not JSON, or not an object. The error repeats nothing of the text.
+/// The text is not JSON, or not an object. The error contains no part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not readable as JSON at line {line} column {column}")]
 pub struct ReadError {
@@ -284,7 +284,7 @@ mod tests {
             let inner = (0..levels).fold(&read, |value, _| &value[0]);
             assert_eq!(inner.as_str(), is_text.then_some(part), "{levels} levels");
         }
-        // As deep as the gateway accepts, and deeper than any stack.
+        // Depths that the gateway accepts, and a depth at which a recursive reader would overflow the stack.
         for levels in [MAX_DEPTH + 1, 127, 128, 1000, 1_000_000] {
             let text = format!("{{\"a\":{},\"b\":1}}", nested(levels, ""));
             assert_eq!(read(text.as_bytes()).unwrap()["b"], 1, "{levels} levels");
@@ -333,7 +333,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn result_equals_that_of_the_strict_parser(text in r#"[{}\[\]":,0-9eE.\-\\udUD8cCaf ]{0,24}"#) {
+        fn result_equals_the_result_of_the_strict_parser(text in r#"[{}\[\]":,0-9eE.\-\\udUD8cCaf ]{0,24}"#) {
             let accepted = serde_json::from_str::<IgnoredAny>(&text).is_ok();
             let read = read(text.as_bytes());
             prop_assert_eq!(read.is_ok(), accepted, "{}", text);
@@ -345,7 +345,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_have_a_result(bytes: Vec<u8>) {
+        fn reading_any_bytes_does_not_panic(bytes: Vec<u8>) {
             let _any = read(&bytes);
         }
     }

@@ -1,8 +1,8 @@
-//! Recognizes amounts, lengths and times by field names, units and currencies, so that their digits are not
-//! taken for telephone numbers.
+//! Recognizes amounts, durations, sizes and times by field names, units and currencies. Their digits are then
+//! not mistaken for telephone numbers.
 
-/// Words in field names that mark a telephone number, whatever other words are in the name.
-const OF_PEOPLE: [&str; 9] =
+/// Words in field names that mark a telephone number. They take precedence over all other words in the name.
+const PHONE_WORDS: [&str; 9] =
     ["phone", "number", "caller", "called", "mobile", "tel", "telephone", "whatsapp", "fax"];
 /// Words in field names that mark a quantity.
 const QUANTITIES: [&str; 21] = [
@@ -29,7 +29,7 @@ const QUANTITIES: [&str; 21] = [
     "usage",
 ];
 /// Words in field names that mark a time.
-const MOMENTS: [&str; 12] = [
+const TIMES: [&str; 12] = [
     "time",
     "timestamp",
     "unix",
@@ -51,15 +51,15 @@ const CURRENCIES: [&str; 14] =
     ["usd", "eur", "gbp", "sgd", "jpy", "cny", "inr", "aud", "cad", "chf", "hkd", "brl", "dollars", "euros"];
 const CURRENCY_SIGNS: [char; 6] = ['$', '€', '£', '¥', '₹', '₩'];
 
-/// Whether the field `key` with the value `digits` is an amount, a length or a time.
+/// Whether the field `key` with the value `digits` is an amount, a duration, a size or a time.
 pub(super) fn is_measure(key: &str, digits: &str) -> bool {
     let words: Vec<_> = words(key).collect();
     let any = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
-    !any(&OF_PEOPLE) && (any(&QUANTITIES) || (any(&MOMENTS) && is_moment(digits)))
+    !any(&PHONE_WORDS) && (any(&QUANTITIES) || (any(&TIMES) && is_unix_time(digits)))
 }
 
 /// Whether `digits` are Unix seconds, or milliseconds, of the years 2001 to 2100.
-fn is_moment(digits: &str) -> bool {
+fn is_unix_time(digits: &str) -> bool {
     let seconds = match digits.len() {
         10 => digits,
         13 => &digits[..10],
@@ -79,8 +79,8 @@ fn words(key: &str) -> impl Iterator<Item = String> + '_ {
             before = c;
             ends
         });
-        let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
-        rest = behind;
+        let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
+        rest = after;
         (!word.is_empty()).then(|| word.to_ascii_lowercase())
     })
 }

@@ -33,7 +33,8 @@ impl Numbers {
         if show { Self::Whole } else { Self::Masked }
     }
 
-    /// Masks a text that is a number as a whole, or an address instead of a number.
+    /// Masks the value of a field for telephone numbers. A value without a number, such as a SIP address, is
+    /// masked too.
     pub fn number(self, number: &str) -> Cow<'_, str> {
         if self == Self::Whole {
             return number.into();
@@ -49,7 +50,7 @@ impl Numbers {
         self.masked(text, |_| true)
     }
 
-    /// Masks an identifier. Its digits are a number only after a plus sign.
+    /// Masks an identifier. Digits in it count as a number only after a plus sign.
     pub fn id(self, id: &str) -> Cow<'_, str> {
         self.masked(id, |found| found.plus)
     }

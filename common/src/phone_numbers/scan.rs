@@ -2,8 +2,8 @@
 //!
 //! A number has 7 to 15 digits (the maximum of E.164), in one run or in runs that are separated by spaces,
 //! dashes, dots, slashes and brackets. Digits within a word (`CA6581234567`, `conv_6581234567`) belong to an
-//! identifier, unless a plus sign precedes them. UUIDs, dates, times and IP addresses are skipped, as well as
-//! amounts, lengths and times with a unit, a currency or a telling field name.
+//! identifier, unless a plus sign precedes them. UUIDs, dates, times and IP addresses are skipped. Amounts,
+//! durations and sizes are also skipped, if a unit, a currency or the field name marks them.
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use super::{fields, shapes, symbol};
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
 /// Maximum number of symbols between two runs of digits in a number, as in `) - `.
 const GAP: usize = 4;
-/// Maximum number of digits of an amount or a length that is recognized by its unit.
+/// Maximum number of digits of an amount, a duration or a size that is recognized by its unit.
 const MAX_MEASURE_DIGITS: usize = 10;
 
 /// A number in a text.
@@ -121,9 +121,9 @@ impl Scan<'_> {
         Run { end: at, in_word: false }
     }
 
-    /// Position of the next digit after `at`, if at most `most` separators are between.
-    fn gap(&self, mut at: usize, most: usize) -> Option<usize> {
-        for _ in 0..=most {
+    /// Position of the next digit after `at`, if at most `max_separators` separators precede that digit.
+    fn gap(&self, mut at: usize, max_separators: usize) -> Option<usize> {
+        for _ in 0..=max_separators {
             let (symbol, length) = symbol::at(self.text, at)?;
             if symbol.is_ascii_digit() {
                 return Some(at);
@@ -136,7 +136,7 @@ impl Scan<'_> {
         None
     }
 
-    /// Whether the digits are an amount, a length or a time.
+    /// Whether the digits are an amount, a duration, a size or a time.
     fn is_measure(&self, found: &Found, runs: &[usize]) -> bool {
         let (before, after) = (&self.text[..found.range.start], &self.text[found.range.end..]);
         match runs {

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn national_forms_are_found_where_they_are_asked_for() {
+    fn national_forms_are_found_only_if_requested() {
         for (text, expected) in [
             ("08123 4567", true),
             ("8123-4567", true),

@@ -1,6 +1,6 @@
 //! Recognizes texts with many digits that are not telephone numbers: UUIDs, dates, times, IP addresses.
 
-/// Length in bytes of such a text at the beginning of `text`. `None` if there is none.
+/// Length in bytes of the UUID, date, time or IP address at the beginning of `text`. `None` if there is none.
 pub(super) fn length(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     uuid(bytes).or_else(|| date_and_time(bytes)).or_else(|| time(bytes)).or_else(|| address(bytes))
@@ -57,10 +57,10 @@ fn date(bytes: &[u8]) -> Option<usize> {
         _ => false,
     };
     let length = first + second + third + 2;
-    // With a further group it is not a date: `01.02.1990.33`.
-    let goes_on =
+    // A text with a fourth group is not a date: `01.02.1990.33`.
+    let has_fourth_group =
         bytes.get(length) == Some(&separator) && bytes.get(length + 1).is_some_and(u8::is_ascii_digit);
-    (fits && !goes_on).then_some(length)
+    (fits && !has_fourth_group).then_some(length)
 }
 
 /// `17:53`, `17:53:11`, `17:53:11.123456Z`, `17:53:11+08:00`.

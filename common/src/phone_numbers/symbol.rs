@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_notation_of_a_symbol_is_read_as_the_plain_one() {
+    fn each_notation_of_a_symbol_is_read_as_the_plain_symbol() {
         #[rustfmt::skip]
         let table = [
             ("+1", '+', 1), ("%2B1", '+', 3), ("%2b", '+', 3), ("%252B1", '+', 5), ("%20", ' ', 3),

@@ -107,7 +107,7 @@ fn identifier_is_masked_only_after_a_plus_sign() {
 }
 
 #[test]
-fn text_in_place_of_a_number_is_masked() {
+fn value_without_a_number_is_masked_in_a_number_field() {
     for (number, shown) in [
         ("+6580000001", "+65••••••01"),
         ("+65 8000 0001", "+65 •••• ••01"),
@@ -152,7 +152,8 @@ fn long_texts_are_scanned_in_linear_time() {
     }
 }
 
-/// A sender chooses the names of a payload. Masking many that become equal takes linear time.
+/// A sender chooses the field names of a payload, so it can send many names that are equal once they are
+/// masked.
 #[test]
 fn equal_masked_names_are_numbered_in_linear_time() {
     let object: serde_json::Map<_, _> =

@@ -38,9 +38,9 @@ pub type Parts = Vec<(&'static str, State)>;
 pub enum State {
     /// The part works.
     Ready,
-    /// The part has a problem, which is described, but the process works.
+    /// The part has the problem in this text, but the process works.
     Degraded(String),
-    /// The part has a problem, which is described, and the process cannot work.
+    /// The part has the problem in this text, and the process cannot work.
     Unready(String),
 }
 
@@ -69,7 +69,7 @@ pub async fn serve(
 }
 
 /// Requests `/readyz` of a process on this machine with the `ADMIN_ADDR` `address`. Returns the body of the
-/// answer, as an error if the process is not ready.
+/// answer: as `Ok` if the process is ready, else as `Err`.
 ///
 /// Containers use this as their health check, because their image holds no other program.
 pub async fn probe(mut address: SocketAddr) -> Result<String, String> {

@@ -33,7 +33,7 @@ pub struct Broker<'a> {
     /// `NATS_URL`: one or more addresses, separated by commas. They may hold a login (`user:password@` or
     /// `token@`), the same in all of them, with reserved characters percent-encoded.
     pub url: &'a Url,
-    /// `NATS_CREDS_FILE`: file with a login by key.
+    /// `NATS_CREDS_FILE`: file with a JWT and a key as the login.
     pub credentials: Option<&'a Path>,
     /// `NATS_CA_FILE`: file with the trusted authorities, instead of the authorities of the system. With it,
     /// TLS is required. Without it, TLS is used if the broker or the scheme `tls://` requires it.
@@ -72,8 +72,8 @@ impl Broker<'_> {
     /// Starts connecting as `name`.
     ///
     /// # Errors
-    /// What [`Self::check`] finds. An absent broker is not an error, nor one that does not take us: both may
-    /// change.
+    /// See [`Self::check`]. A broker that is absent or refuses the login is not an error, because it may
+    /// accept the connection later.
     pub async fn connect(self, name: &str, role: Role) -> anyhow::Result<Client> {
         let (addresses, options) = self.options()?;
         let logged = Arc::new(Mutex::new(String::new()));
@@ -135,7 +135,7 @@ impl Broker<'_> {
     /// does not use it there but prints the addresses in its logs.
     fn addresses(self) -> Result<(Vec<ServerAddr>, Option<Login>), ConfigError> {
         let wrong = |what: &str| ConfigError::new(URL, format!("{what}: {}", self.url));
-        // The error of the client may repeat the login.
+        // The client's own error may contain the login, so it is replaced.
         let unreadable = || wrong("not a list of addresses such as nats://host:4222");
         let (mut addresses, mut login) = (Vec::new(), None);
         for part in self.url.expose().split(',') {
@@ -191,7 +191,7 @@ fn log_new_reasons(servers: &[async_nats::Server], logged: &mut String) {
     }
 }
 
-/// The setting to check, unless the broker is down.
+/// The setting that an operator should check. Empty if the broker is down.
 fn advice(error: &str) -> &'static str {
     let error = error.to_ascii_lowercase();
     if error.contains("corrupt message") {
@@ -209,12 +209,12 @@ fn log(event: &Event) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => tracing::warn!("lost the connection to NATS; reconnecting"),
-        // A failed attempt without its reason, which `log_new_reasons` logs.
+        // The event of a failed attempt has no reason. `log_new_reasons` logs the reason.
         Event::ClientError(error) => tracing::debug!(%error, "NATS client"),
         Event::ServerError(error) if is_forbidden(&error.to_string()) => tracing::error!(
             %error,
-            "the broker does not allow what this process needs: is NATS_URL or NATS_CREDS_FILE that of its own user, \
-             and does the user have the permissions of deploy/nats/users.conf?"
+            "the broker refused a publish or a subscription: NATS_URL or NATS_CREDS_FILE must hold the login of this \
+             process's own user, and the user needs the permissions of deploy/nats/users.conf"
         ),
         Event::ServerError(error) => tracing::error!(%error, "NATS server"),
         other => tracing::debug!(event = %other, "NATS"),

@@ -11,7 +11,7 @@ pub use crate::config_error::ConfigError;
 /// Exit status for an invalid configuration (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
-/// Variable with the path of a file that [`environment`] reads, too.
+/// Variable with the path of a file. [`environment`] also reads the variables in that file.
 pub const ENV_FILE: &str = "ENV_FILE";
 
 /// Reads `T` from the [`environment`].
@@ -41,8 +41,8 @@ pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     Ok(vars)
 }
 
-/// Parses the text of a file that `ENV_FILE` names. An error names the number of the line and repeats no
-/// content.
+/// Parses the text of a file that `ENV_FILE` names. An error names the number of the line and contains no
+/// part of the text.
 pub fn read_file(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
     let mut vars: Vec<(String, String)> = Vec::new();
     for (n, line) in (1..).zip(text.lines().map(str::trim)) {
@@ -91,8 +91,8 @@ pub fn from_vars<T: DeserializeOwned>(
     envy::from_iter(vars.iter().cloned()).map_err(|error| {
         let cause = vars.iter().find(|&var| envy::from_iter::<_, T>(std::iter::once(var.clone())).is_err());
         match cause {
-            // For numbers, envy repeats value and name. The name is in the error already; the value may be
-            // secret.
+            // For numbers, envy adds the value and the name. The error already has the name, and the value
+            // may be secret.
             Some((variable, value)) => ConfigError::new(
                 variable.to_uppercase(),
                 error
@@ -157,7 +157,7 @@ impl fmt::Display for Url {
             self.0.split_once("://").filter(|(text, _)| is_scheme(text)).unwrap_or(("", &self.0));
         let separator = if scheme.is_empty() { "" } else { "://" };
         // Credentials end at the last '@' and may contain any character, even commas and an unescaped '?'. If
-        // the last '@' is in an option, more than the credentials is hidden.
+        // an option contains the last '@', the hosts are hidden too.
         let (credentials, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
         let (hosts, options) = rest.split_once('?').unwrap_or((rest, ""));
         write!(f, "{scheme}{separator}{credentials}{hosts}")?;
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_counts_as_unset_and_secrets_do_not_print() {
+    fn empty_value_counts_as_unset_and_secrets_are_not_printed() {
         let sample = read(&[("PORT", ""), ("NAME", "s3cret")]).unwrap();
         assert_eq!((sample.port, sample.name.as_ref().map(Secret::expose)), (80, Some("s3cret")));
         assert!(!format!("{sample:?}").contains("s3cret"));

@@ -43,7 +43,10 @@ impl Collector for Process {
         }
         if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
             let seconds = |time: nix::sys::time::TimeVal| {
-                #[expect(clippy::cast_precision_loss, reason = "a process does not run for so long")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a process does not run long enough to lose precision"
+                )]
                 let seconds = time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
                 seconds
             };
@@ -63,7 +66,7 @@ fn resident_bytes() -> Option<f64> {
     Some(kibibytes * 1024.0)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a count, small")]
+#[expect(clippy::cast_precision_loss, reason = "the count is small")]
 fn open_files() -> Option<f64> {
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count() as f64)
 }

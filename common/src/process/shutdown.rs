@@ -13,7 +13,8 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();
     let cancel = stop.clone();
-    // This task is detached, because it has to outlive everything that is waited for.
+    // This task is detached, because it must react to a second signal while the process waits for all other
+    // tasks.
     #[expect(clippy::disallowed_methods, reason = "nothing waits for the signal watcher")]
     tokio::spawn(async move {
         let mut next = async || {
@@ -23,7 +24,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             }
         };
         let name = next().await;
-        tracing::info!(signal = name, "stopping: what was accepted is finished first");
+        tracing::info!(signal = name, "stopping: accepted requests and messages are finished first");
         stopping();
         cancel.cancel();
         next().await;

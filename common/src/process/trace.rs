@@ -51,7 +51,8 @@ impl TryFrom<String> for Endpoint {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let wrong = "must be like http://127.0.0.1:4318: a collector nearby, which passes traces on by TLS";
+        let wrong =
+            "must be a plain http:// URL such as http://127.0.0.1:4318; for TLS, use a local collector";
         let url: Uri = text.trim().trim_end_matches('/').parse().map_err(|_error| wrong)?;
         let is_plain = client::address(&url).is_ok() && url.query().is_none();
         let has_secret = url.authority().is_some_and(|authority| authority.as_str().contains('@'));
@@ -95,7 +96,7 @@ fn parse(value: &str) -> Option<SpanContext> {
     context.is_valid().then_some(context)
 }
 
-/// Starts spans if tracing is on, else does nothing. Clones are cheap.
+/// Starts spans if tracing is on. Does nothing if tracing is off. Clones are cheap.
 #[derive(Clone, Debug, Default)]
 pub struct Tracer(Option<Arc<Inner>>);
 
@@ -113,7 +114,7 @@ impl Tracer {
     /// `OTEL_BSP_…`, `OTEL_RESOURCE_ATTRIBUTES`).
     ///
     /// # Errors
-    /// One of those variables cannot be used.
+    /// A variable of OpenTelemetry has an invalid value.
     pub fn start(
         endpoint: Option<&Endpoint>,
         service: &'static str,

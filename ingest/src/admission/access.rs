@@ -1,8 +1,9 @@
 //! Decides which requests to `/api/agent-calls*` are served. Pure.
 //!
-//! A request without a bearer token is anonymous. It is served only if `API_ANONYMOUS` allows it, the
-//! caller connects directly from the gateway's own machine, and the request is not of a web page. A browser
-//! on this machine can reach loopback addresses, also through a host name that resolves to one.
+//! A request without a bearer token is anonymous. It is served only if `API_ANONYMOUS` allows it, the caller
+//! connects directly from the gateway's own machine, and the request does not come from a web page. A web
+//! page in a browser on this machine can send requests to loopback addresses, also through a host name that
+//! resolves to one.
 
 use hyper::{HeaderMap, header};
 
@@ -18,7 +19,7 @@ pub enum Access {
     Full,
 }
 
-/// Why a request has not the access that it needs. Holds the missing condition, a sentence for the caller.
+/// The reason why a request does not have the access that it needs, in a sentence for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unauthorized(pub &'static str);
 
@@ -82,7 +83,7 @@ pub fn is_cross_site(headers: &HeaderMap) -> bool {
     is_foreign_site || is_foreign_origin
 }
 
-/// Whether a web page sent the request, and the page is not of this machine: it is of another origin, or
+/// Whether a web page that does not belong to this machine sent the request. The page has another origin, or
 /// its host name was made to resolve to this machine (DNS rebinding).
 pub fn is_foreign_page(headers: &HeaderMap) -> bool {
     let is_page = headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site");

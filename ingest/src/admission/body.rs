@@ -134,7 +134,8 @@ where
             return Err(BodyError::TooLarge { limit: limits.max_bytes });
         }
         if !reservation.raise_to(length) {
-            // Boxed, because few bodies get here, and every request would hold the memory for it.
+            // Boxed, because few bodies get here. Without the box, the future of every request would be as
+            // large as this one.
             let displaced = match reader {
                 Some(reader) => Box::pin(reservation.displace_to(length, reader)).await,
                 None => false,

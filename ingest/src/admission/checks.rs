@@ -1,9 +1,9 @@
 //! The checks of a webhook, in order: sender, signature headers, signature, format. Pure: time is an
 //! argument.
 //!
-//! Invariant: each check comes before the cost of the next one. The headers decide before the body is read.
-//! Under `SOURCE_POLICY=observe` an [`AuthenticityError`] does not refuse a webhook: it is accepted, and
-//! marked with the error.
+//! Invariant: a check runs only after all cheaper checks have passed, and the headers are checked before the
+//! body is read. Under `SOURCE_POLICY=observe`, a webhook with an [`AuthenticityError`] is not refused: the
+//! webhook is accepted, and marked with the error.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ use super::{
 };
 use crate::config::Policy;
 
-/// Why the gateway doubts that a webhook comes from its provider.
+/// The reason why a webhook may not come from its provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticityError {
     /// The address of the sender is unknown.
     UnknownSender(UnknownSender),
     /// The sender is not in `ALLOWED_SOURCES`.
     SourceNotAllowed,
-    /// The bearer token is none of `EVENTS_TOKEN`.
+    /// The bearer token is not one of `EVENTS_TOKEN`.
     WrongToken,
     /// A web page of another origin sent the request, or the request names a foreign host.
     CrossSite,
@@ -50,8 +50,8 @@ impl AuthenticityError {
         Self::HeaderSecret,
     ];
 
-    /// Whether the sender is none that the operator has listed. Anybody can cause such an error, so it says
-    /// nothing about the provider.
+    /// Whether the sender is not one that the operator has listed. Any sender can cause such an error, so it
+    /// does not show a problem with the provider.
     pub fn is_unlisted_sender(self) -> bool {
         match self {
             Self::UnknownSender(_) | Self::SourceNotAllowed | Self::WrongToken | Self::CrossSite => true,
@@ -63,13 +63,13 @@ impl AuthenticityError {
 /// Why a webhook is refused after its body was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckError {
-    /// The gateway doubts that it comes from its provider.
+    /// The webhook may not come from its provider.
     Authenticity(AuthenticityError),
-    /// Its content is refused.
+    /// The content of the webhook is refused.
     Content(ContentError),
 }
 
-/// Everything that decides about a webhook besides sender and body.
+/// The input of the checks, besides the sender and the body.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckInput<'a> {
     /// The provider whose route received it.
@@ -89,7 +89,7 @@ pub struct CheckInput<'a> {
 pub struct CheckOutcome {
     /// The result of the signature check.
     pub signature: Signature,
-    /// The id of the webhook, and the error that `observe` overrides; or the error.
+    /// The id of the webhook, and the error that `observe` overrides, if any. `Err`: the webhook is refused.
     pub id: Result<(WebhookId, Option<AuthenticityError>), CheckError>,
 }
 
@@ -101,7 +101,7 @@ impl<'a> CheckInput<'a> {
         Self { provider, policy, parts, now, has_token }
     }
 
-    /// Checks everything that the headers decide, before the body is read.
+    /// Runs the checks of the headers, before the body is read.
     ///
     /// # Errors
     /// See [`AuthenticityError`].
@@ -122,7 +122,8 @@ impl<'a> CheckInput<'a> {
             return Err(AuthenticityError::SourceNotAllowed);
         }
         provider::precheck(provider, policy, parts, now).map_err(AuthenticityError::Signature)?;
-        // A browser on an allowed machine has the address of that machine.
+        // A browser on an allowed machine has an allowed address, so the requests of web pages need this
+        // check.
         if provider::trusts_address_alone(provider, policy) && is_foreign_page(&parts.headers) {
             return Err(AuthenticityError::CrossSite);
         }
@@ -133,11 +134,11 @@ impl<'a> CheckInput<'a> {
     }
 
     /// Checks signature and format, decompresses `body` in place, and returns the id of the webhook.
-    /// `doubt` is the error of [`Self::check_headers`] that `observe` overrides.
+    /// `authenticity_error` is the error of [`Self::check_headers`] that `observe` overrides.
     pub fn check_body(
         self,
         body: &mut Body,
-        doubt: Option<AuthenticityError>,
+        authenticity_error: Option<AuthenticityError>,
         unpacking: Unpacking<'_>,
     ) -> CheckOutcome {
         let Self { provider, policy, parts, now, has_token } = self;
@@ -145,18 +146,21 @@ impl<'a> CheckInput<'a> {
             unpacking.replace(body)?;
             provider::check_format(provider, parts, body)
         };
-        let checked_first = provider::signs_parameters(provider).then(|| check_format(body));
+        let early_format = provider::signs_parameters(provider).then(|| check_format(body));
         let verified = if has_token {
             Ok(Signature::Token)
         } else {
             provider::verify(provider, policy, parts, body, now)
         };
-        let doubt = doubt.or_else(|| verified.err().map(AuthenticityError::Signature));
-        let id = match (checked_first, doubt) {
+        let authenticity_error =
+            authenticity_error.or_else(|| verified.err().map(AuthenticityError::Signature));
+        let id = match (early_format, authenticity_error) {
             (Some(Err(error)), _) => Err(CheckError::Content(error)),
             (_, Some(error)) if !policy.observes() => Err(CheckError::Authenticity(error)),
-            (Some(Ok(id)), doubt) => Ok((id, doubt)),
-            (None, doubt) => check_format(body).map(|id| (id, doubt)).map_err(CheckError::Content),
+            (Some(Ok(id)), authenticity_error) => Ok((id, authenticity_error)),
+            (None, authenticity_error) => {
+                check_format(body).map(|id| (id, authenticity_error)).map_err(CheckError::Content)
+            }
         };
         CheckOutcome { signature: verified.unwrap_or_else(Signature::Doubtful), id }
     }

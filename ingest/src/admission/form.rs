@@ -1,14 +1,14 @@
 //! Reads the parameters of a Twilio callback.
 //!
-//! Twilio signs the sorted names and values of all parameters, without separators. So many bodies have the
-//! same signature: the parameters may be in another order or encoding, or the boundary between a name and
-//! its value may be moved. [`Form::canonical`] is the same for all of them. The id of a callback is the
-//! hash of it: one signature, one id.
+//! Twilio signs the sorted names and values of all parameters, without separators. Therefore several bodies
+//! can have the same signature: the parameters may be in another order or encoding, or the boundary between a
+//! name and its value may be moved. [`Form::canonical`] is the same for all of these bodies. The id of a
+//! callback is the hash of this canonical form, so one signature has one id.
 //!
 //! Invariants:
 //! - Reading takes time and memory in proportion to the body, which has at most [`MAX_BYTES`].
 //! - No name occurs twice.
-//! - Error texts repeat nothing of the body.
+//! - Error texts contain no part of the body.
 
 use std::borrow::Cow;
 
@@ -22,13 +22,13 @@ const CALL_SID: &str = "CallSid";
 /// Why a body is refused as a form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {
-    /// It is larger than [`MAX_BYTES`].
+    /// The form is larger than [`MAX_BYTES`].
     #[error("The form is larger than {MAX_BYTES} bytes.")]
     TooLarge,
-    /// It has more than [`MAX_PARAMETERS`] parameters.
+    /// The form has more than [`MAX_PARAMETERS`] parameters.
     #[error("The form has more than {MAX_PARAMETERS} parameters.")]
     TooManyParameters,
-    /// It is not UTF-8.
+    /// The form is not UTF-8.
     #[error("The body must be a form in UTF-8.")]
     NotText,
     /// A name is empty, or has characters that Twilio's names do not have.

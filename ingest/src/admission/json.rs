@@ -6,7 +6,7 @@
 //! Invariants:
 //! - The check does not recurse, and uses one bit of memory for each level of nesting: `serde_json` skips
 //!   values in a loop.
-//! - Error texts repeat nothing of the body.
+//! - Error texts contain no part of the body.
 
 use std::{fmt, io::BufReader, str};
 
@@ -27,10 +27,10 @@ use super::body::pieces::PiecesReader;
 /// Why a body is refused as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonError {
-    /// It is not one JSON object. The text gives line and column, and repeats nothing of the body.
+    /// The body is not one JSON object. The text gives line and column, and contains no part of the body.
     #[error("{0}")]
     Invalid(String),
-    /// It has too many values, or too many levels of nesting.
+    /// The body has too many values, or too many levels of nesting.
     #[error(transparent)]
     TooComplex(#[from] TooComplex),
 }
@@ -55,7 +55,7 @@ pub fn check(body: &[u8]) -> Result<(), JsonError> {
         JsonError::Invalid(format!("the body is not UTF-8 at line {line} column {column}"))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
-    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
+    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| invalid_json(&error))
 }
 
 /// Checks a body in several pieces, without joining them.
@@ -71,11 +71,11 @@ pub fn check_pieces(pieces: &[Bytes]) -> Result<(), JsonError> {
     let mut reader = PiecesReader::new(pieces);
     reader.skip_byte_order_mark();
     let mut json = serde_json::Deserializer::from_reader(BufReader::new(reader));
-    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| complaint(&error))
+    json.deserialize_any(Object).and_then(|()| json.end()).map_err(|error| invalid_json(&error))
 }
 
 /// Checks that the pieces are UTF-8, because the reader of `serde_json` does not check the text that it
-/// skips. A character may lie in two pieces.
+/// skips. The bytes of one character may be in two pieces.
 fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
     let wrong = || JsonError::Invalid("the body is not UTF-8".to_owned());
     let mut open: Vec<u8> = Vec::with_capacity(4);
@@ -101,7 +101,7 @@ fn check_utf8(pieces: &[Bytes]) -> Result<(), JsonError> {
     if open.is_empty() { Ok(()) } else { Err(wrong()) }
 }
 
-fn complaint(error: &serde_json::Error) -> JsonError {
+fn invalid_json(error: &serde_json::Error) -> JsonError {
     JsonError::Invalid(match error.classify() {
         // These texts of serde_json are fixed. The text of a data error would repeat the value.
         Category::Syntax | Category::Eof | Category::Io => format!("the body is not valid JSON: {error}"),
@@ -244,7 +244,7 @@ mod tests {
         }
 
         #[test]
-        fn errors_repeat_nothing_of_the_body(body: Vec<u8>, value in "[a-z]{12}") {
+        fn errors_contain_no_part_of_the_body(body: Vec<u8>, value in "[a-z]{12}") {
             let _any = check(&body);
             for body in [format!("{{\"{value}\":{value}}}"), format!("\"{value}\""), value.clone()] {
                 prop_assert!(!check(body.as_bytes()).expect_err("not an object").to_string().contains(&value));

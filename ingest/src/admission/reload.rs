@@ -1,8 +1,9 @@
 //! The policy in force, and its reload on SIGHUP.
 //!
 //! Invariants:
-//! - Each request is decided by one policy. A request that is under way keeps the policy with which it began.
-//! - A policy that cannot be used changes nothing.
+//! - One policy applies to the whole of a request. A reload does not change the policy of requests that have
+//!   begun.
+//! - A policy that cannot be used does not replace the policy in force.
 
 use std::sync::{Arc, PoisonError, RwLock};
 

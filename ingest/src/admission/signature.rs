@@ -1,9 +1,9 @@
 //! The results of a signature check. The checks are in [`super::provider`].
 
-/// The label of a signature that was not checked, because the webhook was refused before.
+/// The label of a signature that was not checked, because the webhook was refused before that check.
 pub const UNCHECKED: &str = "unchecked";
 
-/// What a signature check says about the authenticity of a webhook.
+/// The result of a signature check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signature {
     /// The provider's signature is valid for one of the configured secrets.
@@ -50,7 +50,7 @@ pub enum SignatureError {
 }
 
 impl SignatureError {
-    /// The word for it in metrics and headers.
+    /// The stable name in metrics and headers.
     pub fn label(self) -> &'static str {
         match self {
             Self::Missing => "missing",

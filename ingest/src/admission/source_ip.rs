@@ -1,8 +1,8 @@
 //! Finds the address of a request's sender. Pure.
 //!
 //! Invariant: a forwarding header counts only if a trusted proxy wrote it, so a forged header never changes
-//! the result. IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) are IPv4 addresses, both the peer's and
-//! those in headers.
+//! the result. IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) count as IPv4 addresses, both for the peer
+//! and in headers.
 
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -21,8 +21,8 @@ pub const FORWARDING_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-re
 pub struct Sender {
     /// The address of the connection, or the one that trusted proxies forwarded for.
     pub address: IpAddr,
-    /// Whether the sender holds the connection itself: the peer is no trusted proxy, and the request has no
-    /// forwarding header. Only a direct sender can be on the gateway's own machine.
+    /// Whether the sender holds the connection itself: the peer is not a trusted proxy, and the request has
+    /// no forwarding header. Only a direct sender can be on the gateway's own machine.
     pub is_direct: bool,
 }
 
@@ -37,7 +37,7 @@ pub enum UnknownSender {
 
 impl Sender {
     /// Whether webhooks of this sender are accepted from `sources`. A loopback address counts for a direct
-    /// sender only: behind a proxy on the gateway's machine, it would stand for any sender.
+    /// sender only: behind a proxy on the gateway's machine, every sender could appear with such an address.
     pub fn is_in(self, sources: &Sources) -> bool {
         sources.networks().contains(self.address) && (self.is_direct || !self.address.is_loopback())
     }
@@ -62,11 +62,11 @@ pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Result<S
 
 /// The address of the client: the peer, or the address that trusted proxies forwarded for. `None`: unknown.
 ///
-/// `forwarded` holds the value of every `X-Forwarded-For` line in the order received. The search goes
-/// through the hops from right to left, because each trusted proxy appends the address of its own peer. The
-/// first hop that is no trusted proxy is the client. If every hop is a trusted proxy, the leftmost hop is
-/// the client. Azure's gateways write a port behind the address (`v4:port`, `[v6]`, `[v6]:port`); the port
-/// is ignored. Any other form of a hop gives `None`, because the hops to its left cannot be trusted.
+/// `forwarded` holds the value of every `X-Forwarded-For` line in the order received. The search goes through
+/// the hops from right to left, because each trusted proxy appends the address of its own peer. The first hop
+/// that is not a trusted proxy is the client. If every hop is a trusted proxy, the leftmost hop is the
+/// client. Azure's gateways write a port behind the address (`v4:port`, `[v6]`, `[v6]:port`); the port is
+/// ignored. Any other form of a hop gives `None`, because the hops to its left cannot be trusted.
 pub fn client<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a [u8]>,

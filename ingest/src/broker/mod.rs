@@ -1,4 +1,5 @@
-//! The broker as the gateway uses it: its streams, its readiness, and what its acknowledgements are worth.
+//! The broker as the gateway uses it: its streams, its readiness, and the durability of acknowledged
+//! webhooks.
 
 pub mod durability;
 pub mod readiness;

@@ -1,4 +1,4 @@
-//! Creates the broker's streams, keeps their settings correct, and knows whether they can be used.
+//! Creates the broker's streams, keeps their settings correct, and records whether the streams can be used.
 //!
 //! Invariants:
 //! - No webhook is accepted before the streams were checked once, so a 200 never depends on a stream whose
@@ -43,7 +43,7 @@ pub struct Streams {
     /// Highest stream sequence that the broker has acknowledged to this gateway.
     last_acknowledged: AtomicU64,
     check_requested: Notify,
-    /// What is wrong with the streams, for `/readyz`.
+    /// The reason why the streams cannot be used, for `/readyz`.
     problem: Mutex<Option<String>>,
 }
 
@@ -62,7 +62,7 @@ impl Streams {
         }
     }
 
-    /// Whether a check has found or made the streams correct at least once.
+    /// Whether the settings of the streams were correct after at least one check.
     pub fn are_ensured(&self) -> bool {
         self.are_ensured.load(Ordering::Relaxed)
     }
@@ -87,7 +87,7 @@ impl Streams {
         broker::is_connected(&self.client)
     }
 
-    /// What is wrong with the streams. `None`: they can be used.
+    /// The reason why the streams cannot be used. `None`: they can be used.
     pub fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -147,7 +147,8 @@ impl Streams {
     async fn ensure(&self) -> Result<bool, EnsureError> {
         let context = jetstream::new(self.client.clone());
         streams::ensure_streams(&context, self.replicas).await?;
-        // Loaded before the stream is read: a webhook that is stored in between is no loss.
+        // Loaded before the stream is read, so that a webhook that is stored in between does not count as
+        // lost.
         let acknowledged = self.last_acknowledged.load(Ordering::Relaxed);
         let webhooks = context.get_stream(streams::WEBHOOKS).await.map_err(|error| EnsureError::Broker {
             what: format!("reading stream {}", streams::WEBHOOKS),
@@ -166,7 +167,7 @@ impl Streams {
                 last_sequence,
                 "the broker has lost webhooks that it had acknowledged: check its disk, and sync_interval"
             );
-            // Report the loss once. The broker gives the lost sequences to new messages.
+            // So the loss is reported only once. The broker gives the lost sequences to new messages.
             self.last_acknowledged.store(last_sequence, Ordering::Relaxed);
         }
     }

@@ -32,7 +32,9 @@ impl TryFrom<String> for MonitorUrls {
             let url = url.trim().trim_end_matches('/');
             let plain = url.parse::<Uri>().ok().filter(|url| client::address(url).is_ok());
             let plain = plain.filter(|url| !url.authority().is_some_and(|host| host.as_str().contains('@')));
-            plain.ok_or_else(|| "must be http://host:8222, or several such with commas".to_owned())
+            plain.ok_or_else(|| {
+                "must be a URL like http://host:8222, or several such URLs separated by commas".to_owned()
+            })
         });
         urls.collect::<Result<_, _>>().map(Self)
     }

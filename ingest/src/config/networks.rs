@@ -1,6 +1,7 @@
-//! Lists of networks, as an operator writes them.
+//! Lists of networks, as an operator writes them in a variable.
 //!
-//! IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) are IPv4 addresses, in lists and in questions.
+//! IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) count as IPv4 addresses, both in a list and when an
+//! address is looked up in it.
 
 use std::{
     fmt,
@@ -11,8 +12,9 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
 /// The addresses from which ElevenLabs sends webhooks, by its documentation page "IP allowlisting"
-/// (`eleven-api/resources/ip-allowlisting`), as of October 2026. The first six are US, EU and Asia: a
-/// workspace without data residency may use all of them. Then EU, India and Singapore residency, two each.
+/// (`eleven-api/resources/ip-allowlisting`), as of October 2026. The first six are those of the US, the EU
+/// and Asia: a workspace without data residency may use all of them. The next six are for data residency in
+/// the EU, in India and in Singapore, two for each.
 pub const ELEVENLABS_ADDRESSES: [Ipv4Addr; 12] = [
     Ipv4Addr::new(34, 67, 146, 145),
     Ipv4Addr::new(34, 59, 11, 47),
@@ -56,7 +58,7 @@ impl fmt::Display for Networks {
     }
 }
 
-/// The networks from which webhooks are accepted: a list as [`Networks`] have, in which the words
+/// The networks from which webhooks are accepted: a list like that of [`Networks`], in which the words
 /// `loopback` and `elevenlabs` also stand for networks.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_addresses_networks_and_two_words() {
+    fn sources_may_be_addresses_networks_loopback_or_elevenlabs() {
         let contains =
             |sources: &Sources, address: &str| sources.networks().contains(address.parse().unwrap());
         let sources =

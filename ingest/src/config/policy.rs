@@ -105,7 +105,7 @@ impl Policy {
     }
 
     /// Checks that `next` has every secret that this policy has. Without this check, a configuration file
-    /// that is cut off would open what its missing secret protects.
+    /// that is cut off would open a route whose secret is missing in the file.
     ///
     /// # Errors
     /// The variable that is missing.
@@ -113,7 +113,7 @@ impl Policy {
         match SECRETS.into_iter().find(|(_, is_set)| is_set(self) && !is_set(next)) {
             Some((name, _)) => {
                 let reason =
-                    "is missing, and a reload takes no secret away: restart the gateway to remove it";
+                    "is missing, and a reload cannot remove a secret: restart the gateway to remove it";
                 Err(ConfigError::new(name, reason))
             }
             None => Ok(()),
@@ -152,7 +152,7 @@ impl Policy {
     }
 }
 
-/// Tells whether a policy has a certain secret.
+/// A function that returns whether a policy has a certain secret.
 type IsSet = fn(&Policy) -> bool;
 
 /// The variables that hold secrets.
@@ -197,7 +197,7 @@ impl fmt::Display for Policy {
 pub struct Tolerance {
     /// Greatest age.
     pub past: Duration,
-    /// Greatest lead. The official verifiers set no bound.
+    /// Greatest lead over the gateway's clock. The official verifiers have no such bound.
     pub ahead: Duration,
 }
 
@@ -205,9 +205,10 @@ pub struct Tolerance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SourcePolicy {
-    /// It is refused.
+    /// The webhook is refused.
     Enforce,
-    /// It is accepted, marked and counted. Operators use this to try lists and secrets on real traffic.
+    /// The webhook is accepted, marked and counted. Operators use this to try lists and secrets on real
+    /// traffic.
     Observe,
 }
 

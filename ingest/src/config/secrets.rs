@@ -66,7 +66,7 @@ impl TryFrom<String> for HeaderSecret {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let (name, values) = text.split_once(':').ok_or("must be of the form 'Name: value'")?;
-        let name = name.trim().parse().map_err(|_error| "begins with no name of a header")?;
+        let name = name.trim().parse().map_err(|_error| "must begin with the name of a header")?;
         let values = Secrets::try_from(values.to_owned()).map_err(|_error| "holds an empty value")?;
         Ok(Self { name, values })
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_secret_is_one_of_its_values() {
+    fn a_header_secret_accepts_each_of_its_values_and_nothing_else() {
         let secret = HeaderSecret::try_from("X-Hook-Token: old, new".to_owned()).unwrap();
         let carried = |value: &str| {
             let mut headers = HeaderMap::new();

@@ -2,7 +2,8 @@
 //!
 //! [`access`] decides whether a request is served. A worker chooses the content of the answer.
 //!
-//! Invariant: a worker can choose only a status of the contract. Any other answer is a bad answer.
+//! Invariant: a worker can choose only the statuses that the contract lists. An answer with any other status
+//! becomes `bad_answer`.
 
 use std::time::Duration;
 
@@ -65,14 +66,14 @@ impl AgentCalls {
 
     /// Asks a worker for the status of a call. Returns the JSON of the worker.
     pub async fn status(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Bytes, Rejection> {
-        let question = self.read(Access::Read, head, body).await?;
+        let query = self.read(Access::Read, head, body).await?;
         let headers = headers(head.trace_context().as_deref());
-        let request = Request::new().payload(question).timeout(Some(STATUS_TIMEOUT)).headers(headers);
+        let request = Request::new().payload(query).timeout(Some(STATUS_TIMEOUT)).headers(headers);
         ask(&self.client, STATUS_SUBJECT, request, Rejection::NoWorker).await
     }
 
-    /// Asks a worker to place a call. Returns the JSON of the worker. The gateway never asks twice, because
-    /// a missing answer does not show whether the call was placed.
+    /// Asks a worker to place a call. Returns the JSON of the worker. The gateway never repeats the request,
+    /// because a missing answer does not show whether the call was placed.
     pub async fn place(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Bytes, Rejection> {
         let placement = self.read(Access::Full, head, body).await?;
         let mut headers = headers(head.trace_context().as_deref());
@@ -124,12 +125,12 @@ fn idempotency_key(key: &HeaderValue) -> Result<&str, Rejection> {
     key.to_str().ok().filter(visible).ok_or(Rejection::InvalidRequest { detail })
 }
 
-/// Sends `request` to a worker. `silence` is the rejection if the worker does not answer.
+/// Sends `request` to a worker. `no_answer` is the rejection if the worker does not answer.
 async fn ask(
     client: &Client,
     subject: &'static str,
     request: Request,
-    silence: Rejection,
+    no_answer: Rejection,
 ) -> Result<Bytes, Rejection> {
     if !broker::is_connected(client) {
         return Err(Rejection::NoWorker);
@@ -138,12 +139,12 @@ async fn ask(
         Ok(answer) => parse_answer(&answer),
         Err(error) => match error.kind() {
             RequestErrorKind::NoResponders => Err(Rejection::NoWorker),
-            RequestErrorKind::TimedOut => Err(silence),
+            RequestErrorKind::TimedOut => Err(no_answer),
             RequestErrorKind::InvalidSubject
             | RequestErrorKind::MaxPayloadExceeded
             | RequestErrorKind::Other => {
-                tracing::warn!(%error, subject, "a worker could not be asked");
-                Err(silence)
+                tracing::warn!(%error, subject, "the request could not be sent to a worker");
+                Err(no_answer)
             }
         },
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Path and method are checked before everything else.
-//! - Every request leaves one log line and one count. A refused request leaves nothing else.
+//! - Every request leaves one log line and one count. A refused request leaves no other trace.
 
 use std::{
     net::SocketAddr,
@@ -130,7 +130,8 @@ impl Gateway {
                 let (id, accepted) = self.webhooks.accept(provider, head, body).await?;
                 Ok(Success::Accepted { id, accepted })
             }
-            // Boxed, because few requests are questions, and every request would hold the memory for them.
+            // Boxed, because requests about calls are rare. Without the box, the future of every webhook
+            // would be as large as theirs.
             Route::AgentCallStatus => {
                 Box::pin(self.agent_calls.status(head, body)).await.map(Success::Answer)
             }
@@ -153,7 +154,7 @@ fn check_route(head: &RequestHead) -> Result<(), Rejection> {
     if !route.allows(&parts.method) {
         return Err(Rejection::MethodNotAllowed { allow: route.methods() });
     }
-    // Compression belongs into Content-Encoding. The gateway does not decompress the framing.
+    // A Transfer-Encoding that compresses is refused: the gateway decompresses only by Content-Encoding.
     if parts.headers.get_all(TRANSFER_ENCODING).iter().any(|value| http::compresses(value.as_bytes())) {
         return Err(Rejection::UnsupportedTransferEncoding);
     }

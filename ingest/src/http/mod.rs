@@ -1,4 +1,4 @@
-//! HTTP: which request goes where, the checks in their order, and the answers.
+//! HTTP: the routes, the order of the checks, and the answers.
 
 pub mod agent_calls;
 pub mod gateway;

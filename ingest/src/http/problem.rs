@@ -27,7 +27,7 @@ macro_rules! problems {
                 match self { $(Self::$name => $code,)+ }
             }
 
-            /// The text for the sender, unless the request gives reason for a more precise one.
+            /// The text for the sender. Some rejections replace it with a more precise text.
             pub const fn detail(self) -> &'static str {
                 match self { $(Self::$name => $detail,)+ }
             }
@@ -41,7 +41,7 @@ problems! {
         "This method is not served here; see the Allow header.";
     UntrustedProxy: FORBIDDEN, "untrusted_proxy",
         "The request was forwarded by a proxy that the gateway does not trust.";
-    ForwardedForUnreadable: FORBIDDEN, "forwarded_for_unreadable", "An item of X-Forwarded-For is no address.";
+    ForwardedForUnreadable: FORBIDDEN, "forwarded_for_unreadable", "An item of X-Forwarded-For is not an address.";
     SourceNotAllowed: FORBIDDEN, "source_not_allowed", "Requests from this address are not accepted.";
     CrossSiteRequest: FORBIDDEN, "cross_site_request", "Requests of web pages are not accepted here.";
     UnsupportedMediaType: UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type",
@@ -61,22 +61,22 @@ problems! {
     TooComplex: BAD_REQUEST, "too_complex", "The body has too many values or levels.";
     UnsupportedEncoding: UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding",
         "The body must be sent as it is, or with Content-Encoding gzip or deflate.";
-    InvalidEncoding: BAD_REQUEST, "invalid_encoding", "The body is not packed as its Content-Encoding says.";
+    InvalidEncoding: BAD_REQUEST, "invalid_encoding", "The body does not match its Content-Encoding.";
     UnsupportedTransferEncoding: NOT_IMPLEMENTED, "unsupported_transfer_encoding",
         "The only transfer coding accepted is chunked; use Content-Encoding to compress a body.";
     InvalidRequest: BAD_REQUEST, "invalid_request", "The request is not valid.";
-    Overloaded: SERVICE_UNAVAILABLE, "overloaded", "Too much is in flight; try again later.";
+    Overloaded: SERVICE_UNAVAILABLE, "overloaded", "The gateway is overloaded; try again later.";
     NotStored: SERVICE_UNAVAILABLE, "not_stored",
         "The webhook could not be stored durably; send it again later.";
     NoWorker: SERVICE_UNAVAILABLE, "no_worker", "No worker answered; try again later.";
     OutcomeUnknown: GATEWAY_TIMEOUT, "outcome_unknown",
-        "The call may have been placed; repeat with the same Idempotency-Key to learn.";
-    BadAnswer: BAD_GATEWAY, "bad_answer", "A worker answered what cannot be passed on.";
+        "The call may have been placed; repeat with the same Idempotency-Key to learn the outcome.";
+    BadAnswer: BAD_GATEWAY, "bad_answer", "The answer of the worker is invalid.";
     RefusedByWorker: BAD_GATEWAY, "refused_by_worker", "The worker refused the request.";
 }
 
 impl Problem {
-    /// Whether a webhook can be refused with it.
+    /// Whether a webhook can be refused with this problem.
     pub fn is_of_webhooks(self) -> bool {
         match self {
             Self::UnsupportedMediaType

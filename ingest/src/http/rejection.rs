@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - Each reason has one [`Problem`], and so one status and one code.
-//! - An answer repeats nothing of the request, and reveals nothing of the gateway's state. Reasons go to
-//!   the log.
+//! - An answer contains no part of the request, and does not reveal the gateway's state. The log has the
+//!   details.
 
 use std::borrow::Cow;
 
@@ -140,7 +140,7 @@ impl Rejection {
         }
     }
 
-    /// The code in metrics. It is not a worker's own code, which could create new series.
+    /// The code in metrics. A worker's own code is not used here, because it could create new series.
     pub fn label(&self) -> &'static str {
         self.problem().code()
     }
@@ -152,7 +152,7 @@ impl Rejection {
                 "a peer that is not in TRUSTED_PROXIES sent a forwarding header: add your proxy to TRUSTED_PROXIES",
             ),
             Self::Authenticity(AuthenticityError::UnknownSender(UnknownSender::UnreadableHop)) => Some(
-                "a proxy in TRUSTED_PROXIES sent an X-Forwarded-For that holds no address at the decisive place",
+                "a proxy in TRUSTED_PROXIES sent an X-Forwarded-For in which the client's address cannot be read",
             ),
             Self::Authenticity(AuthenticityError::SourceNotAllowed) => {
                 Some("the sender is not in ALLOWED_SOURCES")
@@ -173,7 +173,7 @@ impl Rejection {
             Self::Form(error) => Cow::Owned(error.to_string()),
             Self::Json(error) => Cow::Owned(error.to_string()),
             Self::Authenticity(AuthenticityError::WrongToken) => {
-                Cow::Borrowed("The bearer token is none of EVENTS_TOKEN.")
+                Cow::Borrowed("The bearer token is not one of EVENTS_TOKEN.")
             }
             Self::Unauthorized(Unauthorized(detail))
             | Self::UnsupportedMediaType { detail }

@@ -1,4 +1,4 @@
-//! A request while the gateway decides about it: its head, and its body as far as it is read.
+//! A request that the gateway is processing: its head, and its body.
 
 use std::{
     net::IpAddr,
@@ -37,7 +37,7 @@ pub(crate) struct RequestHead {
     pub parts: Parts,
     /// The address of the connection.
     pub peer: IpAddr,
-    /// The sender, which is not the peer behind a proxy.
+    /// The sender. Behind a trusted proxy, the sender is the client of the proxy and not the peer.
     pub sender: Result<Sender, UnknownSender>,
     pub span: Span,
     pub started: Instant,
@@ -69,7 +69,7 @@ impl RequestBody {
         Self { incoming, received: 0, trust: None }
     }
 
-    /// The size of the body in bytes, once it was read. Until then 0.
+    /// The size of the body in bytes. 0 until the body was read.
     pub fn received(&self) -> usize {
         self.received
     }

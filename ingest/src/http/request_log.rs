@@ -1,4 +1,4 @@
-//! The log line of a request. It holds nothing of the body, and no telephone number of an unknown path.
+//! The log line of a request. It contains no part of the body, and no telephone number from an unknown path.
 
 use hyper::StatusCode;
 
@@ -27,7 +27,7 @@ impl RequestLog<'_> {
         let (route, bytes, duration_ms) = (self.head.route.label(), self.bytes, self.duration_ms());
         let trace_id = self.trace_id;
         match success {
-            // At debug, because the line costs as much as the rest of the request. Answer, metrics and
+            // Level debug, because this line costs as much as the rest of the request. Answer, metrics and
             // trace hold the same facts.
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
                 tracing::debug!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
@@ -36,7 +36,7 @@ impl RequestLog<'_> {
                 tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
             }
             Success::Answer(_) => {
-                tracing::info!(route, status, bytes, duration_ms, trace_id, "question answered");
+                tracing::info!(route, status, bytes, duration_ms, trace_id, "status of a call answered");
             }
             Success::Placed(_) => tracing::info!(route, bytes, duration_ms, trace_id, "call placed"),
         }
@@ -74,7 +74,7 @@ impl RequestLog<'_> {
 
 /// Longest part of an unknown path that is logged, in bytes.
 const MAX_PATH: usize = 96;
-/// This many digits in a row may be a telephone number, and are not logged.
+/// A run of at least this many digits may be a telephone number, and is not logged.
 const NUMBER_DIGITS: usize = 5;
 
 /// An unknown path for the log: cut, and without long numbers and control characters.

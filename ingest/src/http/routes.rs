@@ -5,7 +5,7 @@ use hyper::Method;
 
 use crate::admission::provider;
 
-/// The meaning of a path.
+/// A route of the public listener. The path of a request selects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// Webhooks of a provider.

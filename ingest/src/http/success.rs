@@ -17,7 +17,7 @@ use crate::{
 pub(crate) enum Success {
     /// A webhook is stored.
     Accepted { id: WebhookId, accepted: Accepted },
-    /// The JSON with which a worker answered a question.
+    /// The JSON with which a worker reported the status of a call.
     Answer(Bytes),
     /// The JSON with which a worker confirmed the placement of a call.
     Placed(Bytes),

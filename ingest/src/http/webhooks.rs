@@ -1,7 +1,8 @@
 //! Accepts webhooks: runs the checks of [`checks`](crate::admission::checks), reads the body between them,
 //! and stores the webhook.
 //!
-//! Invariant: the headers decide before the body is read, and a webhook is stored only after every check.
+//! Invariant: the headers are checked before the body is read, and a webhook is stored only after it has
+//! passed every check.
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +43,7 @@ use crate::{
 const LARGE_BYTES: usize = 256 * 1024;
 /// Largest body of an unlisted sender that is read, in bytes.
 const UNLISTED_BYTES: usize = 256 * 1024;
-/// Longest time until such a body is complete.
+/// Longest time until the body of an unlisted sender is complete.
 const UNLISTED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Accepts and stores webhooks.
@@ -72,7 +73,7 @@ impl Webhooks {
     /// Checks and stores a webhook of `provider`.
     ///
     /// # Errors
-    /// The reason why it is not known to be stored.
+    /// The reason why the webhook was refused, or why it may not be stored.
     pub async fn accept(
         &self,
         provider: Provider,
@@ -80,7 +81,7 @@ impl Webhooks {
         body: &mut RequestBody,
     ) -> Result<(WebhookId, Accepted), Rejection> {
         let outcome = self.check_and_store(provider, head, body).await;
-        // A request that anybody can send says nothing about the provider.
+        // Any sender can cause these refusals, so they do not show a problem with the provider.
         let counts = match &outcome {
             Err(Rejection::Authenticity(error)) if error.is_unlisted_sender() => false,
             Err(Rejection::Authenticity(AuthenticityError::Signature(_))) => {
@@ -102,16 +103,16 @@ impl Webhooks {
     ) -> Result<(WebhookId, Accepted), Rejection> {
         let received_at = Timestamp::now();
         let input = CheckInput::new(provider, &head.policy, &head.parts, received_at.as_second());
-        let doubt = self.check_headers(input, head, body).await?;
-        let (body, CheckOutcome { signature, id }) = self.check_body(input, doubt, body).await?;
-        let source = source_label(doubt);
+        let authenticity_error = self.check_headers(input, head, body).await?;
+        let (body, CheckOutcome { signature, id }) = self.check_body(input, authenticity_error, body).await?;
+        let source = source_label(authenticity_error);
         self.metrics.count_authenticity(provider.route_label(), source, signature.label());
-        let (id, doubt) = id?;
+        let (id, authenticity_error) = id?;
 
         let source = head.sender.map_or(head.peer, |sender| sender.address);
         let mut headers = message::headers(id, &head.parts.headers, source, signature, received_at);
-        if let Some(doubt) = doubt {
-            headers.insert(HeaderName::from_static(names::WOULD_REFUSE), self.observe(doubt));
+        if let Some(authenticity_error) = authenticity_error {
+            headers.insert(HeaderName::from_static(names::WOULD_REFUSE), self.observe(authenticity_error));
         }
         if let Some((name, query)) = message::query_header(provider::own_query(provider, &head.parts)) {
             headers.insert(name, query);
@@ -139,13 +140,15 @@ impl Webhooks {
         };
         self.metrics.count_authenticity(route, source, signature.map_or(UNCHECKED, Signature::label));
         if source == SourceLabel::Refused && signature == Some(Signature::Verified) {
-            self.metrics.record_webhook(route, false); // The provider itself, at an address that is not listed.
+            // The signature shows that the sender is the provider, at an unlisted address.
+            self.metrics.record_webhook(route, false);
         }
         Err(error)
     }
 
     /// Checks the signature of an unlisted sender, to find out whether it is the provider at a new address.
-    /// `None`: not checked. Only a small body with a well-formed signature header in time is read for this.
+    /// `None`: not checked. The body is read only if it is small, and if the signature header is well formed
+    /// and in time.
     async fn check_unlisted_sender(
         &self,
         input: CheckInput<'_>,
@@ -169,7 +172,7 @@ impl Webhooks {
     async fn check_body(
         &self,
         input: CheckInput<'_>,
-        doubt: Option<AuthenticityError>,
+        authenticity_error: Option<AuthenticityError>,
         body: &mut RequestBody,
     ) -> Result<(Body, CheckOutcome), Rejection> {
         let encoding = encoding::encoding(&input.parts.headers)?;
@@ -181,7 +184,13 @@ impl Webhooks {
             let limits = Limits { max_bytes, max_joined_bytes, timeout: self.body_timeout };
             body.read(limits, &self.budgets, trust).await?
         };
-        Ok(check(input, content, doubt, Unpacking { encoding, max_bytes, max_joined_bytes, budget }).await)
+        Ok(check(
+            input,
+            content,
+            authenticity_error,
+            Unpacking { encoding, max_bytes, max_joined_bytes, budget },
+        )
+        .await)
     }
 
     /// Publishes the webhook, in a span of its own.
@@ -210,10 +219,10 @@ impl Webhooks {
     }
 
     /// Counts and logs a webhook that `SOURCE_POLICY=enforce` would refuse. Returns the code of the refusal.
-    fn observe(&self, doubt: AuthenticityError) -> &'static str {
-        let code = Problem::from(doubt).code();
+    fn observe(&self, authenticity_error: AuthenticityError) -> &'static str {
+        let code = Problem::from(authenticity_error).code();
         self.metrics.count_observed(code);
-        tracing::warn!(code, "this webhook would be refused, were SOURCE_POLICY not observe");
+        tracing::warn!(code, "webhook accepted because SOURCE_POLICY is observe; enforce would refuse it");
         code
     }
 }
@@ -231,11 +240,11 @@ fn source_label(error: Option<AuthenticityError>) -> SourceLabel {
 async fn check(
     input: CheckInput<'_>,
     mut body: Body,
-    doubt: Option<AuthenticityError>,
+    authenticity_error: Option<AuthenticityError>,
     unpacking: Unpacking<'_>,
 ) -> (Body, CheckOutcome) {
     if body.len() < LARGE_BYTES && unpacking.encoding == Encoding::Identity {
-        let outcome = input.check_body(&mut body, doubt, unpacking);
+        let outcome = input.check_body(&mut body, authenticity_error, unpacking);
         return (body, outcome);
     }
     let CheckInput { provider, policy, parts, now, has_token } = input;
@@ -244,7 +253,7 @@ async fn check(
     let checking = tokio::task::spawn_blocking(move || {
         let unpacking = Unpacking { encoding, max_bytes, max_joined_bytes, budget: &budget };
         let input = CheckInput { provider, policy: &policy, parts: &parts, now, has_token };
-        let outcome = input.check_body(&mut body, doubt, unpacking);
+        let outcome = input.check_body(&mut body, authenticity_error, unpacking);
         (body, outcome)
     });
     checking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

@@ -6,13 +6,13 @@ use prometheus_client::encoding::EncodeLabelSet;
 pub const OK: &str = "ok";
 /// Label `outcome` of a webhook that the broker stored.
 pub const STORED: &str = "stored";
-/// Label `outcome` of a webhook that was stored already.
+/// Label `outcome` of a webhook that had been stored before.
 pub const DUPLICATE: &str = "duplicate";
 /// Label `outcome` of a webhook that the spool keeps.
 pub const KEPT: &str = "kept";
 
-/// The label values whose series exist from the start. The enums that they stand for belong to other
-/// modules, which use this one.
+/// The label values whose series exist from the start. The values come from enums of other modules. Those
+/// modules import this module, so it cannot import their enums.
 #[derive(Clone, Debug)]
 pub struct LabelValues {
     /// Every route.
@@ -69,7 +69,7 @@ pub struct AuthenticityLabels {
     pub route: &'static str,
     /// See [`SourceLabel`].
     pub source: &'static str,
-    /// The result of the signature check, or `unchecked` if the webhook was refused before.
+    /// The result of the signature check, or `unchecked` if the webhook was refused before that check.
     pub signature: &'static str,
 }
 

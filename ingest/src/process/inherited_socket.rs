@@ -5,10 +5,10 @@
 
 use std::{io, net::TcpListener};
 
-/// Takes the socket that `LISTEN_FDS` announces. `None`: no socket was handed over.
+/// Takes the socket that `LISTEN_FDS` announces. `None`: the supervisor has passed no socket.
 ///
-/// It removes the variables of the protocol from the environment, so it must be called before the process
-/// starts threads.
+/// Removes the variables of the protocol from the environment, so the process must call it before it starts
+/// threads.
 pub fn take() -> io::Result<Option<TcpListener>> {
     let listener = listenfd::ListenFd::from_env().take_tcp_listener(0)?;
     if let Some(listener) = &listener {

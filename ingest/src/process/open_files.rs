@@ -9,8 +9,8 @@ const OTHER_FILES: usize = 128;
 
 /// Raises the soft limit so that `max_connections` can be open, and returns how many connections can be open.
 ///
-/// If the hard limit is too low, it logs a warning and returns fewer: more connections would take the open
-/// files that the connection to the broker needs.
+/// If the hard limit is too low, logs a warning and returns a lower number. Otherwise connections could use
+/// up the open files that the connection to the broker needs.
 pub fn raise_limit(max_connections: NonZeroUsize) -> NonZeroUsize {
     let wanted = u64::try_from(max_connections.get().saturating_add(OTHER_FILES)).unwrap_or(u64::MAX);
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -37,8 +37,8 @@ pub fn raise_limit(max_connections: NonZeroUsize) -> NonZeroUsize {
     }
 }
 
-/// The number of connections that `files` open files allow, but at least [`OTHER_FILES`]: with less, a
-/// gateway cannot work.
+/// The number of connections that `files` open files allow, but at least [`OTHER_FILES`]: a gateway with
+/// fewer connections is of no use.
 fn possible_connections(files: u64) -> NonZeroUsize {
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     NonZeroUsize::new(files.saturating_sub(OTHER_FILES).max(OTHER_FILES)).unwrap_or(NonZeroUsize::MIN)

@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! - The object is stored before the message that names it, so no message lacks its body.
-//! - The name of the object is the id of the webhook, so a repetition finds the object.
+//! - The name of the object is the id of the webhook, so a repeated webhook finds the object.
 //! - An object whose message was never published is deleted when it reaches the maximum age of the object
 //!   store.
 
@@ -24,9 +24,10 @@ use crate::{
     metrics::{Metrics, PublishLabels},
 };
 
-/// Longest time in which one body must be stored. The wait for other bodies counts.
+/// Longest time to store one body, including the wait for other bodies.
 const STORE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bodies that are stored at a time. The chunks of one body are sent one after the other.
+/// Maximum number of bodies that are stored at the same time. The chunks of one body are sent one after the
+/// other.
 const MAX_CONCURRENT: usize = 4;
 /// Most bytes of a chunk. Each chunk is a message.
 const MAX_CHUNK_BYTES: usize = 128 * 1024;

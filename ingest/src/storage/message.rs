@@ -1,4 +1,4 @@
-//! The message that carries a webhook: the bytes of its body, unchanged, its id and its headers. Pure.
+//! The message that carries a webhook: its id, its headers, and the unchanged bytes of its body. Pure.
 //!
 //! Invariants:
 //! - A value from the sender cannot add or change another header.
@@ -17,7 +17,7 @@ use jiff::Timestamp;
 pub use crate::admission::webhook_id::{WebhookId, webhook_id};
 use crate::admission::{body::Body, signature::Signature};
 
-/// Bytes that are reserved for the headers of a message, those of its batch included.
+/// Bytes that are reserved for the headers of a message, including the headers of its batch.
 pub const MAX_HEADER_BYTES: usize = 8192;
 /// Longest value of a sender's header that is kept, in bytes. Real values take about a tenth of it.
 const MAX_KEPT_VALUE: usize = 1024;
@@ -27,13 +27,13 @@ const MAX_QUERY: usize = 2048;
 /// A webhook to store.
 #[derive(Debug)]
 pub struct Webhook {
-    /// The subject of its message.
+    /// The subject of the message.
     pub subject: Subject,
-    /// Its id, which the headers hold too.
+    /// The id of the webhook. The headers hold it too.
     pub id: WebhookId,
-    /// The headers of its message.
+    /// The headers of the message.
     pub headers: HeaderMap,
-    /// Its body. Empty if the body is in the object store.
+    /// The body. Empty if the body is in the object store.
     pub body: Body,
 }
 
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_when_whence_and_whether_signed() {
+    fn headers_hold_the_time_the_source_and_the_signature_result() {
         let headers = built(&[
             ("content-type", b"application/json; charset=utf-8"),
             ("elevenlabs-signature", b"t=1,v0=ab"),

@@ -45,7 +45,7 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Without a `spool`, webhooks are stored only while the broker is there. `streams` learns which
+    /// Without a `spool`, webhooks are stored only while the broker is available. `streams` learns which
     /// sequences the broker has acknowledged.
     pub fn new(
         publisher: Publisher,
@@ -98,8 +98,8 @@ impl Storage {
         if length <= self.max_message_body() {
             return self.publisher.publish(webhook.clone()).await;
         }
-        // Boxed, because it is rare and its future is larger than the rest: every request would hold that
-        // memory.
+        // Boxed, because large bodies are rare and this future is large. Without the box, the future of every
+        // request would be as large.
         let object = Box::pin(self.large_bodies.store(webhook.id, &webhook.body)).await?;
         let mut headers = webhook.headers.clone();
         headers.insert(HeaderName::from_static(names::BODY_OBJECT), object);

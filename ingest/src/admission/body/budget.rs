@@ -10,9 +10,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::readers::{Reader, Readers};
 
-/// Bytes are reserved in units of this size, because a semaphore may count no further than 2^29.
+/// Bytes are reserved in units of this size, because a semaphore counts no further than 2^29 on 32-bit
+/// systems.
 pub(super) const UNIT: usize = 1024;
-/// Time for a displaced body to give its bytes back, before the next body is displaced.
+/// Time for a displaced body to release its bytes, before the next body is displaced.
 const DISPLACED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What the gateway knows about the sender of a body before it reads the body.
@@ -22,8 +23,8 @@ pub enum Trust {
     Provider,
     /// Any address, with a well-formed signature header: callbacks of Twilio, which has no fixed addresses.
     Unverified,
-    /// An address that is not listed. The body is read only to find out whether it is the provider at a new
-    /// address.
+    /// An address that is not listed. The body is read only to find out whether the sender is the provider at
+    /// a new address.
     Unlisted,
     /// A caller of the API, which was authorized by its headers.
     Api,
@@ -103,7 +104,7 @@ impl Budget {
     }
 }
 
-/// The bytes that one body has reserved. Dropping it gives them back.
+/// The bytes that one body has reserved. Dropping it releases them.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Budget,
@@ -127,7 +128,8 @@ impl Reservation {
         reserved.map(|reserved| self.add(reserved)).is_some()
     }
 
-    /// The same, but displaces bodies that have been read for longer than the body of `reader`.
+    /// Raises the reservation to `bytes`. For this, displaces bodies that have been read for longer than the
+    /// body of `reader`. False: that did not free enough bytes.
     pub(super) async fn displace_to(&mut self, bytes: usize, reader: &Reader) -> bool {
         let more = bytes.div_ceil(UNIT).saturating_sub(self.units());
         let Ok(more) = u32::try_from(more) else { return false };
@@ -142,7 +144,7 @@ impl Reservation {
     }
 
     fn add(&mut self, reserved: OwnedSemaphorePermit) {
-        self.budget.held.inc_by(gauge(reserved.num_permits()));
+        self.budget.held.inc_by(bytes_of(reserved.num_permits()));
         match &mut self.permit {
             Some(permit) => permit.merge(reserved),
             None => self.permit = Some(reserved),
@@ -152,10 +154,10 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.budget.held.dec_by(gauge(self.units()));
+        self.budget.held.dec_by(bytes_of(self.units()));
     }
 }
 
-fn gauge(units: usize) -> i64 {
+fn bytes_of(units: usize) -> i64 {
     i64::try_from(units * UNIT).unwrap_or(i64::MAX)
 }

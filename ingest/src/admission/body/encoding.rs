@@ -3,8 +3,8 @@
 //! Some forwarders compress webhooks. A signature covers the bytes as received. Format check, id and
 //! storage use the decompressed bytes, so nothing behind the gateway handles encodings.
 //!
-//! Invariant: decompressed bytes are limited and reserved before they are kept, as received bytes are. So a
-//! body that expands to a thousand times its size costs no more than a body of that size.
+//! Invariant: decompressed bytes are limited and reserved before they are kept, as received bytes are.
+//! Therefore a body that expands to a thousand times its size costs no more than a body of that size.
 
 use std::io::{self, Read};
 
@@ -28,7 +28,7 @@ pub enum Encoding {
     Identity,
     /// RFC 1952.
     Gzip,
-    /// RFC 1950, or RFC 1951 without a header: some senders use this name for it.
+    /// RFC 1950 (with a header), or RFC 1951 (without a header): some senders use this name for both.
     Deflate,
 }
 
@@ -65,8 +65,8 @@ pub fn encoding(headers: &HeaderMap) -> Result<Encoding, UnpackError> {
     }
 }
 
-/// How the body of a request is decompressed. Some hundred MiB take a second, so large bodies are
-/// decompressed on a blocking thread.
+/// How the body of a request is decompressed. To decompress a few hundred MiB takes a second, so large bodies
+/// are decompressed on a blocking thread.
 #[derive(Clone, Copy, Debug)]
 pub struct Unpacking<'a> {
     /// The encoding of the body.

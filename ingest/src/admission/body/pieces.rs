@@ -37,16 +37,16 @@ impl<'a> PiecesReader<'a> {
         Self { current: &[], rest: pieces.iter() }
     }
 
-    /// Skips a byte order mark at the start. It may lie in several pieces.
+    /// Skips a byte order mark at the start. The mark may be in several pieces.
     pub(crate) fn skip_byte_order_mark(&mut self) {
-        let mut behind = self.clone();
+        let mut after_mark = self.clone();
         for expected in BYTE_ORDER_MARK {
-            if behind.peek().first() != Some(expected) {
+            if after_mark.peek().first() != Some(expected) {
                 return;
             }
-            behind.consume(1);
+            after_mark.consume(1);
         }
-        *self = behind;
+        *self = after_mark;
     }
 
     /// Whether all bytes have been read.

@@ -59,7 +59,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Displaces the oldest body, if it is older than this one. False: there is none.
+    /// Displaces the oldest body, if it is older than this one. Returns false if this body is the oldest one.
     pub(super) fn displace_oldest(&self) -> bool {
         let mut active = self.readers.active();
         let is_older = active.readers.first_key_value().is_some_and(|(&number, _)| number < self.number);

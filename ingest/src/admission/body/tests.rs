@@ -53,7 +53,7 @@ async fn size_is_checked_when_announced_and_while_reading() {
 }
 
 #[tokio::test]
-async fn budget_is_shared_and_given_back() {
+async fn budget_is_shared_and_reservations_are_released() {
     let budget = budget(3 * UNIT);
     let two = Bytes::from(vec![b' '; UNIT + 1]);
     let body = read(&mut Full::new(two.clone()), limits(10 * UNIT), &budget).await.unwrap();
@@ -114,5 +114,9 @@ async fn stalled_body_is_displaced_by_a_newer_one() {
     };
     let outcomes = tokio::join!(stalled(), stalled(), whole);
     assert_eq!(outcomes, (displaced, displaced, Ok(4 * UNIT)));
-    assert_eq!((budget.held.get(), budget.units.available_permits()), (0, 4), "all is given back");
+    assert_eq!(
+        (budget.held.get(), budget.units.available_permits()),
+        (0, 4),
+        "all reservations are released"
+    );
 }

@@ -64,7 +64,7 @@ fn headers_are_refused_for_the_first_check_that_fails() {
 }
 
 #[test]
-fn observe_overrides_doubts_about_authenticity_and_no_other_error() {
+fn observe_overrides_authenticity_errors_and_no_other_error() {
     let missing = AuthenticityError::Signature(SignatureError::Missing);
     let budget = Budget::new(1024, Gauge::default());
     let unpacking =
@@ -85,6 +85,6 @@ fn observe_overrides_doubts_about_authenticity_and_no_other_error() {
         let outcome =
             CheckInput::new(Provider::Twilio, &policy, &parts, NOW).check_body(&mut body, None, unpacking);
         assert_eq!(outcome.signature, Signature::Doubtful(SignatureError::Missing));
-        assert_eq!(outcome.id.map(|(_, doubt)| doubt), expected, "{source_policy}");
+        assert_eq!(outcome.id.map(|(_, overridden)| overridden), expected, "{source_policy}");
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of each provider: what it may send, from where, and how it signs. Pure.
+//! The rules of each provider: its methods, its addresses, its formats and its signature. Pure.
 //!
 //! Every rule matches on [`Provider`] without a wildcard. A new provider is a row of [`Provider`], an arm
 //! of each rule, and a module for its signature.
@@ -23,11 +23,11 @@ use crate::config::{HeaderSecret, Policy};
 /// Why the content of a body is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContentError {
-    /// It cannot be decompressed.
+    /// The body cannot be decompressed.
     Unpack(UnpackError),
-    /// It is not the JSON that is expected.
+    /// The body is not one JSON object within the limits.
     Json(JsonError),
-    /// It is not the form that is expected.
+    /// The body is not a valid form.
     Form(FormError),
 }
 
@@ -67,8 +67,8 @@ pub(crate) fn methods(provider: Provider) -> &'static str {
     }
 }
 
-/// Whether the provider sends from known addresses only. Twilio has no fixed addresses, so its signature
-/// decides alone, and any address may send what looks like a callback of Twilio.
+/// Whether the provider sends from known addresses only. Twilio has no fixed addresses, so only its signature
+/// counts, and any address may send a request that looks like a callback of Twilio.
 pub(crate) fn has_known_addresses(provider: Provider) -> bool {
     match provider {
         Provider::ElevenLabs => true,
@@ -193,7 +193,8 @@ pub(crate) fn check_format(
     };
     let pieces = canonical.as_ref().map_or(body.pieces(), std::slice::from_ref);
     Ok(match own_query(provider, parts) {
-        // Twilio signs query and parameters without a separator, so the id has none: one signature, one id.
+        // Twilio signs query and parameters without a separator, so the id has no separator either. Thus one
+        // signature has one id.
         Some(query) => {
             let query = Bytes::from(format!("?{query}"));
             webhook_id(provider.path(), &[&[query], pieces].concat())
@@ -202,7 +203,7 @@ pub(crate) fn check_format(
     })
 }
 
-/// The query of the URL, if it is a part of the webhook: in a callback that Twilio posts.
+/// The query of the URL, if it belongs to the webhook. Only callbacks that Twilio posts have such a query.
 pub(crate) fn own_query(provider: Provider, parts: &Parts) -> Option<&str> {
     match provider {
         Provider::ElevenLabs => None,

@@ -113,13 +113,14 @@ pub fn verify(
     let parameters = if callback.is_form {
         Form::parse(callback.body).map_err(|_error| SignatureError::Invalid)?.canonical()
     } else {
-        covers_body(callback)?;
+        check_body_hash(callback)?;
         Bytes::new()
     };
     claim.verify(callback.path_and_query, &parameters, public_url, secrets)
 }
 
-/// The same for a callback by GET. The URL holds all of its parameters.
+/// Checks the signature of a callback by GET, whose URL holds all parameters. Without secrets nothing is
+/// checked.
 ///
 /// # Errors
 /// `Missing` or `Invalid`.
@@ -163,8 +164,8 @@ fn algorithm(settings: Option<&[u8]>) -> Option<Algorithm> {
     }
 }
 
-/// Checks that the signed URL holds the SHA-256 of a body that is no form.
-fn covers_body(callback: &Callback<'_>) -> Result<(), SignatureError> {
+/// Checks that the signed URL holds the SHA-256 of the body, which is not a form.
+fn check_body_hash(callback: &Callback<'_>) -> Result<(), SignatureError> {
     let query = callback.path_and_query.split_once('?').map_or("", |(_, query)| query);
     let claimed = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "bodySHA256");
     let (_, claimed) = claimed.ok_or(SignatureError::Invalid)?;

@@ -61,7 +61,7 @@ fn client_is_the_first_untrusted_hop_from_the_right() {
 }
 
 #[test]
-fn forwarding_needs_a_trusted_proxy_and_loopback_a_direct_sender() {
+fn forwarding_headers_need_a_trusted_proxy_and_loopback_needs_a_direct_sender() {
     type Headers = &'static [(&'static str, &'static str)];
     type Expected = Result<(&'static str, bool), UnknownSender>;
     #[rustfmt::skip]

@@ -1,14 +1,16 @@
-//! What a stored webhook survives, derived from the settings of the broker. Pure.
+//! The durability grade: the failures that an acknowledged webhook survives. The grade follows from the
+//! settings of the broker. Pure.
 //!
 //! Invariant: a grade is never better than the settings that were read.
 
 use std::time::Duration;
 
-/// With so many replicas of a stream, an acknowledged message is on a majority of at least two servers.
+/// With this many replicas of a stream, an acknowledged message is on a majority of the servers, which is at
+/// least two.
 const MIN_REPLICAS: usize = 3;
 
-/// When a server writes stored messages from memory to its disk (`sync_interval`). Ordered from the strictest
-/// to the laxest.
+/// The time at which a server writes stored messages from memory to its disk (`sync_interval`). Ordered from
+/// the strictest policy to the laxest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SyncPolicy {
     /// Before it acknowledges a message.
@@ -17,7 +19,7 @@ pub enum SyncPolicy {
     Interval(Duration),
 }
 
-/// The settings that decide what an acknowledgement is worth.
+/// The settings of the broker from which the grade follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageSettings {
     /// Replicas of the stream.
@@ -29,7 +31,7 @@ pub struct StorageSettings {
     pub sync: Option<SyncPolicy>,
 }
 
-/// What an acknowledged webhook survives, from the best to the worst.
+/// The failures that an acknowledged webhook survives, from the best grade to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grade {
     /// The message is on disk. It survives a power cut.
@@ -58,7 +60,7 @@ impl Grade {
 }
 
 impl StorageSettings {
-    /// What an acknowledged webhook survives under these settings.
+    /// The durability grade of webhooks under these settings.
     pub fn grade(self) -> Grade {
         match self.sync {
             _ if self.is_asynchronous => Grade::PageCache,
@@ -70,8 +72,8 @@ impl StorageSettings {
     }
 }
 
-/// The laxest policy that the servers report. A server that reports none could have a laxer one, so `Always`
-/// counts only if every server reports it.
+/// The laxest policy that the servers report. A server that reports none could have a laxer one, so the
+/// result is `Always` only if every server reports `Always`.
 pub(super) fn laxest(reported: &[Option<SyncPolicy>]) -> Option<SyncPolicy> {
     let laxest_known = reported.iter().flatten().max().copied();
     let all_known = !reported.is_empty() && reported.iter().all(Option::is_some);
@@ -109,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_laxest_server_decides_and_a_silent_server_rules_out_always() {
+    fn laxest_policy_counts_and_always_requires_every_server() {
         #[rustfmt::skip]
         let table = [
             (vec![],                         None),

@@ -1,4 +1,5 @@
-//! What a 200 is worth: whether the broker has a webhook on disk when it acknowledges it.
+//! Finds out whether the broker has a webhook on disk when it acknowledges the webhook. The gateway answers
+//! 200 after the acknowledgement.
 //!
 //! By default a NATS server acknowledges a message before the message is on disk, and a power cut loses the
 //! last two minutes. The setting (`sync_interval`) is visible only at the server's monitoring endpoint, which
@@ -29,7 +30,7 @@ use crate::{
 
 /// Interval at which the gateway checks for a reconnect, and retries after a failed read.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Pause before a monitoring endpoint is asked again that did not report the policy.
+/// Pause before the next request to a monitoring endpoint that did not report its policy.
 const RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Keeps the durability metric up to date until `stop`. The settings are read at the start, after every

@@ -83,7 +83,7 @@ async fn answer_is_a_problem_document() {
             "Unauthorized",
             401,
             "unauthorized",
-            "The bearer token is none of EVENTS_TOKEN.",
+            "The bearer token is not one of EVENTS_TOKEN.",
         ),
     ] {
         let body = rejection.reply().into_body().collect().await.unwrap().to_bytes();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{cost_model::CostModel, wire::AckId};
 
-/// How long no batch is opened after the broker has refused to open one.
+/// Pause after the broker has refused to open a batch. No batch is opened in this time.
 pub(super) const BATCH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Whether a batch is open, or may be opened.
@@ -105,12 +105,13 @@ impl Batching {
         self.mode = Mode::NoBatch;
     }
 
-    /// Opens no batch for a while, because the broker has refused one.
+    /// Opens no batch for [`BATCH_PAUSE`], because the broker has refused one.
     pub fn pause(&mut self, now: Instant) {
         self.mode = Mode::Paused { until: now + BATCH_PAUSE };
     }
 
-    /// Records the broker's time for a single message. An open batch would delay it, so it is ignored then.
+    /// Records the broker's time for a single message. The time is ignored while a batch is open, because the
+    /// batch delays the message.
     pub fn observe_single(&mut self, took: Duration) {
         if !self.is_open() {
             self.cost_model.observe_single(took);

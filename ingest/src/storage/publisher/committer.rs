@@ -73,8 +73,8 @@ impl Inbox {
     }
 }
 
-/// `first`, and after it the items that `stream` has ready: `limit` together. An item beyond the limit stays in
-/// the stream.
+/// Returns `first` and the items that `stream` has ready, at most `limit` items in all. An item beyond the
+/// limit stays in the stream.
 fn up_to<S: Stream + Unpin>(limit: usize, first: S::Item, stream: &mut S) -> impl Iterator<Item = S::Item> {
     let ready = iter::from_fn(|| stream.next().now_or_never().flatten());
     iter::once(first).chain(ready.take(limit - 1))
@@ -102,7 +102,7 @@ impl Committer {
         while is_open || !self.commits.is_idle() {
             let (has_room, is_idle) = (self.commits.queued() < MAX_BATCH, self.commits.is_idle());
             tokio::select! {
-                biased; // Deadlines first: under load there is always an answer or a request.
+                biased; // Deadlines come first, because under load an answer or a request is always ready.
                 _ = deadline_check.tick(), if !is_idle => self.commits.expire(Instant::now()),
                 answer = inbox.answers.next(), if !is_idle => {
                     let Some(message) = answer else { break };
@@ -111,19 +111,19 @@ impl Committer {
                 count = self.queue.recv_many(&mut requests, MAX_PER_TURN), if has_room && is_open => {
                     is_open = count > 0;
                 }
-                // A closed queue still returns the requests that it holds. Then it returns none.
+                // After the close, the queue still returns the requests that it holds, and then 0 requests.
                 () = stop.cancelled(), if !self.queue.is_closed() => self.queue.close(),
             }
             if has_room {
                 let queued = std::iter::from_fn(|| self.queue.try_recv().ok());
                 requests.extend(queued.take(MAX_PER_TURN));
             }
-            // Before the new requests are added: they do not belong to the old connection.
+            // Must run before the new requests are added, because they do not belong to the old connection.
             self.detect_reconnect();
             self.publish(&mut requests, &inbox.prefix).await;
             self.complete_waiters();
         }
-        self.commits.connection_lost(); // For the case that the client has closed the subscription.
+        self.commits.connection_lost(); // Requests are left only if the client has closed the subscription.
         self.complete_waiters();
     }
 
@@ -165,7 +165,7 @@ impl Committer {
             let sent = tokio::time::timeout(WRITE_TIMEOUT, self.send(message, inbox)).await;
             if sent != Ok(true) {
                 tracing::warn!(
-                    "the NATS client does not accept messages: all webhooks in flight are given up"
+                    "the NATS client does not accept messages: all webhooks in flight fail with connection_lost"
                 );
                 self.commits.connection_lost();
             }
@@ -194,7 +194,8 @@ impl Committer {
         sent.is_ok()
     }
 
-    /// Gives up the messages that were sent on an earlier connection.
+    /// Fails all requests after a reconnect, because no acknowledgement comes for messages of the earlier
+    /// connection.
     fn detect_reconnect(&mut self) {
         let connection = self.statistics.connects.load(Ordering::Relaxed);
         if connection != self.connection {

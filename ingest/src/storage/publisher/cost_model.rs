@@ -7,19 +7,22 @@
 
 use std::time::Duration;
 
-/// A batch must be estimated cheaper by this factor, because its estimate is less certain.
+/// A batch is preferred only if its estimate is cheaper by this factor, because the estimate is less certain
+/// than that of single messages.
 const BATCH_MARGIN: f64 = 1.15;
 /// The number of single messages over which their cost is averaged. Acknowledgements come in bursts, so the
 /// window is long.
 const SINGLE_WINDOW: f64 = 1024.0;
-/// The number of single messages before their cost counts as known. The first ones are slower: every cache is
-/// cold.
+/// The number of single messages that must be measured before their cost counts as known. The first messages
+/// are slower, because every cache is cold.
 const MIN_SINGLES: f64 = 512.0;
 /// The weight of one measured batch.
 const BATCH_WEIGHT: f64 = 1.0 / 8.0;
-/// The cost of one kind is forgotten after so many seconds in which only the other kind was measured.
+/// After this many seconds in which only single publishes or only batches were measured, the cost of the
+/// other kind is forgotten.
 const MAX_AGE_SECS: f64 = 10.0;
-/// A measurement counts as at most so many times its estimate: a stall of the broker is not its usual cost.
+/// A measurement is cut to this multiple of its estimate, because a stall of the broker is not its usual
+/// cost.
 const STALL_FACTOR: f64 = 4.0;
 
 /// The measured costs of single publishes and of batches.
@@ -67,7 +70,7 @@ impl Default for BatchCost {
 
 impl CostModel {
     /// Whether `messages` are cheaper as one batch. If the cost of single messages is unknown the answer is
-    /// no, so that it becomes known.
+    /// no, so that single messages are sent and measured.
     pub fn prefers_batch(&self, messages: usize) -> bool {
         let messages = to_f64(messages);
         let batch = self.batch.per_batch + messages * self.batch.per_message;
@@ -184,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_was_expensive_is_tried_again_after_ten_seconds() {
+    fn an_expensive_kind_of_publish_is_tried_again_after_ten_seconds() {
         let some_seconds = Duration::from_secs(9)..Duration::from_secs(11);
         let (mut model, took) = (after_singles(1000, micros(145)), micros(2600));
         let batches = (0..100_000).find(|_| {

@@ -12,8 +12,8 @@
 //! - Every request is completed exactly once, and by its deadline.
 //! - A request succeeds only after the broker has acknowledged its message.
 //! - A message id is in flight at most once, as long as a request waits for it.
-//! - The number of messages in flight is bounded, even if no request waits for them any more. Otherwise a
-//!   broker that hangs would have ever more messages to store later.
+//! - The number of messages in flight is bounded, even if no request waits for them any more. Otherwise more
+//!   and more messages would wait for a broker that hangs.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -129,7 +129,7 @@ impl<W> GroupCommit<W> {
         }
     }
 
-    /// Takes the broker's answer. An answer that is not expected any more changes nothing.
+    /// Takes the broker's answer. An answer that is not expected any more is ignored.
     pub fn acknowledged(&mut self, ack: AckId, answer: Answer, now: Instant) {
         let Some(InFlight { publish, .. }) = self.in_flight.remove(&ack) else { return };
         let batch = self.batching.take(ack);
@@ -140,8 +140,8 @@ impl<W> GroupCommit<W> {
         }
     }
 
-    /// Fails all requests, because the connection to the broker broke. No acknowledgement will come for the
-    /// messages in flight, though the broker may have stored them.
+    /// Fails all requests, because the connection to the broker was lost. The broker may have stored the
+    /// messages in flight, but their acknowledgements will not arrive.
     pub fn connection_lost(&mut self) {
         self.outgoing.clear();
         self.in_flight.clear();
@@ -266,7 +266,7 @@ impl<W> GroupCommit<W> {
             // The batch was abandoned: no request waits for its first webhook.
             (None, _) => self.waiters.remove(key),
             (Some(batch), Answer::Staged) if !self.queue.is_empty() => self.commit_batch(batch, key, now),
-            // No other webhook has arrived, so there is nothing to share.
+            // No other webhook has arrived, so a batch would save nothing.
             (Some(_), Answer::Staged) => self.send_single(key, now),
             (Some(_), Answer::Stored { .. } | Answer::NoStream | Answer::Refused(_) | Answer::Garbled) => {
                 self.batching.pause(now);

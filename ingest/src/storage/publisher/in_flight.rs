@@ -9,7 +9,7 @@ pub(super) struct InFlight {
     pub sent_at: Instant,
 }
 
-/// What one acknowledgement answers for. Numbers are the keys of webhooks.
+/// The webhooks that one acknowledgement covers. Each number is the key of a webhook.
 #[derive(Debug)]
 pub(super) enum Publish {
     /// A single message.
@@ -36,8 +36,8 @@ pub(super) struct SinglesInFlight {
     count: usize,
     /// Start of the current measurement: the latest acknowledgement, or the first publish after a pause.
     since: Option<Instant>,
-    /// Whether the latest publish found others in flight. Without them, the time to the acknowledgement is
-    /// mostly that of the network.
+    /// Whether other publishes were in flight when the latest publish was sent. If there were none, the time
+    /// to the acknowledgement is mostly network time.
     overlapping: bool,
 }
 
@@ -52,7 +52,8 @@ impl SinglesInFlight {
         self.count += 1;
     }
 
-    /// Returns the broker's time for this publish, unless the network's time is too large a part of it.
+    /// Returns the broker's time for this publish. `None` if the publishes did not overlap, because the time
+    /// is then mostly network time.
     pub fn acknowledged(&mut self, now: Instant) -> Option<Duration> {
         self.count -= 1;
         let since = self.since.take_if(|_| self.overlapping);

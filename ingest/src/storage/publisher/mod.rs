@@ -41,8 +41,8 @@ pub use self::{
 use super::message::Webhook;
 use crate::{broker::streams::Streams, metrics::Metrics};
 
-/// Longest queue for the committer. It is longer than the default number of connections, so in practice
-/// `MAX_CONNECTIONS` and the byte budget are the bounds.
+/// Longest queue for the committer. If the queue is full, a further webhook goes to the spool, or is refused
+/// as `overloaded`.
 const MAX_QUEUED: usize = 8192;
 
 /// Queues webhooks for the [`Committer`].

@@ -9,8 +9,8 @@ const GENERATION_SIZE: usize = 16 * 1024;
 
 /// The ids that were stored recently, by their first eight bytes.
 ///
-/// It is only a hint, for the broker decides what is a duplicate. A forgotten or confused id costs one round
-/// trip.
+/// This set is only a hint, because the broker decides what is a duplicate. A forgotten id, or two ids with
+/// the same first eight bytes, cost one round trip.
 #[derive(Debug, Default)]
 pub(super) struct RecentIds {
     young: HashSet<u64>,

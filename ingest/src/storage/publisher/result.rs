@@ -1,4 +1,4 @@
-//! The result of a publish: where the webhook is stored, or why it may not be.
+//! The result of a publish: the place where the webhook is stored, or the reason why it may not be stored.
 
 /// The acknowledgement of the broker, or why there is none.
 pub type PublishResult = Result<Stored, PublishError>;
@@ -8,11 +8,11 @@ pub type PublishResult = Result<Stored, PublishError>;
 pub struct Stored {
     /// The sequence of its message in the stream.
     pub sequence: u64,
-    /// Whether the stream already had the webhook, so that nothing was added.
+    /// Whether the stream already had the webhook. The broker then added nothing.
     pub duplicate: bool,
 }
 
-/// Why a publish failed. The broker may have stored the webhook all the same where the error says so.
+/// Why a publish failed. The webhook may be stored nevertheless if the description of the error says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishError {
     /// The queue for the broker is full. Nothing was sent.

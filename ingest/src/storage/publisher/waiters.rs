@@ -16,7 +16,7 @@ use crate::storage::message::{Webhook, WebhookId};
 pub struct PublishRequest<W> {
     /// The webhook.
     pub webhook: Arc<Webhook>,
-    /// When the sender must have an answer.
+    /// The time at which the sender must have an answer.
     pub deadline: Instant,
     /// Receives the result.
     pub waiter: W,
@@ -31,7 +31,7 @@ struct Entry<W> {
     waiters: Vec<(Instant, W)>,
 }
 
-/// All webhooks that are queued or in flight, and the results that were not handed out yet.
+/// All webhooks that are queued or in flight, and the results that were not drained yet.
 #[derive(Debug)]
 pub(super) struct Waiters<W> {
     entries: Slab<Entry<W>>,
@@ -47,7 +47,7 @@ impl<W> Default for Waiters<W> {
 }
 
 impl<W> Waiters<W> {
-    /// Whether there is no webhook and no result to hand out.
+    /// Whether there is no webhook and no result to drain.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.completed.is_empty()
     }
@@ -112,7 +112,7 @@ impl<W> Waiters<W> {
         let expired = entry.waiters.extract_if(.., |(deadline, _)| *deadline <= now);
         self.completed.extend(expired.map(|(_, waiter)| (waiter, Err(error))));
         if entry.waiters.is_empty() {
-            // A new request for the same id gets an entry of its own: the old answer may be lost.
+            // A new request for the same id gets a new entry, because the answer for this one may be lost.
             let id = entry.webhook.id;
             self.remove_key(id, key);
         }

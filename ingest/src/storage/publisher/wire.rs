@@ -1,9 +1,9 @@
 //! The format of `JetStream` publishes: the headers of atomic batches (ADR-50) and the broker's answers.
 //!
-//! The gateway has its own code for it, because the one library for atomic batches refuses message ids in
-//! them and needs another version of the NATS client.
+//! The gateway has its own code for this format. The only library for atomic batches refuses message ids in
+//! batches, and needs another version of the NATS client.
 //!
-//! Invariant: an answer that is not clearly an acknowledgement is not taken for one.
+//! Invariant: an answer counts as [`Answer::Stored`] only if it has a stream sequence.
 
 use std::{fmt, sync::Arc};
 
@@ -41,7 +41,7 @@ pub struct BatchPosition {
 pub struct OutgoingMessage {
     /// The webhook that the message carries.
     pub webhook: Arc<Webhook>,
-    /// Identifies the acknowledgement. `None`: the broker shall not acknowledge this message.
+    /// Identifies the acknowledgement. `None`: the broker is not asked to acknowledge this message.
     pub ack: Option<AckId>,
     /// The position in a batch. `None`: a single message.
     pub position: Option<BatchPosition>,

@@ -5,7 +5,7 @@
 pub enum SpoolError {
     /// The spool holds `SPOOL_MAX_BYTES` already.
     Full,
-    /// The queue for the disk is full.
+    /// The queue for the writer thread is full.
     Busy,
     /// The disk did not answer in time. The spool may still store the webhook.
     TimedOut,

@@ -53,11 +53,11 @@ pub(super) enum Appended {
     Stored,
     /// The journal already had the webhook.
     Duplicate,
-    /// The webhook would exceed the maximum.
+    /// The journal would exceed its maximum size with the webhook.
     Full,
 }
 
-/// What the journal holds.
+/// The size of the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct JournalSize {
     pub webhooks: u64,
@@ -77,7 +77,7 @@ impl Journal {
         let file = private_file::open(folder, FILE)?;
         let mut database =
             Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
-        // A power cut loses a file whose name is not on disk.
+        // Writes the name of the file to disk. Without the name, a power cut would lose the file.
         File::open(folder)?.sync_all()?;
         let writing = database.begin_write()?;
         let (size, next_position) = {
@@ -100,8 +100,8 @@ impl Journal {
         self.size
     }
 
-    /// Stores `webhooks` with one sync, as long as the journal then holds at most `max_bytes`. Returns one
-    /// outcome for each webhook.
+    /// Stores `webhooks` with one sync. A webhook with which the journal would exceed `max_bytes` is left
+    /// out. Returns one outcome for each webhook.
     pub fn append(
         &mut self,
         webhooks: &[Arc<Webhook>],
@@ -189,7 +189,7 @@ impl Journal {
     }
 }
 
-/// The bytes that a webhook counts for.
+/// The bytes that a webhook adds to the size of the journal.
 fn stored_bytes(subject: &str, headers: &[u8], body: &[u8]) -> u64 {
     (size_of::<Id>() + subject.len() + headers.len() + body.len()) as u64
 }

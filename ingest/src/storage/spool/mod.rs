@@ -6,9 +6,9 @@
 //!
 //! Invariants:
 //! - `Ok` means that the webhook is on disk.
-//! - The queue for the disk is bounded by the number of webhooks, the journal by their bytes.
-//! - A webhook is removed only after the broker has acknowledged it. A crash in between publishes it twice
-//!   with the same id, and the broker or the worker drops the duplicate.
+//! - The number of webhooks in the queue is bounded, and so are the bytes in the journal.
+//! - A webhook is removed only after the broker has acknowledged it. After a crash between these two steps it
+//!   is published twice with the same id, and the broker or the worker drops the duplicate.
 
 mod error;
 mod journal;
@@ -64,7 +64,7 @@ impl Spool {
         Ok(Self { commands, state, metrics })
     }
 
-    /// Whether there was no room for the latest webhook.
+    /// Whether the latest webhook did not fit into the spool.
     pub fn is_full(&self) -> bool {
         self.state.is_full.load(Ordering::Relaxed)
     }

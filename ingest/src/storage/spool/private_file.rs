@@ -34,7 +34,7 @@ fn narrow(path: &Path, wanted: u32) -> io::Result<()> {
         let path = path.display();
         let message = format!(
             "{path} has the permissions {found:o}, which cannot be narrowed to {wanted:o} ({error}): \
-             let SPOOL_DIR be a folder of the gateway's own user"
+             SPOOL_DIR must be a folder that belongs to the gateway's own user"
         );
         io::Error::new(error.kind(), message)
     })

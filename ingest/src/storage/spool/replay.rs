@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Spool, journal::Record};
 use crate::storage::Storage;
 
-/// Most webhooks, and most bytes, that are published at a time. New webhooks are published in between.
+/// Most webhooks, and most bytes, that are published in one step. New webhooks are published between the
+/// steps.
 const MAX_GROUP: (usize, usize) = (256, 8 * 1024 * 1024);
 /// Interval at which an idle replay checks for webhooks.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);

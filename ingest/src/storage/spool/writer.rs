@@ -19,7 +19,7 @@ use crate::{metrics::Metrics, storage::message::Webhook};
 /// Most webhooks that one sync writes to disk.
 const MAX_APPENDED: usize = 1000;
 
-/// A task for the thread, with the channel for its result.
+/// A command for the thread, with the channel for its result.
 pub(super) enum Command {
     /// Stores a webhook. The result is whether the spool already had it.
     Append(Arc<Webhook>, oneshot::Sender<Result<bool, SpoolError>>),
@@ -34,7 +34,7 @@ pub(super) enum Command {
 pub(super) struct State {
     /// The number of webhooks in the journal.
     pub webhooks: AtomicU64,
-    /// Whether there was no room for the latest webhook.
+    /// Whether the latest webhook did not fit into the journal.
     pub is_full: AtomicBool,
 }
 
@@ -78,12 +78,12 @@ impl Writer {
             match next {
                 Some(Command::Read { position, max_webhooks, max_bytes, reply }) => {
                     let records = self.with(|journal| journal.read(position, max_webhooks, max_bytes));
-                    let _left = reply.send(records.unwrap_or_default());
+                    let _receiver_has_left = reply.send(records.unwrap_or_default());
                 }
                 Some(Command::Remove(positions, reply)) => {
                     let removed = self.with(|journal| journal.remove(&positions));
                     self.state.is_full.store(false, Ordering::Relaxed);
-                    let _left = reply.send(removed.ok_or(SpoolError::Disk));
+                    let _receiver_has_left = reply.send(removed.ok_or(SpoolError::Disk));
                 }
                 Some(Command::Append(..)) | None => {}
             }
@@ -97,7 +97,7 @@ impl Writer {
             Some(outcomes) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     self.state.is_full.store(outcome == Appended::Full, Ordering::Relaxed);
-                    let _left = reply.send(match outcome {
+                    let _receiver_has_left = reply.send(match outcome {
                         Appended::Stored => Ok(false),
                         Appended::Duplicate => Ok(true),
                         Appended::Full => Err(SpoolError::Full),
@@ -105,7 +105,7 @@ impl Writer {
                 }
             }
             None => replies.into_iter().for_each(|reply| {
-                let _left = reply.send(Err(SpoolError::Disk));
+                let _receiver_has_left = reply.send(Err(SpoolError::Disk));
             }),
         }
     }

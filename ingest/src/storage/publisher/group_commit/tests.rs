@@ -126,7 +126,7 @@ fn the_cost_of_single_messages_is_measured_only_while_several_are_in_flight() {
     }
     assert!(
         !fixture.commits.batching.cost_model.prefers_batch(64),
-        "one message at a time does not measure the broker"
+        "messages that do not overlap do not measure the broker"
     );
     for round in 0..20 {
         assert_eq!(fixture.post(&texts).len(), 64, "{round}");
@@ -172,7 +172,7 @@ fn the_messages_of_a_refused_batch_are_published_one_by_one() {
 }
 
 #[test]
-fn no_batch_is_opened_for_a_while_after_a_refusal() {
+fn no_batch_is_opened_during_the_pause_after_a_refusal() {
     let mut fixture = Fixture::batching();
     fixture.post(&["a", "b"]);
     assert_eq!(fixture.answer(1, Answer::Refused(10199)), ["a", "b"]);
