@@ -46,16 +46,16 @@ label_values! {
 label_values! {
     /// How a login at the console ended.
     LoginOutcome {
-        /// It opened a session.
+        /// The login opened a session.
         Opened = "opened",
         /// Name, password or token was wrong.
         Wrong = "wrong",
-        /// It was not checked, because too many wrong ones came from the same source.
+        /// The login was not checked, because too many wrong logins came from the same source.
         Delayed = "delayed",
     }
 }
 
-/// Labels of the causes why messages become dead letters, from all stages that can refuse a message.
+/// Labels of the causes of dead letters, from all stages that can refuse a message.
 pub(super) const DEAD_LETTER_REASONS: [&str; 14] = [
     "invalid_json",
     "no_identifier",
