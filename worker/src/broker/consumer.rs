@@ -1,7 +1,7 @@
 //! Pulls the messages of one durable consumer, in batches.
 //!
 //! A batch holds the messages that are available, up to a bound. It does not wait until it is full, so a
-//! single message is handled at once and a backlog in large batches. After a lost connection, a deleted
+//! single message is handled immediately, and a backlog in large batches. After a lost connection, a deleted
 //! consumer or a restart of the broker, pulling starts again.
 
 mod requests;
@@ -57,8 +57,8 @@ impl Batches {
         Self { context, source, open: None, pauses: Pauses::endless(RETRY_DELAY.0, RETRY_DELAY.1) }
     }
 
-    /// Returns `unacknowledged` messages, and messages that were received and not handed out, to the broker,
-    /// so that it delivers them to another worker at once.
+    /// Returns messages to the broker: the `unacknowledged` ones, and messages that were received and not
+    /// handed out. The broker then delivers them to another worker immediately.
     pub async fn release(mut self, unacknowledged: Vec<Message>) {
         let mut held = unacknowledged;
         if let Some(mut open) = self.open.take() {
@@ -117,8 +117,8 @@ impl Pull for Batches {
     }
 }
 
-/// Sends an acknowledgement of `message` to the broker. If it is lost, the broker delivers the message again.
-/// That changes nothing, because processing a message can be repeated.
+/// Sends an acknowledgement of `message` to the broker. If the acknowledgement is lost, the broker delivers
+/// the message again. This does no harm, because processing a message can be repeated.
 pub async fn acknowledge(message: &Message, kind: AckKind) {
     if let Err(error) = message.ack_with(kind).await {
         tracing::debug!(%error, "acknowledgement not sent; the broker delivers the message again after ack_wait");

@@ -23,7 +23,7 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub enum BodyError {
     /// The body will never be available.
     Permanent(Cause),
-    /// The body may be available later. A sentence says why it is not available now.
+    /// The body may be available later. Holds the reason in a sentence.
     Temporary(String),
 }
 

@@ -1,4 +1,4 @@
-//! Reads a stream from a sequence to its present end, for commands. It does not use the consumers of the
+//! Reads a stream from a sequence to its present end, for commands. Does not use the consumers of the
 //! workers.
 
 use std::time::Duration;
@@ -46,7 +46,8 @@ impl Scan {
         }
         let next = tokio::time::timeout(TIMEOUT, self.messages.next()).await;
         let message = next.context("the broker does not answer")?.context("the stream ended")?;
-        let message = message.map_err(|error| anyhow!("the stream cannot be read on: {error}"))?;
+        let message =
+            message.map_err(|error| anyhow!("the next message of the stream cannot be read: {error}"))?;
         let info = message.info().map_err(|error| anyhow!("not a message of a stream: {error}"))?;
         let sequence = info.stream_sequence;
         self.left = info.pending; // Messages may have been removed meanwhile.

@@ -36,7 +36,7 @@ impl Job {
     /// Reads a job.
     ///
     /// # Errors
-    /// A sentence that says why the payload is no job.
+    /// The payload is not a job. The error is a sentence with the reason.
     pub fn read(payload: &[u8], trace: Option<&str>) -> Result<Self, String> {
         let wire: Wire = serde_json::from_slice(payload)
             .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
@@ -59,8 +59,8 @@ impl Job {
     }
 }
 
-/// Publishes the first job of a conversation. Has no effect within the broker's duplicate window after the
-/// last time.
+/// Publishes the first job of a conversation. Has no effect if this job was published before, within the
+/// broker's duplicate window.
 pub async fn enqueue_job(
     context: &jetstream::Context,
     id: &ConversationId,

@@ -9,7 +9,7 @@ use super::{Config, Role, elevenlabs::key_header};
 const CONSOLE_SECRET_MIN: usize = 12;
 
 impl Config {
-    /// Checks what a single variable cannot tell: values that broker or database refuse, and combinations.
+    /// Checks values that broker or database would refuse, and combinations of variables.
     pub(super) fn checked(self) -> Result<Self, ConfigError> {
         self.broker().check()?;
         self.check_database()?;
@@ -57,7 +57,8 @@ impl Config {
 
     fn check_console(&self) -> Result<(), ConfigError> {
         if self.console_user.contains(|c: char| c == ':' || c.is_control()) {
-            return Err(ConfigError::new("CONSOLE_USER", "must hold no colon, which ends it in a login"));
+            let reason = "must hold no colon, because a colon ends the user name in a basic login";
+            return Err(ConfigError::new("CONSOLE_USER", reason));
         }
         let secrets = [("CONSOLE_PASSWORD", &self.console_password), ("CONSOLE_TOKEN", &self.console_token)];
         for (name, secret) in secrets {

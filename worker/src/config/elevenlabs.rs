@@ -67,7 +67,7 @@ impl TryFrom<String> for CallbackUrl {
         if url.scheme() == "https" || (url.scheme() == "http" && is_local) {
             return Ok(Self(text.to_owned()));
         }
-        Err("must be an https URL: it is called from outside".to_owned())
+        Err("must be an https URL, because ElevenLabs calls it from outside".to_owned())
     }
 }
 

@@ -1,4 +1,5 @@
-//! The settings of the worker, from environment variables. The variable of a field has its name in capitals.
+//! The settings of the worker, from environment variables. The name of a variable is the name of its field in
+//! capitals.
 
 mod check;
 mod elevenlabs;
@@ -33,7 +34,8 @@ pub struct Config {
     pub nats_url: Url,
     /// The file with the credentials for NATS.
     pub nats_creds_file: Option<PathBuf>,
-    /// The file with the certificate authorities of NATS (PEM). Unset: those of the system.
+    /// The file with the certificate authorities of NATS (PEM). Unset: the certificate authorities of the
+    /// system.
     pub nats_ca_file: Option<PathBuf>,
     /// Replicas of each stream. A stream that has more replicas keeps them.
     pub stream_replicas: NonZeroUsize,
@@ -44,7 +46,7 @@ pub struct Config {
     /// The key of the ElevenLabs API. Unset: transcripts are not fetched, and lookups return stored data
     /// only.
     pub elevenlabs_api_key: Option<Secret>,
-    /// The URL of the API. Customers with data residency have one of their own.
+    /// The URL of the API. Customers with data residency have a separate URL.
     pub elevenlabs_base_url: BaseUrl,
     /// Age from which a lookup asks ElevenLabs for the status of an unfinished call.
     #[serde(with = "humantime_serde")]
@@ -136,7 +138,7 @@ impl Config {
         config::from_vars::<Self>(vars)?.checked()
     }
 
-    /// How to connect to the broker.
+    /// The address, the credentials and the certificate authorities of the broker.
     pub fn broker(&self) -> Broker<'_> {
         let (credentials, authority) = (self.nats_creds_file.as_deref(), self.nats_ca_file.as_deref());
         Broker { url: &self.nats_url, credentials, authority }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// What a worker process does. To scale one role, start more processes with this role alone.
+/// One kind of work of a worker process. To scale one role, start more processes with this role alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Applies webhooks to the state of calls.
@@ -40,7 +40,7 @@ impl TryFrom<String> for Roles {
             "reconcile" => Ok(Role::Reconcile),
             "console" => Ok(Role::Console),
             other => Err(format!(
-                "{other:?} is not a role; they are status, transcripts, api, reconcile and console"
+                "{other:?} is not a role; the roles are status, transcripts, api, reconcile and console"
             )),
         });
         roles.collect::<Result<_, _>>().map(Self)

@@ -1,4 +1,4 @@
-//! The settings, connections and metrics that every role and command takes.
+//! The settings, connections and metrics that every role and command uses.
 
 mod ports;
 mod startup;
@@ -15,7 +15,7 @@ use crate::{
     broker::time::BrokerTime, config::Config, elevenlabs::ElevenLabs, metrics::Metrics, store::Store,
 };
 
-/// Longest the broker may take to store a job or a dead letter.
+/// Longest time that the broker may take to store a job or a dead letter.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Settings, connections and metrics of this process.
@@ -39,8 +39,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// Prepares every connection. Broker and database need not be reachable yet. The API is `None` without a
-    /// key.
+    /// Prepares every connection. Broker and database need not be reachable yet. The client of the API is
+    /// `None` without a key.
     ///
     /// # Errors
     /// A setting cannot be used.

@@ -1,4 +1,4 @@
-//! What must be ready before the roles start, and what `/readyz` reports.
+//! Prepares broker and database before the roles start, and gives the answer of `/readyz`.
 
 use std::{
     sync::{Arc, atomic::Ordering},

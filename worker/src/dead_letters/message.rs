@@ -37,7 +37,7 @@ impl DeadLetter {
         Ok(Self::next(stream, sequence).await?.filter(|found| found.0.sequence == sequence))
     }
 
-    /// The value of a header, empty without it.
+    /// The value of a header. Empty if the dead letter does not have the header.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.0.headers.get(name).map_or("", async_nats::HeaderValue::as_str)
     }
@@ -47,7 +47,7 @@ impl DeadLetter {
         Timestamp::from_nanosecond(self.0.time.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// When the gateway accepted the message. The value of the header as it is, if it holds no time.
+    /// When the gateway accepted the message. If the header holds no time, its unchanged value.
     fn received_at(&self) -> String {
         let text = self.header(header::RECEIVED_AT);
         text.parse().map_or_else(|_error| text.to_owned(), rfc3339)
@@ -58,9 +58,9 @@ impl DeadLetter {
         self.header(header::BODY_BYTES).parse().unwrap_or(self.0.payload.len())
     }
 
-    /// The origin, and the headers of the redriven message: those of [`is_kept`] and a new id. The id is the
-    /// same each time the dead letter is redriven. It differs from the id of the original message, which the
-    /// broker may still remember.
+    /// The origin, and the headers of the redriven message: the headers that [`is_kept`] selects, the
+    /// expected stream, and a new id. The id is the same each time the dead letter is redriven. It differs
+    /// from the id of the original message, which the broker may still remember.
     ///
     /// # Errors
     /// The dead letter must not be sent again.
@@ -79,7 +79,7 @@ impl DeadLetter {
         Ok((origin, headers))
     }
 
-    /// Everything about the dead letter except its body, as JSON.
+    /// The dead letter without its body, as JSON.
     pub(crate) fn json(&self) -> Value {
         json!({
             "sequence": self.0.sequence,

@@ -1,4 +1,4 @@
-//! Where a dead letter may be sent again, and with which headers. Pure.
+//! Decides to which subject a dead letter may be sent again, and with which headers. Pure.
 //!
 //! The headers of a dead letter are not trusted, because each client that may publish to `DEAD_LETTERS`
 //! chooses them. A dead letter that names a subject of the broker's own API could purge a stream with the
@@ -21,12 +21,12 @@ const DEAD_LETTER_HEADERS: [&str; 7] = [
 ];
 /// Prefix of the headers that the gateway sets.
 const GATEWAY_PREFIX: &str = "aftercall-";
-/// Headers of the sender that the gateway keeps, besides the signatures of providers.
+/// Headers of the sender that the gateway keeps, in addition to the signatures of providers.
 const SENDER_HEADERS: [&str; 2] = [header::CONTENT_TYPE, header::TRACEPARENT];
 /// Most characters of a foreign stream or subject in an error.
 const MAX_NAME_CHARS: usize = 64;
 
-/// Where a message was before it became a dead letter.
+/// The place of a message before it became a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     /// The stream.
@@ -41,7 +41,7 @@ pub(crate) struct Origin {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotRedrivable {
     /// Its headers name no origin.
-    #[error("it does not say where it came from")]
+    #[error("its headers do not name the stream, the sequence and the subject from which it came")]
     NoOrigin,
     /// Its headers name an origin that no webhook or job has.
     #[error(
@@ -65,7 +65,7 @@ fn origins() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// The origin that the headers of a dead letter name.
 ///
 /// # Errors
-/// They name none, or one that no webhook or job has.
+/// The headers name no origin, or an origin that no webhook or job has.
 pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Origin, NotRedrivable> {
     if stream.is_empty() || subject.is_empty() {
         return Err(NotRedrivable::NoOrigin);
@@ -74,8 +74,8 @@ pub(crate) fn origin(stream: &str, sequence: &str, subject: &str) -> Result<Orig
     let cut = |text: &str| text.chars().take(MAX_NAME_CHARS).collect();
     let (stream, subject) =
         known.ok_or_else(|| NotRedrivable::Foreign { stream: cut(stream), subject: cut(subject) })?;
-    // The sequence becomes part of the id of the redriven message. Without it, different messages had the
-    // same id.
+    // The sequence becomes part of the id of the redriven message. Without it, different messages would have
+    // the same id.
     let sequence = sequence.parse().map_err(|_error| NotRedrivable::NoOrigin)?;
     Ok(Origin { stream, subject, sequence })
 }

@@ -1,7 +1,7 @@
 //! Publishes a message to the stream `DEAD_LETTERS`.
 //!
-//! The body is unchanged. The caller terminates the message afterwards. After a crash in between, the message
-//! is published again, and the broker drops the second copy because of its id.
+//! The body is unchanged. The caller terminates the message afterwards. After a crash between these two
+//! steps, the message is published again, and the broker drops the second copy because of its id.
 
 use aftercall_common::contract::streams::{header, subject};
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
@@ -36,8 +36,8 @@ pub async fn publish(
     Ok(())
 }
 
-/// The headers without those of the broker, because the broker would obey them again. Headers of an atomic
-/// batch, for example, would begin a batch in `DEAD_LETTERS`.
+/// The headers without the headers of the broker, because the broker would obey them again. Headers of an
+/// atomic batch, for example, would begin a batch in `DEAD_LETTERS`.
 fn kept(headers: Option<&HeaderMap>) -> HeaderMap {
     let kept = headers.into_iter().flat_map(HeaderMap::iter).filter(|(name, _)| !is_of_broker(name.as_ref()));
     kept.flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone()))).collect()

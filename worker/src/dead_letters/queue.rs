@@ -1,4 +1,4 @@
-//! The stream of dead letters as the console uses it: page by page, and one by one.
+//! Access to the stream of dead letters for the console: by page, and by number.
 
 use aftercall_common::contract::streams::{self, header};
 use async_nats::jetstream::{self, stream::Stream};
@@ -21,7 +21,7 @@ const MAX_SEARCHED: usize = 200;
 pub struct BrokerUnavailable(String);
 
 impl BrokerUnavailable {
-    /// With the text of the client's error.
+    /// Takes the text of the client's error.
     #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
     pub fn new(error: impl ToString) -> Self {
         Self(error.to_string())
@@ -41,12 +41,12 @@ impl DeadLetterQueue {
         Ok(Self { stream, context: context.clone() })
     }
 
-    /// The number that follows the last dead letter, as of the opening.
+    /// The number after the last dead letter, at the time of opening.
     pub fn end(&self) -> u64 {
         self.stream.cached_info().state.last_sequence + 1
     }
 
-    /// The number of dead letters, as of the opening.
+    /// The number of dead letters, at the time of opening.
     pub fn count(&self) -> u64 {
         self.stream.cached_info().state.messages
     }
@@ -71,7 +71,7 @@ impl DeadLetterQueue {
         Ok((found, more))
     }
 
-    /// The dead letters from number `lower` to before number `upper`.
+    /// The dead letters from number `lower` up to, but not including, number `upper`.
     async fn between(&self, lower: u64, upper: u64) -> Result<Vec<DeadLetterView>, BrokerUnavailable> {
         let (mut next, mut found) = (lower, Vec::new());
         while next < upper
@@ -107,8 +107,8 @@ impl DeadLetterQueue {
         self.stream.delete_message(number).await.map_err(BrokerUnavailable::new)
     }
 
-    /// The dead letter, of those from number `from` on, that the message `sequence` of `stream` became.
-    /// `None` if it is not among the first 200 of them.
+    /// Finds the dead letter of the message `sequence` of `stream`. Searches the first 200 dead letters from
+    /// number `from` on. `None` if it is not among them.
     pub async fn of_message(
         &self,
         stream: &str,

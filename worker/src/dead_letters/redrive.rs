@@ -1,7 +1,7 @@
 //! Redrives a dead letter: sends it to its origin again, with its own body or with a corrected one.
 //!
-//! The message is sent first, then the dead letter is removed. After a crash in between, the dead letter may
-//! be sent once more with the same id, which changes nothing.
+//! The message is sent first, then the dead letter is removed. After a crash between the two, the dead letter
+//! may be sent once more with the same id. Processing it twice does no harm.
 
 use aftercall_common::contract::streams::header;
 use async_nats::{

@@ -27,7 +27,7 @@ pub struct DeadLetterView {
     pub received_at: String,
     /// Address of the sender.
     pub source_ip: String,
-    /// The gateway's verdict on the signature.
+    /// The result of the gateway's check of the signature.
     pub signature: String,
     /// Bytes of the body.
     pub bytes: usize,

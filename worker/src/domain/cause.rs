@@ -1,13 +1,13 @@
-//! Why a message can never be processed.
+//! The reason why a message can never be processed.
 
 use super::event::{FOREIGN_FAMILIES, NOT_ABOUT_A_CALL};
 
-/// Why a message becomes a dead letter.
+/// The reason why a message becomes a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// Stable label for filters and metrics.
     pub label: &'static str,
-    /// A sentence for the operator. Of the body it repeats at most the event type and names of fields.
+    /// A sentence for the operator. It repeats nothing of the body except the event type and names of fields.
     pub detail: String,
 }
 

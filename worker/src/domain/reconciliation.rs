@@ -1,9 +1,8 @@
-//! What reconciliation compares and what it reports: the conversations at ElevenLabs and the calls stored
-//! here.
+//! The data of reconciliation: the stored conversations that it compares with ElevenLabs, and its report.
 
 use super::{call::Status, conversation::ConversationStatus, event::ConversationId};
 
-/// What is stored here of a conversation.
+/// The stored facts about a conversation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredConversation {
     /// The status of its call. `None` if this version does not know the stored word.

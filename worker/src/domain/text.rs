@@ -4,7 +4,7 @@
 pub const MAX_REASON: usize = 1000;
 /// Most characters of a number, a name or an id of agent or callee.
 pub const MAX_PARTY: usize = 256;
-/// Most characters of a word: an event type, a status, who answered.
+/// Most characters of a word: an event type, a status, the kind of party that answered.
 pub const MAX_WORD: usize = 64;
 
 /// The last character of a text that was cut.

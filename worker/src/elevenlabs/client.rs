@@ -28,7 +28,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 /// The request that shows whether the key is accepted. Each key that may read conversations may send it.
 const KEY_CHECK_PATH: &str = "/v1/convai/conversations?page_size=1";
-/// Longest time for this request.
+/// Longest time for the request that checks the key.
 const KEY_CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause between two attempts of one request.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
@@ -123,7 +123,7 @@ impl ElevenLabs {
             Err(ApiError::Unavailable(_)) => {
                 ApiError::Unavailable("it refuses the request, and the key could not be checked")
             }
-            // With each of these answers, the key was accepted.
+            // Each of these answers shows that the key is accepted.
             Ok(_)
             | Err(ApiError::NotFound | ApiError::Refused(_) | ApiError::TooLarge | ApiError::Unreadable) => {
                 tracing::warn!(status = status.as_u16(), "ElevenLabs refuses one request, not the API key");

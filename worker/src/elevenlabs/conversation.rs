@@ -8,9 +8,9 @@ use crate::domain::conversation::ConversationStatus;
 /// A conversation: the fields that the worker uses.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Conversation {
-    /// Its state.
+    /// The state of the conversation.
     pub status: ConversationStatus,
-    /// Its agent.
+    /// The id of the agent.
     #[serde(default, deserialize_with = "or_default")]
     pub agent_id: Option<String>,
     /// The turns, in the form of the API.
@@ -74,7 +74,7 @@ fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(value: D
 }
 
 impl Conversation {
-    /// Why the conversation failed, if it says so.
+    /// Why the conversation failed, if ElevenLabs gives a reason.
     pub fn failure_reason(&self) -> Option<&str> {
         let error = self.metadata.error.as_ref().and_then(|error| error.reason.as_deref());
         let reasons = [error, self.metadata.termination_reason.as_deref()];

@@ -19,7 +19,7 @@ const PAGE_SIZE: &str = "100";
 pub struct Summary {
     /// The conversation.
     pub id: ConversationId,
-    /// Its state. `None` if this version does not know the word.
+    /// The state of the conversation. `None` if this version does not know the word.
     pub status: Option<ConversationStatus>,
     /// When the conversation began.
     pub began: Option<Timestamp>,

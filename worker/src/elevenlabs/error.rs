@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 
 use crate::domain::time::between;
 
-/// Longest `Retry-After` that is obeyed. After this time a request asks again.
+/// Longest `Retry-After` that is obeyed. After this time the worker sends requests again.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// Why a request failed. Each variant has its own consequence.
@@ -73,9 +73,9 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<&str>, now: Times
         StatusCode::TOO_MANY_REQUESTS => {
             ApiError::RateLimited { retry_after: retry_after.and_then(|text| delay(text, now)) }
         }
-        // The SDK of ElevenLabs repeats 408 and 409, besides 5xx.
+        // The SDK of ElevenLabs repeats a request after 408 and 409, as after 5xx.
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => {
-            ApiError::Unavailable("it asks for a repetition")
+            ApiError::Unavailable("it asks to repeat the request")
         }
         status if status.is_client_error() => ApiError::Refused(status),
         _ => ApiError::Unavailable("server error"),

@@ -26,7 +26,7 @@ const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(200), Duration:
 /// Longest time for all attempts to connect.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Most characters that are kept of ElevenLabs' text about a refusal.
-const MAX_WORDS: usize = 200;
+const MAX_TEXT_CHARS: usize = 200;
 
 /// The carrier of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,17 +46,17 @@ pub struct Accepted {
     pub call_id: Option<CallId>,
 }
 
-/// Why a call is not dialled, or may not be dialled.
+/// Why a call is not dialled, or why it is unknown whether the call is dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboundError {
     /// ElevenLabs does not dial.
     Refused {
         /// The class of the refusal.
         class: Refused,
-        /// ElevenLabs' own words. Only the document may contain them.
+        /// ElevenLabs' own text about the refusal. Only the document may contain this text.
         words: String,
     },
-    /// ElevenLabs may dial; its answer is missing or not understood.
+    /// It is unknown whether ElevenLabs dials: its answer is missing or not understood.
     Unknown,
 }
 
@@ -165,10 +165,10 @@ impl ElevenLabs {
 }
 
 fn refused(class: Refused, words: &str) -> OutboundError {
-    OutboundError::Refused { class, words: cut(words, MAX_WORDS) }
+    OutboundError::Refused { class, words: cut(words, MAX_TEXT_CHARS) }
 }
 
-/// The outcome that an answer means. Pure.
+/// The outcome that an answer reports. Pure.
 fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     #[derive(Deserialize)]
     struct Answer {
@@ -182,7 +182,7 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     }
     let class = match status {
         status if status.is_success() => {
-            // After a success that cannot be read, the call may be dialled.
+            // If the answer to a success cannot be read, it is unknown whether the call is dialled.
             let answer: Answer = answer::read(body).map_err(|_| OutboundError::Unknown)?;
             if !answer.success {
                 let words = answer.message.unwrap_or_default();
@@ -204,8 +204,8 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
     Err(refused(class, &words(body)))
 }
 
-/// ElevenLabs' own words, from any of the forms of its errors. Validation errors of `FastAPI` give the names
-/// of the fields.
+/// ElevenLabs' own text about an error, from any of the forms of its errors. For a validation error of
+/// `FastAPI`, the names of the fields.
 fn words(body: &[u8]) -> String {
     let error: Value = answer::read(body).unwrap_or_default();
     match &error["detail"] {

@@ -36,7 +36,7 @@ pub enum Step {
         /// The reason, in words.
         why: &'static str,
     },
-    /// Bind the events to the webhook, besides the events that are bound already.
+    /// Bind the events to the webhook, in addition to the events that are bound already.
     Bind {
         /// The id of the webhook. `None`: the new webhook.
         id: Option<String>,
@@ -56,7 +56,8 @@ impl fmt::Display for Step {
     }
 }
 
-/// The webhook with this `url`. Of several ones, the bound webhook is preferred, then one that is enabled.
+/// The webhook with this `url`. If there are several, the bound webhook is preferred, then an enabled
+/// webhook.
 pub fn find_by_url<'a>(
     webhooks: &'a [Webhook],
     url: &str,
@@ -70,7 +71,7 @@ pub fn find_by_url<'a>(
     candidates.first().copied()
 }
 
-/// The steps to the wanted state. Empty if it is reached.
+/// The steps to the wanted state. Empty if this state is reached already.
 pub fn plan(wanted: &Wanted, webhooks: &[Webhook], binding: &Map<String, Value>) -> Vec<Step> {
     let found = find_by_url(webhooks, &wanted.url, binding).filter(|_| !wanted.rotate);
     let mut steps = Vec::new();

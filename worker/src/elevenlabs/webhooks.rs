@@ -11,10 +11,10 @@ use super::{ApiError, ElevenLabs, answer::read, client::MAX_BODY_BYTES};
 /// A webhook of the workspace. The API returns its secret only when the webhook is created.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Webhook {
-    /// Its id.
+    /// The id of the webhook.
     #[serde(rename = "webhook_id")]
     pub id: String,
-    /// Its name.
+    /// The name of the webhook.
     #[serde(default)]
     pub name: String,
     /// The URL that receives the webhook. It cannot be changed.
@@ -47,7 +47,7 @@ impl Webhook {
 /// A new webhook.
 #[derive(Clone, Deserialize)]
 pub struct NewWebhook {
-    /// Its id.
+    /// The id of the webhook.
     #[serde(rename = "webhook_id")]
     pub id: String,
     /// The secret that signs its requests.
@@ -60,7 +60,7 @@ pub struct NewWebhook {
 pub enum Scope {
     /// All agents of the workspace.
     Workspace,
-    /// One agent. Its binding replaces that of the workspace.
+    /// One agent. Its binding replaces the binding of the workspace.
     Agent(String),
 }
 

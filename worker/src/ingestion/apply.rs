@@ -1,8 +1,8 @@
 //! Applies one batch: writes the patches, enqueues transcript jobs, acknowledges the messages.
 //!
 //! Invariants:
-//! - A message is acknowledged only after a majority of MongoDB has its change in the journal and the broker
-//!   has stored the transcript job that follows from it.
+//! - A message is acknowledged only after a majority of the MongoDB servers has its change in the journal and
+//!   the broker has stored the transcript job that follows from the change.
 //! - A message is terminated only after its copy is in `DEAD_LETTERS`.
 //!
 //! A crash between two steps leaves the message unacknowledged. The broker delivers it again, and applying it
@@ -29,7 +29,8 @@ use crate::{
     store::{Applied, Changed},
 };
 
-/// Applies a batch. Returns its messages if the process stops before the database has accepted it.
+/// Applies a batch. Returns the messages of the batch if the process stops before the database has accepted
+/// the batch.
 pub(super) async fn apply_batch<P: Ports>(
     ports: &P,
     batch: Batch<P::Message>,
@@ -126,7 +127,7 @@ fn report<P: Ports>(
 ) {
     let received_at = message.received_at().unwrap_or(event.stored_at);
     ports.metrics().applied(event.status, event.failure, between(received_at, ports.now()));
-    // At level debug only: the history in the document says the same.
+    // At level debug only, because the history in the document has the same facts.
     tracing::debug!(
         call_id = event.call_id.as_deref(),
         conversation_id = event.conversation_id.as_deref(),

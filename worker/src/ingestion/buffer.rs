@@ -25,9 +25,9 @@ const MAX_CALLS: usize = 500;
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// Most bytes of memory in a batch. A single larger call is a batch of its own.
 const MAX_MEMORY: usize = 32 * 1024 * 1024;
-/// Waiting messages from which on nothing more is parsed.
+/// Number of waiting messages at which parsing pauses.
 const MAX_WAITING: usize = 4 * MAX_CALLS;
-/// Bytes of memory, of waiting messages and of running writes, from which on nothing more is parsed.
+/// Bytes of memory at which parsing pauses. Counts waiting messages and running writes.
 const MAX_HELD_MEMORY: usize = 2 * MAX_MEMORY;
 
 /// The part of an event that logs and metrics need after its patch is joined with others.
@@ -102,7 +102,8 @@ impl Load {
 /// Calls that are written together.
 #[derive(Debug)]
 pub(super) struct Batch<M> {
-    /// Different calls, as far as their ids tell.
+    /// The calls, one for each key. Two of them may turn out to be one call, because only the store knows
+    /// which conversation belongs to which call.
     pub calls: Vec<PendingCall<M>>,
     /// Messages that cannot be processed, each with the cause.
     pub dead: Vec<(M, Cause)>,
@@ -162,10 +163,10 @@ impl<M> Buffer<M> {
         self.messages < MAX_WAITING && self.load.heavy == 0
     }
 
-    /// Adds a message of this `weight` with its `event`, or with the cause why it holds none.
+    /// Adds a message of this `weight` with its `event`, or with the cause if it has no event.
     ///
-    /// Events are joined if they name the same call, or the same conversation and no call. Which call a
-    /// conversation belongs to is decided by the store.
+    /// Events are joined if they name the same call, or the same conversation and no call. The store decides
+    /// to which call a conversation belongs.
     pub fn push(&mut self, message: M, event: Result<Event, Cause>, weight: Weight) {
         self.messages += 1;
         let event = match event {

@@ -1,10 +1,10 @@
-//! Applies new webhooks before their turn while a backlog is worked off.
+//! Applies new webhooks before their turn while a backlog is processed.
 //!
-//! Whether a call is ringing is out of date after a million older webhooks are written. So while the durable
-//! consumer is far behind, a second consumer delivers the new webhooks, and their events are written at once.
-//! This writes documents only. When the durable consumer reaches the same webhook, the webhook is applied
-//! once more, which changes nothing; only then its transcript job is enqueued, or its message becomes a dead
-//! letter, and the message is acknowledged.
+//! If a new webhook waited behind a million older webhooks, its status would be out of date when it is
+//! written. So while the durable consumer is far behind, a second consumer delivers the new webhooks, and
+//! their events are written immediately. `catch_up` writes documents only. When the durable consumer reaches
+//! the same webhook, ingestion applies the webhook once more, which changes nothing, and only then enqueues
+//! its transcript job or makes its message a dead letter, and acknowledges the message.
 
 use std::time::{Duration, Instant};
 
@@ -22,16 +22,16 @@ use crate::{
 
 /// How often the number of undelivered webhooks is read.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Undelivered webhooks from which on the consumer is far behind. Ingestion needs some tenths of a second for
-/// them.
+/// Number of undelivered webhooks at which the consumer is far behind. Ingestion needs some tenths of a
+/// second for this number.
 const FAR_BEHIND: u64 = 4000;
-/// Undelivered webhooks down to which the consumer stays far behind.
+/// Number of undelivered webhooks at which the consumer has caught up.
 const CAUGHT_UP: u64 = 400;
-/// Most webhooks applied together. Few, so that the first one does not wait for the last.
+/// Most webhooks applied together. The number is small, so that the first webhook does not wait for the last.
 const MAX_MESSAGES: usize = 100;
 /// Most bytes pulled at a time.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Longest the broker may take to answer.
+/// Longest time that the broker may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the progress is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -90,14 +90,15 @@ async fn apply_until_caught_up(context: &Context, behind_first: u64) -> Result<(
     }
 }
 
-/// Applies the messages that can be read at once. The others are applied when their turn comes.
+/// Applies the light messages that hold a readable event without a file. The other messages are applied when
+/// their turn comes.
 async fn apply_readable(context: &Context, batch: Vec<Message>) -> Result<(), StoreError> {
     let mut buffer = Buffer::default();
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
         let weight = Weight::of(&body);
-        // A file must be stored before the event that points to it, so events with a file wait for their
-        // turn.
+        // A file must be stored before the event that points to the file. So events with a file wait for
+        // their turn.
         let has_no_file = |event: &Event| CallPatch::split(event.clone()).1.is_none();
         let event = if weight.is_heavy() { None } else { read(&message, &body).ok() };
         if let Some(event) = event.filter(has_no_file) {
@@ -122,7 +123,7 @@ async fn write_buffered(context: &Context, buffer: &mut Buffer<Message>) -> Resu
     Ok(())
 }
 
-/// How a backlog gets smaller.
+/// The progress through a backlog.
 struct Progress {
     started: Instant,
     logged: Instant,
@@ -141,6 +142,6 @@ impl Progress {
         let per_second = done / self.started.elapsed().as_secs().max(1);
         // Unknown if webhooks arrive faster than they are processed.
         let seconds_left = (per_second > 0).then(|| behind / per_second);
-        tracing::info!(behind, per_second, seconds_left, "working off a backlog");
+        tracing::info!(behind, per_second, seconds_left, "processing a backlog");
     }
 }

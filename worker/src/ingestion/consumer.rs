@@ -60,7 +60,7 @@ pub async fn serve<P: Ports>(
             biased;
             Some(ended) = consumer.writes.join_next() => consumer.finish(ended).await,
             Some(ended) = consumer.heavy.join_next() => consumer.finish(ended).await,
-            Some(ended) = consumer.apart.join_next() => consumer.finish(ended).await,
+            Some(ended) = consumer.suspects.join_next() => consumer.finish(ended).await,
             _ = progress.tick() => consumer.report_progress().await,
             pulled = pull.next(stop), if consumer.has_room() => {
                 let Some(messages) = pulled else { break };
@@ -78,7 +78,7 @@ enum Finished<M> {
     Batch(Reservation, Vec<M>),
     /// A heavy message was read, or its body is not available now.
     Heavy(M, Box<Opened>),
-    /// Suspects were processed, except for these.
+    /// Suspects were processed, except for these messages.
     Suspects(Vec<M>),
 }
 
@@ -93,8 +93,8 @@ struct Consumer<P: Ports> {
     /// The task that reads a heavy message, at most one.
     heavy: JoinSet<Finished<P::Message>>,
     /// The task that processes suspects, at most one. No other task runs beside it.
-    apart: JoinSet<Finished<P::Message>>,
-    /// Messages whose tasks gave them up because the process stops.
+    suspects: JoinSet<Finished<P::Message>>,
+    /// Messages that a task returned unprocessed because the process stops.
     unacknowledged: Vec<P::Message>,
 }
 
@@ -107,7 +107,7 @@ impl<P: Ports> Consumer<P> {
             buffer: Buffer::default(),
             writes: JoinSet::new(),
             heavy: JoinSet::new(),
-            apart: JoinSet::new(),
+            suspects: JoinSet::new(),
             unacknowledged: Vec::new(),
         }
     }
@@ -127,16 +127,16 @@ impl<P: Ports> Consumer<P> {
         }
     }
 
-    /// Starts the tasks that are possible now. None starts once the process stops.
+    /// Starts the tasks that can run now. Starts no task once the process stops.
     fn start_tasks(&mut self) {
         if self.stop.is_cancelled() {
             return;
         }
-        if self.inbox.has_suspects() || !self.apart.is_empty() {
+        if self.inbox.has_suspects() || !self.suspects.is_empty() {
             // Suspects wait until no other task runs, and all other messages wait for them.
-            if self.writes.is_empty() && self.heavy.is_empty() && self.apart.is_empty() {
+            if self.writes.is_empty() && self.heavy.is_empty() && self.suspects.is_empty() {
                 let suspects = self.inbox.take_suspects();
-                self.apart.spawn(process_suspects(self.ports.clone(), suspects, self.stop.clone()));
+                self.suspects.spawn(process_suspects(self.ports.clone(), suspects, self.stop.clone()));
             }
             return;
         }
@@ -183,7 +183,7 @@ impl<P: Ports> Consumer<P> {
     async fn stop(mut self) -> Vec<P::Message> {
         let mut unacknowledged = self.unacknowledged;
         unacknowledged.extend(self.buffer.into_messages().chain(self.inbox.into_messages()));
-        for tasks in [&mut self.writes, &mut self.heavy, &mut self.apart] {
+        for tasks in [&mut self.writes, &mut self.heavy, &mut self.suspects] {
             while let Some(ended) = tasks.join_next().await {
                 match ended {
                     Ok(Finished::Batch(_, messages) | Finished::Suspects(messages)) => {

@@ -1,4 +1,4 @@
-//! What the broker is told about a delivered message while it is processed.
+//! Reports to the broker about a delivered message: progress, or that it has to be delivered again.
 
 use std::pin::pin;
 
@@ -10,7 +10,7 @@ use crate::{
     ports::{Ports, REDELIVER_AFTER},
 };
 
-/// Awaits `work` and reports progress on `messages` to the broker meanwhile. Without progress the broker
+/// Awaits `work`. During this time, reports progress on `messages` to the broker. Without progress the broker
 /// would deliver them to another worker after [`streams::ACK_WAIT`].
 pub(super) async fn with_progress<'a, P: Ports, T, I: Iterator<Item = &'a P::Message>>(
     ports: &P,
@@ -19,7 +19,8 @@ pub(super) async fn with_progress<'a, P: Ports, T, I: Iterator<Item = &'a P::Mes
 ) -> T {
     let mut work = pin!(work);
     let step = streams::ACK_WAIT / 3;
-    // The first tick comes after one step: a tick at once would cost each call a timer of a millisecond.
+    // The first tick comes after one step. An immediate tick would add a timer of a millisecond to each call
+    // of this function.
     let mut progress = tokio::time::interval_at(tokio::time::Instant::now() + step, step);
     loop {
         tokio::select! {
@@ -37,8 +38,7 @@ pub(super) async fn report_progress<'a, P: Ports>(ports: &P, messages: impl Iter
     }
 }
 
-/// Has the broker deliver `message` again after a short delay, because its body cannot be read for the reason
-/// `why`.
+/// Asks the broker to deliver `message` again after a short delay. `why` says why its body cannot be read.
 pub(super) async fn redeliver_unread<P: Ports>(ports: &P, message: &P::Message, why: &str) {
     tracing::warn!(object = message.object(), why, "the body of a webhook could not be read; trying again");
     ports.acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;

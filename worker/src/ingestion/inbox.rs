@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use super::{suspicion::is_suspect, weight::Weight};
 use crate::broker::message::StreamMessage;
 
-/// Waiting heavy and suspect messages from which on nothing more is pulled.
+/// Number of waiting heavy and suspect messages at which pulling pauses.
 const MAX_WAITING: usize = 100;
-/// Bytes of all waiting messages from which on nothing more is pulled.
+/// Bytes of all waiting messages at which pulling pauses.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Most suspects processed together.
 const MAX_SUSPECTS: usize = 100;
@@ -28,7 +28,7 @@ impl<M> Default for Inbox<M> {
 }
 
 impl<M: StreamMessage> Inbox<M> {
-    /// Adds a message. A message whose body is in the object store counts as heavy, because its weight is
+    /// Adds a message. A message whose body is in the object store is treated as heavy, because its weight is
     /// unknown.
     pub(super) fn push(&mut self, message: M) {
         let payload = message.payload();

@@ -7,13 +7,13 @@
 //! 4. `apply` writes a batch (`write`), enqueues the transcript jobs that follow from it, and acknowledges
 //!    its messages.
 //!
-//! While two batches are written, the messages pulled meanwhile are parsed, joined and wait in the buffer. So
-//! a single webhook is applied at once, and a backlog in large batches.
+//! While two batches are written, further messages are pulled, parsed and joined, and wait in the buffer. So
+//! a single webhook is applied immediately, and a backlog in large batches.
 //!
-//! The messages that are parsed at a time are bounded by an estimate of their memory, not by their bytes: see
-//! [`Weight`]. Of the heavy messages only one is parsed and written at a time, beside the light ones.
-//! `suspects` processes messages that may have ended a worker process, while the process does nothing else.
-//! `catch_up` applies new webhooks before their turn while a backlog is worked off.
+//! The bound on the parsed messages is an estimate of their memory, not their bytes: see [`Weight`]. Only one
+//! heavy message is parsed and written at a time. Light messages are processed during this time.
+//! `suspects` processes messages that may have ended a worker process, while the process does no other work.
+//! `catch_up` applies new webhooks before their turn while a backlog is processed.
 
 mod apply;
 mod buffer;

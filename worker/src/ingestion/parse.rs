@@ -41,7 +41,7 @@ pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<
 /// The event of a stored webhook with this `body`.
 ///
 /// # Errors
-/// The cause why the message cannot be processed.
+/// The message cannot be processed, for this cause.
 pub fn read(message: &impl StreamMessage, body: &[u8]) -> Result<Event, Cause> {
     parse(&message.envelope()?, body)
 }
@@ -70,15 +70,15 @@ fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     Ok(())
 }
 
-/// The event of a message, or the cause why it holds none, and its weight. An error says why the body is not
-/// available now.
+/// The event of a message, or the cause if it has no event, and the weight of the message. The error says why
+/// the body is not available now.
 pub(super) type Opened = Result<(Result<Event, Cause>, Weight), String>;
 
 /// Fetches the body of `message` if it is in the object store, and parses it. A heavy body is parsed on a
 /// thread of its own, so that other messages are not delayed.
 ///
 /// # Errors
-/// Why the body is not available now.
+/// The body is not available now. The error is the reason.
 pub(super) async fn open<P: Ports>(ports: &P, message: &P::Message) -> Opened {
     let body = match message.object() {
         None => message.payload(),

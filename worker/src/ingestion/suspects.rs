@@ -1,15 +1,16 @@
 //! Processes messages that may have ended a worker process.
 //!
-//! A message that was delivered several times and never acknowledged has either met outages, or it ends each
-//! process that works on it. The delivery count of the broker does not distinguish the two. So the worker
-//! processes a suspect while it does nothing else, and records the attempt in the database before. A record
-//! that exists when the message comes again shows that a process ended during the attempt.
+//! If a message was delivered several times and never acknowledged, there are two possible causes: outages,
+//! or the message ends each process that works on it. The delivery count of the broker does not distinguish
+//! the two. So the worker stops all other work while it processes a suspect, and before each attempt it
+//! writes a record to the database. If a record exists when the message is delivered again, a process ended
+//! during the attempt.
 //!
 //! Invariants:
-//! - An outage leaves no record, however long it lasts and however often a message is delivered meanwhile: a
-//!   record is removed whenever an attempt ends in any way except with the process.
-//! - A message becomes a dead letter only after the process ended several times while it processed this
-//!   message, in the end this message alone. `suspicion` holds the number.
+//! - An outage leaves no record, even if it lasts long and the message is delivered many times: the record is
+//!   removed at the end of each attempt. It remains only if the process ends before this.
+//! - A message becomes a dead letter only after several attempts during which the process ended. In the last
+//!   of these attempts, the process worked on this message alone. `suspicion` holds the number of attempts.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -37,8 +38,8 @@ fn record_id(message: &impl StreamMessage) -> String {
     message.envelope().map(|envelope| envelope.id).unwrap_or_default()
 }
 
-/// Processes `suspects`. The caller starts nothing else meanwhile. Returns the messages that are not
-/// acknowledged because the process stops.
+/// Processes `suspects`. The caller must not start other work before the end. Returns the messages that are
+/// not acknowledged because the process stops.
 pub(super) async fn process<P: Ports>(
     ports: Arc<P>,
     mut suspects: VecDeque<P::Message>,
@@ -144,7 +145,7 @@ async fn process_alone<P: Ports>(
     unacknowledged
 }
 
-/// Applies a batch and reports progress on the rest of the group meanwhile.
+/// Applies a batch. During this time, reports progress on the other messages of the group.
 async fn process_batch<P: Ports>(
     ports: &P,
     buffer: &mut Buffer<P::Message>,

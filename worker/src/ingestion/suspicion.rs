@@ -1,11 +1,11 @@
 //! Decides which messages may have ended a worker process, and how they are processed. Pure.
 
-/// Deliveries from which on a message is a suspect.
+/// Number of deliveries at which a message becomes a suspect.
 const SUSPECT_DELIVERIES: i64 = 4;
-/// Unfinished attempts after which a message becomes a dead letter.
+/// Number of unfinished attempts after which a message becomes a dead letter.
 const MAX_ATTEMPTS: u32 = 5;
 
-/// How a suspect is processed.
+/// The way in which a suspect is processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// Together with other suspects that have no unfinished attempt. Most of them were delivered often
@@ -17,12 +17,13 @@ pub(super) enum Treatment {
     DeadLetter,
 }
 
-/// Whether a message that was `delivered` so many times is processed apart from the others.
+/// Whether a message with this number of deliveries is a suspect. Suspects are processed apart from all other
+/// messages.
 pub(super) fn is_suspect(delivered: i64) -> bool {
     delivered >= SUSPECT_DELIVERIES
 }
 
-/// The treatment of a suspect with so many unfinished `attempts`.
+/// The treatment of a suspect with this number of unfinished `attempts`.
 pub(super) fn treatment(attempts: u32, heavy: bool) -> Treatment {
     match attempts {
         0 if !heavy => Treatment::Together,

@@ -30,7 +30,8 @@ impl<'a, M: StreamMessage> Traces<'a, M> {
         Self { tracer, calls, spans }
     }
 
-    /// Adds the write of so many `calls`, which began at `started`, to each span.
+    /// Adds the write of the batch to each span. `calls` is the number of calls, and `started` is the start
+    /// of the write.
     pub(super) fn written(&self, calls: usize, started: Timestamp) {
         for span in self.spans.iter().flatten() {
             let mut write = self.tracer.done("update agent_calls", Kind::Client, span, started.into());

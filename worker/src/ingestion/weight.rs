@@ -1,4 +1,4 @@
-//! Estimates from the bytes of a message how much memory it takes once it is parsed.
+//! Estimates the memory of a parsed message from its bytes.
 
 /// Copies of a text that exist at the same time: parsed, as BSON, and in the command.
 const COPIES: usize = 3;
@@ -18,15 +18,15 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// The weight of `body`, which is JSON or a form. Reads the bytes once and allocates nothing.
+    /// The weight of `body`, which is JSON or a form. Reads the bytes once and does not allocate.
     pub fn of(body: &[u8]) -> Self {
         let begins_value = |byte: &&u8| matches!(byte, b'[' | b'{' | b',' | b':' | b'&' | b'=');
         let values = body.iter().filter(begins_value).count();
         Self { bytes: body.len(), memory: COPIES * body.len() + PER_VALUE * values }
     }
 
-    /// Whether the message is heavy. A heavy message is processed while no other heavy one is, and it is
-    /// parsed on a thread of its own.
+    /// Whether the message is heavy. Only one heavy message is processed at a time, and it is parsed on a
+    /// separate thread.
     pub fn is_heavy(self) -> bool {
         self.memory > HEAVY
     }

@@ -12,7 +12,7 @@ use crate::{
 
 /// First and longest pause between two attempts to write a batch.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// How long a running write may take after the process was told to stop.
+/// How long a running write may take after the signal to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes until the database accepts the batch. `None` if the process stops before.
@@ -30,7 +30,7 @@ pub(super) async fn write_or_stop<P: Ports>(
     }
 }
 
-/// Ends [`DRAIN_TIMEOUT`] after `stop`.
+/// Completes [`DRAIN_TIMEOUT`] after `stop`.
 async fn drain_timeout(stop: &CancellationToken) {
     stop.cancelled().await;
     tokio::time::sleep(DRAIN_TIMEOUT).await;

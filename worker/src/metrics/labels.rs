@@ -46,11 +46,11 @@ label_values! {
 label_values! {
     /// How a login at the console ended.
     LoginOutcome {
-        /// It opened a session.
+        /// The login opened a session.
         Opened = "opened",
         /// Name, password or token was wrong.
         Wrong = "wrong",
-        /// It was not checked, because too many wrong ones came from the same source.
+        /// The login was not checked, because too many wrong logins came from the same source.
         Delayed = "delayed",
     }
 }

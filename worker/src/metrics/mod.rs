@@ -1,8 +1,9 @@
 //! The metrics of the worker.
 //!
 //! `table` declares each metric in one row: field, kind, labels, name and help text. `record` has the methods
-//! that count. `labels` has the label sets and the closed lists of their values. `deploy/METRICS.md` explains
-//! each metric to operators; a test compares it with a running worker.
+//! that update the metrics. `labels` has the label sets and the closed lists of their values.
+//! `deploy/METRICS.md` explains each metric to operators; a test compares this document with a running
+//! worker.
 
 mod labels;
 mod record;

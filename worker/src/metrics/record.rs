@@ -1,4 +1,4 @@
-//! The methods that count and measure.
+//! The methods that update the metrics.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use super::{
 use crate::domain::{call::Status, reconciliation::Report};
 
 impl Metrics {
-    /// Counts an applied event. It claims this `status` or none; `failure` is the class of the reason, if it
-    /// claims a failure. `age` is the time since the gateway received it.
+    /// Counts an applied event. `status` is the status that the event claims, if any. `failure` is the class
+    /// of its failure reason, if the status is a failure. `age` is the time since the gateway received the
+    /// webhook.
     pub fn applied(&self, status: Option<Status>, failure: Option<&'static str>, age: Duration) {
         let word = status.map_or("none", Status::as_str);
         self.0.events.get_or_create(&ByStatus { status: word }).inc();
@@ -65,7 +66,7 @@ impl Metrics {
         self.0.last_reconciliation.set(started.as_second());
     }
 
-    /// Counts that the broker has lost webhooks that it had stored.
+    /// Counts one loss of stored webhooks by the broker.
     pub fn stream_loss(&self) {
         self.0.stream_losses.inc();
     }

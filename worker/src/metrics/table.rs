@@ -23,8 +23,8 @@ use crate::domain::{
     reconciliation::Reason,
 };
 
-/// Declares the struct of all metrics and the function that registers them. A row is the field and its type,
-/// the metric as it starts, its name without prefix and suffixes, perhaps its unit, and its help text.
+/// Declares the struct of all metrics and the function that registers them. A row has the field and its type,
+/// the initial metric, its name without prefix and suffixes, its unit if it has one, and its help text.
 macro_rules! table {
     ($($field:ident: $type:ty = $metric:expr, $name:literal $(in $unit:ident)?, $help:literal;)*) => {
         #[derive(Debug)]
@@ -141,8 +141,8 @@ impl Metrics {
     }
 }
 
-/// A family whose series with these `labels` exist from the start, with the value 0. Alerts need them,
-/// because Prometheus does not see the first step of a counter that appears with it.
+/// A family whose series with these `labels` exist from the start, with the value 0. Alerts need this,
+/// because Prometheus does not see the first increase of a counter whose series begins with this increase.
 fn family<L: Clone + Hash + Eq, M: Default>(labels: impl IntoIterator<Item = L>) -> Family<L, M> {
     let family = Family::default();
     for labels in labels {

@@ -18,9 +18,9 @@ use crate::domain::{
 
 /// Most calls that are merged at the same time. Each merge is a transaction.
 const MAX_MERGES: usize = 8;
-/// Largest batch for which the statuses before and after are returned, and which is joined without asking for
-/// unknown calls first. A larger batch is a backlog: its statuses are not needed, and many of its calls are
-/// new.
+/// Largest number of patches in a small batch. For a small batch, the statuses before and after are returned,
+/// and all patches are joined without a query for unknown calls. A larger batch is a backlog: its statuses
+/// are not needed, and many of its calls are new.
 const SMALL_BATCH: usize = 16;
 
 /// The result of one patch.
@@ -48,21 +48,21 @@ pub struct Applied {
     pub transcripts_due: Vec<ConversationId>,
 }
 
-/// How a patch was written.
+/// The way in which a patch was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// As a new document: nothing else was known of its call.
+    /// As a new document: no document of its call was stored.
     New,
-    /// Joined with the document of its call, which may have been created.
+    /// Joined with the document of its call. The statement may have created this document.
     Joined,
-    /// Not at all, and it never can be. Label and sentence as in [`Changed::Refused`].
+    /// Not written: the patch can never be applied. Label and sentence as in [`Changed::Refused`].
     Refused(&'static str, String),
 }
 
 /// Joins `patches` with the stored calls. Returns a result for each, in their order.
 ///
 /// # Errors
-/// Some patches may not be written. The caller has to repeat the whole batch.
+/// It is unknown which patches were written. The caller has to repeat the whole batch.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
     let (written, mut pending) = write_all(stored, patches).await?;
     let joined = |n: &usize| written[*n] == Written::Joined;
@@ -87,7 +87,7 @@ pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Cha
     Ok(written.into_iter().enumerate().map(changed).collect())
 }
 
-/// The conversation whose transcript is pending, if nothing but `patch` is known of the call.
+/// The conversation whose transcript is pending in a new document that holds only `patch`.
 fn due(patch: &CallPatch) -> Option<ConversationId> {
     patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Pending))
 }
@@ -133,8 +133,8 @@ async fn write_all(
     Ok((written, pending))
 }
 
-/// Merges the patches whose statements failed on a unique index: `collided` has their positions. Marks in
-/// `written` which of them are refused.
+/// Merges the patches whose statements failed on a unique index: `collided` has their positions. Marks the
+/// refused patches in `written`.
 async fn merge(
     stored: &impl Calls,
     patches: &[CallPatch],
@@ -170,7 +170,7 @@ async fn merge(
 }
 
 /// Inserts the calls that are not stored yet, which is cheaper than an update. Returns the positions of the
-/// inserted patches. The caller joins all other patches, whatever the reason is.
+/// inserted patches. The caller joins all other patches: their calls are stored, or their insert failed.
 async fn insert(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<usize>, StoreError> {
     // A patch that names only a conversation may belong to a call that another patch links to it. A placed
     // call has a document already.

@@ -15,7 +15,7 @@ use crate::domain::{
     event::{CallId, ConversationId, PlacementId},
 };
 
-/// A stored call: the document, or the fields of it that a query asked for.
+/// A stored call: the whole document, or the fields that a query requested.
 #[derive(Clone, Debug)]
 pub struct CallView {
     document: Document,
@@ -31,7 +31,7 @@ impl CallView {
         Status::from_word(self.document.get_str("status").ok()?)
     }
 
-    /// When the worker last learned anything of the call.
+    /// When the worker last received a fact about the call.
     pub fn updated_at(&self) -> Option<Timestamp> {
         date(&self.document, "updatedAt")
     }
@@ -46,7 +46,7 @@ impl CallView {
         self.unique_call_id().or_else(|| self.shared_call_id())
     }
 
-    /// The call id, if this document is found by it. Of several conversations of a call, one document is.
+    /// The unique call id. If a call has several conversations, only one of their documents has it.
     fn unique_call_id(&self) -> Option<CallId> {
         CallId::new(self.document.get_str("callId").ok()?).ok()
     }
@@ -109,7 +109,7 @@ impl CallView {
         self.document.get("_id")
     }
 
-    /// The patch that the whole document stands for. `None` if a field is missing that every call has.
+    /// Reads the whole document as a patch. `None` if a field is missing that every call has.
     pub(super) fn to_patch(&self) -> Option<CallPatch> {
         let mut call = fields::read(&self.document, Scope::Document)?;
         call.call_id = self.call_id();

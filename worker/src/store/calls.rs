@@ -1,8 +1,8 @@
 //! The operations on calls that the worker needs of a database.
 //!
-//! Two types implement them: MongoDB ([`super::Store`]), and the model of it in the simulation, which can
-//! fail at each of these operations. [`super::apply()`] and the roles decide what is done between two
-//! operations.
+//! Two types implement them: [`super::Store`] for MongoDB, and a model of MongoDB in the simulation, which
+//! can fail at each of these operations. The code between two operations is in [`super::apply()`] and the
+//! roles.
 
 use jiff::Timestamp;
 
@@ -29,7 +29,7 @@ pub struct PatchOutcome {
 /// A transcript that is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PendingTranscript {
-    /// Since when it is pending.
+    /// When it became pending.
     pub since: Option<Timestamp>,
 }
 
@@ -42,14 +42,14 @@ pub trait Calls: Send + Sync + 'static {
     fn unknown(&self, patches: &[&CallPatch]) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
 
     /// Stores each patch as a new document, unless a document has one of its ids. The statements run in one
-    /// command and do not depend on each other. Returns the positions of those that failed.
+    /// command and do not depend on each other. Returns the positions of the failed statements.
     fn insert(
         &self,
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
     /// Joins each patch with the document of its key, or creates the document. The statements run in one
-    /// command and do not depend on each other. Returns the positions of those that failed.
+    /// command and do not depend on each other. Returns the positions of the failed statements.
     fn update(
         &self,
         patches: &[&CallPatch],

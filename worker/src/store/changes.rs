@@ -1,4 +1,4 @@
-//! Which documents of a call a patch changes, and what they hold afterwards. Pure.
+//! Computes which documents of a call a patch changes, and their new content. Pure.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,8 @@ use crate::domain::call::{
     conversations::{self, Joined},
 };
 
-/// The ids of the events of a patch. Empty for an observation, which may hold more than its events.
+/// The ids of the events of a patch with a `rawResponse`. Empty for every other patch, for example for an
+/// observation, which may hold more than its events.
 pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
     if !patch.fields.contains_key(&Field::RawResponse) {
         return HashSet::new();
@@ -21,8 +22,8 @@ pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
     patch.history.iter().map(|entry| entry.event_id.clone()).collect()
 }
 
-/// The documents that change: each as it is stored, and as it will be. A document that gives up the unique
-/// `callId` comes before the one that gets it.
+/// The documents that change: the stored and the new form of each. A document that loses the unique `callId`
+/// comes before the document that gets it.
 pub(super) fn changes<'a>(
     found: &'a [CallView],
     joined: &Joined,
@@ -56,8 +57,8 @@ fn ids(call: &Document) -> [Option<&Bson>; 4] {
     ["callId", "sharedCallId", "conversationId", "_placementId"].map(|field| call.get(field))
 }
 
-/// The document to be stored. A field that no event brings keeps its value: that of the kept document, or
-/// else that of the first other document that has the field.
+/// The document to be stored. A field that no event brings keeps its value: the value of the kept document,
+/// or else the value of the first other document that has the field.
 fn document(found: &[CallView], one: &conversations::Document) -> Result<Document> {
     let mut document = Document::new();
     for &n in one.from.iter().rev() {

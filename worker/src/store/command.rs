@@ -1,4 +1,4 @@
-//! Runs statements in commands: many statements at once, which do not depend on each other.
+//! Runs statements in commands. One command has many statements, which do not depend on each other.
 
 use mongodb::bson::{
     RawArrayBuf, RawDocumentBuf,
@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// Runs statements and returns the positions of those that failed.
+/// Runs statements and returns the positions of the failed statements.
 ///
 /// # Errors
 /// The result of some statements is unknown, or they are not durable yet.

@@ -19,17 +19,17 @@ use crate::{config::Config, metrics::Metrics};
 
 /// The collection of calls.
 pub(super) const COLLECTION: &str = "agent_calls";
-/// Longest time for which the driver looks for a primary.
+/// Longest time that the driver looks for a primary.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often the driver checks its servers. It notices only by such a check that a server is back.
+/// How often the driver checks its servers. Only such a check shows the driver that a server is back.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest time for which the server may work on one operation.
+/// Longest time that the server may work on one operation.
 pub(super) const SERVER_TIME: Duration = Duration::from_secs(15);
-/// Longest time for which the worker waits for one operation: longer than [`SERVER_TIME`], because the
+/// Longest time that the worker waits for one operation: longer than [`SERVER_TIME`], because the
 /// network may be slow.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest time for which a stopping process waits for running operations.
+/// Longest time that a stopping process waits for running operations.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A database that takes longer to answer a ping is not ready.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,7 +58,8 @@ impl Store {
         Self::connect(config, metrics, "aftercall-worker", None).await
     }
 
-    /// As [`Self::new`], under another name and with at most `pool` connections to each server.
+    /// Like [`Self::new`], but with the application name `name` and at most `pool` connections to each
+    /// server.
     pub(super) async fn connect(
         config: &Config,
         metrics: Metrics,
@@ -111,8 +112,8 @@ impl Store {
         self.run(indexes::retain(self.calls.clone(), self.retention)).await
     }
 
-    /// Checks that the database answers within a second. Only one check runs at a time, however many probes
-    /// ask.
+    /// Checks that the database answers within a second. Only one check runs at a time, even if several
+    /// probes ask.
     ///
     /// # Errors
     /// The database does not answer in time, or another check is running.
@@ -136,7 +137,7 @@ impl Store {
                 "MongoDB does not answer; the worker stops without waiting for running operations"
             );
         }
-        // The driver may wait for a server that does not answer. The process must end all the same.
+        // The driver may wait for a server that does not answer. The process must end anyway.
         let closed = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.client.shutdown().immediate(true)).await;
         if closed.is_err() {
             tracing::debug!("connections to MongoDB were not closed in time");

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_the_same_after_the_way_through_bson() {
+    fn json_is_unchanged_by_the_conversion_to_bson_and_back() {
         let payload = json!({
             "a": null, "b": true, "c": 1, "d": 5_000_000_000_i64, "e": 1.5, "f": "$x", "g": [1, [2], {}],
             "$date": "not a date", "h.i": { "$oid": "text" }, "ü": "✓",

@@ -18,7 +18,7 @@ use super::{
 /// Calls in one page of all calls. Each may have 16 MiB.
 const PAGE: i64 = 32;
 
-/// Everything that is stored of a call, as JSON.
+/// The whole document of a call, as JSON.
 pub fn content_of(call: &Document) -> Value {
     Value::Object(document_to_json(call))
 }
@@ -74,10 +74,10 @@ impl Store {
         self.erase_files(doc! { "_id": { "$in": events } }).await
     }
 
-    /// Erases the files that were stored before `then`, and returns their number. An index of MongoDB erases
-    /// old calls, but it does not know their files.
-    pub async fn erase_old_recordings(&self, then: jiff::Timestamp) -> Result<u64, StoreError> {
-        self.erase_files(doc! { "uploadDate": { "$lt": bson_date(then) } }).await
+    /// Erases the files that were stored before `cutoff`, and returns their number. An index of MongoDB
+    /// erases old calls, but it does not know their files.
+    pub async fn erase_old_recordings(&self, cutoff: jiff::Timestamp) -> Result<u64, StoreError> {
+        self.erase_files(doc! { "uploadDate": { "$lt": bson_date(cutoff) } }).await
     }
 
     async fn erase_files(&self, filter: Document) -> Result<u64, StoreError> {

@@ -53,7 +53,7 @@ impl From<Error> for StoreError {
             [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
                 .iter()
                 .any(|label| error.contains_label(label));
-        // The messages of these kinds may quote a command or a document, so only the code is repeated.
+        // The messages of these kinds may quote a command or a document, so the error holds only the code.
         let (what, code, is_permanent) = match &*error.kind {
             ErrorKind::Command(command) => (command.code_name.as_str(), command.code, is_final(command.code)),
             ErrorKind::Write(WriteFailure::WriteError(write)) => {
@@ -73,8 +73,8 @@ impl From<Error> for StoreError {
     }
 }
 
-/// Whether a failed command can never work, because its content is too large or too deep. Every other failure
-/// may end, for example when an operator grants a right.
+/// Whether a failed command can never work, because its content is too large or too deep. After any other
+/// failure the command may work later, for example when an operator grants a right.
 fn is_final(code: i32) -> bool {
     // BadValue, Overflow, InvalidBSON, DocumentValidationFailure, BSONObjectTooLarge, and older codes
     // for sizes.

@@ -47,8 +47,8 @@ async fn save(bucket: &GridFsBucket, id: String, extension: &str, kind: &str, by
     if bucket.find_one(doc! { "_id": &id }).await?.is_some() {
         return Ok(());
     }
-    // An interrupted attempt may have left chunks, which would collide with the new ones. Usually there is no
-    // file to delete. Any worse error shows again in the next step.
+    // An interrupted attempt may have left chunks, which would collide with the new chunks. Usually there is
+    // no file to delete. A more serious error appears again in the next step.
     if let Err(error) = bucket.delete(Bson::String(id.clone())).await {
         tracing::trace!(%error, "no half-written file");
     }

@@ -58,7 +58,7 @@ fn is_named(index: &IndexModel, name: &str) -> bool {
     index.options.as_ref().is_some_and(|options| options.name.as_deref() == Some(name))
 }
 
-/// Creates the missing indexes and drops those of earlier versions. Idempotent.
+/// Creates the missing indexes and drops the indexes of earlier versions. Idempotent.
 pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
     let unique = |field: &str| {
         // Partial, because calls without the id must not collide.
@@ -89,7 +89,7 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         partial(number_index(), doc! { "toNumber": { "$gt": "" } }),
         // Placements whose result is unknown.
         partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),
-        // Pending transcripts: small, however many calls are stored.
+        // Pending transcripts. This index is small even if many calls are stored.
         partial(doc! { "transcriptState": 1, "conversationId": 1 }, doc! { "transcriptState": "owed" }),
     ];
     calls.create_indexes(indexes).await?;

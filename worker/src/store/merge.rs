@@ -49,7 +49,8 @@ const LOCK: &str = "_merging";
 /// transcript is pending.
 ///
 /// # Errors
-/// The patch may not be applied. [`StoreError::Refused`] concerns this call alone.
+/// [`StoreError::Unavailable`]: it is unknown whether the patch was applied. [`StoreError::Refused`]: this
+/// patch can never be applied; patches of other calls can.
 pub(super) async fn merge(
     store: &Store,
     patch: CallPatch,
@@ -64,7 +65,7 @@ pub(super) async fn merge(
                     Err(error) if tries < MAX_TRIES && is_transient(&error) => {
                         // An open transaction holds locks. The server may have ended it already.
                         if let Err(error) = session.abort_transaction().await {
-                            tracing::debug!(%error, "transaction was over already");
+                            tracing::debug!(%error, "the transaction had ended already");
                         }
                         tokio::time::sleep(PAUSE * tries).await;
                         tries += 1;
@@ -125,11 +126,11 @@ async fn write(
         calls.delete_one(doc! { "_id": found[**n].document_id() }).session(&mut *session).await?;
     }
     let call_id = joined.documents.iter().find_map(|one| one.call.call_id.as_ref());
-    let is_answering = |n: &usize| {
+    let holds_call_id = |n: &usize| {
         let own = found[*n].document().get_str("callId").ok();
         own.is_some() && own == call_id.map(CallId::as_str) && !deleted.contains(&n)
     };
-    let locked = (0..found.len()).find(is_answering).map(|n| found[n].document());
+    let locked = (0..found.len()).find(holds_call_id).map(|n| found[n].document());
     if let Some(call) = locked {
         let mark = doc! { "$set": { LOCK: ObjectId::new() } };
         calls.update_one(doc! { "_id": call.get("_id") }, mark).session(&mut *session).await?;
@@ -183,7 +184,7 @@ async fn find(
     let named = found.iter().filter_map(CallView::call_id).chain(patch.call_id.clone());
     for id in named.collect::<HashSet<_>>() {
         let of_call = doc! { "$or": [{ "callId": id.as_str() }, { "sharedCallId": id.as_str() }] };
-        // A call of an earlier version may have one more than this version allows.
+        // A call of an earlier version may have one conversation more than this version allows.
         let most = i64::try_from(MAX_CONVERSATIONS + 1).unwrap_or(i64::MAX);
         let mut cursor = calls.find(of_call).limit(most).session(&mut *session).await?;
         let documents: Vec<_> = cursor.stream(&mut *session).try_collect().await?;
@@ -200,7 +201,7 @@ fn add(found: &mut Vec<CallView>, documents: impl IntoIterator<Item = Document>)
     }
 }
 
-/// Whether the transaction may work next time, because another one changed the same call.
+/// Whether the transaction may work next time, because another transaction changed the same call.
 fn is_transient(error: &Error) -> bool {
     let collided = matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(e)) if e.code == DUPLICATE_KEY)
         || matches!(&*error.kind, ErrorKind::Command(e) if e.code == DUPLICATE_KEY);

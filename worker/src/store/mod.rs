@@ -2,9 +2,9 @@
 //!
 //! Each change is a [`crate::domain::call::CallPatch`] that is joined with the stored call in one update
 //! statement. The filter of the statement only compares ids for equality. So a statement may be repeated and
-//! reordered, and many workers may run statements at once. In a backlog, a call that is not stored yet is
-//! inserted as the document that its statement would make. A write counts when a majority of the servers has
-//! it in its journal.
+//! reordered, and many workers may run statements at the same time. In a backlog, a call that is not stored
+//! yet is inserted directly, with the same result: see `insert`. A write is durable when a majority of the
+//! servers has it in its journal.
 
 mod answer;
 mod apply;

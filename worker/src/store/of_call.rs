@@ -1,9 +1,8 @@
-//! `_call`: the part of a conversation's document that holds what is known of the telephone call alone.
+//! `_call`: the part of a conversation's document that comes from events which name the telephone call alone.
 //!
-//! Events that name no conversation fill it. When a further conversation of the call becomes known, its
-//! document is made from this part: see [`crate::domain::call::conversations`]. The fields of the part have
-//! the names that they have in the document. A document without conversation and placement has no such part,
-//! because the whole document is of the call.
+//! When a further conversation of the call becomes known, its document is made from this part: see
+//! [`crate::domain::call::conversations`]. The fields of the part have the same names as in the document. A
+//! document without conversation and placement has no such part, because all its events name the call alone.
 
 use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 
@@ -26,7 +25,8 @@ pub(super) fn layer(patch: &CallPatch, bindings: &Bindings) -> Result<Option<Raw
         return Ok(Some(rawdoc! { "$cond": [linked(), { "_call": joined }, {}] }));
     }
     let Some(of_call) = &patch.of_call else {
-        // The document was wholly of the call, and becomes the document of a conversation.
+        // Until now, all events of the document named the call alone. Now it becomes the document of a
+        // conversation.
         let becomes = rawdoc! { "$and": [{ "$isArray": ["$history"] }, { "$not": [linked()] }] };
         return Ok(Some(rawdoc! { "$cond": [becomes, { "_call": whole() }, {}] }));
     };
@@ -48,7 +48,8 @@ fn join(
     Ok(rawdoc! { "$let": { "vars": { "before": before }, "in": { "$mergeObjects": layers } } })
 }
 
-/// The whole document as such a part. A field that is missing in the document is missing in the part.
+/// An expression that copies the whole document into such a part. A field that is missing in the document is
+/// missing in the part.
 fn whole() -> RawDocumentBuf {
     let mut part = RawDocumentBuf::new();
     for name in fields::names(Scope::Call) {
@@ -57,7 +58,7 @@ fn whole() -> RawDocumentBuf {
     part
 }
 
-/// The part of a document of which nothing else is known.
+/// The part `_call` of a new document.
 pub(super) fn document(of_call: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     let mut part = RawDocumentBuf::new();
     fields::append(&mut part, of_call, Scope::Call)?;

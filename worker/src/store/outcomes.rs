@@ -20,8 +20,8 @@ pub(super) async fn outcomes(
     patches: &[&CallPatch],
     with_status: bool,
 ) -> Result<Vec<PatchOutcome>, StoreError> {
-    let asked = |patch: &&&CallPatch| with_status || may_make_pending(patch);
-    let keys: Vec<_> = patches.iter().filter(asked).filter_map(|patch| Key::of_document(patch)).collect();
+    let is_needed = |patch: &&&CallPatch| with_status || may_make_pending(patch);
+    let keys: Vec<_> = patches.iter().filter(is_needed).filter_map(|patch| Key::of_document(patch)).collect();
     let found = find(store, &keys, with_status).await?;
     let outcome = |patch: &&CallPatch| {
         let call = Key::of_document(patch).and_then(|key| found.get(&key))?;
@@ -44,13 +44,14 @@ fn may_make_pending(patch: &CallPatch) -> bool {
 
 /// The status that the call would have without the events of `patch`.
 fn status_without(call: &CallView, patch: &CallPatch) -> Option<Status> {
-    let known = |claim: &StatusClaim| patch.history.iter().any(|entry| entry.event_id == claim.event_id);
-    let others = call.claimed_statuses().into_iter().filter(|claim| !known(claim));
+    let is_of_patch =
+        |claim: &StatusClaim| patch.history.iter().any(|entry| entry.event_id == claim.event_id);
+    let others = call.claimed_statuses().into_iter().filter(|claim| !is_of_patch(claim));
     others.max_by(|a, b| a.key().cmp(&b.key())).map(|claim| claim.status)
 }
 
-/// The calls of `keys`. Without `with_status` only the calls with a pending transcript, which the index of
-/// pending transcripts alone finds.
+/// The calls of `keys`. Without `with_status`, only the calls with a pending transcript: the index of pending
+/// transcripts answers this query alone.
 async fn find(store: &Store, keys: &[Key], with_status: bool) -> Result<HashMap<Key, CallView>, StoreError> {
     let mut by_field: HashMap<&str, Vec<&str>> = HashMap::new();
     for key in keys {

@@ -12,7 +12,7 @@ pub struct PlacementState {
     pub state: String,
     /// The code of a refusal.
     pub code: Option<String>,
-    /// Digest of the request: it tells apart two requests with one idempotency key.
+    /// Digest of the request. It distinguishes two requests with the same idempotency key.
     pub digest: String,
     /// When the placement began.
     pub at: Timestamp,

@@ -29,11 +29,11 @@ pub struct NewPlacement {
     pub id: PlacementId,
     /// The idempotency key of the request.
     pub key: Option<String>,
-    /// Digest of the request: it tells apart two requests with one idempotency key.
+    /// Digest of the request. It distinguishes two requests with the same idempotency key.
     pub digest: String,
     /// The request to ElevenLabs.
     pub request: serde_json::Map<String, serde_json::Value>,
-    /// Agent, its number and callee.
+    /// The agent, the agent's telephone number and the callee.
     pub parties: Parties,
     /// The current time.
     pub at: Timestamp,
@@ -60,16 +60,16 @@ pub enum PlacementResult {
 }
 
 impl Store {
-    /// Inserts the document of a placement, unless its idempotency key is known.
+    /// Inserts the document of a placement, unless its idempotency key was used before.
     ///
     /// # Errors
     /// The request is too large or cannot be stored, or the database is unavailable.
     pub async fn begin_placement(&self, new: &NewPlacement) -> Result<PlacementStart, StoreError> {
         if size::bson_size(&new.request.clone().into()) > size::MAX_REQUEST {
-            return Err(StoreError::Refused("the request is larger than a document has room for".to_owned()));
+            return Err(StoreError::Refused("the request is too large for a document".to_owned()));
         }
         let document =
-            document(new).ok_or_else(|| StoreError::Refused("it cannot be expressed".to_owned()))?;
+            document(new).ok_or_else(|| StoreError::Refused("BSON cannot express the request".to_owned()))?;
         let calls = self.calls.clone();
         let inserted = self.run(async move {
             match calls.insert_one(document).await {
@@ -147,8 +147,8 @@ impl Store {
     }
 }
 
-/// The document of a placement: that of a call of which only the placement is known, and the fields that
-/// belong to placements alone. `None` if BSON cannot express it.
+/// The document of a new placement: the document of a call without any webhook, and the fields that only
+/// placements have. `None` if BSON cannot express it.
 fn document(new: &NewPlacement) -> Option<Document> {
     let (at, status, event_id) = (new.at, Status::Initiated, format!("placement:{}", new.id.as_str()));
     let patch = CallPatch {

@@ -1,4 +1,4 @@
-//! What a patch would change, without changing it: the pipeline of its statement runs as a query.
+//! Previews the changes of a patch without making them: the pipeline of its statement runs as a query.
 
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::call::{CallPatch, conversations};
 
-/// What a patch would change.
+/// The changes that a patch would make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Preview {
     /// Nothing.
@@ -39,7 +39,7 @@ pub struct Difference {
 const SHOWN: [&str; 4] = ["status", "transcriptState", "failureReason", "statusUpdatedAt"];
 
 impl Store {
-    /// What [`super::apply()`] would change with `patch`.
+    /// The changes that [`super::apply()`] would make with `patch`.
     pub async fn preview(&self, patch: &CallPatch) -> Result<Preview, StoreError> {
         let mut filters: Vec<_> = Key::all_of(patch).map(|key| key.filter()).collect();
         if filters.is_empty() {

@@ -1,4 +1,4 @@
-//! What reconciliation reads and writes: calls, and its own state in the collection `reconciliation`.
+//! The reads and writes of reconciliation: calls, and its own state in the collection `reconciliation`.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -27,7 +27,8 @@ use crate::domain::{
 const COLLECTION: &str = "reconciliation";
 
 impl Store {
-    /// What is stored of these conversations. A conversation that is not stored is missing in the result.
+    /// The stored facts about these conversations. A conversation that is not stored is missing in the
+    /// result.
     pub async fn known(
         &self,
         ids: &[&ConversationId],
@@ -82,7 +83,7 @@ impl Store {
         Ok(ids.collect())
     }
 
-    /// Gives up a placement of which ElevenLabs has no call.
+    /// Gives up a placement for which ElevenLabs has no call.
     pub async fn give_up_placement(&self, id: &PlacementId, now: Timestamp) -> Result<(), StoreError> {
         let filter = doc! {
             "_placementId": id.as_str(), "_placement.open": true, "conversationId": { "$exists": false },

@@ -56,7 +56,8 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
     }
     let joined = bindings.bind(rawdoc! { "$mergeObjects": layers });
     // An event changes a call once: a document that has the event already is not written again. An
-    // observation has no payload and holds more than its events, so it is always joined.
+    // observation (the answer of ElevenLabs to a status lookup) has no payload and holds more than its
+    // events, so it is always joined.
     let is_event = patch.fields.keys().any(|field| field.is_payload());
     if !is_event {
         return Ok(rawdoc! { "$replaceWith": joined });
@@ -66,9 +67,12 @@ pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> 
     Ok(rawdoc! { "$replaceWith": { "$cond": [is_known, "$$ROOT", joined] } })
 }
 
-/// The transcript that the end of a leg makes due: see [`CallPatch::leg_ended`]. The patch may bring the end
-/// of the leg while the document has the conversation, or the reverse. If the patch has both, it says itself
-/// that the transcript is pending; an earlier end of a leg in the document then makes it pending earlier.
+/// The layer that marks a transcript as pending after the end of a leg: see [`CallPatch::leg_ended`]. `None`
+/// if the patch neither ends a leg nor names a conversation.
+///
+/// The layer covers two cases: the patch brings the end of the leg and the document has the conversation, or
+/// the reverse. If the patch brings both, it marks the transcript as pending itself. An earlier end of a leg
+/// in the document then moves the start of the waiting time back.
 fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
     let (is_complete, since): (RawDocumentBuf, RawBson) = match (&patch.leg_ended, &patch.conversation_id) {
         (Some(since), None) => {

@@ -1,7 +1,7 @@
 //! Records of webhooks that may have ended a worker process: the collection `suspect_webhooks`.
 //!
-//! A record exists while a worker processes such a webhook. A record that remains belongs to a process that
-//! ended before it was done.
+//! A record exists while a worker processes such a webhook. If a record remains, the process ended during the
+//! attempt.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ impl Store {
         self.database.collection(COLLECTION)
     }
 
-    /// For each of these webhooks, the number of attempts that did not end.
+    /// For each of these webhooks, the number of unfinished attempts.
     pub(crate) async fn attempts(&self, ids: &[String]) -> Result<Vec<u32>, StoreError> {
         let (suspects, filter) = (self.suspects(), doc! { "_id": { "$in": ids } });
         let found: Vec<Document> = self

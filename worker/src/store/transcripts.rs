@@ -1,4 +1,4 @@
-//! Pending transcripts: which ones there are, and how each is resolved.
+//! Finds and resolves pending transcripts.
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::domain::event::ConversationId;
 /// Most characters of the reason why a transcript is unavailable.
 const MAX_REASON: usize = 500;
 
-/// How a pending transcript is resolved.
+/// The resolution of a pending transcript.
 #[derive(Clone, Debug)]
 pub enum TranscriptResolution {
     /// ElevenLabs gave the transcript.
@@ -28,7 +28,7 @@ pub enum TranscriptResolution {
     },
     /// The worker gave up.
     Unavailable {
-        /// Why, for the readers of the document.
+        /// The reason, for people who read the document.
         reason: String,
         /// When the worker gave up.
         at: Timestamp,
@@ -61,12 +61,13 @@ impl Store {
             .collect())
     }
 
-    /// The number of pending transcripts, and the time since when the oldest of them is pending.
+    /// The number of pending transcripts, and the time at which the oldest of them became pending.
     pub async fn transcript_backlog(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
         let calls = self.calls.clone();
         let found: Option<Document> = self
             .run(async move {
-                // The index of pending transcripts answers this: it is small, however many calls are stored.
+                // The index of pending transcripts answers this query. It is small even if many calls are
+                // stored.
                 let group =
                     doc! { "_id": null, "owed": { "$sum": 1_i64 }, "since": { "$min": "$_owedSince" } };
                 let stages = [doc! { "$match": { "transcriptState": "owed" } }, doc! { "$group": group }];

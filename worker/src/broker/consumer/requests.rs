@@ -1,11 +1,11 @@
-//! Pulls messages by one request at a time, so that a worker receives messages that lie together in the
-//! stream.
+//! Pulls messages with one request at a time, so that a worker receives neighbouring messages of the stream.
 //!
-//! If several requests wait, the broker deals messages out to them in turn. Two workers would then each
-//! receive some events of every call, which takes twice the statements, and the statements conflict. The
-//! client library's own stream sends the next request before the last one is served. This one sends a request
-//! when the worker has room for its messages. If requests of several workers wait all the same, each has a
-//! random priority, and the broker serves the request of the highest priority completely before the next.
+//! If several requests wait, the broker gives one message to each of them in turn. Two workers would then
+//! each receive some events of every call. This takes twice as many statements, and the statements conflict.
+//! The stream of the client library sends the next request before the last one is served. [`Requests`] sends
+//! a request only when the worker has room for its messages. Requests of several workers may still wait at
+//! the same time. So each request has a random priority: the broker serves the request with the highest
+//! priority completely before the next one.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -21,9 +21,10 @@ use async_nats::{
 };
 use futures_util::{FutureExt as _, StreamExt as _};
 
-/// How often the broker sends a heartbeat. After twice this time without one, the connection counts as lost.
+/// How often the broker sends a heartbeat. After twice this time without a heartbeat, the connection is
+/// treated as lost.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often the connection is checked. A request is lost if the connection was made anew.
+/// How often the connection is checked. A request is lost when the client reconnects.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits at the broker.
 const REQUEST_EXPIRY: Duration = Duration::from_secs(30);
@@ -72,7 +73,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Prepares requests for so many `messages` and `bytes`. [`Self::next`] sends them.
+    /// Prepares requests, each for at most `messages` messages and `bytes` bytes. [`Self::next`] sends them.
     ///
     /// # Errors
     /// The connection is closed.
@@ -127,7 +128,8 @@ impl Requests {
         }
     }
 
-    /// Returns `first` and the messages received after it until now, at most those of the open request.
+    /// Returns `first` and the messages that were received after it until now, but no more than the open
+    /// request may bring.
     pub fn ready(&mut self, first: Option<NatsMessage>) -> Result<Vec<Message>, Interrupted> {
         let (mut messages, mut next) = (Vec::new(), first.or_else(|| self.poll()));
         while let Some(answer) = next {
@@ -137,7 +139,7 @@ impl Requests {
                     messages.push(Message { message: answer, context: self.context.clone() });
                 }
                 StatusCode::IDLE_HEARTBEAT => {}
-                // Belongs to the previous request, whose last message is already counted.
+                // This answer belongs to the previous request, whose last message is already counted.
                 StatusCode::REQUEST_TERMINATED if answer.description.as_deref() == Some(COMPLETED) => {}
                 StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.left = 0,
                 // The request brought no message.
@@ -146,7 +148,7 @@ impl Requests {
                     return Err(Interrupted::Refused { status, description });
                 }
                 // The bytes of the request are used up, or the consumer is gone. The received messages are
-                // returned all the same; the next request reports a missing consumer.
+                // returned anyway. The next request reports a missing consumer.
                 _ => self.left = 0,
             }
             if self.left == 0 {

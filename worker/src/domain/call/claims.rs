@@ -1,4 +1,5 @@
-//! What events claim of the status and the fields of a call, and which claim prevails.
+//! The claims of events about the status and the fields of a call, and the keys that decide which claim
+//! prevails.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{field::Field, status::Status};
 
-/// A status that an event claims, and the key by which two of them are compared.
+/// A status that an event claims, and the key by which two such claims are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusClaim {
     /// The status.
@@ -21,13 +22,13 @@ pub struct StatusClaim {
 }
 
 impl StatusClaim {
-    /// The key: of two claims the one with the greater key prevails.
+    /// The key of the claim. Of two claims, the claim with the greater key prevails.
     pub fn key(&self) -> (i32, Timestamp, &str) {
         (self.status.rank(), self.at, &self.event_id)
     }
 }
 
-/// The value of a [`super::Field`] that an event brings, and the key by which two of them are compared.
+/// The value of a [`super::Field`] that an event brings, and the key by which two such values are compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldClaim {
     /// Time of the event.
@@ -39,7 +40,7 @@ pub struct FieldClaim {
 }
 
 impl FieldClaim {
-    /// The key: of two values the one with the greater key prevails.
+    /// The key of the value. Of two values, the value with the greater key prevails.
     pub(super) fn key(&self) -> (Timestamp, &str) {
         (self.at, &self.event_id)
     }

@@ -28,9 +28,9 @@ use crate::domain::event::ConversationId;
 pub struct Joined {
     /// The documents of the call, each once.
     pub documents: Vec<Document>,
-    /// Number of links that were ignored, because they lead to another call.
+    /// Number of links of the patch that were ignored, because they lead to another call.
     pub ignored_links: u32,
-    /// The conversation that the patch adds to a call that already has one.
+    /// The conversation that the patch adds to a call that already has a conversation.
     pub further: Option<ConversationId>,
 }
 
@@ -80,7 +80,8 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     });
     let mut documents: Vec<_> = siblings.collect();
     let further = conversation.filter(|_| is_new && !documents.is_empty());
-    // A patch of the call alone has no document of its own, but changes the documents of all conversations.
+    // A patch that names the call alone has no document of its own. It changes the documents of all
+    // conversations.
     let mut of_call = None;
     if patch.is_linked() || documents.is_empty() {
         documents.insert(0, (own, patch));

@@ -11,8 +11,8 @@ use crate::domain::text::{MAX_REASON, cut};
 /// Fields that may hold the reason, in the order in which they are tried.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason that `payload` gives for the failure `status`, cut to 1,000 characters. A blank text
-/// counts as none.
+/// The reason that `payload` gives for the failure `status`, cut to 1,000 characters. A blank text is
+/// ignored.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
     let given = FIELDS
         .into_iter()
@@ -40,7 +40,7 @@ fn text_of(status: Status) -> &'static str {
     }
 }
 
-/// The classes of reasons, each with the words by which it is recognized. The first class that fits counts.
+/// The classes of reasons, each with the words by which it is recognized. The first class that fits is used.
 const CLASSES: [(&str, &[&str]); 11] = [
     ("voicemail", &["voicemail", "voice mail", "machine"]),
     ("no_answer", &["no answer", "no-answer", "no_answer", "not answer", "unanswered", "not picked up"]),

@@ -1,6 +1,6 @@
-//! The fields of a document that one event gives whole: one row for each.
+//! The fields of a document whose whole value comes from one event: one row for each field.
 
-/// A field of the document that one event gives whole. The latest event prevails.
+/// A field of the document whose whole value comes from one event: the latest event that has the field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Field {
     /// The payload of the latest event that is about a status or a conversation.
@@ -11,7 +11,8 @@ pub enum Field {
     Analysis,
     /// ElevenLabs' metadata of the conversation: times, cost, why it ended, the telephone call.
     Metadata,
-    /// Who or what answered: ElevenLabs' call result, or the result of an answering machine detection.
+    /// The kind of party that answered, for example a person or a machine: ElevenLabs' call result, or the
+    /// result of an answering machine detection.
     AnsweredBy,
     /// The answer of Twilio or of the SIP trunk when the call could not be initiated.
     InitiationFailure,
@@ -31,7 +32,7 @@ pub enum Field {
     TwilioOther,
 }
 
-/// How large a field may be: see [`super::size`].
+/// The class that decides the largest size of a field: see [`super::size`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SizeClass {
     Payload,
@@ -41,7 +42,7 @@ pub(super) enum SizeClass {
     Form,
 }
 
-/// What is fixed for a field.
+/// The fixed properties of a field.
 struct Row {
     name: &'static str,
     key_name: &'static str,
@@ -90,8 +91,8 @@ impl Field {
         }
     }
 
-    /// Whether the field holds the payload of an event. Each event has a payload. An observation and a stored
-    /// call may have none.
+    /// Whether the field holds the payload of an event. Each event has a payload. An observation (the answer
+    /// of ElevenLabs to a status lookup) and a stored call may have none.
     pub fn is_payload(self) -> bool {
         self.row().is_payload
     }
@@ -106,7 +107,7 @@ impl Field {
         self.row().key_name
     }
 
-    /// How large the value may be.
+    /// The class that decides the largest size of the value.
     pub(super) fn size_class(self) -> SizeClass {
         self.row().size
     }

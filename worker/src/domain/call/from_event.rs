@@ -1,4 +1,4 @@
-//! What one event claims of a call.
+//! Makes the patch of one event.
 
 use std::collections::BTreeMap;
 
@@ -21,8 +21,8 @@ impl From<Event> for CallPatch {
 }
 
 impl CallPatch {
-    /// What `event` claims, without the values that do not fit into a document, and the file that is kept
-    /// beside the document.
+    /// Returns the claims of `event` without the values that do not fit into a document, and the file that is
+    /// stored separately from the document.
     pub fn split(mut event: Event) -> (Self, Option<Attachment>) {
         let attachment = size::fit(&mut event);
         (Self::of(event), attachment)

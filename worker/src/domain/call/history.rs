@@ -5,8 +5,8 @@ use jiff::Timestamp;
 #[cfg(doc)]
 use crate::domain::event::Origin;
 
-/// Most events of the call in a history, and most events of the conversation. The latest events by their own
-/// time stay.
+/// Largest number of events in a history, separately for events of the call and events of the conversation.
+/// The latest events by their own time are kept.
 pub const HISTORY_LIMIT: usize = 100;
 
 /// One event in the history of a call.
@@ -14,7 +14,7 @@ pub const HISTORY_LIMIT: usize = 100;
 pub struct HistoryEntry {
     /// Id of the event.
     pub event_id: String,
-    /// The sender's word for what happened.
+    /// The event type in its usual spelling, for example `call.busy` or `twilio.busy`.
     pub event_type: String,
     /// The word of the status that the event claimed, whether or not that status prevailed. `None` if it
     /// claimed none.
@@ -27,11 +27,12 @@ pub struct HistoryEntry {
     pub signature: Option<String>,
     /// When it happened.
     pub at: Timestamp,
-    /// Whether the event stated a time that does not count. `at` is then the time of storage.
+    /// Whether the stated time of the event was ignored, because it is unreadable or too far from the time of
+    /// storage. `at` is then the time of storage.
     pub time_ignored: bool,
     /// When the broker stored the event. `None` in documents of earlier versions.
     pub stored_at: Option<Timestamp>,
-    /// Whether the event names the call and no conversation, so that it counts for each conversation of the
+    /// Whether the event names the call but no conversation, so that it belongs to each conversation of the
     /// call.
     pub of_call: bool,
 }
@@ -42,10 +43,12 @@ impl HistoryEntry {
     }
 }
 
-/// Joins two histories: each event once, in the order of time, and at most [`HISTORY_LIMIT`] of each kind.
+/// Joins two histories: each event once, in the order of time, and at most [`HISTORY_LIMIT`] events of the
+/// call and as many of the conversation.
 pub(super) fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntry>) {
     ours.extend(theirs);
-    // An event that was stored twice counts with its first storage, which is also its time if it states none.
+    // If an event was stored twice, the entry with the earlier storage is kept. The time of storage is also
+    // the time of an event that states none.
     let first = |entry: &HistoryEntry| (entry.at, entry.stored_at.is_none(), entry.stored_at);
     ours.sort_by(|x, y| {
         let by_time = x.event_id.cmp(&y.event_id).then(first(x).cmp(&first(y)));

@@ -10,8 +10,8 @@ impl CallPatch {
         self
     }
 
-    /// Whether the patch may be joined with `other`, which names the same call. Patches of two conversations
-    /// or two placements may not.
+    /// Whether the patch may be joined with `other`, which names the same call. Patches of different
+    /// conversations or different placements must stay separate.
     pub fn is_joinable(&self, other: &Self) -> bool {
         fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
             a.zip(b).is_none_or(|(a, b)| a == b)
@@ -53,7 +53,8 @@ impl CallPatch {
     }
 }
 
-/// Keeps the smaller value. Mostly both are equal; if they differ, the choice does not depend on the order.
+/// Keeps the smaller value. Usually both values are equal. If they differ, the choice does not depend on the
+/// order of the patches.
 fn keep_smaller<T: Ord>(ours: &mut Option<T>, theirs: Option<T>) {
     if let Some(theirs) = theirs
         && ours.as_ref().is_none_or(|ours| theirs < *ours)

@@ -1,4 +1,4 @@
-//! What one or several events claim of a call.
+//! The claims of one or several events about a call.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,18 @@ use super::{
 use crate::domain::event::Event;
 use crate::domain::event::{CallId, ConversationId, Parties};
 
-/// What one or several events claim of one call.
+/// The claims of one or several events about one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallPatch {
     /// Telephony id.
     pub call_id: Option<CallId>,
     /// Conversation id.
     pub conversation_id: Option<ConversationId>,
-    /// The call of which this one is a leg.
+    /// The parent call, if this call is a leg of another call.
     pub parent_call_id: Option<CallId>,
     /// The placement, if the call was placed through the API.
     pub placement: Option<Placement>,
-    /// Agent, its number and callee.
+    /// The agent, the agent's telephone number and the callee.
     pub parties: Parties,
     /// The status that prevails.
     pub status: Option<StatusClaim>,
@@ -41,17 +41,19 @@ pub struct CallPatch {
     pub transcript: Option<TranscriptState>,
     /// Since when the transcript is pending.
     pub pending_since: Option<Timestamp>,
-    /// When the call ended, if it may be without a conversation (see [`Event::is_leg`]). From then on a
-    /// transcript is pending, as soon as a conversation of the call is known.
+    /// When the event that ended the call was stored, if the call may have no conversation (see
+    /// [`Event::is_leg`]). The transcript is pending from this time, but only once a conversation of the call
+    /// is known.
     pub leg_ended: Option<Timestamp>,
-    /// The earliest time known of the call.
+    /// The earliest known time of the call.
     pub created_at: Timestamp,
-    /// When the first event was stored. The retention time counts from here.
+    /// When the first event was stored. The retention time begins here.
     pub first_stored: Timestamp,
     /// When the latest event was stored.
     pub updated_at: Timestamp,
     /// The part that comes from events which name the call alone: see [`super::conversations`]. `None` if
-    /// there is no such part, and if the whole patch is of the call (then [`CallPatch::is_linked`] is false).
+    /// there is no such event. Also `None` if there is no other event: then the whole patch is this part, and
+    /// [`CallPatch::is_linked`] is false.
     pub of_call: Option<Box<CallPatch>>,
 }
 
@@ -78,7 +80,7 @@ impl CallPatch {
         }
     }
 
-    /// Whether the patch names a conversation or a placement. Otherwise all of it is of the call.
+    /// Whether the patch names a conversation or a placement. Otherwise all its events name the call alone.
     pub fn is_linked(&self) -> bool {
         self.conversation_id.is_some() || self.placement.is_some()
     }
@@ -88,8 +90,8 @@ impl CallPatch {
         if self.is_linked() { self.of_call.as_deref().cloned() } else { Some(self.clone()) }
     }
 
-    /// Removes the identifier that counts least: the placement, else the conversation id beside a call id.
-    /// The event then belongs to the call that it names first.
+    /// Removes the identifier of the lowest priority: the placement, or else the conversation id if the patch
+    /// also has a call id. The patch then belongs to the call that the remaining identifiers name.
     pub fn forget_weakest_link(&mut self) {
         if self.placement.take().is_none() && self.call_id.is_some() {
             self.conversation_id = None;
@@ -103,7 +105,7 @@ impl CallPatch {
     }
 
     /// Marks the transcript as pending if a leg ended and a conversation is known. The result does not depend
-    /// on the order of the two, because it follows from the fields alone.
+    /// on which of these two facts came first, because it follows from the fields alone.
     pub(super) fn mark_pending_after_leg(&mut self) {
         if let Some(since) = self.leg_ended
             && self.conversation_id.is_some()

@@ -7,9 +7,9 @@ use crate::domain::event::PlacementId;
 /// The placement of an outbound call that was placed through the API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Placement {
-    /// The id of the placement. It travels to ElevenLabs and back as a dynamic variable.
+    /// The id of the placement. ElevenLabs receives it as a dynamic variable and returns it in its webhooks.
     pub id: PlacementId,
-    /// The request to ElevenLabs. A webhook does not know it.
+    /// The request to ElevenLabs. `None` in the patch of a webhook, which does not contain the request.
     pub request: Option<Map<String, Value>>,
 }
 

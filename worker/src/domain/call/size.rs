@@ -1,8 +1,9 @@
 //! Bounds the values of an event, so that each document of a call fits into MongoDB's 16 MiB. Pure.
 //!
 //! Each field has a bound of its own, and the sum of all bounds is below 16 MiB. So every combination of
-//! events fits. A value above its bound is left out, and its place holds its size. A large transcript becomes
-//! a file. The decision depends on the event alone, so order and repetition of events do not matter.
+//! events fits. A value above its bound is left out: a small object that holds its size replaces it. A large
+//! transcript becomes a file. The decision depends on the event alone, so order and repetition of events do
+//! not matter.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -13,12 +14,12 @@ use crate::domain::event::{Event, Recording};
 const MIB: usize = 1024 * 1024;
 /// A payload of at most this size holds no value that is above a bound.
 const SMALL_PAYLOAD: usize = MIB / 8;
-/// Largest request with which a call is placed.
+/// Largest request to place a call, as BSON in bytes.
 pub const MAX_REQUEST: usize = MIB / 8;
 /// Largest callback of Twilio without a status. The gateway takes forms of at most 64 KiB.
 const MAX_FORM: usize = 80 * 1024;
 
-/// A file that is kept beside the document. Its id is the id of the event.
+/// A file that is stored separately from the document. Its id is the id of the event.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Attachment {
     /// The recording of a call.
@@ -51,8 +52,8 @@ const OWN: Bounds = Bounds { payload: 4 * MIB, transcript: 4 * MIB, part: 2 * MI
 /// the fields and in `_call`.
 const OF_CALL: Bounds = Bounds { payload: MIB, transcript: MIB / 4, part: MIB / 8, detail: MIB / 8 };
 
-/// Leaves out the values of the event that do not fit into a document, and returns the file that is kept
-/// beside it.
+/// Leaves out the values of the event that do not fit into a document, and returns the file that is stored
+/// separately from the document.
 pub(super) fn fit(event: &mut Event) -> Option<Attachment> {
     let bounds = if event.names_call_alone() { OF_CALL } else { OWN };
     let mut attachment = event.recording.take().map(Attachment::Recording);
@@ -104,7 +105,7 @@ fn split_transcript(file: &str, turns: Value, bound: usize) -> (Value, Option<At
     (json!({ "fileId": file, "bytes": bytes.len(), "turns": count }), Some(Attachment::Transcript(bytes)))
 }
 
-/// Whether a stored value only says that the value was left out.
+/// Whether a stored value is the object that replaces a value that was left out.
 pub fn is_left_out(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.len() == 2 && object.contains_key("bytes"))
         && value["leftOut"] == true
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_that_of_bson() {
+    fn size_is_the_length_of_the_value_in_bson() {
         let value = json!({ "a": null, "b": true, "c": 1, "d": 5_000_000_000_i64, "e": 1.5, "ü": "✓",
             "g": (0..1234).collect::<Vec<_>>(), "h": [], "i": { "j": [[{}]] } });
         let document: Document = crate::store::value_to_bson(&value).unwrap().as_document().unwrap().clone();

@@ -43,11 +43,11 @@ fn callback(n: u32) -> Event {
 }
 
 prop_compose! {
-    /// The number decides everything: the same number gives the same event.
+    /// The event depends only on the number.
     fn any_event()(n in 0..40u32) -> Event {
         let kind = EventType::ALL[n as usize * 7 % 12];
         let own_time = (n % 3 != 0).then(|| 1_790_000_000 + i64::from(n % 7));
-        // Some times do not count.
+        // Some stated times are ignored, because they are far from the time of storage.
         let own_time = if n % 11 == 0 { Some(12) } else { own_time };
         match n % 5 {
             4 => transcription(n),

@@ -12,7 +12,7 @@ pub enum TranscriptState {
 }
 
 impl TranscriptState {
-    /// Every state, in the order in which a later one prevails.
+    /// Every state in ascending order: a later state prevails over an earlier one.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Unavailable, Self::Saved];
 
     /// The state of a word in the database.

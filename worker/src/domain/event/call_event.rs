@@ -18,7 +18,7 @@ use crate::domain::call::{Field, Status};
 pub struct Event {
     /// The id of the webhook: see [`super::Envelope::id`].
     pub id: String,
-    /// The sender's word for what happened.
+    /// The event type in its usual spelling, for example `call.busy` or `twilio.busy`.
     pub event_type: &'static str,
     /// The source.
     pub origin: Origin,
@@ -34,25 +34,26 @@ pub struct Event {
     pub call_id: Option<CallId>,
     /// The ElevenLabs conversation id.
     pub conversation_id: Option<ConversationId>,
-    /// The placement. Only events of calls that were placed through the API name one.
+    /// The placement. Only events of calls that were placed through the API name a placement.
     pub placement_id: Option<PlacementId>,
-    /// The call of which this one is a leg.
+    /// The parent call, if this call is a leg of another call.
     pub parent_call_id: Option<CallId>,
-    /// Agent, its number and callee, as far as the payload names them.
+    /// The agent, the agent's telephone number and the callee, if the payload names them.
     pub parties: Parties,
-    /// When it happened: the event's own time if that counts, else the time of storage. Whole milliseconds,
-    /// because MongoDB keeps dates so.
+    /// When the event happened: its own time if that is near the time of storage, else the time of storage.
+    /// In whole milliseconds, because MongoDB stores dates with this precision.
     pub at: Timestamp,
-    /// Whether the event gives a time of its own that does not count.
+    /// Whether the event states a time that is ignored, because it is unreadable or too far from the time of
+    /// storage.
     pub time_ignored: bool,
-    /// When the broker stored the webhook, whole milliseconds.
+    /// When the broker stored the webhook, in whole milliseconds.
     pub stored_at: Timestamp,
     /// When the call began, if the payload says so.
     pub began_at: Option<Timestamp>,
-    /// Whether the call may be without a conversation: a leg of another call, or an inbound call. The end of
-    /// such a call makes a transcript due only if a conversation of the call is known.
+    /// Whether the call may have no conversation, because it is a leg of another call or an inbound call. The
+    /// end of such a call makes a transcript due only if a conversation of the call is known.
     pub is_leg: bool,
-    /// Values that replace those of earlier events: the payload itself, and parts of it.
+    /// Values that replace the values of earlier events: the payload itself, and parts of it.
     pub fields: BTreeMap<Field, Value>,
     /// The recording, which is too large for a document.
     pub recording: Option<Recording>,

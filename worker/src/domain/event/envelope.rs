@@ -1,9 +1,9 @@
-//! What is known of a webhook besides its body.
+//! The metadata of a webhook: id, source, times and signature, without the body.
 
 use aftercall_common::contract::{provider::Provider, subject::WebhookSubject};
 use jiff::Timestamp;
 
-/// The source of an event. It decides the form of the body.
+/// The source of an event. It decides the format of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// A webhook of ElevenLabs.
@@ -24,7 +24,7 @@ impl Origin {
         }
     }
 
-    /// Whether its webhooks may be forms.
+    /// Whether webhooks from this source may be forms.
     pub fn sends_forms(self) -> bool {
         match self {
             Self::Twilio => true,
@@ -43,7 +43,7 @@ impl From<WebhookSubject> for Origin {
     }
 }
 
-/// What is known of a webhook besides its body.
+/// The metadata of a webhook, without the body.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     /// Deterministic id: the same bytes to the same path have the same id.

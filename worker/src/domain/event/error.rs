@@ -20,13 +20,14 @@ pub enum ParseError {
     /// The recording is not base64.
     #[error("full_audio is not base64")]
     InvalidAudio,
-    /// The body names no event type, and its fields do not show which one it is.
+    /// The body names no event type, and its fields do not identify the event type.
     #[error("no event type is given: {0}")]
     NoEventType(FieldNames),
-    /// The event type is known, but the body has another shape.
-    #[error("event type {0:?} has another shape: {1}")]
+    /// The event type is known, but the body does not have the shape of this event type.
+    #[error("the body does not have the shape of event type {0:?}: {1}")]
     UnexpectedShape(String, FieldNames),
-    /// This version does not know the event type. A later version may: the dead letter can be redriven then.
+    /// This version does not know the event type. A later version may know it, and the dead letter can be
+    /// redriven then.
     #[error("event type {0:?} is not supported: {1}")]
     UnsupportedEvent(String, FieldNames),
     /// The event belongs to another product of the vendor and needs no action. Holds the family of the event.

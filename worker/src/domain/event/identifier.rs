@@ -75,8 +75,8 @@ impl PlacementId {
     }
 }
 
-/// Reads an identifier of `object`. A missing field, null and a blank text mean that there is none. A whole
-/// number is read as its digits.
+/// Reads an identifier of `object`. `None` for a missing field, null and a blank text. A whole number is read
+/// as its digits.
 ///
 /// # Errors
 /// The value is neither a text nor a whole number.
@@ -90,7 +90,7 @@ pub fn read(object: &Map<String, Value>, field: &'static str) -> Result<Option<S
     }
 }
 
-/// Reads an identifier. A value that cannot be one counts as none.
+/// Reads an identifier. `None` for a value that cannot be an identifier.
 pub fn lenient_id<T>(value: &Value, new: impl Fn(String) -> Result<T, IdentifierError>) -> Option<T> {
     match value {
         Value::String(id) => new(id.trim().to_owned()).ok(),

@@ -1,4 +1,4 @@
-//! Recognizes the shape of a body that came by the route of ElevenLabs: the vendor's envelope or the flat
+//! Recognizes the shape of a body that was sent to the route of ElevenLabs: the vendor's envelope or the flat
 //! form.
 //!
 //! Automation tools and customers' own services send the vendor's events in other shapes: with the fields of
@@ -20,7 +20,7 @@ use crate::domain::text::{MAX_WORD, cut};
 /// as one value, so its own values are measured here.
 const MAX_DATA_TEXT: usize = 2 * 1024 * 1024;
 
-/// Where a body has the fields of its event.
+/// The place of the event's fields in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Location {
     /// In the object `data`.
@@ -63,7 +63,7 @@ pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
     };
     match (kind, event_type, data) {
         (Some(kind), _, Some(_)) => Ok(Shape::Envelope(kind, Location::Data)),
-        // Both forms have `call_initiation_failure`. Only the vendor's has an object `metadata`.
+        // Both forms have `call_initiation_failure`. Only the vendor's form has an object `metadata`.
         (Some(kind), _, None) if raw.get("metadata").is_some_and(Value::is_object) => {
             Ok(Shape::Envelope(kind, Location::Top))
         }
@@ -95,7 +95,7 @@ fn shape_of_fields(raw: &Map<String, Value>) -> Option<Shape> {
     }
 }
 
-/// The one kind of event that has these fields. `None` if they fit no kind or several.
+/// The kind of event that has these fields. `None` if the fields fit no kind or several kinds.
 fn kind_of_fields(data: &Map<String, Value>) -> Option<Kind> {
     let is = |field: &str, is: fn(&Value) -> bool| data.get(field).is_some_and(is);
     if !has_conversation(data) {

@@ -3,6 +3,7 @@
 //! A sender may have a wrong clock. It may also send 0, -1, the year 1 or the seconds since the call began
 //! instead of a time. Such a value would date a call so early that retention erases it, or so late that no
 //! later event could change its status. So a stated time counts only if it lies near the time of storage.
+//! Otherwise it is ignored.
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use serde_json::Value;
 use super::envelope::{Envelope, Origin};
 use crate::domain::time::{after, before};
 
-/// From this value on a number is read as milliseconds. As seconds it would lie beyond the year 5138.
+/// Smallest number that is read as milliseconds. As seconds it would lie beyond the year 5138.
 const FIRST_MILLISECONDS: f64 = 100_000_000_000.0;
 /// Longest time between an event and its storage.
 const MAX_AGE: Duration = Duration::from_hours(30 * 24);
-/// Most by which the clock of a sender can be ahead.
+/// Largest difference by which the clock of a sender may be ahead.
 const MAX_AHEAD: Duration = Duration::from_mins(5);
 /// Longest time between acceptance and storage of a webhook. A dead letter that an operator redrives waits
 /// longest.
@@ -29,11 +30,12 @@ pub const FIRST_CONVERSATION: i64 = 1_577_836_800;
 pub(super) struct EventTime {
     /// The stated time if it counts, else the time of storage. Whole milliseconds.
     pub at: Timestamp,
-    /// Whether the event states a time that does not count.
+    /// Whether the event states a time that does not count, because it is unreadable or too far from the time
+    /// of storage.
     pub ignored: bool,
 }
 
-/// The time of an event that states these times. The first one that counts is taken.
+/// The time of an event that states these times: the first stated time that counts.
 pub(super) fn of_event<'a>(envelope: &Envelope, stated: impl IntoIterator<Item = &'a Value>) -> EventTime {
     let stated = stated.into_iter().filter(|value| is_stated(value));
     let mut ignored = false;
@@ -63,11 +65,12 @@ pub(super) fn of_begin(envelope: &Envelope, stated: Option<&Value>) -> Option<Ti
     stated.and_then(read).filter(|at| counts(envelope, *at)).map(to_millis)
 }
 
-/// Whether a time of a conversation that ElevenLabs' API gives at `now` is possible.
+/// Whether `time`, which ElevenLabs' API gives for a conversation, is possible at `now`.
 pub fn is_plausible(time: Timestamp, now: Timestamp) -> bool {
     time.as_second() >= FIRST_CONVERSATION && time <= after(now, MAX_AHEAD)
 }
 
+/// Whether a stated time counts: it lies near the time of storage.
 fn counts(envelope: &Envelope, time: Timestamp) -> bool {
     let stored = envelope.stored_at;
     if envelope.origin == Origin::Reconciliation {
@@ -84,7 +87,7 @@ fn is_stated(value: &Value) -> bool {
     !value.is_null() && value.as_str().is_none_or(|text| !text.trim().is_empty())
 }
 
-/// Reads a time. `None` if the value has none of the known forms.
+/// Reads a time. `None` if the value has no known form.
 fn read(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => {
@@ -96,7 +99,8 @@ fn read(value: &Value) -> Option<Timestamp> {
     }
 }
 
-/// Cuts `time` to whole milliseconds. MongoDB stores dates so, and comparisons here and there must agree.
+/// Cuts `time` to whole milliseconds. MongoDB stores dates with this precision, and comparisons in the worker
+/// and in MongoDB must agree.
 pub(super) fn to_millis(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }

@@ -92,8 +92,8 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     })
 }
 
-/// The parameters of the body, and those of the URL in an object [`QUERY_FIELD`]. The last value of a
-/// repeated name counts.
+/// The parameters of the body, and the parameters of the URL in an object [`QUERY_FIELD`]. If a name is
+/// repeated, the last value is kept.
 fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseError> {
     let form = |form: &[u8]| -> Map<String, Value> {
         form_urlencoded::parse(form)
@@ -111,8 +111,9 @@ fn fields(envelope: &Envelope, body: &[u8]) -> Result<Map<String, Value>, ParseE
     Ok(fields)
 }
 
-/// The event type in the history, and the status, of a `CallStatus`. Twilio's `completed` only says that the
-/// line is closed, so it becomes `ended`: only ElevenLabs knows whether there was a conversation.
+/// The event type for the history and the status that belong to a `CallStatus`. Twilio's `completed` only
+/// means that the line is closed, so it becomes `ended`: only ElevenLabs knows whether there was a
+/// conversation.
 fn status(word: &str) -> Option<(&'static str, Status)> {
     Some(match normalize(word).as_str() {
         "queued" => ("twilio.queued", Status::Initiated),

@@ -30,7 +30,7 @@ fn binding(id: &str, events: &[&str]) -> Map<String, Value> {
 }
 
 #[test]
-fn each_state_has_its_steps() {
+fn plan_has_the_steps_for_each_state() {
     let both = ["transcript", "call_initiation_failure"];
     let lists = |steps: Vec<Step>| steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let elsewhere = Webhook { url: "https://other.example.com".to_owned(), ..webhook("a") };

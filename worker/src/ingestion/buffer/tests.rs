@@ -131,7 +131,7 @@ fn one_heavy_message_is_held_at_a_time_and_delays_no_light_one() {
     let mut light = buffer.next_batch().unwrap();
     assert_eq!(calls(&light), [vec![2], vec![3]]);
     buffer.release(light.take_reservation());
-    assert!(!buffer.has_room_for_heavy(), "it is not released yet");
+    assert!(!buffer.has_room_for_heavy(), "the heavy message is not released yet");
     buffer.release(alone.take_reservation());
     assert!(buffer.has_room_for_heavy());
 }

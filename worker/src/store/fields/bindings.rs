@@ -1,7 +1,7 @@
 //! Values that a statement holds once and uses twice.
 //!
 //! A patch that names the call alone changes the document and its part `_call`. Both layers use the same
-//! payloads, and a payload can be large: so the statement binds each of them to a name.
+//! payloads. A payload can be large, so the statement holds it once and binds it to a name.
 
 use mongodb::bson::{RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 
@@ -39,7 +39,7 @@ impl Bindings {
         }
     }
 
-    /// `expression`, in which the names stand for the values.
+    /// `expression`, inside a `$let` that binds the names to the values.
     pub(in crate::store) fn bind(&self, expression: RawDocumentBuf) -> RawDocumentBuf {
         match &self.0 {
             Some(variables) => rawdoc! { "$let": { "vars": variables.clone(), "in": expression } },

@@ -57,7 +57,7 @@ pub(in crate::store) fn read_entry(entry: &Bson) -> Option<HistoryEntry> {
 }
 
 /// The entries in the order in which [`union`] sorts them. BSON dates have milliseconds, so finer parts of a
-/// time do not count.
+/// time are ignored.
 pub(super) fn sorted(entries: &[HistoryEntry]) -> RawArrayBuf {
     let mut entries: Vec<_> = entries.iter().collect();
     entries.sort_by_key(|entry| (entry.at.as_millisecond(), &entry.event_id));

@@ -1,4 +1,4 @@
-//! How a stored value and the value of a patch are joined, as an expression that the server evaluates.
+//! The rules that join a stored value and the value of a patch, as expressions that the server evaluates.
 //!
 //! Each join is commutative, associative and idempotent, except [`Join::First`]: a stored id never changes.
 
@@ -14,15 +14,15 @@ use crate::{domain::call::TranscriptState, store::error::Unstorable};
 /// The field with the state of the transcript.
 pub(super) const TRANSCRIPT_STATE: &CStr = cstr!("transcriptState");
 
-/// How a stored value and the value of a patch are joined.
+/// The rule that joins a stored value and the value of a patch.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Join {
     /// The stored value stays. The call is found by this value, and changing it would lose the document.
     First,
     /// The smaller value prevails.
     Smallest,
-    /// The smaller value prevails. If the field is not stored, the value of this other field counts as
-    /// stored.
+    /// The smaller value prevails. If the field is not stored, the value of this other field is used in its
+    /// place.
     SmallestOr(&'static CStr),
     /// The larger value prevails.
     Largest,
@@ -33,7 +33,7 @@ pub(super) enum Join {
 }
 
 impl Join {
-    /// The expression for the field `name`, whose stored value is at `within` and `name`.
+    /// The expression for the field `name`. The path of the stored value is `within` followed by `name`.
     pub(super) fn expression(
         self,
         within: &str,

@@ -1,7 +1,7 @@
-//! Fields that one event gives whole: the value, and beside it the key of the event. The latest event
+//! Fields whose whole value comes from one event. A second field has the key of the event. The latest event
 //! prevails.
 //!
-//! The rows are those of [`Field`].
+//! [`Field`] has the rows.
 
 use mongodb::bson::{Document, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 
@@ -31,7 +31,8 @@ pub(super) fn append(
     Ok(())
 }
 
-/// `value` (an expression for value and key) if the event is later than the stored one, else nothing.
+/// An expression: `value` (itself an expression for value and key) if the event is later than the stored
+/// event, else an empty object.
 pub(super) fn layer(within: &str, field: Field, claim: &FieldClaim, value: RawBson) -> RawDocumentBuf {
     let key = field.key_name();
     let newer = rawdoc! { "$gt": [

@@ -1,14 +1,13 @@
 //! The fields of a document of `agent_calls` that are joined from events: one row for each.
 //!
 //! There are three kinds of rows:
-//! - [`values::VALUES`]: fields that are joined one by one. Each row says how.
-//! - [`status`]: the four fields of the status. The greatest key prevails, as a whole.
-//! - [`latest`]: for each [`Field`] the value and its key. The latest event prevails, as a whole.
+//! - [`values::VALUES`]: fields that are joined one by one. Each row has its own rule.
+//! - [`status`]: the four fields of the status. The claim with the greatest key sets all four.
+//! - [`latest`]: for each [`Field`] the value and its key. The latest event sets both.
 //!
-//! Everything else comes from these rows: the document of a new call ([`append`]), the update of a known one
-//! ([`layers`]), the patch that a document stands for ([`read`]), and the names of the fields ([`names`]).
-//! The test of this module holds the four against each other and against
-//! [`crate::domain::call::CallPatch::join`] for every row.
+//! Four functions use these rows: [`append`] makes the document of a new call, [`layers`] makes the update of
+//! a known call, [`read`] turns a document into a patch, and [`names`] lists the fields. The test of this
+//! module compares the four with each other and with [`crate::domain::call::CallPatch::join`] for every row.
 //!
 //! Other parts of the store own a few fields that no event brings: placements (`_placement`,
 //! `_idempotencyKey`), fetched transcripts (`_transcriptError`, `_transcriptSavedAt`, `_transcriptAttempts`)
@@ -37,7 +36,7 @@ pub(super) use self::{
 use super::error::Unstorable;
 use crate::domain::call::{CallPatch, Field};
 
-/// Appends the fields of `patch`: the document of a call of which nothing else is known.
+/// Appends the fields of `patch`. The result is the document of a new call.
 ///
 /// # Errors
 /// A value that BSON cannot hold.
@@ -83,7 +82,7 @@ pub(super) fn layers(
     Ok(layers)
 }
 
-/// The patch that the fields of `document` stand for. `None` if a field is missing that every call has.
+/// Reads the fields of `document` as a patch. `None` if a field is missing that every call has.
 pub(super) fn read(document: &Document, scope: Scope) -> Option<CallPatch> {
     let mut patch = CallPatch::empty();
     for row in VALUES.iter().filter(|row| scope.includes(row.scope)) {

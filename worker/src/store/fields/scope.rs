@@ -1,11 +1,11 @@
-//! Which part of a document has a field.
+//! The parts of a document that have a field.
 
-/// Which part of a document has a field.
+/// The parts of a document that have a field, or the part in which a statement changes fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Scope {
     /// Only the document itself.
     Document,
-    /// The document, and its part `_call` with what is known of the telephone call alone: see
+    /// The document, and its part `_call`, which holds the facts about the telephone call alone: see
     /// [`crate::store::of_call`].
     Call,
 }

@@ -1,4 +1,4 @@
-//! The status of a call: four fields that are joined as a whole. The greatest key prevails.
+//! The status of a call: four fields. The claim with the greatest key sets all of them.
 
 use mongodb::bson::{
     Document, RawDocumentBuf,
@@ -30,8 +30,8 @@ pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &StatusClaim)
     fields.append(KEY, key);
 }
 
-/// The four fields if the key of the claim is greater than the stored key, else nothing. MongoDB compares
-/// arrays element by element, and a missing value is less than any other.
+/// An expression: the four fields if the key of the claim is greater than the stored key, else an empty
+/// object. MongoDB compares arrays element by element, and a missing value is less than any other value.
 pub(super) fn layer(within: &str, claim: &StatusClaim) -> RawDocumentBuf {
     let rank = claim.status.rank();
     let newer = rawdoc! { "$gt": [

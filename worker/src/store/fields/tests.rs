@@ -72,7 +72,7 @@ fn sample(n: usize) -> CallPatch {
     patch.clone().join(patch)
 }
 
-/// For each row the names of its fields, and of the fields without which it cannot be read.
+/// For each row, the names of its fields and of the other fields that are needed to read the row.
 fn rows(scope: Scope) -> Vec<Vec<&'static str>> {
     let values = VALUES.iter().filter(|row| scope.includes(row.scope)).map(|row| match row.name.as_str() {
         "requestPayload" => vec!["requestPayload", "_placementId"],
@@ -89,7 +89,7 @@ fn appended(patch: &CallPatch, scope: Scope) -> Document {
     fields.try_into().unwrap()
 }
 
-/// The patch with the fields of one row, and those that every call has.
+/// The patch with the fields of one row, and with the fields that every call has.
 fn only(row: &[&str], patch: &CallPatch, scope: Scope) -> CallPatch {
     let always = ["createdAt", "_storedAt", "updatedAt"];
     let fields = appended(patch, scope).into_iter();

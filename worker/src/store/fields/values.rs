@@ -20,14 +20,14 @@ use crate::{
     store::convert::{document_to_json, timestamp},
 };
 
-/// One field.
+/// The row of one field.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     /// Name in the document.
     pub name: &'static CStr,
-    /// Which part of a document has it.
+    /// The parts of a document that have the field.
     pub scope: Scope,
-    /// How a stored value and that of a patch are joined.
+    /// The rule that joins the stored value and the value of a patch.
     pub join: Join,
     /// Whether every document has the field.
     pub is_required: bool,
@@ -51,7 +51,7 @@ const fn required(row: Row) -> Row {
     Row { is_required: true, ..row }
 }
 
-/// Every field that is joined by itself, in the order in which a document has them.
+/// The fields that are joined one by one, in their order in a document.
 pub(super) static VALUES: [Row; 15] = [
     row(
         cstr!("callId"),

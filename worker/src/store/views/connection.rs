@@ -13,13 +13,13 @@ use crate::{
     store::{connection::Store, error::StoreError},
 };
 
-/// Most connections: those of the running queries, one of the change stream, and a spare one.
+/// Most connections: one for each running query, one for the change stream, and a spare one.
 const MAX_CONNECTIONS: u32 = 8;
 /// Most queries at the same time.
 const MAX_QUERIES: usize = 6;
-/// Longest time for which a page waits for a slot and for the answer.
+/// Longest time that a page waits for a slot and for the answer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest time for which the server may work on a query.
+/// Longest time that the server may work on a query.
 pub(super) const SERVER_TIME: Duration = Duration::from_millis(2500);
 /// Most reasons that are offered for filtering.
 const MAX_OFFERED_REASONS: i64 = 500;
@@ -69,7 +69,8 @@ impl Views {
                     doc! { "$sort": { "failureReason": 1 } },
                     doc! { "$group": { "_id": "$failureReason" } },
                     doc! { "$limit": MAX_OFFERED_REASONS },
-                    // A filter compares whole reasons. A longer reason would be cut, so it is not offered.
+                    // A filter compares whole reasons. A longer reason would be cut and would match nothing,
+                    // so it is not offered.
                     doc! { "$match": { "$expr": { "$lte": [{ "$strLenCP": "$_id" }, MAX_TEXT] } } },
                 ];
                 let cursor = calls.aggregate(stages).hint(Hint::Keys(reason_index())).max_time(SERVER_TIME);

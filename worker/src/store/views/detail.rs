@@ -31,10 +31,10 @@ pub const TURNS_A_PAGE: usize = 200;
 pub const RAW_FIELDS: [&str; 5] =
     ["rawResponse", "requestPayload", "metadata", "analysis", "initiationFailure"];
 
-/// The part of a call that its page shows.
+/// The fields of a call that its page shows.
 #[derive(Clone, Debug)]
 pub struct Detail {
-    /// The part that a list shows.
+    /// The fields that a list shows.
     pub row: CallRow,
     /// Ids of the other conversations of the same telephone call.
     pub other_conversations: Vec<String>,
@@ -52,7 +52,7 @@ pub struct Detail {
     pub agent_phone_number_id: Option<String>,
     /// State of the placement, if the call was placed through the API.
     pub placement: Option<PlacementState>,
-    /// Who or what answered.
+    /// The kind of party that answered, for example a person or a machine.
     pub answered_by: Option<String>,
     /// Why the transcript is unavailable.
     pub transcript_error: Option<String>,

@@ -1,7 +1,7 @@
 //! The numbers of calls over a window of time.
 //!
-//! The server counts from the keys of an index alone. Only for the waiting times of transcripts it reads
-//! documents.
+//! The server counts with the keys of an index alone. It reads documents only for the waiting times of
+//! transcripts.
 
 use std::time::Duration;
 
@@ -28,11 +28,11 @@ use crate::{
     },
 };
 
-/// Longest time for which the server counts.
+/// Longest time that the server counts.
 const MAX_COUNTING_TIME: Duration = Duration::from_secs(15);
 /// Number of transcripts whose waiting times are read: the latest ones.
 const MAX_WAITS: i64 = 500;
-/// Number of calls among which these transcripts are looked for.
+/// Number of calls that are searched for these transcripts.
 const MAX_SCANNED: i64 = 5000;
 /// Number of reasons that are listed: the most frequent ones.
 const MAX_REASONS: i64 = 8;
@@ -49,7 +49,7 @@ pub struct Bucket {
 /// The numbers of calls over a window.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// When they were counted.
+    /// The time of the count.
     pub at: Timestamp,
     /// The window.
     pub window: Window,
@@ -77,7 +77,7 @@ impl Figures {
 }
 
 impl Views {
-    /// Counts. Takes seconds if there are millions of calls.
+    /// Counts the calls of the window. Takes seconds if there are millions of calls.
     pub async fn figures(&self, window: Window, now: Timestamp) -> std::result::Result<Figures, StoreError> {
         let calls = self.store.calls.clone();
         let starts = window.starts(now);

@@ -13,10 +13,10 @@ use crate::{domain::call::Status, store::convert::bson_date};
 /// (one for each status) for a reason.
 pub const MAX_REASONS: usize = 16;
 
-/// Which calls a list shows.
+/// The conditions of a list of calls. The list shows the calls that meet all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only calls with these identifiers.
+    /// Only calls that this search finds.
     pub search: Option<Search>,
     /// Only calls with one of these statuses. Empty: any status.
     pub statuses: Vec<Status>,
@@ -37,7 +37,8 @@ pub enum Search {
     Number(Vec<String>),
 }
 
-/// A call at which a page of the list ends: the next page lies behind or before it.
+/// The position of a call in the list. A page begins directly behind this position, or ends directly before
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// When the call was created.
@@ -46,12 +47,12 @@ pub struct Cursor {
     pub id: ObjectId,
 }
 
-/// The side of its cursor on which a page lies.
+/// The side of the cursor on which a page lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Behind the cursor: earlier calls.
+    /// Behind the cursor: calls that were created earlier.
     Older,
-    /// Before the cursor: later calls.
+    /// Before the cursor: calls that were created later.
     Newer,
 }
 
@@ -65,7 +66,7 @@ impl Filter {
                 Direction::Older => ("$lte", "$lt"),
                 Direction::Newer => ("$gte", "$gt"),
             };
-            // The bound on the time lets the server use the index. The rest orders calls of the same
+            // With the bound on the time, the server can use the index. The rest orders calls of the same
             // millisecond.
             let mut created = query.get_document("createdAt").cloned().unwrap_or_default();
             let tighter = match direction {
@@ -239,7 +240,7 @@ mod tests {
             status: Some(Status::Busy),
             failure_reason: Some("busy".to_owned()),
             created_at: second(50),
-            ..CallRow::of_nothing()
+            ..CallRow::empty()
         };
         let search = |search| Filter { search: Some(search), ..Filter::default() };
         #[rustfmt::skip]

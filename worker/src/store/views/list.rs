@@ -1,5 +1,5 @@
-//! Pages of the list of calls. A page is found by the call behind which it begins, so the thousandth page
-//! costs as much as the first.
+//! Pages of the list of calls. A page begins behind a given call and not behind a number of calls, so the
+//! thousandth page costs as much as the first.
 
 use std::cmp::Reverse;
 
@@ -28,12 +28,12 @@ const BAD_HINT: i32 = 2;
 pub struct Listed {
     /// The calls.
     pub calls: Vec<CallRow>,
-    /// Whether there are more in the direction asked for.
+    /// Whether there are more calls in the requested direction.
     pub more: bool,
 }
 
 impl Views {
-    /// A page of the calls that `filter` shows: the newest calls, or those next to a cursor.
+    /// A page of the calls that `filter` shows: the newest calls, or the calls next to a cursor.
     pub async fn list(
         &self,
         filter: &Filter,
@@ -98,7 +98,8 @@ async fn find(
     found.await?.try_collect().await
 }
 
-/// The calls with an id that begins with `id`. They are few, because mostly a whole id is searched for.
+/// The calls with an id that begins with `id`. There are few of them, because people usually search for a
+/// whole id.
 async fn page_by_id(calls: &Collection<Document>, id: &str, filter: &Filter) -> Result<Listed> {
     let mut found: Vec<CallRow> = Vec::new();
     let beyond = format!("{id}\u{10ffff}");

@@ -14,7 +14,7 @@ use crate::{
     store::convert::date,
 };
 
-/// The part of a call that a list shows.
+/// The fields of a call that a list shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRow {
     /// The `_id` of its document.
@@ -86,7 +86,7 @@ impl CallRow {
     }
 
     #[cfg(test)]
-    pub(super) fn of_nothing() -> Self {
+    pub(super) fn empty() -> Self {
         Self {
             id: ObjectId::from_bytes([1; 12]),
             call_id: None,

@@ -1,4 +1,4 @@
-//! The changes of calls, as they happen.
+//! The stream of changes of calls.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use mongodb::{
 use super::connection::Views;
 use crate::store::error::StoreError;
 
-/// Longest time for which the server waits for a change before it answers that there is none.
+/// Longest time that the server waits for a change before it answers that there is none.
 const MAX_AWAIT: Duration = Duration::from_millis(500);
 
 /// A change of a document.

@@ -12,7 +12,7 @@ use crate::domain::{
 
 const CONVERSATIONS: [&str; 3] = ["conv_a", "conv_b", "conv_c"];
 
-/// An event of a call with up to three conversations. The number decides everything.
+/// An event of a call with up to three conversations. The event depends only on the number.
 fn patch(n: u32) -> CallPatch {
     let conversation = CONVERSATIONS.get(n as usize % 4);
     let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n * 7 % 60)).unwrap();
@@ -121,7 +121,7 @@ proptest! {
         turned.reverse();
         prop_assert_eq!(&documents(turned.iter().chain(&patches).cloned()), &expected, "backwards, then again");
 
-        // Joined before they come, as far as they may be.
+        // Patches that may be joined are joined before they arrive.
         let mut batches: Vec<CallPatch> = Vec::new();
         for patch in turned.into_iter().skip(cut.index(patches.len())) {
             let same = |batch: &&mut CallPatch| {

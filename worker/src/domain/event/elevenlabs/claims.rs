@@ -1,4 +1,4 @@
-//! What each kind of event claims of its call: status, reason of a failure, and values for the document.
+//! The claims of each kind of event about its call: status, reason of a failure, values for the document.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::domain::{
 /// and both together would come near the 16 MiB of a document.
 const LARGE_BODY: usize = 4 * 1024 * 1024;
 
-/// What an event claims of its call.
+/// The claims of one event about its call.
 #[derive(Default)]
 pub(super) struct Claims {
     /// The status, if the kind of event claims one.
@@ -68,7 +68,7 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
         let given = given.filter(|reason| !reason.is_empty()).map(|reason| cut(reason, MAX_REASON)).next();
         given.unwrap_or_else(|| failure_reason(&Map::new(), status))
     });
-    // The setting `exclude_transcript` may have emptied the list. An empty list counts as a missing one, so
+    // The setting `exclude_transcript` may have emptied the list. An empty list is treated as missing, so
     // that the worker fetches the transcript.
     if data.get("transcript").and_then(Value::as_array).is_some_and(|turns| !turns.is_empty()) {
         let turns =
@@ -111,7 +111,7 @@ fn failure_detail(body: &Map<String, Value>) -> Option<String> {
     }
 }
 
-/// ElevenLabs does not document this event. These fields are the ones that known receivers of it read.
+/// ElevenLabs does not document this event. Known receivers of the event read these fields.
 fn machine_detection(data: &Map<String, Value>) -> Claims {
     let answered_by =
         ["answered_by", "AnsweredBy", "result", "verdict"].into_iter().find_map(|field| word(data, field));

@@ -87,8 +87,8 @@ pub(super) fn event(
     })
 }
 
-/// The telephony id. Each kind of event keeps it in another field. A text that cannot be an id counts as
-/// none, because the conversation id names the call already.
+/// The telephony id. Each kind of event has it in another field. A text that cannot be an id is ignored,
+/// because the conversation id names the call already.
 fn call_id(data: &Map<String, Value>) -> Option<CallId> {
     const PATHS: [&[&str]; 8] = [
         &["metadata", "phone_call", "call_sid"],
