@@ -1,4 +1,5 @@
-//! Clients for the processes that this crate starts, and settings that let them in.
+//! HTTP clients for the processes that this crate starts, and the settings with which a gateway accepts their
+//! requests without credentials.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use crate::running::Running;
 
 /// Time that the processes of a killed `up` get to end.
-const CHILDREN_DEADLINE: Duration = Duration::from_secs(30);
+const CHILDREN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Hexadecimal digits of a generated secret.
 const SECRET_DIGITS: usize = 32;
@@ -83,11 +83,11 @@ impl DataFolder {
 
         // A killed `up` leaves processes that need a moment to end.
         let children = open(self.children_lock()).with_context(|| self.not_writable())?;
-        let deadline = Instant::now() + CHILDREN_DEADLINE;
+        let deadline = Instant::now() + CHILDREN_TIMEOUT;
         while children.try_lock().is_err() {
             if Instant::now() > deadline {
                 bail!(
-                    "processes of an earlier run in {} have not ended after {CHILDREN_DEADLINE:?}",
+                    "processes of an earlier run in {} have not ended after {CHILDREN_TIMEOUT:?}",
                     self.root.display()
                 );
             }
@@ -102,7 +102,7 @@ impl DataFolder {
 
     fn in_use(&self, lock: &mut File) -> String {
         let mut pid = String::new();
-        // Only for the message. The other process may not have written its id yet.
+        // The id is only for the message. The other process may not have written it yet.
         let _read = lock.read_to_string(&mut pid);
         let url = self.running().map(|running| format!(", {}", running.public_url)).unwrap_or_default();
         format!("already running in {} (pid {}{url})", self.root.display(), pid.trim())

@@ -2,8 +2,8 @@
 //!
 //! The parent holds the other end of the guard's standard input. The kernel closes it when the parent ends,
 //! even by SIGKILL; the guard then stops the program. The program writes to the guard's standard error, which
-//! is its log. The guard writes one line to standard output: `pid N`, or why the program could not be
-//! started.
+//! is its log. The guard writes one line to standard output: `pid N`, or the reason why the program
+//! could not be started.
 //!
 //! The guard uses only `std` and `nix`: no runtime, no configuration and no threads before the program
 //! starts.
@@ -97,7 +97,7 @@ fn run(options: &Options) -> Result<u8, String> {
         Ok(Event::ParentGone) | Err(_) => {
             let ended = stop(pid, options.grace, &events);
             if let Some(directory) = &options.remove {
-                // The parent removes the folder itself when it ends in order.
+                // A parent that ends normally removes the folder itself.
                 let _absent = std::fs::remove_dir_all(directory);
             }
             ended

@@ -32,7 +32,7 @@ mod up;
 
 pub use client::{OPEN_GATEWAY, http_client, http_client_builder};
 
-/// Runs what `args` name: a part of Aftercall, or a command of `cargo local`.
+/// Runs the part of Aftercall or the command of `cargo local` that `args` name.
 ///
 /// The first argument is the executable, as in `std::env::args_os`.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

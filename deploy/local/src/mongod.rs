@@ -157,7 +157,7 @@ fn command(binary: &Path, data: &Path, log: &Path, port: u16, cache: Option<u32>
         .arg(data)
         .args(["--wiredTigerCacheSizeGB", &cache, "--oplogSize", "256"])
         .args(["--setParameter", "diagnosticDataCollectionEnabled=false"])
-        // No other member could become primary, so a shutdown need not wait for one.
+        // A set of one member has no other member that could become primary, so a shutdown need not wait.
         .args(["--setParameter", "shutdownTimeoutMillisForSignaledShutdown=100"])
 }
 

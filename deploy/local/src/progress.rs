@@ -21,7 +21,7 @@ enum Kind {
 }
 
 impl Progress {
-    /// Prints for people if standard error is a terminal, and plain lines if it is a file.
+    /// Prints a spinner if standard error is a terminal, and plain lines if it is a file.
     pub fn visible() -> Self {
         if !std::io::stderr().is_terminal() {
             return Self { kind: Kind::Lines };
@@ -65,7 +65,7 @@ impl Progress {
         }
     }
 
-    /// Hides the spinner while `other` runs, which prints its own progress.
+    /// Hides the spinner while `other` runs. `other` prints its own progress.
     pub async fn pause<T>(&self, other: impl Future<Output = T>) -> T {
         let Kind::Spinner(spinner) = &self.kind else { return other.await };
         let message = spinner.message();
@@ -91,9 +91,9 @@ impl Drop for Progress {
     }
 }
 
-/// Writes the elapsed seconds of a step, once there is at least one.
+/// Writes the elapsed seconds of a step. Writes nothing during the first second.
 fn write_elapsed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
-    // There is no other place to report that a terminal accepts no text.
+    // The error is ignored: if the terminal accepts no text, the error cannot be shown either.
     let _written = match state.elapsed().as_secs() {
         0 => Ok(()),
         seconds => write!(out, "({seconds} s)"),

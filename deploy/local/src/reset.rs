@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use crate::data_folder::DataFolder;
 
-/// Which data to remove.
+/// The data to remove.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Also remove the downloaded servers
@@ -16,8 +16,8 @@ pub struct Options {
 const DATA: [&str; 5] = ["nats", "mongod", "logs", "ports.json", "running.json"];
 const SERVICES: &str = "services";
 
-/// Removes the data in the folder `data`, and prints the names of what was removed. Fails if the folder is in
-/// use.
+/// Removes the data in the folder `data`, and prints the names of the removed files and folders. Fails if the
+/// folder is in use.
 pub fn run(data: &DataFolder, options: &Options) -> anyhow::Result<()> {
     if !data.root().exists() {
         println!("nothing to remove: {} does not exist", data.root().display());

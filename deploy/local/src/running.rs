@@ -1,8 +1,8 @@
-//! The content of `running.json`: how `send` finds what `up` has started.
+//! The content of `running.json`, by which `send` finds the processes that `up` has started.
 
 use serde::{Deserialize, Serialize};
 
-/// The addresses of everything that `up` has started.
+/// The addresses of all processes that `up` has started.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Running {
     /// Process id of `up` itself.

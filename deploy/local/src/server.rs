@@ -45,7 +45,7 @@ impl ServerFolder {
     }
 }
 
-/// What differs between kinds of servers.
+/// The parts of a server that depend on its kind.
 pub(crate) struct ServerKind<'a> {
     /// Builds the command that serves on the given port.
     pub command: &'a dyn Fn(u16) -> anyhow::Result<Command>,
@@ -132,7 +132,7 @@ impl Server {
         Ok(())
     }
 
-    /// Stops the server in order (SIGTERM) and waits until it has ended.
+    /// Stops the server by SIGTERM, and waits until it has ended.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         self.process.stop().await?;
         Ok(())

@@ -22,7 +22,7 @@ pub fn shared_services() -> PathBuf {
 /// Path of `program`: on `PATH` if its version is supported, else in the folder `services`, downloaded on
 /// first use.
 ///
-/// Several processes may call this at once: one downloads, the others wait.
+/// Several processes may call this function at the same time: one process downloads, the others wait.
 pub async fn locate(program: &'static Program, services: &Path) -> anyhow::Result<PathBuf> {
     locate_with(program, &Config::from_env()?.path, services, &Progress::silent()).await
 }

@@ -1,7 +1,7 @@
 //! `cargo lab`: experiments with real gateways, workers, brokers and databases.
 //!
 //! - [`chaos`] injects every fault of the fault matrix under load, then compares the stored documents with
-//!   what the gateways have answered 200.
+//!   the webhooks that the gateways have answered with 200.
 //! - [`rolling`] replaces every gateway and every worker under load, and counts requests that fail.
 //! - `bench` measures throughput and latency, next to a naive implementation and to the limits of broker and
 //!   database.
@@ -20,7 +20,7 @@ pub mod disk;
 pub mod link;
 pub mod rolling;
 
-/// Runs what `args` name: a part of Aftercall (`gateway`, `worker`, `guard`) or a command of `cargo lab`.
+/// Runs the part of Aftercall (`gateway`, `worker`, `guard`) or the command of `cargo lab` that `args` name.
 ///
 /// The first argument is the executable, as in `std::env::args_os`. An experiment starts gateways and workers
 /// as processes of its own executable, so this binary has to be able to run them.

@@ -62,9 +62,9 @@ impl Mode {
 /// Stops the first connection whose request contains these bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trap {
-    /// Stops it before the request arrives.
+    /// Stops the connection before the request arrives.
     Question(&'static [u8]),
-    /// Stops it after the request has arrived, before any further answer arrives.
+    /// Stops the connection after the request has arrived, before any further answer arrives.
     Answer(&'static [u8]),
 }
 
@@ -190,12 +190,12 @@ async fn pump(
         let Ok(length @ 1..) = from.read(&mut buffer[..room]).await else { break };
         if direction == Direction::Question {
             state.send_if_modified(|state| {
-                let springs =
+                let is_caught =
                     state.caught.is_none() && state.trap.is_some_and(|trap| trap.is_in(&buffer[..length]));
-                if springs {
+                if is_caught {
                     state.caught = Some(connection);
                 }
-                springs
+                is_caught
             });
         }
         let open = states.wait_for(|state| !state.holds(direction, connection)).await;

@@ -1,6 +1,6 @@
 //! Commands: they run once, print their result, and end.
 //!
-//! Each command has a folder: `options` (arguments), `run` (execution), `output` (printed result).
+//! Each command has a folder. Its file `options` defines the arguments.
 
 pub mod dead_letters;
 pub mod forget;
@@ -92,7 +92,7 @@ pub async fn forget(config: Config, options: &forget::Options) -> anyhow::Result
 /// Waits until the broker is connected, and creates missing streams.
 ///
 /// # Errors
-/// The broker does not answer within [`CONNECT_TIMEOUT`]. A service would wait longer.
+/// The broker does not answer within [`CONNECT_TIMEOUT`], or a stream cannot be created.
 async fn connect_broker(context: &Context) -> anyhow::Result<()> {
     let connected = async {
         while !broker::is_connected(&context.nats) {

@@ -24,17 +24,17 @@ pub(crate) fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
-/// Asks the user whether to do `what`.
+/// Asks the user to confirm `action`.
 ///
 /// # Errors
-/// Standard input is no terminal, so nobody can answer.
-pub(crate) fn is_confirmed(what: &str) -> anyhow::Result<bool> {
+/// Standard input is no terminal, so the user cannot answer.
+pub(crate) fn is_confirmed(action: &str) -> anyhow::Result<bool> {
     use std::io::{BufRead as _, Write as _};
     ensure!(
         std::io::stdin().is_terminal(),
         "confirmation needed, but standard input is no terminal; use --yes to continue without a question"
     );
-    eprint!("{what}? [y/N] ");
+    eprint!("{action}? [y/N] ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;

@@ -15,13 +15,13 @@ use crate::{Context, domain::time::between};
 
 /// Interval between two measurements.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// Longest time for the broker's answers. After that, its gauges keep their values.
+/// Longest time for the answers of the broker. After this time, the gauges of the broker keep their values.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Measures until `stop`.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
-    // Cancelled in the middle of a measurement, because a database that does not answer must not delay the
-    // stop.
+    // `stop` also cancels a measurement in progress, because a database that does not answer must not delay
+    // the stop.
     stop.run_until_cancelled(measure_forever(&context)).await;
 }
 

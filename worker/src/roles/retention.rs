@@ -1,5 +1,5 @@
-//! Deletes recordings and large transcripts when their calls expire. MongoDB deletes the calls by a TTL
-//! index, which does not delete files.
+//! Deletes the files of recordings and large transcripts that are older than `RETENTION_DAYS`. MongoDB
+//! deletes expired calls by a TTL index, but not their files.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Context;
 
-/// Interval at which old files are searched.
+/// Interval between two searches for old files.
 const INTERVAL: Duration = Duration::from_hours(1);
 
-/// Deletes files older than `retention` (`RETENTION_DAYS`), until `stop`.
+/// Deletes files that were stored longer ago than `retention`, until `stop`.
 pub(crate) async fn run(context: Arc<Context>, retention: Duration, stop: CancellationToken) {
     stop.run_until_cancelled(delete_forever(&context, retention)).await;
 }

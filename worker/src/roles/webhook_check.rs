@@ -25,11 +25,11 @@ const RETRY_DELAY: Duration = Duration::from_mins(5);
 enum Problem {
     /// ElevenLabs has no webhook to `ELEVENLABS_STATUS_CALLBACK_URL`.
     Missing,
-    /// A person disabled it.
+    /// A person disabled the webhook.
     Disabled,
-    /// ElevenLabs disabled it after failed deliveries.
+    /// ElevenLabs disabled the webhook after failed deliveries.
     AutoDisabled,
-    /// The workspace does not send all events to it.
+    /// The workspace does not send all events to the webhook.
     Unbound,
     /// A delivery failed within the last hour.
     Failing,

@@ -33,7 +33,7 @@ pub struct Process {
     name: String,
     pid: i32,
     guard: Child,
-    /// Standard input of the guard. The guard stops the program when it closes.
+    /// Standard input of the guard. The guard stops the program when this pipe closes.
     alive: Option<ChildStdin>,
     log: PathBuf,
 }
@@ -98,21 +98,21 @@ impl Process {
 
     /// Waits until the program has ended. If signal N killed the program, its exit status is 128 + N.
     ///
-    /// Fails if the program still runs after `deadline`.
-    pub async fn wait(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
-        let ended = tokio::time::timeout(deadline, self.guard.wait()).await;
-        Ok(ended.with_context(|| format!("{} still runs after {deadline:?}", self.name))??)
+    /// Fails if the program still runs after `timeout`.
+    pub async fn wait(&mut self, timeout: Duration) -> anyhow::Result<ExitStatus> {
+        let ended = tokio::time::timeout(timeout, self.guard.wait()).await;
+        Ok(ended.with_context(|| format!("{} still runs after {timeout:?}", self.name))??)
     }
 
     /// Waits until `ready` returns true.
     ///
-    /// Fails with the end of the log if the program ends first, or if `deadline` passes.
+    /// Fails with the end of the log if the program ends first, or if `timeout` passes.
     pub async fn until(
         &mut self,
-        deadline: Duration,
+        timeout: Duration,
         mut ready: impl AsyncFnMut() -> bool,
     ) -> anyhow::Result<()> {
-        let end = Instant::now() + deadline;
+        let deadline = Instant::now() + timeout;
         loop {
             if !self.is_running() {
                 bail!(
@@ -124,9 +124,9 @@ impl Process {
             if ready().await {
                 return Ok(());
             }
-            if Instant::now() >= end {
+            if Instant::now() >= deadline {
                 bail!(
-                    "{} is not ready after {deadline:?}; its log ends with:\n{}",
+                    "{} is not ready after {timeout:?}; its log ends with:\n{}",
                     self.name,
                     self.log_tail(TAIL_LINES)
                 );

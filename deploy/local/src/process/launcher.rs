@@ -27,8 +27,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// A launcher that uses the parts of `exe`, which must be a binary that calls [`crate::run_part`]. A
-    /// [`Process`] that is dropped is killed at once, unless [`Self::grace`] gives it time.
+    /// A launcher that uses the parts of `exe`, a binary that must call [`crate::run_part`]. A dropped
+    /// [`Process`] is killed at once, unless [`Self::grace`] gives it time.
     pub fn new(exe: impl Into<PathBuf>) -> Self {
         Self { exe: exe.into(), grace: Duration::ZERO, hold: None }
     }

@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time for which all documents must stay right before they are final.
 const STABLE_FOR: Duration = Duration::from_secs(2);
 
-/// Which webhooks to post, and how fast.
+/// The webhooks to post, and their rate.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Number of calls; each makes between one and six webhooks
@@ -52,16 +52,16 @@ pub struct Options {
     /// Webhooks in flight at a time
     #[arg(long, value_name = "C", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// Post N webhooks one at a time instead, and measure the time from each webhook to its document
+    /// Instead, post N webhooks one at a time, and measure the time from each webhook to its document
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     visible: Option<u32>,
-    /// Seconds without any change after which documents that are not right count as wrong
+    /// Seconds without any change after which differing documents count as wrong
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     settle: u64,
-    /// Gateway to post to [default: what `up` runs]
+    /// Gateway to post to [default: the gateway of `up`]
     #[arg(long, requires = "mongodb_uri")]
     url: Option<String>,
-    /// Database to read back from [default: what `up` runs]
+    /// Database to read back from [default: the database of `up`]
     #[arg(long, requires = "url")]
     mongodb_uri: Option<String>,
 }

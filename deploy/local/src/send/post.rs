@@ -1,4 +1,4 @@
-//! Posts webhooks over keep-alive connections, and repeats one that the gateway does not accept.
+//! Posts webhooks over keep-alive connections, and posts a webhook again if the gateway does not accept it.
 
 use std::{
     sync::{
@@ -61,7 +61,7 @@ struct Shared {
     bar: ProgressBar,
 }
 
-/// Posts everything over `connections` connections, at most `rate` webhooks per second.
+/// Posts all webhooks over `connections` connections, at most `rate` webhooks per second.
 pub async fn all(
     url: &str,
     posts: Vec<Bytes>,

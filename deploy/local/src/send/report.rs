@@ -33,12 +33,12 @@ pub fn visible(times: &Times) -> String {
 }
 
 /// Median and 99th percentile of `sorted`.
-fn spread(what: &str, sorted: &[Duration]) -> String {
+fn spread(name: &str, sorted: &[Duration]) -> String {
     let at = |percent: usize| {
         let position = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
         sorted.get(position).map_or(0.0, |time| time.as_secs_f64() * 1_000.0)
     };
-    format!("{what}: median {:.1} ms, 99 % within {:.1} ms\n", at(50), at(99))
+    format!("{name}: median {:.1} ms, 99 % within {:.1} ms\n", at(50), at(99))
 }
 
 /// Expected and found documents.

@@ -86,7 +86,7 @@ impl Call {
         }
     }
 
-    /// As `GET /v1/convai/conversations/{id}` gives it.
+    /// The body of the answer to `GET /v1/convai/conversations/{id}`.
     pub(super) fn detail(&self) -> Value {
         let call = &self.dialled;
         let mut detail = conversation(&call.conversation_id, self.status(), 0);

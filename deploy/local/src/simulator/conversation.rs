@@ -32,8 +32,8 @@ const DIALOGUES: [[&str; 4]; 4] = [
 ];
 const FIRST_START: i64 = 1_790_000_000;
 
-/// The conversation `id` in `status`. Conversations that are `done` or `failed` have an analysis; only those
-/// that are `done` have a transcript. `filler` bytes are added to the transcript.
+/// The conversation `id` in `status`. Conversations that are `done` or `failed` have an analysis; only
+/// conversations that are `done` have a transcript. `filler` bytes are added to the transcript.
 pub fn conversation(id: &str, status: &str, filler: usize) -> Value {
     let seed = Sha256::digest(id.as_bytes());
     let start = FIRST_START + i64::from(seed[1]) * 60;

@@ -84,7 +84,7 @@ async fn end(state: &Arc<State>, call: &Call) {
     }
 }
 
-/// Silence of the length of the call, at most a minute, as MP3.
+/// A recording of silence as MP3, as long as the call, but at most a minute.
 pub(super) fn recording(call: &Call) -> Vec<u8> {
     // MPEG 1 layer III, 32 kbit/s, 44.1 kHz, mono: a frame has 104 bytes, and only its header is not zero.
     const FRAME: usize = 104;

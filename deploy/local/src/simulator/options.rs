@@ -54,15 +54,16 @@ pub struct Faults {
     pub duplicate: f64,
     /// Maximum of the random delay of each webhook. Delayed webhooks arrive out of order.
     pub late: Duration,
-    /// Requests that place a call and are never answered.
+    /// Requests to place a call that are never answered, although the call is placed.
     pub hang_after_dial: f64,
-    /// Requests for a call that place none and are never answered.
+    /// Requests to place a call that are never answered. No call is placed.
     pub hang_before_dial: f64,
-    /// Requests for a call that are answered with `success: false`.
+    /// Requests to place a call that are answered with `success: false`. No call is placed.
     pub refuse: f64,
     /// Requests that are answered with 429.
     pub rate_limit: f64,
-    /// Requests that are answered with 500. Half of such requests for a call place it nevertheless.
+    /// Requests that are answered with 500. If they are requests to place a call, half of them place it
+    /// nevertheless.
     pub fail: f64,
     /// Maximum of the random delay of each answer.
     pub slow: Duration,

@@ -140,7 +140,7 @@ impl Registry {
         })
     }
 
-    /// Replaces the nested object as a whole, as the real API does: a key that the patch lacks is gone.
+    /// Replaces the nested object as a whole, as the real API does: a key that the patch lacks is removed.
     pub(super) fn change_settings(&mut self, patch: &Value) {
         if patch["webhooks"].is_object() {
             self.settings = patch["webhooks"].clone();

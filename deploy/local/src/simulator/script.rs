@@ -41,7 +41,7 @@ const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
 /// Scripts by the prefix of the conversation id, for `cargo local send` and manual tests.
 pub static PREFIXES: [(&str, &[Answer]); 5] = [
-    // The worker asks too early, then while the analysis runs, then after it.
+    // The first request comes too early, the second during the analysis, the third after it.
     ("conv_slow_", &[Answer::NotFound, Answer::Processing, Answer::Done]),
     // Refused once by the rate limit.
     ("conv_busy_", &[Answer::RateLimited { retry_after: SECOND }, Answer::Done]),
@@ -58,7 +58,7 @@ fn of_prefix(conversation_id: &str) -> Option<&'static [Answer]> {
     PREFIXES.iter().find(|(prefix, _)| conversation_id.starts_with(prefix)).map(|(_, script)| *script)
 }
 
-/// The scripts that tests have set, and how far each conversation is in its script.
+/// The scripts that tests have set, and the remaining answers of each conversation.
 #[derive(Debug)]
 pub(super) struct Scripts {
     /// Script of conversations without one of their own.

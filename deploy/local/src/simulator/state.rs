@@ -18,7 +18,7 @@ use super::{
 
 /// Longest time that the receiver of a webhook may take to answer.
 const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Number of requests that are remembered.
+/// Most requests that are remembered. At the limit, the oldest one is forgotten.
 const MAX_REQUESTS: usize = 100_000;
 
 /// A request for a conversation.
@@ -89,7 +89,7 @@ impl State {
         lock(&self.calls).iter().find(|call| call.dialled.conversation_id == conversation_id).cloned()
     }
 
-    /// Waits for the delay of a webhook, and returns how many times it is sent.
+    /// Waits for the random delay of a webhook. Returns how many times the webhook is sent: 0 to 2.
     pub async fn delay_and_count(&self) -> usize {
         let faults = self.faults();
         if self.happens(faults.lose) {

@@ -25,7 +25,7 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
         match TcpListener::bind(address) {
             Ok(listener) => listeners.push(listener),
             Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
-                "port {} is taken: stop what listens on {address}, or choose another port with {option} {}",
+                "port {} is taken: stop the program on {address}, or choose another port with {option} {}",
                 address.port(),
                 alternative(address)
             ),

@@ -35,7 +35,7 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// Converts these to options of the simulator.
+    /// The options of a simulator with these faults.
     ///
     /// `gateway` is the base URL that receives webhooks. `config` holds the key of Twilio's signatures.
     pub fn options(self, gateway: Option<&str>, config: &Config) -> Options {
@@ -67,7 +67,7 @@ impl Behaviour {
         }
     }
 
-    /// Converts these back to command line arguments, for the process of the simulator.
+    /// The command line arguments of these faults, for the process of the simulator.
     pub fn arguments(self) -> Vec<String> {
         [
             ("--lose", self.lose),

@@ -98,7 +98,7 @@ impl Deployment {
         Ok(deployment)
     }
 
-    /// Addresses of what runs.
+    /// Addresses of the running processes.
     pub fn running(&self) -> &Running {
         &self.running
     }
@@ -126,7 +126,7 @@ impl Deployment {
     }
 }
 
-/// Prints failures to stop, which leave nothing to do.
+/// Prints a warning for each process that could not be stopped.
 fn warn_about_failures<T>(results: Vec<anyhow::Result<T>>) {
     for error in results.into_iter().filter_map(Result::err) {
         eprintln!("warning: {error:#}");

@@ -1,7 +1,7 @@
 //! `cargo local up`: starts all of Aftercall, prints the addresses, and stops everything on Ctrl-C.
 //!
-//! Addresses are checked before the first process starts. If a later step fails, every process is stopped: in
-//! order if possible, else by its guard.
+//! Addresses are checked before the first process starts. If a later step fails, every process is stopped: by
+//! SIGTERM if possible, else by its guard.
 
 mod addresses;
 mod behaviour;
@@ -25,7 +25,7 @@ use crate::{config::Config, data_folder::DataFolder, process::TAIL_LINES, progre
 /// Interval between two checks of logs and processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs everything until Ctrl-C or SIGTERM. Fails if a process ends before.
+/// Runs everything until Ctrl-C or SIGTERM. Fails if a process ends earlier.
 pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stop = aftercall_common::process::shutdown::on_signal().context("cannot watch for Ctrl-C")?;
@@ -52,7 +52,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
     ended
 }
 
-/// Prints the logs until `stop`. Fails if a process ends before.
+/// Prints the logs until `stop`. Fails if a process ends earlier.
 async fn watch(
     deployment: &mut Deployment,
     logs: &mut LogFollower,

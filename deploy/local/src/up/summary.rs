@@ -6,7 +6,7 @@ use aftercall_common::process::config::Url;
 
 use crate::{data_folder::DataFolder, running::Running};
 
-/// Addresses of everything that runs, and commands to paste. Passwords in URLs are hidden.
+/// The addresses of all processes, and commands to paste. Passwords in URLs are hidden.
 pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String {
     let host = if listen.ip().is_loopback() || listen.ip().is_unspecified() {
         format!("localhost:{}", listen.port())
@@ -17,13 +17,10 @@ pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String 
         Some(url) => {
             format!("{url}  SIMULATED: no real calls, made-up transcripts (ELEVENLABS_API_KEY is not set)")
         }
-        None => "the real API, by ELEVENLABS_API_KEY".to_owned(),
+        None => "the real API (ELEVENLABS_API_KEY is set)".to_owned(),
     };
     let rows = [
-        (
-            "console",
-            format!("{}  look at calls, place test calls, mend dead letters", running.console_link()),
-        ),
+        ("console", format!("{}  view calls, place test calls, repair dead letters", running.console_link())),
         ("webhooks", format!("http://{host}/api/webhooks/elevenlabs/call-status")),
         ("gateway admin", format!("{0}/readyz  {0}/metrics", running.gateway_admin_url)),
         ("worker admin", admin(&running.worker_admin_urls)),
@@ -39,18 +36,22 @@ pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String 
     }
     write!(
         text,
-        "\nTry it (a call completes, turns out to be unanswered, is asked for):\n\n{}",
+        "\nTry it (two webhooks of one call, then a request for the status of the call):\n\n{}",
         curls(&host)
     )
     .expect("writing to a String cannot fail");
     if running.simulator_url.is_some() {
-        write!(text, "\nPlace a simulated call, then ask for the callId of its answer (numbers that end in {ENDINGS}):\n\n{}", placing(&host))
-            .expect("writing to a String cannot fail");
+        write!(
+            text,
+            "\nPlace a simulated call, then look up its callId (numbers that end in {ENDINGS}):\n\n{}",
+            placing(&host)
+        )
+        .expect("writing to a String cannot fail");
     }
     if let Some(token) = &running.api_token {
         write!(
             text,
-            "\nPlacing a call costs money, so it takes this token: -H \"Authorization: Bearer {token}\"\n"
+            "\nA call costs money, so placing one needs this token: -H \"Authorization: Bearer {token}\"\n"
         )
         .expect("writing to a String cannot fail");
     }
@@ -58,7 +59,7 @@ pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String 
     text
 }
 
-/// Ends of simulated calls by the last digits of the number.
+/// Outcomes of simulated calls, by the last digits of the number.
 const ENDINGS: &str = "00 are answered, 01 busy, 02 not answered, 03 fail, 04 reach voicemail";
 
 fn placing(host: &str) -> String {
@@ -70,14 +71,14 @@ fn placing(host: &str) -> String {
 
 fn nats(running: &Running) -> String {
     let monitor = running.nats_monitor_url.as_ref().map(|url| format!("  monitoring {url}/jsz"));
-    // Both exist only for the nats-server that `up` has started.
+    // The monitoring URL and the file of users exist only for a nats-server that `up` has started.
     let users = monitor.as_ref().map(|_| "  users in nats-users.json");
     format!("{}{}{}", Url::new(&running.nats_url), monitor.unwrap_or_default(), users.unwrap_or_default())
 }
 
 fn admin(urls: &[String]) -> String {
-    let both = urls.iter().map(|url| format!("{url}/readyz  {url}/metrics"));
-    both.collect::<Vec<_>>().join("\n                  ")
+    let addresses = urls.iter().map(|url| format!("{url}/readyz  {url}/metrics"));
+    addresses.collect::<Vec<_>>().join("\n                  ")
 }
 
 fn curls(host: &str) -> String {

@@ -75,8 +75,8 @@ pub async fn fill(client: &Client, kind: Kind, first: usize, count: usize) -> an
     fill_these(client, (first..first + count).map(|n| (n, webhook(kind, n)))).await
 }
 
-/// Stores webhooks, each with the number that determines its id. The broker drops webhooks with a known
-/// number.
+/// Stores webhooks, each with a number that determines its id. The broker drops a webhook whose number is
+/// already stored.
 pub async fn fill_these(
     client: &Client,
     mut webhooks: impl Iterator<Item = (usize, Value)>,

@@ -80,8 +80,8 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     allow_files(options.idle + options.slow)?;
     let (mut undisturbed, mut disturbed) = (Answers::default(), Answers::default());
     for round in 1..=bench.rounds {
-        let step = |what: &str| {
-            bench.progress.step(&format!("connections: {what}, round {round} of {}", bench.rounds));
+        let step = |phase: &str| {
+            bench.progress.step(&format!("connections: {phase}, round {round} of {}", bench.rounds));
         };
         let gateway = Gateway::start(bench).await?;
         let time = Duration::from_secs(options.connections_seconds);

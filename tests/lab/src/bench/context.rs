@@ -1,4 +1,4 @@
-//! What all benchmarks share.
+//! Settings and resources that all benchmarks share.
 
 use std::time::Duration;
 

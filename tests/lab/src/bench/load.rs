@@ -23,7 +23,7 @@ use super::measure::{self, Times};
 
 /// Digits of the number that makes every body unique.
 const DIGITS: usize = 12;
-/// Prefix of call ids.
+/// Prefix of the call ids in posted webhooks.
 const CALL_PREFIX: &str = "live_";
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -93,7 +93,7 @@ impl Series {
         Summary { median: at(sorted.len() / 2), least: at(0), most: at(sorted.len().saturating_sub(1)) }
     }
 
-    /// Ratio of each measurement to the one of `other` in the same round.
+    /// Ratio of each measurement to the measurement of `other` in the same round.
     pub fn ratio_to(&self, other: &Self) -> Self {
         Self(self.0.iter().zip(&other.0).map(|(a, b)| a / b).collect())
     }

@@ -1,8 +1,8 @@
 //! `cargo lab bench`: measures Aftercall next to the limits of broker and database and to a naive version.
 //!
-//! All are measured in the same run. Ratios hold on other machines, absolute figures do not, so the tables
-//! show both. Each benchmark starts its own servers. This process generates the load, so it shares the
-//! machine with the measured processes.
+//! Aftercall, the limits and the naive version are measured in the same run. The tables show absolute figures
+//! and ratios, because only the ratios are similar on other machines. Each benchmark starts its own servers.
+//! This process generates the load, so it shares the machine with the measured processes.
 
 mod backlog;
 mod connections;
@@ -122,7 +122,7 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
     Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs all benchmarks except the one of the console, which prints its own results.
+/// Runs the chosen benchmarks, except the benchmark of the console, which prints its own results.
 async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Vec<Table>, Vec<Target>)> {
     let (mut tables, mut targets) = (Vec::<Table>::new(), Vec::new());
     let chosen = |benchmark: Benchmark| options.benchmark.is_none_or(|chosen| chosen == benchmark);

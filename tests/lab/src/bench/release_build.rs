@@ -1,4 +1,4 @@
-//! Runs the same command with a build that has optimizations. Figures of a debug build say nothing.
+//! Runs the same command with an optimized build. Figures of a debug build are not representative.
 
 use std::{
     path::Path,
@@ -22,6 +22,7 @@ pub async fn run_again() -> anyhow::Result<ExitCode> {
     let target =
         own.parent().and_then(Path::parent).context("the own executable is not in a target folder")?;
     let mut again = Command::new(target.join("release").join(name));
-    let status = again.args(std::env::args_os().skip(1)).status().await.context("cannot run it")?;
+    let status = again.args(std::env::args_os().skip(1)).status();
+    let status = status.await.context("cannot run the optimized build")?;
     Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)))
 }

@@ -108,7 +108,7 @@ struct Figures {
 }
 
 impl Figures {
-    /// Measures the webhooks of the provider. Fails if one is not answered with 200.
+    /// Measures the webhooks of the provider. Fails if a webhook is not answered with 200.
     async fn measure(&mut self, gateway: &launch::Gateway, time: Duration) -> anyhow::Result<()> {
         let times = load::paced(gateway.address, PROVIDER_CONNECTIONS, RATE, time, |_| ()).await?;
         self.p50.push(times.ms(0.5));
@@ -216,7 +216,7 @@ impl UntrustedSenders {
 }
 
 /// Starts a server that refuses each request after its head, on a thread of its own. While the senders use
-/// this server, the webhooks show the cost of sharing the machine with the senders.
+/// this server, the latency of the webhooks shows how much the senders slow down the machine itself.
 fn refusing_server() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;

@@ -117,14 +117,14 @@ async fn drain(
 /// concurrent commands.
 async fn raw_updates(bench: &Bench, kind: Kind) -> anyhow::Result<f64> {
     let mut best = 0.0_f64;
-    for at_once in [1, 2, 4] {
+    for concurrency in [1, 2, 4] {
         let database = launch::database(bench).await?;
         store_known_calls(kind, EVENTS.0, &database).await?;
         let statements: Vec<_> = (0..EVENTS.0).map(|n| statement(kind, n)).collect::<anyhow::Result<_>>()?;
         let commands: Vec<_> = statements.chunks(STATEMENTS).map(command).collect();
         let calls = mongodb::Client::with_uri_str(database.url()).await?.database(launch::DATABASE);
         // Opens the connections before the measurement.
-        try_join_all((0..at_once).map(|_| async { calls.run_command(doc! { "ping": 1 }).await })).await?;
+        try_join_all((0..concurrency).map(|_| async { calls.run_command(doc! { "ping": 1 }).await })).await?;
         let (queue, begin) = (std::sync::Mutex::new(commands.into_iter()), Instant::now());
         let sender = async || {
             loop {
@@ -134,7 +134,7 @@ async fn raw_updates(bench: &Bench, kind: Kind) -> anyhow::Result<f64> {
                 ensure!(!answer.contains_key("writeErrors"), "{answer}");
             }
         };
-        try_join_all((0..at_once).map(|_| sender())).await?;
+        try_join_all((0..concurrency).map(|_| sender())).await?;
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let rate = EVENTS.0 as f64 / begin.elapsed().max(Duration::from_millis(1)).as_secs_f64();
         best = best.max(rate);

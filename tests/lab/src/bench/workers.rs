@@ -16,8 +16,8 @@ use crate::link::{Link, Mode};
 
 /// Numbers of workers.
 const WORKERS: [usize; 3] = [1, 2, 4];
-/// Events of a backlog with a near database: several seconds of work, compared with which the start of the
-/// last worker is short.
+/// Events of a backlog with a near database. The work takes several seconds, so the time to start the last
+/// worker hardly counts.
 const EVENTS: usize = 200_000;
 /// Events of a backlog with a distant database.
 const EVENTS_DISTANT: usize = 50_000;
@@ -26,7 +26,7 @@ const DISTANCE: Duration = Duration::from_millis(20);
 
 /// Target for the speed of two workers relative to one with a distant database.
 const DISTANT_TARGET: f64 = 1.6;
-/// The same target with a near database. The noise of a measurement reaches below 1.
+/// Target for the same ratio with a near database. It is below 1 because measurements vary.
 const NEAR_TARGET: f64 = 0.9;
 
 /// A case, with the events per second for each number of workers.

@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 
 use super::{load::Sent, report::Report, system::System};
 
-/// Time without any change after which wrong documents stay wrong.
+/// If no document changes for this time, the documents are final.
 const SETTLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Compares stream and database with the history of the load. All faults have ended.
@@ -66,8 +66,8 @@ async fn stored(system: &System) -> anyhow::Result<(HashMap<String, usize>, usiz
     Ok((stored, batched))
 }
 
-/// The calls whose documents are wrong: none as soon as all are right, else those left after nothing has
-/// changed for `timeout`.
+/// Waits until all documents are right, or until no document has changed for `timeout`. Returns the calls
+/// whose documents are still wrong.
 async fn wrong_calls(
     system: &System,
     sent: &Sent,

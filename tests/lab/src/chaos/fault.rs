@@ -15,13 +15,13 @@ pub enum Fault {
     ConsumerDeleted,
     /// A gateway is killed.
     GatewayKilled,
-    /// A gateway is stopped in order.
+    /// A gateway is stopped by SIGTERM.
     GatewayStopped,
     /// A worker is killed.
     WorkerKilled,
     /// A worker is suspended (SIGSTOP) for longer than `ack_wait`.
     WorkerFrozen,
-    /// A new worker starts, then an old one is stopped in order.
+    /// A new worker starts, then an old one is stopped by SIGTERM.
     WorkerReplaced,
     /// mongod is killed.
     DatabaseKilled,
@@ -49,7 +49,7 @@ pub enum Fault {
     PowerCut,
     /// The disk of broker, database and spool is full.
     DiskFull,
-    /// Every sync of that disk is slow.
+    /// Every sync of the disk of broker, database and spool is slow.
     DiskSlow,
 }
 

@@ -30,12 +30,13 @@ const DATABASE_DELAY: Duration = Duration::from_millis(300);
 const SLOW_SYNC: Duration = Duration::from_millis(80);
 /// Longest time for a sync of the database on a disk with free space.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time before a power cut. Before every third cut the broker is down meanwhile, so that the spool fills.
+/// Time before a power cut. In a third of the cuts, the broker is down during this time, so that the spool
+/// fills.
 const LOAD_BEFORE_CUT: Duration = Duration::from_millis(1_500);
 /// Possible durations of a sync before a power cut, in milliseconds. With the first, gateways publish every
 /// webhook alone; with the last, they publish batches.
 const SYNC_MILLIS: [u64; 4] = [0, 3, 6, 10];
-/// Messages that are no webhooks. The worker has to move each to the dead letters.
+/// Messages that are no valid webhooks. The worker has to move each of them to the dead letters.
 const POISON: [&str; 6] = [
     "\u{0}\u{1}\u{2}",
     "[]",
@@ -46,7 +47,7 @@ const POISON: [&str; 6] = [
 ];
 
 impl System {
-    /// Begins `fault`. `pick` selects the gateway or worker that it affects.
+    /// Begins `fault`. `pick` selects the affected gateway or worker.
     pub async fn begin(&mut self, fault: Fault, pick: usize) -> anyhow::Result<()> {
         match fault {
             Fault::BrokerKilled => self.broker.kill().await?,
@@ -124,8 +125,8 @@ impl System {
             }
             Fault::DiskFull => {
                 self.disk()?.make_room();
-                // After an error of its disk nats-server stores nothing until it is restarted (see
-                // deploy/RUNBOOK.md). mongod ends by itself after such an error, after a while.
+                // After an error of its disk, nats-server stores nothing until it is restarted (see
+                // deploy/RUNBOOK.md). mongod ends by itself some time after such an error.
                 self.broker.restart().await?;
                 if !self.database_syncs().await {
                     self.database.restart().await?;
@@ -147,16 +148,16 @@ impl System {
         self.disk.as_mut().context("there is no disk for faults")
     }
 
-    /// Kills all processes at once, and removes unsynced data. `pick` selects whether the broker is down
-    /// before, how long a sync takes, and whether parts of the unsynced data survive.
+    /// Kills all processes at once, and removes unsynced data. `pick` selects whether the broker is killed
+    /// earlier, how long a sync takes, and whether parts of the unsynced data survive.
     async fn cut_power(&mut self, pick: usize) -> anyhow::Result<()> {
         self.disk()?.slow(Duration::from_millis(SYNC_MILLIS[pick / 7 % SYNC_MILLIS.len()]));
         if pick.is_multiple_of(3) {
             self.broker.kill().await?;
         }
         tokio::time::sleep(LOAD_BEFORE_CUT).await;
-        // All processes get the signal before the first is waited for, so that none can react to the end of
-        // another.
+        // All processes get the signal before this task waits for the first one to end. So no process can
+        // react to the end of another.
         let servers = [self.broker.process(), self.database.process()];
         let services = self.gateways.iter_mut().chain(&mut self.workers).map(|service| &mut service.process);
         let mut all: Vec<_> = servers

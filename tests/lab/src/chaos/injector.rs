@@ -13,7 +13,7 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_mins(2);
 /// Probability that two faults are active at once.
 const OVERLAP: f64 = 0.3;
 
-/// Which faults a round injects, and how often.
+/// The faults that a round injects, and how often it injects them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Every fault once.
@@ -41,7 +41,7 @@ impl<'a> FaultInjector<'a> {
     /// An injector for a round that begins now.
     pub fn new(load: &'a Load, progress: &'a Progress, seed: u64, plan: Plan) -> Self {
         Self {
-            // Tests run each fault once, and wait for it.
+            // Tests inject each fault once. Their faults are short, so that tests are fast.
             max_share: if plan == Plan::Once { 0.3 } else { 1.0 },
             plan,
             load,

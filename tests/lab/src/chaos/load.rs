@@ -29,8 +29,7 @@ use super::system::WEBHOOK_PATH;
 
 /// Calls that are generated at a time. Their webhooks are shuffled.
 const CALLS_PER_CHUNK: u32 = 20;
-/// Number of concurrent senders: enough webhooks arrive during a slow sync for the gateway to publish a
-/// batch.
+/// Number of concurrent senders. It is so large that enough webhooks for a batch arrive during a slow sync.
 const SENDERS: usize = 128;
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);

@@ -23,7 +23,7 @@ pub struct Report {
     pub wrong: Vec<(String, String)>,
     /// Message ids that are stored more than once.
     pub twice: usize,
-    /// Number of messages stored by atomic batches, and of those stored one by one.
+    /// Number of messages stored by atomic batches, and number of messages stored one by one.
     pub batched: (usize, usize),
     /// Unsynced data that power cuts removed.
     pub power_cut_loss: Lost,

@@ -16,7 +16,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Ends the process: by SIGKILL if `killed`, else in order.
+    /// Ends the process: by SIGKILL if `killed`, else by SIGTERM.
     pub async fn end(&mut self, killed: bool) -> anyhow::Result<()> {
         if killed {
             self.process.kill()?;

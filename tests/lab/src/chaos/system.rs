@@ -143,8 +143,8 @@ impl System {
             .env("MONGODB_DATABASE", DATABASE)
             .env("ELEVENLABS_BASE_URL", format!("http://127.0.0.1:{}", self.to_api.port()))
             .env("ELEVENLABS_API_KEY", "simulated")
-            // Without reconciliation: the calls of the load exist only as webhooks, the simulated API has no
-            // matching conversations.
+            // The role `reconcile` is left out: the calls of the load exist only as webhooks, so the
+            // simulated API has no matching conversations.
             .env("ROLES", "status,transcripts,api")
             .envs(OPEN_GATEWAY)
             .env("LOG_FORMAT", "text");
@@ -158,8 +158,8 @@ impl System {
         Ok(service)
     }
 
-    /// Waits until every gateway accepts webhooks, every spool is empty, and the worker has acknowledged
-    /// every stored message. Fails after `timeout`.
+    /// Waits until every gateway accepts webhooks, every spool is empty, and the workers have
+    /// acknowledged every stored message. Fails after `timeout`.
     pub async fn until_recovered(&self, http: &reqwest::Client, timeout: Duration) -> anyhow::Result<()> {
         let recovered = async {
             for gateway in &self.gateways {

@@ -49,9 +49,9 @@ impl Content {
 
     /// Up to `length` bytes from `offset` on.
     pub fn read(&self, offset: u64, length: usize) -> Vec<u8> {
-        let there = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
-        let mut bytes = Vec::with_capacity(there);
-        for (page, place, length) in pieces(offset, there) {
+        let available = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(length);
+        let mut bytes = Vec::with_capacity(available);
+        for (page, place, length) in pieces(offset, available) {
             match self.pages.get(&page) {
                 Some(page) => bytes.extend_from_slice(&page[place..place + length]),
                 None => bytes.resize(bytes.len() + length, 0),
@@ -90,7 +90,7 @@ impl Content {
         gone.len() as u64
     }
 
-    /// Becomes a copy of `other`, which then counts as synced.
+    /// Makes this content a copy of `other`. Both then count as synced.
     pub fn take_over(&mut self, other: &mut Self) {
         self.resize(other.size);
         for page in std::mem::take(&mut other.unsynced) {

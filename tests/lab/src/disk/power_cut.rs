@@ -1,6 +1,6 @@
-//! What a sync makes durable, and what a power cut removes.
+//! The data that a sync makes durable, and the data that a power cut removes.
 
-/// Which syncs make names, sizes and removals durable.
+/// The syncs that make names, sizes and removals durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
     /// As ext4 and XFS do: changes of names and truncations form one ordered log, and any sync commits the
@@ -12,14 +12,14 @@ pub enum Durability {
     Strict,
 }
 
-/// Which unsynced data a power cut removes.
+/// The unsynced data that a power cut removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// All unsynced data.
     Everything,
-    /// A random part, by this seed. Of each page nothing, everything, or the first sectors survive. Of the
-    /// changes of names, the first ones survive with [`Durability::Journaled`], any with
-    /// [`Durability::Strict`].
+    /// A random part of the unsynced data, determined by this seed. Of each page, nothing, all bytes or the
+    /// first sectors survive. Of the changes of names, the first ones survive with [`Durability::Journaled`],
+    /// and any of them with [`Durability::Strict`].
     Some(u64),
 }
 

@@ -37,9 +37,10 @@ fn power_cut_keeps_only_synced_data() {
     drop(file); // Closing syncs nothing.
     assert_eq!(fs::read(&half).unwrap(), b"onetwo");
 
-    let what = disk.cut(Loss::Everything).unwrap();
-    // Of the file that was lost only the bytes: its name came with the syncs of the others.
-    assert_eq!(what, Lost { pages: 2, changes: 0 });
+    let removed = disk.cut(Loss::Everything).unwrap();
+    // The name of `lost` is kept, because the syncs of the other files made it durable. The bytes of `lost`
+    // and the end of `half` are removed.
+    assert_eq!(removed, Lost { pages: 2, changes: 0 });
     assert_eq!(fs::read(&lost).unwrap(), b"");
     for file in [&synced, &data, &direct] {
         assert_eq!(fs::read(file).unwrap(), b"x", "{}", file.display());

@@ -33,7 +33,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Run {
     /// Webhooks per second.
     pub rate: f64,
-    /// Number of times that everything is replaced.
+    /// Number of times that every gateway and every worker is replaced.
     pub rounds: usize,
     /// Launcher of every second process. `None`: all processes run the same build.
     pub other: Option<Launcher>,
@@ -110,7 +110,7 @@ impl Fleet {
         Ok(process)
     }
 
-    /// Starts a new process, then stops the old one in order.
+    /// Starts a new process, then stops the old one by SIGTERM.
     pub async fn replace(&mut self, part: &str, n: usize) -> anyhow::Result<()> {
         let new = self.launch(part).await?;
         let place = if part == "gateway" { &mut self.gateways[n] } else { &mut self.workers[n] };
@@ -120,8 +120,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until every call with a webhook that was answered with 200 has a document. Returns the number of
-    /// calls without one after two minutes.
+    /// Waits until every call with a webhook that was answered with 200 has a document, at most two minutes.
+    /// Returns the number of calls without a document.
     pub async fn missing(&self, answers: &Answers) -> anyhow::Result<usize> {
         let client = mongodb::Client::with_uri_str(self.database.url()).await?;
         let calls = client.database(DATABASE).collection::<mongodb::bson::Document>("agent_calls");

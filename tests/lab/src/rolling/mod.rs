@@ -132,7 +132,7 @@ impl Outcome {
             latency(1.0),
             self.missing,
         );
-        text.extend(answers.failures.iter().map(|(what, count)| format!("  {count} × {what}\n")));
+        text.extend(answers.failures.iter().map(|(failure, count)| format!("  {count} × {failure}\n")));
         text
     }
 }

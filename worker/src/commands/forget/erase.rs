@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use super::{person::Person, traces::Traces};
 use crate::{Context, commands::terminal};
 
-/// Erases `traces`. Afterwards their numbers of recordings and documents are those that were erased.
+/// Erases `traces`. Afterwards `traces` holds the numbers of recordings and documents that were erased.
 pub(super) async fn erase(context: &Context, person: &Person, traces: &mut Traces) -> anyhow::Result<()> {
     let bar = terminal::bar(traces.messages());
     for (name, sequences) in [

@@ -44,8 +44,8 @@ const PARTY_FIELDS: [&str; 24] = [
 /// Names of fields with free text of people or models. A number in them is only mentioned.
 const PROSE_FIELDS: [&str; 6] =
     ["transcript", "analysis", "transcriptsummary", "messages", "conversationhistory", "summary"];
-/// The field with dynamic variables. The user of the API sets them; only those that ElevenLabs sets name the
-/// parties.
+/// The field with dynamic variables. The user of the API sets most of them. Only the variables that
+/// ElevenLabs sets name the parties.
 const VARIABLES: &str = "dynamicvariables";
 
 /// The role of `wanted` in a payload: JSON, a form, or other text.

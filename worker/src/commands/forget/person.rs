@@ -1,4 +1,4 @@
-//! The person to erase: what identifies them, and which data is theirs. Pure.
+//! The person to erase: identifies the person, and decides which data belongs to the person. Pure.
 
 use std::collections::BTreeSet;
 
@@ -105,8 +105,7 @@ impl Person {
         }
     }
 
-    /// Decides by its content to whom the document `call` belongs. If it belongs to the person, its ids are
-    /// added.
+    /// Decides by ids and content whether the document `call` belongs to the person. If so, adds its ids.
     pub fn check_document(&mut self, call: &Document, content: &Value) -> Owner {
         let Some(number) = &self.number else { return Owner::Other };
         let ids: Vec<_> = ID_FIELDS.into_iter().filter_map(|field| call.get_str(field).ok()).collect();
@@ -128,7 +127,7 @@ impl Person {
         self.events.extend(id);
     }
 
-    /// Decides to whom `event` belongs. If it belongs to the person, its ids are added.
+    /// Decides by ids and content whether `event` belongs to the person. If so, adds its ids.
     pub fn check_event(&mut self, event: &Event, body: &[u8]) -> Owner {
         let ids = [
             event.call_id.as_ref().map(CallId::as_str),
@@ -148,8 +147,8 @@ impl Person {
         owner
     }
 
-    /// Decides by body and subject to whom a message belongs that is no event. `name` identifies it in the
-    /// result.
+    /// Decides by body and subject whether a message that is no event belongs to the person. `name`
+    /// identifies the message in the result.
     pub fn check_message(&self, body: &[u8], subject: &str, name: &str) -> Owner {
         let text = String::from_utf8_lossy(body);
         if self.ids.iter().any(|id| text.contains(id.as_str()) || subject.contains(id.as_str())) {
@@ -215,6 +214,6 @@ mod tests {
         assert_eq!(one.check_document(&call, &party), Owner::Person);
         let other = doc! { "_id": ObjectId::from_bytes([2; 12]), "callId": "c2" };
         assert_eq!(one.check_document(&other, &json!({ "toNumber": "+12025550101" })), Owner::Other);
-        assert_eq!(one.check_document(&call, &content), Owner::Person, "the call is known to be theirs now");
+        assert_eq!(one.check_document(&call, &content), Owner::Person, "the person is a party of this call");
     }
 }

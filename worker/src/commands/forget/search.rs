@@ -17,11 +17,11 @@ use crate::{
     store::content_of,
 };
 
-/// Most passes over the stream of webhooks. A pass finds the messages of the ids that the previous pass
-/// learned.
+/// Most passes over the stream of webhooks. Each pass can find new ids of the person; the next pass searches
+/// for the messages with these ids.
 const MAX_PASSES: usize = 4;
 
-/// Finds the stored data of `person`, and learns the ids of their calls on the way.
+/// Finds the stored data of `person`, and adds the found ids of calls to `person`.
 pub(super) async fn find(context: &Context, person: &mut Person) -> anyhow::Result<Traces> {
     let mut traces = Traces::default();
     let mut mentions = BTreeSet::new();
@@ -47,7 +47,8 @@ pub(super) async fn find(context: &Context, person: &mut Person) -> anyhow::Resu
     traces.documents = context.store.calls_of(person.filter()).await?.len() as u64;
     traces.recordings = context.store.count_recordings(person.events()).await?;
     if person.has_number() {
-        // A second time: calls that mention the number may have turned out to be calls of the person.
+        // The documents are searched again: a call that only mentioned the number may by now be known as a
+        // call of the person.
         mentions.extend(search_documents(context, person).await?);
     }
     mentions.retain(|name| !person.knows(name));
@@ -75,8 +76,8 @@ async fn search_documents(context: &Context, person: &mut Person) -> anyhow::Res
     Ok(mentions)
 }
 
-/// Searches the messages of `stream`. Returns the sequences of those about the person, and their large
-/// bodies.
+/// Searches the messages of `stream`. Returns the sequences of the messages about the person, and the names
+/// of their large bodies.
 async fn search_stream(
     context: &Context,
     stream: &str,

@@ -1,18 +1,18 @@
-//! Why the webhook was not registered.
+//! The reasons why a webhook was not registered.
 
 use reqwest::StatusCode;
 
 use crate::elevenlabs::ApiError;
 
-/// Why the webhook was not registered. Each error is one line.
+/// The reason why a webhook was not registered. The text of each error is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// ElevenLabs did not do what was requested.
+    /// ElevenLabs did not execute a requested action.
     #[error("{action}: {}", explain(.error))]
     Api {
         /// The requested action.
         action: &'static str,
-        /// Its answer.
+        /// The answer of ElevenLabs.
         error: ApiError,
     },
     /// The file for the secret cannot be written.

@@ -42,7 +42,7 @@ pub async fn run(elevenlabs: &ElevenLabs, url: &str, options: &Options) -> Resul
             Step::Create => {
                 let created = elevenlabs.create_webhook(&wanted.name, url, header).await;
                 let created = created.map_err(failed("creating the webhook"))?;
-                // Saved at once, because ElevenLabs returns the secret only here.
+                // The secret is saved at once, because ElevenLabs returns it only here.
                 id = Some(created.id);
                 if let Some(value) = created.secret {
                     save_secret(&value, options)?;
@@ -77,7 +77,7 @@ pub async fn run(elevenlabs: &ElevenLabs, url: &str, options: &Options) -> Resul
 fn save_secret(secret: &Secret, options: &Options) -> Result<(), RegisterError> {
     let Some(path) = &options.secret_file else { return Ok(()) };
     secret_file::write(path, secret).map_err(|error| {
-        // Printed, because ElevenLabs does not return the secret again.
+        // The secret is printed, because ElevenLabs does not return it again.
         println!("{}", secret.expose());
         RegisterError::Secret(format!(
             "cannot write {}: {error}; the secret is printed instead",

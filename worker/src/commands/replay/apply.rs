@@ -18,12 +18,12 @@ use crate::{
     store::{self, Changed, Key},
 };
 
-/// Delays between attempts while the database does not answer, and their total.
+/// Delays between attempts to write the calls while the database does not answer, and their total.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Prints what `events` would change.
+/// Prints the changes that `events` would make.
 pub(super) async fn preview(
     context: &Context,
     events: Vec<Event>,

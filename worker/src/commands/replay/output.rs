@@ -1,4 +1,4 @@
-//! Counts what a replay did, and prints it.
+//! Counts the webhooks and calls of a replay, and prints the result.
 
 use crate::{
     commands::print_line,
@@ -16,9 +16,11 @@ pub(super) struct Counts {
     pub webhooks: usize,
     /// Webhooks that are no valid events. They are dead letters already.
     pub unreadable: usize,
-    /// Calls that would be created; counted only in a dry run, like the following ones.
+    /// Calls that a dry run would create.
     pub created: usize,
+    /// Calls that a dry run would change.
     pub changed: usize,
+    /// Calls whose documents a dry run would merge.
     pub merged: usize,
 }
 
@@ -36,7 +38,7 @@ impl Counts {
         }
     }
 
-    /// Counts what `patch` would change, and prints it.
+    /// Counts the change that `patch` would make, and prints it.
     pub fn add_preview(&mut self, patch: &CallPatch, preview: &Preview) -> anyhow::Result<()> {
         let call = patch.call_id.as_ref().map(CallId::as_str);
         let name = call.or_else(|| patch.conversation_id.as_ref().map(ConversationId::as_str)).unwrap_or("-");

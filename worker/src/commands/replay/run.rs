@@ -23,7 +23,7 @@ use crate::{
 
 /// Most webhooks of a chunk.
 const MAX_CHUNK: usize = 200;
-/// Memory of a chunk, in bytes, from which on it is applied.
+/// A chunk is applied when its events use this much memory, in bytes.
 const MAX_MEMORY: usize = 64 * 1024 * 1024;
 
 /// A replay in progress.
@@ -94,12 +94,12 @@ impl Replay<'_> {
                 self.chunk.push(event);
             }
             Ok(_) => {}
-            Err(cause) if cause.foreign_family().is_some() => {} // It does not concern a call.
+            Err(cause) if cause.foreign_family().is_some() => {} // The message does not concern a call.
             Err(_) => self.counts.unreadable += 1,
         }
     }
 
-    /// Applies the chunk, or prints what it would change.
+    /// Applies the chunk, or prints the changes that it would make.
     async fn apply_chunk(&mut self) -> anyhow::Result<()> {
         self.memory = 0;
         let events = std::mem::take(&mut self.chunk);

@@ -22,7 +22,8 @@ pub(super) struct Answer {
     pub plan: Plan,
 }
 
-/// A row as JSON: dates as texts, `_id` as `is`, telephone numbers masked if `numbers` says so.
+/// A row as JSON. Dates become texts, and `_id` is renamed to `is`. Telephone numbers are masked if `numbers`
+/// says so.
 pub(super) fn row(document: Document, numbers: Numbers) -> Value {
     let cells = document.into_iter().map(|(name, value)| {
         let name = if name == "_id" { "is".to_owned() } else { name };

@@ -33,8 +33,8 @@ const MAX_LOOKUPS: usize = 64;
 /// Placements that run at the same time. ElevenLabs answers slowly, and allows a few dozen calls at the same
 /// time.
 const MAX_PLACEMENTS: usize = 64;
-/// How long the service waits for requests that the broker had sent before it learned of the stop. On a busy
-/// machine that takes a moment. The gateway gives up a request without an answer after 15 s.
+/// How long the service still waits for requests after the end of its subscription. The broker may have sent
+/// them before it learned of the end. The gateway gives up a request without an answer after 15 s.
 const LAST_REQUESTS_TIMEOUT: Duration = Duration::from_millis(500);
 /// Bytes of an answer besides its body; the broker counts both against `max_payload`.
 const HEADER_BYTES: usize = 1024;
@@ -119,7 +119,7 @@ where
         });
     }
     requests.stop().await?;
-    // The broker sends no further requests. Those that it has sent are answered.
+    // The broker sends no further requests. The requests that it has already sent are answered.
     while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS_TIMEOUT, requests.next()).await {
         if is_answerable(&request) {
             answers.spawn(answer(request));
@@ -130,7 +130,7 @@ where
     Ok(())
 }
 
-/// Whether a request can be answered. A request that cannot is logged.
+/// Whether a request can be answered. Logs a request that cannot be answered.
 fn is_answerable(request: &Request) -> bool {
     let names_inbox = is_inbox(request.message.reply.as_deref());
     if !names_inbox {

@@ -38,7 +38,7 @@ pub async fn serve(Path(name): Path<String>) -> Response {
     let Some((_, kind, content)) = FILES.iter().find(|(file, ..)| *file == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    // Each address stands for one content, so browsers may keep it forever.
+    // The content of an address never changes, so browsers may keep it.
     let headers =
         [(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "private, max-age=31536000, immutable")];
     (headers, *content).into_response()

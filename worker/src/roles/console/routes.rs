@@ -24,7 +24,7 @@ use super::{
 
 /// Longest time until an answer begins. It is longer than the default of `PLACE_TIMEOUT`.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
-/// Largest form, in bytes. The largest one is an edited dead letter.
+/// Largest form, in bytes: the form with an edited dead letter.
 const MAX_FORM_BYTES: usize = 4 * 1024 * 1024;
 
 /// Allows content of the console only: nothing from other hosts, nothing inline, no frames.

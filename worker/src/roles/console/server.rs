@@ -69,8 +69,8 @@ pub async fn run(
         numbers: Numbers::shown(config.console_show_numbers),
         broadcast: Broadcast::default(),
         stream_limits: StreamLimits::default(),
-        // Assumed until the first ping: a page requested before it waits for MongoDB instead of reporting an
-        // outage.
+        // Before the first ping, MongoDB counts as available. A page that is requested earlier then waits for
+        // MongoDB, and does not report an outage.
         mongodb: AtomicBool::new(true),
         broker: BrokerSamples::default(),
         reasons: ReasonsCache::default(),
@@ -109,7 +109,7 @@ pub async fn run(
     Ok(())
 }
 
-/// Checks servers and dead letters at intervals, and publishes what changed. MongoDB and NATS do not report
+/// Checks servers and dead letters at intervals, and publishes the changes. MongoDB and NATS do not report
 /// these changes by themselves.
 async fn check_servers(console: &Console) {
     let mut published = console.health();

@@ -1,4 +1,4 @@
-//! The shared state of the console: everything a page is made from.
+//! The state that all requests to the console share.
 
 use std::sync::{
     Arc,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{Context, elevenlabs::ElevenLabs, store::views::Views};
 
-/// Everything a page is made from.
+/// The data, settings and connections from which pages are made.
 pub struct Console {
     pub context: Arc<Context>,
     /// The API of ElevenLabs. `None`: `ELEVENLABS_API_KEY` is not set.
@@ -41,7 +41,7 @@ pub struct Console {
 }
 
 impl Console {
-    /// Which servers answer.
+    /// The servers that answer.
     pub fn health(&self) -> Health {
         Health { mongodb: self.mongodb.load(Ordering::Relaxed), nats: is_connected(&self.context.nats) }
     }

@@ -1,8 +1,8 @@
-//! Why a pass failed.
+//! The reasons why a pass can fail.
 
 use crate::{elevenlabs::ApiError, store::StoreError};
 
-/// Why a pass failed. The events that it has published stay, and the pass can be repeated.
+/// The reason why a pass failed. The events that the pass has published stay, and the pass can be repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     /// ElevenLabs gave no usable answer.

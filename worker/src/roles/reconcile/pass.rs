@@ -1,7 +1,8 @@
 //! One pass over a window of conversations.
 //!
 //! Invariants:
-//! - A pass that ends without an error has checked every conversation of its window.
+//! - A pass that ends without an error has checked every conversation of its window, or has reported the
+//!   conversation as unusable.
 //! - Each event is stored before the pass continues, so a pass that failed can be repeated.
 
 use std::{collections::HashSet, time::Duration};
@@ -128,7 +129,7 @@ impl Pass<'_> {
         let api = self.api;
         let conversation = match api_retry::request(api, self.stop, || api.whole_conversation(id)).await {
             Ok(conversation) => conversation,
-            // It was deleted, so later passes cannot fetch it either.
+            // The conversation was deleted, so later passes cannot fetch it either.
             Err(PassError::Api(ApiError::NotFound)) => {
                 tracing::debug!(
                     conversation_id = id.as_str(),

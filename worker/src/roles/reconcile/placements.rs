@@ -15,7 +15,7 @@ use crate::{
 const MAX_PLACEMENTS: i64 = 1000;
 /// Age at which a placement without a conversation is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(15);
-/// Age from which no window can contain the conversation of a placement any more.
+/// Age from which on no window can contain the conversation of a placement.
 const OLDEST: Duration = Duration::from_hours(7 * 24);
 /// Largest difference between the clocks of worker and ElevenLabs, which rounds the start of a conversation
 /// to seconds.
@@ -29,7 +29,7 @@ pub struct OpenPlacements<'a> {
 }
 
 impl<'a> OpenPlacements<'a> {
-    /// Reads the open placements. Those whose call is known by now are closed.
+    /// Reads the open placements. Closes each placement whose conversation is known by now.
     pub async fn load(store: &'a Store, window: Window) -> Result<Self, PassError> {
         let open = store.unresolved_placements(window.until, MAX_PLACEMENTS).await?;
         let open = open.into_iter().filter_map(|call| Some((call.placement_id()?, call))).collect();
@@ -65,8 +65,8 @@ impl<'a> OpenPlacements<'a> {
         self.open.remove(id)
     }
 
-    /// Gives up the placements whose conversation is not in the window, although it would have to be.
-    /// Returns their number.
+    /// Gives up the placements whose conversation should be in the window and was not found. Returns their
+    /// number.
     pub async fn give_up(&self) -> Result<usize, PassError> {
         let mut count = 0;
         for (id, call) in &self.open {

@@ -12,8 +12,8 @@ use crate::{Context, domain::event::ConversationId};
 /// Bytes of headers; the broker counts them against `max_payload`.
 const HEADER_BYTES: usize = 4096;
 
-/// Publishes `event`. Its id comes from the conversation, so a repeated event is dropped by the broker, or
-/// by the worker if the duplicate window of the broker is over.
+/// Publishes `event`. Its id is derived from the conversation. So the broker drops a repeated event, or the
+/// worker drops it if the duplicate window of the broker is over.
 pub async fn publish(
     context: &Context,
     conversation: &ConversationId,

@@ -22,9 +22,10 @@ use super::{
 };
 use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, metrics::PassOutcome, retry::Pauses};
 
-/// Duration of the lease. If its worker dies, the others wait this long before one of them runs a pass.
+/// Duration of the lease. If the worker with the lease dies, the other workers wait this long before one of
+/// them runs a pass.
 const LEASE: Duration = Duration::from_mins(2);
-/// Interval at which a new connection to the broker is noticed.
+/// Interval at which the role checks for a new connection to the broker.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval at which the broker is asked whether it lost webhooks.
 const LOSS_CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
                 context.metrics.reconciliation(PassOutcome::Failed);
                 tracing::warn!(%error, "a reconciliation pass failed; trying again");
                 pauses.sleep(&stop).await;
-                continue; // The trigger stays.
+                continue; // The next attempt has the same trigger.
             }
         }
         match next_trigger(&context, &mut losses, &mut connects, &stop).await {
@@ -57,7 +58,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     }
 }
 
-/// Waits until the next pass is due, or something makes it urgent. `None`: the process stops.
+/// Waits until the next pass is due or urgent, and returns its trigger. `None`: the process stops.
 async fn next_trigger(
     context: &Context,
     losses: &mut LossDetector,

@@ -8,8 +8,8 @@ use crate::domain::event::{
     never_connected,
 };
 
-/// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. Whether a start lies in the
-/// future is checked by the parser, because only it knows when the event was stored.
+/// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. The parser checks whether a
+/// start lies in the future, because only the parser knows when the event was stored.
 const MAX_START: i64 = 4_102_444_800;
 /// Longest valid duration of a conversation, in seconds.
 const MAX_LENGTH: i64 = 86_400;
@@ -33,7 +33,7 @@ pub fn synthesize(
     mut conversation: Map<String, Value>,
     listed_start: Option<Timestamp>,
 ) -> Option<SyntheticEvent> {
-    // The id of the request counts, not the one in the body.
+    // The event carries the requested id, even if the body names another id.
     conversation.insert("conversation_id".to_owned(), id.as_str().into());
     let metadata = conversation.get("metadata").cloned().unwrap_or_default();
     let start = ["start_time_unix_secs", "accepted_time_unix_secs"]

@@ -3,7 +3,8 @@
 /// Why a pass runs, from the least to the most urgent reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trigger {
-    /// Its time has come. It is skipped if another worker has just finished a pass.
+    /// The worker has started, or `RECONCILE_EVERY` is over. The pass is skipped if another worker has just
+    /// finished one.
     Scheduled,
     /// The connection to the broker was lost and is back. The pass runs at once.
     Reconnected,

@@ -10,7 +10,7 @@ use crate::domain::time::between;
 const OVERLAP: Duration = Duration::from_hours(3);
 /// Longest window.
 const MAX_LENGTH: Duration = Duration::from_hours(7 * 24);
-/// Length of the first window, and of the command's default one.
+/// Length of the first window, and of the default window of the command.
 const DEFAULT_LENGTH: Duration = Duration::from_hours(24);
 
 /// The conversations that a pass covers, and how it treats them.
@@ -26,8 +26,8 @@ pub struct Window {
     pub dry_run: bool,
 }
 
-/// Start of a window at `now`, if the window before it ended at `last`. `None`: there was no complete pass
-/// yet.
+/// Start of the window of a pass at `now`. `last`: end of the previous window, or `None` before the
+/// first complete pass.
 pub fn since(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let length = match last {
         Some(last) => between(last, now).saturating_add(OVERLAP).min(MAX_LENGTH),

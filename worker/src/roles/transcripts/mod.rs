@@ -91,20 +91,20 @@ async fn maintain(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Publishes the jobs of all pending transcripts. The broker drops those that it still has.
+/// Publishes the jobs of all pending transcripts. The broker drops a job that is still in the stream.
 async fn restore_jobs(context: &Context) {
-    let owed = match context.store.pending_transcripts(MAX_RESTORED).await {
-        Ok(owed) => owed,
+    let pending = match context.store.pending_transcripts(MAX_RESTORED).await {
+        Ok(pending) => pending,
         Err(error) => {
             return tracing::warn!(%error, "the jobs of pending transcripts were not restored: MongoDB did not answer");
         }
     };
-    for conversation in &owed {
+    for conversation in &pending {
         if let Err(error) = enqueue_job(&context.jetstream, conversation, None).await {
             return tracing::warn!(%error, "the jobs of pending transcripts were not restored: NATS did not answer");
         }
     }
-    if !owed.is_empty() {
-        tracing::debug!(owed = owed.len(), "every pending transcript has a job");
+    if !pending.is_empty() {
+        tracing::debug!(pending = pending.len(), "every pending transcript has a job");
     }
 }

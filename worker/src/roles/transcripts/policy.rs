@@ -1,5 +1,4 @@
-//! Decides what follows from an answer of ElevenLabs: save the transcript, give it up, or ask again later.
-//! Pure.
+//! Decides after each answer of ElevenLabs: save the transcript, give it up, or ask again later. Pure.
 
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use crate::{
 const FIRST_DELAY: Duration = Duration::from_secs(2);
 /// Longest delay between two attempts.
 const MAX_DELAY: Duration = Duration::from_mins(10);
-/// Time over which jobs are spread that wait until the API accepts requests again.
+/// Jobs that wait until the API accepts requests again are spread over this time.
 const SPREAD: Duration = Duration::from_secs(2);
 
 /// The times on which a decision depends.
@@ -38,7 +37,7 @@ pub(super) struct Schedule {
 pub(super) enum Next {
     /// Store these turns of the conversation.
     Save(Vec<Value>),
-    /// There will be no transcript, for this reason.
+    /// Give up the transcript, for this reason.
     GiveUp(String),
     /// Ask again at this time.
     Retry { at: Timestamp, attempt: u32, reason: &'static str },
@@ -66,7 +65,7 @@ pub(super) fn decide(
         Some(Err(ApiError::NotFound)) => "ElevenLabs does not know the conversation yet",
         Some(Err(ApiError::Unavailable(_))) => "ElevenLabs is unavailable",
         Some(Err(ApiError::Unreadable)) => "the answer of ElevenLabs cannot be read",
-        // The refusal may end: somebody can pay, or grant the permission.
+        // The refusal may end: the owner of the account can pay, or grant the permission.
         Some(Err(ApiError::Refused(StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED))) => {
             "ElevenLabs refuses this conversation at the moment"
         }
@@ -94,8 +93,8 @@ pub(super) fn decide(
     }
 }
 
-/// The delay after `attempt`. It doubles with each attempt up to [`MAX_DELAY`]; `jitter` takes away up to a
-/// quarter.
+/// The delay after `attempt`. It doubles with each attempt up to [`MAX_DELAY`]. A `jitter` of 0 shortens it
+/// by a quarter; a `jitter` of 1 leaves it unchanged.
 fn delay(attempt: u32, jitter: f64) -> Duration {
     let full = FIRST_DELAY.saturating_mul(1 << attempt.min(16)).min(MAX_DELAY);
     full.mul_f64(0.75 + 0.25 * jitter)

@@ -58,7 +58,7 @@ pub async fn work<O: Ports>(
     }
 }
 
-/// Why the outcome of a job was not stored.
+/// The reason why the outcome of a job was not stored.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
     #[error(transparent)]
@@ -69,8 +69,8 @@ enum JobError {
     Moved,
 }
 
-/// Fetches the conversation of `job` and stores what follows from it. Nothing is done if no transcript is
-/// pending.
+/// Fetches the conversation of `job`, and stores its transcript, the reason for giving up, or the next job.
+/// Does nothing if no transcript is pending.
 async fn fetch(
     ports: &impl Ports,
     api: &impl TranscriptApi,
@@ -80,7 +80,7 @@ async fn fetch(
 ) -> Result<(), JobError> {
     let conversation_id = job.conversation_id.as_str();
     let trace_id = job.trace.as_deref().and_then(trace::trace_id);
-    let Some(owing) = ports.calls().pending_transcript(&job.conversation_id).await? else {
+    let Some(pending) = ports.calls().pending_transcript(&job.conversation_id).await? else {
         tracing::debug!(conversation_id, "the transcript is no longer pending");
         return Ok(());
     };
@@ -91,7 +91,7 @@ async fn fetch(
     let now = ports.now();
     let schedule = policy::Schedule {
         // Counted from the time stored in the call, because a restored job does not restart the wait.
-        give_up_at: after(owing.since.unwrap_or(now), give_up_after),
+        give_up_at: after(pending.since.unwrap_or(now), give_up_after),
         closed_until: api.closed_until(now),
         jitter: ports.random(),
     };
@@ -100,7 +100,7 @@ async fn fetch(
             let count = turns.len();
             save(ports, job, turns, now, span).await?;
             ports.metrics().transcript(TranscriptOutcome::Saved);
-            if let Some(since) = owing.since {
+            if let Some(since) = pending.since {
                 ports.metrics().transcript_delay(between(since, now));
             }
             tracing::info!(
@@ -127,7 +127,7 @@ async fn fetch(
     Ok(())
 }
 
-/// Stores the turns of the conversation; those of a large transcript in a file.
+/// Stores the turns of the conversation. A large transcript is stored in a file.
 async fn save(
     ports: &impl Ports,
     job: &Job,
@@ -140,7 +140,7 @@ async fn save(
     if let Some(attachment) = attachment {
         ports.calls().save_file(&file, &attachment).await?;
     }
-    let settled = match value_to_bson(&turns) {
+    let resolution = match value_to_bson(&turns) {
         Some(transcript) => TranscriptResolution::Saved { transcript, at: now, attempts: job.attempt + 1 },
         None => TranscriptResolution::Unavailable {
             reason: "it contains a value that MongoDB cannot store".to_owned(),
@@ -149,7 +149,7 @@ async fn save(
     };
     let mut saving = ports.tracer().child("update agent_calls", Kind::Client, span);
     saving.set("db.system.name", || "mongodb");
-    store(ports, job, settled).await
+    store(ports, job, resolution).await
 }
 
 /// Asks ElevenLabs for the conversation.
@@ -169,8 +169,8 @@ async fn ask(
 }
 
 /// Stores the outcome of `job`. The job is done only when no transcript of the call is pending.
-async fn store(ports: &impl Ports, job: &Job, settled: TranscriptResolution) -> Result<(), JobError> {
-    let stored = match ports.calls().resolve_transcript(&job.conversation_id, settled).await {
+async fn store(ports: &impl Ports, job: &Job, resolution: TranscriptResolution) -> Result<(), JobError> {
+    let stored = match ports.calls().resolve_transcript(&job.conversation_id, resolution).await {
         Err(StoreError::Refused(why)) => {
             let reason = format!("it cannot be stored: {why}");
             let unavailable = TranscriptResolution::Unavailable { reason, at: ports.now() };

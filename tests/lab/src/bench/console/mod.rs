@@ -35,9 +35,9 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     progress.step("requesting pages");
     let pages = pages(&setup).await?;
     ensure!(ask(&setup, "/calls").await?.1.matches("id=\"c-").count() == 50, "the first page is not full");
-    let first = transferred(&setup).await?;
+    let first_page_bytes = transferred(&setup).await?;
     progress.step(&format!("{} viewers watch", options.viewers));
     let watched = viewers(&setup, options.viewers).await?;
     progress.finish();
-    Ok(report::print(&options, &pages, first, &watched))
+    Ok(report::print(&options, &pages, first_page_bytes, &watched))
 }

@@ -11,7 +11,7 @@ use super::setup::ConsoleSetup;
 const ROUNDS: usize = 40;
 /// Longest wait for the counts of the overview.
 const OVERVIEW_TIMEOUT: Duration = Duration::from_mins(10);
-/// Number of pages that are followed by their links.
+/// Number of pages that are visited by following links.
 const DEPTH: usize = 60;
 
 /// Times of several requests for one page, sorted.
@@ -57,7 +57,7 @@ pub async fn pages(setup: &ConsoleSetup) -> anyhow::Result<Vec<Timed>> {
         ("a number and a status", format!("/calls?q={number}&status=busy")),
         ("a frequent status", "/calls?status=ended".to_owned()),
         ("a rare status", "/calls?status=unreachable".to_owned()),
-        ("a status that never was", "/calls?status=canceled".to_owned()),
+        ("a status without calls", "/calls?status=canceled".to_owned()),
         (
             "six statuses",
             "/calls?status=initiation_failed%2Cbusy%2Cno_answer%2Cfailed%2Cunreachable%2Crejected".to_owned(),
@@ -65,7 +65,7 @@ pub async fn pages(setup: &ConsoleSetup) -> anyhow::Result<Vec<Timed>> {
         ("a frequent reason", "/calls?reason=Recipient+was+busy".to_owned()),
         ("a part of many reasons", "/calls?reason=trunk".to_owned()),
         (
-            "a reason and a status that do not go together",
+            "a reason and a status without common calls",
             "/calls?status=no_answer&reason=Recipient+was+busy".to_owned(),
         ),
         ("a period", "/calls?period=24h".to_owned()),
@@ -98,7 +98,7 @@ async fn counting(setup: &ConsoleSetup, path: &str) -> anyhow::Result<Timed> {
         ensure!(begun.elapsed() < OVERVIEW_TIMEOUT, "the overview has no counts after {OVERVIEW_TIMEOUT:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let name = "counting for the overview, behind the page".to_owned();
+    let name = "first count for the overview, in the background".to_owned();
     Ok(Timed { name, times: vec![begun.elapsed()] })
 }
 

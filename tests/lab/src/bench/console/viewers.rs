@@ -37,7 +37,7 @@ pub async fn viewers(setup: &ConsoleSetup, count: usize) -> anyhow::Result<Watch
     // The worker has served pages before, so its caches are warm.
     let before = setup.resident()?;
     let (seen, mut news) = watch::channel(String::new());
-    let mut looking = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for n in 0..count {
         let cookie = setup.session().await?;
         let mut socket = TcpStream::connect(setup.console.trim_start_matches("http://")).await?;
@@ -46,9 +46,9 @@ pub async fn viewers(setup: &ConsoleSetup, count: usize) -> anyhow::Result<Watch
                 [n % 3];
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
         socket.write_all(request.as_bytes()).await?;
-        // Only the first viewer evaluates what it receives.
+        // Only the first viewer keeps the text that it receives.
         let seen = (n == 0).then(|| seen.clone());
-        looking.spawn(async move {
+        tasks.spawn(async move {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(read @ 1..) = socket.read(&mut buffer).await {
                 if let Some(seen) = &seen {
@@ -67,7 +67,7 @@ pub async fn viewers(setup: &ConsoleSetup, count: usize) -> anyhow::Result<Watch
     let idle = setup.resident()?;
 
     let (http, url) = (setup.http.clone(), setup.webhooks.clone());
-    looking.spawn(async move {
+    tasks.spawn(async move {
         for n in 0_u64.. {
             // These webhooks are only load.
             let _sent = post(&http, &url, &format!("CAbeside{n}"), "ringing").await;
@@ -80,11 +80,11 @@ pub async fn viewers(setup: &ConsoleSetup, count: usize) -> anyhow::Result<Watch
         let begun = Instant::now();
         post(&setup.http, &setup.webhooks, &call, "busy").await?;
         let shown = news.wait_for(|text| text.contains(&call));
-        tokio::time::timeout(Duration::from_mins(1), shown).await.context("never on a screen")??;
+        tokio::time::timeout(Duration::from_mins(1), shown).await.context("no update within a minute")??;
         times.push(begun.elapsed());
         busy = busy.max(setup.resident()?);
     }
-    looking.abort_all();
+    tasks.abort_all();
     times.sort_unstable();
     Ok(Watched {
         before,

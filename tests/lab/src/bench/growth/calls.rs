@@ -19,7 +19,7 @@ use super::{
     series::{Growth, case, rounds},
 };
 
-/// What grows.
+/// Name of the quantity that grows.
 pub const NAME: &str = "stored calls";
 /// Smallest size.
 pub const SMALLEST: u32 = 10_000;
@@ -60,7 +60,7 @@ struct Calls {
     database: Server,
     client: Client,
     collection: Collection<Document>,
-    /// The document of a call after two events. All stored calls are copies of it.
+    /// The document of a call after one event. All stored calls are copies of it.
     template: Document,
     /// Creation time of the template, in milliseconds since 1970.
     created: i64,
@@ -119,7 +119,8 @@ impl Calls {
         copy
     }
 
-    /// Resets every call that has had an event, because a longer history costs more by itself.
+    /// Resets every call that has had an event since it was stored, because a longer history makes an event
+    /// more expensive.
     async fn restore(&mut self) -> anyhow::Result<()> {
         let ids = doc! {
             "_id": "$_id", "callId": "$callId", "conversationId": "$conversationId", "createdAt": "$createdAt",

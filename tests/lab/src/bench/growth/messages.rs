@@ -15,7 +15,7 @@ use super::{
     series::{Growth, case, rounds},
 };
 
-/// What grows.
+/// Name of the quantity that grows.
 pub const NAME: &str = "messages in the stream";
 /// Smallest size.
 pub const SMALLEST: u32 = 1000;
@@ -23,7 +23,7 @@ pub const SMALLEST: u32 = 1000;
 const STEP: usize = 50_000;
 
 /// Measures webhooks at each size of `wanted`. A size is the number of messages at the start of a
-/// measurement, which adds some ten thousand.
+/// measurement. The measurement adds a few ten thousand messages.
 pub async fn measure(bench: &Bench, wanted: &[u32]) -> anyhow::Result<Growth> {
     let (mut stored, mut sizes) = (Messages::new(bench).await?, Vec::new());
     for &size in wanted {
@@ -61,8 +61,8 @@ impl Messages {
     async fn resize(&mut self, bench: &Bench, size: usize) -> anyhow::Result<()> {
         let webhooks = self.context.get_stream(streams::WEBHOOKS).await?;
         webhooks.purge().keep(size as u64).await?;
-        let there = usize::try_from(webhooks.cached_info().state.messages)?;
-        for first in (there..size).step_by(STEP) {
+        let stored = usize::try_from(webhooks.cached_info().state.messages)?;
+        for first in (stored..size).step_by(STEP) {
             bench.progress.step(&format!("growth: storing messages, {first} of {size}"));
             let count = STEP.min(size - first);
             backlog::fill(&self.client, Kind::Distinct, self.filled, count).await?;
@@ -79,7 +79,7 @@ impl Messages {
         let before = self.used().await?;
         let outcome = load::measure(load, gateway.address, gateway.process.pid()).await?;
         let after = self.used().await?;
-        // Per stored message, because the webhooks of the warm-up count, too.
+        // Divided by the number of stored messages, which includes the webhooks of the warm-up.
         let broker = (after.0 - before.0) * 1e6 / (after.1 - before.1);
         Ok([outcome.per_second, outcome.cpu, broker, outcome.p99])
     }

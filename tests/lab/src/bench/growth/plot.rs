@@ -13,7 +13,7 @@ const Y_MARGIN: f64 = 1.5;
 
 /// A chart.
 pub struct Chart {
-    /// Name of what grows.
+    /// Name of the quantity that grows.
     pub name: &'static str,
     pub curves: Vec<Curve>,
 }

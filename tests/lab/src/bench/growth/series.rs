@@ -17,10 +17,10 @@ const MAX_RATIO: f64 = 1.5;
 /// Measurements at several sizes.
 pub struct Growth {
     pub title: String,
-    /// Name of what grows.
+    /// Name of the quantity that grows.
     pub name: &'static str,
-    /// Names and decimals of the columns. The second and the third are the processor time that the target is
-    /// about.
+    /// Names and decimals of the columns. The target applies to the processor time in the second and third
+    /// column.
     pub columns: [(&'static str, usize); 4],
     /// The figures of each size.
     pub sizes: Vec<(u32, [Series; 4])>,

@@ -57,8 +57,8 @@ struct Inode {
     node: Node,
     mode: u16,
     changed: SystemTime,
-    /// References that the kernel holds. A file without a name stays while there are any, because it may be
-    /// open.
+    /// Number of references that the kernel holds. A file without a name stays while the kernel holds a
+    /// reference, because the file may be open.
     lookups: u64,
 }
 
@@ -203,7 +203,7 @@ impl Model {
         self.name(vec![(from.0, from.1.to_owned(), None), (to.0, to.1.to_owned(), Some(ino))])
     }
 
-    /// Fails if `ino` may not be removed or replaced, `for_folder` by a folder, else by a file.
+    /// Fails if `ino` must not be removed or replaced: as a folder with `for_folder`, else as a file.
     fn check_replaceable(&mut self, ino: u64, for_folder: bool) -> Result<()> {
         match (&self.inode(ino)?.node, for_folder) {
             (Node::File(_), true) => Err(Errno::ENOTDIR),
@@ -217,11 +217,11 @@ impl Model {
     fn name(&mut self, names: Vec<(u64, OsString, Option<u64>)>) -> Result<()> {
         for (folder, name, to) in &names {
             let live = &mut self.folder(*folder)?.live;
-            let gone = match to {
+            let replaced = match to {
                 Some(ino) => live.insert(name.clone(), *ino),
                 None => live.remove(name),
             };
-            self.removed += usize::from(gone.is_some());
+            self.removed += usize::from(replaced.is_some());
         }
         self.pending.push(Change::Names(names));
         if self.removed >= SWEEP_AFTER {

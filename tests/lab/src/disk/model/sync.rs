@@ -11,8 +11,8 @@ use super::{
 };
 
 impl Model {
-    /// Makes a file or a folder durable. `only_data` (`fdatasync`): only what is needed to read the bytes
-    /// back.
+    /// Makes a file or a folder durable. With `only_data` (`fdatasync`), only the data that is needed to read
+    /// the bytes back becomes durable.
     pub fn sync(&mut self, ino: u64, only_data: bool) -> Result<()> {
         let durability = self.durability;
         let inode = self.inodes.get_mut(&ino).ok_or(Errno::ENOENT)?;
@@ -58,7 +58,7 @@ impl Model {
         }
     }
 
-    /// Cuts the power: the durable state, and what `loss` leaves, become the current state.
+    /// Cuts the power. The durable state and the unsynced data that `loss` leaves become the current state.
     pub fn cut(&mut self, loss: Loss) -> Lost {
         let mut rng = match loss {
             Loss::Everything => None,
@@ -77,7 +77,7 @@ impl Model {
         removed.changes = all - survivors.len();
         self.commit(survivors);
         let mut inodes: Vec<_> = self.inodes.iter_mut().collect();
-        inodes.sort_unstable_by_key(|(ino, _)| **ino); // The order must depend on the seed only, not on the hasher.
+        inodes.sort_unstable_by_key(|(ino, _)| **ino); // Otherwise the hasher would determine the result.
         for (_, inode) in inodes {
             inode.lookups = 0;
             match &mut inode.node {

@@ -30,7 +30,7 @@ impl Disk {
         self.0.create(place, true, 0o755, NOW).unwrap();
     }
 
-    /// Writes `text` over what is in the file, which is made where it is missing.
+    /// Writes `text` at the beginning of the file. Creates the file if it is missing.
     fn write(&mut self, path: &str, text: &str) -> u64 {
         let ino = self.find(path).unwrap_or_else(|| {
             let place = self.place(path);
@@ -110,7 +110,7 @@ fn journaled_sync_of_one_file_keeps_names_but_not_bytes_of_others() {
     disk.write("other", "x");
     disk.sync("other");
     disk.cut();
-    assert_eq!(disk.text("empty"), some(""), "it has its name, and no bytes");
+    assert_eq!(disk.text("empty"), some(""), "the file has its name, and no bytes");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn rename_over_a_synced_file_can_lose_both_files() {
     let mut disk = Disk::new(Durability::Journaled);
     disk.write("a", "old");
     disk.sync("a");
-    disk.write("a.tmp", "new"); // Never synced, as careless programs do.
+    disk.write("a.tmp", "new"); // The file is not synced before the rename.
     disk.rename("a.tmp", "a");
     disk.0.sync(ROOT, false).unwrap();
     disk.cut();
@@ -172,7 +172,7 @@ fn truncation_is_durable_after_a_sync_and_removes_the_old_bytes() {
     disk.cut();
     assert_eq!(disk.text("a"), some("one"));
 
-    // Cut off and written anew, but another file is synced: the journal has the one, not the other.
+    // The sync of another file makes the truncation durable, but not the bytes written after it.
     disk.0.resize(ino, 0, NOW).unwrap();
     disk.write("a", "two");
     disk.write("b", "x");
@@ -180,7 +180,7 @@ fn truncation_is_durable_after_a_sync_and_removes_the_old_bytes() {
     disk.cut();
     assert_eq!(disk.text("a"), some(""));
 
-    // Cut off and made long again: the bytes between are zeros, on the medium too.
+    // The file is shortened and extended again. The bytes in between are zeros, also after a power cut.
     disk.write("a", "three");
     disk.sync("a");
     disk.0.resize(ino, 2, NOW).unwrap();
@@ -220,9 +220,9 @@ fn partial_loss_is_determined_by_the_seed() {
     assert_ne!(run(4).1, texts);
     assert!(lost.changes > 0 && lost.pages > 0);
     let kept: Vec<_> = texts.iter().map(Option::is_some).collect();
-    assert!(kept.is_sorted_by(|a, b| a >= b) && kept[0], "of names the first so many: {kept:?}");
-    assert!(texts.iter().flatten().any(|text| text.contains('\0')), "none has a hole");
-    assert!(texts.iter().flatten().any(|text| text.len() % PAGE != 0), "none ends within a page");
+    assert!(kept.is_sorted_by(|a, b| a >= b) && kept[0], "a later file kept its name: {kept:?}");
+    assert!(texts.iter().flatten().any(|text| text.contains('\0')), "no file has a hole");
+    assert!(texts.iter().flatten().any(|text| text.len() % PAGE != 0), "no file ends within a page");
 }
 
 #[test]

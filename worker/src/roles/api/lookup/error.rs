@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 
-/// Why a lookup has no result.
+/// The reason why a lookup has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// The request cannot be understood.

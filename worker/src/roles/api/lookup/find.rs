@@ -140,9 +140,10 @@ async fn store_patch(context: &Context, patch: CallPatch) -> Answer {
                     status_after = applied.after.map(Status::as_str),
                     "status of a call read from ElevenLabs"
                 );
-                for owed in &applied.transcripts_due {
-                    if let Err(error) = transcripts::enqueue_job(&context.jetstream, owed, None).await {
-                        tracing::warn!(%error, "a transcript job was not stored; the next event of the call or the next start of a worker creates it");
+                for conversation in &applied.transcripts_due {
+                    let enqueued = transcripts::enqueue_job(&context.jetstream, conversation, None).await;
+                    if let Err(error) = enqueued {
+                        tracing::warn!(%error, "a transcript job was not stored; a worker with the role transcripts restores it within 10 minutes");
                     }
                 }
             }

@@ -22,7 +22,7 @@ pub fn observe(
     now: Timestamp,
 ) -> CallPatch {
     let call = conversation.metadata.phone_call.as_ref();
-    // The webhook of this conversation claims the same, so its arrival changes nothing.
+    // The webhook of this conversation claims the same status, so its arrival changes nothing.
     let unconnected = call.and_then(|call| never_connected(call.call_result.as_deref()?));
     let status = unconnected.map_or(conversation.status.call_status(), |_| Status::InitiationFailed);
     let (started_at, at) = times(conversation, now);

@@ -2,7 +2,7 @@
 
 use crate::{elevenlabs::Refused, store::StoreError};
 
-/// Why a call was not placed, or is not known to be placed.
+/// The reason why a call was not placed, or may not have been placed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// The request cannot be understood.

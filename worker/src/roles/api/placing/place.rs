@@ -26,8 +26,7 @@ use crate::{
     store::{self, CallView, NewPlacement, PlacementResult, PlacementStart},
 };
 
-/// Longest duration of dialling. A placement that is still dialling after that was left by a worker that
-/// died.
+/// Longest duration of dialling. If a placement is still dialling after this time, its worker has died.
 pub const DIALLING_TIMEOUT: Duration = Duration::from_mins(2);
 /// Delays between attempts to store the outcome, and their total. The sender of the request waits meanwhile.
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -135,7 +134,7 @@ async fn conclude(
     }
 }
 
-/// Stores the outcome. Returns whether that succeeded. If it did not, the placement stays open until a
+/// Stores the outcome. Returns false if MongoDB did not store it; the placement then stays open until a
 /// webhook or reconciliation brings its id.
 async fn persist(
     context: &Context,

@@ -26,8 +26,8 @@ pub struct CallRequest {
 }
 
 impl CallRequest {
-    /// Reads the JSON of `POST /api/agent-calls`. An unknown field is refused, because it can be a misspelt
-    /// one, and the call must not be placed without it.
+    /// Reads the JSON of `POST /api/agent-calls`. An unknown field is refused: it may be a misspelt
+    /// known field, and the call must not be placed without that field.
     ///
     /// # Errors
     /// A sentence that names the wrong field. It contains no values, because they can be telephone numbers.

@@ -38,11 +38,11 @@ pub enum Caller {
 /// Why a request is not authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// It carries no login.
+    /// The request carries no login.
     Missing,
-    /// Its login is wrong.
+    /// The login is wrong.
     Wrong,
-    /// Its login was not checked, because too many logins of its source were wrong. The source has to wait
+    /// The login was not checked, because too many logins of its source were wrong. The source has to wait
     /// this long.
     Delayed(Duration),
 }
@@ -184,7 +184,7 @@ mod tests {
         [(name, value.parse().unwrap())].into_iter().collect()
     }
 
-    /// One source for each attempt, so that no attempt is delayed.
+    /// The source of attempt `n`. Each attempt has another source, so that no attempt is delayed.
     fn source(n: u8) -> Source {
         Source::new([192, 0, 2, n].into(), &HeaderMap::new())
     }

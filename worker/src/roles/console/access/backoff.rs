@@ -1,10 +1,10 @@
-//! Delays logins of sources that sent wrong ones. Pure: the time is an argument.
+//! Delays the logins of sources that have sent wrong logins. Pure: the time is an argument.
 //!
 //! Invariants:
-//! - A source waits at most [`LONGEST`]. It is forgotten when [`FORGOTTEN_AFTER`] has passed since its last
-//!   wrong login.
+//! - A source waits at most [`LONGEST`]. The console forgets a source when [`FORGOTTEN_AFTER`] has passed
+//!   since the last wrong login of the source.
 //! - Requests with a session do not come here, so a browser that is logged in is never delayed.
-//! - At most [`MAX_SOURCES`] are remembered.
+//! - At most [`MAX_SOURCES`] sources are remembered.
 
 use std::{
     collections::HashMap,
@@ -17,14 +17,14 @@ use axum::http::HeaderMap;
 
 /// Number of wrong logins from which on a client has to wait.
 const CLIENT_ALLOWANCE: u32 = 5;
-/// The same for a proxy, which has many clients.
+/// Number of wrong logins from which on a proxy has to wait. It is higher because a proxy has many clients.
 const PROXY_ALLOWANCE: u32 = 50;
 /// Interval at which one wrong login of a proxy is forgotten. A single client can send one wrong login a
 /// minute, and must not lock out the other clients of its proxy.
 const PROXY_FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest time that a source has to wait.
 const LONGEST: Duration = Duration::from_mins(1);
-/// Time after its last wrong login at which a source is forgotten.
+/// A source is forgotten when this time has passed since its last wrong login.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
 /// Most sources that are remembered. At the limit, the source with the oldest wrong login is forgotten.
 const MAX_SOURCES: usize = 4096;
@@ -44,7 +44,7 @@ impl Source {
     /// The source of a request of `peer`.
     ///
     /// The last entry of `X-Forwarded-For` comes from the nearest proxy. A peer that is no proxy can write
-    /// anything there; therefore the peer itself has a limit too.
+    /// any text into this header. Therefore the peer itself has a limit too.
     pub fn new(peer: IpAddr, headers: &HeaderMap) -> Self {
         let peer = source_of(peer);
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
@@ -85,8 +85,8 @@ struct Record {
 pub enum Attempt {
     /// The login was right.
     Right,
-    /// The login was wrong. `log`: it has to be logged, with the number of wrong logins since the last log
-    /// line.
+    /// The login was wrong. `log`: number of wrong logins since the last log line. `None`: the login is not
+    /// logged.
     Wrong { log: Option<u64> },
     /// The login was not checked. The source has to wait this long.
     Delayed(Duration),

@@ -1,18 +1,18 @@
 //! Protection against forged requests of other sites (CSRF). Pure.
 //!
-//! Browsers name the site a request comes from in `Sec-Fetch-Site`, older ones in `Origin`, and no page can
-//! change these headers. Therefore no token has to be stored, and a form of one worker can be sent to
-//! another worker.
+//! Browsers name the site that sent a request in `Sec-Fetch-Site`. Older browsers name it in `Origin`. No
+//! page can change these headers. Therefore the console needs no CSRF token, and a form of one worker can be
+//! sent to another worker.
 
 use axum::http::{HeaderMap, Method, header};
 
 use super::auth::Caller;
 
-/// Whether the request may be served: it changes nothing, or a page of the console sent it. `caller` is
-/// `None` for the login form.
+/// Whether the request may be served: the request changes nothing, or a page of the console sent it. `caller`
+/// is `None` for the login form.
 pub fn is_allowed(method: &Method, headers: &HeaderMap, caller: Option<Caller>) -> bool {
     if matches!(*method, Method::GET | Method::HEAD) || caller == Some(Caller::Bearer) {
-        return true; // It changes nothing, or carries a token, which no browser adds by itself.
+        return true; // The request changes nothing, or carries a token, which no browser adds by itself.
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match text("sec-fetch-site") {

@@ -38,7 +38,7 @@ impl Sessions {
     pub fn new(secrets: [Option<&str>; 2]) -> Self {
         let mut derived = hmac(b"aftercall console sessions, version 1");
         for secret in secrets {
-            // With the lengths, different pairs of secrets never give the same bytes.
+            // The lengths are hashed too, so that different pairs of secrets never give the same bytes.
             let secret = secret.unwrap_or_default().as_bytes();
             derived.update(&(secret.len() as u64).to_be_bytes());
             derived.update(secret);

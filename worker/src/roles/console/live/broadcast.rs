@@ -49,7 +49,7 @@ pub struct CallUpdate {
     pub left_frame: Bytes,
 }
 
-/// Which servers answer.
+/// The servers that answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Health {
     pub mongodb: bool,
@@ -69,8 +69,8 @@ impl Default for Broadcast {
     fn default() -> Self {
         Self {
             updates: broadcast::Sender::new(VIEWER_QUEUE),
-            // Random, because a page of one process may connect to another process: equal versions of two
-            // processes would hide what the page missed.
+            // Random, because a page of one process may connect to another process. If both had the same
+            // version, the page would not learn that it missed an update.
             version: AtomicU64::new(rand::random_range(1..1 << 40)),
             watching: AtomicBool::new(false),
             viewer_connected: Notify::new(),
@@ -84,13 +84,14 @@ impl Broadcast {
     pub fn subscribe(&self, version: u64) -> (broadcast::Receiver<Update>, bool) {
         let receiver = self.updates.subscribe();
         self.viewer_connected.notify_one();
-        // While the change stream is not read, nothing is missed: reading starts with a resync for all
-        // viewers.
+        // While the change stream is not read, the viewer misses no update: reading starts with a resync for
+        // all viewers.
         let is_behind = self.watching.load(Ordering::SeqCst) && self.version() != version;
         (receiver, is_behind)
     }
 
-    /// The current version. A page takes it before it reads the database, so no update is missed in between.
+    /// The current version. A page takes the version before it reads the database, so that it misses no
+    /// update in between.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::SeqCst)
     }

@@ -16,7 +16,7 @@ use crate::domain::time::between;
 
 /// Interval between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(5);
-/// Samples that are kept: a quarter of an hour.
+/// Number of samples that are kept, which is a quarter of an hour.
 const MAX_SAMPLES: usize = 180;
 /// Longest time for one sample.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ pub struct Sample {
     pub per_second: f64,
     /// Webhooks that are stored and not yet in the database.
     pub waiting: u64,
-    /// How long the oldest of them has waited.
+    /// How long the oldest of these webhooks has waited.
     pub lag: Duration,
 }
 
@@ -62,7 +62,8 @@ impl BrokerSamples {
         (before != Some(count)).then_some(count)
     }
 
-    /// Takes a sample. One that fails is left out, and so is the rate up to the next one.
+    /// Takes a sample. If the broker does not answer, this sample and the next one are left out, because a
+    /// rate needs two consecutive answers.
     pub async fn take_sample(&self, context: &jetstream::Context) {
         let Ok(Some((sequence, waiting, lag))) = tokio::time::timeout(TIMEOUT, query(context)).await else {
             self.lock().last = None;

@@ -1,4 +1,4 @@
-//! Reads the change stream of the calls and broadcasts what changed.
+//! Reads the change stream of the calls and broadcasts the changed calls.
 //!
 //! One change stream, open while a viewer is connected, serves all viewers: a changed call is read once and
 //! rendered once. The queue between stream and reader is bounded. When it overflows, or too many calls
@@ -40,8 +40,8 @@ const MAX_UPDATES: usize = 25;
 const COLLECT_TIME: Duration = Duration::from_millis(30);
 /// Shortest time between two broadcasts of calls.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the change stream stays open without a viewer. A viewer that moves to another page is away for a
-/// moment.
+/// How long the change stream stays open without a viewer. A viewer that moves to another page is
+/// disconnected for a moment.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the number of viewers is checked while no call changes.
 const VIEWER_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -95,13 +95,13 @@ async fn watch(
         }
     });
     broadcast.set_watching(true);
-    broadcast.publish(Update::Resync); // The stream does not contain changes from before its start.
+    broadcast.publish(Update::Resync); // The stream does not contain earlier changes.
     forward(broadcast, views, numbers, &mut receiver, &overflowed, &idle).await;
     broadcast.set_watching(false);
     idle.cancel();
     drop(receiver);
-    // The reader ends after its next answer, or when the driver gives up on the server. Its result is used
-    // only if it is there already.
+    // The reader ends after the next answer of the database, or when the driver gives up. The result is used
+    // only if the reader has already ended.
     if reading.is_finished() { reading.await.unwrap_or(Ok(())) } else { Ok(()) }
 }
 
@@ -152,7 +152,7 @@ async fn forward(
     }
 }
 
-/// `first` and the changes that wait: for each document, whether it was deleted.
+/// Collects `first` and all waiting changes. The result says for each document whether it was deleted.
 fn collect(first: Change, changes: &mut mpsc::Receiver<Change>) -> BTreeMap<ObjectId, bool> {
     let mut latest = BTreeMap::new();
     let mut add = |change| match change {

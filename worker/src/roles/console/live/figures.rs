@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use super::broadcast::Health;
 use crate::store::views::{Figures, Views, Window};
 
-/// Age from which figures are counted again.
+/// Age before which figures are not counted again.
 const MIN_AGE: Duration = Duration::from_secs(5);
-/// Figures are counted again only after this many times the duration of the latest count, so counting takes
-/// at most this fraction of the database's time.
+/// The pause after a count is at least this many times as long as the count. So counting the calls of one
+/// window takes less than 5 % of the database's time.
 const COUNT_DURATIONS: u32 = 20;
 /// How long a page waits for figures that were never counted.
 const FIRST_COUNT_TIMEOUT: Duration = Duration::from_millis(400);

@@ -58,7 +58,7 @@ async fn find(console: &Console, name: &str, headers: &HeaderMap) -> Result<Resp
 /// The bytes that a `Range` header requests.
 #[derive(Debug, PartialEq, Eq)]
 enum Range {
-    /// The header is not understood. RFC 9110 wants the whole file to be sent then.
+    /// The whole file, because the header cannot be understood (RFC 9110).
     Whole,
     /// From the first to the last byte, both included.
     Part(u64, u64),

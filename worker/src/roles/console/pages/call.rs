@@ -34,7 +34,7 @@ use crate::{
 const MAX_SUMMARY: usize = 5_000;
 /// Most results shown of each group of the analysis.
 const MAX_FINDINGS: usize = 50;
-/// Longest wait for the broker's answer about the transcript job. The page can do without it.
+/// Longest wait for the broker's answer about the transcript job. The page is also shown without it.
 const JOB_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Attempts of a transcript job so far, and the time of the next one if it is known.
@@ -56,7 +56,7 @@ struct Call {
     summary: Option<String>,
     /// Results of the analysis: name and value.
     findings: Vec<(String, String)>,
-    /// Why there are no turns.
+    /// The reason why there are no turns.
     transcript_state: &'static str,
     transcript_error: Option<String>,
     turns: Vec<Turn>,

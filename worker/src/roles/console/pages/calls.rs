@@ -78,7 +78,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     if params.query() != query {
         return Redirect::to(&params.address()).into_response(); // Every view has one address.
     }
-    // Before the database is read: later changes reach the page as events.
+    // The version is taken before the database is read, so that later changes reach the page as events.
     let seen = console.broadcast.version();
     let now = Timestamp::now();
     let (mut listed, mut answered, mut total) = (Listed::default(), false, None);
@@ -92,7 +92,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         total = counted.ok();
         match found {
             Ok(found) if !found.more && matches!(params.cursor, Some((_, Direction::Newer))) => {
-                // No newer calls are left out, so this is the first page.
+                // There are no newer calls than the ones found, so this is the first page.
                 return Redirect::to(&params.page_at(None).address()).into_response();
             }
             Ok(found) => (listed, answered) = (found, true),
@@ -129,7 +129,7 @@ fn neighbours(params: &Params, listed: &Listed) -> (Option<String>, Option<Strin
         Some((_, Direction::Newer)) => (listed.more, true),
     };
     let newer = listed.calls.first().filter(|_| has_newer).map(|call| at(call, Direction::Newer));
-    // A search for an id has one page. It asks for more characters of the id instead.
+    // A search for an id has only one page. The page asks the user for more characters of the id.
     let has_older = has_older && !params.searches_id();
     let older = listed.calls.last().filter(|_| has_older).map(|call| at(call, Direction::Older));
     (newer, older)

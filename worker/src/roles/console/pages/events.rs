@@ -41,11 +41,11 @@ const MAX_DURATION: Duration = Duration::from_hours(1);
 
 /// The calls about which a page wants events.
 enum Topic {
-    /// None.
+    /// No calls.
     None,
-    /// Those of a list with this filter.
+    /// The calls of a list with this filter.
     List(Box<Filter>),
-    /// The one with this document id.
+    /// The call with this document id.
     Call(ObjectId),
 }
 

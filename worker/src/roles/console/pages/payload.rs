@@ -17,7 +17,7 @@ use crate::{
 
 /// Address of the section to which payloads belong.
 const SECTION: &str = "/calls";
-/// Most characters of a payload shown on the page. The download has all of it.
+/// Most characters of a payload shown on the page. The download contains the whole payload.
 const MAX_CHARS: usize = 200_000;
 
 #[derive(Template)]

@@ -18,7 +18,7 @@ use crate::{
 /// The frame around a page.
 pub struct Shell {
     pub assets: &'static Assets,
-    /// Address of the section to which the page belongs. Empty: it belongs to none.
+    /// Address of the section to which the page belongs. Empty: the page belongs to no section.
     pub section: &'static str,
     pub mongodb: bool,
     pub nats: bool,
@@ -107,14 +107,14 @@ pub fn message(
     render(status, &Message { shell: Shell::new(console, section), title, text })
 }
 
-/// The page that replaces one whose data the database did not return in time.
+/// The page that is shown if the database did not return the data of a page in time.
 pub fn database_unavailable(console: &Console, section: &'static str, error: &StoreError) -> Response {
     tracing::info!(%error, "a page of the console could not be shown because MongoDB did not answer");
     let text = "MongoDB did not answer in time. This page reloads when MongoDB is available again.";
     message(console, section, StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable", text)
 }
 
-/// The page that replaces one whose data the broker did not return in time.
+/// The page that is shown if the broker did not return the data of a page in time.
 pub fn broker_unavailable(console: &Console, section: &'static str) -> Response {
     let text = "NATS did not answer in time. This page reloads when NATS is available again.";
     message(console, section, StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable", text)

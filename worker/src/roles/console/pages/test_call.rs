@@ -21,7 +21,7 @@ use crate::roles::{
 
 const SECTION: &str = "/test-call";
 
-/// Numbers of the simulated provider, and how a call to each of them ends.
+/// Numbers of the simulated provider, and the result of a call to each of them.
 const NUMBERS: [(&str, &str); 6] = [
     ("+15005550000", "is answered"),
     ("+15005550001", "is busy"),

@@ -1,12 +1,12 @@
-//! What Aftercall did for a call, as texts: placed it, asked ElevenLabs, fetched the transcript. Pure.
+//! The actions of Aftercall for a call, as texts: placing, reconciliation, status lookup, transcript. Pure.
 
 use jiff::Timestamp;
 
 use super::format;
 use crate::{domain::time::between, store::views::Detail};
 
-/// What Aftercall did for this call: placed it, asked ElevenLabs, fetched the transcript. `job`: attempts so
-/// far and the time of the next one.
+/// The actions of Aftercall for `call`: name and text. `job`: number of attempts to fetch the transcript so
+/// far, and the time of the next attempt.
 pub fn activities(
     call: &Detail,
     job: Option<(u32, Option<Timestamp>)>,
@@ -42,7 +42,7 @@ pub fn activities(
 
 fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timestamp) -> Option<String> {
     let after = |at| {
-        call.pending_since.map(|owed| format!(", {} after it was due", format::delay(between(owed, at))))
+        call.pending_since.map(|since| format!(", {} after it was due", format::delay(between(since, at))))
     };
     match call.row.transcript.as_deref()? {
         "saved" => Some(match call.fetched {

@@ -1,7 +1,7 @@
 //! The filter of the list of calls, as it is written in a URL. Pure.
 //!
-//! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark it, send
-//! it to somebody, and return to it.
+//! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark a view,
+//! share it, and return to it.
 
 use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
@@ -32,16 +32,16 @@ pub struct Params {
     pub since: String,
     /// Latest creation time, in the same form. Empty: no limit.
     pub until: String,
-    /// The call next to the page: the page shows the calls that are older or newer. `None`: the newest calls.
+    /// The page shows the calls that are older or newer than this call. `None`: it shows the newest calls.
     pub cursor: Option<(Cursor, Direction)>,
 }
 
 /// A period that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Period {
-    /// Its value in the URL.
+    /// Value of the period in the URL.
     pub word: &'static str,
-    /// Its name on the page.
+    /// Name of the period on the page.
     pub name: &'static str,
     hours: u64,
 }
@@ -123,13 +123,13 @@ impl Params {
         matches!(search(&self.q), Some(Search::Id(_)))
     }
 
-    /// The filter for the database. Of the `known` failure reasons it has those that contain the text
-    /// searched for.
+    /// The filter for the database. It contains the `known` failure reasons that match the reason searched
+    /// for.
     pub fn filter(&self, known: &[String], now: Timestamp) -> Filter {
         let period = self.period.map(|period| {
             now.checked_sub(std::time::Duration::from_hours(period.hours)).unwrap_or(Timestamp::MIN)
         });
-        // The field has minutes; the whole last minute is included.
+        // The field has no seconds. The filter includes the whole last minute.
         let until = moment(&self.until).map(|until| after(until, std::time::Duration::from_millis(59_999)));
         Filter {
             search: search(&self.q),
@@ -141,8 +141,8 @@ impl Params {
     }
 }
 
-/// The known reasons that contain `text` in any case. A reason that equals `text` is the only result. `text`
-/// may contain masked telephone numbers, because the form offers reasons in that form.
+/// The known reasons that contain `text`, in upper or lower case. If one reason equals `text`, it is the only
+/// result. `text` may contain masked telephone numbers, because the form offers reasons with masked numbers.
 fn reasons(text: &str, known: &[String]) -> Vec<String> {
     let wanted = text.to_lowercase();
     let contains = |reason: &str| reason.to_lowercase().contains(&wanted);
@@ -153,7 +153,7 @@ fn reasons(text: &str, known: &[String]) -> Vec<String> {
         .collect();
     found.sort_by_key(|reason| reason != text);
     if found.first().is_some_and(|first| first == text) {
-        found.truncate(1); // Links of the overview name one reason.
+        found.truncate(1); // A link of the overview names exactly one reason.
     }
     found.truncate(MAX_REASONS);
     found
@@ -240,14 +240,14 @@ mod tests {
     fn a_reason_matches_exactly_or_as_a_part() {
         let known = ["Busy", "Recipient was busy", "No answer"].map(str::to_owned);
         assert_eq!(reasons("busy", &known), ["Busy", "Recipient was busy"]);
-        assert_eq!(reasons("Busy", &known), ["Busy"], "exactly that one");
+        assert_eq!(reasons("Busy", &known), ["Busy"], "an equal reason is the only result");
         assert_eq!(reasons("x", &known), Vec::<String>::new());
         let numbers = ["no route to 6581234567".to_owned()];
-        assert_eq!(reasons("no route to 658•••••67", &numbers), numbers, "as the form offers it");
+        assert_eq!(reasons("no route to 658•••••67", &numbers), numbers, "a masked reason is found");
         let params = Params::read("reason=answer&period=1h&since=1970-01-01T00:01&until=1970-01-01T00:02");
         let filter = params.filter(&known, second(90));
         assert_eq!(filter.reasons.unwrap(), ["No answer"]);
-        assert_eq!(filter.since, Some(second(60)), "the later of the two");
+        assert_eq!(filter.since, Some(second(60)), "the later of period and since");
         assert_eq!(filter.until.unwrap().as_second(), 179);
     }
 }

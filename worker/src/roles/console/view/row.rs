@@ -31,7 +31,7 @@ pub struct Row {
     pub age: String,
     /// Creation time in RFC 3339.
     pub iso: String,
-    /// Creation time for people.
+    /// Creation time as a readable text.
     pub moment: String,
 }
 

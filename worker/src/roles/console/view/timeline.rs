@@ -16,7 +16,7 @@ use crate::{
     store::views::Detail,
 };
 
-/// Delays from this on are shown.
+/// Shortest delay that the timeline shows.
 const MIN_SHOWN_DELAY: Duration = Duration::from_secs(2);
 
 /// One event of the history, as texts.
@@ -196,6 +196,6 @@ mod tests {
         let expected: [&[&str]; 7] =
             [&["late"], &[], &["duplicate"], &[], &["duplicate"], &["no effect"], &[]];
         assert_eq!(found, expected);
-        assert!(marks(&history, 0)[0].1.contains("29 s"), "how late");
+        assert!(marks(&history, 0)[0].1.contains("29 s"), "the mark says how late the event was");
     }
 }

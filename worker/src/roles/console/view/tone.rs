@@ -62,7 +62,8 @@ impl Tone {
     }
 }
 
-/// The symbol in front of a status: that of its tone; each status of a call in progress has its own.
+/// The symbol in front of a status. Each status of a call in progress has a symbol of its own; any other
+/// status has the symbol of its tone.
 pub fn glyph(status: Option<Status>) -> &'static str {
     match status {
         Some(Status::Initiated) => "initiated",

@@ -15,8 +15,8 @@ const MAX_CHARS: usize = 100_000;
 /// Largest body, in bytes, that can be edited on a page.
 const MAX_EDITABLE_BYTES: usize = 1024 * 1024;
 
-/// Whether a form returns the body unchanged. It does not for a large body, one in the object store, or one
-/// that is no text.
+/// Whether the body can be edited in a form. A large body, a body in the object store, and a body that is no
+/// text cannot be edited.
 pub fn is_editable(letter: &DeadLetterView) -> bool {
     letter.object.is_none()
         && letter.body.len() <= MAX_EDITABLE_BYTES

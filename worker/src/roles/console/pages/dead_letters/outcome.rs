@@ -32,7 +32,7 @@ use crate::{
 pub struct SentMessage {
     stream: String,
     sequence: u64,
-    /// The first number that a new dead letter could have when the message was sent.
+    /// When the message was sent, new dead letters had this number or a higher one.
     after: u64,
     /// Id of the event.
     event: String,
@@ -54,7 +54,7 @@ impl SentMessage {
     }
 }
 
-/// The address of the page for `sent`, a message with this subject and body. `after` is the first number
+/// The address of the page for `sent`, a message with this subject and body. `after` is the lowest number
 /// that a new dead letter can have.
 pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> String {
     let parsed = origin(subject).and_then(|origin| {
@@ -77,13 +77,13 @@ pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> Strin
 
 /// The outcome of a message that was sent again.
 enum Outcome {
-    /// No worker has processed it yet.
+    /// No worker has processed the message yet.
     Waiting,
-    /// It is part of this call.
+    /// The message is part of this call.
     Applied { href: String, name: String },
-    /// A worker has processed it. Which call it belongs to is unknown.
+    /// A worker has processed the message. Its call is unknown.
     Processed,
-    /// It is a dead letter again.
+    /// The message is a dead letter again.
     Dead { number: u64, reason: String, detail: String },
 }
 

@@ -49,6 +49,6 @@ pub async fn letter(console: &Arc<Console>, number: u64) -> Result<DeadLetterVie
 
 /// The page for a dead letter that is no longer in the queue.
 pub fn not_found(console: &Console) -> Response {
-    let text = "Somebody has sent it again or deleted it.";
+    let text = "It was sent again or deleted, or it has expired.";
     shell::message(console, SECTION, StatusCode::NOT_FOUND, "This dead letter no longer exists", text)
 }

@@ -11,7 +11,7 @@ pub struct Row {
     pub age: String,
     /// Time at which the message became a dead letter, in RFC 3339.
     pub iso: String,
-    /// The same time for people.
+    /// The same time as a readable text.
     pub moment: String,
     pub reason: String,
     pub detail: String,

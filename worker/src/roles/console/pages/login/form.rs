@@ -52,8 +52,8 @@ struct Login<'a> {
     problem: Option<String>,
 }
 
-/// The answer to a request without a valid login. Browsers (`return_to` is set) get the form and return to
-/// that address. Tools get a challenge for which a browser would open a login window of its own.
+/// The answer to a request without a valid login. A browser (`return_to` is set) gets the form, and returns
+/// to that address after the login. A tool gets a `Basic` challenge.
 pub async fn refuse(denied: Denied, return_to: Option<String>) -> Response {
     if denied == Denied::Wrong {
         tokio::time::sleep(WRONG_LOGIN_DELAY).await;
@@ -88,7 +88,7 @@ fn form_for(denied: Denied, next: &str) -> Response {
         let (name, value) = retry_after(wait);
         headers.insert(name, value);
     } else {
-        // For a `Bearer` challenge, browsers open no login window of their own.
+        // For a `Basic` challenge, a browser would open a login window of its own.
         headers.insert(
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static(r#"Bearer realm="Aftercall console""#),

@@ -20,7 +20,7 @@ pub(super) struct CallFigures {
     pub total: String,
     /// Share of calls that were answered. `None`: every call is still initiated or ringing.
     pub answer_rate: Option<String>,
-    /// Median and 95th percentile of the time until a transcript was there. `None`: no transcript was
+    /// Median and 95th percentile of the time until a transcript was saved. `None`: no transcript was
     /// fetched.
     pub transcript_delay: Option<(String, String)>,
     /// Number of transcripts behind `transcript_delay`.
@@ -50,7 +50,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// `n` of `whole`, in the colour of failures.
+    /// The share of `n` in `whole`, in the colour of failures.
     fn new(name: String, href: String, n: u64, whole: u64) -> Self {
         Self {
             name,
@@ -120,7 +120,7 @@ fn status_shares(figures: &Figures, total: u64) -> Vec<Share> {
     shares.collect()
 }
 
-/// The share of each failure reason in the failed calls, and that of all reasons that are not listed.
+/// The share of each failure reason in the failed calls, and the share of all reasons that are not listed.
 fn reason_shares(figures: &Figures, numbers: Numbers) -> (Vec<Share>, Option<Share>) {
     let period = figures.window.as_str();
     let shares = figures.reasons.iter().map(|(reason, n)| {
