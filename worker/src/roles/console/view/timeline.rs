@@ -142,9 +142,7 @@ pub fn status_reason(call: &Detail, numbers: Numbers) -> String {
         );
     };
     let at = format::clock(entry.at);
-    let others = call.history.iter().any(|other| {
-        other.event_id != entry.event_id && other.status.as_deref().is_some_and(|word| word != status)
-    });
+    let others = claims_another_status(&call.history, call.row.status);
     let rest = match call.row.status {
         _ if !others => "",
         Some(status) if status.is_failure() => {
@@ -154,6 +152,12 @@ pub fn status_reason(call: &Detail, numbers: Numbers) -> String {
     };
     let event = format::sender_text(&entry.event_type, numbers);
     format!("The status is {status} because of {event} from {} at {at}.{rest}", source(entry))
+}
+
+/// Whether an event claims another status than the one that the call has.
+fn claims_another_status(history: &[HistoryEntry], status: Option<Status>) -> bool {
+    let word = status.map(Status::as_str);
+    history.iter().any(|entry| entry.status.is_some() && entry.status.as_deref() != word)
 }
 
 #[cfg(test)]
@@ -176,6 +180,13 @@ mod tests {
             stored_at: Some(second(stored_at)),
             of_call: false,
         }
+    }
+
+    #[test]
+    fn events_with_the_status_of_the_call_claim_no_other() {
+        let same = [entry(1, 1, Some(Status::NoAnswer), "twilio"), entry(2, 2, None, "elevenlabs")];
+        assert!(!claims_another_status(&same, Some(Status::NoAnswer)));
+        assert!(claims_another_status(&same, Some(Status::Busy)));
     }
 
     #[test]
