@@ -48,7 +48,8 @@ fn webhook(call_id: &str) -> String {
 async fn count(stack: &TestStack, reason: &str) -> u64 {
     let series = format!("aftercall_connections_unreadable_total{{reason=\"{reason}\"}}");
     let page = stack.gateway.metrics(&stack.http).await;
-    let shown = page.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
+    let shown = page.lines().find_map(|line| line.strip_prefix(&series));
+    let shown = shown.unwrap_or_else(|| panic!("no {series} in {page}\n{}", stack.gateway.log()));
     shown.trim().parse().unwrap()
 }
 
