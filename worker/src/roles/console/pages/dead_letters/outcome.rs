@@ -111,6 +111,15 @@ pub async fn outcome(State(console): State<Arc<Console>>, Query(message): Query<
 
 async fn find_outcome(console: &Console, message: &SentMessage) -> Outcome {
     let jetstream = &console.context.jetstream;
+    // Asked first: a worker writes the call or the dead letter before it acknowledges the message.
+    let transcripts = message.stream == streams::TRANSCRIPTS;
+    let name = if transcripts { consumer::TRANSCRIPTS } else { consumer::STATUS };
+    let is_acknowledged = within_timeout(async {
+        let found = jetstream.get_stream(&message.stream).await.map_err(BrokerUnavailable::new)?;
+        let consumer = found.consumer_info(name).await.map_err(BrokerUnavailable::new)?;
+        Ok(consumer.ack_floor.stream_sequence >= message.sequence)
+    });
+    let is_acknowledged = is_acknowledged.await == Some(true);
     let letter = queue::query(jetstream, async |queue| {
         queue.of_message(&message.stream, message.sequence, message.after).await
     });
@@ -125,12 +134,5 @@ async fn find_outcome(console: &Console, message: &SentMessage) -> Outcome {
         let href = address::of_call(&message.call);
         return Outcome::Applied { href, name: format::id(&message.call, console.numbers) };
     }
-    let transcripts = message.stream == streams::TRANSCRIPTS;
-    let name = if transcripts { consumer::TRANSCRIPTS } else { consumer::STATUS };
-    let is_acknowledged = within_timeout(async {
-        let found = jetstream.get_stream(&message.stream).await.map_err(BrokerUnavailable::new)?;
-        let consumer = found.consumer_info(name).await.map_err(BrokerUnavailable::new)?;
-        Ok(consumer.ack_floor.stream_sequence >= message.sequence)
-    });
-    if is_acknowledged.await == Some(true) { Outcome::Processed } else { Outcome::Waiting }
+    if is_acknowledged { Outcome::Processed } else { Outcome::Waiting }
 }
