@@ -12,23 +12,6 @@ use crate::{
     storage::{publisher::PublishError, spool::SpoolError},
 };
 
-/// The reasons why a publish fails.
-const PUBLISH_ERRORS: [PublishError; 10] = [
-    PublishError::QueueFull,
-    PublishError::Disconnected,
-    PublishError::NoStream,
-    PublishError::Expired,
-    PublishError::TimedOut,
-    PublishError::ConnectionLost,
-    PublishError::Refused(0),
-    PublishError::BodyNotStored,
-    PublishError::Garbled,
-    PublishError::Stopping,
-];
-/// The reasons why the spool does not keep a webhook.
-const SPOOL_ERRORS: [SpoolError; 4] =
-    [SpoolError::Full, SpoolError::Busy, SpoolError::TimedOut, SpoolError::Disk];
-
 /// The label values of the gateway's metrics.
 pub fn label_values() -> LabelValues {
     let webhook_problems = Problem::ALL.iter().filter(|problem| problem.is_of_webhooks());
@@ -38,7 +21,7 @@ pub fn label_values() -> LabelValues {
         webhook_codes: webhook_problems.map(|problem| problem.code()).collect(),
         observed_codes: AuthenticityError::ALL.map(|error| Problem::from(error).code()).into(),
         signatures: Signature::ALL.iter().map(|signature| signature.label()).chain([UNCHECKED]).collect(),
-        publish_errors: PUBLISH_ERRORS.map(PublishError::label).into(),
-        spool_errors: SPOOL_ERRORS.map(SpoolError::label).into(),
+        publish_errors: PublishError::ALL.map(PublishError::label).into(),
+        spool_errors: SpoolError::ALL.map(SpoolError::label).into(),
     }
 }

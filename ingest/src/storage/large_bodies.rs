@@ -21,7 +21,7 @@ use tokio_util::io::StreamReader;
 use super::{message::WebhookId, publisher::PublishError};
 use crate::{
     admission::body::Body,
-    metrics::{Metrics, PublishLabels},
+    metrics::{Metrics, PublishLabels, STORED},
 };
 
 /// Longest time to store one body, including the wait for other bodies.
@@ -54,7 +54,7 @@ impl LargeBodies {
     pub async fn store(&self, id: WebhookId, body: &Body) -> Result<String, PublishError> {
         let stored = tokio::time::timeout(STORE_TIMEOUT, self.try_store(id, body)).await;
         let stored = stored.unwrap_or(Err(PublishError::TimedOut));
-        let outcome = stored.as_ref().map_or_else(|error| error.label(), |_| "stored");
+        let outcome = stored.as_ref().map_or_else(|error| error.label(), |_| STORED);
         self.metrics.claim_checks.get_or_create(&PublishLabels { outcome }).inc();
         stored
     }

@@ -39,7 +39,10 @@ pub use self::{
     waiters::PublishRequest,
 };
 use super::message::Webhook;
-use crate::{broker::streams::Streams, metrics::Metrics};
+use crate::{
+    broker::streams::Streams,
+    metrics::{DUPLICATE, Metrics, STORED},
+};
 
 /// Longest queue for the committer. If the queue is full, a further webhook goes to the spool, or is refused
 /// as `overloaded`.
@@ -79,8 +82,8 @@ impl Publisher {
         let result = self.enqueue(webhook, started + self.timeout).await;
         self.metrics.publish_seconds.observe(started.elapsed().as_secs_f64());
         self.metrics.publish(match result {
-            Ok(Stored { duplicate: false, .. }) => "stored",
-            Ok(Stored { duplicate: true, .. }) => "duplicate",
+            Ok(Stored { duplicate: false, .. }) => STORED,
+            Ok(Stored { duplicate: true, .. }) => DUPLICATE,
             Err(error) => error.label(),
         });
         result

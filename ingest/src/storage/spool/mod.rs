@@ -30,7 +30,7 @@ use self::{
     writer::{Command, State, Writer},
 };
 use super::message::Webhook;
-use crate::metrics::Metrics;
+use crate::metrics::{DUPLICATE, KEPT, Metrics};
 
 /// Longest queue for the writer. The queue for the broker has the same length.
 const MAX_QUEUED: usize = 8192;
@@ -86,8 +86,8 @@ impl Spool {
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SpoolError::Disk),
         };
         self.metrics.spooled(match stored {
-            Ok(false) => "kept",
-            Ok(true) => "duplicate",
+            Ok(false) => KEPT,
+            Ok(true) => DUPLICATE,
             Err(error) => error.label(),
         });
         stored
