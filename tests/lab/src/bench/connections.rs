@@ -22,16 +22,12 @@ use tokio::{
 
 use super::{
     context::Bench,
+    disturbance::{Figures, RATE},
     launch::{self, Implementation},
-    load,
-    measure::{self, Series},
+    measure::Series,
     table::{Row, Table, Target},
 };
 
-/// Rate of webhooks per second.
-const RATE: u32 = 200;
-/// Connections of the webhooks.
-const WEBHOOK_CONNECTIONS: u32 = 16;
 /// Time over which the connections are opened. It equals the default of `HEADER_TIMEOUT`, so that the gateway
 /// also closes them at an even rate.
 const RAMP_UP: Duration = Duration::from_secs(10);
@@ -48,8 +44,6 @@ const OTHER_FILES: u64 = 256;
 
 /// Largest acceptable memory of the gateway, in MiB.
 const MAX_MEMORY_MIB: f64 = 150.0;
-/// Largest acceptable ratio of the p99 with the connections to the p99 without them.
-const MAX_P99_RATIO: f64 = 2.0;
 
 /// Number of connections, and duration.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,10 +63,9 @@ pub struct Options {
 
 #[derive(Default)]
 struct Answers {
-    p50: Series,
-    p99: Series,
+    figures: Figures,
+    /// Open connections at the end of each measurement.
     connections: Series,
-    peak: Series,
 }
 
 /// Measures without and with the connections, with a new broker and gateway in each round.
@@ -93,11 +86,11 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
         step("disturbed");
         gateway.measure(time, &mut disturbed).await?;
     }
-    let ratio = disturbed.p99.ratio_to(&undisturbed.p99);
-    let (median_ratio, peak) = (ratio.summary().median, disturbed.peak.summary().most);
-    let row = |case: &str, figures: Answers, ratio| Row {
+    let ratio = disturbed.figures.p99.ratio_to(&undisturbed.figures.p99);
+    let targets = disturbed.figures.targets(&undisturbed.figures, MAX_MEMORY_MIB);
+    let row = |case: &str, Answers { figures, connections }: Answers, ratio| Row {
         case: case.to_owned(),
-        figures: vec![figures.p50, figures.p99, ratio, figures.connections, figures.peak],
+        figures: vec![figures.p50, figures.p99, ratio, connections, figures.peak],
     };
     let case = format!("{} idle, {} slow", options.idle, options.slow);
     let rows = vec![row("undisturbed", undisturbed, Series::default()), row(&case, disturbed, ratio)];
@@ -106,16 +99,6 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     let title = format!(
         "Idle and slow connections beside {RATE} webhooks per second, sync always; median (least-most)"
     );
-    let targets = vec![
-        Target {
-            met: median_ratio <= MAX_P99_RATIO,
-            text: format!("p99 {median_ratio:.2} times the undisturbed one (target: {MAX_P99_RATIO:.0})"),
-        },
-        Target {
-            met: peak < MAX_MEMORY_MIB,
-            text: format!("{peak:.1} MiB at most (target: {MAX_MEMORY_MIB:.0})"),
-        },
-    ];
     Ok((Table::new(title, &columns, rows), targets))
 }
 
@@ -166,12 +149,9 @@ impl Gateway {
         }
     }
 
-    async fn measure(&self, time: Duration, figures: &mut Answers) -> anyhow::Result<()> {
-        let times = load::paced(self.address, WEBHOOK_CONNECTIONS, RATE, time, |_| ()).await?;
-        figures.p50.push(times.ms(0.5));
-        figures.p99.push(times.ms(0.99));
-        figures.connections.push(self.open_connections().await?);
-        figures.peak.push(measure::peak_mib(self.process.pid())?);
+    async fn measure(&self, time: Duration, answers: &mut Answers) -> anyhow::Result<()> {
+        answers.figures.measure(self.address, self.process.pid(), time).await?;
+        answers.connections.push(self.open_connections().await?);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ mod backlog;
 mod connections;
 mod console;
 mod context;
+mod disturbance;
 mod end_to_end;
 mod gateway;
 mod growth;

@@ -22,15 +22,12 @@ use tokio::{
 
 use super::{
     context::Bench,
-    launch, load,
-    measure::{self, Series},
+    disturbance::{Figures, RATE},
+    launch,
+    measure::Series,
     table::{Row, Table, Target},
 };
 
-/// Rate of the provider's webhooks per second.
-const RATE: u32 = 200;
-/// Connections of the provider.
-const PROVIDER_CONNECTIONS: u32 = 16;
 /// Number of concurrent untrusted senders of each kind.
 const SENDERS_PER_KIND: u8 = 8;
 /// Pause between two requests of a sender.
@@ -44,8 +41,6 @@ const SETTINGS: [(&str, &str); 3] = [
 
 /// Largest acceptable memory of the gateway, in MiB.
 const MAX_MEMORY_MIB: f64 = 160.0;
-/// Largest acceptable ratio of the p99 with untrusted senders to the p99 without them.
-const MAX_P99_RATIO: f64 = 2.0;
 
 /// Duration of the benchmark.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,16 +60,17 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
         bench.progress.step(&format!("untrusted: round {round} of {}", bench.rounds));
         let broker = launch::broker(bench, true).await?;
         let gateway = launch::gateway_with(bench, &broker, &SETTINGS).await?;
-        undisturbed.measure(&gateway, time).await?;
+        let (address, pid) = (gateway.address, gateway.process.pid());
+        undisturbed.measure(address, pid, time).await?;
         let senders = UntrustedSenders::start(refusing_server()?)?;
-        elsewhere.measure(&gateway, time).await?;
+        elsewhere.measure(address, pid, time).await?;
         drop(senders);
-        let _senders = UntrustedSenders::start(gateway.address)?;
-        disturbed.measure(&gateway, time).await?;
+        let _senders = UntrustedSenders::start(address)?;
+        disturbed.measure(address, pid, time).await?;
     }
     let [elsewhere_ratio, ratio] =
         [&elsewhere, &disturbed].map(|figures| figures.p99.ratio_to(&undisturbed.p99));
-    let (median_ratio, peak) = (ratio.summary().median, disturbed.peak.summary().most);
+    let targets = disturbed.targets(&undisturbed, MAX_MEMORY_MIB);
     let row = |case: &str, figures: Figures, ratio| Row {
         case: case.to_owned(),
         figures: vec![figures.p50, figures.p99, ratio, figures.peak],
@@ -87,35 +83,7 @@ pub(super) async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Tab
     let columns = [("p50 ms", 2), ("p99 ms", 2), ("p99 / undisturbed", 2), ("peak MiB", 1)];
     let title =
         format!("Untrusted senders beside {RATE} webhooks per second, sync always; median (least-most)");
-    let targets = vec![
-        Target {
-            met: median_ratio <= MAX_P99_RATIO,
-            text: format!("p99 {median_ratio:.2} times the undisturbed one (target: {MAX_P99_RATIO:.0})"),
-        },
-        Target {
-            met: peak < MAX_MEMORY_MIB,
-            text: format!("{peak:.1} MiB at most (target: {MAX_MEMORY_MIB:.0})"),
-        },
-    ];
     Ok((Table::new(title, &columns, rows), targets))
-}
-
-#[derive(Default)]
-struct Figures {
-    p50: Series,
-    p99: Series,
-    peak: Series,
-}
-
-impl Figures {
-    /// Measures the webhooks of the provider. Fails if a webhook is not answered with 200.
-    async fn measure(&mut self, gateway: &launch::Gateway, time: Duration) -> anyhow::Result<()> {
-        let times = load::paced(gateway.address, PROVIDER_CONNECTIONS, RATE, time, |_| ()).await?;
-        self.p50.push(times.ms(0.5));
-        self.p99.push(times.ms(0.99));
-        self.peak.push(measure::peak_mib(gateway.process.pid())?);
-        Ok(())
-    }
 }
 
 /// The request that an untrusted sender repeats.
