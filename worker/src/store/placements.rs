@@ -18,7 +18,7 @@ use super::{
     insert,
 };
 use crate::domain::{
-    call::{CallPatch, HistoryEntry, Placement, Status, StatusClaim, size},
+    call::{CallPatch, OwnEvent, Placement, Status, size},
     event::{Parties, PlacementId},
 };
 
@@ -150,32 +150,25 @@ impl Store {
 /// The document of a new placement: the document of a call without any webhook, and the fields that only
 /// placements have. `None` if BSON cannot express it.
 fn document(new: &NewPlacement) -> Option<Document> {
-    let (at, status, event_id) = (new.at, Status::Initiated, format!("placement:{}", new.id.as_str()));
+    let event = OwnEvent {
+        id: format!("placement:{}", new.id.as_str()),
+        event_type: "placement.begun".to_owned(),
+        origin: "placement",
+        status: Status::Initiated,
+        received_status: None,
+        failure_reason: None,
+        at: new.at,
+        stored_at: None,
+    };
     let patch = CallPatch {
         placement: Some(Placement { id: new.id.clone(), request: Some(new.request.clone()) }),
         parties: new.parties.clone(),
-        history: vec![HistoryEntry {
-            event_id: event_id.clone(),
-            event_type: "placement.begun".to_owned(),
-            status: Some(status.as_str().to_owned()),
-            received_status: None,
-            origin: Some("placement".to_owned()),
-            signature: None,
-            at,
-            time_ignored: false,
-            stored_at: None,
-            of_call: false,
-        }],
-        status: Some(StatusClaim { status, at, event_id, failure_reason: None }),
-        created_at: at,
-        first_stored: at,
-        updated_at: at,
-        ..CallPatch::empty()
+        ..event.into()
     };
     let mut document = Document::try_from(insert::document(&patch).ok()?).ok()?;
     document.insert(
         "_placement",
-        doc! { "state": "dialling", "open": true, "at": bson_date(at), "digest": &new.digest },
+        doc! { "state": "dialling", "open": true, "at": bson_date(new.at), "digest": &new.digest },
     );
     if let Some(key) = &new.key {
         document.insert("_idempotencyKey", key);

@@ -11,6 +11,7 @@ mod field;
 mod from_event;
 mod history;
 mod join;
+mod own_event;
 mod patch;
 mod placement;
 pub mod size;
@@ -22,6 +23,7 @@ pub use self::{
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
     field::Field,
     history::{HISTORY_LIMIT, HistoryEntry},
+    own_event::OwnEvent,
     patch::CallPatch,
     placement::Placement,
     size::Attachment,

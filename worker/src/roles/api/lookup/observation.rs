@@ -1,12 +1,12 @@
 //! The changes to a call that follow from its conversation at ElevenLabs. Pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::{
     domain::{
-        call::{CallPatch, HistoryEntry, Status, StatusClaim, TranscriptState},
+        call::{CallPatch, OwnEvent, Status, TranscriptState},
         event::{CallId, ConversationId, Parties, is_plausible, lenient_id, never_connected},
         text::{MAX_PARTY, MAX_REASON, cut},
     },
@@ -26,40 +26,25 @@ pub fn observe(
     let unconnected = call.and_then(|call| never_connected(call.call_result.as_deref()?));
     let status = unconnected.map_or(conversation.status.call_status(), |_| Status::InitiationFailed);
     let (started_at, at) = times(conversation, now);
-    let event_id = format!("elevenlabs:{}:{}", conversation_id.as_str(), conversation.status.as_str());
     let reason = unconnected.or(conversation.failure_reason()).unwrap_or("The conversation failed");
+    let event = OwnEvent {
+        id: format!("elevenlabs:{}:{}", conversation_id.as_str(), conversation.status.as_str()),
+        event_type: format!("conversation.{}", conversation.status.as_str()),
+        origin: "lookup",
+        status,
+        received_status: Some(conversation.status.as_str().to_owned()),
+        failure_reason: status.is_failure().then(|| cut(reason, MAX_REASON)),
+        at,
+        stored_at: Some(now),
+    };
     CallPatch {
         call_id: call_id.or_else(|| lenient_id(&call?.call_sid, CallId::new)),
         conversation_id: Some(conversation_id),
-        parent_call_id: None,
-        placement: None,
         parties: parties(conversation),
-        status: Some(StatusClaim {
-            status,
-            at,
-            event_id: event_id.clone(),
-            failure_reason: status.is_failure().then(|| cut(reason, MAX_REASON)),
-        }),
-        fields: BTreeMap::new(),
-        history: vec![HistoryEntry {
-            event_id,
-            event_type: format!("conversation.{}", conversation.status.as_str()),
-            status: Some(status.as_str().to_owned()),
-            received_status: Some(conversation.status.as_str().to_owned()),
-            origin: Some("lookup".to_owned()),
-            signature: None,
-            at,
-            time_ignored: false,
-            stored_at: Some(now),
-            of_call: false,
-        }],
         transcript: status.ends_conversation().then_some(TranscriptState::Pending),
         pending_since: status.ends_conversation().then_some(now),
-        leg_ended: None,
         created_at: started_at.unwrap_or(at),
-        first_stored: now,
-        updated_at: now,
-        of_call: None,
+        ..event.into()
     }
 }
 

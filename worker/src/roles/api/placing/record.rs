@@ -1,14 +1,12 @@
 //! The stored outcome of a placement, and the answer to its request. Pure.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     domain::{
-        call::{CallPatch, HistoryEntry, Placement, Status, StatusClaim},
-        event::{CallId, ConversationId, Parties, PlacementId},
+        call::{CallPatch, OwnEvent, Placement, Status},
+        event::{CallId, ConversationId, PlacementId},
     },
     elevenlabs::Accepted,
     store::CallView,
@@ -17,40 +15,22 @@ use crate::{
 /// The changes to the call that follow from ElevenLabs' answer. `failure`: why ElevenLabs refused the call.
 pub fn patch(id: &PlacementId, accepted: Accepted, failure: Option<&str>, now: Timestamp) -> CallPatch {
     let status = if failure.is_some() { Status::InitiationFailed } else { Status::Initiated };
-    let event_id = format!("placement:{}:{status}", id.as_str());
     let event_type = if failure.is_some() { "placement.refused" } else { "placement.accepted" };
+    let event = OwnEvent {
+        id: format!("placement:{}:{status}", id.as_str()),
+        event_type: event_type.to_owned(),
+        origin: "placement",
+        status,
+        received_status: None,
+        failure_reason: failure.map(str::to_owned),
+        at: now,
+        stored_at: Some(now),
+    };
     CallPatch {
         call_id: accepted.call_id,
         conversation_id: accepted.conversation_id,
-        parent_call_id: None,
         placement: Some(Placement { id: id.clone(), request: None }),
-        parties: Parties::default(),
-        status: Some(StatusClaim {
-            status,
-            at: now,
-            event_id: event_id.clone(),
-            failure_reason: failure.map(str::to_owned),
-        }),
-        fields: BTreeMap::new(),
-        history: vec![HistoryEntry {
-            event_id,
-            event_type: event_type.to_owned(),
-            status: Some(status.as_str().to_owned()),
-            received_status: None,
-            origin: Some("placement".to_owned()),
-            signature: None,
-            at: now,
-            time_ignored: false,
-            stored_at: Some(now),
-            of_call: false,
-        }],
-        transcript: None,
-        pending_since: None,
-        leg_ended: None,
-        created_at: now,
-        first_stored: now,
-        updated_at: now,
-        of_call: None,
+        ..event.into()
     }
 }
 

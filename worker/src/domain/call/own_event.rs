@@ -1,0 +1,54 @@
+//! Events that the worker itself observes: placements, and the answers of ElevenLabs to status lookups.
+
+use jiff::Timestamp;
+
+use super::{CallPatch, HistoryEntry, Status, StatusClaim};
+
+/// An event that no webhook brought. It claims a status.
+#[derive(Clone, Debug)]
+pub struct OwnEvent {
+    /// Deterministic id: the same event has the same id.
+    pub id: String,
+    /// The type in the history.
+    pub event_type: String,
+    /// The source in the history.
+    pub origin: &'static str,
+    /// The status that the event claims.
+    pub status: Status,
+    /// The status word of ElevenLabs, if it gave one.
+    pub received_status: Option<String>,
+    /// Why the call failed, if the status is a failure.
+    pub failure_reason: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// When the worker learned of it. `None`: at the same time, and the history does not say so.
+    pub stored_at: Option<Timestamp>,
+}
+
+impl From<OwnEvent> for CallPatch {
+    /// The claim and the history entry of the event. The patch names no call yet.
+    fn from(event: OwnEvent) -> Self {
+        let OwnEvent { id, event_type, origin, status, received_status, failure_reason, at, stored_at } =
+            event;
+        let learned_at = stored_at.unwrap_or(at);
+        Self {
+            status: Some(StatusClaim { status, at, event_id: id.clone(), failure_reason }),
+            history: vec![HistoryEntry {
+                event_id: id,
+                event_type,
+                status: Some(status.as_str().to_owned()),
+                received_status,
+                origin: Some(origin.to_owned()),
+                signature: None,
+                at,
+                time_ignored: false,
+                stored_at,
+                of_call: false,
+            }],
+            created_at: at,
+            first_stored: learned_at,
+            updated_at: learned_at,
+            ..Self::empty()
+        }
+    }
+}
