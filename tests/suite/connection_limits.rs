@@ -2,7 +2,6 @@
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -11,17 +10,10 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
 };
 
-use crate::harness::{CALL_STATUS, TestStack, test_timeout, until, value, within};
-
-/// Opens a connection from `source`, an address of 127.0.0.0/8.
-async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
-    socket.connect(stack.public).await.unwrap()
-}
+use crate::harness::{self, CALL_STATUS, TestStack, test_timeout, until, value, within};
 
 /// A request with this body, as bytes.
 fn request(body: &str) -> String {
@@ -32,13 +24,9 @@ fn webhook(call_id: &str) -> String {
     request(&json!({ "event_type": "call.busy", "call_id": call_id }).to_string())
 }
 
-/// Sends `bytes` and reads until the gateway closes the connection.
+/// Sends `bytes` and reads the answer as text, until the gateway closes the connection.
 async fn exchange(socket: &mut TcpStream, bytes: &[u8]) -> String {
-    // The gateway may answer and close the connection before it has all bytes.
-    let _closed_early = socket.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let _closed_or_reset = within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&harness::exchange(socket, bytes).await).into_owned()
 }
 
 /// Whether a webhook on a new connection from `source` is answered 200.
@@ -48,7 +36,7 @@ async fn is_served(stack: &TestStack, source: [u8; 4]) -> bool {
 
 /// As [`is_served`], with further header lines, each after a line break.
 async fn is_served_with(stack: &TestStack, source: [u8; 4], headers: &str) -> bool {
-    let mut socket = connect(stack, source).await;
+    let mut socket = stack.connect_from(source).await;
     let close = webhook("c").replace("host: x", &format!("host: x\r\nconnection: close{headers}"));
     exchange(&mut socket, close.as_bytes()).await.starts_with("HTTP/1.1 200 ")
 }
@@ -62,10 +50,10 @@ async fn one_source_cannot_hold_every_connection() {
         .gateway_env("HEADER_TIMEOUT", "5m")
         .start()
         .await;
-    let greedy = join_all((0..5).map(|_| connect(&stack, [127, 0, 0, 9]))).await;
+    let greedy = join_all((0..5).map(|_| stack.connect_from([127, 0, 0, 9]))).await;
     assert!(!is_served(&stack, [127, 0, 0, 9]).await, "a sixth connection");
     assert!(is_served(&stack, [127, 0, 0, 10]).await, "another source");
-    let proxied = join_all((0..9).map(|_| connect(&stack, [127, 0, 0, 8]))).await;
+    let proxied = join_all((0..9).map(|_| stack.connect_from([127, 0, 0, 8]))).await;
     let forwarded = "\r\nx-forwarded-for: 34.67.146.145";
     assert!(
         is_served_with(&stack, [127, 0, 0, 8], forwarded).await,
@@ -97,7 +85,7 @@ async fn idle_connections_are_closed_for_new_ones_and_active_connections_stay() 
     // Two active connections: one is sending a body, the other one is kept and used.
     let (head, body) =
         webhook("slow").split_at_checked(120).map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    let mut slow = connect(&stack, [127, 0, 0, 1]).await;
+    let mut slow = stack.connect_from([127, 0, 0, 1]).await;
     slow.write_all(head.as_bytes()).await.unwrap();
     let keeper =
         aftercall_local::http_client_builder(test_timeout()).pool_max_idle_per_host(1).build().unwrap();
@@ -108,7 +96,7 @@ async fn idle_connections_are_closed_for_new_ones_and_active_connections_stay() 
     // Four times the limit of idle connections: silent, with half a request head, or idle after an answer.
     let mut idle = Vec::new();
     for n in 0..400_usize {
-        let mut socket = connect(&stack, [127, 0, 1, u8::try_from(n % 250).unwrap()]).await;
+        let mut socket = stack.connect_from([127, 0, 1, u8::try_from(n % 250).unwrap()]).await;
         match n % 3 {
             0 => {}
             1 => socket.write_all(b"POST / HTTP/1.1\r\nhost").await.unwrap(),
@@ -146,9 +134,9 @@ async fn unfinished_request_heads_are_closed_after_the_timeout() {
     let stack = TestStack::builder().without_worker().gateway_env("HEADER_TIMEOUT", "300ms").start().await;
     let began = Instant::now();
     // A silent connection, one with half a request head, and one that sends a head without end, byte by byte.
-    let mut silent = connect(&stack, [127, 0, 0, 1]).await;
-    let mut half = connect(&stack, [127, 0, 0, 1]).await;
-    let mut endless = connect(&stack, [127, 0, 0, 1]).await;
+    let mut silent = stack.connect_from([127, 0, 0, 1]).await;
+    let mut half = stack.connect_from([127, 0, 0, 1]).await;
+    let mut endless = stack.connect_from([127, 0, 0, 1]).await;
     let drip = async {
         endless.write_all(b"POST / HTTP/1.1\r\nx-padding: ").await.unwrap();
         while endless.write_all(b"x").await.is_ok() {
@@ -160,7 +148,7 @@ async fn unfinished_request_heads_are_closed_after_the_timeout() {
         tokio::join!(exchange(&mut silent, b""), exchange(&mut half, b"POST / HTTP/1.1\r\nhost"), drip);
     assert_eq!((silent.as_str(), half.as_str()), ("", ""));
     // The time limit also applies to the next request of a connection.
-    let mut idle = connect(&stack, [127, 0, 0, 1]).await;
+    let mut idle = stack.connect_from([127, 0, 0, 1]).await;
     let answer = exchange(&mut idle, webhook("c").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
 }
@@ -168,7 +156,7 @@ async fn unfinished_request_heads_are_closed_after_the_timeout() {
 #[tokio::test]
 async fn body_sent_byte_by_byte_gets_no_extra_time() {
     let stack = TestStack::builder().without_worker().gateway_env("BODY_TIMEOUT", "300ms").start().await;
-    let mut socket = connect(&stack, [127, 0, 0, 1]).await;
+    let mut socket = stack.connect_from([127, 0, 0, 1]).await;
     let head = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n");
     socket.write_all(head.as_bytes()).await.unwrap();
     let (mut reading, mut writing) = socket.split();
@@ -207,7 +195,7 @@ async fn request_heads_are_limited_in_bytes_and_lines() {
         (post(&CALL_STATUS.replace("call", "%63all"), ""),                             404),
     ];
     for (request, status) in table {
-        let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, request.as_bytes()).await;
+        let answer = exchange(&mut stack.connect_from([127, 0, 0, 1]).await, request.as_bytes()).await;
         let shown: String = request.chars().take(80).collect();
         // The reset of the connection may overtake the answer to a head that is too large.
         let is_expected =
@@ -250,19 +238,21 @@ async fn ambiguous_requests_are_refused_and_hide_no_second_request() {
     ];
     for (headers, body) in table {
         let text = format!("POST {CALL_STATUS} HTTP/1.1\r\nhost: x\r\n{headers}\r\n\r\n{body}");
-        let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, text.as_bytes()).await;
+        let answer = exchange(&mut stack.connect_from([127, 0, 0, 1]).await, text.as_bytes()).await;
         let answers: Vec<_> = answer.lines().filter(|line| line.starts_with("HTTP/1.1 ")).collect();
         assert!(answers.iter().all(|line| line.starts_with("HTTP/1.1 400 ")), "{headers:?}: {answer}");
         assert!(answers.len() <= 1, "{headers:?}: {answer}");
     }
     let old = format!("POST {CALL_STATUS} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}");
-    let answer = exchange(&mut connect(&stack, [127, 0, 0, 1]).await, old.as_bytes()).await;
+    let answer = exchange(&mut stack.connect_from([127, 0, 0, 1]).await, old.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 400 ") || answer.is_empty(), "{answer}");
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 0, "nothing was smuggled in");
     // Two unambiguous requests on one connection are both answered.
     let close = hidden.replace("host: x", "host: x\r\nconnection: close");
-    let answer =
-        exchange(&mut connect(&stack, [127, 0, 0, 1]).await, format!("{}{close}", webhook("a")).as_bytes())
-            .await;
+    let answer = exchange(
+        &mut stack.connect_from([127, 0, 0, 1]).await,
+        format!("{}{close}", webhook("a")).as_bytes(),
+    )
+    .await;
     assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 2, "{answer}");
 }

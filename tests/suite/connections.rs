@@ -1,30 +1,15 @@
 //! Connections without a readable request: response, metrics and log. The PROXY protocol.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use aftercall_common::contract::streams;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Authority, CALL_STATUS, TestStack, until, within};
+use crate::harness::{self, Authority, CALL_STATUS, TestStack, until, within};
 
-async fn connect(stack: &TestStack, source: [u8; 4]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((Ipv4Addr::from(source), 0))).unwrap();
-    socket.connect(stack.public).await.unwrap()
-}
-
-/// Sends `bytes` and reads until the gateway closes the connection.
+/// Sends `bytes` on a new connection from `source`, and reads until the gateway closes it.
 async fn exchange(stack: &TestStack, source: [u8; 4], bytes: &[u8]) -> Vec<u8> {
-    let mut socket = connect(stack, source).await;
-    let _closed_early = socket.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let _closed_or_reset = within("the gateway closes the connection", socket.read_to_end(&mut answer)).await;
-    answer
+    harness::exchange(&mut stack.connect_from(source).await, bytes).await
 }
 
 /// Status and error code of a response.
@@ -170,7 +155,7 @@ async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
     // The limit of connections applies to the client, not to the load balancer.
     let mut held = Vec::new();
     for _ in 0..3 {
-        let mut socket = connect(&stack, balancer).await;
+        let mut socket = stack.connect_from(balancer).await;
         socket.write_all(&v1("203.0.113.9")).await.unwrap();
         socket.write_all(b"POST / HTTP/1.1\r\n").await.unwrap();
         held.push(socket);
@@ -189,7 +174,7 @@ async fn proxy_protocol_header_of_a_trusted_proxy_names_the_client() {
 async fn unauthenticated_connections_do_not_displace_an_authenticated_one() {
     let setup = TestStack::builder().without_worker().gateway_env("MAX_CONNECTIONS", "30");
     let stack = setup.gateway_env("HEADER_TIMEOUT", "5m").start().await;
-    let mut known = connect(&stack, [127, 0, 0, 1]).await;
+    let mut known = stack.connect_from([127, 0, 0, 1]).await;
     let request = webhook("known").replace("connection: close\r\n", "");
     let mut served = async || {
         known.write_all(request.as_bytes()).await.unwrap();
@@ -200,7 +185,7 @@ async fn unauthenticated_connections_do_not_displace_an_authenticated_one() {
     assert!(served().await);
     let mut strangers = Vec::new();
     for n in 0..4 {
-        strangers.extend(join_all((0..25).map(|m| connect(&stack, [127, 0, 2, n * 25 + m]))).await);
+        strangers.extend(join_all((0..25).map(|m| stack.connect_from([127, 0, 2, n * 25 + m]))).await);
         let answer = exchange(
             &stack,
             [127, 0, 3, n],

@@ -6,6 +6,7 @@ mod environment;
 mod load;
 mod metrics;
 pub mod python;
+mod raw;
 mod requests;
 pub mod servers;
 mod service;
@@ -19,6 +20,7 @@ pub use self::{
     environment::{recently, tool},
     load::{Load, nothing_lost},
     metrics::value,
+    raw::exchange,
     requests::{CALL_STATUS, HttpResponse, LOOKUP, TWILIO_CALL_STATUS, twilio_signature},
     servers::{Mongo, launcher, mongod_set, nats},
     service::Service,
