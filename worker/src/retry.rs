@@ -40,6 +40,25 @@ impl Pauses {
         self.0.reset();
     }
 
+    /// Repeats `action` until it succeeds. Each error is given to `report`. `None` if the process stops before,
+    /// or if no pause is left.
+    pub async fn until_done<T, E, F: Future<Output = Result<T, E>>>(
+        mut self,
+        stop: &CancellationToken,
+        action: impl Fn() -> F,
+        report: impl Fn(E),
+    ) -> Option<T> {
+        loop {
+            match action().await {
+                Ok(done) => return Some(done),
+                Err(error) => report(error),
+            }
+            if !self.sleep(stop).await {
+                return None;
+            }
+        }
+    }
+
     /// Sleeps for the next pause. Returns `false` if none is left or the process stops.
     pub async fn sleep(&mut self, stop: &CancellationToken) -> bool {
         let Some(pause) = self.pause() else { return false };

@@ -107,12 +107,11 @@ pub(super) struct Batch<M> {
     pub calls: Vec<PendingCall<M>>,
     /// Messages that cannot be processed, each with the cause.
     pub dead: Vec<(M, Cause)>,
-    keys: Vec<Key>,
-    load: Load,
+    reservation: Reservation,
 }
 
 /// The keys and the memory that a batch occupies until [`Buffer::release`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use]
 pub(super) struct Reservation {
     keys: Vec<Key>,
@@ -122,7 +121,7 @@ pub(super) struct Reservation {
 impl<M> Batch<M> {
     /// Takes the reservation, to be given to [`Buffer::release`] after the write.
     pub fn take_reservation(&mut self) -> Reservation {
-        Reservation { keys: std::mem::take(&mut self.keys), load: self.load }
+        std::mem::take(&mut self.reservation)
     }
 
     /// All messages of the batch.
@@ -168,18 +167,41 @@ impl<M> Buffer<M> {
     /// Events are joined if they name the same call, or the same conversation and no call. The store decides
     /// to which call a conversation belongs.
     pub fn push(&mut self, message: M, event: Result<Event, Cause>, weight: Weight) {
+        match event {
+            Ok(event) => {
+                let (summary, (patch, file)) = (EventSummary::of(&event), CallPatch::split(event));
+                self.push_patch(message, summary, patch, file, weight);
+            }
+            Err(cause) => self.push_dead(message, cause),
+        }
+    }
+
+    /// As [`Self::push`]. An event with a file is not added.
+    pub fn push_without_file(&mut self, message: M, event: Event, weight: Weight) {
+        let (summary, (patch, file)) = (EventSummary::of(&event), CallPatch::split(event));
+        if file.is_none() {
+            self.push_patch(message, summary, patch, None, weight);
+        }
+    }
+
+    fn push_dead(&mut self, message: M, cause: Cause) {
         self.messages += 1;
-        let event = match event {
-            Ok(event) => event,
-            Err(cause) => return self.dead.push((message, cause)),
-        };
-        let summary = EventSummary::of(&event);
-        let (patch, file) = CallPatch::split(event);
-        let file = file.map(|file| (summary.id.clone(), file));
+        self.dead.push((message, cause));
+    }
+
+    fn push_patch(
+        &mut self,
+        message: M,
+        summary: EventSummary,
+        patch: CallPatch,
+        file: Option<Attachment>,
+        weight: Weight,
+    ) {
         let Some(key) = Key::of(&patch) else {
             let detail = "the event names no call".to_owned();
-            return self.dead.push((message, Cause { label: "no_identifier", detail }));
+            return self.push_dead(message, Cause { label: "no_identifier", detail });
         };
+        self.messages += 1;
         // Each conversation of a call has a patch of its own.
         let is_other = |call: &PendingCall<M>| !call.patch.is_joinable(&patch);
         let mut key = (key, None);
@@ -200,8 +222,8 @@ impl<M> Buffer<M> {
                 vacant.insert(PendingCall { patch, messages, files, load })
             }
         };
+        call.files.extend(file.map(|file| (summary.id.clone(), file)));
         call.messages.push((message, summary));
-        call.files.extend(file);
         call.load.add(load);
     }
 
@@ -209,10 +231,10 @@ impl<M> Buffer<M> {
     /// call with a heavy message is a batch of its own, so that other calls do not wait for it.
     pub fn next_batch(&mut self) -> Option<Batch<M>> {
         let dead = std::mem::take(&mut self.dead);
-        let mut batch = Batch { calls: Vec::new(), dead, keys: Vec::new(), load: Load::default() };
+        let mut batch = Batch { calls: Vec::new(), dead, reservation: Reservation::default() };
         let mut full = false;
         for (key, call) in std::mem::take(&mut self.waiting) {
-            let (load, own) = (batch.load, call.load);
+            let (load, own) = (batch.reservation.load, call.load);
             full |= batch.calls.len() >= MAX_CALLS
                 || (!batch.calls.is_empty()
                     && (load.heavy + own.heavy > 0
@@ -220,14 +242,14 @@ impl<M> Buffer<M> {
                         || load.memory + own.memory > MAX_MEMORY));
             let is_free = !full && Key::all_of(&call.patch).all(|key| !self.busy.contains(&key));
             if is_free {
-                batch.load.add(call.load);
-                batch.keys.extend(Key::all_of(&call.patch));
+                batch.reservation.load.add(call.load);
+                batch.reservation.keys.extend(Key::all_of(&call.patch));
                 batch.calls.push(call);
             } else {
                 self.waiting.insert(key, call);
             }
         }
-        self.busy.extend(batch.keys.iter().cloned());
+        self.busy.extend(batch.reservation.keys.iter().cloned());
         self.messages -= batch.messages().count();
         (!batch.calls.is_empty() || !batch.dead.is_empty()).then_some(batch)
     }

@@ -16,7 +16,6 @@ use super::{buffer::Buffer, parse::read, weight::Weight};
 use crate::{
     Context,
     broker::{consumer::Requests, message::StreamMessage as _},
-    domain::{call::CallPatch, event::Event},
     store::{self, StoreError},
 };
 
@@ -97,12 +96,11 @@ async fn apply_readable(context: &Context, batch: Vec<Message>) -> Result<(), St
     for message in batch.into_iter().filter(|message| message.object().is_none()) {
         let body = message.payload();
         let weight = Weight::of(&body);
-        // A file must be stored before the event that points to the file. So events with a file wait for
-        // their turn.
-        let has_no_file = |event: &Event| CallPatch::split(event.clone()).1.is_none();
         let event = if weight.is_heavy() { None } else { read(&message, &body).ok() };
-        if let Some(event) = event.filter(has_no_file) {
-            buffer.push(message, Ok(event), weight);
+        if let Some(event) = event {
+            // A file must be stored before the event that points to the file. So events with a file wait for
+            // their turn.
+            buffer.push_without_file(message, event, weight);
         }
         if !buffer.has_room() {
             write_buffered(context, &mut buffer).await?;

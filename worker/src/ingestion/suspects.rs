@@ -178,16 +178,8 @@ async fn retry_until_done<T, F: Future<Output = Result<T, StoreError>>>(
     stop: &CancellationToken,
     action: impl Fn() -> F,
 ) -> Option<T> {
-    let mut pauses = ports.pauses(RETRY_DELAY.0, RETRY_DELAY.1);
-    loop {
-        match action().await {
-            Ok(done) => return Some(done),
-            Err(error) => {
-                tracing::warn!(%error, "attempts on suspect webhooks not read or recorded; trying again");
-            }
-        }
-        if !pauses.sleep(stop).await {
-            return None;
-        }
-    }
+    let report = |error: StoreError| {
+        tracing::warn!(%error, "attempts on suspect webhooks not read or recorded; trying again");
+    };
+    ports.pauses(RETRY_DELAY.0, RETRY_DELAY.1).until_done(stop, action, report).await
 }

@@ -43,19 +43,12 @@ async fn write_with_retries(
     files: &[(String, Attachment)],
     stop: &CancellationToken,
 ) -> Option<Vec<Changed>> {
-    let mut pauses = ports.pauses(RETRY_DELAY.0, RETRY_DELAY.1);
-    loop {
-        match write_once(ports, patches, files).await {
-            Ok(changes) => return Some(changes),
-            Err(error) => {
-                ports.metrics().store_retry();
-                tracing::warn!(%error, calls = patches.len(), "calls not written to MongoDB; trying again");
-            }
-        }
-        if !pauses.sleep(stop).await {
-            return None;
-        }
-    }
+    let report = |error: StoreError| {
+        ports.metrics().store_retry();
+        tracing::warn!(%error, calls = patches.len(), "calls not written to MongoDB; trying again");
+    };
+    let pauses = ports.pauses(RETRY_DELAY.0, RETRY_DELAY.1);
+    pauses.until_done(stop, || write_once(ports, patches, files), report).await
 }
 
 /// Writes the files first, then the patches that point to them.
