@@ -1,6 +1,7 @@
 //! Recognizes texts with many digits that are not telephone numbers: UUIDs, dates, times, IP addresses.
 
-/// Length in bytes of the UUID, date, time or IP address at the beginning of `text`. `None` if there is none.
+/// Length in bytes of the UUID, date, time or IP address at the beginning of `text`. `None` if `text` begins with
+/// something else.
 pub(super) fn length(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     uuid(bytes).or_else(|| date_and_time(bytes)).or_else(|| time(bytes)).or_else(|| address(bytes))

@@ -30,7 +30,7 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// The error code in the body; empty if there is none.
+    /// The error code in the body. Empty if the body has no code.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }

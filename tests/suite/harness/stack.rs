@@ -76,13 +76,12 @@ impl TestStack {
         until_equal("webhooks pending and unacknowledged", Some((0, 0)), async || self.backlog().await).await;
     }
 
-    /// Number of webhooks that are not delivered, and of those that are delivered but not acknowledged.
+    /// Two numbers of webhooks: not delivered yet, and delivered but not acknowledged.
     pub async fn backlog(&self) -> Option<(u64, usize)> {
         self.lag(streams::consumer::STATUS, streams::WEBHOOKS).await
     }
 
-    /// Number of transcript jobs that are not delivered, and of those that are delivered but not
-    /// acknowledged.
+    /// Two numbers of transcript jobs: not delivered yet, and delivered but not acknowledged.
     pub async fn jobs(&self) -> Option<(u64, usize)> {
         self.lag(streams::consumer::TRANSCRIPTS, streams::TRANSCRIPTS).await
     }

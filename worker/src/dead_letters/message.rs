@@ -23,7 +23,7 @@ const ALL_SUBJECTS: &str = "dead-letters.>";
 pub(crate) struct DeadLetter(pub StreamMessage);
 
 impl DeadLetter {
-    /// The first dead letter from `sequence` on. `None` if there is none.
+    /// The first dead letter from `sequence` on. `None` if the stream has no further one.
     pub(crate) async fn next(stream: &Stream, sequence: u64) -> Result<Option<Self>, async_nats::Error> {
         match stream.direct_get_next_for_subject(ALL_SUBJECTS, Some(sequence)).await {
             Ok(message) => Ok(Some(Self(message))),

@@ -227,7 +227,7 @@ impl<M> Buffer<M> {
         call.load.add(load);
     }
 
-    /// Removes the next batch: waiting calls that no unreleased batch contains. `None` if there are none. A
+    /// Removes the next batch: waiting calls that no unreleased batch contains. `None` if no such call waits. A
     /// call with a heavy message is a batch of its own, so that other calls do not wait for it.
     pub fn next_batch(&mut self) -> Option<Batch<M>> {
         let dead = std::mem::take(&mut self.dead);

@@ -1,6 +1,6 @@
 //! The result of a publish: the place where the webhook is stored, or the reason why it may not be stored.
 
-/// The acknowledgement of the broker, or why there is none.
+/// The acknowledgement of the broker, or the reason why the broker did not acknowledge the message.
 pub type PublishResult = Result<Stored, PublishError>;
 
 /// Where the broker has stored a webhook.

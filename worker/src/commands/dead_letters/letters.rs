@@ -13,7 +13,7 @@ pub async fn stream(context: &Context) -> anyhow::Result<Stream> {
     stream.with_context(|| format!("stream {} cannot be read", streams::DEAD_LETTERS))
 }
 
-/// The first dead letter with a number of at least `from`. `None`: there is none.
+/// The first dead letter whose number is `from` or higher. `None`: the stream ends before `from`.
 pub async fn next(stream: &Stream, from: u64) -> anyhow::Result<Option<DeadLetter>> {
     DeadLetter::next(stream, from).await.map_err(unavailable)
 }

@@ -13,7 +13,7 @@ use mongodb::{
 use super::connection::Views;
 use crate::store::error::StoreError;
 
-/// Longest time that the server waits for a change before it answers that there is none.
+/// Longest time that the server waits for a change before it answers that nothing changed.
 const MAX_AWAIT: Duration = Duration::from_millis(500);
 
 /// A change of a document.
@@ -45,7 +45,7 @@ impl Views {
 }
 
 impl Changes {
-    /// The next change. `None` if there is none within half a second. The future must not be dropped before
+    /// The next change. `None` if nothing changes within half a second. The future must not be dropped before
     /// it is done.
     pub async fn next(&mut self) -> Result<Option<Change>, StoreError> {
         let Some(event) = self.0.next_if_any().await? else {

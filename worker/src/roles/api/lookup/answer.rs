@@ -9,7 +9,7 @@ use crate::{
     store::{CallView, answer_json},
 };
 
-/// The JSON of a call, or the reason why there is none.
+/// The JSON of a call, or the reason why it cannot be given.
 pub type Answer = Result<Value, LookupError>;
 
 /// The answer for a stored call, with the ids of its other conversations. `stale`: ElevenLabs could not be

@@ -96,7 +96,7 @@ pub async fn show(
     shell::render(StatusCode::OK, &template(&console, shell, &name, &detail, job, skip))
 }
 
-/// The job that fetches the transcript. `None`: there is none, or the broker did not answer in time.
+/// The job that fetches the transcript. `None`: no job waits, or the broker did not answer in time.
 async fn transcript_job(console: &Console, call: &Detail) -> Option<Job> {
     let id = ConversationId::new(call.row.conversation_id.as_deref()?).ok()?;
     if call.row.transcript.as_deref() != Some("owed") || !console.health().nats {

@@ -63,7 +63,7 @@ impl Shell {
         self.dead_letters.map_or_else(|| "–".to_owned(), format::count)
     }
 
-    /// The number of dead letters in the navigation. Empty: there are none, or the number is unknown.
+    /// The number of dead letters in the navigation. Empty: the number is zero or unknown.
     pub fn dead_letter_badge(&self) -> String {
         self.dead_letters.filter(|count| *count > 0).map(format::count).unwrap_or_default()
     }

@@ -29,7 +29,7 @@ pub(super) struct CallFigures {
     pub tones: Vec<(Tone, String)>,
     pub statuses: Vec<Share>,
     pub reasons: Vec<Share>,
-    /// Failed calls with a reason that is not listed. `None`: there are none.
+    /// Failed calls with a reason that is not listed. `None`: all reasons are listed.
     pub others: Option<Share>,
     /// The numbers of the chart: time, and calls of each tone.
     pub table: Vec<(String, [String; 4])>,
