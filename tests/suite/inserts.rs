@@ -4,7 +4,7 @@
 use aftercall_worker::{
     Config, Metrics,
     domain::{
-        call::{CallPatch, Field, Placement},
+        call::{CallPatch, Field, HISTORY_LIMIT, Placement},
         event::{self, Envelope, Origin, PlacementId},
     },
     store::{self, Calls as _, Store, Written},
@@ -12,7 +12,7 @@ use aftercall_worker::{
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Bson, Document, RawDocumentBuf, doc},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -152,4 +152,30 @@ async fn large_batch_inserts_new_calls_and_updates_known_ones() {
         let wanted = doc! { "callId": call, "status": status, "history": { "$size": events } };
         assert_eq!(calls.count_documents(wanted).await.unwrap(), 1, "{call}");
     }
+}
+
+#[tokio::test]
+async fn history_of_a_known_call_is_bounded() {
+    let mongo = Mongo::shared().await;
+    let (store, calls) = store(&mongo, "bounded").await;
+    let event = |n: usize| {
+        let body = json!({ "event_type": "call.ringing", "call_id": "c", "conversation_id": "v" });
+        patch(&format!("e{n:03}"), i64::try_from(n).unwrap(), &body)
+    };
+    let first = HISTORY_LIMIT - 2;
+    // The last two events that fit, and the first ones that do not.
+    for events in
+        [0..first, first..first + 1, first + 1..first + 2, first + 2..first + 3, first + 3..first + 6]
+    {
+        let (end, batch) = (events.end, events.map(event).reduce(CallPatch::join).unwrap());
+        assert_eq!(store.update(&[&batch]).await, Ok(Vec::new()));
+        let call = calls.find_one(doc! { "callId": "c" }).await.unwrap().unwrap();
+        let ids: Vec<_> = call.get_array("history").unwrap().iter().map(event_id).collect();
+        let wanted: Vec<_> = (end.saturating_sub(HISTORY_LIMIT)..end).map(|n| format!("e{n:03}")).collect();
+        assert_eq!(ids, wanted);
+    }
+}
+
+fn event_id(entry: &Bson) -> String {
+    entry.as_document().unwrap().get_str("eventId").unwrap().to_owned()
 }

@@ -61,19 +61,3 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
     answer.insert("stale".to_owned(), json!(stale));
     Value::Object(answer)
 }
-
-#[cfg(test)]
-mod tests {
-    use mongodb::bson::raw::CStr;
-
-    use super::*;
-    use crate::store::fields::{self, Scope};
-
-    #[test]
-    fn every_field_that_is_not_internal_is_in_the_answer() {
-        let public = fields::names(Scope::Document).map(CStr::as_str).filter(|name| !name.starts_with('_'));
-        for name in public {
-            assert!(FIELDS.contains(&name) || OPTIONAL.contains(&name), "{name}");
-        }
-    }
-}

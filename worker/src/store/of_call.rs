@@ -4,58 +4,74 @@
 //! [`crate::domain::call::conversations`]. The fields of the part have the same names as in the document. A
 //! document without conversation and placement has no such part, because all its events name the call alone.
 
-use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
+use mongodb::bson::{Document, RawBson, RawDocumentBuf, rawdoc};
 
 use super::{
     error::Unstorable,
-    fields::{self, Bindings, Scope},
+    fields::{self, Scope},
 };
 use crate::domain::call::CallPatch;
 
 /// Name of the part in the document.
 pub(super) const NAME: &str = "_call";
 
-/// The layer of a statement that keeps the part up to date. `None` if the statement does not change the part.
-pub(super) fn layer(patch: &CallPatch, bindings: &Bindings) -> Result<Option<RawDocumentBuf>, Unstorable> {
-    let linked = || {
-        rawdoc! { "$or": [{ "$gt": ["$conversationId", RawBson::Null] }, { "$gt": ["$_placementId", RawBson::Null] }] }
-    };
-    if !patch.is_linked() {
-        let joined = join(rawdoc! { "$ifNull": [format!("${NAME}"), {}] }, patch, bindings)?;
-        return Ok(Some(rawdoc! { "$cond": [linked(), { "_call": joined }, {}] }));
-    }
-    let Some(of_call) = &patch.of_call else {
-        // Until now, all events of the document named the call alone. Now it becomes the document of a
-        // conversation.
-        let becomes = rawdoc! { "$and": [{ "$isArray": ["$history"] }, { "$not": [linked()] }] };
-        return Ok(Some(rawdoc! { "$cond": [becomes, { "_call": whole() }, {}] }));
-    };
-    let before = rawdoc! { "$cond": [linked(), { "$ifNull": [format!("${NAME}"), {}] }, whole()] };
-    Ok(Some(rawdoc! { "_call": join(before, of_call, &Bindings::NONE)? }))
+/// The expression that joins `patch` with the document and with the part.
+///
+/// # Errors
+/// A value that BSON cannot hold.
+pub(super) fn joined(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    if patch.is_linked() { joined_with_document(patch) } else { joined_with_both(patch) }
 }
 
-/// The part `before`, joined with `of_call`.
-fn join(
-    before: RawDocumentBuf,
-    of_call: &CallPatch,
-    bindings: &Bindings,
-) -> Result<RawDocumentBuf, Unstorable> {
-    let mut layers = RawArrayBuf::new();
-    layers.push("$$before");
-    for layer in fields::layers("$$before.", of_call, Scope::Call, bindings)? {
-        layers.push(layer);
-    }
-    Ok(rawdoc! { "$let": { "vars": { "before": before }, "in": { "$mergeObjects": layers } } })
+/// The patch belongs to one conversation or placement: it changes the document. If it also has the part of a
+/// further conversation, that is joined with the part of the document.
+fn joined_with_document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    let mut layers = vec![fields::document_layer(patch)?];
+    layers.extend(fields::call_layers("$", patch)?);
+    layers.push(if let Some(of_call) = &patch.of_call {
+        let before = rawdoc! { "$cond": [is_linked(), stored_part(), whole()] };
+        let part = fields::merged("$$before", fields::call_layers("$$before.", of_call)?);
+        rawdoc! { "_call": { "$let": { "vars": { "before": before }, "in": part } } }
+    } else {
+        rawdoc! { "$cond": [becomes_linked(), { "_call": whole() }, {}] }
+    });
+    Ok(fields::merged("$$ROOT", layers))
 }
 
-/// An expression that copies the whole document into such a part. A field that is missing in the document is
-/// missing in the part.
-fn whole() -> RawDocumentBuf {
-    let mut part = RawDocumentBuf::new();
-    for name in fields::names(Scope::Call) {
-        part.append(name, format!("${name}"));
-    }
-    part
+/// The patch names the call alone: it changes the document, and the part if the document has one.
+///
+/// Both are joined by the same expressions. MongoDB parses each expression again for every statement, which
+/// takes more time than to evaluate it, so the statement holds them once.
+fn joined_with_both(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    let document = rawdoc! { "$mergeObjects": ["$$ROOT", fields::document_layer(patch)?] };
+    let part = rawdoc! { "$cond": [is_linked(), [stored_part()], []] };
+    let both = rawdoc! { "$concatArrays": [[document], part] };
+    let join = fields::merged("$$stored", fields::call_layers("$$stored.", patch)?);
+    let joined = rawdoc! { "$map": { "input": both, "as": "stored", "in": join } };
+    let part = rawdoc! { "$cond": [is_linked(), { "_call": { "$last": "$$joined" } }, {}] };
+    let document = rawdoc! { "$mergeObjects": [{ "$first": "$$joined" }, part] };
+    Ok(rawdoc! { "$let": { "vars": { "joined": joined }, "in": document } })
+}
+
+/// Whether the document belongs to a conversation or placement.
+fn is_linked() -> RawDocumentBuf {
+    rawdoc! { "$gt": [{ "$ifNull": ["$conversationId", "$_placementId", RawBson::Null] }, RawBson::Null] }
+}
+
+/// Whether the document does not yet belong to a conversation or placement, and is not new: all its events
+/// name the call alone. The ids are texts, and the history is an array.
+fn becomes_linked() -> RawDocumentBuf {
+    rawdoc! { "$isArray": [{ "$ifNull": ["$conversationId", "$_placementId", "$history"] }] }
+}
+
+fn stored_part() -> RawDocumentBuf {
+    rawdoc! { "$ifNull": [format!("${NAME}"), {}] }
+}
+
+/// An expression that makes such a part of a document whose events all name the call alone.
+fn whole() -> RawBson {
+    let without = |part: RawBson, name| rawdoc! { "$unsetField": { "field": name, "input": part } }.into();
+    ["_id", "callId", "history"].into_iter().fold("$$ROOT".into(), without)
 }
 
 /// The part `_call` of a new document.

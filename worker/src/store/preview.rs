@@ -1,4 +1,4 @@
-//! Previews the changes of a patch without making them: the pipeline of its statement runs as a query.
+//! Previews the changes of a patch without making them.
 
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
@@ -9,7 +9,6 @@ use super::{
     connection::{SERVER_TIME, Store},
     error::StoreError,
     key::Key,
-    statement,
 };
 use crate::domain::call::{CallPatch, conversations};
 
@@ -63,41 +62,25 @@ impl Store {
         if joined.documents.iter().any(|one| one.from.is_empty()) {
             return Ok(Preview::Created);
         }
-        let [one] = &joined.documents[..] else {
-            let changed = changes::changes(&found, &joined, &changes::events(patch)).unwrap_or_default();
-            let of_all = changed.iter().filter_map(|(before, after)| match compare((*before)?, after) {
-                Preview::Changed(differences) => Some(differences),
-                _ => None,
-            });
-            let differences: Vec<_> = of_all.flatten().collect();
-            return Ok(if differences.is_empty() {
-                Preview::Unchanged
-            } else {
-                Preview::Changed(differences)
-            });
-        };
-        let before = found[one.from[0]].document();
-        let stage = statement::pipeline(patch).ok().and_then(|stage| Document::try_from(stage).ok());
-        let Some(stage) = stage else { return Ok(Preview::Unchanged) };
-        let stages = [doc! { "$match": { "_id": before.get("_id") } }, stage];
-        let calls = self.calls.clone();
-        let after: Option<Document> = self
-            .run(async move { calls.aggregate(stages).max_time(SERVER_TIME).await?.try_next().await })
-            .await?;
-        Ok(after.map_or(Preview::Unchanged, |after| compare(before, &after)))
+        let changed = changes::changes(&found, &joined, &changes::events(patch)).unwrap_or_default();
+        let differences: Vec<_> = changed
+            .iter()
+            .filter_map(|(before, after)| Some(differences((*before)?, after)))
+            .flatten()
+            .collect();
+        Ok(if differences.is_empty() { Preview::Unchanged } else { Preview::Changed(differences) })
     }
 }
 
-fn compare(before: &Document, after: &Document) -> Preview {
+fn differences(before: &Document, after: &Document) -> Vec<Difference> {
     let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(name)));
-    let changed: Vec<_> = names
+    names
         .filter(|name| before.get(name) != after.get(name))
         .map(|name| Difference {
             field: name.clone(),
             values: SHOWN.contains(&name.as_str()).then(|| (text(before, name), text(after, name))),
         })
-        .collect();
-    if changed.is_empty() { Preview::Unchanged } else { Preview::Changed(changed) }
+        .collect()
 }
 
 fn text(document: &Document, name: &str) -> String {
@@ -114,18 +97,18 @@ mod tests {
     #[test]
     fn changed_fields_are_named_and_personal_values_are_hidden() {
         let before = doc! { "_id": 1, "status": "ringing", "toNumber": "+1", "same": 1 };
-        assert_eq!(compare(&before, &before), Preview::Unchanged);
+        assert_eq!(differences(&before, &before), []);
         let after =
             doc! { "_id": 1, "status": "ended", "toNumber": "+2", "same": 1, "transcriptState": "owed" };
         let shown = |before: &str, after: &str| Some((before.to_owned(), after.to_owned()));
         let difference = |field: &str, values| Difference { field: field.to_owned(), values };
         assert_eq!(
-            compare(&before, &after),
-            Preview::Changed(vec![
+            differences(&before, &after),
+            [
                 difference("status", shown("ringing", "ended")),
                 difference("toNumber", None),
                 difference("transcriptState", shown("absent", "owed")),
-            ])
+            ]
         );
     }
 }

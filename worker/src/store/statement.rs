@@ -1,70 +1,101 @@
 //! A patch as one update statement: the server performs the join of [`CallPatch::join`].
 //!
-//! The filter compares ids for equality and nothing else. If the filter of an upsert compared times, a patch
-//! older than the stored document would match nothing, and the server would insert a second document. So
-//! every other comparison is in the pipeline, which reads the document that it changes.
+//! A filter that matches no document inserts one. So each filter requires an id that is unique in the
+//! collection: if a document with this id does not match, the insert fails. All comparisons of times and values
+//! are in the pipeline, which reads the document that it changes.
 
-use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::cstr, rawdoc};
+use mongodb::bson::{
+    RawArrayBuf, RawBson, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
 
 use super::{
     convert::bson_date,
     error::Unstorable,
-    fields::{self, Bindings, Scope, pending_transcript_state, stored_event_ids},
+    fields::{self, bounded_history, extended_history, pending_transcript_state, stored_event_ids},
     key::Key,
     of_call,
 };
-use crate::domain::call::CallPatch;
+use crate::domain::call::{CallPatch, HISTORY_LIMIT};
 
-/// The statement of an update command that joins `patch` with the document of its key.
+/// The last event of a full history: the index is the limit less one.
+const FULL_HISTORY: &CStr = cstr!("history.99");
+const _: () = assert!(HISTORY_LIMIT == 100);
+
+/// The statement of an update command that joins `patch` with its document. If it does not fit the document, it
+/// fails on a unique index, and the general statement has to be tried.
 ///
 /// # Errors
 /// The patch can never be stored: label and sentence of a dead letter.
 pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
-    let key = Key::of(patch).ok_or(("no_identifier", "the patch names no call"))?;
-    let pipeline = pipeline(patch)?;
-    Ok(rawdoc! { "q": filter(&key, patch), "u": [pipeline], "upsert": true })
+    if has_quick(patch) { quick(patch) } else { general(patch) }
 }
 
-/// Matches the document of `key`, unless it belongs to another conversation or placement, or is one of
-/// several documents that the patch changes. In these cases the statement inserts, and fails on the unique
-/// index of the key: the patch is merged in a transaction then.
-fn filter(key: &Key, patch: &CallPatch) -> RawDocumentBuf {
+/// Whether [`statement`] is less than [`general`].
+pub(super) fn has_quick(patch: &CallPatch) -> bool {
+    is_event(patch)
+        && patch.history.len() == 1
+        && patch.conversation_id.is_some()
+        && patch.placement.is_none()
+        && patch.of_call.is_none()
+}
+
+/// The statement of one event for a document that has its ids already and whose history is not full, or for no
+/// document. The ids, the part `_call`, the mark of a pending transcript and the limit of the history cannot
+/// change then. Most events find such a document. MongoDB parses every expression again for each statement, so
+/// that leaving these out saves it a quarter of its time.
+fn quick(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    let mut filter = RawDocumentBuf::new();
+    for key in Key::all_of(patch) {
+        filter.append(key.field(), key.id());
+    }
+    filter.append(FULL_HISTORY, rawdoc! { "$exists": false });
+    let mut layers = vec![rawdoc! { "history": extended_history(&patch.history) }];
+    layers.extend(fields::call_layers("$", patch)?);
+    let joined = unless_known(patch, fields::merged("$$ROOT", layers));
+    Ok(rawdoc! { "q": filter, "u": [{ "$replaceWith": joined }], "upsert": true })
+}
+
+/// The statement for every document that the patch changes alone. For a patch that changes several documents,
+/// it fails on a unique index: the patch is merged in a transaction then.
+pub(super) fn general(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    let key = Key::of(patch).ok_or(("no_identifier", "the patch names no call"))?;
     let mut filter = RawDocumentBuf::new();
     filter.append(key.field(), key.id());
-    for other in Key::all_of(patch).filter(|other| other != key) {
+    // A document of another conversation or placement is another document.
+    for other in Key::all_of(patch).filter(|other| *other != key) {
         filter.append(other.field(), rawdoc! { "$in": [RawBson::Null, other.id()] });
     }
     if patch.call_id.is_some() && (!patch.is_linked() || patch.of_call.is_some()) {
         filter.append(cstr!("sharedCallId"), rawdoc! { "$exists": false });
     }
-    filter
+    Ok(rawdoc! { "q": filter, "u": pipeline(patch)?, "upsert": true })
 }
 
-/// The stage that joins `patch` with a document, or with nothing if the document is new.
-pub(super) fn pipeline(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
-    let mut layers = RawArrayBuf::new();
-    layers.push("$$ROOT");
-    let bindings = Bindings::of(patch)?;
-    for layer in fields::layers("$", patch, Scope::Document, &bindings)? {
-        layers.push(layer);
-    }
-    if let Some(layer) = of_call::layer(patch, &bindings)? {
-        layers.push(layer);
-    }
-    if let Some(layer) = leg(patch) {
-        layers.push(layer);
-    }
-    let joined = bindings.bind(rawdoc! { "$mergeObjects": layers });
-    // An event changes a call once: a document that has the event already is not written again. An
-    // observation (the answer of ElevenLabs to a status lookup) has no payload and holds more than its
-    // events, so it is always joined.
-    let is_event = patch.fields.keys().any(|field| field.is_payload());
-    if !is_event {
-        return Ok(rawdoc! { "$replaceWith": joined });
+/// The stages that join `patch` with a document, or with nothing if the document is new.
+fn pipeline(patch: &CallPatch) -> Result<RawArrayBuf, Unstorable> {
+    let joined = fields::merged(of_call::joined(patch)?, leg(patch).into_iter().collect());
+    let joined = rawdoc! { "$replaceWith": unless_known(patch, joined) };
+    let bounded = rawdoc! { "$set": { "history": bounded_history() } };
+    Ok([joined, bounded].into_iter().collect())
+}
+
+/// Whether the patch comes from events with a payload. An observation (the answer of ElevenLabs to a status
+/// lookup) has no payload and holds more than its events.
+fn is_event(patch: &CallPatch) -> bool {
+    patch.fields.keys().any(|field| field.is_payload())
+}
+
+/// `joined`, unless the document has all events of the patch already: an event changes a call once. An
+/// observation is always joined.
+fn unless_known(patch: &CallPatch, joined: RawDocumentBuf) -> RawDocumentBuf {
+    if !is_event(patch) {
+        return joined;
     }
     let ids: RawArrayBuf = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
     let is_known = rawdoc! { "$setIsSubset": [{ "$literal": ids }, stored_event_ids()] };
-    Ok(rawdoc! { "$replaceWith": { "$cond": [is_known, "$$ROOT", joined] } })
+    rawdoc! { "$cond": [is_known, "$$ROOT", joined] }
 }
 
 /// The layer that marks a transcript as pending after the end of a leg: see [`CallPatch::leg_ended`]. `None`
@@ -115,8 +146,8 @@ mod tests {
             "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
             "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
         }));
-        let stage = Document::try_from(pipeline(&hostile).unwrap()).unwrap();
-        let text = format!("{stage:?}");
+        let statement = Document::try_from(statement(&hostile).unwrap()).unwrap();
+        let text = format!("{statement:?}");
         assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
         assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
     }
@@ -127,6 +158,6 @@ mod tests {
         let mut patch = patch(&json!({ "event_type": "call.busy", "call_id": "c" }));
         let raw = patch.fields.get_mut(&Field::RawResponse).unwrap();
         raw.value = json!({ "a\u{0}b": 1 });
-        assert_eq!(pipeline(&patch).unwrap_err().0, "unstorable_payload");
+        assert_eq!(statement(&patch).unwrap_err().0, "unstorable_payload");
     }
 }

@@ -4,7 +4,7 @@ use super::{
     command::{self, Kind},
     connection::Store,
     error::{Failure, StoreError},
-    statement::statement,
+    statement::{general, has_quick, statement},
 };
 use crate::domain::call::CallPatch;
 
@@ -13,5 +13,13 @@ pub(super) async fn update(
     store: &Store,
     patches: &[&CallPatch],
 ) -> Result<Vec<(usize, Failure)>, StoreError> {
-    command::run(store, Kind::Update, patches.iter().map(|patch| statement(patch))).await
+    let failures = command::run(store, Kind::Update, patches.iter().map(|patch| statement(patch))).await?;
+    let did_not_fit =
+        |(n, failure): &(usize, Failure)| *failure == Failure::Duplicate && has_quick(patches[*n]);
+    let (again, mut failures): (Vec<_>, Vec<_>) = failures.into_iter().partition(did_not_fit);
+    let statements = again.iter().map(|(n, _)| general(patches[*n]));
+    for (position, failure) in command::run(store, Kind::Update, statements).await? {
+        failures.push((again[position].0, failure));
+    }
+    Ok(failures)
 }

@@ -64,24 +64,33 @@ pub(super) fn sorted(entries: &[HistoryEntry]) -> RawArrayBuf {
     entries.into_iter().map(entry_to_bson).collect()
 }
 
-/// The union of the history at `path` and of `entries`: each event once, in the order of time, and at most
-/// [`HISTORY_LIMIT`] events of the call and as many of the conversation.
+/// The union of the history at `path` and of `entries`: each event once, in the order of time.
 pub(super) fn union(path: &str, entries: RawBson) -> RawDocumentBuf {
     let unknown = rawdoc! { "$not": [{ "$in": ["$$this.eventId", stored_event_ids()] }] };
     let fresh = rawdoc! { "$filter": { "input": entries, "cond": unknown } };
-    let union = rawdoc! { "$concatArrays": [{ "$ifNull": [path, []] }, fresh] };
-    let sort =
-        |input: RawBson| rawdoc! { "$sortArray": { "input": input, "sortBy": { "at": 1, "eventId": 1 } } };
+    sort(rawdoc! { "$concatArrays": [{ "$ifNull": [path, []] }, fresh] })
+}
+
+/// The history of the document, and `entries`, which it does not have yet, in the order of time.
+pub(in crate::store) fn extended_history(entries: &[HistoryEntry]) -> RawDocumentBuf {
+    let entries: RawArrayBuf = entries.iter().map(entry_to_bson).collect();
+    sort(rawdoc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, { "$literal": entries }] })
+}
+
+/// The history of the document, at most [`HISTORY_LIMIT`] events of the call and as many of the conversation.
+pub(in crate::store) fn bounded_history() -> RawDocumentBuf {
     let limit = i32::try_from(HISTORY_LIMIT).expect("a small constant");
     let latest = |cond: RawDocumentBuf| {
-        rawdoc! { "$slice": [{ "$filter": { "input": "$$all", "cond": cond } }, -limit] }
+        rawdoc! { "$slice": [{ "$filter": { "input": "$history", "cond": cond } }, -limit] }
     };
     let of_call = rawdoc! { "$eq": ["$$this.ofCall", true] };
-    let bounded =
-        rawdoc! { "$concatArrays": [latest(rawdoc! { "$not": [of_call.clone()] }), latest(of_call)] };
-    let fits = rawdoc! { "$lte": [{ "$size": "$$all" }, limit] };
-    let result = rawdoc! { "$cond": [fits, "$$all", sort(bounded.into())] };
-    rawdoc! { "$let": { "vars": { "all": sort(union.into()) }, "in": result } }
+    let both = rawdoc! { "$concatArrays": [latest(rawdoc! { "$not": [of_call.clone()] }), latest(of_call)] };
+    let fits = rawdoc! { "$lte": [{ "$size": "$history" }, limit] };
+    rawdoc! { "$cond": [fits, "$history", sort(both)] }
+}
+
+fn sort(entries: RawDocumentBuf) -> RawDocumentBuf {
+    rawdoc! { "$sortArray": { "input": entries, "sortBy": { "at": 1, "eventId": 1 } } }
 }
 
 /// The ids of the events in the stored history.

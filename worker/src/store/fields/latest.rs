@@ -3,7 +3,7 @@
 //!
 //! [`Field`] has the rows.
 
-use mongodb::bson::{Document, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+use mongodb::bson::{Document, RawDocumentBuf, raw::CStr, rawdoc};
 
 use super::literal::literal;
 use crate::{
@@ -13,11 +13,6 @@ use crate::{
         error::{UNSTORABLE, Unstorable},
     },
 };
-
-/// The names of the value and of its key.
-pub(super) fn names(field: Field) -> impl Iterator<Item = &'static CStr> {
-    [field.name(), field.key_name()].into_iter().filter_map(|name| name.try_into().ok())
-}
 
 /// Appends the value and its key.
 pub(super) fn append(
@@ -31,15 +26,20 @@ pub(super) fn append(
     Ok(())
 }
 
-/// An expression: `value` (itself an expression for value and key) if the event is later than the stored
-/// event, else an empty object.
-pub(super) fn layer(within: &str, field: Field, claim: &FieldClaim, value: RawBson) -> RawDocumentBuf {
+/// An expression: the value of `claim` and its key if the event is later than the stored event, else an empty
+/// object.
+///
+/// # Errors
+/// A value that BSON cannot hold.
+pub(super) fn layer(within: &str, field: Field, claim: &FieldClaim) -> Result<RawDocumentBuf, Unstorable> {
     let key = field.key_name();
-    let newer = rawdoc! { "$gt": [
+    let is_newer = rawdoc! { "$gt": [
         [bson_date(claim.at), literal(&claim.event_id)],
         [format!("{within}{key}.at"), format!("{within}{key}.eventId")],
     ] };
-    rawdoc! { "$cond": [newer, value, {}] }
+    let mut value = RawDocumentBuf::new();
+    append(&mut value, field, claim)?;
+    Ok(rawdoc! { "$cond": [is_newer, { "$literal": value }, {}] })
 }
 
 /// Reads the claim. `None` if the document has no such field.

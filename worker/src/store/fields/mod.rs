@@ -5,15 +5,14 @@
 //! - [`status`]: the four fields of the status. The claim with the greatest key sets all four.
 //! - [`latest`]: for each [`Field`] the value and its key. The latest event sets both.
 //!
-//! Four functions use these rows: [`append`] makes the document of a new call, [`layers`] makes the update of
-//! a known call, [`read`] turns a document into a patch, and [`names`] lists the fields. The test of this
-//! module compares the four with each other and with [`crate::domain::call::CallPatch::join`] for every row.
+//! These rows have three uses: [`append`] makes the document of a new call, [`document_layer`] and
+//! [`call_layers`] make the update of a known call, and [`read`] turns a document into a patch. The test of this
+//! module compares the three with each other and with [`crate::domain::call::CallPatch::join`] for every row.
 //!
 //! Other parts of the store own a few fields that no event brings: placements (`_placement`,
 //! `_idempotencyKey`), fetched transcripts (`_transcriptError`, `_transcriptSavedAt`, `_transcriptAttempts`)
 //! and conversations of one call (`sharedCallId`).
 
-mod bindings;
 mod history;
 mod join;
 mod latest;
@@ -23,12 +22,11 @@ mod status;
 mod value;
 mod values;
 
-use mongodb::bson::{Document, RawDocumentBuf, raw::CStr};
+use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 
 use self::values::VALUES;
 pub(super) use self::{
-    bindings::Bindings,
-    history::{read_entry, stored_event_ids},
+    history::{bounded_history, extended_history, read_entry, stored_event_ids},
     join::pending_transcript_state,
     scope::Scope,
     status::append as append_status,
@@ -55,31 +53,49 @@ pub(super) fn append(fields: &mut RawDocumentBuf, patch: &CallPatch, scope: Scop
     Ok(())
 }
 
-/// The expressions that join `patch` with stored fields, as layers for `$mergeObjects`: a later layer
-/// prevails. The paths of the stored fields begin with `within`.
+/// The expressions that join the fields which a document alone has with those of `patch`, as a layer for
+/// `$mergeObjects`. A later layer prevails.
 ///
 /// # Errors
 /// A value that BSON cannot hold.
-pub(super) fn layers(
-    within: &str,
-    patch: &CallPatch,
-    scope: Scope,
-    bindings: &Bindings,
-) -> Result<Vec<RawDocumentBuf>, Unstorable> {
-    let mut values = RawDocumentBuf::new();
-    for row in VALUES.iter().filter(|row| scope.includes(row.scope)) {
-        if let Some(value) = (row.get)(patch) {
-            values.append(row.name, row.join.expression(within, row.name, value)?);
-        }
-    }
-    let mut layers = vec![values];
+pub(super) fn document_layer(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+    values_layer("$", patch, Scope::Document)
+}
+
+/// The expressions that join the other fields, as further layers. The paths of the stored fields begin with
+/// `within`.
+///
+/// # Errors
+/// A value that BSON cannot hold.
+pub(super) fn call_layers(within: &str, patch: &CallPatch) -> Result<Vec<RawDocumentBuf>, Unstorable> {
+    let mut layers = vec![values_layer(within, patch, Scope::Call)?];
     if let Some(claim) = &patch.status {
         layers.push(status::layer(within, claim));
     }
     for (field, claim) in &patch.fields {
-        layers.push(latest::layer(within, *field, claim, bindings.value(*field, claim)?));
+        layers.push(latest::layer(within, *field, claim)?);
     }
     Ok(layers)
+}
+
+/// An expression: the object of the expression `stored`, changed by `layers`.
+pub(super) fn merged(stored: impl Into<RawBson>, layers: Vec<RawDocumentBuf>) -> RawDocumentBuf {
+    let mut objects = RawArrayBuf::new();
+    objects.push(stored.into());
+    for layer in layers {
+        objects.push(layer);
+    }
+    rawdoc! { "$mergeObjects": objects }
+}
+
+fn values_layer(within: &str, patch: &CallPatch, scope: Scope) -> Result<RawDocumentBuf, Unstorable> {
+    let mut layer = RawDocumentBuf::new();
+    for row in VALUES.iter().filter(|row| row.scope == scope) {
+        if let Some(value) = (row.get)(patch) {
+            layer.append(row.name, row.join.expression(within, row.name, value)?);
+        }
+    }
+    Ok(layer)
 }
 
 /// Reads the fields of `document` as a patch. `None` if a field is missing that every call has.
@@ -96,13 +112,6 @@ pub(super) fn read(document: &Document, scope: Scope) -> Option<CallPatch> {
     patch.fields =
         Field::ALL.into_iter().filter_map(|field| Some((field, latest::read(document, field)?))).collect();
     Some(patch)
-}
-
-/// The names of all fields.
-pub(super) fn names(scope: Scope) -> impl Iterator<Item = &'static CStr> {
-    let values = VALUES.iter().filter(move |row| scope.includes(row.scope)).map(|row| row.name);
-    let latest = Field::ALL.into_iter().flat_map(latest::names);
-    values.chain(status::NAMES).chain(latest)
 }
 
 #[cfg(test)]

@@ -18,9 +18,6 @@ const FAILURE_REASON: &CStr = cstr!("failureReason");
 /// Rank of the status, and id of the event that claimed it.
 const KEY: &CStr = cstr!("_status");
 
-/// The four fields.
-pub(super) const NAMES: [&CStr; 4] = [STATUS, UPDATED_AT, FAILURE_REASON, KEY];
-
 /// Appends the four fields.
 pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &StatusClaim) {
     fields.append(STATUS, claim.status.as_str());

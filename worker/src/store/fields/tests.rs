@@ -1,15 +1,17 @@
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use mongodb::bson::{Bson, RawArrayBuf, doc, rawdoc};
+use mongodb::bson::{Bson, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use serde_json::json;
 
 use self::evaluator::evaluate;
 use super::*;
 use crate::{
     domain::{
-        call::{FieldClaim, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
+        call::{FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
         event::{CallId, ConversationId, Parties, PlacementId},
     },
-    store::{insert, statement},
+    store::{answer_json, call_view::CallView, insert, statement},
 };
 
 mod evaluator;
@@ -78,8 +80,8 @@ fn rows(scope: Scope) -> Vec<Vec<&'static str>> {
         "requestPayload" => vec!["requestPayload", "_placementId"],
         name => vec![name],
     });
-    let status = status::NAMES.iter().map(|name| name.as_str()).collect();
-    let latest = Field::ALL.into_iter().map(|field| latest::names(field).map(CStr::as_str).collect());
+    let status = vec!["status", "statusUpdatedAt", "failureReason", "_status"];
+    let latest = Field::ALL.into_iter().map(|field| vec![field.name(), field.key_name()]);
     values.chain([status]).chain(latest).collect()
 }
 
@@ -101,7 +103,10 @@ fn only(row: &[&str], patch: &CallPatch, scope: Scope) -> CallPatch {
 fn updated(stored: &Document, patch: &CallPatch, scope: Scope) -> Document {
     let mut all = RawArrayBuf::new();
     all.push("$$ROOT");
-    for layer in layers("$", patch, scope, &Bindings::NONE).unwrap() {
+    if scope == Scope::Document {
+        all.push(document_layer(patch).unwrap());
+    }
+    for layer in call_layers("$", patch).unwrap() {
         all.push(layer);
     }
     evaluate(stored, &rawdoc! { "$mergeObjects": all }.try_into().unwrap())
@@ -134,10 +139,60 @@ fn insert_update_read_and_join_agree_on_every_row() {
 }
 
 #[test]
-fn names_are_those_of_a_document_with_every_field() {
+fn a_document_has_no_field_without_a_row() {
     for scope in [Scope::Document, Scope::Call] {
         let document = appended(&sample(0), scope);
-        assert_eq!(names(scope).map(CStr::as_str).collect::<Vec<_>>(), document.keys().collect::<Vec<_>>());
+        let fields: BTreeSet<_> = document.keys().map(String::as_str).collect();
+        assert_eq!(fields, rows(scope).into_iter().flatten().collect());
+    }
+}
+
+#[test]
+fn every_field_that_is_not_internal_is_in_the_answer() {
+    let document = appended(&sample(0), Scope::Document);
+    let public: Vec<_> = document.keys().filter(|name| !name.starts_with('_')).cloned().collect();
+    let answer = answer_json(&CallView::new(document), false);
+    for name in public {
+        assert!(answer.get(&name).is_some(), "{name}");
+    }
+}
+
+/// The document of a new call.
+fn document(patch: &CallPatch) -> Document {
+    insert::document(patch).unwrap().try_into().unwrap()
+}
+
+/// `stored` after the general statement of `patch`.
+fn run(stored: &Document, patch: &CallPatch) -> Document {
+    run_stages(stored, &statement::general(patch).unwrap())
+}
+
+fn run_stages(stored: &Document, statement: &RawDocumentBuf) -> Document {
+    let statement = Document::try_from(statement).unwrap();
+    statement.get_array("u").unwrap().iter().fold(stored.clone(), |stored, stage| {
+        let stage = stage.as_document().unwrap();
+        match stage.get_document("$set") {
+            Ok(fields) => evaluate(&stored, &doc! { "$mergeObjects": ["$$ROOT", fields] }),
+            Err(_) => evaluate(&stored, stage.get_document("$replaceWith").unwrap()),
+        }
+    })
+}
+
+#[test]
+fn a_full_history_keeps_the_latest_events_of_each_kind() {
+    let entries = |of_call: bool| {
+        let entry = sample(0).history.remove(0);
+        (0..HISTORY_LIMIT).map(move |n| {
+            let event_id = format!("f{of_call}{n:03}");
+            HistoryEntry { event_id, at: second(n / 2), of_call, ..entry.clone() }
+        })
+    };
+    let mut full = CallPatch { history: Vec::new(), ..sample(0) };
+    full.history = entries(false).chain(entries(true)).collect();
+    for n in [1, 2] {
+        let joined = full.clone().join(sample(n));
+        assert_eq!(joined.history.len(), 2 * HISTORY_LIMIT);
+        assert_eq!(run(&document(&full), &sample(n)), document(&joined));
     }
 }
 
@@ -146,22 +201,38 @@ fn a_statement_makes_the_document_that_the_join_makes() {
     let of_call = |n: usize| CallPatch { conversation_id: None, placement: None, ..sample(n) };
     // The end of a leg makes no transcript due as long as no conversation is known.
     let leg = |n: usize| CallPatch { transcript: None, pending_since: None, ..of_call(n) };
-    let patches =
-        [sample(0), sample(1), sample(2), of_call(0), of_call(1), of_call(2), leg(0), leg(1), leg(2)];
-    let document = |patch: &CallPatch| Document::try_from(insert::document(patch).unwrap()).unwrap();
-    let run = |stored: &Document, patch: &CallPatch| {
-        let stage = Document::try_from(statement::pipeline(patch).unwrap()).unwrap();
-        evaluate(stored, stage.get_document("$replaceWith").unwrap())
-    };
+    let event = |n: usize| CallPatch { placement: None, ..sample(n) };
+    let patches = [
+        sample(0),
+        sample(1),
+        sample(2),
+        event(0),
+        event(1),
+        event(2),
+        of_call(0),
+        of_call(1),
+        of_call(2),
+        leg(0),
+        leg(1),
+        leg(2),
+    ];
     for patch in &patches {
         // An upsert starts with the fields of its filter.
         let inserted = run(&doc! { "callId": "$call" }, patch);
         assert_eq!(bytes(&inserted), bytes(&document(patch)));
+        if statement::has_quick(patch) {
+            let seeded = doc! { "callId": "$call", "conversationId": "v" };
+            let inserted = run_stages(&seeded, &statement::statement(patch).unwrap());
+            assert_eq!(bytes(&inserted), bytes(&document(patch)));
+        }
         for other in &patches {
             let is_same_event = patch.history == other.history;
             let joined = document(&patch.clone().join(other.clone()));
             let expected = if is_same_event { &inserted } else { &joined };
             assert_eq!(&run(&inserted, other), expected);
+            if statement::has_quick(other) && inserted.contains_key("conversationId") {
+                assert_eq!(&run_stages(&inserted, &statement::statement(other).unwrap()), expected);
+            }
         }
     }
 }

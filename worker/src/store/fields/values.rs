@@ -61,16 +61,6 @@ pub(super) static VALUES: [Row; 15] = [
         |patch, value| put(&mut patch.call_id, CallId::new(value.as_str()?).ok()),
     ),
     row(
-        cstr!("history"),
-        Scope::Document,
-        Join::Events,
-        |patch| Some(Value::History(&patch.history)),
-        |patch, value| {
-            patch.history = value.as_array()?.iter().filter_map(history::read_entry).collect();
-            Some(())
-        },
-    ),
-    row(
         cstr!("conversationId"),
         Scope::Document,
         Join::First,
@@ -93,6 +83,16 @@ pub(super) static VALUES: [Row; 15] = [
         Join::First,
         |patch| patch.placement.as_ref()?.request.as_ref().map(Value::Object),
         |patch, value| put(&mut patch.placement.as_mut()?.request, value.as_document().map(document_to_json)),
+    ),
+    row(
+        cstr!("history"),
+        Scope::Document,
+        Join::Events,
+        |patch| Some(Value::History(&patch.history)),
+        |patch, value| {
+            patch.history = value.as_array()?.iter().filter_map(history::read_entry).collect();
+            Some(())
+        },
     ),
     required(row(
         cstr!("createdAt"),

@@ -104,13 +104,21 @@ fn apply(operator: &str, operand: &Bson, variables: &Variables) -> Option<Bson> 
             Bson::Boolean(array(&operands()[0]).iter().all(|item| all.contains(item)))
         }
         "$size" => Bson::Int32(i32::try_from(array(operand).len()).unwrap()),
+        "$first" => return array(operand).into_iter().next(),
+        "$last" => return array(operand).into_iter().next_back(),
         "$concatArrays" => Bson::Array(operands().iter().flat_map(array).collect()),
         "$slice" => {
             let last = nth(1).as_i32().and_then(|n| usize::try_from(-n).ok()).expect("the last items");
             let items = array(&operands()[0]);
             Bson::Array(items[items.len().saturating_sub(last)..].to_vec())
         }
-        "$filter" | "$sortArray" | "$let" => return apply_to_fields(operator, operand, variables),
+        "$unsetField" => {
+            let field = operand.as_document().unwrap();
+            let mut object = value(&field["input"], variables)?.as_document().unwrap().clone();
+            object.remove(field.get_str("field").unwrap());
+            Bson::Document(object)
+        }
+        "$filter" | "$map" | "$sortArray" | "$let" => return apply_to_fields(operator, operand, variables),
         other => panic!("{other} is not known"),
     })
 }
@@ -133,6 +141,11 @@ fn apply_to_fields(operator: &str, operand: &Bson, variables: &Variables) -> Opt
                 value(&operand["cond"], &with("this", item.clone())) == Some(Bson::Boolean(true))
             };
             Some(Bson::Array(input().into_iter().filter(fits).collect()))
+        }
+        "$map" => {
+            let name = operand.get_str("as").unwrap();
+            let changed = |item: Bson| value(&operand["in"], &with(name, item)).unwrap_or(Bson::Null);
+            Some(Bson::Array(input().into_iter().map(changed).collect()))
         }
         "$sortArray" => {
             let by = operand.get_document("sortBy").unwrap();
