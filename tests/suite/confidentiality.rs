@@ -55,10 +55,10 @@ async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
     texts.push(stack.post_to("/api/agent-calls", order.to_string()).await.body.to_string());
     // Without a database every write fails, and the log names the cause.
     stack.mongo.process().kill().await.unwrap();
-    stack.webhook(&call("call.failed", "v")).await;
+    stack.webhook(&call("call.rejected", "v")).await;
     stack.workers[0].until_unready(&stack.http).await;
     stack.mongo.process().restart().await.unwrap();
-    stack.until_call("c", doc! { "status": "failed" }).await;
+    stack.until_call("c", doc! { "status": "rejected" }).await;
     until_equal("dead letters", 4, async || stack.stored(streams::DEAD_LETTERS).await).await;
     stack.all_acknowledged().await;
 

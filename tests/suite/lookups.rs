@@ -63,6 +63,11 @@ async fn call_without_webhooks_is_found_at_elevenlabs() {
     let stack = TestStack::start().await;
     let answer = stack.lookup(json!({ "conversation_id": "unheard" })).await;
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{}", answer.body);
+    assert_eq!(
+        (&answer.body["outcome"], &answer.body["agentName"]),
+        (&json!("answered"), &json!("Simulated agent"))
+    );
+    assert!(answer.body["durationSecs"].as_i64().is_some_and(|seconds| seconds > 0), "{}", answer.body);
     stack.document(doc! { "conversationId": "unheard", "transcriptState": "saved" }).await;
 }
 

@@ -65,6 +65,27 @@ async fn replay_restores_missing_calls_and_changes_no_others() {
 }
 
 #[tokio::test]
+async fn replay_adds_what_an_earlier_version_did_not_read() {
+    let stack = TestStack::start().await;
+    let calls = [json!({ "call_id": "c" }), json!({ "call_id": "d", "conversation_id": "v" })];
+    for mut body in calls {
+        body.as_object_mut().unwrap().extend([
+            ("event_type".to_owned(), "call.busy".into()),
+            ("from_number".to_owned(), "+12025550101".into()),
+        ]);
+        stack.webhook(&body).await;
+    }
+    stack.all_acknowledged().await;
+    let intact = documents(&stack).await;
+    let earlier = doc! { "$unset": { "outcome": "", "_outcome": "", "fromNumber": "" } };
+    stack.calls.update_many(doc! {}, earlier).await.unwrap();
+    let said = replay(&stack, &["--dry-run"]).await;
+    assert!(said.contains("0 calls created, 2 changed") && !said.contains("+1202"), "{said}");
+    replay(&stack, &[]).await;
+    assert_eq!(documents(&stack).await, intact);
+}
+
+#[tokio::test]
 async fn replay_of_known_and_new_events_of_a_call_applies_each_once() {
     let mut stack = TestStack::start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c" })).await;

@@ -66,9 +66,18 @@ async fn report_is_right_and_every_query_uses_an_index() {
     let slowest = &report["slowest_transcripts"]["rows"][0];
     assert_eq!(slowest["conversationId"], "v1");
     assert!(slowest["delayMs"].as_i64().unwrap() >= 1000, "the transcript needed two requests: {slowest}");
-    for question in
-        ["statuses", "failures", "hours", "failed_calls", "slowest_transcripts", "owed_transcripts"]
-    {
+    let outcomes = [("answered", 1), ("busy", 2), ("no_answer", 3)];
+    assert_eq!(counts(&report["outcomes"]["rows"]), BTreeMap::from(outcomes));
+    let questions = [
+        "statuses",
+        "outcomes",
+        "failures",
+        "hours",
+        "failed_calls",
+        "slowest_transcripts",
+        "owed_transcripts",
+    ];
+    for question in questions {
         let plan = &report[question]["plan"];
         let stages: Vec<_> =
             plan["stages"].as_array().unwrap().iter().map(|stage| stage.as_str().unwrap()).collect();

@@ -4,12 +4,15 @@ use aftercall_common::contract::streams::consumer::STATUS;
 use aftercall_worker::{
     domain::{
         call::{CallPatch, TranscriptState},
+        conversation::event_id,
         event,
     },
     store::Key,
 };
 
-use crate::{consumer::envelope, documents::Documents, ports::dead_letter_key, world::World};
+use crate::{
+    consumer::envelope, documents::Documents, ports::dead_letter_key, provider::conversation, world::World,
+};
 
 /// Compares documents and dead letters with the result of applying all stored webhooks once. Returns the
 /// differences.
@@ -22,6 +25,9 @@ pub fn violations(world: &World) -> Vec<String> {
             Ok(event) => drop(expected.merge(&CallPatch::from(event))),
             Err(error) => poison.push((dead_letter_key(STATUS, n), error.label())),
         }
+    }
+    for document in &world.documents.calls {
+        add_fetched(world, document, &mut expected);
     }
     for (key, label) in &poison {
         if world.broker.dead.get(key) != Some(label) {
@@ -43,6 +49,17 @@ pub fn violations(world: &World) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Adds what the fetch of a transcript stored about the call of `document`.
+fn add_fetched(world: &World, document: &CallPatch, expected: &mut Documents) {
+    let Some(id) = &document.conversation_id else { return };
+    let Some((_, status)) = world.conversations.get(id.as_str()) else { return };
+    let fetched = document.history.iter().find(|entry| entry.event_id == event_id(id));
+    let fetched = fetched.and_then(|entry| conversation(*status).event(id, entry.stored_at?));
+    if let Some(event) = fetched {
+        expected.merge(&CallPatch::from(event).without_transcript());
+    }
 }
 
 /// Returns the differences between two documents. A transcript that is due may have been resolved in any way.

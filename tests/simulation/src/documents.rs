@@ -48,6 +48,8 @@ impl Documents {
             return false;
         }
         match document {
+            // An event changes a call once.
+            Some(n) if has_events(&self.calls[n], patch) => {}
             Some(n) => self.calls[n].merge(patch.clone()),
             None => self.calls.push(patch.clone()),
         }
@@ -77,4 +79,11 @@ impl Documents {
     pub fn of(&mut self, conversation: &ConversationId) -> Option<&mut CallPatch> {
         self.calls.iter_mut().find(|document| document.conversation_id.as_ref() == Some(conversation))
     }
+}
+
+/// Whether the document has all events of the patch already, and the patch comes from events with a payload.
+fn has_events(document: &CallPatch, patch: &CallPatch) -> bool {
+    let is_known = |id: &str| document.history.iter().any(|entry| entry.event_id == id);
+    patch.fields.keys().any(|field| field.is_payload())
+        && patch.history.iter().all(|entry| is_known(&entry.event_id))
 }

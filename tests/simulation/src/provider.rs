@@ -4,16 +4,23 @@ use std::{sync::Arc, time::Duration};
 
 use aftercall_worker::{
     domain::event::ConversationId,
-    elevenlabs::{ApiError, Conversation, ConversationStatus, Gate, Metadata},
+    elevenlabs::{ApiError, Conversation, ConversationStatus, Gate},
     ports::TranscriptApi,
 };
 use jiff::Timestamp;
 use reqwest::StatusCode;
+use serde_json::json;
 
 use crate::process::Process;
 
 /// Longest time until an answer.
 const MAX_LATENCY: Duration = Duration::from_millis(500);
+
+/// A conversation in this state. It says nothing about its call but how it ended.
+pub fn conversation(status: ConversationStatus) -> Conversation {
+    let fields = json!({ "status": status.as_str(), "transcript": [] });
+    serde_json::from_value(fields).expect("a known status")
+}
 
 /// The API client of a worker.
 #[derive(Clone, Debug)]
@@ -64,8 +71,7 @@ impl TranscriptApi for Api {
                 let known = sim.world().conversations.get(id.as_str()).copied();
                 let (done_at, outcome) = known.ok_or(ApiError::NotFound)?;
                 let status = if sim.now() < done_at { ConversationStatus::Processing } else { outcome };
-                let (agent_id, transcript, metadata) = (None, Vec::new(), Metadata::default());
-                Ok(Conversation { status, agent_id, transcript, metadata })
+                Ok(conversation(status))
             },
             Err,
         );
@@ -73,7 +79,7 @@ impl TranscriptApi for Api {
             self.gate.close_after(error, sim.now());
         }
         sim.note(|| {
-            let said = answer.as_ref().map_or_else(ApiError::label, |answer| answer.status.as_str());
+            let said = answer.as_ref().map_or_else(ApiError::label, |answer| answer.status().as_str());
             format!("{}: {} is {said}", self.process.name, id.as_str())
         });
         answer

@@ -7,6 +7,9 @@ pub const MAX_PARTY: usize = 256;
 /// Most characters of a word: an event type, a status, the kind of party that answered.
 pub const MAX_WORD: usize = 64;
 
+/// Most characters of a summary of a conversation.
+pub const MAX_SUMMARY: usize = 4000;
+
 /// The last character of a text that was cut.
 const CUT_MARK: char = '…';
 

@@ -5,7 +5,6 @@
 
 mod answer;
 mod client;
-mod conversation;
 mod conversations;
 mod error;
 mod gate;
@@ -15,11 +14,10 @@ mod webhooks;
 
 pub use self::{
     client::ElevenLabs,
-    conversation::{Conversation, Metadata},
     conversations::{Page, Summary},
     error::ApiError,
     gate::Gate,
     outbound::{Accepted, Carrier, OutboundError, Refused},
     webhooks::{NewWebhook, Scope, Webhook},
 };
-pub use crate::domain::conversation::ConversationStatus;
+pub use crate::domain::conversation::{Conversation, ConversationStatus};

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{call_view::CallView, convert::bson_to_value};
-use crate::domain::call::size;
+use crate::domain::call::{Fact, size};
 
 /// Fields of every answer. A field that the document does not have is null.
 const FIELDS: [&str; 20] = [
@@ -29,7 +29,9 @@ const FIELDS: [&str; 20] = [
     "updatedAt",
 ];
 /// Fields that few calls have. A field that the document does not have is absent.
-const OPTIONAL: [&str; 7] = [
+const OPTIONAL: [&str; 9] = [
+    "outcome",
+    "dynamicVariables",
     "parentCallId",
     "twilioAmd",
     "twilioConference",
@@ -49,7 +51,9 @@ pub fn answer_json(call: &CallView, stale: bool) -> Value {
     if let Some(id) = call.call_id() {
         answer.insert("callId".to_owned(), id.as_str().into());
     }
-    let optional = OPTIONAL.into_iter().filter_map(|field| Some((field, document.get(field)?)));
+    let facts = Fact::ALL.into_iter().map(Fact::name);
+    let optional = OPTIONAL.into_iter().chain(facts);
+    let optional = optional.filter_map(|field| Some((field, document.get(field)?)));
     answer.extend(optional.map(|(field, value)| (field.to_owned(), bson_to_value(value))));
     if let Some(id) = call.placement_id() {
         answer.insert("placementId".to_owned(), id.as_str().into());

@@ -14,9 +14,9 @@ use crate::domain::call::{
 };
 
 /// The ids of the events of a patch with a `rawResponse`. Empty for every other patch, for example for an
-/// observation, which may hold more than its events.
+/// observation, which may hold more than its events, and for replayed events.
 pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
-    if !patch.fields.contains_key(&Field::RawResponse) {
+    if patch.joins_again || !patch.fields.contains_key(&Field::RawResponse) {
         return HashSet::new();
     }
     patch.history.iter().map(|entry| entry.event_id.clone()).collect()

@@ -42,11 +42,12 @@ fn failed() -> Vec<&'static str> {
 
 /// All queries about the calls that began between `since` and `until`. `named` is the number of calls that a
 /// query lists by name.
-pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 6] {
+pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 7] {
     let within = doc! { "createdAt": { "$gte": bson_date(since), "$lt": bson_date(until) } };
     let question = |name, stages: Vec<Document>| Question { name, stages };
     [
-        question("statuses", statuses(&within)),
+        question("statuses", groups(&within, "$status")),
+        question("outcomes", groups(&with(&within, doc! { "outcome": { "$exists": true } }), "$outcome")),
         question("failures", failures(&within)),
         question("hours", hours(&within)),
         question("failed_calls", failed_calls(named)),
@@ -59,10 +60,11 @@ fn by_count() -> Document {
     doc! { "$sort": { "calls": -1, "_id": 1 } }
 }
 
-fn statuses(within: &Document) -> Vec<Document> {
+/// The number of calls for each value of the field at `path`.
+fn groups(within: &Document, path: &str) -> Vec<Document> {
     vec![
         doc! { "$match": within },
-        doc! { "$group": { "_id": "$status", "calls": { "$sum": 1_i64 } } },
+        doc! { "$group": { "_id": path, "calls": { "$sum": 1_i64 } } },
         by_count(),
     ]
 }

@@ -35,6 +35,7 @@ pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
 /// Whether [`statement`] is less than [`general`].
 pub(super) fn has_quick(patch: &CallPatch) -> bool {
     is_event(patch)
+        && !patch.joins_again
         && patch.history.len() == 1
         && patch.conversation_id.is_some()
         && patch.placement.is_none()
@@ -88,9 +89,9 @@ fn is_event(patch: &CallPatch) -> bool {
 }
 
 /// `joined`, unless the document has all events of the patch already: an event changes a call once. An
-/// observation is always joined.
+/// observation and a replayed event are always joined.
 fn unless_known(patch: &CallPatch, joined: RawDocumentBuf) -> RawDocumentBuf {
-    if !is_event(patch) {
+    if !is_event(patch) || patch.joins_again {
         return joined;
     }
     let ids: RawArrayBuf = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();

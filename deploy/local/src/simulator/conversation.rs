@@ -1,6 +1,8 @@
 //! Conversations in the vendor's JSON shape, derived from the conversation id. The same id always has the
 //! same transcript, and every transcript says that it is simulated.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -30,13 +32,14 @@ const DIALOGUES: [[&str; 4]; 4] = [
         "Great, that was quick.",
     ],
 ];
-const FIRST_START: i64 = 1_790_000_000;
+/// Earliest start of a conversation that no call of the simulator began: some minutes before the first request.
+static FIRST_START: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_second() - 240);
 
 /// The conversation `id` in `status`. Conversations that are `done` or `failed` have an analysis; only
 /// conversations that are `done` have a transcript. `filler` bytes are added to the transcript.
 pub fn conversation(id: &str, status: &str, filler: usize) -> Value {
     let seed = Sha256::digest(id.as_bytes());
-    let start = FIRST_START + i64::from(seed[1]) * 60;
+    let start = *FIRST_START + i64::from(seed[1]) % 60;
     let duration = 20 + i64::from(seed[2]) % 100;
     let (is_done, is_over) = (status == "done", matches!(status, "done" | "failed"));
     let mut turns = if is_done { transcript(id) } else { Vec::new() };

@@ -74,13 +74,15 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// Joins the events to one patch per call, as workers do, and returns the files that the patches refer to.
+/// Joins the events to one patch per call, as workers do, so that a stored call gets what an earlier version
+/// did not read. Returns the patches and the files that the patches refer to.
 fn join(events: Vec<Event>) -> (Vec<CallPatch>, Vec<(String, Attachment)>) {
     let mut patches: Vec<(Option<Key>, CallPatch)> = Vec::new();
     let mut files = Vec::new();
     for event in events {
         let id = event.id.clone();
-        let (patch, file) = CallPatch::split(event);
+        let (mut patch, file) = CallPatch::split(event);
+        patch.joins_again = true;
         files.extend(file.map(|file| (id, file)));
         let key = Key::of(&patch);
         let may_join = |(other, joined): &&mut (_, CallPatch)| *other == key && joined.is_joinable(&patch);

@@ -39,6 +39,7 @@ pub(super) fn report(since: Timestamp, until: Timestamp, rate: &FailureRate, ans
 fn layout(name: &str) -> (&'static str, &'static [(&'static str, usize)]) {
     match name {
         "statuses" => ("STATUSES", &[("calls", 8), ("is", 0)]),
+        "outcomes" => ("OUTCOMES, of calls that are over", &[("calls", 8), ("is", 0)]),
         "failures" => ("FAILURES BY REASON", &[("calls", 8), ("is", 0)]),
         "hours" => ("BY HOUR: calls, failed", &[("is", 20), ("calls", 8), ("failed", 8), ("share", 7)]),
         "failed_calls" => (

@@ -16,6 +16,8 @@ pub enum Field {
     AnsweredBy,
     /// The answer of Twilio or of the SIP trunk when the call could not be initiated.
     InitiationFailure,
+    /// What the caller gave the agent, without ElevenLabs' own and secret variables.
+    DynamicVariables,
     /// The id and the size of the recording's file.
     Audio,
     /// Twilio's callback on an answering machine detection.
@@ -56,13 +58,14 @@ const fn row(name: &'static str, key_name: &'static str, is_payload: bool, size:
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RawResponse,
         Self::Transcript,
         Self::Analysis,
         Self::Metadata,
         Self::AnsweredBy,
         Self::InitiationFailure,
+        Self::DynamicVariables,
         Self::Audio,
         Self::TwilioAmd,
         Self::TwilioConference,
@@ -81,6 +84,7 @@ impl Field {
             Self::Metadata            => row("metadata",            "_metadata",            false, SizeClass::Part),
             Self::AnsweredBy          => row("answeredBy",          "_answeredBy",          false, SizeClass::Detail),
             Self::InitiationFailure   => row("initiationFailure",   "_initiationFailure",   false, SizeClass::Detail),
+            Self::DynamicVariables    => row("dynamicVariables",    "_dynamicVariables",    false, SizeClass::Part),
             Self::Audio               => row("audio",               "_audio",               false, SizeClass::Detail),
             Self::TwilioAmd           => row("twilioAmd",           "_twilioAmd",           true,  SizeClass::Form),
             Self::TwilioConference    => row("twilioConference",    "_twilioConference",    true,  SizeClass::Form),

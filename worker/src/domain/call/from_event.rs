@@ -6,6 +6,7 @@ use super::{
     claims::{FieldClaim, StatusClaim},
     field::Field,
     history::HistoryEntry,
+    outcome::OutcomeClaim,
     patch::CallPatch,
     placement::Placement,
     size::{self, Attachment},
@@ -47,6 +48,13 @@ impl CallPatch {
             leg_ended: (is_over && event.is_leg).then_some(stored_at),
             placement: event.placement_id.map(|id| Placement { id, request: None }),
             parties: event.parties,
+            facts: event.facts,
+            outcome: event.outcome.map(|outcome| OutcomeClaim {
+                outcome,
+                at,
+                event_id: event.id.clone(),
+                is_over: event.status.is_some_and(Status::is_finished),
+            }),
             fields,
             history: vec![entry],
             pending_since: (transcript == Some(TranscriptState::Pending)).then_some(stored_at),
@@ -60,6 +68,7 @@ impl CallPatch {
             created_at: event.began_at.unwrap_or(at).min(at).min(stored_at),
             first_stored: stored_at,
             updated_at: stored_at,
+            joins_again: false,
             of_call: None,
         };
         patch.mark_pending_after_leg();

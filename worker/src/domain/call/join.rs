@@ -1,6 +1,9 @@
 //! The join of two patches.
 
-use super::{claims::join_fields, history::join_history, patch::CallPatch, placement::join_placements};
+use super::{
+    claims::join_fields, fact::join_facts, history::join_history, outcome::OutcomeClaim, patch::CallPatch,
+    placement::join_placements,
+};
 
 impl CallPatch {
     /// Both patches together. Commutative, associative, idempotent.
@@ -41,6 +44,8 @@ impl CallPatch {
         {
             self.status = Some(theirs);
         }
+        self.outcome = OutcomeClaim::join(self.outcome.take(), other.outcome);
+        join_facts(&mut self.facts, other.facts);
         join_fields(&mut self.fields, other.fields);
         join_history(&mut self.history, other.history);
         self.transcript = self.transcript.max(other.transcript);
@@ -49,6 +54,7 @@ impl CallPatch {
         self.mark_pending_after_leg();
         self.created_at = self.created_at.min(other.created_at);
         self.first_stored = self.first_stored.min(other.first_stored);
+        self.joins_again |= other.joins_again;
         self.updated_at = self.updated_at.max(other.updated_at);
     }
 }

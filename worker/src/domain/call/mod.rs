@@ -6,11 +6,13 @@
 
 mod claims;
 pub mod conversations;
+mod fact;
 mod failure;
 mod field;
 mod from_event;
 mod history;
 mod join;
+mod outcome;
 mod own_event;
 mod patch;
 mod placement;
@@ -20,9 +22,11 @@ mod transcript_state;
 
 pub use self::{
     claims::{FieldClaim, StatusClaim},
+    fact::{Fact, FactType, FactValue, Facts, Prevails},
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
     field::Field,
     history::{HISTORY_LIMIT, HistoryEntry},
+    outcome::{Evidence, Outcome, OutcomeClaim, outcome, status_of_sip_code},
     own_event::OwnEvent,
     patch::CallPatch,
     placement::Placement,

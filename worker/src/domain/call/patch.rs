@@ -8,8 +8,10 @@ use jiff::Timestamp;
 use super::history::HISTORY_LIMIT;
 use super::{
     claims::{FieldClaim, StatusClaim},
+    fact::Facts,
     field::Field,
     history::HistoryEntry,
+    outcome::OutcomeClaim,
     placement::Placement,
     transcript_state::TranscriptState,
 };
@@ -30,8 +32,12 @@ pub struct CallPatch {
     pub placement: Option<Placement>,
     /// The agent, the agent's telephone number and the callee.
     pub parties: Parties,
+    /// The facts that are known.
+    pub facts: Facts,
     /// The status that prevails.
     pub status: Option<StatusClaim>,
+    /// The outcome that prevails.
+    pub outcome: Option<OutcomeClaim>,
     /// For each field, the value of the latest event that has it.
     pub fields: BTreeMap<Field, FieldClaim>,
     /// The events in the order of time, each once, at most [`HISTORY_LIMIT`] of each kind.
@@ -51,6 +57,9 @@ pub struct CallPatch {
     pub first_stored: Timestamp,
     /// When the latest event was stored.
     pub updated_at: Timestamp,
+    /// Whether the events are joined even if the document has them already. An earlier version may have read
+    /// less in them.
+    pub joins_again: bool,
     /// The part that comes from events which name the call alone: see [`super::conversations`]. `None` if
     /// there is no such event. Also `None` if there is no other event: then the whole patch is this part, and
     /// [`CallPatch::is_linked`] is false.
@@ -67,7 +76,9 @@ impl CallPatch {
             parent_call_id: None,
             placement: None,
             parties: Parties::default(),
+            facts: Facts::new(),
             status: None,
+            outcome: None,
             fields: BTreeMap::new(),
             history: Vec::new(),
             transcript: None,
@@ -76,6 +87,7 @@ impl CallPatch {
             created_at: Timestamp::MAX,
             first_stored: Timestamp::MAX,
             updated_at: Timestamp::MIN,
+            joins_again: false,
             of_call: None,
         }
     }
@@ -83,6 +95,13 @@ impl CallPatch {
     /// Whether the patch names a conversation or a placement. Otherwise all its events name the call alone.
     pub fn is_linked(&self) -> bool {
         self.conversation_id.is_some() || self.placement.is_some()
+    }
+
+    /// The patch without its claims about the transcript.
+    #[must_use]
+    pub fn without_transcript(mut self) -> Self {
+        self.fields.remove(&Field::Transcript);
+        Self { transcript: None, pending_since: None, ..self }
     }
 
     /// The part that comes from events which name the call alone.

@@ -71,8 +71,8 @@ impl Status {
         Self::ALL.into_iter().find(|status| status.as_str() == word)
     }
 
-    /// The rank: a status only changes to one of the same or a higher rank. All failures have the highest
-    /// rank, and the later one prevails.
+    /// The rank: a status only changes to one of the same or a higher rank. Failures have the highest ranks: a
+    /// specific failure prevails over a general one, and of two failures of the same rank the later one.
     pub fn rank(self) -> i32 {
         match self {
             Self::Initiated => 0,
@@ -80,19 +80,14 @@ impl Status {
             Self::Answered => 2,
             Self::Completed => 3,
             Self::Ended => 4,
-            Self::InitiationFailed
-            | Self::Busy
-            | Self::NoAnswer
-            | Self::Failed
-            | Self::Canceled
-            | Self::Unreachable
-            | Self::Rejected => 5,
+            Self::InitiationFailed | Self::Failed => 5,
+            Self::Busy | Self::NoAnswer | Self::Canceled | Self::Unreachable | Self::Rejected => 6,
         }
     }
 
     /// Whether the call failed.
     pub fn is_failure(self) -> bool {
-        self.rank() == 5
+        self.rank() >= Self::Failed.rank()
     }
 
     /// Whether the call is over.

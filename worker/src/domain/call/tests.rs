@@ -76,6 +76,10 @@ fn status_only_moves_forward_and_the_later_failure_wins() {
         (Busy,       NoAnswer,  NoAnswer),
         (NoAnswer,   Busy,      Busy),
         (Failed,     Failed,    Failed),
+        (Failed,     InitiationFailed, InitiationFailed),
+        (Busy,       InitiationFailed, Busy),
+        (InitiationFailed, Busy, Busy),
+        (Busy,       Failed,    Busy),
     ];
     for (first, second, expected) in table {
         let of = |status: Status| EventType::ALL.into_iter().find(|t| t.status() == status).unwrap();

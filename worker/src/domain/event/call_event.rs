@@ -11,7 +11,7 @@ use super::{
     identifier::{CallId, ConversationId, PlacementId},
     parties::Parties,
 };
-use crate::domain::call::{Field, Status};
+use crate::domain::call::{Facts, Field, Outcome, Status};
 
 /// One thing that happened to a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,10 @@ pub struct Event {
     pub parent_call_id: Option<CallId>,
     /// The agent, the agent's telephone number and the callee, if the payload names them.
     pub parties: Parties,
+    /// Other facts that the payload states.
+    pub facts: Facts,
+    /// How the call turned out, if the payload says something about it.
+    pub outcome: Option<Outcome>,
     /// When the event happened: its own time if that is near the time of storage, else the time of storage.
     /// In whole milliseconds, because MongoDB stores dates with this precision.
     pub at: Timestamp,

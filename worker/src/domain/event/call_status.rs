@@ -14,7 +14,7 @@ use super::{
     time::{self, to_millis},
 };
 use crate::domain::{
-    call::{Field, failure_reason},
+    call::{Evidence, Fact, FactValue, Field, failure_reason, outcome},
     text::{MAX_WORD, cut},
 };
 
@@ -60,6 +60,13 @@ pub(super) fn event(
         placement_id: None,
         parent_call_id: None,
         parties,
+        facts: data
+            .get("from_number")
+            .and_then(parties::read)
+            .map(|number| (Fact::FromNumber, FactValue::Text(number)))
+            .into_iter()
+            .collect(),
+        outcome: outcome(&Evidence { status: Some(status), ..Evidence::default() }),
         at: event_time.at,
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),

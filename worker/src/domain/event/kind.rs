@@ -4,14 +4,15 @@ use super::spelling::normalize;
 
 /// Type of the event that a conversation is over and analysed.
 pub const TRANSCRIPTION: &str = "post_call_transcription";
-/// Type of the event that an outbound call was never connected.
-pub const INITIATION_FAILURE: &str = "call_initiation_failure";
 
 /// The events of the vendor's envelope that this version knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `post_call_transcription`
     Transcription,
+    /// `post_call_transcription_otel`: the conversation as OpenTelemetry traces. Its form is not documented, so
+    /// the worker fetches the conversation.
+    TranscriptionTrace,
     /// `post_call_audio`
     Audio,
     /// `call_initiation_failure`
@@ -21,8 +22,13 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] =
-        [Self::Transcription, Self::Audio, Self::InitiationFailure, Self::MachineDetection];
+    const ALL: [Self; 5] = [
+        Self::Transcription,
+        Self::TranscriptionTrace,
+        Self::Audio,
+        Self::InitiationFailure,
+        Self::MachineDetection,
+    ];
 
     /// The kind with exactly this word.
     pub(super) fn exact(word: &str) -> Option<Self> {
@@ -39,8 +45,9 @@ impl Kind {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Transcription => TRANSCRIPTION,
+            Self::TranscriptionTrace => "post_call_transcription_otel",
             Self::Audio => "post_call_audio",
-            Self::InitiationFailure => INITIATION_FAILURE,
+            Self::InitiationFailure => "call_initiation_failure",
             Self::MachineDetection => "answering_machine_detection",
         }
     }

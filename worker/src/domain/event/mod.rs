@@ -5,6 +5,7 @@
 
 mod call_event;
 mod call_status;
+mod connection;
 mod elevenlabs;
 mod envelope;
 mod error;
@@ -25,14 +26,14 @@ use aftercall_common::json;
 use self::shape::Shape;
 pub use self::{
     call_event::{Event, Recording},
-    elevenlabs::{PLACEMENT_VARIABLE, never_connected},
+    elevenlabs::{Identity, PLACEMENT_VARIABLE, given_reason, identity, never_connected},
     envelope::{Envelope, Origin},
     error::{NOT_ABOUT_A_CALL, ParseError},
     event_type::EventType,
     field_names::FieldNames,
     foreign::FOREIGN_FAMILIES,
     identifier::{CallId, ConversationId, IdentifierError, PlacementId, lenient_id},
-    kind::{INITIATION_FAILURE, TRANSCRIPTION},
+    kind::TRANSCRIPTION,
     parties::Parties,
     time::{FIRST_CONVERSATION, is_plausible},
 };

@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::call::{Field, Status};
 
 mod callbacks;
+mod facts;
 
 fn envelope() -> Envelope {
     Envelope::new("e1", "2026-09-22T12:00:00.123456Z".parse().unwrap(), Origin::ElevenLabs)

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{
     call_event::Event,
+    connection::{is_inbound, set, set_direction},
     envelope::Envelope,
     error::ParseError,
     field_names::FieldNames,
@@ -24,7 +25,7 @@ use super::{
     time::{self, to_millis},
 };
 use crate::domain::{
-    call::{Field, Status, failure_reason},
+    call::{Evidence, Fact, FactValue, Facts, Field, Status, failure_reason, outcome, status_of_sip_code},
     text::{MAX_PARTY, MAX_REASON, MAX_WORD, cut},
 };
 
@@ -65,10 +66,17 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     let event_time =
         time::of_text(envelope, text("Timestamp"), |timestamp| at(timestamp, text("SequenceNumber")));
     let answered_by = text("AnsweredBy").map(|word| (Field::AnsweredBy, cut(word, MAX_WORD).into()));
-    let is_inbound = text("Direction").is_some_and(|direction| normalize(direction) == "inbound");
+    let is_inbound = text("Direction").is_some_and(is_inbound);
     let is_leg = is_inbound || parent_call_id.is_some();
     let received_status = word.map(|word| cut(word, MAX_WORD));
     let to_number = text("To").or(text("Called")).map(|number| cut(number, MAX_PARTY));
+    let facts = facts(&text);
+    let outcome = outcome(&Evidence {
+        status,
+        result: word.map(normalize),
+        sip_code: text("SipResponseCode").map(str::to_owned),
+        answered_by: text("AnsweredBy").map(normalize),
+    });
     Ok(Event {
         id: envelope.id.clone(),
         event_type,
@@ -82,6 +90,8 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
         placement_id: None,
         parent_call_id,
         parties: Parties { to_number, ..Parties::default() },
+        facts,
+        outcome,
         at: event_time.at,
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),
@@ -90,6 +100,16 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
         fields: answered_by.into_iter().chain([(payload, Value::Object(raw))]).collect(),
         recording: None,
     })
+}
+
+/// The facts that a callback states.
+fn facts<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> Facts {
+    let mut facts = Facts::new();
+    set(&mut facts, Fact::Channel, Some("twilio"));
+    set_direction(&mut facts, text("Direction").map(is_inbound));
+    let caller = text("From").or(text("Caller")).map(|number| cut(number, MAX_PARTY));
+    facts.extend(caller.map(|number| (Fact::FromNumber, FactValue::Text(number))));
+    facts
 }
 
 /// The parameters of the body, and the parameters of the URL in an object [`QUERY_FIELD`]. If a name is
@@ -148,14 +168,12 @@ fn kind_without_status(raw: &Map<String, Value>) -> (&'static str, Field) {
     }
 }
 
-/// Refines `failed` by the SIP code (RFC 3261, section 21). Every other status stays, because Twilio has
-/// decided it already: for example, it sends 487 with `busy`.
+/// Refines `failed` by the SIP code. Twilio also calls a rejected call busy. Every other status stays, because
+/// Twilio has decided it already: for example, it sends 487 with `busy`.
 fn refined(status: Status, sip_code: Option<&str>) -> Status {
-    match (status, sip_code) {
-        (Status::Failed, Some("486" | "600")) => Status::Busy,
-        (Status::Failed, Some("603" | "607")) => Status::Rejected,
-        (Status::Failed, Some("404" | "410" | "480" | "484" | "604")) => Status::Unreachable,
-        (Status::Failed, Some("408" | "487")) => Status::NoAnswer,
+    match (status, sip_code.and_then(status_of_sip_code)) {
+        (Status::Failed, Some(refined)) => refined,
+        (Status::Busy, Some(Status::Rejected)) => Status::Rejected,
         (status, _) => status,
     }
 }

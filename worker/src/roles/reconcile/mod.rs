@@ -6,8 +6,7 @@
 //!
 //! - `schedule`: when a pass runs, and that only one worker runs it.
 //! - `pass`: one pass over a window of conversations. The command `reconcile` runs it too.
-//! - `policy`, `synthetic_event`, `window`: decide which conversations a pass covers and fetches, and build
-//!   the events. Pure.
+//! - `policy`, `window`: decide which conversations a pass covers and fetches. Pure.
 
 mod api_retry;
 mod error;
@@ -17,7 +16,6 @@ mod placements;
 mod policy;
 mod publish;
 mod schedule;
-mod synthetic_event;
 mod trigger;
 mod window;
 

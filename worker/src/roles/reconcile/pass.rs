@@ -8,22 +8,18 @@
 use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api_retry,
-    error::PassError,
-    placements::OpenPlacements,
-    policy,
-    publish::publish,
-    synthetic_event::{SyntheticEvent, placement_of, synthesize},
-    window::Window,
+    api_retry, error::PassError, placements::OpenPlacements, policy, publish::publish, window::Window,
 };
 use crate::{
     Context,
     domain::{
-        event::ConversationId,
+        conversation::{placement_of, webhook_body},
+        event::{ConversationId, TRANSCRIPTION},
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
     },
     elevenlabs::{ApiError, ElevenLabs, Summary},
@@ -156,29 +152,29 @@ impl Pass<'_> {
             return Ok(());
         }
         let listed_start = listed.and_then(|listed| listed.began);
-        let Some(event) = synthesize(id, conversation, listed_start) else { return Ok(()) };
-        self.publish(id, &event, placement.as_ref()).await?;
+        let Some(body) = webhook_body(id, conversation, listed_start) else { return Ok(()) };
+        self.publish(id, &body, placement.as_ref()).await?;
         self.report.findings.push(Finding {
             conversation: id.clone(),
             reason,
             here: stored.and_then(|stored| stored.status),
             there: listed.and_then(|listed| listed.status),
-            event: event.event_type,
+            event: TRANSCRIPTION,
         });
         Ok(())
     }
 
-    /// Publishes `event` and closes its placement, unless this is a dry run.
+    /// Publishes the event with this body and closes its placement, unless this is a dry run.
     async fn publish(
         &self,
         id: &ConversationId,
-        event: &SyntheticEvent,
+        body: &Value,
         placement: Option<&CallView>,
     ) -> Result<(), PassError> {
         if self.window.dry_run {
             return Ok(());
         }
-        let published = publish(self.context, id, event).await;
+        let published = publish(self.context, id, body).await;
         published.map_err(|error| PassError::Broker(error.to_string()))?;
         if let Some(placement) = placement.and_then(CallView::placement_id) {
             self.context

@@ -51,8 +51,8 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> Next {
     let reason = match answer {
-        Some(Ok(conversation)) => match conversation.status {
-            ConversationStatus::Done => return Next::Save(conversation.transcript),
+        Some(Ok(conversation)) => match conversation.status() {
+            ConversationStatus::Done => return Next::Save(conversation.turns().to_vec()),
             ConversationStatus::Failed => {
                 let failure = conversation.failure_reason().unwrap_or("no reason given");
                 return Next::GiveUp(cut(&format!("the conversation failed: {failure}"), MAX_REASON));
@@ -105,7 +105,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{domain::event::ConversationId, elevenlabs::Metadata};
+    use crate::domain::event::ConversationId;
 
     fn job(attempt: u32) -> (Job, Timestamp) {
         let now = "2026-09-22T12:00:00Z".parse().unwrap();
@@ -113,13 +113,8 @@ mod tests {
     }
 
     fn conversation(status: ConversationStatus) -> Conversation {
-        let agent_id = None;
-        Conversation {
-            status,
-            agent_id,
-            transcript: vec![json!({ "role": "user" })],
-            metadata: Metadata::default(),
-        }
+        let conversation = json!({ "status": status.as_str(), "transcript": [{ "role": "user" }] });
+        serde_json::from_value(conversation).unwrap()
     }
 
     #[test]

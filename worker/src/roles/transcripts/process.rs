@@ -17,14 +17,14 @@ use crate::{
     broker::{message::StreamMessage as _, transcript_jobs::Job},
     dead_letters::give_up,
     domain::{
-        call::size::fit_transcript,
+        call::{CallPatch, size::fit_transcript},
         cause::Cause,
         time::{after, between},
     },
     elevenlabs::{ApiError, Conversation},
     metrics::TranscriptOutcome,
     ports::{Ports, REDELIVER_AFTER, TranscriptApi},
-    store::{Calls as _, StoreError, TranscriptResolution, fetched_transcript, value_to_bson},
+    store::{self, Calls as _, StoreError, TranscriptResolution, Written, fetched_transcript, value_to_bson},
 };
 
 /// Processes one job and acknowledges its message. A message that is no job becomes a dead letter.
@@ -89,6 +89,9 @@ async fn fetch(
         None => Some(ask(ports, api, job, span).await),
     };
     let now = ports.now();
+    if let Some(Ok(conversation)) = &answer {
+        store_event(ports, job, conversation, now).await?;
+    }
     let schedule = policy::Schedule {
         // Counted from the time stored in the call, because a restored job does not restart the wait.
         give_up_at: after(pending.since.unwrap_or(now), give_up_after),
@@ -122,6 +125,25 @@ async fn fetch(
             ports.schedule_job(&job, at).await.map_err(JobError::Broker)?;
             ports.metrics().transcript(TranscriptOutcome::Waiting);
             tracing::info!(conversation_id, attempt, next = %at, reason, trace_id, "the transcript is not ready; asking again later");
+        }
+    }
+    Ok(())
+}
+
+/// Stores what a conversation that is over says about its call: status, outcome and facts. The turns are stored
+/// with the outcome of the job.
+async fn store_event(
+    ports: &impl Ports,
+    job: &Job,
+    conversation: &Conversation,
+    now: Timestamp,
+) -> Result<(), JobError> {
+    let Some(event) = conversation.event(&job.conversation_id, now) else { return Ok(()) };
+    let patch = CallPatch::split(event).0.without_transcript();
+    for written in store::write(ports.calls(), &[patch]).await? {
+        if let Written::Refused(label, detail) = written {
+            let conversation_id = job.conversation_id.as_str();
+            tracing::warn!(conversation_id, label, detail, "the facts of a conversation cannot be stored");
         }
     }
     Ok(())

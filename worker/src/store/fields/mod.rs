@@ -1,8 +1,10 @@
 //! The fields of a document of `agent_calls` that are joined from events: one row for each.
 //!
-//! There are three kinds of rows:
+//! There are five kinds of rows:
 //! - [`values::VALUES`]: fields that are joined one by one. Each row has its own rule.
 //! - [`status`]: the four fields of the status. The claim with the greatest key sets all four.
+//! - [`outcome`]: the outcome and its claim. The claim with the greatest key prevails.
+//! - [`facts`]: for each [`Fact`] the smaller or the larger value.
 //! - [`latest`]: for each [`Field`] the value and its key. The latest event sets both.
 //!
 //! These rows have three uses: [`append`] makes the document of a new call, [`document_layer`] and
@@ -13,10 +15,12 @@
 //! `_idempotencyKey`), fetched transcripts (`_transcriptError`, `_transcriptSavedAt`, `_transcriptAttempts`)
 //! and conversations of one call (`sharedCallId`).
 
+mod facts;
 mod history;
 mod join;
 mod latest;
 mod literal;
+mod outcome;
 mod scope;
 mod status;
 mod value;
@@ -32,6 +36,8 @@ pub(super) use self::{
     status::append as append_status,
 };
 use super::error::Unstorable;
+#[cfg(doc)]
+use crate::domain::call::Fact;
 use crate::domain::call::{CallPatch, Field};
 
 /// Appends the fields of `patch`. The result is the document of a new call.
@@ -47,6 +53,10 @@ pub(super) fn append(fields: &mut RawDocumentBuf, patch: &CallPatch, scope: Scop
     if let Some(claim) = &patch.status {
         status::append(fields, claim);
     }
+    if let Some(claim) = &patch.outcome {
+        outcome::append(fields, claim);
+    }
+    facts::append(fields, &patch.facts)?;
     for (field, claim) in &patch.fields {
         latest::append(fields, *field, claim)?;
     }
@@ -71,6 +81,12 @@ pub(super) fn call_layers(within: &str, patch: &CallPatch) -> Result<Vec<RawDocu
     let mut layers = vec![values_layer(within, patch, Scope::Call)?];
     if let Some(claim) = &patch.status {
         layers.push(status::layer(within, claim));
+    }
+    if let Some(claim) = &patch.outcome {
+        layers.push(outcome::layer(within, claim));
+    }
+    if !patch.facts.is_empty() {
+        layers.push(facts::layer(within, &patch.facts)?);
     }
     for (field, claim) in &patch.fields {
         layers.push(latest::layer(within, *field, claim)?);
@@ -109,6 +125,8 @@ pub(super) fn read(document: &Document, scope: Scope) -> Option<CallPatch> {
         }
     }
     patch.status = status::read(document);
+    patch.outcome = outcome::read(document);
+    patch.facts = facts::read(document);
     patch.fields =
         Field::ALL.into_iter().filter_map(|field| Some((field, latest::read(document, field)?))).collect();
     Some(patch)

@@ -8,7 +8,10 @@ use self::evaluator::evaluate;
 use super::*;
 use crate::{
     domain::{
-        call::{FieldClaim, HISTORY_LIMIT, HistoryEntry, Placement, Status, StatusClaim, TranscriptState},
+        call::{
+            Fact, FactType, FactValue, FieldClaim, HISTORY_LIMIT, HistoryEntry, Outcome, OutcomeClaim,
+            Placement, Status, StatusClaim, TranscriptState,
+        },
         event::{CallId, ConversationId, Parties, PlacementId},
     },
     store::{answer_json, call_view::CallView, insert, statement},
@@ -50,6 +53,17 @@ fn sample(n: usize) -> CallPatch {
             event_id: event_id.clone(),
             failure_reason: status.is_failure().then(|| format!("$reason{n}")),
         }),
+        facts: Fact::ALL
+            .into_iter()
+            .enumerate()
+            .map(|(k, fact)| (fact, fact_value(fact, (n * k + k + n) % 3)))
+            .collect(),
+        outcome: Some(OutcomeClaim {
+            outcome: [Outcome::Voicemail, Outcome::Answered, Outcome::Busy][n],
+            at: at(1),
+            event_id: event_id.clone(),
+            is_over: n != 2,
+        }),
         fields: Field::ALL.into_iter().enumerate().map(|(k, field)| (field, claim(k))).collect(),
         history: vec![HistoryEntry {
             event_id: event_id.clone(),
@@ -69,9 +83,18 @@ fn sample(n: usize) -> CallPatch {
         created_at: at(1),
         first_stored: at(2),
         updated_at: at(1),
+        joins_again: false,
         of_call: None,
     };
     patch.clone().join(patch)
+}
+
+fn fact_value(fact: Fact, n: usize) -> FactValue {
+    match fact.value_type() {
+        FactType::Text => FactValue::Text(format!("$text{n}")),
+        FactType::Time => FactValue::Time(second(n)),
+        FactType::Number => FactValue::Number(i64::try_from(n).unwrap()),
+    }
 }
 
 /// For each row, the names of its fields and of the other fields that are needed to read the row.
@@ -82,7 +105,9 @@ fn rows(scope: Scope) -> Vec<Vec<&'static str>> {
     });
     let status = vec!["status", "statusUpdatedAt", "failureReason", "_status"];
     let latest = Field::ALL.into_iter().map(|field| vec![field.name(), field.key_name()]);
-    values.chain([status]).chain(latest).collect()
+    let outcome = vec!["outcome", "_outcome"];
+    let facts = Fact::ALL.into_iter().map(|fact| vec![fact.name()]);
+    values.chain([status, outcome]).chain(facts).chain(latest).collect()
 }
 
 fn appended(patch: &CallPatch, scope: Scope) -> Document {
@@ -145,6 +170,19 @@ fn a_document_has_no_field_without_a_row() {
         let fields: BTreeSet<_> = document.keys().map(String::as_str).collect();
         assert_eq!(fields, rows(scope).into_iter().flatten().collect());
     }
+}
+
+#[test]
+fn an_outcome_is_shown_once_the_call_is_over() {
+    let machine = |n: usize| {
+        let mut patch = sample(n);
+        patch.outcome.as_mut().unwrap().is_over = false;
+        patch
+    };
+    assert!(!document(&machine(0)).contains_key("outcome"));
+    // The end of the call comes before or after the greater claim.
+    assert_eq!(run(&document(&machine(0)), &sample(1)).get_str("outcome").unwrap(), "voicemail");
+    assert_eq!(run(&document(&sample(1)), &machine(0)).get_str("outcome").unwrap(), "voicemail");
 }
 
 #[test]

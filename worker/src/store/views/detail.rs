@@ -52,6 +52,8 @@ pub struct Detail {
     pub agent_phone_number_id: Option<String>,
     /// State of the placement, if the call was placed through the API.
     pub placement: Option<PlacementState>,
+    /// How the call turned out.
+    pub outcome: Option<String>,
     /// The kind of party that answered, for example a person or a machine.
     pub answered_by: Option<String>,
     /// Why the transcript is unavailable.
@@ -190,6 +192,7 @@ impl Detail {
             agent_id: text("agentId"),
             agent_phone_number_id: text("agentPhoneNumberId"),
             placement: PlacementState::read(call),
+            outcome: text("outcome"),
             answered_by: text("answeredBy"),
             transcript_error: text("_transcriptError"),
             pending_since: date(call, "_owedSince"),

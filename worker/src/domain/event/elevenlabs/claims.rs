@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::payload::{at_path, word};
+use super::{
+    facts::dynamic_variables,
+    payload::{at_path, word},
+};
 use crate::domain::{
-    call::{Field, Status, failure_reason},
+    call::{Evidence, Field, Outcome, Status, failure_reason, outcome},
     event::{kind::Kind, spelling::normalize},
     text::{MAX_REASON, cut},
 };
@@ -22,6 +25,8 @@ pub(super) struct Claims {
     pub status: Option<Status>,
     /// The reason, if the status is a failure.
     pub failure_reason: Option<String>,
+    /// How the call turned out, if the event says something about it.
+    pub outcome: Option<Outcome>,
     /// Values for fields of the document.
     pub fields: BTreeMap<Field, Value>,
 }
@@ -34,6 +39,11 @@ impl Claims {
             Kind::Transcription => transcription(data, size),
             Kind::InitiationFailure => initiation_failure(data),
             Kind::MachineDetection => machine_detection(data),
+            Kind::TranscriptionTrace => Self {
+                status: Some(Status::Completed),
+                outcome: outcome(&Evidence { status: Some(Status::Completed), ..Evidence::default() }),
+                ..Self::default()
+            },
             Kind::Audio => Self::default(),
         }
     }
@@ -41,8 +51,7 @@ impl Claims {
 
 /// `data` is the conversation as `GET /v1/convai/conversations/{id}` gives it, with its transcript.
 fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
-    let call_result = at_path(data, &["metadata", "phone_call", "call_result"]).and_then(Value::as_str);
-    let call_result = call_result.map(normalize);
+    let call_result = call_result(data);
     let failed =
         data.get("status").and_then(Value::as_str).is_some_and(|status| normalize(status) == "failed");
     let status = match call_result.as_deref() {
@@ -52,7 +61,10 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
         _ if failed => Status::Failed,
         _ => Status::Completed,
     };
+    let outcome =
+        outcome(&Evidence { status: Some(status), result: call_result.clone(), ..Evidence::default() });
     let mut fields = BTreeMap::new();
+    fields.extend(dynamic_variables(data).map(|variables| (Field::DynamicVariables, variables)));
     if call_result.as_deref() == Some("voicemail") {
         fields.insert(Field::AnsweredBy, "voicemail".into());
     }
@@ -62,10 +74,7 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
         }
     }
     let failure_reason = status.is_failure().then(|| {
-        let error = at_path(data, &["metadata", "error", "reason"]);
-        let reasons = [error, at_path(data, &["metadata", "termination_reason"])];
-        let given = reasons.into_iter().flatten().filter_map(Value::as_str).map(str::trim);
-        let given = given.filter(|reason| !reason.is_empty()).map(|reason| cut(reason, MAX_REASON)).next();
+        let given = given_reason(data).map(|reason| cut(reason, MAX_REASON));
         given.unwrap_or_else(|| failure_reason(&Map::new(), status))
     });
     // The setting `exclude_transcript` may have emptied the list. An empty list is treated as missing, so
@@ -75,7 +84,7 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
             if size > LARGE_BODY { data.remove("transcript") } else { data.get("transcript").cloned() };
         fields.extend(turns.map(|turns| (Field::Transcript, turns)));
     }
-    Claims { status: Some(status), failure_reason, fields }
+    Claims { status: Some(status), failure_reason, outcome, fields }
 }
 
 /// ElevenLabs gives `busy`, `no-answer` or `unknown` as `failure_reason`. `unknown` explains nothing, so the
@@ -88,26 +97,43 @@ fn initiation_failure(data: &Map<String, Value>) -> Claims {
         reason = cut(&format!("{reason}: {detail}"), MAX_REASON);
     }
     let fields = data.get("metadata").filter(|metadata| metadata.is_object());
+    let words = [data.get("failure_reason"), body.and_then(|body| body.get("CallStatus"))];
+    let words = words.into_iter().flatten().filter_map(Value::as_str).map(normalize);
     Claims {
         status: Some(status),
         failure_reason: Some(reason),
+        outcome: outcome(&Evidence {
+            status: Some(status),
+            result: words.into_iter().find(|word| word != "unknown"),
+            sip_code: body.and_then(sip_code),
+            answered_by: None,
+        }),
         fields: fields.map(|metadata| (Field::InitiationFailure, metadata.clone())).into_iter().collect(),
     }
 }
 
 /// The words and the SIP code that Twilio or a SIP trunk gives for a failure, in one line.
 fn failure_detail(body: &Map<String, Value>) -> Option<String> {
-    let text = |field: &str| match body.get(field)? {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    };
-    let words = text("error_reason").or_else(|| text("sip_status")).or_else(|| text("CallStatus"));
-    let code = text("sip_status_code").or_else(|| text("SipResponseCode"));
+    let words =
+        text(body, "error_reason").or_else(|| text(body, "sip_status")).or_else(|| text(body, "CallStatus"));
+    let code = sip_code(body);
     match (words, code) {
         (Some(words), Some(code)) => Some(format!("{words} (SIP {code})")),
         (None, Some(code)) => Some(format!("SIP {code}")),
         (words, None) => words,
+    }
+}
+
+/// The SIP code of Twilio or of the trunk.
+fn sip_code(body: &Map<String, Value>) -> Option<String> {
+    text(body, "sip_status_code").or_else(|| text(body, "SipResponseCode"))
+}
+
+fn text(body: &Map<String, Value>, field: &str) -> Option<String> {
+    match body.get(field)? {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 
@@ -116,18 +142,29 @@ fn machine_detection(data: &Map<String, Value>) -> Claims {
     let answered_by =
         ["answered_by", "AnsweredBy", "result", "verdict"].into_iter().find_map(|field| word(data, field));
     Claims {
+        outcome: outcome(&Evidence {
+            answered_by: answered_by.as_deref().map(normalize),
+            ..Evidence::default()
+        }),
         fields: answered_by.map(|word| (Field::AnsweredBy, word.into())).into_iter().collect(),
         ..Claims::default()
     }
 }
 
-/// The `failure_reason` that ElevenLabs gives in its [`super::super::INITIATION_FAILURE`] event for a
-/// telephone call with this `call_result`. `None` if the call was connected.
-pub fn never_connected(call_result: &str) -> Option<&'static str> {
-    match normalize(call_result).as_str() {
-        "busy" => Some("busy"),
-        "noanswer" => Some("no-answer"),
-        "failed" => Some("unknown"),
-        _ => None,
-    }
+/// Why the conversation failed, if ElevenLabs gives a reason.
+pub fn given_reason(conversation: &Map<String, Value>) -> Option<&str> {
+    let paths: [&[&str]; 2] = [&["metadata", "error", "reason"], &["metadata", "termination_reason"]];
+    let reasons = paths.into_iter().filter_map(|path| at_path(conversation, path)?.as_str()).map(str::trim);
+    reasons.into_iter().find(|reason| !reason.is_empty())
+}
+
+/// Whether the call of this conversation was never connected, so that the conversation will never begin.
+pub fn never_connected(conversation: &Map<String, Value>) -> bool {
+    call_result(conversation).is_some_and(|result| matches!(result.as_str(), "busy" | "noanswer" | "failed"))
+}
+
+/// The result of the telephone call or of the `WhatsApp` call of a conversation, in normalized spelling.
+fn call_result(conversation: &Map<String, Value>) -> Option<String> {
+    let paths = [["metadata", "phone_call", "call_result"], ["metadata", "whatsapp", "call_result"]];
+    paths.iter().find_map(|path| at_path(conversation, path)?.as_str()).map(normalize)
 }

@@ -4,18 +4,23 @@
 //! parser ignores fields that it does not know, and refuses only an event that names no call.
 
 mod claims;
+mod facts;
 mod payload;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-pub use self::claims::never_connected;
 use self::{
     claims::Claims,
     payload::{at_path, word},
 };
+pub use self::{
+    claims::{given_reason, never_connected},
+    payload::PLACEMENT_VARIABLE,
+};
 use super::{
     call_event::Event,
-    envelope::Envelope,
+    envelope::{Envelope, Origin},
     error::ParseError,
     field_names::FieldNames,
     identifier::{self, CallId, ConversationId, PlacementId},
@@ -25,10 +30,7 @@ use super::{
     shape::Location,
     time::{self, to_millis},
 };
-use crate::domain::call::Field;
-
-/// Name of the dynamic variable that carries the id of a placement to ElevenLabs and back.
-pub const PLACEMENT_VARIABLE: &str = "aftercall_placement_id";
+use crate::domain::call::{Facts, Field};
 
 /// Turns the body of an envelope into an event. `size` is the length of the body in bytes.
 ///
@@ -56,6 +58,11 @@ pub(super) fn event(
     let claims = Claims::read(kind, data, size);
     let (placement_id, parties, received_status) = (placement_id(data), parties(data), word(data, "status"));
     let began_at = time::of_begin(envelope, at_path(data, &["metadata", "start_time_unix_secs"]));
+    let facts = match kind {
+        Kind::Transcription => facts::of_conversation(data, |value| time::of_begin(envelope, value)),
+        Kind::InitiationFailure => facts::of_failure(data),
+        Kind::TranscriptionTrace | Kind::Audio | Kind::MachineDetection => Facts::new(),
+    };
     let mut fields = claims.fields;
     if let Some(recording) = &recording {
         // The file has the id of the event as its name, so a repeated event writes the same file.
@@ -77,6 +84,8 @@ pub(super) fn event(
         placement_id,
         parent_call_id: None,
         parties,
+        facts,
+        outcome: claims.outcome,
         at: event_time.at,
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),
@@ -85,6 +94,28 @@ pub(super) fn event(
         fields,
         recording,
     })
+}
+
+/// The call that a conversation names, and what the conversation says about it while it goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The telephony id.
+    pub call_id: Option<CallId>,
+    /// The agent and the callee.
+    pub parties: Parties,
+    /// Other facts.
+    pub facts: Facts,
+}
+
+/// Reads [`Identity`] from a conversation. A time counts if it is possible at `now`.
+pub fn identity(conversation: &Map<String, Value>, now: Timestamp) -> Identity {
+    let envelope = Envelope::new("", now, Origin::Reconciliation);
+    let time = |value: Option<&Value>| time::of_begin(&envelope, value);
+    Identity {
+        call_id: call_id(conversation),
+        parties: parties(conversation),
+        facts: facts::of_conversation(conversation, time),
+    }
 }
 
 /// The telephony id. Each kind of event has it in another field. A text that cannot be an id is ignored,

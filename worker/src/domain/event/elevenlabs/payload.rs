@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::domain::text::{MAX_WORD, cut};
 
+/// Name of the dynamic variable that carries the id of a placement to ElevenLabs and back.
+pub const PLACEMENT_VARIABLE: &str = "aftercall_placement_id";
+
 /// The text of a field, cut to [`MAX_WORD`] characters.
 pub(super) fn word(data: &Map<String, Value>, field: &str) -> Option<String> {
     data.get(field).and_then(Value::as_str).map(|word| cut(word, MAX_WORD))

@@ -29,7 +29,7 @@ use crate::{
     },
     elevenlabs::{ApiError, Conversation, ElevenLabs},
     roles::transcripts,
-    store::{self, CallView, Changed},
+    store::{self, CallView, Calls as _, Changed},
 };
 
 /// Finds the status of calls.
@@ -98,8 +98,18 @@ async fn ask(
 ) -> Answer {
     match fetch(api.as_ref(), &conversation).await {
         Ok(observed) => {
-            let call_id = stored.as_ref().and_then(CallView::call_id);
-            store_patch(&context, observe(call_id, conversation, &observed, Timestamp::now())).await
+            let now = Timestamp::now();
+            // A conversation that is over changes the call as its webhook does.
+            let Some(event) = observed.event(&conversation, now) else {
+                let call_id = stored.as_ref().and_then(CallView::call_id);
+                return store_patch(&context, observe(call_id, conversation, &observed, now)).await;
+            };
+            let file = event.id.clone();
+            let (patch, attachment) = CallPatch::split(event);
+            if let Some(attachment) = attachment {
+                context.store.save_file(&file, &attachment).await?;
+            }
+            store_patch(&context, patch).await
         }
         Err(error) => {
             tracing::info!(conversation_id = conversation.as_str(), %error, "ElevenLabs did not return the status of a call");

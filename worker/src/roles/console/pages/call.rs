@@ -161,6 +161,7 @@ fn ids(call: &Detail, numbers: Numbers) -> Vec<(&'static str, String)> {
 
 fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
     let optional = [
+        ("Outcome", call.outcome.as_deref().map(text)),
         ("Agent", call.agent_id.as_deref().map(text)),
         ("Agent's number", call.agent_phone_number_id.as_deref().map(text)),
         ("Answered by", call.answered_by.as_deref().map(text)),

@@ -170,7 +170,7 @@ fn apply_to_fields(operator: &str, operand: &Bson, variables: &Variables) -> Opt
 fn compare(a: &Bson, b: &Bson) -> Ordering {
     let rank = |value: &Bson| match value {
         Bson::Null => 0,
-        Bson::Int32(_) => 1,
+        Bson::Int32(_) | Bson::Int64(_) => 1,
         Bson::String(_) => 2,
         Bson::Array(_) => 3,
         Bson::DateTime(_) => 4,
@@ -178,6 +178,7 @@ fn compare(a: &Bson, b: &Bson) -> Ordering {
     };
     match (a, b) {
         (Bson::Int32(a), Bson::Int32(b)) => a.cmp(b),
+        (Bson::Int64(a), Bson::Int64(b)) => a.cmp(b),
         (Bson::String(a), Bson::String(b)) => a.cmp(b),
         (Bson::DateTime(a), Bson::DateTime(b)) => a.cmp(b),
         (Bson::Array(a), Bson::Array(b)) => {

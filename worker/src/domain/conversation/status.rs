@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::call::Status;
+use crate::domain::call::Status;
 
 /// The state of a conversation, in the words of ElevenLabs' API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

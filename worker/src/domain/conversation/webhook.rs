@@ -1,11 +1,10 @@
-//! Builds the event of a conversation whose webhook is missing. Pure.
+//! Builds the body of the webhook of a conversation.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::domain::event::{
-    ConversationId, FIRST_CONVERSATION, INITIATION_FAILURE, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION,
-    never_connected,
+    ConversationId, FIRST_CONVERSATION, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION, never_connected,
 };
 
 /// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. The parser checks whether a
@@ -14,28 +13,28 @@ const MAX_START: i64 = 4_102_444_800;
 /// Longest valid duration of a conversation, in seconds.
 const MAX_LENGTH: i64 = 86_400;
 
-/// The event of a conversation, as its webhook would have brought it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SyntheticEvent {
-    /// Type of the event.
-    pub event_type: &'static str,
-    /// Body of the event. The same conversation always gives the same body.
-    pub body: Value,
+/// The id of the event of a conversation that no webhook brought. It follows from the conversation, so an event
+/// that was found in several ways counts once.
+pub fn event_id(conversation: &ConversationId) -> String {
+    format!("reconciled:{}:{TRANSCRIPTION}", conversation.as_str())
 }
 
-/// Builds the event that the webhook of `conversation` would have brought. `None`: the conversation is in
-/// progress.
+/// Builds the body that the webhook of `conversation` would have had. `None`: the conversation is in progress.
+/// The same conversation always gives the same body.
 ///
 /// `conversation` is the body that ElevenLabs returns for `id`. `listed_start` is the start according to the
 /// list of conversations; it is used if the conversation has no valid start.
-pub fn synthesize(
+pub fn webhook_body(
     id: &ConversationId,
     mut conversation: Map<String, Value>,
     listed_start: Option<Timestamp>,
-) -> Option<SyntheticEvent> {
+) -> Option<Value> {
+    if !is_over(&conversation) {
+        return None;
+    }
     // The event carries the requested id, even if the body names another id.
     conversation.insert("conversation_id".to_owned(), id.as_str().into());
-    let metadata = conversation.get("metadata").cloned().unwrap_or_default();
+    let metadata = conversation.get("metadata").unwrap_or(&Value::Null);
     let start = ["start_time_unix_secs", "accepted_time_unix_secs"]
         .into_iter()
         .filter_map(|field| whole_seconds(&metadata[field]))
@@ -46,37 +45,17 @@ pub fn synthesize(
     // The time of the conversation, not of the pass, so that a second pass builds the same event. Without a
     // time, the parser uses the time at which the event is stored.
     let at = start.map(|start| start + length.unwrap_or(0));
-    let phone = &metadata["phone_call"];
-    let envelope = |event_type: &'static str, data: Value| {
-        let mut body = json!({ "type": event_type, "event_timestamp": at, "data": data });
-        if let (None, Some(body)) = (at, body.as_object_mut()) {
-            body.shift_remove("event_timestamp");
-        }
-        SyntheticEvent { event_type, body }
-    };
-    if let Some(reason) = phone["call_result"].as_str().and_then(never_connected) {
-        return Some(envelope(INITIATION_FAILURE, initiation_failure(&conversation, phone, reason)));
+    let mut body = json!({ "type": TRANSCRIPTION, "event_timestamp": at, "data": conversation });
+    if let (None, Some(body)) = (at, body.as_object_mut()) {
+        body.shift_remove("event_timestamp");
     }
-    let status = conversation.get("status").and_then(Value::as_str);
-    matches!(status, Some("done" | "failed")).then(|| envelope(TRANSCRIPTION, Value::Object(conversation)))
+    Some(body)
 }
 
-/// The `data` of the event for a call that was never connected.
-fn initiation_failure(conversation: &Map<String, Value>, phone: &Value, reason: &str) -> Value {
-    let twilio = phone["type"] != "sip_trunking";
-    let (sid, callee) = (&phone["call_sid"], &phone["external_number"]);
-    let status = if reason == "unknown" { "failed" } else { reason };
-    let carrier = if twilio {
-        json!({ "type": "twilio", "body": { "CallSid": sid, "To": callee, "CallStatus": status } })
-    } else {
-        json!({ "type": "sip", "body": { "call_sid": sid, "to_number": callee } })
-    };
-    let field = |name: &str| conversation.get(name).cloned().unwrap_or_default();
-    json!({
-        "agent_id": field("agent_id"), "conversation_id": field("conversation_id"),
-        "failure_reason": reason, "metadata": carrier,
-        "conversation_initiation_client_data": field("conversation_initiation_client_data"),
-    })
+/// Whether the conversation is over, or will never begin because the call was not connected.
+fn is_over(conversation: &Map<String, Value>) -> bool {
+    let status = conversation.get("status").and_then(Value::as_str);
+    matches!(status, Some("done" | "failed")) || never_connected(conversation)
 }
 
 /// A number of seconds, rounded towards zero.
@@ -102,8 +81,8 @@ mod tests {
         event::{Envelope, Origin, parse},
     };
 
-    fn build(conversation: Map<String, Value>) -> Option<SyntheticEvent> {
-        synthesize(&ConversationId::new("v").unwrap(), conversation, None)
+    fn build(conversation: Map<String, Value>) -> Option<Value> {
+        webhook_body(&ConversationId::new("v").unwrap(), conversation, None)
     }
 
     fn conversation(status: &str, call_result: &str, carrier: &str) -> Map<String, Value> {
@@ -118,15 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn a_synthetic_event_is_parsed_like_its_webhook() {
+    fn the_body_is_parsed_like_its_webhook() {
         #[rustfmt::skip]
         let table = [
-            ("done",      "answered",  "twilio",       Status::Completed,        None),
-            ("failed",    "answered",  "twilio",       Status::Failed,           Some("Call failed")),
-            ("failed",    "busy",      "twilio",       Status::InitiationFailed, Some("busy")),
-            ("initiated", "no_answer", "sip_trunking", Status::InitiationFailed, Some("no-answer")),
-            ("failed",    "failed",    "sip_trunking", Status::InitiationFailed, Some("unknown")),
-            ("failed",    "failed",    "twilio",       Status::InitiationFailed, Some("unknown: failed")),
+            ("done",      "answered",  "twilio",       Status::Completed, None),
+            ("failed",    "answered",  "twilio",       Status::Failed,    Some("Call failed")),
+            ("failed",    "busy",      "twilio",       Status::Busy,      Some("Recipient was busy")),
+            ("initiated", "no_answer", "sip_trunking", Status::NoAnswer,  Some("No answer from recipient")),
+            ("failed",    "failed",    "sip_trunking", Status::Failed,    Some("Call failed")),
         ];
         for (status, result, carrier, expected, reason) in table {
             let made = build(conversation(status, result, carrier)).unwrap();
@@ -137,10 +115,10 @@ mod tests {
             );
             let (stored_at, origin) = ("2026-11-28T00:00:00Z".parse().unwrap(), Origin::Reconciliation);
             let envelope = Envelope::new("e", stored_at, origin);
-            let event = parse(&envelope, made.body.to_string().as_bytes()).unwrap();
+            let event = parse(&envelope, made.to_string().as_bytes()).unwrap();
             assert_eq!(
                 (event.event_type, event.status),
-                (made.event_type, Some(expected)),
+                (TRANSCRIPTION, Some(expected)),
                 "{status} {result}"
             );
             assert_eq!(event.failure_reason.as_deref(), reason);
@@ -175,12 +153,12 @@ mod tests {
             conversation["metadata"]["accepted_time_unix_secs"] = accepted;
             conversation["metadata"]["call_duration_secs"] = length;
             conversation.insert("conversation_id".to_owned(), " ".into());
-            let made = synthesize(&id, conversation, listed).unwrap();
-            let time = made.body.get("event_timestamp").map(|at| at.as_i64().unwrap());
+            let made = webhook_body(&id, conversation, listed).unwrap();
+            let time = made.get("event_timestamp").map(|at| at.as_i64().unwrap());
             assert_eq!(time, expected, "{start}");
             let stored_at = "2026-11-28T00:00:00Z".parse().unwrap();
             let envelope = Envelope::new("e", stored_at, Origin::Reconciliation);
-            let event = parse(&envelope, made.body.to_string().as_bytes()).unwrap();
+            let event = parse(&envelope, made.to_string().as_bytes()).unwrap();
             assert_eq!(event.at.as_second(), expected.unwrap_or(stored_at.as_second()), "{start}");
             assert_eq!((event.time_ignored, event.conversation_id), (false, Some(id.clone())), "{start}");
         }

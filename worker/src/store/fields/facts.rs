@@ -1,0 +1,66 @@
+//! Facts that several sources state alike. Of two values, the smaller or the larger one prevails.
+//!
+//! [`Fact`] has the rows.
+
+use mongodb::bson::{Bson, Document, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+
+use super::literal::literal;
+use crate::{
+    domain::call::{Fact, FactType, FactValue, Facts, Prevails},
+    store::{
+        convert::{bson_date, timestamp},
+        error::{UNSTORABLE, Unstorable},
+    },
+};
+
+fn name(fact: Fact) -> Result<&'static CStr, Unstorable> {
+    fact.name().try_into().map_err(|_error| UNSTORABLE)
+}
+
+/// Appends the facts.
+pub(super) fn append(fields: &mut RawDocumentBuf, facts: &Facts) -> Result<(), Unstorable> {
+    for (fact, value) in facts {
+        match value {
+            FactValue::Text(text) => fields.append(name(*fact)?, text.as_str()),
+            FactValue::Time(time) => fields.append(name(*fact)?, bson_date(*time)),
+            FactValue::Number(number) => fields.append(name(*fact)?, *number),
+        }
+    }
+    Ok(())
+}
+
+/// An object with an expression for each fact. The paths of the stored facts begin with `within`.
+pub(super) fn layer(within: &str, facts: &Facts) -> Result<RawDocumentBuf, Unstorable> {
+    let mut layer = RawDocumentBuf::new();
+    for (fact, value) in facts {
+        let value: RawBson = match value {
+            FactValue::Text(text) => literal(text),
+            FactValue::Time(time) => bson_date(*time).into(),
+            FactValue::Number(number) => (*number).into(),
+        };
+        let values = [RawBson::from(format!("{within}{}", fact.name())), value];
+        let values: mongodb::bson::RawArrayBuf = values.into_iter().collect();
+        layer.append(
+            name(*fact)?,
+            match fact.prevails() {
+                Prevails::Smaller => rawdoc! { "$min": values },
+                Prevails::Larger => rawdoc! { "$max": values },
+            },
+        );
+    }
+    Ok(layer)
+}
+
+/// Reads the facts. A value of another type is ignored.
+pub(super) fn read(document: &Document) -> Facts {
+    let fact = |fact: Fact| Some((fact, value(fact.value_type(), document.get(fact.name())?)?));
+    Fact::ALL.into_iter().filter_map(fact).collect()
+}
+
+fn value(value_type: FactType, value: &Bson) -> Option<FactValue> {
+    match value_type {
+        FactType::Text => value.as_str().map(|text| FactValue::Text(text.to_owned())),
+        FactType::Time => timestamp(value).map(FactValue::Time),
+        FactType::Number => value.as_i64().map(FactValue::Number),
+    }
+}

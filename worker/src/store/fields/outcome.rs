@@ -1,0 +1,73 @@
+//! The outcome of a call. The claim with the greatest key prevails. Until the call is over, only the claim is
+//! stored.
+
+use mongodb::bson::{
+    Document, RawBson, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
+
+use super::literal::literal;
+use crate::{
+    domain::call::{Outcome, OutcomeClaim},
+    store::convert::{bson_date, date},
+};
+
+/// The outcome of a call that is over.
+const OUTCOME: &CStr = cstr!("outcome");
+/// The claim: outcome, rank, time and id of the event, and whether the call is over.
+const CLAIM: &CStr = cstr!("_outcome");
+
+/// Appends the claim, and the outcome if the call is over.
+pub(super) fn append(fields: &mut RawDocumentBuf, claim: &OutcomeClaim) {
+    if claim.is_over {
+        fields.append(OUTCOME, claim.outcome.as_str());
+    }
+    fields.append(CLAIM, stored(claim));
+}
+
+fn stored(claim: &OutcomeClaim) -> RawDocumentBuf {
+    let mut stored = rawdoc! {
+        "outcome": claim.outcome.as_str(), "rank": claim.rank(), "at": bson_date(claim.at),
+        "eventId": claim.event_id.as_str(),
+    };
+    if claim.is_over {
+        stored.append(cstr!("isOver"), true);
+    }
+    stored
+}
+
+/// An expression: the fields of the claim that prevails.
+pub(super) fn layer(within: &str, claim: &OutcomeClaim) -> RawDocumentBuf {
+    let path = |field: &str| RawBson::from(format!("{within}{CLAIM}.{field}"));
+    let is_newer = rawdoc! { "$gt": [
+        [claim.rank(), bson_date(claim.at), literal(&claim.event_id)],
+        [path("rank"), path("at"), path("eventId")],
+    ] };
+    let mut mine = RawDocumentBuf::new();
+    append(&mut mine, claim);
+    let mine = rawdoc! { "$literal": mine };
+    if claim.is_over {
+        // The stored claim prevails. With this event the call is over.
+        let claim = rawdoc! { "$mergeObjects": [format!("{within}{CLAIM}"), { "isOver": true }] };
+        let theirs = rawdoc! { OUTCOME: path("outcome"), CLAIM: claim };
+        return rawdoc! { "$cond": [is_newer, mine, theirs] };
+    }
+    // The call may be over already.
+    let over = rawdoc! { OUTCOME: claim.outcome.as_str(), CLAIM: { "$mergeObjects": [
+        { "$literal": stored(claim) }, { "isOver": true },
+    ] } };
+    let is_over = rawdoc! { "$eq": [path("isOver"), true] };
+    rawdoc! { "$cond": [is_newer, { "$cond": [is_over, over, mine] }, {}] }
+}
+
+/// Reads the claim. `None` if the document has no claim, or one that this version does not know.
+pub(super) fn read(document: &Document) -> Option<OutcomeClaim> {
+    let claim = document.get_document(CLAIM.as_str()).ok()?;
+    Some(OutcomeClaim {
+        outcome: Outcome::from_word(claim.get_str("outcome").ok()?)?,
+        at: date(claim, "at")?,
+        event_id: claim.get_str("eventId").ok()?.to_owned(),
+        is_over: claim.get_bool("isOver").unwrap_or(false),
+    })
+}
