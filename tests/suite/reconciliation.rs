@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aftercall_common::contract::streams;
-use aftercall_local::simulator::{Faults, Options, Outcome, Truth};
+use aftercall_local::simulator::{Answer, Faults, Options, Outcome, Truth};
 use futures_util::{StreamExt as _, future::join_all};
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
@@ -19,24 +19,22 @@ fn setup(roles: &str) -> TestStackBuilder {
     TestStack::builder().simulator(options).worker_env("ROLES", roles).worker_env("RECONCILE_RATE", "100")
 }
 
-/// The outcome of a call, and its possible statuses: the event of a call that was not connected claims
-/// `initiation_failed`, the conversation claims the reason.
-fn wanted(outcome: Outcome) -> (&'static str, &'static [&'static str]) {
+/// The status and the outcome of a call.
+fn wanted(outcome: Outcome) -> (&'static str, &'static str) {
     match outcome {
-        Outcome::Answered => ("answered", &["completed"]),
-        Outcome::Voicemail => ("voicemail", &["completed"]),
-        Outcome::ConversationFailed => ("failed", &["failed"]),
-        Outcome::Busy => ("busy", &["busy", "initiation_failed"]),
-        Outcome::NoAnswer => ("no_answer", &["no_answer", "initiation_failed"]),
-        Outcome::Failed => ("failed", &["failed", "initiation_failed"]),
+        Outcome::Answered => ("completed", "answered"),
+        Outcome::Voicemail => ("completed", "voicemail"),
+        Outcome::ConversationFailed | Outcome::Failed => ("failed", "failed"),
+        Outcome::Busy => ("busy", "busy"),
+        Outcome::NoAnswer => ("no_answer", "no_answer"),
     }
 }
 
 fn is_right(call: &Document, truth: &Truth) -> bool {
-    let (outcome, statuses) = wanted(truth.outcome);
+    let (status, outcome) = wanted(truth.outcome);
     let talked = matches!(truth.outcome, Outcome::Answered | Outcome::Voicemail);
     let failed = !talked;
-    call.get_str("status").is_ok_and(|found| statuses.contains(&found))
+    call.get_str("status").is_ok_and(|found| found == status)
         && call.get_str("outcome").is_ok_and(|found| found == outcome)
         && call.get_str("failureReason").is_ok_and(|reason| !reason.is_empty()) == failed
         && call.get_str("direction").is_ok_and(|direction| direction == "outbound")
@@ -227,4 +225,30 @@ async fn placement_whose_call_continues_is_not_given_up() {
     let ended = stack.document(doc! { "status": "completed", "_placementId": placement }).await;
     assert!(ended.get_document("requestPayload").is_ok(), "{ended}");
     assert_eq!(stack.calls.count_documents(doc! {}).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn call_that_nobody_concludes_ends_with_an_unknown_outcome() {
+    let stack = setup("status,api").worker_env("STATUS_STALE_AFTER", "0s").start().await;
+    let hours_ago = |hours: i64| jiff::Timestamp::now().as_second() - hours * 3600;
+    for (id, began) in [("old", hours_ago(3)), ("new", hours_ago(2))] {
+        stack.simulator.script(id, [Answer::NotFound]);
+        stack
+            .webhook(&json!({ "event_type": "call.ringing", "conversation_id": id, "timestamp": began }))
+            .await;
+    }
+    stack.all_acknowledged().await;
+    let stale = [("STATUS_STALE_AFTER", "0s")];
+    let pass = async || {
+        let (code, stdout, stderr) = stack.command(&["reconcile", "--json", "--since", "1h"], &stale).await;
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str::<Value>(&stdout).unwrap()["unconcluded"].as_u64()
+    };
+    assert_eq!((pass().await, pass().await), (Some(1), Some(0)), "each call is concluded once");
+    let old = stack.document(doc! { "conversationId": "old", "outcome": "unknown" }).await;
+    assert_eq!(old.get_str("status").unwrap(), "ringing");
+    stack.document(doc! { "conversationId": "new", "outcome": { "$exists": false } }).await;
+    // Whoever concludes the call later is believed.
+    stack.webhook(&json!({ "event_type": "call.ended", "conversation_id": "old" })).await;
+    stack.document(doc! { "conversationId": "old", "outcome": "answered", "status": "ended" }).await;
 }

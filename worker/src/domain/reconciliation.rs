@@ -7,6 +7,8 @@ use super::{call::Status, conversation::ConversationStatus, event::ConversationI
 pub struct StoredConversation {
     /// The status of its call. `None` if this version does not know the stored word.
     pub status: Option<Status>,
+    /// Whether an event with the whole conversation is stored.
+    pub is_read: bool,
     /// Whether its placement is stored. Only calls that were placed through the API have one.
     pub has_placement: bool,
 }
@@ -18,19 +20,22 @@ pub enum Reason {
     Untold,
     /// The conversation is over at ElevenLabs, and its call is not finished here.
     Unfinished,
+    /// The call is finished here, and what the conversation says about it is unknown.
+    Unread,
     /// The conversation may belong to a placement whose outcome is unknown.
     Placement,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 3] = [Self::Untold, Self::Unfinished, Self::Placement];
+    pub const ALL: [Self; 4] = [Self::Untold, Self::Unfinished, Self::Unread, Self::Placement];
 
     /// The word in metrics and tables.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Untold => "untold",
             Self::Unfinished => "unfinished",
+            Self::Unread => "unread",
             Self::Placement => "placement",
         }
     }
@@ -71,6 +76,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Conversations that could not be read.
     pub unusable: Vec<Unusable>,
+    /// Number of calls that ended without a known outcome, because nobody concluded them.
+    pub unconcluded: usize,
     /// Number of placements that were given up.
     pub given_up: usize,
 }

@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::{
     Collection,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::{Bson, Document, RawDocumentBuf, doc},
     error::{Error, ErrorKind},
     options::ReturnDocument,
 };
@@ -18,8 +18,8 @@ use super::{
     fields,
 };
 use crate::domain::{
-    call::{Status, StatusClaim},
-    event::{ConversationId, PlacementId},
+    call::{Evidence, OutcomeClaim, Status, StatusClaim, outcome},
+    event::{ConversationId, PlacementId, TRANSCRIPTION},
     reconciliation::StoredConversation,
     time::after,
 };
@@ -35,7 +35,8 @@ impl Store {
     ) -> Result<HashMap<ConversationId, StoredConversation>, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
         let filter = doc! { "conversationId": { "$in": ids } };
-        let fields = doc! { "_id": 0, "conversationId": 1, "status": 1, "_placementId": 1 };
+        let fields =
+            doc! { "_id": 0, "conversationId": 1, "status": 1, "_placementId": 1, "history.eventType": 1 };
         let calls = self.calls.clone();
         let found: Vec<Document> = self
             .run(async move {
@@ -45,32 +46,43 @@ impl Store {
         let entry = |document: Document| {
             let id = ConversationId::new(document.get_str("conversationId").ok()?).ok()?;
             let status = document.get_str("status").ok().and_then(Status::from_word);
-            Some((id, StoredConversation { status, has_placement: document.contains_key("_placementId") }))
+            let history = document.get_array("history").map(Vec::as_slice).unwrap_or_default();
+            let is_read = |entry: &Bson| {
+                entry
+                    .as_document()
+                    .is_some_and(|entry| entry.get_str("eventType").is_ok_and(|kind| kind == TRANSCRIPTION))
+            };
+            let is_read = history.iter().any(is_read);
+            let has_placement = document.contains_key("_placementId");
+            Some((id, StoredConversation { status, is_read, has_placement }))
         };
         Ok(found.into_iter().filter_map(entry).collect())
     }
 
-    /// The conversations of unfinished calls that were last updated between `from` and `to`, the latest
-    /// first, at most `most`.
+    /// The conversations of unfinished calls that were last updated between `from` and `to`, with the time of
+    /// their first event, at most `most`. The calls that began first come first: they leave this list once they
+    /// are concluded, so that every call gets its turn.
     pub async fn unfinished(
         &self,
         from: Timestamp,
         to: Timestamp,
         most: i64,
-    ) -> Result<Vec<ConversationId>, StoreError> {
+    ) -> Result<Vec<(ConversationId, Timestamp)>, StoreError> {
         let words: Vec<_> =
             Status::ALL.into_iter().filter(|status| !status.is_finished()).map(Status::as_str).collect();
         let filter = doc! {
             "status": { "$in": words },
             "updatedAt": { "$gt": bson_date(from), "$lt": bson_date(to) },
             "conversationId": { "$exists": true },
+            "outcome": { "$exists": false },
         };
         let calls = self.calls.clone();
         let found: Vec<Document> = self
             .run(async move {
-                let found = calls.find(filter).projection(doc! { "_id": 0, "conversationId": 1 });
+                let found =
+                    calls.find(filter).projection(doc! { "_id": 0, "conversationId": 1, "createdAt": 1 });
                 found
-                    .sort(doc! { "updatedAt": -1 })
+                    .sort(doc! { "createdAt": 1 })
                     .limit(most)
                     .max_time(SERVER_TIME)
                     .await?
@@ -78,9 +90,10 @@ impl Store {
                     .await
             })
             .await?;
-        let ids =
-            found.iter().filter_map(|call| ConversationId::new(call.get_str("conversationId").ok()?).ok());
-        Ok(ids.collect())
+        let entry = |call: &Document| {
+            Some((ConversationId::new(call.get_str("conversationId").ok()?).ok()?, date(call, "createdAt")?))
+        };
+        Ok(found.iter().filter_map(entry).collect())
     }
 
     /// Gives up a placement for which ElevenLabs has no call.
@@ -96,6 +109,11 @@ impl Store {
         };
         let mut status = RawDocumentBuf::new();
         fields::append_status(&mut status, &claim);
+        let evidence = Evidence { status: Some(claim.status), ..Evidence::default() };
+        if let Some(outcome) = outcome(&evidence) {
+            let event_id = claim.event_id.clone();
+            fields::append_outcome(&mut status, &OutcomeClaim { outcome, at: now, event_id, is_over: true });
+        }
         let mut set = Document::try_from(status).map_err(mongodb::error::Error::from)?;
         set.extend(doc! { "updatedAt": bson_date(now), "_placement.state": "refused" });
         let update = doc! {

@@ -38,12 +38,14 @@ pub fn table(report: &Report, window: Window) -> String {
         lines.push(table::row(&COLUMNS, [conversation, reason, "-", "-", &error]));
     }
     lines.push(format!(
-        "{} conversations since {:.0}, {} events {}, {} cannot be used, {} placements given up",
+        "{} conversations since {:.0}, {} events {}, {} cannot be used, {} calls ended without a known outcome, \
+         {} placements given up",
         report.seen,
         window.since,
         report.findings.len(),
         if window.dry_run { "would be published" } else { "published" },
         report.unusable.len(),
+        report.unconcluded,
         report.given_up,
     ));
     lines.join("\n")
@@ -72,6 +74,6 @@ pub fn json(report: &Report, window: Window) -> serde_json::Value {
     json!({
         "since": rfc3339(window.since), "until": rfc3339(window.until), "dryRun": window.dry_run,
         "conversations": report.seen, "events": findings.collect::<Vec<_>>(),
-        "unusable": unusable.collect::<Vec<_>>(), "placementsGivenUp": report.given_up,
+        "unusable": unusable.collect::<Vec<_>>(), "unconcluded": report.unconcluded, "placementsGivenUp": report.given_up,
     })
 }

@@ -27,7 +27,7 @@ pub use self::{
     field::Field,
     history::{HISTORY_LIMIT, HistoryEntry},
     outcome::{Evidence, Outcome, OutcomeClaim, outcome, status_of_sip_code},
-    own_event::OwnEvent,
+    own_event::{OwnEvent, unconcluded},
     patch::CallPatch,
     placement::Placement,
     size::Attachment,

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{CallPatch, Evidence, HistoryEntry, OutcomeClaim, Status, StatusClaim, outcome};
+use super::{CallPatch, Evidence, HistoryEntry, Outcome, OutcomeClaim, Status, StatusClaim, outcome};
+use crate::domain::event::ConversationId;
 
 /// An event that no webhook brought. It claims a status.
 #[derive(Clone, Debug)]
@@ -23,6 +24,36 @@ pub struct OwnEvent {
     pub at: Timestamp,
     /// When the worker learned of it. `None`: at the same time, and the history does not say so.
     pub stored_at: Option<Timestamp>,
+}
+
+/// The end of a call of which nobody said how it turned out.
+pub fn unconcluded(conversation: &ConversationId, now: Timestamp) -> CallPatch {
+    let event_id = format!("unconcluded:{}", conversation.as_str());
+    CallPatch {
+        conversation_id: Some(conversation.clone()),
+        outcome: Some(OutcomeClaim {
+            outcome: Outcome::Unknown,
+            at: now,
+            event_id: event_id.clone(),
+            is_over: true,
+        }),
+        history: vec![HistoryEntry {
+            event_id,
+            event_type: "call.unconcluded".to_owned(),
+            status: None,
+            received_status: None,
+            origin: Some("reconciliation".to_owned()),
+            signature: None,
+            at: now,
+            time_ignored: false,
+            stored_at: Some(now),
+            of_call: false,
+        }],
+        created_at: now,
+        first_stored: now,
+        updated_at: now,
+        ..CallPatch::empty()
+    }
 }
 
 impl From<OwnEvent> for CallPatch {

@@ -18,18 +18,24 @@ use super::{
 use crate::{
     Context,
     domain::{
+        call::unconcluded,
         conversation::{placement_of, webhook_body},
         event::{ConversationId, TRANSCRIPTION},
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
+        time::after,
     },
     elevenlabs::{ApiError, ElevenLabs, Summary},
-    store::{CallView, PlacementResult},
+    store::{self, CallView, PlacementResult},
 };
 
 /// Most unfinished calls that one pass fetches although they are not in its window.
 const MAX_UNFINISHED: i64 = 200;
 /// Age of its latest update from which an unfinished call is not fetched any more.
 const MAX_SILENCE: Duration = Duration::from_hours(7 * 24);
+
+/// Longest time from the first event of a call to its end: ElevenLabs ends a conversation after two hours at the
+/// latest, and the telephone may ring before.
+const MAX_CALL: Duration = Duration::from_mins(135);
 
 /// A pass in progress.
 struct Pass<'a> {
@@ -93,7 +99,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Checks unfinished calls without a recent update, unless they are in `listed`.
+    /// Checks unfinished calls without a recent update, unless they are in `listed`. A call that is longer ago than
+    /// a call can last, and that ElevenLabs does not conclude, ends with the outcome `unknown`.
     async fn check_unfinished(
         &mut self,
         listed: &HashSet<ConversationId>,
@@ -102,11 +109,17 @@ impl Pass<'_> {
         let (context, until) = (self.context, self.window.until);
         let latest = until.saturating_sub(context.config.status_stale_after).unwrap_or(until);
         let oldest = until.saturating_sub(MAX_SILENCE).unwrap_or(Timestamp::MIN);
-        for id in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
+        for (id, began) in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
+            let findings = self.report.findings.len();
             if !listed.contains(&id) {
                 self.reconcile(&id, Reason::Unfinished, None, None).await?;
-                progress(&self.report);
             }
+            let is_silent = self.report.findings.len() == findings;
+            if is_silent && after(began, MAX_CALL) < until && !self.window.dry_run {
+                store::write(&context.store, &[unconcluded(&id, Timestamp::now())]).await?;
+                self.report.unconcluded += 1;
+            }
+            progress(&self.report);
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ pub fn decide(
     match known {
         None if over => Some(Reason::Untold),
         Some(known) if over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
+        Some(known) if over && !known.is_read => Some(Reason::Unread),
         // A conversation in progress will have a webhook; if it gets lost, a later pass finds the
         // conversation ended. But a placement whose call is in progress must not be given up.
         _ => may_be_placed.then_some(Reason::Placement),
@@ -38,7 +39,11 @@ mod tests {
     fn a_conversation_is_fetched_if_its_event_may_be_missing() {
         use ConversationStatus::*;
         let at = |second| Timestamp::from_second(second).unwrap();
-        let known = |status, has_placement| Some(StoredConversation { status: Some(status), has_placement });
+        let stored = |status, has_placement, is_read| {
+            Some(StoredConversation { status: Some(status), has_placement, is_read })
+        };
+        let known = |status, has_placement| stored(status, has_placement, true);
+        let unread = |status| stored(status, false, false);
         #[rustfmt::skip]
         let table = [ // at ElevenLabs, stored, oldest open placement, reason to fetch
             (Some(InProgress), None,                             None,         None),
@@ -52,6 +57,9 @@ mod tests {
             (Some(Done),       known(Status::Answered, true),    None,         Some(Reason::Unfinished)),
             (Some(Done),       known(Status::Completed, false),  None,         None),
             (Some(Failed),     known(Status::Busy, false),       None,         None),
+            (Some(Failed),     unread(Status::InitiationFailed), None,         Some(Reason::Unread)),
+            (Some(Done),       unread(Status::Ended),            None,         Some(Reason::Unread)),
+            (Some(InProgress), unread(Status::Ended),            None,         None),
             (Some(Failed),     known(Status::Busy, false),       Some(at(50)), Some(Reason::Placement)),
             (Some(Failed),     known(Status::Busy, true),        Some(at(50)), None),
             (Some(Failed),     known(Status::Busy, false),       Some(at(150)), None),

@@ -120,6 +120,7 @@ async fn run_if_due(
         conversations = report.seen,
         published = report.findings.len(),
         unusable = report.unusable.len(),
+        unconcluded = report.unconcluded,
         placements_given_up = report.given_up,
         duration_ms = between(now, Timestamp::now()).as_millis(),
         "conversations reconciled"

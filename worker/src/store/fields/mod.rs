@@ -32,6 +32,7 @@ use self::values::VALUES;
 pub(super) use self::{
     history::{bounded_history, extended_history, read_entry, stored_event_ids},
     join::pending_transcript_state,
+    outcome::append as append_outcome,
     scope::Scope,
     status::append as append_status,
 };

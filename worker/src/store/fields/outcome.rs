@@ -19,7 +19,7 @@ const OUTCOME: &CStr = cstr!("outcome");
 const CLAIM: &CStr = cstr!("_outcome");
 
 /// Appends the claim, and the outcome if the call is over.
-pub(super) fn append(fields: &mut RawDocumentBuf, claim: &OutcomeClaim) {
+pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &OutcomeClaim) {
     if claim.is_over {
         fields.append(OUTCOME, claim.outcome.as_str());
     }
