@@ -21,10 +21,7 @@ use tokio::{
     runtime::{self, Runtime},
 };
 
-use crate::{
-    Config, RunError,
-    process::{inherited_socket, open_files},
-};
+use crate::{Config, RunError, process::inherited_socket};
 
 /// Aftercall's gateway: takes webhooks in, stores them durably, answers 200.
 ///
@@ -114,7 +111,7 @@ fn runtime() -> Result<Runtime, StartError> {
     runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Process)
 }
 
-async fn serve(mut config: Config, inherited: Option<net::TcpListener>) -> Result<(), StartError> {
+async fn serve(config: Config, inherited: Option<net::TcpListener>) -> Result<(), StartError> {
     let stop = shutdown::on_signal().map_err(StartError::Process)?;
     let is_inherited = inherited.is_some();
     let listener = match inherited {
@@ -133,7 +130,6 @@ async fn serve(mut config: Config, inherited: Option<net::TcpListener>) -> Resul
         "gateway starting"
     );
     config.policy.warn();
-    config.max_connections = open_files::raise_limit(config.max_connections);
     Ok(crate::run(config, listener, admin_listener, stop).await?)
 }
 

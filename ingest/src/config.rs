@@ -38,7 +38,7 @@ pub use self::{
 };
 
 /// The settings of the gateway. The name of a variable is the name of its field, in upper case.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default)]
 pub struct Config {
     /// Address of the public listener, which serves webhooks.
@@ -171,6 +171,12 @@ impl Config {
     pub fn broker(&self) -> Broker<'_> {
         let (credentials, authority) = (self.nats_creds_file.as_deref(), self.nats_ca_file.as_deref());
         Broker { url: &self.nats_url, credentials, authority }
+    }
+
+    /// Whether `next` has other settings than this configuration, apart from the policy. Such settings are
+    /// read only at the start.
+    pub fn needs_restart(&self, next: &Self) -> bool {
+        Self { policy: self.policy.clone(), ..next.clone() } != *self
     }
 
     /// TLS of the public listener. `None`: the listener speaks plain HTTP.
@@ -320,6 +326,25 @@ mod tests {
         assert!(read(&[("PROXY_PROTOCOL", "true"), ("TRUSTED_PROXIES", "10.0.0.1")]).unwrap().proxy_protocol);
         let error = read(&[("ALLOWED_SOURCES", "loopback, 10.0.0.0/33")]).unwrap_err();
         assert!(error.reason.contains("10.0.0.0/33"), "{error}");
+    }
+
+    #[test]
+    fn every_setting_except_the_policy_needs_a_restart() {
+        let login = |password: &str| format!("nats://gateway:{password}@broker:4222");
+        let (old, new) = (login("one"), login("two"));
+        let running = read(&[("NATS_URL", &old)]).unwrap();
+        for (changed, expected) in [
+            (("NATS_URL", old.as_str()), false),
+            (("EVENTS_TOKEN", "t0ken"), false),
+            (("LOG_FORMAT", "text"), true),
+            (("RUST_LOG", "debug"), true),
+            (("MAX_CONNECTIONS", "7"), true),
+            (("NATS_URL", &new), true),
+        ] {
+            let others = [("NATS_URL", old.as_str())].into_iter().filter(|(name, _)| *name != changed.0);
+            let next = read(&others.chain([changed]).collect::<Vec<_>>()).unwrap();
+            assert_eq!(running.needs_restart(&next), expected, "{changed:?}");
+        }
     }
 
     #[test]

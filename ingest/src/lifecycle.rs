@@ -1,6 +1,6 @@
 //! The life of the gateway: start-up, serving, draining.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use aftercall_common::{
     contract::streams::EnsureError,
@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     http::{gateway::Gateway, label_values::label_values, server},
     metrics::Metrics,
+    process::open_files,
     storage::{
         Storage,
         large_bodies::LargeBodies,
@@ -63,6 +64,8 @@ pub enum RunError {
 /// The connection, the certificate and the other parts that several tasks share.
 struct Shared {
     config: Config,
+    /// Most open connections: `MAX_CONNECTIONS`, or fewer if the limit on open files is too low.
+    connections: NonZeroUsize,
     client: Client,
     tls: Option<Tls>,
     tracer: Tracer,
@@ -95,6 +98,7 @@ pub(crate) struct RunningGateway {
 
 impl Shared {
     async fn new(config: Config) -> Result<(Self, Registry), RunError> {
+        let connections = open_files::raise_limit(config.max_connections);
         let client = config.broker().connect(NAME, Role::Gateway).await.map_err(RunError::Broker)?;
         let tls = config.tls()?;
         let endpoint = config.otel_exporter_otlp_endpoint.as_ref();
@@ -102,7 +106,7 @@ impl Shared {
         let policy = ReloadablePolicy::new(config.policy.clone());
         let (metrics, registry) = Metrics::new(&label_values());
         metrics.certificate_expiry.set(tls.as_ref().map_or(0, Tls::expires));
-        Ok((Self { config, client, tls, tracer, policy, metrics }, registry))
+        Ok((Self { config, connections, client, tls, tracer, policy, metrics }, registry))
     }
 
     fn open_spool(&self) -> Result<Option<Arc<Spool>>, RunError> {
@@ -200,8 +204,8 @@ impl RunningGateway {
 
     /// Serves requests on `listener` until the stop, and then answers all requests that were accepted.
     pub async fn serve(&self, listener: TcpListener) {
-        let Shared { config, client, tls, tracer, policy, metrics } = &self.shared;
-        let server = server::server(config, listener, tls.clone(), policy.clone(), metrics);
+        let Shared { config, connections, client, tls, tracer, policy, metrics } = &self.shared;
+        let server = server::server(config, *connections, listener, tls.clone(), policy.clone(), metrics);
         let gateway = Arc::new(Gateway::new(
             config,
             policy.clone(),

@@ -235,3 +235,25 @@ async fn a_reload_without_a_secret_is_refused() {
         "{log}"
     );
 }
+
+#[tokio::test]
+async fn a_reload_reports_only_changes_that_need_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.env");
+    std::fs::write(&file, "EVENTS_TOKEN=a\n").unwrap();
+    // The limit lowers MAX_CONNECTIONS, which is not a change of the file.
+    let setup = TestStack::builder().without_worker().gateway_shell_prefix("ulimit -n 64 && exec");
+    let mut stack = setup.gateway_env("ENV_FILE", file.to_str().unwrap()).start().await;
+    for (text, restart) in [("EVENTS_TOKEN=b\n", false), ("EVENTS_TOKEN=c\nRUST_LOG=warn\n", true)] {
+        let reloads = stack.gateway.log().matches("the policy was reloaded").count();
+        std::fs::write(&file, text).unwrap();
+        stack.gateway.signal(Signal::SIGHUP);
+        until("the policy is reloaded", async || {
+            (stack.gateway.log().matches("the policy was reloaded").count() > reloads).then_some(())
+        })
+        .await;
+        let log = stack.gateway.log();
+        assert!(log.contains("MAX_CONNECTIONS is more than the limit"), "{log}");
+        assert_eq!(log.contains("restart the gateway to apply it"), restart, "{text}: {log}");
+    }
+}

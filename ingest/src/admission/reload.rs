@@ -84,7 +84,7 @@ fn reload(config: &Config, policy: &ReloadablePolicy) -> Result<bool, ConfigErro
     }
     config::check_file_is_complete(&vars)?;
     let fresh = Config::from_vars(vars)?;
-    if fresh.to_string() != config.to_string() {
+    if config.needs_restart(&fresh) {
         tracing::warn!(
             "SIGHUP: ENV_FILE changes a variable that is read only at the start; restart the gateway to apply it"
         );

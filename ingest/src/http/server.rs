@@ -1,22 +1,23 @@
 //! The public listener: limits of connections, TLS and the PROXY protocol.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use aftercall_common::http::{self, tls::Tls};
 use tokio::net::TcpListener;
 
 use crate::{Config, admission::reload::ReloadablePolicy, metrics::Metrics};
 
-/// The public listener, within the limits of `config`.
+/// The public listener, within the limits of `config`, with at most `connections` open connections.
 pub(crate) fn server(
     config: &Config,
+    connections: NonZeroUsize,
     listener: TcpListener,
     tls: Option<Tls>,
     policy: ReloadablePolicy,
     metrics: &Metrics,
 ) -> http::Server {
     let limits = http::Limits {
-        connections: config.max_connections.get(),
+        connections: connections.get(),
         header_timeout: config.header_timeout,
         linger: config.shutdown_delay,
         drain: config.shutdown_grace,
