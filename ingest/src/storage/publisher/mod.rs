@@ -45,7 +45,8 @@ use crate::{
 };
 
 /// Longest queue for the committer. If the queue is full, a further webhook goes to the spool, or is refused
-/// as `overloaded`.
+/// as `overloaded`. `MAX_CONNECTIONS` may be higher: the queue fills only if the broker stores nothing for a
+/// while, and the webhooks in a longer queue would reach their deadline there.
 const MAX_QUEUED: usize = 8192;
 
 /// Queues webhooks for the [`Committer`].
