@@ -63,10 +63,13 @@ pub struct Filter {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Selection {
     /// Numbers of the dead letters
-    #[arg(required_unless_present_any = ["all", "reason"])]
+    #[arg(
+        required_unless_present_any = ["all", "reason"],
+        conflicts_with_all = ["all", "reason", "since", "until"]
+    )]
     pub(super) numbers: Vec<u64>,
     /// All dead letters, or all that match the conditions
-    #[arg(long, conflicts_with = "numbers")]
+    #[arg(long)]
     all: bool,
     #[command(flatten)]
     pub(super) filter: Filter,
@@ -79,5 +82,40 @@ impl Filter {
         self.reason.as_deref().is_none_or(|reason| reason == letter.header(header::DEAD_REASON))
             && self.since.is_none_or(|since| at >= since)
             && self.until.is_none_or(|until| at <= until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn dead_letters_are_selected_by_number_or_by_conditions_but_not_by_both() {
+        for (arguments, is_valid) in [
+            ("7 8", true),
+            ("--all", true),
+            ("--reason invalid_json", true),
+            ("--all --reason invalid_json --since 24h --until 1h", true),
+            ("", false),
+            ("--since 24h", false),
+            ("7 --all", false),
+            ("7 --reason invalid_json", false),
+            ("7 --since 24h", false),
+            ("7 --until 1h", false),
+        ] {
+            for command in ["drop", "replay"] {
+                let words = ["dead-letters", command].into_iter().chain(arguments.split_whitespace());
+                let parsed = Cli::try_parse_from(words);
+                assert_eq!(parsed.is_ok(), is_valid, "{command} {arguments}: {parsed:?}");
+            }
+        }
     }
 }
