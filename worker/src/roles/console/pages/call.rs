@@ -124,7 +124,7 @@ fn template(
     Call {
         row: Row::new(&call.row, numbers, now),
         ids: ids(call, numbers),
-        others: call.other_conversations.iter().map(|id| (address::of_call(id), id.clone())).collect(),
+        others: others(&call.other_conversations, numbers),
         facts: facts(call, now, &text),
         status_reason: timeline::status_reason(call, numbers),
         steps: timeline::steps(call, numbers),
@@ -157,6 +157,11 @@ fn ids(call: &Detail, numbers: Numbers) -> Vec<(&'static str, String)> {
         .into_iter()
         .filter_map(|(name, id)| Some((name, format::id(id.as_ref()?, numbers))))
         .collect()
+}
+
+/// The address and the shown id of each of these conversations.
+fn others(conversations: &[String], numbers: Numbers) -> Vec<(String, String)> {
+    conversations.iter().map(|id| (address::of_call(id), format::id(id, numbers))).collect()
 }
 
 fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
@@ -195,4 +200,16 @@ fn findings(call: &Detail, text: &dyn Fn(&str) -> String) -> Vec<(String, String
         }
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_other_conversations_are_masked_like_all_ids() {
+        let shown = |numbers| others(&["conv_+6581234567".to_owned()], numbers).remove(0).1;
+        assert!(!shown(Numbers::Masked).contains("6581234567"), "{}", shown(Numbers::Masked));
+        assert_eq!(shown(Numbers::Whole), "conv_+6581234567");
+    }
 }
