@@ -60,3 +60,19 @@ fn target() -> ProgressDrawTarget {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_keeps_its_seconds_and_fractions() {
+        for text in ["2026-11-24T08:00:59Z", "2026-11-24T09:00:59.25+01:00", "2026-11-24T08:00:59.123456789Z"]
+        {
+            assert_eq!(moment(text).unwrap(), text.parse::<Timestamp>().unwrap(), "{text}");
+        }
+        let ago = moment("1m30s").unwrap().duration_until(Timestamp::now());
+        assert!((90..100).contains(&ago.as_secs()), "{ago}");
+        assert!(moment("yesterday").is_err());
+    }
+}
