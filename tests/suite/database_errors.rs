@@ -9,7 +9,7 @@ use mongodb::{
 };
 use serde_json::json;
 
-use crate::harness::TestStack;
+use crate::harness::{TestStack, recently};
 
 /// The name of the clients whose commands fail: the workers, not the tests.
 const WORKER: &str = "aftercall-worker";
@@ -102,4 +102,26 @@ async fn primary_that_steps_down_repeatedly_loses_nothing() {
     assert_eq!(stack.count(doc! { "status": "busy" }).await, 300);
     assert_eq!(stack.count(doc! { "history.1": { "$exists": true } }).await, 0, "an event was applied twice");
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
+}
+
+#[tokio::test]
+async fn replay_saves_a_recording_again_after_a_failure_of_the_database() {
+    let stack = TestStack::builder().own_mongod().start().await;
+    // `audio`, in base64.
+    let audio = json!({ "agent_id": "a", "conversation_id": "v", "full_audio": "YXVkaW8=" });
+    let event = json!({ "type": "post_call_audio", "event_timestamp": recently(), "data": audio });
+    stack.webhook(&event).await;
+    stack.all_acknowledged().await;
+    let database = stack.calls.client().database(&stack.calls.namespace().db);
+    let recordings = database.collection::<Document>("recordings.files");
+    assert_eq!(recordings.delete_many(doc! {}).await.unwrap().deleted_count, 1);
+
+    let before = failures(&stack).await;
+    // The driver repeats a write once, so the second failure reaches the command.
+    let data = doc! { "errorCode": 91, "errorLabels": ["RetryableWriteError"] };
+    fail(&stack, 2, &["insert"], data).await;
+    let (code, said, stderr) = stack.command(&["replay"], &[]).await;
+    assert_eq!((code, &*said), (Some(0), "1 webhooks applied, 0 unreadable\n"), "{stderr}");
+    assert_eq!(failures(&stack).await - before, 2);
+    assert_eq!(recordings.count_documents(doc! {}).await.unwrap(), 1);
 }

@@ -32,4 +32,5 @@ pub use self::{
     consumer::{run, serve},
     parse::{body_of, read},
     weight::Weight,
+    write::write_once,
 };

@@ -51,8 +51,11 @@ async fn write_with_retries(
     pauses.until_done(stop, || write_once(ports, patches, files), report).await
 }
 
-/// Writes the files first, then the patches that point to them.
-async fn write_once(
+/// Writes the files first, then the patches that point to them. Can be repeated.
+///
+/// # Errors
+/// The database does not answer, or refuses a file.
+pub async fn write_once(
     ports: &impl Ports,
     patches: &[CallPatch],
     files: &[(String, Attachment)],

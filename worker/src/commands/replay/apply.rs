@@ -13,9 +13,10 @@ use crate::{
         call::{Attachment, CallPatch},
         event::Event,
     },
+    ingestion::write_once,
     retry::Pauses,
     roles::transcripts,
-    store::{self, Changed, Key},
+    store::{Changed, Key},
 };
 
 /// Delays between attempts to write the calls while the database does not answer, and their total.
@@ -49,13 +50,10 @@ pub(super) async fn apply(
 ) -> anyhow::Result<()> {
     counts.webhooks += events.len();
     let (patches, files) = join(events);
-    for (id, file) in &files {
-        store::Calls::save_file(&context.store, id, file).await?;
-    }
     let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
     let started = Instant::now();
     let changes = loop {
-        match store::apply(&context.store, &patches).await {
+        match write_once(context, &patches, &files).await {
             Ok(changes) => break changes,
             Err(error) if started.elapsed() >= RETRY_TIMEOUT => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "calls were not written to MongoDB; trying again"),
