@@ -139,6 +139,27 @@ async fn reconciliation_runs_after_an_outage_of_the_broker() {
 }
 
 #[tokio::test]
+async fn reconciliation_after_an_outage_waits_for_the_pass_of_another_worker() {
+    let mut stack = setup("status,transcripts,api,reconcile").start().await;
+    let passes = |stack: &TestStack| stack.workers[0].log().matches("conversations reconciled").count();
+    until("the first reconciliation is complete", async || (passes(&stack) == 1).then_some(())).await;
+    let database = stack.calls.client().database(&stack.calls.namespace().db);
+    let state = database.collection::<Document>("reconciliation");
+    let set = async |lease: Document| state.update_one(doc! { "_id": "pass" }, lease).await.unwrap();
+    let later = mongodb::bson::DateTime::from_millis(jiff::Timestamp::now().as_millisecond() + 3_600_000);
+    set(doc! { "$set": { "owner": "another worker", "leaseUntil": later } }).await;
+    stack.nats.kill().await.unwrap();
+    dial_many(&stack, 10).await;
+    stack.nats.restart().await.unwrap();
+    stack.workers[0].until_ready(&stack.http).await;
+    tokio::time::sleep(Duration::from_secs(3)).await; // The worker finds that the lease is taken.
+    assert_eq!(passes(&stack), 1);
+    // The other worker's pass has failed.
+    set(doc! { "$unset": { "owner": "", "leaseUntil": "" } }).await;
+    until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
+}
+
+#[tokio::test]
 async fn placement_with_unknown_outcome_is_found_or_given_up() {
     let stack = setup("status,transcripts,api").worker_env("PLACE_TIMEOUT", "300ms").start().await;
     stack.simulator.set_faults(Faults { hang_after_dial: 1.0, ..Faults::default() });

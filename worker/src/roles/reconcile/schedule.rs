@@ -17,7 +17,7 @@ use super::{
     error::PassError,
     losses::LossDetector,
     pass::pass,
-    trigger::Trigger,
+    trigger::{Pending, Trigger},
     window::{Window, default_since, since},
 };
 use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, metrics::PassOutcome, retry::Pauses};
@@ -25,6 +25,8 @@ use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, metrics::Pas
 /// Duration of the lease. If the worker with the lease dies, the other workers wait this long before one of
 /// them runs a pass.
 const LEASE: Duration = Duration::from_mins(2);
+/// Interval at which an urgent pass asks for the lease while another worker has it.
+const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval at which the role checks for a new connection to the broker.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Interval at which the broker is asked whether it lost webhooks.
@@ -38,11 +40,16 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     let mut connects = context.nats.statistics().connects.load(Ordering::Relaxed);
     let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
     let mut losses = LossDetector::default();
-    let mut trigger = Trigger::Scheduled;
+    let mut pending = Pending { trigger: Trigger::Scheduled, since: Timestamp::now() };
     while !stop.is_cancelled() {
-        trigger = trigger.max(losses.check(&context).await);
-        match run_if_due(&context, &api, &owner, trigger, &stop).await {
-            Ok(()) => pauses.reset(),
+        pending = pending.or(losses.check(&context).await, Timestamp::now());
+        match run_if_due(&context, &api, &owner, pending, &stop).await {
+            // The next attempt has the same trigger.
+            Ok(Attempt::LeaseTaken) if pending.outlasts_other_pass() => {
+                stop.run_until_cancelled(tokio::time::sleep(LEASE_POLL_INTERVAL)).await;
+                continue;
+            }
+            Ok(Attempt::Ended | Attempt::LeaseTaken) => pauses.reset(),
             Err(PassError::Stopped) => break,
             Err(error) => {
                 context.metrics.reconciliation(PassOutcome::Failed);
@@ -52,7 +59,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
             }
         }
         match next_trigger(&context, &mut losses, &mut connects, &stop).await {
-            Some(next) => trigger = next,
+            Some(trigger) => pending = Pending { trigger, since: Timestamp::now() },
             None => return,
         }
     }
@@ -84,25 +91,33 @@ async fn next_trigger(
     Some(trigger)
 }
 
-/// Runs a pass, unless another worker runs one. A scheduled pass is skipped if a pass has ended a short time
-/// ago.
+/// How an attempt to run a pass ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// The pass is complete, or was not needed.
+    Ended,
+    /// Another worker has the lease.
+    LeaseTaken,
+}
+
+/// Runs a pass if `pending` needs one, unless another worker runs a pass.
 async fn run_if_due(
     context: &Context,
     api: &ElevenLabs,
     owner: &str,
-    trigger: Trigger,
+    pending: Pending,
     stop: &CancellationToken,
-) -> Result<(), PassError> {
+) -> Result<Attempt, PassError> {
     let now = Timestamp::now();
     if !context.store.lease_pass(owner, now, LEASE).await? {
-        return Ok(());
+        return Ok(Attempt::LeaseTaken);
     }
     let last = context.store.last_pass().await?;
-    let is_recent = last.is_some_and(|last| between(last, now) < context.config.reconcile_every / 2);
-    if is_recent && trigger == Trigger::Scheduled {
-        return Ok(context.store.end_pass(owner, None).await?);
+    if !pending.needs_pass(last, now, context.config.reconcile_every) {
+        context.store.end_pass(owner, None).await?;
+        return Ok(Attempt::Ended);
     }
-    let since = match trigger {
+    let since = match pending.trigger {
         Trigger::Scheduled | Trigger::Reconnected => since(last, now),
         Trigger::DataLoss => since(last, now).min(default_since(now)),
     };
@@ -125,7 +140,7 @@ async fn run_if_due(
         duration_ms = between(now, Timestamp::now()).as_millis(),
         "conversations reconciled"
     );
-    Ok(())
+    Ok(Attempt::Ended)
 }
 
 /// Renews the lease while a pass runs. Returns when the lease is lost.
