@@ -1,19 +1,21 @@
 //! Finds telephone numbers in a text.
 //!
-//! A number has 7 to 15 digits (the maximum of E.164), in one run or in runs that are separated by spaces,
-//! dashes, dots, slashes and brackets. Digits within a word (`CA6581234567`, `conv_6581234567`) belong to an
-//! identifier, unless a plus sign precedes them. UUIDs, dates, times and IP addresses are skipped. Amounts,
-//! durations and sizes are also skipped, if a unit, a currency or the field name marks them.
+//! A number has 7 to 15 digits; E.164 allows no more. The digits are one run, or several runs with spaces,
+//! dashes, dots, slashes or brackets between them. Digits within a word (`CA6581234567`, `conv_6581234567`)
+//! belong to an identifier, unless a plus sign precedes them.
+//!
+//! UUIDs, dates, times and IP addresses are skipped. Amounts, durations and sizes are skipped if a unit, a
+//! currency or the name of the field marks them.
 
 use std::ops::Range;
 
 use super::{fields, shapes, symbol};
 
-/// Minimum and maximum number of digits.
+/// Minimum and maximum number of digits of a telephone number.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=15;
-/// Maximum number of symbols between two runs of digits in a number, as in `) - `.
+/// Maximum number of symbols between two runs of digits of one number. `) - ` has four.
 const GAP: usize = 4;
-/// Maximum number of digits of an amount, a duration or a size that is recognized by its unit.
+/// Maximum number of digits of an amount, a duration or a size with a unit or a currency beside it.
 const MAX_MEASURE_DIGITS: usize = 10;
 
 /// A number in a text.
@@ -33,8 +35,10 @@ pub fn find(text: &str) -> impl Iterator<Item = Found> + '_ {
     std::iter::from_fn(move || scan.next())
 }
 
+/// A scan of a text, from its start to its end.
 struct Scan<'a> {
     text: &'a str,
+    /// Current position in the text, in bytes.
     at: usize,
     /// The symbol before `at`.
     before: char,
@@ -42,8 +46,9 @@ struct Scan<'a> {
 
 /// A run of digits.
 struct Run {
+    /// Position after the last digit, in bytes.
     end: usize,
-    /// Whether a letter follows directly.
+    /// Whether a letter or an underscore follows directly.
     in_word: bool,
 }
 
@@ -68,8 +73,10 @@ impl Scan<'_> {
         None
     }
 
-    /// The number at the current position, if there is one, and the position to continue from. `None`: no
-    /// digits of a number begin here.
+    /// Reads the digits at the current position. Returns the telephone number, if the digits are one, and
+    /// the position after the digits. `None`: no digits follow the plus sign.
+    ///
+    /// `plus`: whether the symbol here is a plus sign. `length`: bytes of that symbol.
     fn candidate(&self, plus: bool, length: usize) -> Option<(Option<Found>, usize)> {
         let start = self.at;
         let mut at = if plus { self.gap(start + length, 2)? } else { start };
@@ -112,7 +119,7 @@ impl Scan<'_> {
             if !symbol.is_ascii_digit() {
                 return Run { end: at, in_word: is_word(symbol) };
             }
-            // One more digit than the maximum shows that the run is too long.
+            // The caller only has to see that the run is too long. So the rest of a long run is not kept.
             if digits.len() <= 2 * DIGITS.end() {
                 digits.push(symbol);
             }
@@ -121,7 +128,8 @@ impl Scan<'_> {
         Run { end: at, in_word: false }
     }
 
-    /// Position of the next digit after `at`, if at most `max_separators` separators precede that digit.
+    /// Position of the next digit at or after `at`. `None`: the text ends first, another symbol comes first,
+    /// or there are more than `max_separators` separators before the digit.
     fn gap(&self, mut at: usize, max_separators: usize) -> Option<usize> {
         for _ in 0..=max_separators {
             let (symbol, length) = symbol::at(self.text, at)?;

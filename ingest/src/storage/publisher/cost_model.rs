@@ -1,14 +1,16 @@
 //! Estimates whether single publishes or a batch take the broker less time. Pure.
 //!
-//! A single publish costs the broker little if it does not sync, and one fsync if it does. An atomic batch
-//! has a fixed cost, because the broker stages it in a separate store, and a small cost for each message.
-//! Which one is cheaper depends on the sync setting, the disk, the replicas and the size of the bodies. So
-//! the gateway measures both costs all the time instead of taking them from its configuration.
+//! A broker that syncs needs one fsync for each single publish. A broker that does not sync needs little time
+//! for it. An atomic batch has a fixed cost, because the broker stages it in a separate store, and a small
+//! cost for each message.
+//!
+//! The cheaper way depends on the sync setting, the disk, the replicas and the size of the bodies. So the
+//! gateway has no setting for it: it measures both costs while it runs.
 
 use std::time::Duration;
 
-/// A batch is preferred only if its estimate is cheaper by this factor, because the estimate is less certain
-/// than that of single messages.
+/// A batch is preferred only if single publishes cost more than this multiple of it. The estimate of a batch
+/// is less certain than the estimate of single publishes.
 const BATCH_MARGIN: f64 = 1.15;
 /// The number of single messages over which their cost is averaged. Acknowledgements come in bursts, so the
 /// window is long.
@@ -18,11 +20,11 @@ const SINGLE_WINDOW: f64 = 1024.0;
 const MIN_SINGLES: f64 = 512.0;
 /// The weight of one measured batch.
 const BATCH_WEIGHT: f64 = 1.0 / 8.0;
-/// After this many seconds in which only single publishes or only batches were measured, the cost of the
-/// other kind is forgotten.
+/// Age in seconds at which a cost is forgotten. The cost of single publishes ages while batches are measured,
+/// and the cost of batches ages while single publishes are measured.
 const MAX_AGE_SECS: f64 = 10.0;
-/// A measurement is cut to this multiple of its estimate, because a stall of the broker is not its usual
-/// cost.
+/// A measurement counts at most as this multiple of its estimate. A longer time is a stall of the broker, and
+/// not its usual cost.
 const STALL_FACTOR: f64 = 4.0;
 
 /// The measured costs of single publishes and of batches.
@@ -30,21 +32,24 @@ const STALL_FACTOR: f64 = 4.0;
 pub struct CostModel {
     single: SingleCost,
     batch: BatchCost,
-    /// Seconds of single publishes since the last batch.
+    /// Time that single publishes took since the last batch, in seconds.
     secs_without_batch: f64,
-    /// Seconds of batches since the last single publish.
+    /// Time that batches took since the last single publish, in seconds.
     secs_without_single: f64,
 }
 
-/// The cost of single messages while the broker has several of them to store.
+/// The cost of single publishes, measured while the broker has several of them to store.
 #[derive(Clone, Copy, Debug, Default)]
 struct SingleCost {
+    /// Weighted number of measured messages, without the current burst.
     messages: f64,
+    /// Weighted time that they took, in seconds.
     seconds: f64,
-    /// The latest acknowledgements, which came together.
+    /// The current burst. It is not part of the average yet.
     burst: Burst,
 }
 
+/// Messages whose acknowledgements arrived together.
 #[derive(Clone, Copy, Debug, Default)]
 struct Burst {
     messages: f64,
@@ -69,16 +74,16 @@ impl Default for BatchCost {
 }
 
 impl CostModel {
-    /// Whether `messages` are cheaper as one batch. If the cost of single messages is unknown the answer is
-    /// no, so that single messages are sent and measured.
+    /// Whether `messages` are cheaper as one batch than as single publishes. False if the cost of single
+    /// publishes is unknown: the gateway then publishes one by one and measures that cost.
     pub fn prefers_batch(&self, messages: usize) -> bool {
         let messages = to_f64(messages);
         let batch = self.batch.per_batch + messages * self.batch.per_message;
         self.single.per_message().is_some_and(|single| messages * single > BATCH_MARGIN * batch)
     }
 
-    /// Records that the broker has stored a single message. `took` is the time since it stored the one
-    /// before; the broker must have had several to store in that time.
+    /// Records that the broker has stored a single message. `took` is the time since it stored the previous
+    /// single message. Only call this if the broker had several messages to store during that time.
     pub fn observe_single(&mut self, took: Duration) {
         let took = took.as_secs_f64();
         self.single.push(took);
@@ -89,12 +94,12 @@ impl CostModel {
         }
     }
 
-    /// Records that the broker has stored a batch. `took` is the time since it stored the batch before, or
-    /// since the first message was sent if no sender was waiting then. So the time that senders need until
-    /// they send again is part of both costs.
+    /// Records that the broker has stored a batch in the time `took`. This time starts when the previous
+    /// batch was stored, if its senders were still expected to send again. Otherwise it starts when this
+    /// batch was opened. So both costs include the time that a sender needs until it sends again.
     pub fn observe_batch(&mut self, messages: usize, took: Duration) {
-        // Normalised least mean squares: the error is shared between the two parts of the cost in proportion
-        // to how much each contributes. Sizes are in units of a usual batch.
+        // Normalised least mean squares: each of the two parts of the cost takes a share of the error. The
+        // share of the cost per message grows with the size. A size of 1 is a usual batch.
         const USUAL_SIZE: f64 = 64.0;
         let size = to_f64(messages) / USUAL_SIZE;
         let BatchCost { per_batch, per_message } = self.batch;
@@ -120,8 +125,8 @@ impl SingleCost {
         (self.messages >= MIN_SINGLES).then(|| self.seconds / self.messages)
     }
 
-    /// Adds a message. A message that took no time belongs to the current burst; any other one starts a new
-    /// burst, and the finished burst becomes part of the average.
+    /// Adds a message. A message that took no time belongs to the current burst. Any other message starts a
+    /// new burst, and the previous burst becomes part of the average.
     fn push(&mut self, took: f64) {
         if took > 0.0 {
             let Burst { messages, seconds } = std::mem::take(&mut self.burst);

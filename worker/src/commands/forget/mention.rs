@@ -14,7 +14,7 @@ pub(super) enum Role {
     Party,
 }
 
-/// Names of fields with caller or callee, in lower case and without special characters.
+/// Fields whose value is the caller or the callee. Names are in lower case, without special characters.
 const PARTY_FIELDS: [&str; 24] = [
     "to",
     "from",
@@ -41,11 +41,11 @@ const PARTY_FIELDS: [&str; 24] = [
     "toformatted",
     "fromformatted",
 ];
-/// Names of fields with free text of people or models. A number in them is only mentioned.
+/// Fields with text that people speak or models write. A number in such a text is only mentioned.
 const PROSE_FIELDS: [&str; 6] =
     ["transcript", "analysis", "transcriptsummary", "messages", "conversationhistory", "summary"];
-/// The field with dynamic variables. The user of the API sets most of them. Only the variables that
-/// ElevenLabs sets name the parties.
+/// The field that holds the dynamic variables. The customer chooses most of them, so a number in them is only
+/// mentioned. ElevenLabs sets the variables whose names begin with `system`, and some of them name a party.
 const VARIABLES: &str = "dynamicvariables";
 
 /// The role of `wanted` in a payload: JSON, a form, or other text.

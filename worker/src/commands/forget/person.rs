@@ -1,4 +1,4 @@
-//! The person to erase: identifies the person, and decides which data belongs to the person. Pure.
+//! The person to erase. Decides which documents and messages belong to the person. Pure.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::mention::{self, Role};
 use crate::domain::event::{CallId, ConversationId, Event, PlacementId};
 
-/// Fewest digits of a telephone number. Fewer digits would also be found in the data of other people.
+/// Fewest digits of a number to search for. A shorter number would also occur in the data of other people.
 const MIN_DIGITS: usize = 7;
 /// The fields of a document that identify its call.
 const ID_FIELDS: [&str; 4] = ["callId", "sharedCallId", "conversationId", "_placementId"];
 
-/// A person, identified by a telephone number and by the ids of their calls.
+/// A person, identified by a telephone number, by the ids of calls, or by both.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Person {
     number: Option<Wanted>,
@@ -24,7 +24,7 @@ pub(super) struct Person {
     ids: BTreeSet<String>,
     /// `_id` of documents.
     documents: BTreeSet<ObjectId>,
-    /// Ids of events. Recordings and large transcripts are named after them.
+    /// Ids of events. The files of recordings and large transcripts have these names.
     events: BTreeSet<String>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Person {
 pub(super) enum Owner {
     /// The person.
     Person,
-    /// Somebody else, but the number of the person is mentioned. The value is the id of the call or message.
+    /// Somebody else, and the number of the person is mentioned in it. Holds the id of the call or message.
     Mentions(String),
     /// Somebody else.
     Other,
@@ -41,6 +41,7 @@ pub(super) enum Owner {
 
 impl Person {
     /// The person with this telephone number. `national`: the number is also found without its country code.
+    /// `with_mentions`: data that only mentions the number belongs to the person.
     ///
     /// # Errors
     /// `number` is no telephone number.
@@ -58,7 +59,7 @@ impl Person {
         Self { ids: BTreeSet::from([id.to_owned()]), ..Self::default() }
     }
 
-    /// The same person, with the data that only mentions their number.
+    /// The same person. From now on, data that only mentions the number belongs to the person too.
     pub fn and_mentions(self) -> Self {
         Self { with_mentions: true, ..self }
     }
@@ -73,7 +74,7 @@ impl Person {
         self.ids.contains(id)
     }
 
-    /// Number of known ids and documents. It never becomes smaller.
+    /// Number of known ids and documents. It grows when new ones are learned, and never shrinks.
     pub fn size(&self) -> usize {
         self.ids.len() + self.documents.len()
     }
@@ -105,7 +106,8 @@ impl Person {
         }
     }
 
-    /// Decides by ids and content whether the document `call` belongs to the person. If so, adds its ids.
+    /// Decides whether the document `call` belongs to the person, because of its ids or its `content`. If it
+    /// does, its ids become known.
     pub fn check_document(&mut self, call: &Document, content: &Value) -> Owner {
         let Some(number) = &self.number else { return Owner::Other };
         let ids: Vec<_> = ID_FIELDS.into_iter().filter_map(|field| call.get_str(field).ok()).collect();
@@ -127,7 +129,8 @@ impl Person {
         self.events.extend(id);
     }
 
-    /// Decides by ids and content whether `event` belongs to the person. If so, adds its ids.
+    /// Decides whether `event` belongs to the person, because of its ids or its `body`. If it does, its ids
+    /// become known.
     pub fn check_event(&mut self, event: &Event, body: &[u8]) -> Owner {
         let ids = [
             event.call_id.as_ref().map(CallId::as_str),
@@ -147,8 +150,8 @@ impl Person {
         owner
     }
 
-    /// Decides by body and subject whether a message that is no event belongs to the person. `name`
-    /// identifies the message in the result.
+    /// Decides whether a message that is no event belongs to the person, because of its `body` or its
+    /// `subject`. `name` identifies the message in the result.
     pub fn check_message(&self, body: &[u8], subject: &str, name: &str) -> Owner {
         let text = String::from_utf8_lossy(body);
         if self.ids.iter().any(|id| text.contains(id.as_str()) || subject.contains(id.as_str())) {

@@ -1,20 +1,25 @@
 //! Decides how a patch changes the documents of a call with several conversations, and which documents it
 //! merges.
 //!
-//! One telephone call may have several conversations: it is transferred to a person and back, or redirected
-//! to another agent. Each conversation has a document of its own. An event that names a conversation or its
-//! placement counts for the document of that conversation. An event that names the call alone (a callback of
-//! Twilio, a step of a dialler) counts for each conversation of the call. So the document of a conversation
-//! is the join of its own events and of the events of its call, in any order.
+//! A telephone call has several conversations if it is transferred to a person and back, or redirected to
+//! another agent. Each conversation has a document of its own.
 //!
-//! A conversation may become known late. Its document then needs the earlier events of the call. So each
-//! document keeps this part separately: [`CallPatch::of_call`].
+//! - An event that names a conversation or its placement counts for the document of that conversation.
+//! - An event that names only the call counts for every conversation of the call. Examples are a callback of
+//!   Twilio and a step of a dialler.
 //!
-//! Of several documents, the one with the smallest conversation id is the first: it alone has the unique
-//! `callId`. All of them have `sharedCallId`. A call with one document has no `sharedCallId`.
+//! So the document of a conversation is the join of its own events and of the events of its call. The order
+//! of the events does not matter.
 //!
-//! An event that names both a placement and a conversation links the two. Until then the placement belongs to
-//! the first document of its call.
+//! A conversation may become known after some events of its call. Its document then needs these earlier
+//! events. So each document keeps the part that comes from events of the call: [`CallPatch::of_call`].
+//!
+//! If a call has several documents, all of them have `sharedCallId`, and only the first one has the unique
+//! `callId`. The first document is the one with the smallest conversation id. A call with one document has no
+//! `sharedCallId`.
+//!
+//! An event that names both a placement and a conversation links the two. Before this event, the placement
+//! belongs to the first document of its call.
 //!
 //! Pure: `store::merge` performs in a transaction what [`join`] returns.
 
@@ -37,8 +42,8 @@ pub struct Joined {
 /// One document of a call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
-    /// Positions of the stored documents from which it is made. The first is kept, and the others are merged
-    /// into it. Empty for a new document.
+    /// Positions of the stored documents that become this document. The first one stays, and the others are
+    /// merged into it. Empty for a new document.
     pub from: Vec<usize>,
     /// Its content.
     pub call: CallPatch,
@@ -48,13 +53,13 @@ pub struct Document {
     pub is_first: bool,
 }
 
-/// Most conversations of one call. A telephone call has a few. But a sender may give one call id ("unknown")
-/// to all its calls: each event would then change all their conversations. Beyond the limit a conversation is
-/// not linked with the call.
+/// Most conversations of one call. A real call has a few. But a sender may give the same call id, such as
+/// "unknown", to all its calls. Each event would then change all of their conversations. Beyond the limit, a
+/// conversation is not linked with the call.
 pub const MAX_CONVERSATIONS: usize = 8;
 
 /// Joins `patch` with the documents that its identifiers name, and with the other documents of their call.
-/// `stored` may hold further documents.
+/// `stored` holds these documents. It may also hold documents that the patch does not concern.
 pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     let mut ignored_links = 0;
     if exceeds_limit(&stored, &patch) {
@@ -80,8 +85,8 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
     });
     let mut documents: Vec<_> = siblings.collect();
     let further = conversation.filter(|_| is_new && !documents.is_empty());
-    // A patch that names the call alone has no document of its own. It changes the documents of all
-    // conversations.
+    // A patch that names only the call has no document of its own. It changes the documents of all
+    // conversations of the call.
     let mut of_call = None;
     if patch.is_linked() || documents.is_empty() {
         documents.insert(0, (own, patch));
@@ -138,8 +143,8 @@ fn own_documents(stored: &[CallPatch], patch: &CallPatch) -> Vec<usize> {
     own
 }
 
-/// Whether patch and documents cannot be one document, because they name two calls, conversations or
-/// placements.
+/// Whether `patch` and its `own` documents cannot become one document: together they name two calls, two
+/// conversations or two placements.
 fn contradict(patch: &CallPatch, own: &[usize], stored: &[CallPatch]) -> bool {
     fn differ<'a, T: Ord + 'a>(ids: impl Iterator<Item = Option<&'a T>>) -> bool {
         ids.flatten().collect::<BTreeSet<_>>().len() > 1
