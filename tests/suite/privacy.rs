@@ -103,6 +103,59 @@ async fn forget_erases_one_person_everywhere_and_nobody_else() {
     assert_eq!(stack.count(doc! {}).await, 0);
 }
 
+/// Publishes a dead letter that `webhooks.elevenlabs.call-status` has delivered.
+async fn dead_letter(stack: &TestStack, body: &Value) {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert(streams::header::DEAD_STREAM, streams::WEBHOOKS);
+    headers.insert(streams::header::DEAD_SUBJECT, streams::subject::ELEVENLABS_CALL_STATUS);
+    let subject = streams::subject::dead_letter(streams::consumer::STATUS);
+    let published = stack.jetstream.publish_with_headers(subject, headers, body.to_string().into());
+    published.await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn forget_erases_a_call_whose_number_only_a_dead_letter_holds() {
+    let stack = TestStack::start().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "theirs" })).await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "other" })).await;
+    stack.all_acknowledged().await;
+    // The stream of webhooks has deleted the original of this dead letter already.
+    dead_letter(&stack, &json!({ "event_type": "call.busy", "call_id": "theirs", "to_number": NUMBER }))
+        .await;
+    let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--yes"]).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(said.starts_with("erased: 1 webhooks") && said.contains("1 dead letters, 1 documents"), "{said}");
+    for name in [streams::WEBHOOKS, streams::DEAD_LETTERS] {
+        assert!(!holds(&stack, name, &["theirs"]).await, "{name}");
+    }
+    assert_eq!(stack.count(doc! { "callId": "other" }).await, 1);
+}
+
+#[tokio::test]
+async fn forget_and_replay_fail_if_the_object_store_does_not_return_a_body() {
+    let stack = TestStack::start().await;
+    let event = |call: &str, bytes: usize| json!({ "event_type": "call.busy", "call_id": call, "to_number": NUMBER, "padding": "x".repeat(bytes) });
+    stack.webhook(&event("small", 1)).await;
+    stack.webhook(&event("large", 2_000_000)).await;
+    stack.all_acknowledged().await;
+    // Other bytes replace the chunks, so the digest is wrong.
+    let bodies = stack.jetstream.get_object_store(streams::WEBHOOK_BODIES).await.unwrap();
+    let body = bodies.list().await.unwrap().next().await.unwrap().unwrap();
+    let chunks = format!("$O.{}.C.{}", streams::WEBHOOK_BODIES, body.nuid);
+    let stream = stack.jetstream.get_stream(format!("OBJ_{}", streams::WEBHOOK_BODIES)).await.unwrap();
+    stream.purge().filter(&chunks).await.unwrap();
+    stack.jetstream.publish(chunks, "x".into()).await.unwrap().await.unwrap();
+
+    let (code, said, stderr) = stack.command(&["replay"], &[]).await;
+    assert_eq!(said, "1 webhooks applied, 0 unreadable\n");
+    assert!(code == Some(1) && stderr.contains("1 webhooks were left out"), "{stderr}");
+    let (code, said, stderr) = forget(&stack, &["--call-id", "nobody", "--yes"]).await;
+    assert!(code == Some(1) && said.is_empty() && stderr.contains("message 2 of WEBHOOKS"), "{said}{stderr}");
+    let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--yes"]).await;
+    assert!(said.starts_with("erased: 1 webhooks"), "the rest is erased: {said}");
+    assert!(code == Some(1) && stderr.contains("message 2 of WEBHOOKS"), "{stderr}");
+}
+
 #[tokio::test]
 async fn forget_finds_a_number_in_every_notation_and_lists_mere_mentions() {
     let stack = TestStack::start().await;

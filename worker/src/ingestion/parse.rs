@@ -29,13 +29,10 @@ use crate::{
 /// The body of a stored webhook, from the message or from the object store.
 ///
 /// # Errors
-/// The body is in the object store and cannot be read.
-pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, Cause> {
+/// The body is in the object store, and is not available: now, or ever.
+pub async fn body_of(context: &jetstream::Context, message: &Message) -> Result<Bytes, BodyError> {
     let Some(object) = message.object() else { return Ok(message.payload.clone()) };
-    Box::pin(large_bodies::fetch(context, object)).await.map_err(|error| match error {
-        BodyError::Permanent(cause) => cause,
-        BodyError::Temporary(detail) => Cause { label: "body_missing", detail },
-    })
+    Box::pin(large_bodies::fetch(context, object)).await
 }
 
 /// The event of a stored webhook with this `body`.

@@ -1,6 +1,7 @@
 //! Finds the data of a person, asks for confirmation, erases it, prints the result.
 
-use anyhow::{anyhow, bail};
+use aftercall_common::contract::streams::WEBHOOK_BODIES;
+use anyhow::{anyhow, bail, ensure};
 
 use super::{erase, options::Options, person::Person, search, traces::Traces};
 use crate::{
@@ -23,13 +24,25 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
     if erased {
         erase::erase(context, &person, &mut traces).await?;
     }
-    if options.json {
+    print(&traces, erased, options.json)?;
+    ensure!(
+        traces.unsearched.is_empty(),
+        "{WEBHOOK_BODIES} did not return the bodies of {} messages, so they were not searched (the first is {}); run \
+         the command again",
+        traces.unsearched.len(),
+        traces.unsearched[0]
+    );
+    Ok(())
+}
+
+fn print(traces: &Traces, erased: bool, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
         return print_line(traces.json(erased));
     }
-    if traces.is_empty() {
-        print_line("no data of this person is stored")?;
-    } else {
+    if !traces.is_empty() {
         print_line(traces.summary(erased))?;
+    } else if traces.unsearched.is_empty() {
+        print_line("no data of this person is stored")?;
     }
     if traces.mentions.is_empty() {
         return Ok(());

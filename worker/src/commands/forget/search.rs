@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use aftercall_common::contract::streams::{self, header};
 use async_nats::{header::NATS_MESSAGE_ID, jetstream::Message};
+use bytes::Bytes;
 
 use super::{
     person::{Owner, Person},
@@ -11,17 +12,27 @@ use super::{
 };
 use crate::{
     Context,
-    broker::scan::Scan,
+    broker::{large_bodies::BodyError, scan::Scan},
     commands::terminal,
     ingestion::{self, body_of},
     store::content_of,
 };
 
-/// Most passes over the stream of webhooks. Each pass can find new ids of the person; the next pass searches
-/// for the messages with these ids.
+/// Most passes over webhooks and dead letters. A pass can find new ids of the person, and the next pass
+/// searches for the messages with these ids.
 const MAX_PASSES: usize = 4;
 
-/// Finds the stored data of `person`, and adds the found ids of calls to `person`.
+/// The messages of one stream about the person.
+#[derive(Default)]
+struct Messages {
+    sequences: Vec<u64>,
+    /// Names of their large bodies.
+    bodies: Vec<String>,
+    /// Messages whose large bodies could not be searched.
+    unsearched: Vec<String>,
+}
+
+/// Finds the stored data of `person`. The ids of the found calls become known to `person`.
 pub(super) async fn find(context: &Context, person: &mut Person) -> anyhow::Result<Traces> {
     let mut traces = Traces::default();
     let mut mentions = BTreeSet::new();
@@ -32,23 +43,23 @@ pub(super) async fn find(context: &Context, person: &mut Person) -> anyhow::Resu
         let known = person.size();
         person.learn(&context.store.calls_of(person.filter()).await?);
         mentions.clear();
-        (traces.webhooks, traces.bodies) =
-            search_stream(context, streams::WEBHOOKS, person, &mut mentions).await?;
+        let webhooks = search_stream(context, streams::WEBHOOKS, person, &mut mentions).await?;
+        let dead_letters = search_stream(context, streams::DEAD_LETTERS, person, &mut mentions).await?;
+        traces.bodies = [webhooks.bodies, dead_letters.bodies].concat();
+        traces.unsearched = [webhooks.unsearched, dead_letters.unsearched].concat();
+        (traces.webhooks, traces.dead_letters) = (webhooks.sequences, dead_letters.sequences);
         if person.size() == known {
             break;
         }
     }
-    let (letters, bodies) = search_stream(context, streams::DEAD_LETTERS, person, &mut mentions).await?;
-    traces.dead_letters = letters;
-    traces.bodies.extend(bodies);
     traces.bodies.sort_unstable();
     traces.bodies.dedup();
-    traces.jobs = search_stream(context, streams::TRANSCRIPTS, person, &mut mentions).await?.0;
+    traces.jobs = search_stream(context, streams::TRANSCRIPTS, person, &mut mentions).await?.sequences;
     traces.documents = context.store.calls_of(person.filter()).await?.len() as u64;
     traces.recordings = context.store.count_recordings(person.events()).await?;
     if person.has_number() {
-        // The documents are searched again: a call that only mentioned the number may by now be known as a
-        // call of the person.
+        // Search again with all known ids: a call that only mentions the number may belong to the person
+        // because of an id that was found since.
         mentions.extend(search_documents(context, person).await?);
     }
     mentions.retain(|name| !person.knows(name));
@@ -76,31 +87,32 @@ async fn search_documents(context: &Context, person: &mut Person) -> anyhow::Res
     Ok(mentions)
 }
 
-/// Searches the messages of `stream`. Returns the sequences of the messages about the person, and the names
-/// of their large bodies.
+/// Searches the messages of `stream`.
 async fn search_stream(
     context: &Context,
     stream: &str,
     person: &mut Person,
     mentions: &mut BTreeSet<String>,
-) -> anyhow::Result<(Vec<u64>, Vec<String>)> {
+) -> anyhow::Result<Messages> {
     let mut scan = Scan::of(&context.jetstream, stream, 1).await?;
     let bar = terminal::bar(usize::try_from(scan.left())?);
-    let (mut sequences, mut bodies) = (Vec::new(), Vec::new());
+    let mut found = Messages::default();
     while let Some((sequence, message)) = scan.next().await? {
         bar.inc(1);
-        // A large body that was deleted contains no data.
-        let body = body_of(&context.jetstream, &message).await.unwrap_or_default();
-        let owner = match ingestion::read(&message, &body) {
-            Ok(event) => person.check_event(&event, &body),
-            Err(_) => {
-                person.check_message(&body, &message.subject, &format!("message {sequence} of {stream}"))
+        let name = format!("message {sequence} of {stream}");
+        let body = match body_of(&context.jetstream, &message).await {
+            Ok(body) => body,
+            // A large body that was deleted contains no data.
+            Err(BodyError::Permanent(_)) => Bytes::new(),
+            Err(BodyError::Temporary(_)) => {
+                found.unsearched.push(name);
+                continue;
             }
         };
-        match owner {
+        match owner(person, &as_received(&message), &body, &name) {
             Owner::Person => {
-                sequences.push(sequence);
-                bodies.extend(value(&message, header::BODY_OBJECT));
+                found.sequences.push(sequence);
+                found.bodies.extend(value(&message, header::BODY_OBJECT));
                 person.learn_event(value(&message, NATS_MESSAGE_ID.as_ref()));
                 person.learn_event(value(&message, header::DEAD_ID));
             }
@@ -111,7 +123,25 @@ async fn search_stream(
         }
     }
     bar.finish_and_clear();
-    Ok((sequences, bodies))
+    Ok(found)
+}
+
+/// Decides whether `message` belongs to `person`. `name` identifies a message that is no event.
+fn owner(person: &mut Person, message: &Message, body: &[u8], name: &str) -> Owner {
+    match ingestion::read(message, body) {
+        Ok(event) => person.check_event(&event, body),
+        Err(_) => person.check_message(body, &message.subject, name),
+    }
+}
+
+/// A dead letter under the subject on which it was received. Its body can then be read as an event, whose
+/// ids belong to the person. Other messages stay as they are.
+fn as_received(message: &Message) -> Message {
+    let mut message = message.clone();
+    if let Some(subject) = value(&message, header::DEAD_SUBJECT) {
+        message.message.subject = subject.into();
+    }
+    message
 }
 
 /// The value of a header.

@@ -22,6 +22,8 @@ pub(super) struct Traces {
     pub documents: u64,
     /// Number of recordings.
     pub recordings: u64,
+    /// Messages whose large bodies could not be searched, because the object store did not return them.
+    pub unsearched: Vec<String>,
     /// Calls of other people that mention the number.
     pub mentions: BTreeSet<String>,
 }
@@ -43,7 +45,7 @@ impl Traces {
             "erased": erased, "webhooks": self.webhooks.len(), "bodies": self.bodies.len(),
             "transcriptJobs": self.jobs.len(), "deadLetters": self.dead_letters.len(),
             "documents": self.documents, "recordings": self.recordings,
-            "mentionedIn": self.mentions.iter().collect::<Vec<_>>(),
+            "unsearched": self.unsearched, "mentionedIn": self.mentions.iter().collect::<Vec<_>>(),
         })
     }
 

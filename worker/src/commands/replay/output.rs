@@ -16,6 +16,8 @@ pub(super) struct Counts {
     pub webhooks: usize,
     /// Webhooks that are no valid events. They are dead letters already.
     pub unreadable: usize,
+    /// Webhooks whose large bodies are not available now.
+    pub unavailable: usize,
     /// Calls that a dry run would create.
     pub created: usize,
     /// Calls that a dry run would change.
@@ -27,7 +29,7 @@ pub(super) struct Counts {
 impl Counts {
     /// The result as a line of text.
     pub fn summary(&self, dry_run: bool) -> String {
-        let Self { webhooks, unreadable, created, changed, merged } = self;
+        let Self { webhooks, unreadable, unavailable: _, created, changed, merged } = self;
         if dry_run {
             format!(
                 "{webhooks} webhooks would be applied: {created} calls created, {changed} changed, {merged} merged; \

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use aftercall_common::{contract::streams, process::shutdown};
+use aftercall_common::{
+    contract::streams::{self, WEBHOOK_BODIES},
+    process::shutdown,
+};
 use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::Message;
 use tokio::time::Instant;
@@ -15,7 +18,7 @@ use super::{
 };
 use crate::{
     Context,
-    broker::scan::Scan,
+    broker::{large_bodies::BodyError, scan::Scan},
     commands::{print_line, terminal},
     domain::event::Event,
     ingestion::{Weight, body_of, read},
@@ -80,15 +83,31 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
     }
     replay.apply_chunk().await?;
     bar.finish_and_clear();
-    print_line(replay.counts.summary(options.dry_run))
+    print_line(replay.counts.summary(options.dry_run))?;
+    let unavailable = replay.counts.unavailable;
+    ensure!(
+        unavailable == 0,
+        "{unavailable} webhooks were left out: {WEBHOOK_BODIES} did not return their bodies; run the command again"
+    );
+    Ok(())
 }
 
 impl Replay<'_> {
     /// Adds the event of `message` to the chunk, if it is selected.
     async fn add(&mut self, message: &Message) {
-        let body = body_of(&self.context.jetstream, message).await;
-        let weight = body.as_ref().map_or_else(|_| Weight::default(), |body| Weight::of(body));
-        match body.and_then(|body| read(message, &body)) {
+        let body = match body_of(&self.context.jetstream, message).await {
+            Ok(body) => body,
+            Err(BodyError::Permanent(_)) => {
+                self.counts.unreadable += 1;
+                return;
+            }
+            Err(BodyError::Temporary(_)) => {
+                self.counts.unavailable += 1;
+                return;
+            }
+        };
+        let weight = Weight::of(&body);
+        match read(message, &body) {
             Ok(event) if self.options.matches(&event) => {
                 self.memory += weight.memory;
                 self.chunk.push(event);
