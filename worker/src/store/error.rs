@@ -63,8 +63,13 @@ impl From<Error> for StoreError {
             ErrorKind::BsonDeserialization(_) => {
                 return Self::Unavailable("answer not understood".to_owned());
             }
-            ErrorKind::InvalidArgument { .. } | ErrorKind::BsonSerialization(_) | ErrorKind::Custom(_) => {
+            ErrorKind::InvalidArgument { .. } | ErrorKind::BsonSerialization(_) => {
                 return Self::Refused("it cannot be expressed".to_owned());
+            }
+            // The store itself raises these errors. Their causes are literals, so they quote no document.
+            ErrorKind::Custom(cause) => {
+                let cause = cause.downcast_ref::<&'static str>().copied();
+                return Self::Refused(cause.unwrap_or("unknown cause").to_owned());
             }
             other => return Self::Unavailable(other.to_string()),
         };
@@ -122,7 +127,7 @@ mod tests {
         assert_eq!(classify(11_000), Failure::Duplicate);
         assert_eq!(
             StoreError::from(Error::custom("a stored call has no dates")),
-            StoreError::Refused("it cannot be expressed".to_owned())
+            StoreError::Refused("a stored call has no dates".to_owned())
         );
     }
 }
