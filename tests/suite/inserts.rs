@@ -6,6 +6,7 @@ use aftercall_worker::{
     domain::{
         call::{CallPatch, Field, HISTORY_LIMIT, Placement},
         event::{self, Envelope, Origin, PlacementId},
+        reason::Reason,
     },
     store::{self, Calls as _, Store, Written},
 };
@@ -144,7 +145,7 @@ async fn large_batch_inserts_new_calls_and_updates_known_ones() {
     let written = store::write(&store, &patches).await.unwrap();
     let joined: Vec<_> = (0..patches.len()).filter(|&n| written[n] == Written::Joined).collect();
     assert_eq!(joined, [0, 1, BATCH + 1]);
-    assert!(matches!(written[BATCH], Written::Refused("unstorable_payload", _)), "{:?}", written[BATCH]);
+    assert!(matches!(written[BATCH], Written::Refused(Reason::UnstorablePayload, _)), "{:?}", written[BATCH]);
     assert_eq!(calls.count_documents(doc! {}).await.unwrap(), BATCH as u64);
     for (call, status, events) in
         [("c0", "busy", 2), ("c1", "ringing", 2), ("c2", "ended", 2), ("c3", "ringing", 1)]

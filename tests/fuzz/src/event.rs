@@ -121,19 +121,8 @@ fn is_consistent(patch: &CallPatch) {
     assert_eq!(&patch.clone().join(patch.clone()), patch, "joined with itself");
 }
 
-/// Checks that an error is known, short, and repeats at most one word of the body.
+/// Checks that an error is short, and repeats at most one word of the body.
 fn says_little(error: &ParseError) {
-    let labels = [
-        "invalid_json",
-        "no_identifier",
-        "invalid_identifier",
-        "invalid_audio",
-        "no_event_type",
-        "unexpected_shape",
-        "unsupported_event",
-        "not_about_a_call",
-    ];
-    assert!(labels.contains(&error.label()), "{error}");
     let text = error.to_string();
     match error {
         ParseError::UnsupportedEvent(word, _) | ParseError::UnexpectedShape(word, _) => {

@@ -23,7 +23,7 @@ pub fn violations(world: &World) -> Vec<String> {
     for (n, webhook) in world.broker.webhooks.iter().enumerate() {
         match event::parse(&envelope(&webhook.id, webhook.stored_at), &webhook.body) {
             Ok(event) => drop(expected.merge(&CallPatch::from(event))),
-            Err(error) => poison.push((dead_letter_key(STATUS, n), error.label())),
+            Err(error) => poison.push((dead_letter_key(STATUS, n), error.reason().label())),
         }
     }
     for document in &world.documents.calls {

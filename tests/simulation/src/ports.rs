@@ -159,7 +159,7 @@ impl Ports for SimulatedPorts {
         message: &Message,
         cause: &Cause,
     ) -> Result<(), Error> {
-        let (id, label) = (dead_letter_key(consumer, message.n), cause.label);
+        let (id, label) = (dead_letter_key(consumer, message.n), cause.reason.label());
         self.publish("a dead letter", move |broker, _| {
             broker.dead.insert(id, label);
         })

@@ -11,7 +11,7 @@ use async_nats::jetstream::{
 use bytes::Bytes;
 use tokio::io::AsyncReadExt as _;
 
-use crate::domain::cause::Cause;
+use crate::domain::{cause::Cause, reason::Reason};
 
 /// Longest time for reading one body.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ pub async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, Bo
             Ok(object) => read(object).await,
             Err(error) if matches!(error.kind(), GetErrorKind::NotFound | GetErrorKind::InvalidName) => {
                 let detail = format!("its body is not in {WEBHOOK_BODIES}");
-                Err(BodyError::Permanent(Cause { label: "body_missing", detail }))
+                Err(BodyError::Permanent(Cause { reason: Reason::BodyMissing, detail }))
             }
             Err(error) => Err(temporary(error)),
         }
@@ -48,7 +48,7 @@ async fn read(object: Object) -> Result<Bytes, BodyError> {
     let size = object.info().size;
     if u64::try_from(size).map_or(true, |size| size > MAX_BYTES) {
         let detail = format!("its body has {size} bytes, more than {MAX_BYTES}");
-        return Err(BodyError::Permanent(Cause { label: "body_too_large", detail }));
+        return Err(BodyError::Permanent(Cause { reason: Reason::BodyTooLarge, detail }));
     }
     let mut body = Vec::with_capacity(size);
     object.take(MAX_BYTES).read_to_end(&mut body).await.map_err(temporary)?;

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::domain::{
     cause::Cause,
     event::{Envelope, Origin},
+    reason::Reason,
 };
 
 /// A message of `WEBHOOKS` or `TRANSCRIPTS`.
@@ -41,12 +42,12 @@ fn header(message: &jetstream::Message, name: HeaderName) -> Option<&str> {
 impl StreamMessage for jetstream::Message {
     fn envelope(&self) -> Result<Envelope, Cause> {
         let no_stream_message =
-            |detail: &str| Cause { label: "not_a_stream_message", detail: detail.to_owned() };
+            |detail: &str| Cause { reason: Reason::NotAStreamMessage, detail: detail.to_owned() };
         let info = self.info().map_err(|_error| no_stream_message("it carries no stream metadata"))?;
         let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
             .map_err(|_error| no_stream_message("its time is out of range"))?;
         let origin = origin(&self.subject).ok_or_else(|| Cause {
-            label: "unknown_subject",
+            reason: Reason::UnknownSubject,
             detail: "no provider's webhooks are published to its subject".to_owned(),
         })?;
         let id = header(self, NATS_MESSAGE_ID).map(str::to_owned);

@@ -17,11 +17,11 @@ pub async fn give_up<P: Ports>(ports: &P, consumer: &'static str, message: &P::M
         tracing::debug!(consumer, family, "webhook skipped: it does not concern a call");
         return;
     }
-    let reason = cause.label;
+    let reason = cause.reason.label();
     match ports.dead_letter(consumer, message, cause).await {
         Ok(()) => {
             ports.acknowledge(message, AckKind::Term).await;
-            ports.metrics().dead_letter(reason);
+            ports.metrics().dead_letter(cause.reason);
             let detail = Numbers::Masked.text(&cause.detail);
             tracing::warn!(consumer, reason, %detail, "message cannot be processed and is a dead letter now");
         }

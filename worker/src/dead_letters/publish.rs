@@ -25,7 +25,7 @@ pub async fn publish(
     if let Some(id) = message.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_ID)) {
         set(header::DEAD_ID, id.as_str());
     }
-    set(header::DEAD_REASON, cause.label);
+    set(header::DEAD_REASON, cause.reason.label());
     set(header::DEAD_DETAIL, &one_line(&cause.detail));
     set(header::DEAD_ATTEMPTS, &info.delivered.to_string());
     set(header::DEAD_STREAM, info.stream);

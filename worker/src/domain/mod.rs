@@ -4,6 +4,7 @@ pub mod call;
 pub mod cause;
 pub mod conversation;
 pub mod event;
+pub mod reason;
 pub mod reconciliation;
 pub(crate) mod text;
 pub(crate) mod time;

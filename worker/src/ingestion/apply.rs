@@ -65,9 +65,9 @@ pub(super) async fn apply_batch<P: Ports>(
                     ports.acknowledge(message, kind).await;
                     report(ports, message, event, applied, started);
                 }
-                Changed::Refused { label, detail } => {
-                    traces.refused(n, label);
-                    let cause = Cause { label, detail: detail.clone() };
+                Changed::Refused { reason, detail } => {
+                    traces.refused(n, *reason);
+                    let cause = Cause { reason: *reason, detail: detail.clone() };
                     give_up(ports, consumer::STATUS, message, &cause).await;
                 }
             }
@@ -85,7 +85,7 @@ async fn give_up_unreadable<P: Ports>(
 ) {
     for (message, cause) in dead {
         if cause.foreign_family().is_none() {
-            traces.unreadable(message, cause.label);
+            traces.unreadable(message, cause.reason);
         }
         give_up(ports, consumer::STATUS, message, cause).await;
     }

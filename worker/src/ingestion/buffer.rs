@@ -15,6 +15,7 @@ use crate::{
         call::{Attachment, CallPatch, Status, failure_class},
         cause::Cause,
         event::Event,
+        reason::Reason,
     },
     store::Key,
 };
@@ -199,7 +200,7 @@ impl<M> Buffer<M> {
     ) {
         let Some(key) = Key::of(&patch) else {
             let detail = "the event names no call".to_owned();
-            return self.push_dead(message, Cause { label: "no_identifier", detail });
+            return self.push_dead(message, Cause { reason: Reason::NoIdentifier, detail });
         };
         self.messages += 1;
         // Each conversation of a call has a patch of its own.

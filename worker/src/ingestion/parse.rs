@@ -22,6 +22,7 @@ use crate::{
     domain::{
         cause::Cause,
         event::{self, Envelope, Event, Origin, ParseError},
+        reason::Reason,
     },
     ports::Ports,
 };
@@ -46,12 +47,12 @@ pub fn read(message: &impl StreamMessage, body: &[u8]) -> Result<Event, Cause> {
 fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
     check_size(envelope.origin, body)?;
     event::parse(envelope, body)
-        .map_err(|error: ParseError| Cause { label: error.label(), detail: error.to_string() })
+        .map_err(|error: ParseError| Cause { reason: error.reason(), detail: error.to_string() })
 }
 
 /// Refuses a body that is too complex to be parsed.
 fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
-    let too_complex = |detail| Err(Cause { label: "too_complex", detail });
+    let too_complex = |detail| Err(Cause { reason: Reason::TooComplex, detail });
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let is_form = origin.sends_forms() && !body.trim_ascii_start().starts_with(b"{");
     if !is_form {
@@ -127,7 +128,7 @@ mod tests {
         for (origin, body, fits) in table {
             let found = check_size(origin, body.as_bytes());
             assert_eq!(found.is_ok(), fits, "{origin:?} {body:.60}");
-            assert!(found.is_ok() || found.is_err_and(|cause| cause.label == "too_complex"));
+            assert!(found.is_ok() || found.is_err_and(|cause| cause.reason == Reason::TooComplex));
         }
     }
 }

@@ -26,7 +26,10 @@ use super::{
     weight::Weight,
 };
 use crate::{
-    broker::message::StreamMessage, dead_letters::give_up, domain::cause::Cause, ports::Ports,
+    broker::message::StreamMessage,
+    dead_letters::give_up,
+    domain::{cause::Cause, reason::Reason},
+    ports::Ports,
     store::StoreError,
 };
 
@@ -61,7 +64,7 @@ pub(super) async fn process<P: Ports>(
             Treatment::DeadLetter => {
                 let detail =
                     format!("the worker ended {attempts} times while it worked on this message alone");
-                let cause = Cause { label: "kills_the_worker", detail };
+                let cause = Cause { reason: Reason::KillsTheWorker, detail };
                 give_up(ports, consumer::STATUS, &message, &cause).await;
                 end_attempt(ports, &[record_id(&message)], &stop).await;
             }

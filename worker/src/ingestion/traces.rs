@@ -6,7 +6,7 @@ use aftercall_common::process::trace::{Kind, Span, Tracer};
 use jiff::Timestamp;
 
 use super::buffer::EventSummary;
-use crate::broker::message::StreamMessage;
+use crate::{broker::message::StreamMessage, domain::reason::Reason};
 
 /// The spans of one batch, grouped by call.
 pub(super) struct Traces<'a, M> {
@@ -46,15 +46,15 @@ impl<'a, M: StreamMessage> Traces<'a, M> {
         own.or_else(|| self.calls.get(n)?.first()?.0.traceparent().map(str::to_owned))
     }
 
-    /// Records that a message cannot be read. `label` is the reason.
-    pub(super) fn unreadable(&self, message: &M, label: &'static str) {
-        self.tracer.span("process WEBHOOKS", Kind::Consumer, message.traceparent()).fail(label);
+    /// Records that a message cannot be read, for this `reason`.
+    pub(super) fn unreadable(&self, message: &M, reason: Reason) {
+        self.tracer.span("process WEBHOOKS", Kind::Consumer, message.traceparent()).fail(reason.label());
     }
 
-    /// Records that the database refuses call `n`. `label` is the reason.
-    pub(super) fn refused(&mut self, n: usize, label: &'static str) {
+    /// Records that the database refuses call `n`, for this `reason`.
+    pub(super) fn refused(&mut self, n: usize, reason: Reason) {
         for span in self.spans.get_mut(n).into_iter().flatten() {
-            span.fail(label);
+            span.fail(reason.label());
         }
     }
 }

@@ -55,24 +55,6 @@ label_values! {
     }
 }
 
-/// Labels of the causes why messages become dead letters, from all stages that can refuse a message.
-pub(super) const DEAD_LETTER_REASONS: [&str; 15] = [
-    "unknown_subject",
-    "invalid_json",
-    "no_identifier",
-    "invalid_identifier",
-    "invalid_audio",
-    "no_event_type",
-    "unexpected_shape",
-    "unsupported_event",
-    "unstorable_payload",
-    "rejected_by_database",
-    "body_missing",
-    "body_too_large",
-    "too_complex",
-    "kills_the_worker",
-    "invalid_job",
-];
 /// `ok`, and the labels of `elevenlabs::ApiError`.
 pub(super) const API_OUTCOMES: [&str; 8] =
     ["ok", "not_found", "unauthorized", "rate_limited", "unavailable", "refused", "too_large", "unreadable"];

@@ -11,7 +11,7 @@ use super::{
     },
     table::Metrics,
 };
-use crate::domain::{call::Status, reconciliation::Report};
+use crate::domain::{call::Status, reason::Reason, reconciliation::Report};
 
 impl Metrics {
     /// Counts an applied event. `status` is the status that the event claims, if any. `failure` is the class
@@ -27,8 +27,8 @@ impl Metrics {
     }
 
     /// Counts a dead letter.
-    pub fn dead_letter(&self, reason: &'static str) {
-        self.0.dead_letters.get_or_create(&ByReason { reason }).inc();
+    pub fn dead_letter(&self, reason: Reason) {
+        self.0.dead_letters.get_or_create(&ByReason { reason: reason.label() }).inc();
     }
 
     /// Counts a webhook that was skipped because it does not concern a call.

@@ -14,12 +14,13 @@ use prometheus_client::{
 };
 
 use super::labels::{
-    API_OUTCOMES, ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream,
-    DEAD_LETTER_REASONS, LoginOutcome, PassOutcome, STORE_OUTCOMES, TranscriptOutcome,
+    API_OUTCOMES, ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream, LoginOutcome,
+    PassOutcome, STORE_OUTCOMES, TranscriptOutcome,
 };
 use crate::domain::{
     call::{FAILURE_CLASSES, Status},
     event::FOREIGN_FAMILIES,
+    reason::Reason as DeadLetterReason,
     reconciliation::Reason,
 };
 
@@ -63,7 +64,8 @@ table! {
     redeliveries: Family<ByConsumer, Counter> =
         family([consumer::STATUS, consumer::TRANSCRIPTS].map(|consumer| ByConsumer { consumer })),
         "redeliveries", "Messages that were delivered again, by consumer";
-    dead_letters: Family<ByReason, Counter> = family(DEAD_LETTER_REASONS.map(|reason| ByReason { reason })),
+    dead_letters: Family<ByReason, Counter> =
+        family(DeadLetterReason::of_dead_letters().map(|reason| ByReason { reason: reason.label() })),
         "dead_letters", "Messages that became dead letters, by reason";
     foreign: Family<ByFamily, Counter> = family(FOREIGN_FAMILIES.map(|family| ByFamily { family })),
         "foreign_webhooks", "Webhooks skipped because they do not concern a call, by family";

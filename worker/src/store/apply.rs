@@ -14,6 +14,7 @@ use super::{
 use crate::domain::{
     call::{CallPatch, Status, TranscriptState},
     event::ConversationId,
+    reason::Reason,
 };
 
 /// Most calls that are merged at the same time. Each merge is a transaction.
@@ -30,8 +31,8 @@ pub enum Changed {
     Applied(Applied),
     /// The patch can never be applied.
     Refused {
-        /// Stable label: the reason of a dead letter.
-        label: &'static str,
+        /// The reason of the dead letter.
+        reason: Reason,
         /// A sentence for the operator.
         detail: String,
     },
@@ -55,8 +56,8 @@ pub enum Written {
     New,
     /// Joined with the document of its call. The statement may have created this document.
     Joined,
-    /// Not written: the patch can never be applied. Label and sentence as in [`Changed::Refused`].
-    Refused(&'static str, String),
+    /// Not written: the patch can never be applied. Reason and sentence as in [`Changed::Refused`].
+    Refused(Reason, String),
 }
 
 /// Joins `patches` with the stored calls. Returns a result for each, in their order.
@@ -82,7 +83,7 @@ pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Cha
             transcripts_due.dedup();
             Changed::Applied(Applied { before: status_without, after: status, transcripts_due })
         }
-        Written::Refused(label, detail) => Changed::Refused { label, detail },
+        Written::Refused(reason, detail) => Changed::Refused { reason, detail },
     };
     Ok(written.into_iter().enumerate().map(changed).collect())
 }
@@ -126,7 +127,7 @@ async fn write_all(
         match failure {
             Failure::Duplicate => collided.push(n),
             Failure::Transient(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
-            Failure::Final(label, detail) => written[n] = Written::Refused(label, detail),
+            Failure::Final(reason, detail) => written[n] = Written::Refused(reason, detail),
         }
     }
     let pending = merge(stored, patches, collided, &mut written).await?;
@@ -160,7 +161,7 @@ async fn merge(
             match outcome {
                 Err(StoreError::Refused(why)) => {
                     let detail = format!("MongoDB refuses the change: {why}");
-                    written[n] = Written::Refused("rejected_by_database", detail);
+                    written[n] = Written::Refused(Reason::RejectedByDatabase, detail);
                 }
                 outcome => drop(pending.insert(n, outcome?)),
             }

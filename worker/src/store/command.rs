@@ -10,6 +10,7 @@ use super::{
     connection::{COLLECTION, SERVER_TIME, Store},
     error::{Failure, StoreError, Unstorable, classify},
 };
+use crate::domain::reason::Reason;
 
 /// Most bytes of statements in one command. The server takes 16 MiB.
 const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
@@ -17,7 +18,8 @@ const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
 /// Largest statement. A document ends at 16 MiB and holds more than one payload.
 const MAX_STATEMENT_BYTES: usize = 15 * 1024 * 1024;
 /// The failure of a larger statement. It is not sent, because the server would refuse the whole command.
-const TOO_LARGE: Unstorable = ("unstorable_payload", "as BSON the payload is larger than a document may be");
+const TOO_LARGE: Unstorable =
+    (Reason::UnstorablePayload, "as BSON the payload is larger than a document may be");
 
 /// The kind of the statements.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +58,7 @@ pub(super) async fn run(
                 }
                 command.add(position, statement);
             }
-            Err((label, detail)) => failures.push((position, Failure::Final(label, detail.to_owned()))),
+            Err((reason, detail)) => failures.push((position, Failure::Final(reason, detail.to_owned()))),
         }
     }
     failures.extend(command.run(store, kind).await?);

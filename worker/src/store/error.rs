@@ -5,6 +5,8 @@ use mongodb::error::{
     WriteFailure,
 };
 
+use crate::domain::reason::Reason;
+
 /// Why one statement of a command failed. The other statements of the command may have worked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -12,16 +14,16 @@ pub enum Failure {
     Duplicate,
     /// The statement may work next time. Holds the server's code.
     Transient(i32),
-    /// The statement can never work. Holds label and sentence of a dead letter.
-    Final(&'static str, String),
+    /// The statement can never work. Holds reason and sentence of a dead letter.
+    Final(Reason, String),
 }
 
-/// Why a patch cannot be expressed as a statement: label and sentence of a dead letter.
-pub type Unstorable = (&'static str, &'static str);
+/// Why a patch cannot be expressed as a statement: reason and sentence of a dead letter.
+pub type Unstorable = (Reason, &'static str);
 
 /// A name in the payload cannot be expressed in BSON.
 pub(super) const UNSTORABLE: Unstorable =
-    ("unstorable_payload", "a field name holds a NUL character, which MongoDB cannot store");
+    (Reason::UnstorablePayload, "a field name holds a NUL character, which MongoDB cannot store");
 
 /// Why an operation of the store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +96,9 @@ pub(super) fn classify(code: i32) -> Failure {
     match code {
         DUPLICATE_KEY => Failure::Duplicate,
         code if is_transient(code) => Failure::Transient(code),
-        code => Failure::Final("rejected_by_database", format!("MongoDB refuses the change: code {code}")),
+        code => {
+            Failure::Final(Reason::RejectedByDatabase, format!("MongoDB refuses the change: code {code}"))
+        }
     }
 }
 

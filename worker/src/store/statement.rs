@@ -17,7 +17,10 @@ use super::{
     key::Key,
     of_call,
 };
-use crate::domain::call::{CallPatch, HISTORY_LIMIT};
+use crate::domain::{
+    call::{CallPatch, HISTORY_LIMIT},
+    reason::Reason,
+};
 
 /// The last event of a full history: the index is the limit less one.
 const FULL_HISTORY: &CStr = cstr!("history.99");
@@ -61,7 +64,7 @@ fn quick(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
 /// The statement for every document that the patch changes alone. For a patch that changes several documents,
 /// it fails on a unique index: the patch is merged in a transaction then.
 pub(super) fn general(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
-    let key = Key::of(patch).ok_or(("no_identifier", "the patch names no call"))?;
+    let key = Key::of(patch).ok_or((Reason::NoIdentifier, "the patch names no call"))?;
     let mut filter = RawDocumentBuf::new();
     filter.append(key.field(), key.id());
     // A document of another conversation or placement is another document.
@@ -159,6 +162,6 @@ mod tests {
         let mut patch = patch(&json!({ "event_type": "call.busy", "call_id": "c" }));
         let raw = patch.fields.get_mut(&Field::RawResponse).unwrap();
         raw.value = json!({ "a\u{0}b": 1 });
-        assert_eq!(statement(&patch).unwrap_err().0, "unstorable_payload");
+        assert_eq!(statement(&patch).unwrap_err().0, Reason::UnstorablePayload);
     }
 }

@@ -162,7 +162,7 @@ async fn store_known_calls(kind: Kind, events: usize, database: &Server) -> anyh
 /// The statement of the worker for one event.
 pub fn statement(kind: Kind, n: usize) -> anyhow::Result<RawDocumentBuf> {
     let patch = patch(&format!("{n:064x}"), &backlog::webhook(kind, n))?;
-    store::statement(&patch).map_err(|(label, _)| anyhow::anyhow!(label))
+    store::statement(&patch).map_err(|(reason, _)| anyhow::anyhow!(reason.label()))
 }
 
 fn patch(id: &str, webhook: &Value) -> anyhow::Result<CallPatch> {

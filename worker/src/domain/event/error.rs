@@ -3,6 +3,7 @@
 use aftercall_common::json::ReadError;
 
 use super::{field_names::FieldNames, identifier::IdentifierError};
+use crate::domain::reason::Reason;
 
 /// Why a body is not an event. A variant holds at most the event type, cut short, and names of fields; it
 /// never holds a value of the body.
@@ -35,21 +36,18 @@ pub enum ParseError {
     NotAboutACall(&'static str),
 }
 
-/// Label of [`ParseError::NotAboutACall`]: such a message does not become a dead letter.
-pub const NOT_ABOUT_A_CALL: &str = "not_about_a_call";
-
 impl ParseError {
-    /// Stable label: the reason of the dead letter.
-    pub fn label(&self) -> &'static str {
+    /// The reason of the dead letter.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::InvalidJson(_) => "invalid_json",
-            Self::NoIdentifier(_) => "no_identifier",
-            Self::InvalidIdentifier(_) => "invalid_identifier",
-            Self::InvalidAudio => "invalid_audio",
-            Self::NoEventType(_) => "no_event_type",
-            Self::UnexpectedShape(..) => "unexpected_shape",
-            Self::UnsupportedEvent(..) => "unsupported_event",
-            Self::NotAboutACall(_) => NOT_ABOUT_A_CALL,
+            Self::InvalidJson(_) => Reason::InvalidJson,
+            Self::NoIdentifier(_) => Reason::NoIdentifier,
+            Self::InvalidIdentifier(_) => Reason::InvalidIdentifier,
+            Self::InvalidAudio => Reason::InvalidAudio,
+            Self::NoEventType(_) => Reason::NoEventType,
+            Self::UnexpectedShape(..) => Reason::UnexpectedShape,
+            Self::UnsupportedEvent(..) => Reason::UnsupportedEvent,
+            Self::NotAboutACall(_) => Reason::NotAboutACall,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Parses the body of a webhook of any provider into an [`Event`]. Pure: no clock, no socket.
 //!
-//! A body that is no event gives a [`ParseError`]. Its label becomes the reason of a dead letter. The parsers
+//! A body that is no event gives a [`ParseError`], which has the reason of the dead letter. The parsers
 //! never guess: an event changes a call only if it names the call.
 
 mod call_event;
@@ -28,7 +28,7 @@ pub use self::{
     call_event::{Event, Recording},
     elevenlabs::{Identity, PLACEMENT_VARIABLE, given_reason, identity, never_connected},
     envelope::{Envelope, Origin},
-    error::{NOT_ABOUT_A_CALL, ParseError},
+    error::ParseError,
     event_type::EventType,
     field_names::FieldNames,
     foreign::FOREIGN_FAMILIES,

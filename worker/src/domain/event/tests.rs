@@ -63,11 +63,11 @@ fn a_body_that_is_no_event_gives_the_reason() {
         (r#"{"call_id":"c1","status":"busy"}"#,                              "no_event_type"),
     ];
     for (body, label) in table {
-        assert_eq!(parse(&envelope(), body.as_bytes()).unwrap_err().label(), label, "{body}");
+        assert_eq!(parse(&envelope(), body.as_bytes()).unwrap_err().reason().label(), label, "{body}");
     }
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(parse(&envelope(), deep.as_bytes()).unwrap_err().label(), "no_event_type");
-    assert_eq!(parse(&envelope(), b"{\"a\":\"\xff\"}").unwrap_err().label(), "invalid_json");
+    assert_eq!(parse(&envelope(), deep.as_bytes()).unwrap_err().reason().label(), "no_event_type");
+    assert_eq!(parse(&envelope(), b"{\"a\":\"\xff\"}").unwrap_err().reason().label(), "invalid_json");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_recording_is_moved_out_of_the_payload_and_machine_detection_claims_no_statu
     for audio in [json!("not base64!"), json!(7)] {
         let data = json!({ "conversation_id": "conv_1", "full_audio": audio });
         let refused = parse_json(&json!({ "type": "post_call_audio", "data": data }));
-        assert_eq!(refused.unwrap_err().label(), "invalid_audio");
+        assert_eq!(refused.unwrap_err().reason().label(), "invalid_audio");
     }
     let data = json!({ "call_sid": "CA1", "answered_by": "machine_start" });
     let event = envelope_event("answering_machine_detection", &data);
@@ -219,7 +219,7 @@ fn a_refused_event_has_its_reason_and_the_names_of_its_fields() {
     ];
     for (body, label, detail) in table {
         let error = parse_json(&body).unwrap_err();
-        assert_eq!(error.label(), label, "{body}");
+        assert_eq!(error.reason().label(), label, "{body}");
         let text = error.to_string();
         assert!(text.contains(detail) && !text.contains("secret"), "{text}");
     }

@@ -1,7 +1,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::event::{Envelope, Origin, parse};
+use crate::domain::{
+    event::{Envelope, Origin, parse},
+    reason::Reason,
+};
 
 /// A buffer with one message for each body. The messages are the positions of the bodies.
 fn buffer(bodies: &[Value]) -> Buffer<usize> {
@@ -16,7 +19,7 @@ fn push_all(buffer: &mut Buffer<usize>, first: usize, bodies: &[Value]) {
         let envelope = Envelope::new(n.to_string(), stored_at, Origin::ElevenLabs);
         let body = body.to_string();
         let event = parse(&envelope, body.as_bytes());
-        let event = event.map_err(|error| Cause { label: error.label(), detail: error.to_string() });
+        let event = event.map_err(|error| Cause { reason: error.reason(), detail: error.to_string() });
         buffer.push(n, event, Weight::of(body.as_bytes()));
     }
 }
@@ -43,8 +46,8 @@ fn events_of_one_call_are_joined_and_unreadable_messages_are_kept_apart() {
     assert_eq!(calls(&batch), [vec![0], vec![2, 4], vec![3]]);
     assert_eq!(batch.calls[1].patch.history.len(), 2);
     assert_eq!(
-        batch.dead.iter().map(|(n, cause)| (*n, cause.label)).collect::<Vec<_>>(),
-        [(1, "unsupported_event")]
+        batch.dead.iter().map(|(n, cause)| (*n, cause.reason)).collect::<Vec<_>>(),
+        [(1, Reason::UnsupportedEvent)]
     );
     assert!(buffer.next_batch().is_none() && buffer.messages().next().is_none());
     assert_eq!(batch.messages().copied().collect::<Vec<_>>(), [0, 2, 4, 3, 1]);

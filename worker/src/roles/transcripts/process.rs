@@ -19,6 +19,7 @@ use crate::{
     domain::{
         call::{CallPatch, size::fit_transcript},
         cause::Cause,
+        reason::Reason,
         time::{after, between},
     },
     elevenlabs::{ApiError, Conversation},
@@ -40,7 +41,7 @@ pub async fn work<O: Ports>(
     let job = match Job::read(&message.payload(), message.traceparent()) {
         Ok(job) => job,
         Err(detail) => {
-            let cause = Cause { label: "invalid_job", detail };
+            let cause = Cause { reason: Reason::InvalidJob, detail };
             return give_up(ports, consumer::TRANSCRIPTS, message, &cause).await;
         }
     };

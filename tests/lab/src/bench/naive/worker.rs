@@ -25,8 +25,10 @@ pub(crate) async fn consume(nats_url: &str, mongodb_uri: &str, database: &str) -
     let mut messages = consumer.stream().group(consumer::WORKERS).messages().await?;
     loop {
         let message = messages.next().await.context("the stream ended")??;
-        let event = ingestion::read(&message, &message.payload()).map_err(|cause| anyhow!(cause.label))?;
-        let statement = store::statement(&CallPatch::from(event)).map_err(|(label, _)| anyhow!(label))?;
+        let event =
+            ingestion::read(&message, &message.payload()).map_err(|cause| anyhow!(cause.reason.label()))?;
+        let statement =
+            store::statement(&CallPatch::from(event)).map_err(|(reason, _)| anyhow!(reason.label()))?;
         let statement = Document::try_from(statement)?;
         let stages = statement.get_array("u")?.iter().filter_map(|stage| stage.as_document().cloned());
         let filter = statement.get_document("q")?.clone();

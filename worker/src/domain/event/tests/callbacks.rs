@@ -20,7 +20,7 @@ fn each_kind_of_callback_without_a_status_has_a_field_of_its_own() {
         assert_eq!(event.fields[&field]["CallSid"], "CA1", "{form}");
         assert!(!event.fields.contains_key(&Field::RawResponse), "{form}");
         let nobody = twilio(form).unwrap_err();
-        assert_eq!(nobody.label(), "no_identifier", "{form}");
+        assert_eq!(nobody.reason().label(), "no_identifier", "{form}");
         assert!(nobody.to_string().contains(form.split('=').next().unwrap()), "{nobody}");
     }
 }
@@ -95,7 +95,7 @@ fn sip_codes_refine_a_failed_call_and_no_other_status() {
     for (form, label) in
         [("CallSid=CA1&CallStatus=paused", "unsupported_event"), ("CallStatus=busy", "no_identifier")]
     {
-        assert_eq!(twilio(form).unwrap_err().label(), label);
+        assert_eq!(twilio(form).unwrap_err().reason().label(), label);
     }
     let verdict = twilio("CallSid=CA1&AnsweredBy=machine_start").unwrap();
     assert_eq!((verdict.status, &verdict.fields[&Field::AnsweredBy]), (None, &json!("machine_start")));

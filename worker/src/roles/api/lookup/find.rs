@@ -157,8 +157,12 @@ async fn store_patch(context: &Context, patch: CallPatch) -> Answer {
                     }
                 }
             }
-            Changed::Refused { label, detail } => {
-                tracing::warn!(label, detail, "the status read from ElevenLabs was not stored");
+            Changed::Refused { reason, detail } => {
+                tracing::warn!(
+                    reason = reason.label(),
+                    detail,
+                    "the status read from ElevenLabs was not stored"
+                );
             }
         }
     }
