@@ -5,7 +5,12 @@
 use std::{hint::black_box, net::IpAddr};
 
 use aftercall_ingest::{
-    admission::{json, provider::elevenlabs, signature::Signature, source_ip},
+    admission::{
+        json,
+        provider::{Provider, elevenlabs},
+        signature::Signature,
+        source_ip,
+    },
     config::Policy,
     storage::message,
 };
@@ -48,7 +53,7 @@ fn per_byte(bench: &mut Criterion) {
         mac.update(&pieces[0]);
         let header = format!("t={now},v0={}", hex::encode(mac.finalize().into_bytes()));
         let verify = || {
-            let secrets = &policy.elevenlabs_webhook_secret;
+            let secrets = policy.secrets_of(Provider::ElevenLabs);
             elevenlabs::verify(std::iter::once(header.as_bytes()), &pieces, secrets, policy.tolerance(), now)
         };
         assert_eq!(verify(), Ok(Signature::Verified));

@@ -34,7 +34,7 @@ pub use self::{
     networks::{ELEVENLABS_ADDRESSES, Networks, Sources},
     policy::{Anonymous, Policy, SourcePolicy, Tolerance},
     public_url::PublicUrl,
-    secrets::{HeaderSecret, Secrets},
+    secrets::{HeaderSecret, ProviderSecrets, Secrets},
 };
 
 /// The settings of the gateway. The name of a variable is the name of its field, in upper case.
@@ -237,6 +237,8 @@ impl fmt::Display for Config {
 
 #[cfg(test)]
 mod tests {
+    use aftercall_common::contract::provider::Provider;
+
     use super::*;
 
     /// Reads `vars`, with `ALLOW_UNSIGNED=true` unless they contain that variable.
@@ -289,6 +291,7 @@ mod tests {
             ("EVENTS_TOKEN", "one,"),
             ("ELEVENLABS_WEBHOOK_SECRET", ""),
             ("TWILIO_AUTH_TOKEN", " "),
+            ("TWILIO_AUTH_TOKEN", "one,,two"),
             ("API_READ_TOKEN", ""),
             ("WEBHOOK_HEADER_SECRET", ""),
             ("WEBHOOK_HEADER_SECRET", "token"),
@@ -352,7 +355,7 @@ mod tests {
         let config =
             read(&[("ELEVENLABS_WEBHOOK_SECRET", "wsec_a , wsec_b"), ("API_TOKEN", "t0ken")]).unwrap();
         assert_eq!(
-            config.policy.elevenlabs_webhook_secret.iter().collect::<Vec<_>>(),
+            config.policy.secrets_of(Provider::ElevenLabs).iter().collect::<Vec<_>>(),
             [b"wsec_a", b"wsec_b"]
         );
         let shown = format!("{config} {config:?} {}", config.policy);

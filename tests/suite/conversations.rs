@@ -6,7 +6,7 @@ use aftercall_common::contract::streams;
 use aftercall_worker::{
     domain::{
         call::{CallPatch, Placement},
-        event::{self, Envelope, Origin, PlacementId},
+        event::{self, Envelope, Origin, PlacementId, Provider},
     },
     store::{self, Store},
 };
@@ -43,7 +43,7 @@ fn next(seed: &mut u64, below: usize) -> usize {
 fn patches() -> Vec<CallPatch> {
     let twilio = |n: usize, status: &str| {
         let stored_at = jiff::Timestamp::from_second(1_790_000_050 + i64::try_from(n).unwrap()).unwrap();
-        let envelope = Envelope::new(format!("t{n}"), stored_at, Origin::Twilio);
+        let envelope = Envelope::new(format!("t{n}"), stored_at, Origin::Webhook(Provider::Twilio));
         let body = format!("CallSid=CA1&CallStatus={status}&To=%2B6580000001&AnsweredBy=human");
         CallPatch::from(event::parse(&envelope, body.as_bytes()).unwrap())
     };

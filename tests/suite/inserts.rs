@@ -5,7 +5,7 @@ use aftercall_worker::{
     Config, Metrics,
     domain::{
         call::{CallPatch, Field, HISTORY_LIMIT, Placement},
-        event::{self, Envelope, Origin, PlacementId},
+        event::{self, Envelope, Origin, PlacementId, Provider},
         reason::Reason,
     },
     store::{self, Calls as _, Store, Written},
@@ -38,7 +38,8 @@ pub async fn store(mongo: &Mongo, name: &str) -> (Store, Collection<Document>) {
 pub fn patch(id: &str, second: i64, body: &Value) -> CallPatch {
     let stored_at = jiff::Timestamp::new(1_790_000_100 + second, 123_456_789).unwrap();
     let signature = Some("verified".to_owned());
-    let envelope = Envelope { signature, ..Envelope::new(id, stored_at, Origin::ElevenLabs) };
+    let envelope =
+        Envelope { signature, ..Envelope::new(id, stored_at, Origin::Webhook(Provider::ElevenLabs)) };
     event::parse(&envelope, body.to_string().as_bytes()).unwrap().into()
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aftercall_common::contract::provider::Provider;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -147,7 +148,9 @@ fn configuration_describes_every_variable_and_no_other() {
         names
     };
     assert_eq!(described("Gateway"), variables("ingest", "Config"));
-    assert_eq!(described("Gateway: who may send"), with_file(variables("ingest", "Policy")));
+    let mut policy = with_file(variables("ingest", "Policy"));
+    policy.extend(Provider::ALL.iter().map(|provider| provider.secret_variable().to_owned()));
+    assert_eq!(described("Gateway: who may send"), policy);
     assert_eq!(described("Worker"), with_file(variables("worker", "Config")));
 }
 

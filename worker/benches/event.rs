@@ -8,7 +8,7 @@ use std::hint::black_box;
 use aftercall_worker::{
     domain::{
         call::CallPatch,
-        event::{self, Envelope, Origin},
+        event::{self, Envelope, Origin, Provider},
     },
     store,
 };
@@ -18,7 +18,7 @@ use serde_json::json;
 
 fn envelope(id: &str) -> Envelope {
     let (stored_at, signature) = (Timestamp::UNIX_EPOCH, Some("verified".to_owned()));
-    Envelope { signature, ..Envelope::new(id, stored_at, Origin::ElevenLabs) }
+    Envelope { signature, ..Envelope::new(id, stored_at, Origin::Webhook(Provider::ElevenLabs)) }
 }
 
 fn step(status: &str) -> String {

@@ -15,8 +15,6 @@ pub const WOULD_REFUSE: &str = "Aftercall-Would-Refuse";
 pub const CONTENT_TYPE: &str = "Content-Type";
 /// The signature of ElevenLabs, kept for audits.
 pub const ELEVENLABS_SIGNATURE: &str = Provider::ElevenLabs.signature_header();
-/// The signature of Twilio, kept for audits.
-pub const TWILIO_SIGNATURE: &str = Provider::Twilio.signature_header();
 /// The query of the URL that Twilio posted a form to. Operators put parameters of their own there.
 pub const QUERY: &str = "Aftercall-Query";
 /// The object in [`WEBHOOK_BODIES`](super::streams::WEBHOOK_BODIES) that holds the body. The body of the

@@ -1,12 +1,13 @@
 //! The providers of webhooks. Gateway and worker share this list.
 //!
-//! A row of `providers!` names a provider and its two outside names. Paths, subjects and labels follow from
-//! them. Gateway and worker match on [`Provider`] without a wildcard, so a provider without rules for its
+//! A row of `providers!` names a provider and its outside names. Paths, subjects and labels follow from them.
+//! Gateway and worker match on [`Provider`] without a wildcard, so a provider without rules for its
 //! signature, or without a parser, does not compile.
 
-/// Declares [`Provider`] from one row for each provider: name, path segment, signature header.
+/// Declares [`Provider`] from one row for each provider. A row has its name, the segment of its path and
+/// subject, the header of its signature, and the variable of the gateway with its secrets.
 macro_rules! providers {
-    ($($(#[$doc:meta])+ $name:ident: $segment:literal, $signature_header:literal;)+) => {
+    ($($(#[$doc:meta])+ $name:ident: $segment:literal, $signature_header:literal, $secret:literal;)+) => {
         /// A service that posts webhooks to the gateway.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Provider {
@@ -16,6 +17,16 @@ macro_rules! providers {
         impl Provider {
             /// Every provider.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The name that texts for people use.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+
+            /// The word in the history of a call.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$name => $segment,)+ }
+            }
 
             /// The path that its webhooks are posted to.
             pub const fn path(self) -> &'static str {
@@ -30,6 +41,11 @@ macro_rules! providers {
             /// The header that carries its signature.
             pub const fn signature_header(self) -> &'static str {
                 match self { $(Self::$name => $signature_header,)+ }
+            }
+
+            /// The variable of the gateway that holds the secrets for its signature.
+            pub const fn secret_variable(self) -> &'static str {
+                match self { $(Self::$name => $secret,)+ }
             }
 
             /// The value of the label `route` in metrics and logs.
@@ -52,9 +68,9 @@ macro_rules! providers {
 
 providers! {
     /// ElevenLabs. Its webhooks are JSON.
-    ElevenLabs: "elevenlabs", "ElevenLabs-Signature";
+    ElevenLabs: "elevenlabs", "ElevenLabs-Signature", "ELEVENLABS_WEBHOOK_SECRET";
     /// Twilio. Its status callbacks are forms.
-    Twilio: "twilio", "X-Twilio-Signature";
+    Twilio: "twilio", "X-Twilio-Signature", "TWILIO_AUTH_TOKEN";
 }
 
 #[cfg(test)]
@@ -69,10 +85,14 @@ mod tests {
             (ElevenLabs.subject(),          "webhooks.elevenlabs.call-status"),
             (ElevenLabs.signature_header(), "ElevenLabs-Signature"),
             (ElevenLabs.route_label(),      "elevenlabs_call_status"),
+            (ElevenLabs.secret_variable(),  "ELEVENLABS_WEBHOOK_SECRET"),
+            (ElevenLabs.word(),             "elevenlabs"),
             (Twilio.path(),                 "/api/webhooks/twilio/call-status"),
             (Twilio.subject(),              "webhooks.twilio.call-status"),
             (Twilio.signature_header(),     "X-Twilio-Signature"),
             (Twilio.route_label(),          "twilio_call_status"),
+            (Twilio.secret_variable(),      "TWILIO_AUTH_TOKEN"),
+            (Twilio.word(),                 "twilio"),
             (Twilio.request_span(),         "POST /api/webhooks/twilio/call-status"),
             (Twilio.publish_span(),         "send webhooks.twilio.call-status"),
         ];

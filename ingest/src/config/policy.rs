@@ -4,14 +4,17 @@
 
 use std::{fmt, time::Duration};
 
-use aftercall_common::process::config::{self, ConfigError};
+use aftercall_common::{
+    contract::provider::Provider,
+    process::config::{self, ConfigError},
+};
 use serde::Deserialize;
 
 use super::{
     duration::positive,
     networks::{Networks, Sources},
     public_url::PublicUrl,
-    secrets::{HeaderSecret, Secrets},
+    secrets::{HeaderSecret, ProviderSecrets, Secrets},
 };
 
 /// The conditions under which requests are accepted. The name of a variable is the name of its field, in
@@ -25,8 +28,10 @@ pub struct Policy {
     pub trusted_proxies: Networks,
     /// Whether a webhook that fails a check of its sender or signature is refused, or accepted and reported.
     pub source_policy: SourcePolicy,
-    /// Secrets with which ElevenLabs signs webhooks. Empty only with `allow_unsigned`.
-    pub elevenlabs_webhook_secret: Secrets,
+    /// Secrets with which the providers sign webhooks. Those of ElevenLabs are missing only with
+    /// `allow_unsigned`. The route of any other provider is closed without its secrets.
+    #[serde(skip)]
+    pub provider_secrets: ProviderSecrets,
     /// Allows ElevenLabs' webhooks without a signature while no secret is set. The source address then
     /// decides alone, and all customers of the provider share its addresses.
     pub allow_unsigned: bool,
@@ -41,8 +46,6 @@ pub struct Policy {
     pub signature_max_ahead: Duration,
     /// A header that every webhook of ElevenLabs must carry.
     pub webhook_header_secret: Option<HeaderSecret>,
-    /// Secrets with which Twilio signs callbacks. Empty: the route for Twilio is closed.
-    pub twilio_auth_token: Secrets,
     /// The URL under which Twilio reaches the gateway. Twilio's signatures cover it.
     pub public_url: Option<PublicUrl>,
     /// Bearer tokens for `/api/agent-calls*` with full access.
@@ -59,13 +62,12 @@ impl Default for Policy {
             allowed_sources: Sources::default(),
             trusted_proxies: Networks::default(),
             source_policy: SourcePolicy::Enforce,
-            elevenlabs_webhook_secret: Secrets::default(),
+            provider_secrets: ProviderSecrets::default(),
             allow_unsigned: false,
             events_token: Secrets::default(),
             signature_tolerance: Duration::from_hours(1),
             signature_max_ahead: Duration::from_mins(5),
             webhook_header_secret: None,
-            twilio_auth_token: Secrets::default(),
             public_url: None,
             api_token: Secrets::default(),
             api_read_token: Secrets::default(),
@@ -81,17 +83,18 @@ impl Policy {
     /// The variable that cannot be used, and the reason.
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let vars: Vec<_> = vars.into_iter().collect();
-        if let Some((name, _)) = SECRETS.into_iter().find(|(name, _)| is_empty(&vars, name)) {
+        if let Some((name, _)) = Self::default().secrets().find(|(name, _)| is_empty(&vars, name)) {
             let reason = "is set, but empty: give it a value, or leave the variable out";
             return Err(ConfigError::new(name, reason));
         }
-        let policy: Self = config::from_vars(vars)?;
-        if policy.elevenlabs_webhook_secret.is_empty() && !policy.allow_unsigned {
+        let provider_secrets = ProviderSecrets::from_vars(&vars)?;
+        let policy = Self { provider_secrets, ..config::from_vars(vars)? };
+        if !policy.has_secrets_of(Provider::ElevenLabs) && !policy.allow_unsigned {
             let reason = "must be set (`aftercall-worker register` prints it), or ALLOW_UNSIGNED=true: then the \
                 source address alone decides, and ElevenLabs' addresses are shared by all of its customers";
             return Err(ConfigError::new("ELEVENLABS_WEBHOOK_SECRET", reason));
         }
-        match (!policy.twilio_auth_token.is_empty(), policy.public_url.is_some()) {
+        match (policy.has_secrets_of(Provider::Twilio), policy.public_url.is_some()) {
             (true, false) => {
                 let reason = "must be set with TWILIO_AUTH_TOKEN: Twilio signs the URL it calls";
                 Err(ConfigError::new("PUBLIC_URL", reason))
@@ -110,14 +113,39 @@ impl Policy {
     /// # Errors
     /// The variable that is missing.
     pub fn check_successor(&self, next: &Self) -> Result<(), ConfigError> {
-        match SECRETS.into_iter().find(|(_, is_set)| is_set(self) && !is_set(next)) {
-            Some((name, _)) => {
+        let mut secrets = self.secrets().zip(next.secrets());
+        match secrets.find(|((_, is_set), (_, stays_set))| *is_set && !stays_set) {
+            Some(((name, _), _)) => {
                 let reason =
                     "is missing, and a reload cannot remove a secret: restart the gateway to remove it";
                 Err(ConfigError::new(name, reason))
             }
             None => Ok(()),
         }
+    }
+
+    /// The secrets with which `provider` signs webhooks.
+    pub fn secrets_of(&self, provider: Provider) -> &Secrets {
+        self.provider_secrets.of(provider)
+    }
+
+    /// Whether a secret of `provider` is set.
+    pub fn has_secrets_of(&self, provider: Provider) -> bool {
+        !self.secrets_of(provider).is_empty()
+    }
+
+    /// The variables that hold secrets, each with whether it is set.
+    fn secrets(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        let of_providers = Provider::ALL.iter().map(|&provider| {
+            let is_set = self.has_secrets_of(provider);
+            (provider.secret_variable(), is_set)
+        });
+        of_providers.chain([
+            ("EVENTS_TOKEN", !self.events_token.is_empty()),
+            ("WEBHOOK_HEADER_SECRET", self.webhook_header_secret.is_some()),
+            ("API_TOKEN", !self.api_token.is_empty()),
+            ("API_READ_TOKEN", !self.api_read_token.is_empty()),
+        ])
     }
 
     /// How far the time of a signature may be from the gateway's clock.
@@ -135,13 +163,15 @@ impl Policy {
         if self.observes() {
             tracing::warn!("SOURCE_POLICY is observe: webhooks are accepted from anyone, and only reported");
         }
-        if self.elevenlabs_webhook_secret.is_empty() {
+        if !self.has_secrets_of(Provider::ElevenLabs) {
             tracing::warn!(
                 "ALLOW_UNSIGNED is true and ELEVENLABS_WEBHOOK_SECRET is unset: webhooks are accepted without a signature, from ALLOWED_SOURCES only"
             );
         }
-        if self.twilio_auth_token.is_empty() {
-            tracing::info!("TWILIO_AUTH_TOKEN is unset: the route for Twilio is closed");
+        let others = Provider::ALL.iter().filter(|&&provider| provider != Provider::ElevenLabs);
+        for provider in others.filter(|&&provider| !self.has_secrets_of(provider)) {
+            let (variable, title) = (provider.secret_variable(), provider.title());
+            tracing::info!("{variable} is unset: the route for {title} is closed");
         }
         if self.api_anonymous != Anonymous::None {
             tracing::warn!(
@@ -151,19 +181,6 @@ impl Policy {
         }
     }
 }
-
-/// A function that returns whether a policy has a certain secret.
-type IsSet = fn(&Policy) -> bool;
-
-/// The variables that hold secrets.
-const SECRETS: [(&str, IsSet); 6] = [
-    ("ELEVENLABS_WEBHOOK_SECRET", |policy| !policy.elevenlabs_webhook_secret.is_empty()),
-    ("EVENTS_TOKEN", |policy| !policy.events_token.is_empty()),
-    ("WEBHOOK_HEADER_SECRET", |policy| policy.webhook_header_secret.is_some()),
-    ("TWILIO_AUTH_TOKEN", |policy| !policy.twilio_auth_token.is_empty()),
-    ("API_TOKEN", |policy| !policy.api_token.is_empty()),
-    ("API_READ_TOKEN", |policy| !policy.api_read_token.is_empty()),
-];
 
 /// Whether the variable `name` is set to an empty value.
 fn is_empty(vars: &[(String, String)], name: &str) -> bool {
@@ -183,12 +200,8 @@ impl fmt::Display for Policy {
         }
         writeln!(f, "ALLOW_UNSIGNED={}", self.allow_unsigned)?;
         writeln!(f, "API_ANONYMOUS={}", self.api_anonymous.as_str())?;
-        for (name, is_set) in SECRETS {
-            if is_set(self) {
-                writeln!(f, "{name}=***")?;
-            }
-        }
-        Ok(())
+        let mut set = self.secrets().filter(|(_, is_set)| *is_set);
+        set.try_for_each(|(name, _)| writeln!(f, "{name}=***"))
     }
 }
 
@@ -256,16 +269,16 @@ mod tests {
     fn a_successor_keeps_every_secret_that_is_set() {
         let all = [
             ("ELEVENLABS_WEBHOOK_SECRET", "a"),
-            ("EVENTS_TOKEN", "b"),
-            ("WEBHOOK_HEADER_SECRET", "X-Hook: c"),
-            ("TWILIO_AUTH_TOKEN", "d"),
+            ("TWILIO_AUTH_TOKEN", "b"),
+            ("EVENTS_TOKEN", "c"),
+            ("WEBHOOK_HEADER_SECRET", "X-Hook: d"),
             ("API_TOKEN", "e"),
             ("API_READ_TOKEN", "f"),
         ];
         let unsigned = ("ALLOW_UNSIGNED", "true");
         let url = ("PUBLIC_URL", "https://h.example");
         let full = read(&[&all[..], &[unsigned, url]].concat()).unwrap();
-        assert_eq!(SECRETS.map(|(name, _)| name), all.map(|(name, _)| name));
+        assert_eq!(full.secrets().collect::<Vec<_>>(), all.map(|(name, _)| (name, true)));
         for (missing, _) in all {
             let kept = all.into_iter().filter(|(name, _)| *name != missing).chain([unsigned]);
             let kept: Vec<_> = kept.chain((missing != "TWILIO_AUTH_TOKEN").then_some(url)).collect();

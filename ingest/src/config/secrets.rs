@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use aftercall_common::process::config::Secret;
+use aftercall_common::{
+    contract::provider::Provider,
+    process::config::{ConfigError, Secret},
+};
 use hyper::{HeaderMap, header::HeaderName};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
@@ -27,6 +30,37 @@ impl Secrets {
     /// Whether `given` is one of the secrets. The time that the comparison takes does not show which one.
     pub fn contains(&self, given: &[u8]) -> bool {
         self.iter().fold(false, |equal, secret| equal | bool::from(given.ct_eq(secret)))
+    }
+}
+
+/// The secrets of each provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderSecrets(Vec<(Provider, Secrets)>);
+
+impl ProviderSecrets {
+    /// Reads the variables of all providers. An empty variable counts as unset.
+    ///
+    /// # Errors
+    /// The variable whose list cannot be used, and the reason.
+    pub(super) fn from_vars(vars: &[(String, String)]) -> Result<Self, ConfigError> {
+        let mut secrets = Vec::new();
+        for provider in Provider::ALL {
+            let variable = provider.secret_variable();
+            let is_meant = |(name, value): &&(String, String)| {
+                name.eq_ignore_ascii_case(variable) && !value.trim().is_empty()
+            };
+            if let Some((_, list)) = vars.iter().rfind(is_meant) {
+                let list = Secrets::try_from(list.clone());
+                secrets.push((*provider, list.map_err(|reason| ConfigError::new(variable, reason))?));
+            }
+        }
+        Ok(Self(secrets))
+    }
+
+    /// The secrets of `provider`.
+    pub(super) fn of(&self, provider: Provider) -> &Secrets {
+        static NONE: Secrets = Secrets(Vec::new());
+        self.0.iter().find(|(other, _)| *other == provider).map_or(&NONE, |(_, secrets)| secrets)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Input: bodies, separated by the ASCII record separator. Each body is parsed as a body of every origin.
 
+use aftercall_common::contract::subject::WebhookSubject;
 use aftercall_ingest::storage::message::webhook_id;
 use aftercall_worker::{
     domain::{
@@ -33,7 +34,7 @@ const AHEAD: SignedDuration = SignedDuration::from_millis(300_001);
 pub fn run(data: &[u8]) {
     let mut patches = Vec::new();
     for (n, body) in data.split(|&byte| byte == SEPARATOR).take(MAX_BODIES).enumerate() {
-        for origin in [Origin::ElevenLabs, Origin::Twilio, Origin::Reconciliation] {
+        for origin in WebhookSubject::all().map(Origin::from) {
             match read(n, origin, body) {
                 Ok(event) => {
                     is_sound(&event);

@@ -7,7 +7,7 @@ use aftercall_worker::{
     broker::{consumer::Pull, message::StreamMessage},
     domain::{
         cause::Cause,
-        event::{Envelope, Origin},
+        event::{Envelope, Origin, Provider},
     },
 };
 use bytes::Bytes;
@@ -65,7 +65,7 @@ impl StreamMessage for Message {
 
 /// The metadata of a stored webhook.
 pub fn envelope(id: &str, stored_at: Timestamp) -> Envelope {
-    Envelope::new(id, stored_at, Origin::ElevenLabs)
+    Envelope::new(id, stored_at, Origin::Webhook(Provider::ElevenLabs))
 }
 
 /// One consumer as one worker uses it.

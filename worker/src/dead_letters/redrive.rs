@@ -3,7 +3,7 @@
 //! The message is sent first, then the dead letter is removed. After a crash between the two, the dead letter
 //! may be sent once more with the same id. Processing it twice does no harm.
 
-use aftercall_common::contract::streams::header;
+use aftercall_common::contract::{provider::Provider, streams::header};
 use async_nats::{
     HeaderMap,
     header::NATS_MESSAGE_ID,
@@ -75,8 +75,9 @@ fn mark_edited(headers: &mut HeaderMap, body: &Bytes) {
     headers.insert(NATS_MESSAGE_ID, format!("{id}:edited:{}", &digest[..16]).as_str());
     let kept = headers.iter().filter(|(name, _)| {
         let name: &str = name.as_ref();
-        let signatures = [header::ELEVENLABS_SIGNATURE, header::TWILIO_SIGNATURE, header::SIGNATURE];
-        !signatures.iter().any(|signature| signature.eq_ignore_ascii_case(name))
+        let of_providers = Provider::ALL.iter().map(|provider| provider.signature_header());
+        let mut signatures = of_providers.chain([header::SIGNATURE]);
+        !signatures.any(|signature| signature.eq_ignore_ascii_case(name))
     });
     let mut kept: HeaderMap = kept
         .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))

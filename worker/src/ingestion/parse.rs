@@ -54,7 +54,7 @@ fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
 fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     let too_complex = |detail| Err(Cause { reason: Reason::TooComplex, detail });
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let is_form = origin.sends_forms() && !body.trim_ascii_start().starts_with(b"{");
+    let is_form = event::may_be_form(origin) && !body.trim_ascii_start().starts_with(b"{");
     if !is_form {
         return measure([body], LIMITS).or_else(|error| too_complex(error.to_string()));
     }
@@ -100,30 +100,33 @@ pub(super) async fn open<P: Ports>(ports: &P, message: &P::Message) -> Opened {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Provider;
 
     #[test]
     fn a_too_complex_body_is_refused_before_it_is_parsed() {
-        use Origin::{ElevenLabs, Reconciliation, Twilio};
+        use Origin::Reconciliation;
+        const ELEVENLABS: Origin = Origin::Webhook(Provider::ElevenLabs);
+        const TWILIO: Origin = Origin::Webhook(Provider::Twilio);
         let json = |inside: &str| format!(r#"{{"event_type":"call.ended","call_id":"c","a":{inside}}}"#);
         let arrays = |count: usize| json(&format!("[{}0]", "[],".repeat(count)));
         let nested = |depth: usize| json(&format!("{}{}", "[".repeat(depth), "]".repeat(depth)));
         let form = |parameters: usize| format!("CallSid=c{}", "&a=b".repeat(parameters - 1));
         #[rustfmt::skip]
         let table = [
-            (ElevenLabs,     arrays(240_000),                            true),
-            (ElevenLabs,     arrays(260_000),                            false),
+            (ELEVENLABS,     arrays(240_000),                            true),
+            (ELEVENLABS,     arrays(260_000),                            false),
             (Reconciliation, arrays(260_000),                            false),
-            (Twilio,         arrays(260_000),                            false),
-            (ElevenLabs,     nested(900),                                true),
-            (ElevenLabs,     nested(1100),                               false),
-            (ElevenLabs,     json(&format!("\"{}\"", "[".repeat(1_000_000))), true),
-            (Twilio,         form(300),                                  true),
-            (Twilio,         form(301),                                  false),
-            (Twilio,         format!("CallSid=c{}", "&".repeat(400)),    true), // Empty parameters.
-            (Twilio,         format!("\u{feff}{}", json(&format!("\"{}\"", "&".repeat(400)))), true), // JSON after a byte order mark.
-            (Twilio,         format!("\u{feff}{}", arrays(260_000)),     false),
-            (Twilio,         format!("CallSid={}", "x".repeat(65_000)),  true),
-            (Twilio,         format!("CallSid={}", "x".repeat(66_000)),  false),
+            (TWILIO,         arrays(260_000),                            false),
+            (ELEVENLABS,     nested(900),                                true),
+            (ELEVENLABS,     nested(1100),                               false),
+            (ELEVENLABS,     json(&format!("\"{}\"", "[".repeat(1_000_000))), true),
+            (TWILIO,         form(300),                                  true),
+            (TWILIO,         form(301),                                  false),
+            (TWILIO,         format!("CallSid=c{}", "&".repeat(400)),    true), // Empty parameters.
+            (TWILIO,         format!("\u{feff}{}", json(&format!("\"{}\"", "&".repeat(400)))), true), // JSON after a byte order mark.
+            (TWILIO,         format!("\u{feff}{}", arrays(260_000)),     false),
+            (TWILIO,         format!("CallSid={}", "x".repeat(65_000)),  true),
+            (TWILIO,         format!("CallSid={}", "x".repeat(66_000)),  false),
         ];
         for (origin, body, fits) in table {
             let found = check_size(origin, body.as_bytes());

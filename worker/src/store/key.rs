@@ -75,12 +75,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::event::{Envelope, Origin, parse};
+    use crate::domain::event::{Envelope, Origin, Provider, parse};
 
     #[test]
     fn a_call_is_found_by_its_call_id_if_it_has_one() {
         let key = |body: serde_json::Value| {
-            let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
+            let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::Webhook(Provider::ElevenLabs));
             let patch: CallPatch = parse(&envelope, body.to_string().as_bytes()).unwrap().into();
             Key::of(&patch).unwrap().filter()
         };

@@ -136,11 +136,11 @@ mod tests {
     use super::*;
     use crate::domain::{
         call::Field,
-        event::{Envelope, Origin, parse},
+        event::{Envelope, Origin, Provider, parse},
     };
 
     fn patch(body: &serde_json::Value) -> CallPatch {
-        let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
+        let envelope = Envelope::new("e1", Timestamp::UNIX_EPOCH, Origin::Webhook(Provider::ElevenLabs));
         parse(&envelope, body.to_string().as_bytes()).unwrap().into()
     }
 

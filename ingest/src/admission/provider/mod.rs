@@ -52,7 +52,7 @@ impl From<FormError> for ContentError {
 /// How the operator can open the route of the provider. `None`: the route is open.
 pub(crate) fn advice_if_closed(provider: Provider, policy: &Policy) -> Option<&'static str> {
     match provider {
-        Provider::Twilio if policy.twilio_auth_token.is_empty() => {
+        Provider::Twilio if !policy.has_secrets_of(provider) => {
             Some("set TWILIO_AUTH_TOKEN and PUBLIC_URL to open the route for Twilio")
         }
         Provider::ElevenLabs | Provider::Twilio => None,
@@ -92,7 +92,7 @@ pub(crate) fn takes_events_token(provider: Provider) -> bool {
 /// Whether the source address decides alone, because no secret is set.
 pub(crate) fn trusts_address_alone(provider: Provider, policy: &Policy) -> bool {
     match provider {
-        Provider::ElevenLabs => policy.elevenlabs_webhook_secret.is_empty(),
+        Provider::ElevenLabs => !policy.has_secrets_of(provider),
         Provider::Twilio => false,
     }
 }
@@ -126,14 +126,15 @@ pub(crate) fn precheck(
     parts: &Parts,
     now: i64,
 ) -> Result<(), SignatureError> {
+    let secrets = policy.secrets_of(provider);
     match provider {
         Provider::ElevenLabs => {
-            let (secrets, tolerance) = (&policy.elevenlabs_webhook_secret, policy.tolerance());
+            let tolerance = policy.tolerance();
             elevenlabs::precheck(elevenlabs_signatures(parts), secrets, tolerance, now).map(drop)
         }
         Provider::Twilio => {
             let (signature, settings) = twilio_signature(parts);
-            twilio::precheck(signature, settings, &policy.twilio_auth_token).map(drop)
+            twilio::precheck(signature, settings, secrets).map(drop)
         }
     }
 }
@@ -146,15 +147,16 @@ pub(crate) fn verify(
     body: &Body,
     now: i64,
 ) -> Result<Signature, SignatureError> {
+    let secrets = policy.secrets_of(provider);
     match provider {
         Provider::ElevenLabs => {
-            let (secrets, tolerance) = (&policy.elevenlabs_webhook_secret, policy.tolerance());
+            let tolerance = policy.tolerance();
             elevenlabs::verify(elevenlabs_signatures(parts), body.pieces(), secrets, tolerance, now)
         }
         Provider::Twilio => {
             let path_and_query = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             let (signature, settings) = twilio_signature(parts);
-            let (url, secrets) = (policy.public_url.as_ref(), &policy.twilio_auth_token);
+            let url = policy.public_url.as_ref();
             if parts.method == Method::GET {
                 return twilio::verify_url(signature, settings, path_and_query, url, secrets);
             }

@@ -7,7 +7,7 @@ use aftercall_local::server::Server;
 use aftercall_worker::{
     domain::{
         call::CallPatch,
-        event::{self, Envelope, Origin},
+        event::{self, Envelope, Origin, Provider},
     },
     store::{self, Calls as _},
 };
@@ -167,7 +167,8 @@ pub fn statement(kind: Kind, n: usize) -> anyhow::Result<RawDocumentBuf> {
 
 fn patch(id: &str, webhook: &Value) -> anyhow::Result<CallPatch> {
     let signature = Some("absent".to_owned());
-    let envelope = Envelope { signature, ..Envelope::new(id, Timestamp::now(), Origin::ElevenLabs) };
+    let envelope =
+        Envelope { signature, ..Envelope::new(id, Timestamp::now(), Origin::Webhook(Provider::ElevenLabs)) };
     Ok(event::parse(&envelope, webhook.to_string().as_bytes())?.into())
 }
 

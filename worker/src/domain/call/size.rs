@@ -141,11 +141,11 @@ mod tests {
     use super::*;
     use crate::domain::{
         call::CallPatch,
-        event::{Envelope, Origin, parse},
+        event::{Envelope, Origin, Provider, parse},
     };
 
     fn split(body: &Value) -> (CallPatch, Option<Attachment>) {
-        let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::ElevenLabs);
+        let (stored_at, origin) = (Timestamp::UNIX_EPOCH, Origin::Webhook(Provider::ElevenLabs));
         let envelope = Envelope::new("e1", stored_at, origin);
         CallPatch::split(parse(&envelope, body.to_string().as_bytes()).unwrap())
     }

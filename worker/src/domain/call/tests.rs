@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::domain::event::{CallId, ConversationId, Envelope, Event, EventType, Origin, parse};
+use crate::domain::event::{CallId, ConversationId, Envelope, Event, EventType, Origin, Provider, parse};
 
 fn event(n: u32, event_type: EventType, at: Option<i64>, ids: u8) -> Event {
     let mut body = json!({ "event_type": event_type.as_str(), "n": n });
@@ -17,7 +17,7 @@ fn event(n: u32, event_type: EventType, at: Option<i64>, ids: u8) -> Event {
         body["timestamp"] = at.into();
     }
     let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n)).unwrap();
-    let envelope = Envelope::new(format!("{n:04}"), stored_at, Origin::ElevenLabs);
+    let envelope = Envelope::new(format!("{n:04}"), stored_at, Origin::Webhook(Provider::ElevenLabs));
     parse(&envelope, body.to_string().as_bytes()).unwrap()
 }
 
@@ -29,7 +29,7 @@ fn transcription(n: u32) -> Event {
         "conversation_initiation_client_data": { "dynamic_variables": { "aftercall_placement_id": "p" } },
     } });
     let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n)).unwrap();
-    let envelope = Envelope::new(format!("{n:04}"), stored_at, Origin::ElevenLabs);
+    let envelope = Envelope::new(format!("{n:04}"), stored_at, Origin::Webhook(Provider::ElevenLabs));
     parse(&envelope, body.to_string().as_bytes()).unwrap()
 }
 
@@ -39,7 +39,8 @@ fn callback(n: u32) -> Event {
         ["CallStatus=completed&Direction=inbound", "CallStatus=completed&ParentCallSid=p", "RecordingSid=r"];
     let form = format!("CallSid=call&n={n}&{}", kind[n as usize % 3]);
     let stored_at = Timestamp::from_second(1_790_000_000 + i64::from(n)).unwrap();
-    parse(&Envelope::new(format!("{n:04}"), stored_at, Origin::Twilio), form.as_bytes()).unwrap()
+    parse(&Envelope::new(format!("{n:04}"), stored_at, Origin::Webhook(Provider::Twilio)), form.as_bytes())
+        .unwrap()
 }
 
 prop_compose! {

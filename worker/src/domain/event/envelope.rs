@@ -6,10 +6,8 @@ use jiff::Timestamp;
 /// The source of an event. It decides the format of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// A webhook of ElevenLabs.
-    ElevenLabs,
-    /// A status callback of Twilio.
-    Twilio,
+    /// A webhook of this provider.
+    Webhook(Provider),
     /// Our own reconciliation. It publishes bodies in the form of ElevenLabs' webhooks.
     Reconciliation,
 }
@@ -18,17 +16,8 @@ impl Origin {
     /// The word in the history of a call.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::ElevenLabs => "elevenlabs",
-            Self::Twilio => "twilio",
+            Self::Webhook(provider) => provider.word(),
             Self::Reconciliation => "reconciliation",
-        }
-    }
-
-    /// Whether webhooks from this source may be forms.
-    pub fn sends_forms(self) -> bool {
-        match self {
-            Self::Twilio => true,
-            Self::ElevenLabs | Self::Reconciliation => false,
         }
     }
 }
@@ -36,8 +25,7 @@ impl Origin {
 impl From<WebhookSubject> for Origin {
     fn from(subject: WebhookSubject) -> Self {
         match subject {
-            WebhookSubject::Received(Provider::ElevenLabs) => Self::ElevenLabs,
-            WebhookSubject::Received(Provider::Twilio) => Self::Twilio,
+            WebhookSubject::Received(provider) => Self::Webhook(provider),
             WebhookSubject::Reconciled => Self::Reconciliation,
         }
     }

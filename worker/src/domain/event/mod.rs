@@ -21,6 +21,7 @@ mod spelling;
 mod time;
 mod twilio;
 
+pub use aftercall_common::contract::provider::Provider;
 use aftercall_common::json;
 
 use self::shape::Shape;
@@ -47,8 +48,16 @@ pub use self::{
 /// The body is no event, or an event of another product: see [`ParseError`].
 pub fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
     match envelope.origin {
-        Origin::Twilio => twilio::event(envelope, body),
-        Origin::ElevenLabs | Origin::Reconciliation => elevenlabs_event(envelope, body),
+        Origin::Webhook(Provider::Twilio) => twilio::event(envelope, body),
+        Origin::Webhook(Provider::ElevenLabs) | Origin::Reconciliation => elevenlabs_event(envelope, body),
+    }
+}
+
+/// Whether bodies of this origin may be forms.
+pub fn may_be_form(origin: Origin) -> bool {
+    match origin {
+        Origin::Webhook(Provider::Twilio) => true,
+        Origin::Webhook(Provider::ElevenLabs) | Origin::Reconciliation => false,
     }
 }
 

@@ -9,7 +9,7 @@ mod callbacks;
 mod facts;
 
 fn envelope() -> Envelope {
-    Envelope::new("e1", "2026-09-22T12:00:00.123456Z".parse().unwrap(), Origin::ElevenLabs)
+    Envelope::new("e1", "2026-09-22T12:00:00.123456Z".parse().unwrap(), Origin::Webhook(Provider::ElevenLabs))
 }
 
 fn parse_json(body: &Value) -> Result<Event, ParseError> {
@@ -17,7 +17,7 @@ fn parse_json(body: &Value) -> Result<Event, ParseError> {
 }
 
 fn twilio(form: &str) -> Result<Event, ParseError> {
-    parse(&Envelope { origin: Origin::Twilio, ..envelope() }, form.as_bytes())
+    parse(&Envelope { origin: Origin::Webhook(Provider::Twilio), ..envelope() }, form.as_bytes())
 }
 
 #[test]

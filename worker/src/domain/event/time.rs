@@ -114,6 +114,7 @@ fn from_unix(number: f64) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use aftercall_common::contract::provider::Provider;
     use serde_json::json;
 
     use super::*;
@@ -170,7 +171,7 @@ mod tests {
             (json!(null),                      false, false),
             (json!(" "),                       false, false),
         ];
-        let envelope = envelope(Origin::ElevenLabs, None);
+        let envelope = envelope(Origin::Webhook(Provider::ElevenLabs), None);
         for (value, counts, ignored) in table {
             let found = of_event(&envelope, [&value]);
             assert_eq!(found.ignored, ignored, "{value}");
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn the_first_stated_time_that_counts_is_taken() {
         let good = json!("2026-09-22T11:00:00Z");
-        let when = of_event(&envelope(Origin::ElevenLabs, None), [&json!(0), &good]);
+        let when = of_event(&envelope(Origin::Webhook(Provider::ElevenLabs), None), [&json!(0), &good]);
         assert_eq!(when, EventTime { at: "2026-09-22T11:00:00Z".parse().unwrap(), ignored: false });
     }
 
@@ -191,11 +192,11 @@ mod tests {
         let stated = json!("2026-07-10T00:00:00Z");
         #[rustfmt::skip]
         let table = [
-            (Origin::ElevenLabs,     None,                         true),
-            (Origin::ElevenLabs,     Some("2026-07-11T00:00:00Z"), false),
-            (Origin::Twilio,         Some("2026-08-01T00:00:00Z"), false),
-            (Origin::ElevenLabs,     Some("1970-01-01T00:00:00Z"), true), // A gateway's clock was unset.
-            (Origin::ElevenLabs,     Some("2026-09-23T00:00:00Z"), true),
+            (Origin::Webhook(Provider::ElevenLabs),     None,                         true),
+            (Origin::Webhook(Provider::ElevenLabs),     Some("2026-07-11T00:00:00Z"), false),
+            (Origin::Webhook(Provider::Twilio),         Some("2026-08-01T00:00:00Z"), false),
+            (Origin::Webhook(Provider::ElevenLabs),     Some("1970-01-01T00:00:00Z"), true), // A gateway's clock was unset.
+            (Origin::Webhook(Provider::ElevenLabs),     Some("2026-09-23T00:00:00Z"), true),
             (Origin::Reconciliation, None,                         false),
         ];
         for (origin, received_at, ignored) in table {

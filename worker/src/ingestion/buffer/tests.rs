@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::{
-    event::{Envelope, Origin, parse},
+    event::{Envelope, Origin, Provider, parse},
     reason::Reason,
 };
 
@@ -16,7 +16,7 @@ fn buffer(bodies: &[Value]) -> Buffer<usize> {
 fn push_all(buffer: &mut Buffer<usize>, first: usize, bodies: &[Value]) {
     for (n, body) in (first..).zip(bodies) {
         let stored_at = Timestamp::from_second(i64::try_from(n).unwrap()).unwrap();
-        let envelope = Envelope::new(n.to_string(), stored_at, Origin::ElevenLabs);
+        let envelope = Envelope::new(n.to_string(), stored_at, Origin::Webhook(Provider::ElevenLabs));
         let body = body.to_string();
         let event = parse(&envelope, body.as_bytes());
         let event = event.map_err(|error| Cause { reason: error.reason(), detail: error.to_string() });

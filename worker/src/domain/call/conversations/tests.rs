@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::{
     call::{Field, Placement, Status},
-    event::{CallId, Envelope, Origin, PlacementId, parse},
+    event::{CallId, Envelope, Origin, PlacementId, Provider, parse},
 };
 
 const CONVERSATIONS: [&str; 3] = ["conv_a", "conv_b", "conv_c"];
@@ -25,13 +25,13 @@ fn patch(n: u32) -> CallPatch {
                 "agent_id": format!("agent of {conversation}"), "analysis": { "n": n },
                 "metadata": { "phone_call": { "call_sid": "CA1" }, "start_time_unix_secs": 1_789_990_000 + n },
             } });
-            parse(&at(Origin::ElevenLabs), body.to_string().as_bytes()).unwrap().into()
+            parse(&at(Origin::Webhook(Provider::ElevenLabs)), body.to_string().as_bytes()).unwrap().into()
         }
         (None, 0..3) => {
             let word = ["queued", "ringing", "in-progress", "completed"][n as usize / 5 % 4];
             let body =
                 format!("CallSid=CA1&CallStatus={word}&To=%2B6580000001&SequenceNumber={n}&AnsweredBy=human");
-            parse(&at(Origin::Twilio), body.as_bytes()).unwrap().into()
+            parse(&at(Origin::Webhook(Provider::Twilio)), body.as_bytes()).unwrap().into()
         }
         _ => {
             let mut body = json!({ "event_type": format!("call.{}", words[n as usize % 7]), "n": n });
@@ -44,7 +44,7 @@ fn patch(n: u32) -> CallPatch {
             if !n.is_multiple_of(3) {
                 body["timestamp"] = (1_790_000_000 + n % 40).into();
             }
-            parse(&at(Origin::ElevenLabs), body.to_string().as_bytes()).unwrap().into()
+            parse(&at(Origin::Webhook(Provider::ElevenLabs)), body.to_string().as_bytes()).unwrap().into()
         }
     };
     // One of the conversations was placed through the API, and some of its events name the placement.
@@ -199,7 +199,7 @@ fn a_call_has_a_bounded_number_of_conversations() {
     let stored_at = Timestamp::from_second(1_790_000_000).unwrap();
     let event = |n: usize| {
         let body = json!({ "event_type": "call.ended", "call_id": "unknown", "conversation_id": format!("conv_{n:02}") });
-        let envelope = Envelope::new(format!("e{n}"), stored_at, Origin::ElevenLabs);
+        let envelope = Envelope::new(format!("e{n}"), stored_at, Origin::Webhook(Provider::ElevenLabs));
         CallPatch::from(parse(&envelope, body.to_string().as_bytes()).unwrap())
     };
     let mut stored = Vec::new();

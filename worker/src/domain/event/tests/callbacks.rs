@@ -27,8 +27,11 @@ fn each_kind_of_callback_without_a_status_has_a_field_of_its_own() {
 
 #[test]
 fn the_parameters_of_a_callbacks_url_are_kept_with_it() {
-    let envelope =
-        Envelope { query: Some("lead=42&b=%C3%A9&b=x".to_owned()), origin: Origin::Twilio, ..envelope() };
+    let envelope = Envelope {
+        query: Some("lead=42&b=%C3%A9&b=x".to_owned()),
+        origin: Origin::Webhook(Provider::Twilio),
+        ..envelope()
+    };
     for body in ["CallSid=CA1&CallStatus=ringing", r#"{"CallSid":"CA1","CallStatus":"ringing"}"#] {
         let event = parse(&envelope, body.as_bytes()).unwrap();
         assert_eq!(event.fields[&Field::RawResponse]["query"], json!({ "lead": "42", "b": "x" }));

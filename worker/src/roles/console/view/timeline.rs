@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::phone_numbers::Numbers;
+use aftercall_common::{contract::provider::Provider, phone_numbers::Numbers};
 
 use super::{
     format,
@@ -77,13 +77,14 @@ pub fn steps(call: &Detail, numbers: Numbers) -> Vec<Step> {
 }
 
 fn source(entry: &HistoryEntry) -> &'static str {
-    match entry.origin.as_deref() {
-        Some("elevenlabs") => "ElevenLabs",
-        Some("twilio") => "Twilio",
-        Some("reconciliation") => "Reconciliation",
-        Some("lookup") => "Status lookup",
-        Some("placement") => "Placed through Aftercall",
-        _ => "Source unknown",
+    match entry.origin.as_deref().unwrap_or_default() {
+        "reconciliation" => "Reconciliation",
+        "lookup" => "Status lookup",
+        "placement" => "Placed through Aftercall",
+        word => {
+            let provider = Provider::ALL.iter().find(|provider| provider.word() == word);
+            provider.map_or("Source unknown", |provider| provider.title())
+        }
     }
 }
 
