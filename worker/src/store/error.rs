@@ -51,6 +51,9 @@ impl StoreError {
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
+        if let Some(cause) = of_file(&error) {
+            return cause.clone().into();
+        }
         let is_repeatable =
             [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
                 .iter()
@@ -78,6 +81,12 @@ impl From<Error> for StoreError {
         let what = format!("{what} (code {code})");
         if is_permanent && !is_repeatable { Self::Refused(what) } else { Self::Unavailable(what) }
     }
+}
+
+/// The error of the database in an error of `GridFS`. The text of the outer error quotes the server's answer.
+fn of_file(error: &Error) -> Option<&Error> {
+    let ErrorKind::Io(outer) = &*error.kind else { return None };
+    outer.get_ref()?.downcast_ref()
 }
 
 /// Whether a failed command can never work, because its content is too large or too deep. After any other
@@ -131,6 +140,11 @@ mod tests {
         assert_eq!(classify(11_000), Failure::Duplicate);
         assert_eq!(
             StoreError::from(Error::custom("a stored call has no dates")),
+            StoreError::Refused("a stored call has no dates".to_owned())
+        );
+        let of_file = std::io::Error::other(Error::custom("a stored call has no dates"));
+        assert_eq!(
+            StoreError::from(Error::from(of_file)),
             StoreError::Refused("a stored call has no dates".to_owned())
         );
     }
