@@ -144,6 +144,7 @@ async fn store_event(
     for written in store::write(ports.calls(), &[patch]).await? {
         if let Written::Refused(label, detail) = written {
             let conversation_id = job.conversation_id.as_str();
+            let label = label.label();
             tracing::warn!(conversation_id, label, detail, "the facts of a conversation cannot be stored");
         }
     }

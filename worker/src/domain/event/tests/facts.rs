@@ -1,5 +1,6 @@
 //! The facts and the outcome that each kind of event states.
 
+use aftercall_common::contract::provider::Provider;
 use serde_json::{Value, json};
 
 use super::*;
@@ -7,7 +8,9 @@ use crate::domain::call::{CallPatch, Fact, FactValue, Field, Outcome, Status};
 
 fn read(body: &Value) -> CallPatch {
     let stored_at = "2026-09-22T12:00:00Z".parse().unwrap();
-    parse(&Envelope::new("e", stored_at, Origin::ElevenLabs), body.to_string().as_bytes()).unwrap().into()
+    parse(&Envelope::new("e", stored_at, Origin::Webhook(Provider::ElevenLabs)), body.to_string().as_bytes())
+        .unwrap()
+        .into()
 }
 
 fn text(patch: &CallPatch, fact: Fact) -> Option<&str> {
