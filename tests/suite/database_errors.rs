@@ -68,7 +68,9 @@ async fn database_errors_neither_lose_nor_repeat_events_nor_make_dead_letters() 
         stack.webhook(&end).await;
         let found =
             stack.until_call(&call, doc! { "status": "ended", "conversationId": &conversation }).await;
-        assert_eq!(found.get_array("history").unwrap().len(), 3, "{name}");
+        let events = found.get_array("history").unwrap().iter().filter_map(|entry| entry.as_document());
+        let events = events.filter(|entry| entry.get_str("eventType").unwrap().starts_with("call."));
+        assert_eq!(events.count(), 3, "{name}");
         stack.all_acknowledged().await;
     }
     assert_eq!(stack.count(doc! {}).await, table.len() as u64);
