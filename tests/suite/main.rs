@@ -56,6 +56,7 @@ mod secured_servers;
 mod simulator;
 mod source_addresses;
 mod spool;
+mod success_lines;
 mod timestamps;
 mod tls;
 mod traces;

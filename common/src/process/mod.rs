@@ -6,5 +6,6 @@ pub mod cli;
 pub mod config;
 pub mod metrics;
 pub mod shutdown;
+pub mod success_log;
 pub mod telemetry;
 pub mod trace;
