@@ -31,6 +31,7 @@ mod deployment;
 mod disk_failures;
 mod durability;
 mod encodings;
+mod env_file;
 mod field_input;
 mod gateway;
 mod inserts;

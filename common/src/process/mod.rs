@@ -4,6 +4,7 @@ pub mod admin;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod flat_yaml;
 pub mod metrics;
 pub mod shutdown;
 pub mod success_log;
