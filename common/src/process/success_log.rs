@@ -87,43 +87,39 @@ impl fmt::Display for Sums {
 #[derive(Debug)]
 struct Bound {
     start: Instant,
-    /// The newest second in which a success was recorded, counted from `start`.
-    second: u64,
+    /// The end of the newest second in which a success was recorded. Seconds are counted from `start`.
+    second_end: Instant,
     /// Lines in that second.
     lines: u32,
     omitted: Sums,
-    /// The newest second with a success in `omitted`.
-    omitted_in: u64,
+    /// The end of the newest second with a success in `omitted`.
+    omitted_until: Instant,
 }
 
 impl Bound {
     fn new(start: Instant) -> Self {
-        Self { start, second: 0, lines: 0, omitted: Sums::default(), omitted_in: 0 }
-    }
-
-    fn second_of(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_secs()
+        Self { start, second_end: start, lines: 0, omitted: Sums::default(), omitted_until: start }
     }
 
     fn has_line(&mut self, kind: &'static str, now: Instant) -> bool {
-        let second = self.second_of(now);
         // Tasks read the clock before they get here, so a success may come late. It counts for the newest
         // second.
-        if second > self.second {
-            (self.second, self.lines) = (second, 0);
+        if now >= self.second_end {
+            let ended = now.saturating_duration_since(self.start).as_secs();
+            (self.second_end, self.lines) = (self.start + Duration::from_secs(ended + 1), 0);
         }
         if self.lines < MAX_LINES {
             self.lines += 1;
             return true;
         }
         self.omitted.add(kind);
-        self.omitted_in = self.second;
+        self.omitted_until = self.second_end;
         false
     }
 
     /// The successes without a line, once the second of the last one is over.
     fn sums(&mut self, now: Instant) -> Option<Sums> {
-        if self.second_of(now) > self.omitted_in { self.take() } else { None }
+        if now >= self.omitted_until { self.take() } else { None }
     }
 
     /// The successes without a line.
