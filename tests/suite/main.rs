@@ -55,6 +55,7 @@ mod resource_exhaustion;
 mod rolling_restart;
 mod secured_servers;
 mod simulator;
+mod slow_bodies;
 mod source_addresses;
 mod spool;
 mod success_lines;
