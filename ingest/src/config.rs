@@ -18,6 +18,7 @@ use std::{
 };
 
 use aftercall_common::{
+    contract::body_limit,
     http::tls::{self, Tls},
     process::{
         broker::Broker,
@@ -153,6 +154,11 @@ impl Config {
     pub fn from_vars(vars: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let vars: Vec<_> = vars.into_iter().collect();
         let read = config::from_vars::<Self>(vars.clone())?;
+        if read.max_body_bytes.get() > body_limit::MAX_BYTES {
+            let reason =
+                format!("must be at most {}: the worker reads no larger body", body_limit::MAX_BYTES);
+            return Err(ConfigError::new("MAX_BODY_BYTES", reason));
+        }
         if read.max_inflight_bytes < read.max_body_bytes {
             return Err(ConfigError::new("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES"));
         }
@@ -298,6 +304,7 @@ mod tests {
             ("PUBLIC_URL", "hooks.example.com"),
             ("MAX_BODY_BYTES", "0"),
             ("MAX_BODY_BYTES", "-1"),
+            ("MAX_BODY_BYTES", "134217729"),
             ("MAX_INFLIGHT_BYTES", "1000"),
             ("MAX_CONNECTIONS", "0"),
             ("MAX_CONNECTIONS_PER_SOURCE", "0"),
@@ -315,6 +322,7 @@ mod tests {
             assert_eq!(error.variable, name, "{error}");
             assert!(!error.to_string().contains('\n') && !error.to_string().contains("t0ken"), "{error}");
         }
+        assert_eq!(read(&[("MAX_BODY_BYTES", "134217728")]).unwrap().max_body_bytes.get(), 128 << 20);
         let halves = [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")];
         for (set, missing) in halves {
             assert_eq!(read(&[(set, "/nowhere/at.all")]).unwrap_err().variable, missing);

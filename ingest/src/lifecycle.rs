@@ -214,6 +214,7 @@ impl RunningGateway {
             metrics.clone(),
             tracer.clone(),
         ));
+        self.tasks.tracker.spawn(gateway.clone().sum_up_successes(self.tasks.storing.clone()));
         let stop = self.tasks.serving.clone();
         server.serve(stop, move |peer, request| gateway.clone().answer(peer, request)).await;
     }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::process::trace::Tracer;
+use aftercall_common::process::{success_log::SuccessLog, trace::Tracer};
 use async_nats::{Error, jetstream::AckKind};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,7 +28,7 @@ use crate::{
 /// because a delayed message counts as unacknowledged, and their number is limited.
 pub const REDELIVER_AFTER: Duration = Duration::from_secs(2);
 
-/// Broker, database, clock, random numbers, metrics and traces.
+/// Broker, database, clock, random numbers, metrics, traces and the bound on log lines.
 pub trait Ports: Send + Sync + 'static {
     /// A message of the broker.
     type Message: StreamMessage;
@@ -43,6 +43,9 @@ pub trait Ports: Send + Sync + 'static {
 
     /// The traces of this process.
     fn tracer(&self) -> &Tracer;
+
+    /// The bound on the log lines of applied events.
+    fn successes(&self) -> &SuccessLog;
 
     /// The time now.
     fn now(&self) -> Timestamp {

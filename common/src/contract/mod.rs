@@ -2,6 +2,7 @@
 //! and the requests about calls that the gateway forwards to a worker.
 
 pub mod agent_calls;
+pub mod body_limit;
 pub mod consumer;
 mod ensure;
 pub mod form_limits;

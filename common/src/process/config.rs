@@ -2,10 +2,11 @@
 //!
 //! Each binary has one flat struct. It is complete and valid before the process opens a socket.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
+use super::flat_yaml;
 pub use crate::config_error::ConfigError;
 
 /// Exit status for an invalid configuration (`EX_CONFIG` of sysexits.h).
@@ -24,7 +25,7 @@ pub fn from_env<T: DeserializeOwned>() -> Result<T, ConfigError> {
 ///
 /// The file has lines of `NAME=value`, as `EnvironmentFile` of systemd and `--env-file` of container
 /// runtimes. Empty lines and lines that begin with `#` are skipped. A value may be in single or double
-/// quotes; nothing in it is expanded.
+/// quotes; nothing in it is expanded. A file whose name ends in `.yaml` or `.yml` is flat YAML instead.
 pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     // Variables of Aftercall are valid Unicode, so others can be skipped.
     let mut vars: Vec<_> = std::env::vars_os()
@@ -34,11 +35,23 @@ pub fn environment() -> Result<Vec<(String, String)>, ConfigError> {
     if let Some((_, path)) = file {
         let text = std::fs::read_to_string(path.trim())
             .map_err(|error| ConfigError::new(ENV_FILE, format!("cannot read '{path}': {error}")))?;
-        let fresh = read_file(&text)?;
+        let fresh = if is_yaml(path.trim()) { read_yaml(&text)? } else { read_file(&text)? };
         vars.retain(|(name, _)| fresh.iter().all(|(other, _)| other != name));
         vars.extend(fresh);
     }
     Ok(vars)
+}
+
+/// Whether the name of a file says that it is YAML.
+fn is_yaml(path: &str) -> bool {
+    let extension = Path::new(path).extension();
+    extension.is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"))
+}
+
+/// Parses the text of a YAML file that `ENV_FILE` names. An error names the number of the line and contains no
+/// part of the text.
+pub fn read_yaml(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
+    flat_yaml::read(text).map_err(|error| ConfigError::new(ENV_FILE, error.to_string()))
 }
 
 /// Parses the text of a file that `ENV_FILE` names. An error names the number of the line and contains no

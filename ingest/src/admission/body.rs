@@ -2,10 +2,12 @@
 //!
 //! Invariants:
 //! - Every byte is reserved in the budget before it is kept.
+//! - Beyond the regular time, a body keeps a minimum rate, and its bytes are free for every other body.
 //! - The reservation ends when the [`Body`] is dropped, after the request is answered.
 
 mod budget;
 pub mod encoding;
+mod pace;
 pub(crate) mod pieces;
 mod readers;
 
@@ -13,11 +15,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Body as HttpBody;
+use hyper::body::{Body as HttpBody, Frame};
+use tokio::time::{Instant, timeout_at};
 
 pub use self::budget::{Budget, Budgets, Trust};
 use self::{
     budget::Reservation,
+    pace::Pace,
     readers::{Reader, Readers},
 };
 
@@ -29,7 +33,7 @@ pub enum BodyError {
         /// Largest accepted size, in bytes.
         limit: usize,
     },
-    /// The body was not complete in time.
+    /// The body was not complete in time, or fell below the minimum rate.
     Timeout,
     /// The budget for all bodies is used up, or another body displaced this one.
     OverBudget,
@@ -89,7 +93,8 @@ pub struct Limits {
     /// Largest size that is put into one piece, in bytes. A larger body stays in the pieces in which it
     /// arrived, so that there is never a second copy of it.
     pub max_joined_bytes: usize,
-    /// Longest time until the body is complete.
+    /// Longest time until the body is complete. A budget with overtime gives a body more time while it keeps
+    /// the minimum rate and does not stall for this time.
     pub timeout: Duration,
 }
 
@@ -106,15 +111,14 @@ where
         return Err(BodyError::TooLarge { limit: limits.max_bytes });
     }
     let reader = budget.readers.as_ref().map(Readers::enter);
-    let collected = tokio::time::timeout(limits.timeout, collect(incoming, limits, budget, reader.as_ref()));
-    let outcome = match &reader {
+    let collected = collect(incoming, limits, budget, reader.as_ref());
+    match &reader {
         None => collected.await,
         Some(reader) => tokio::select! {
             outcome = collected => outcome,
-            () = reader.displaced() => return Err(BodyError::OverBudget),
+            () = reader.displaced() => Err(BodyError::OverBudget),
         },
-    };
-    outcome.unwrap_or(Err(BodyError::Timeout))
+    }
 }
 
 async fn collect<B>(
@@ -127,19 +131,23 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (mut reservation, mut length, mut pieces) = (budget.reservation(), 0, Vec::new());
-    while let Some(frame) = incoming.frame().await {
-        let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue }; // Trailers.
+    let (mut pace, mut overtime) = (Pace::new(limits.timeout, Instant::now()), None);
+    while let Some(frame) = next_frame(incoming, &pace, budget, &mut overtime).await? {
+        let Ok(data) = frame.into_data() else { continue }; // Trailers.
         length += data.len();
+        pace.receive(data.len(), Instant::now());
         if length > limits.max_bytes {
             return Err(BodyError::TooLarge { limit: limits.max_bytes });
         }
         if !reservation.raise_to(length) {
             // Boxed, because few bodies get here. Without the box, the future of every request would be as
             // large as this one.
-            let displaced = match reader {
-                Some(reader) => Box::pin(reservation.displace_to(length, reader)).await,
-                None => false,
+            let displace = || match (overtime.as_ref().or(reader), &budget.overtime) {
+                (Some(reader), _) => reader.displace_older(),
+                (None, Some(readers)) => readers.displace_oldest(),
+                (None, None) => false,
             };
+            let displaced = Box::pin(reservation.displace_to(length, displace)).await;
             if !displaced {
                 return Err(BodyError::OverBudget);
             }
@@ -149,6 +157,37 @@ where
         }
     }
     Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
+}
+
+/// Waits for the next frame of `incoming`, until the deadline of its `pace`. `overtime` is the place of the
+/// body among those beyond the regular time.
+async fn next_frame<B>(
+    incoming: &mut B,
+    pace: &Pace,
+    budget: &Budget,
+    overtime: &mut Option<Reader>,
+) -> Result<Option<Frame<Bytes>>, BodyError>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    if overtime.is_none()
+        && let Ok(frame) = timeout_at(pace.regular_end(), incoming.frame()).await
+    {
+        return frame.transpose().map_err(|_error| BodyError::Broken);
+    }
+    let Some(readers) = &budget.overtime else { return Err(BodyError::Timeout) };
+    let reader = overtime.get_or_insert_with(|| readers.enter());
+    // Boxed, because few bodies get here.
+    Box::pin(async {
+        tokio::select! {
+            frame = timeout_at(pace.overtime_end(), incoming.frame()) => match frame {
+                Ok(frame) => frame.transpose().map_err(|_error| BodyError::Broken),
+                Err(_elapsed) => Err(BodyError::Timeout),
+            },
+            () = reader.displaced() => Err(BodyError::OverBudget),
+        }
+    })
+    .await
 }
 
 /// Reads and drops the rest of `incoming`, for at most `time` and about `max_bytes`. A socket that

@@ -12,7 +12,10 @@ use std::{
 
 use aftercall_common::{
     http::{self, Reply},
-    process::trace::{self, Kind, Span, Tracer},
+    process::{
+        success_log::SuccessLog,
+        trace::{self, Kind, Span, Tracer},
+    },
 };
 use async_nats::Client;
 use hyper::{
@@ -21,13 +24,14 @@ use hyper::{
     header::{CONNECTION, EXPECT, HeaderValue, TRANSFER_ENCODING},
     http::request::Parts,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     agent_calls::AgentCalls,
     problem::Problem,
     rejection::Rejection,
     request::{RequestBody, RequestHead, traceparent},
-    request_log::RequestLog,
+    request_log::{RequestLog, log_sums},
     routes::Route,
     success::Success,
     webhooks::Webhooks,
@@ -50,6 +54,7 @@ pub struct Gateway {
     agent_calls: AgentCalls,
     metrics: Metrics,
     tracer: Tracer,
+    successes: SuccessLog,
 }
 
 impl Gateway {
@@ -65,7 +70,12 @@ impl Gateway {
         let budgets = Budgets::new(config.max_inflight_bytes.get(), &metrics.bytes_in_flight);
         let agent_calls = AgentCalls::new(client, budgets.clone(), config.body_timeout);
         let webhooks = Webhooks::new(config, storage, budgets, metrics.clone(), tracer.clone());
-        Self { policy, webhooks, agent_calls, metrics, tracer }
+        Self { policy, webhooks, agent_calls, metrics, tracer, successes: SuccessLog::default() }
+    }
+
+    /// Logs once a second how many stored webhooks have no line of their own, until `stop`.
+    pub async fn sum_up_successes(self: Arc<Self>, stop: CancellationToken) {
+        self.successes.sum_up(&stop, log_sums).await;
     }
 
     /// Answers one request.
@@ -80,7 +90,7 @@ impl Gateway {
         let mut reply = match outcome {
             Ok(success) => {
                 self.metrics.count_request(route, OK, elapsed);
-                log.success(&success);
+                log.success(&success, &self.successes);
                 let mut reply = success.reply();
                 reply.extensions_mut().insert(http::Authenticated);
                 reply

@@ -1,5 +1,8 @@
 //! The log line of a request. It contains no part of the body, and no telephone number from an unknown path.
 
+use std::time::Instant;
+
+use aftercall_common::process::success_log::{MAX_LINES, SuccessLog, Sums};
 use hyper::StatusCode;
 
 use super::{rejection::Rejection, request::RequestHead, routes::Route, success::Success};
@@ -21,16 +24,18 @@ impl RequestLog<'_> {
         (self.head.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
     }
 
-    /// Logs that the request was served.
-    pub fn success(&self, success: &Success) {
+    /// Logs that the request was served. `successes` bounds the lines of stored webhooks.
+    pub fn success(&self, success: &Success, successes: &SuccessLog) {
         let status = StatusCode::OK.as_u16();
         let (route, bytes, duration_ms) = (self.head.route.label(), self.bytes, self.duration_ms());
         let trace_id = self.trace_id;
         match success {
-            // Level debug, because this line costs as much as the rest of the request. Answer, metrics and
-            // trace hold the same facts.
+            // Bounded, because this line costs as much as the rest of the request.
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
-                tracing::debug!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
+                let kind = if *duplicate { DUPLICATE } else { route };
+                if tracing::enabled!(tracing::Level::DEBUG) || successes.has_line(kind, Instant::now()) {
+                    tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
+                }
             }
             Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
                 tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
@@ -70,6 +75,15 @@ impl RequestLog<'_> {
             "request refused"
         );
     }
+}
+
+/// The kind of a webhook that was stored before.
+const DUPLICATE: &str = "duplicate";
+
+/// Logs the number of stored webhooks that have no line of their own.
+pub(crate) fn log_sums(sums: &Sums) {
+    let webhooks = sums.total();
+    tracing::info!(webhooks, kinds = %sums, "webhooks stored beyond the {MAX_LINES} that have a line in one second");
 }
 
 /// Longest part of an unknown path that is logged, in bytes.

@@ -24,8 +24,10 @@ use crate::{
     metrics::{Metrics, PublishLabels, STORED},
 };
 
-/// Longest time to store one body, including the wait for other bodies.
+/// Longest time to store one body, including the wait for other bodies, without the time for its bytes.
 const STORE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Least rate at which the broker stores a body, in bytes per second.
+const MIN_STORE_RATE: u64 = 8 * 1024 * 1024;
 /// Maximum number of bodies that are stored at the same time. The chunks of one body are sent one after the
 /// other.
 const MAX_CONCURRENT: usize = 4;
@@ -52,7 +54,8 @@ impl LargeBodies {
 
     /// Stores the `body` of the webhook `id`, unless it is stored already. Returns the name of the object.
     pub async fn store(&self, id: WebhookId, body: &Body) -> Result<String, PublishError> {
-        let stored = tokio::time::timeout(STORE_TIMEOUT, self.try_store(id, body)).await;
+        let timeout = STORE_TIMEOUT + Duration::from_millis(body.len() as u64 * 1000 / MIN_STORE_RATE);
+        let stored = tokio::time::timeout(timeout, self.try_store(id, body)).await;
         let stored = stored.unwrap_or(Err(PublishError::TimedOut));
         let outcome = stored.as_ref().map_or_else(|error| error.label(), |_| STORED);
         self.metrics.claim_checks.get_or_create(&PublishLabels { outcome }).inc();

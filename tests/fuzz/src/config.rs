@@ -1,10 +1,10 @@
 //! The configuration of gateway and worker.
 //!
-//! Input: a file of variables, as for `ENV_FILE`. In secrets and in credentials of URLs, `$` is replaced by a
-//! secret that must not be shown. `^` is replaced by a line feed, which the environment of a process can
-//! contain, but not the file.
+//! Input: a file of variables, as for `ENV_FILE`. It is read as YAML if it begins with `---`. In secrets and in
+//! credentials of URLs, `$` is replaced by a secret that must not be shown. `^` is replaced by a line feed,
+//! which the environment of a process can contain, but not the file.
 
-use aftercall_common::process::config::{ConfigError, read_file};
+use aftercall_common::process::config::{ConfigError, read_file, read_yaml};
 use sha2::{Digest as _, Sha256};
 
 const SECRETS: [&str; 9] = [
@@ -74,7 +74,8 @@ pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     // The secret is a hash of the whole input, so that the input cannot contain it.
     let secret = &hex::encode(Sha256::digest(data))[..16];
-    let vars: Vec<_> = match read_file(&text) {
+    let read = if text.starts_with("---") { read_yaml(&text) } else { read_file(&text) };
+    let vars: Vec<_> = match read {
         Ok(vars) => vars.into_iter().map(|(name, value)| prepared(name, &value, secret)).collect(),
         Err(error) => return names_a_variable(&error, secret),
     };

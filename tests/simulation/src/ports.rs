@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::{contract::streams::consumer, process::trace::Tracer};
+use aftercall_common::{
+    contract::streams::consumer,
+    process::{success_log::SuccessLog, trace::Tracer},
+};
 use aftercall_worker::{
     Metrics,
     broker::large_bodies::BodyError,
@@ -112,6 +115,11 @@ impl Ports for SimulatedPorts {
     fn tracer(&self) -> &Tracer {
         static TRACER: OnceLock<Tracer> = OnceLock::new();
         TRACER.get_or_init(Tracer::default)
+    }
+
+    fn successes(&self) -> &SuccessLog {
+        static SUCCESSES: OnceLock<SuccessLog> = OnceLock::new();
+        SUCCESSES.get_or_init(SuccessLog::default)
     }
 
     fn now(&self) -> Timestamp {

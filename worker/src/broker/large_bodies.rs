@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::contract::streams::WEBHOOK_BODIES;
+use aftercall_common::contract::{body_limit, streams::WEBHOOK_BODIES};
 use async_nats::jetstream::{
     self,
     object_store::{GetErrorKind, Object},
@@ -13,10 +13,10 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::domain::{cause::Cause, reason::Reason};
 
-/// Longest time for reading one body.
+/// Longest time for reading one body. A body of the largest size needs 7 MiB a second.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest body that is read. By default no gateway accepts a larger one.
-const MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Largest body that is read. No gateway accepts a larger one.
+const MAX_BYTES: u64 = body_limit::MAX_BYTES as u64;
 
 /// Why a body is not available.
 #[derive(Clone, Debug)]

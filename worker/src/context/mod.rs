@@ -5,7 +5,7 @@ mod startup;
 
 use std::{sync::atomic::AtomicBool, time::Duration};
 
-use aftercall_common::process::{broker, trace::Tracer};
+use aftercall_common::process::{broker, success_log::SuccessLog, trace::Tracer};
 use anyhow::Context as _;
 use async_nats::{Client, jetstream};
 use prometheus_client::registry::Registry;
@@ -32,6 +32,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The traces of this process.
     pub tracer: Tracer,
+    /// The bound on the log lines of applied events.
+    pub successes: SuccessLog,
     /// Whether the role `api` has registered its NATS service, so that it receives requests.
     pub answers_lookups: AtomicBool,
     /// The offset of the broker's clock.
@@ -61,8 +63,18 @@ impl Context {
             env!("CARGO_PKG_VERSION"),
         )
         .context("OTEL_EXPORTER_OTLP_ENDPOINT cannot be used")?;
-        let (answers_lookups, broker_time) = (AtomicBool::new(false), BrokerTime::default());
-        Ok((Self { config, nats, jetstream, store, metrics, tracer, answers_lookups, broker_time }, api))
+        let context = Self {
+            config,
+            nats,
+            jetstream,
+            store,
+            metrics,
+            tracer,
+            successes: SuccessLog::default(),
+            answers_lookups: AtomicBool::new(false),
+            broker_time: BrokerTime::default(),
+        };
+        Ok((context, api))
     }
 }
 

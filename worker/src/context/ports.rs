@@ -1,6 +1,6 @@
 //! The ports of a real worker: broker, database and API.
 
-use aftercall_common::process::trace::Tracer;
+use aftercall_common::process::{success_log::SuccessLog, trace::Tracer};
 use async_nats::{
     Error,
     jetstream::{self, AckKind},
@@ -37,6 +37,10 @@ impl Ports for Context {
 
     fn tracer(&self) -> &Tracer {
         &self.tracer
+    }
+
+    fn successes(&self) -> &SuccessLog {
+        &self.successes
     }
 
     async fn fetch_body(&self, object: &str) -> Result<Bytes, BodyError> {

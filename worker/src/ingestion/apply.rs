@@ -10,7 +10,14 @@
 
 use std::time::Instant;
 
-use aftercall_common::{contract::streams::consumer, process::trace};
+use aftercall_common::{
+    contract::streams::consumer,
+    phone_numbers::Numbers,
+    process::{
+        success_log::{MAX_LINES, Sums},
+        trace,
+    },
+};
 use async_nats::jetstream::AckKind;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +124,7 @@ async fn enqueue_jobs<P: Ports>(
     join_all(enqueued).await
 }
 
-/// Counts and logs an applied event.
+/// Counts and logs an applied event. The number of lines is bounded.
 fn report<P: Ports>(
     ports: &P,
     message: &P::Message,
@@ -127,10 +134,16 @@ fn report<P: Ports>(
 ) {
     let received_at = message.received_at().unwrap_or(event.stored_at);
     ports.metrics().applied(event.status, event.failure, between(received_at, ports.now()));
-    // At level debug only, because the history in the document has the same facts.
-    tracing::debug!(
-        call_id = event.call_id.as_deref(),
-        conversation_id = event.conversation_id.as_deref(),
+    let is_logged = tracing::enabled!(tracing::Level::DEBUG)
+        || ports.successes().has_line(event.event_type, Instant::now());
+    if !is_logged {
+        return;
+    }
+    // A dialler may use the number of the callee as the id of the call.
+    let masked = |id: &Option<String>| id.as_deref().map(|id| Numbers::Masked.id(id).into_owned());
+    tracing::info!(
+        call_id = masked(&event.call_id),
+        conversation_id = masked(&event.conversation_id),
         event = event.event_type,
         event_id = %event.id,
         status_before = applied.before.map(Status::as_str),
@@ -140,4 +153,10 @@ fn report<P: Ports>(
         trace_id = message.traceparent().and_then(trace::trace_id),
         "event applied"
     );
+}
+
+/// Logs the number of applied events that have no line of their own.
+pub(super) fn log_sums(sums: &Sums) {
+    let events = sums.total();
+    tracing::info!(events, kinds = %sums, "events applied beyond the {MAX_LINES} that have a line in one second");
 }

@@ -7,7 +7,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    apply::apply_batch,
+    apply::{apply_batch, log_sums},
     buffer::{Batch, Buffer, Reservation},
     catch_up,
     delivery::{redeliver_unread, report_progress, with_progress},
@@ -41,8 +41,14 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
         replicas: context.config.stream_replicas.get(),
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
-    let served = serve(context.clone(), &mut batches, &stop);
-    let (unacknowledged, ()) = tokio::join!(served, catch_up::run(&context, &stop));
+    let applied = CancellationToken::new();
+    let served = async {
+        let unacknowledged = serve(context.clone(), &mut batches, &stop).await;
+        applied.cancel();
+        unacknowledged
+    };
+    let sums = context.successes.sum_up(&applied, log_sums);
+    let (unacknowledged, (), ()) = tokio::join!(served, catch_up::run(&context, &stop), sums);
     batches.release(unacknowledged).await;
 }
 

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::readers::{Reader, Readers};
+use super::readers::Readers;
 
 /// Bytes are reserved in units of this size, because a semaphore counts no further than 2^29 on 32-bit
 /// systems.
@@ -56,7 +56,7 @@ impl Budgets {
     /// bytes of all budgets together.
     pub fn new(provider: usize, held: &Gauge) -> Self {
         Self {
-            provider: Budget::new(provider, held.clone()),
+            provider: Budget::with_overtime(provider, held.clone()),
             unverified: Budget::displacing(UNVERIFIED_BYTES, UNVERIFIED_BODIES, held.clone()),
             unlisted: Budget::displacing(UNLISTED_BYTES, UNLISTED_BODIES, held.clone()),
             api: Budget::new(API_BYTES, held.clone()),
@@ -81,6 +81,8 @@ pub struct Budget {
     /// The bodies that are being read, for a budget in which a new body displaces the oldest one. `None`:
     /// the new body is refused.
     pub(super) readers: Option<Arc<Readers>>,
+    /// The bodies beyond their regular time, for a budget that gives overtime.
+    pub(super) overtime: Option<Arc<Readers>>,
     pub(super) held: Gauge,
 }
 
@@ -88,7 +90,14 @@ impl Budget {
     /// A budget of `bytes`, rounded up to whole units. The gauge `held` shows the reserved bytes.
     pub fn new(bytes: usize, held: Gauge) -> Self {
         let units = Arc::new(Semaphore::new(bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS)));
-        Self { units, readers: None, held }
+        Self { units, readers: None, overtime: None, held }
+    }
+
+    /// A budget in which a body may take longer than its regular time, while it keeps a minimum rate. A body
+    /// within its regular time displaces such a body if the bytes do not suffice, so a slow sender withholds
+    /// bytes from the others no longer than the regular time.
+    pub fn with_overtime(bytes: usize, held: Gauge) -> Self {
+        Self { overtime: Some(Arc::new(Readers::new(usize::MAX))), ..Self::new(bytes, held) }
     }
 
     /// A budget from which at most `max_bodies` bodies are read at one time. A body beyond that, or beyond
@@ -128,12 +137,12 @@ impl Reservation {
         reserved.map(|reserved| self.add(reserved)).is_some()
     }
 
-    /// Raises the reservation to `bytes`. For this, displaces bodies that have been read for longer than the
-    /// body of `reader`. False: that did not free enough bytes.
-    pub(super) async fn displace_to(&mut self, bytes: usize, reader: &Reader) -> bool {
+    /// Raises the reservation to `bytes`. For this, displaces bodies with `displace`, which returns false when
+    /// there are no more. False: that did not free enough bytes.
+    pub(super) async fn displace_to(&mut self, bytes: usize, displace: impl Fn() -> bool) -> bool {
         let more = bytes.div_ceil(UNIT).saturating_sub(self.units());
         let Ok(more) = u32::try_from(more) else { return false };
-        while reader.displace_oldest() {
+        while displace() {
             let reserved = self.budget.units.clone().acquire_many_owned(more);
             if let Ok(Ok(reserved)) = tokio::time::timeout(DISPLACED_WITHIN, reserved).await {
                 self.add(reserved);

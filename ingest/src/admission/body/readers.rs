@@ -45,6 +45,22 @@ impl Readers {
         Reader { readers: self.clone(), number, displacement }
     }
 
+    /// Displaces the oldest body. Returns false if no body is being read.
+    pub(super) fn displace_oldest(&self) -> bool {
+        self.displace_before(u64::MAX)
+    }
+
+    /// Displaces the oldest body if it is older than the one with this `number`.
+    fn displace_before(&self, number: u64) -> bool {
+        let mut active = self.active();
+        let is_older = active.readers.first_key_value().is_some_and(|(&oldest, _)| oldest < number);
+        let oldest = if is_older { active.readers.pop_first() } else { None };
+        if let Some((_, displacement)) = &oldest {
+            displacement.notify_one();
+        }
+        oldest.is_some()
+    }
+
     fn active(&self) -> MutexGuard<'_, Active> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,14 +76,8 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Displaces the oldest body, if it is older than this one. Returns false if this body is the oldest one.
-    pub(super) fn displace_oldest(&self) -> bool {
-        let mut active = self.readers.active();
-        let is_older = active.readers.first_key_value().is_some_and(|(&number, _)| number < self.number);
-        let oldest = if is_older { active.readers.pop_first() } else { None };
-        if let Some((_, displacement)) = &oldest {
-            displacement.notify_one();
-        }
-        oldest.is_some()
+    pub(super) fn displace_older(&self) -> bool {
+        self.readers.displace_before(self.number)
     }
 
     /// Waits until another body displaces this one.

@@ -120,3 +120,55 @@ async fn stalled_body_is_displaced_by_a_newer_one() {
         "all reservations are released"
     );
 }
+
+/// A body that sends `bytes` every second, `times` times, and then stalls.
+fn slow(bytes: usize, times: usize) -> impl HttpBody<Data = Bytes, Error = Infallible> + Unpin {
+    let frames = stream::iter(0..times).then(move |_| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok(Frame::data(Bytes::from(vec![b' '; bytes])))
+    });
+    StreamBody::new(Box::pin(frames))
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_at_the_minimum_rate_is_read_beyond_the_timeout_and_a_slower_one_is_not() {
+    let rate = usize::try_from(pace::MIN_RATE).unwrap();
+    let with_overtime = Budget::with_overtime(100 * rate, Gauge::default());
+    let (without, all) = (budget(100 * rate), limits(100 * rate));
+    let started = Instant::now();
+    let body = read(&mut slow(rate, 40), all, &with_overtime).await.unwrap();
+    assert_eq!((body.len(), started.elapsed().as_secs()), (40 * rate, 40));
+    let refused = async |bytes, budget| {
+        let started = Instant::now();
+        (read(&mut slow(bytes, 40), all, budget).await.unwrap_err(), started.elapsed().as_secs())
+    };
+    assert_eq!(refused(rate / 2, &with_overtime).await, (BodyError::Timeout, 19)); // 19.5 s.
+    assert_eq!(refused(1, &with_overtime).await, (BodyError::Timeout, 10));
+    assert_eq!(refused(rate, &without).await, (BodyError::Timeout, 10), "a budget without overtime");
+    let mut stalled = StreamBody::new(
+        stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 90 * rate])))])
+            .chain(stream::pending()),
+    );
+    let started = Instant::now();
+    drop(body);
+    assert_eq!(read(&mut stalled, all, &with_overtime).await.unwrap_err(), BodyError::Timeout);
+    assert_eq!(started.elapsed().as_secs(), 10, "a fast body that stalls has no overtime");
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_in_overtime_is_displaced_by_one_in_its_regular_time() {
+    let rate = usize::try_from(pace::MIN_RATE).unwrap();
+    let budget = Budget::with_overtime(20 * rate, Gauge::default());
+    let all = limits(100 * rate);
+    let whole = async |after, bytes| {
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        read(&mut Full::new(Bytes::from(vec![b' '; bytes])), all, &budget).await.map(|body| body.len())
+    };
+    let slow = async || read(&mut slow(rate, 18), all, &budget).await.map(|body| body.len());
+    // In its regular time a body keeps its bytes. Beyond it, they go to the others.
+    let outcomes = tokio::join!(slow(), whole(8, 15 * rate), whole(12, 2 * rate), whole(14, 15 * rate));
+    let over = BodyError::OverBudget;
+    assert_eq!(outcomes, (Err(over), Err(over), Ok(2 * rate), Ok(15 * rate)));
+    assert_eq!(slow().await, Ok(18 * rate), "with room, a slow body is read to its end");
+    assert_eq!(budget.held.get(), 0, "all reservations are released");
+}
