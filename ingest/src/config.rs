@@ -33,7 +33,7 @@ use self::duration::positive;
 pub use self::{
     monitor_urls::MonitorUrls,
     networks::{ELEVENLABS_ADDRESSES, Networks, Sources},
-    policy::{Anonymous, Policy, SourcePolicy, Tolerance},
+    policy::{Anonymous, Policy, SECRET_FILE, SourcePolicy, Tolerance},
     public_url::PublicUrl,
     secrets::{HeaderSecret, ProviderSecrets, Secrets},
 };

@@ -15,7 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, config::Policy};
+use crate::{
+    Config,
+    config::{Policy, SECRET_FILE},
+};
 
 /// The policy in force. Cheap to clone, and all clones see the same policy.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ impl ReloadablePolicy {
     }
 }
 
-/// Reads the policy from `ENV_FILE`, and the certificate of the public listener, at every SIGHUP until
+/// Reads the policy from `ENV_FILE` and `ELEVENLABS_WEBHOOK_SECRET_FILE`, and the certificate of the public listener, at every SIGHUP until
 /// `stop`. The gauge `expiry` shows when the certificate expires.
 ///
 /// # Errors
@@ -76,9 +79,10 @@ pub fn on_hangup(
 /// Reads the policy again. True: it has changed.
 fn reload(config: &Config, policy: &ReloadablePolicy) -> Result<bool, ConfigError> {
     let vars = config::environment()?;
-    if !vars.iter().any(|(name, value)| name == ENV_FILE && !value.trim().is_empty()) {
+    let is_file = |name: &str| name == ENV_FILE || name == SECRET_FILE;
+    if !vars.iter().any(|(name, value)| is_file(name) && !value.trim().is_empty()) {
         tracing::warn!(
-            "SIGHUP: ENV_FILE is unset, so there is nothing to reload: the environment of a process cannot change"
+            "SIGHUP: ENV_FILE and ELEVENLABS_WEBHOOK_SECRET_FILE are unset, so there is nothing to reload: the environment of a process cannot change"
         );
         return Ok(false);
     }

@@ -1,6 +1,6 @@
 //! Lists of secrets. Their values are never printed.
 
-use std::fmt;
+use std::{fmt, fs::File, io::Read as _, path::Path};
 
 use aftercall_common::{
     contract::provider::Provider,
@@ -10,6 +10,9 @@ use hyper::{HeaderMap, header::HeaderName};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
+/// Largest file of secrets that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
+
 /// A comma-separated list of secrets. With two entries, the old secret stays valid until every sender uses
 /// the new one.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -17,6 +20,34 @@ use subtle::ConstantTimeEq as _;
 pub struct Secrets(Vec<Secret>);
 
 impl Secrets {
+    /// Reads the secrets in a file, one per line. A line may also be a comma-separated list.
+    ///
+    /// # Errors
+    /// The file cannot be read, is too large, or holds no secret. The text contains no part of the file.
+    pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
+        let mut text = String::new();
+        let file = File::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ReadError::Missing,
+            _ => ReadError::Unusable(format!("cannot read {}: {error}", path.display())),
+        })?;
+        let unusable = |what: &str| ReadError::Unusable(format!("{} {what}", path.display()));
+        let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
+        read.map_err(|error| unusable(&format!("cannot be read: {error}")))?;
+        if text.len() as u64 > MAX_FILE_BYTES {
+            return Err(unusable("is larger than a list of secrets can be"));
+        }
+        let items = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(",");
+        if items.is_empty() {
+            return Err(unusable("holds no secret"));
+        }
+        Self::try_from(items).map_err(|_error| unusable("holds a line with an empty item"))
+    }
+
+    /// Adds the secrets of `other`.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// Whether no secret is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -79,6 +110,15 @@ impl TryFrom<String> for Secrets {
     }
 }
 
+/// The reason why a file of secrets was not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ReadError {
+    /// There is no such file.
+    Missing,
+    /// The file cannot be used, for this reason.
+    Unusable(String),
+}
+
 /// A header with a secret value, in the form `Name: value`. The value may be a comma-separated list: see
 /// [`Secrets`]. ElevenLabs sends such a header if its webhook is configured with `request_headers`.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
@@ -115,6 +155,30 @@ impl fmt::Debug for HeaderSecret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_has_a_secret_in_each_line_and_errors_repeat_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        assert_eq!(Secrets::read(&path), Err(ReadError::Missing));
+        for (text, secrets) in
+            [("wsec_a\n", &["wsec_a"][..]), ("wsec_a\r\n\n wsec_b,wsec_c", &["wsec_a", "wsec_b", "wsec_c"])]
+        {
+            std::fs::write(&path, text).unwrap();
+            let read = Secrets::read(&path).unwrap();
+            assert_eq!(
+                read.iter().collect::<Vec<_>>(),
+                secrets.iter().map(|one| one.as_bytes()).collect::<Vec<_>>()
+            );
+        }
+        for wrong in
+            [String::new(), "\n \n".to_owned(), "wsec_a,,wsec_b".to_owned(), "wsec_a\n".repeat(20_000)]
+        {
+            std::fs::write(&path, wrong).unwrap();
+            let Err(ReadError::Unusable(reason)) = Secrets::read(&path) else { panic!("it was read") };
+            assert!(!reason.contains("wsec_") && !reason.contains('\n'), "{reason}");
+        }
+    }
 
     #[test]
     fn a_header_secret_accepts_each_of_its_values_and_nothing_else() {
