@@ -78,15 +78,22 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
         (&Method::GET, ["v1", "convai", "settings"]) => ApiResponse::Json(200, registry().settings()),
         (&Method::PATCH, ["v1", "convai", "settings"]) => {
             let mut registry = registry();
-            registry.change_settings(&request.body);
-            ApiResponse::Json(200, registry.settings())
+            if registry.change_settings(&request.body) {
+                ApiResponse::Json(200, registry.settings())
+            } else {
+                unprocessable("webhooks")
+            }
         }
+        (&Method::GET, ["v1", "convai", "agents"]) => list_agents(&registry(), request),
         (_, ["v1", "convai", "agents", "agent_missing"]) => not_found(),
         (&Method::GET, ["v1", "convai", "agents", id]) => ApiResponse::Json(200, registry().agent(id)),
         (&Method::PATCH, ["v1", "convai", "agents", id]) => {
             let mut registry = registry();
-            registry.change_agent(id, &request.body);
-            ApiResponse::Json(200, registry.agent(id))
+            if registry.change_agent(id, &request.body) {
+                ApiResponse::Json(200, registry.agent(id))
+            } else {
+                unprocessable("platform_settings")
+            }
         }
         _ => return None,
     };
@@ -148,8 +155,7 @@ fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -
     )
 }
 
-/// A page of conversations, newest first unless `sort_direction` is `asc`. The cursor is the number of
-/// conversations on earlier pages.
+/// A page of conversations, newest first unless `sort_direction` is `asc`.
 fn list(state: &State, request: &ApiRequest) -> ApiResponse {
     let size = request.number("page_size").unwrap_or(30);
     if !(1..=100).contains(&size) {
@@ -168,12 +174,25 @@ fn list(state: &State, request: &ApiRequest) -> ApiResponse {
     if request.text("sort_direction") != Some("asc") {
         found.reverse();
     }
+    page("conversations", &found, request, size)
+}
+
+/// A page of agents.
+fn list_agents(registry: &Registry, request: &ApiRequest) -> ApiResponse {
+    let size = request.number("page_size").unwrap_or(30);
+    if !(1..=100).contains(&size) {
+        return unprocessable("page_size");
+    }
+    page("agents", &registry.list_agents(), request, size)
+}
+
+/// The page of `found` that `request` asks for. The cursor is the number of items on earlier pages.
+fn page(name: &str, found: &[Value], request: &ApiRequest, size: i64) -> ApiResponse {
     let from = request.number("cursor").and_then(|cursor| usize::try_from(cursor).ok()).unwrap_or(0);
-    let size = usize::try_from(size).unwrap_or(30);
-    let page: Vec<_> = found.iter().skip(from).take(size).cloned().collect();
+    let page: Vec<_> = found.iter().skip(from).take(usize::try_from(size).unwrap_or(30)).collect();
     let has_more = from + page.len() < found.len();
     let next = has_more.then(|| (from + page.len()).to_string());
-    ApiResponse::Json(200, json!({ "conversations": page, "next_cursor": next, "has_more": has_more }))
+    ApiResponse::Json(200, json!({ name: page, "next_cursor": next, "has_more": has_more }))
 }
 
 fn create(registry: &mut Registry, settings: &Value) -> ApiResponse {

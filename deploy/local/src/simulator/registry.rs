@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+/// The events that can be bound.
+const EVENTS: [&str; 6] = [
+    "transcript",
+    "audio",
+    "call_initiation_failure",
+    "answering_machine_detection",
+    "unredacted_transcript",
+    "unredacted_audio",
+];
+/// The formats of transcripts.
+const FORMATS: [&str; 2] = ["json", "opentelemetry"];
+
 /// Consecutive failures after which a webhook that never succeeded is disabled.
 const MAX_FAILURES: u32 = 10;
 
@@ -97,7 +109,9 @@ impl Registry {
 
     /// Binds `events` of the workspace to the webhook `id`.
     pub(super) fn bind(&mut self, id: &str, events: &[&str]) {
-        self.settings = json!({ "post_call_webhook_id": id, "events": events, "send_audio": false });
+        self.settings = json!({
+            "post_call_webhook_id": id, "events": events, "transcript_format": "json", "send_audio": false,
+        });
     }
 
     pub(super) fn find(&mut self, id: &str) -> Option<&mut Webhook> {
@@ -141,10 +155,29 @@ impl Registry {
     }
 
     /// Replaces the nested object as a whole, as the real API does: a key that the patch lacks is removed.
-    pub(super) fn change_settings(&mut self, patch: &Value) {
-        if patch["webhooks"].is_object() {
-            self.settings = patch["webhooks"].clone();
+    /// False: the binding is not valid, and nothing changes.
+    pub(super) fn change_settings(&mut self, patch: &Value) -> bool {
+        let webhooks = &patch["webhooks"];
+        if webhooks.is_object() && is_valid(webhooks) {
+            self.settings = webhooks.clone();
         }
+        is_valid(webhooks)
+    }
+
+    /// The agents in the form of their list, ordered by id.
+    pub(super) fn list_agents(&self) -> Vec<Value> {
+        let agents = self.agents.keys().map(|id| {
+            json!({
+                "agent_id": id, "name": "Simulated agent", "voice_id": "voice_simulated", "tags": [],
+                "created_at_unix_secs": 1_790_000_000, "updated_at_unix_secs": 1_790_000_000,
+                "access_info": {
+                    "is_creator": true, "creator_name": "Simulated", "creator_email": "simulated@example.com",
+                    "role": "admin",
+                },
+                "last_call_time_unix_secs": null, "archived": false,
+            })
+        });
+        agents.collect()
     }
 
     pub(super) fn agent(&self, id: &str) -> Value {
@@ -157,10 +190,21 @@ impl Registry {
         })
     }
 
-    pub(super) fn change_agent(&mut self, id: &str, patch: &Value) {
+    /// Replaces the binding of an agent. An empty one leaves the agent without a binding of its own. False:
+    /// the binding is not valid, and nothing changes.
+    pub(super) fn change_agent(&mut self, id: &str, patch: &Value) -> bool {
         let webhooks = &patch["platform_settings"]["workspace_overrides"]["webhooks"];
-        if webhooks.is_object() {
+        if webhooks.is_object() && is_valid(webhooks) {
             self.agents.insert(id.to_owned(), webhooks.clone());
         }
+        is_valid(webhooks)
     }
+}
+
+/// Whether ElevenLabs knows the events and the format of this binding. That it refuses others is guessed.
+fn is_valid(webhooks: &Value) -> bool {
+    let mut events = webhooks["events"].as_array().into_iter().flatten();
+    let format = &webhooks["transcript_format"];
+    events.all(|event| EVENTS.iter().any(|known| event == known))
+        && (format.is_null() || FORMATS.iter().any(|known| format == known))
 }

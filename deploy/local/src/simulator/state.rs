@@ -58,7 +58,8 @@ impl State {
             if let Some(webhook) = registry.find(&id) {
                 webhook.retry_enabled = true;
             }
-            registry.bind(&id, &["transcript", "call_initiation_failure", "audio"]);
+            let events = ["transcript", "call_initiation_failure", "answering_machine_detection", "audio"];
+            registry.bind(&id, &events);
         }
         Ok(Self {
             faults: Mutex::new(options.faults),
