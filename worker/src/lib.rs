@@ -32,6 +32,7 @@ pub mod elevenlabs;
 pub mod ingestion;
 mod metrics;
 pub mod ports;
+pub mod registration;
 pub mod retry;
 pub mod roles;
 pub mod store;

@@ -41,7 +41,7 @@ pub async fn register(config: Config, options: &register::Options) -> anyhow::Re
         "ELEVENLABS_STATUS_CALLBACK_URL is not set; it is the address to which ElevenLabs sends webhooks",
     )?;
     let api = api(&config, Metrics::register(&mut Registry::default()))?;
-    Ok(register::run(&api, url.as_str(), options).await?)
+    Ok(register::run(&api, url.as_str(), &config, options).await?)
 }
 
 /// `aftercall-worker reconcile`.

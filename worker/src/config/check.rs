@@ -24,6 +24,7 @@ impl Config {
         if let Some((name, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {
             return Err(ConfigError::new(name, "must be longer than 0s"));
         }
+        self.check_registration()?;
         self.check_console()?;
         Ok(self)
     }
@@ -51,6 +52,26 @@ impl Config {
         if !is_database_name(&self.mongodb_database) {
             let reason = "must be 1 to 63 characters, none of them / \\ . \" $ * < > : | ? or a space";
             return Err(ConfigError::new("MONGODB_DATABASE", reason));
+        }
+        Ok(())
+    }
+
+    /// Checks that a process that registers the webhook has what it needs. Only the role `reconcile` registers.
+    fn check_registration(&self) -> Result<(), ConfigError> {
+        if !self.register || !self.roles.has(Role::Reconcile) {
+            return Ok(());
+        }
+        let needed = [
+            ("ELEVENLABS_STATUS_CALLBACK_URL", self.elevenlabs_status_callback_url.is_some()),
+            ("ELEVENLABS_API_KEY", self.elevenlabs_api_key.is_some()),
+        ];
+        if let Some((name, _)) = needed.into_iter().find(|(_, is_set)| !is_set) {
+            return Err(ConfigError::new(name, "must be set with REGISTER=true"));
+        }
+        if self.secret_file.is_none() {
+            let reason =
+                "must be set with REGISTER=true: ElevenLabs shows the secret of a new webhook only once";
+            return Err(ConfigError::new("SECRET_FILE", reason));
         }
         Ok(())
     }

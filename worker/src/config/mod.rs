@@ -64,6 +64,10 @@ pub struct Config {
     pub reconcile_rate: f64,
     /// The public URL to which ElevenLabs sends its webhooks, including the path.
     pub elevenlabs_status_callback_url: Option<CallbackUrl>,
+    /// Whether the worker registers the webhook at ElevenLabs at its start.
+    pub register: bool,
+    /// The file that gets the secret of a new webhook.
+    pub secret_file: Option<PathBuf>,
     /// Days after which a call and its recording are erased from the database. Unset: never.
     pub retention_days: Option<NonZeroU32>,
     /// The roles of this process.
@@ -110,6 +114,8 @@ impl Default for Config {
             reconcile_every: Duration::from_mins(10),
             reconcile_rate: 4.0,
             elevenlabs_status_callback_url: None,
+            register: false,
+            secret_file: None,
             retention_days: None,
             roles: Roles::default(),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),

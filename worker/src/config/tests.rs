@@ -29,6 +29,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
         ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
         ("ELEVENLABS_API_KEY", "sk_\u{7}"),
+        ("REGISTER", "perhaps"),
         ("CONSOLE_ADDR", "9082"),
         ("CONSOLE_USER", "a:b"),
         ("CONSOLE_PASSWORD", "pa55"),
@@ -45,6 +46,26 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         let error = read(name, value).unwrap_err();
         assert!(!error.contains("pa55"), "{error}");
         assert!(error.starts_with(&format!("{name}: ")), "{error}");
+    }
+}
+
+#[test]
+fn registration_at_the_start_needs_a_url_a_key_and_a_file() {
+    let all = [
+        ("ELEVENLABS_STATUS_CALLBACK_URL", "https://hooks.example.com/x"),
+        ("ELEVENLABS_API_KEY", "sk_secret"),
+        ("SECRET_FILE", "/run/aftercall/secret"),
+    ];
+    let read = |vars: Vec<(&str, &str)>| {
+        let vars = vars.into_iter().chain([("REGISTER", "true")]);
+        Config::from_vars(vars.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    };
+    assert!(read(all.to_vec()).unwrap().register);
+    for (missing, _) in all {
+        let kept: Vec<_> = all.into_iter().filter(|(name, _)| *name != missing).collect();
+        assert_eq!(read(kept.clone()).unwrap_err().variable, missing);
+        let others = kept.into_iter().chain([("ROLES", "status,api")]).collect();
+        assert!(read(others).is_ok(), "the role reconcile alone registers");
     }
 }
 

@@ -4,20 +4,21 @@
 //! requests while ElevenLabs limits the rate or refuses the key.
 
 mod answer;
+mod binding;
 mod client;
 mod conversations;
 mod error;
 mod gate;
 mod outbound;
-pub mod webhook_plan;
 mod webhooks;
 
 pub use self::{
+    binding::{Binding, EVENTS, TRANSCRIPT_FORMAT},
     client::ElevenLabs,
     conversations::{Page, Summary},
     error::ApiError,
     gate::Gate,
     outbound::{Accepted, Carrier, OutboundError, Refused},
-    webhooks::{NewWebhook, Scope, Webhook},
+    webhooks::{NewWebhook, Scope, Webhook, is_agent_id},
 };
 pub use crate::domain::conversation::{Conversation, ConversationStatus};

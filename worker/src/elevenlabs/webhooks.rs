@@ -1,12 +1,15 @@
 //! The webhooks of a workspace and the events bound to them: `/v1/workspace/webhooks`, `/v1/convai/settings`,
-//! `/v1/convai/agents/{id}`.
+//! `/v1/convai/agents`, `/v1/convai/agents/{id}`.
 
 use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{ApiError, ElevenLabs, answer::read, client::MAX_BODY_BYTES};
+use super::{ApiError, Binding, ElevenLabs, answer::read, client::MAX_BODY_BYTES};
+
+/// Agents on one page of their list. The API allows at most 100.
+const AGENTS_PER_PAGE: &str = "100";
 
 /// A webhook of the workspace. The API returns its secret only when the webhook is created.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -64,6 +67,39 @@ pub enum Scope {
     Agent(String),
 }
 
+/// A page of the list of agents.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AgentsPage {
+    agents: Vec<AgentSummary>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+    #[serde(default)]
+    has_more: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct AgentSummary {
+    agent_id: String,
+}
+
+impl AgentsPage {
+    /// The ids of the agents. An id that cannot be a part of a path is left out.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.agents.iter().map(|agent| agent.agent_id.as_str()).filter(|id| is_agent_id(id))
+    }
+
+    /// The cursor of the next page. `None`: this is the last page.
+    pub fn next(&self) -> Option<&str> {
+        self.next_cursor.as_deref().filter(|_| self.has_more)
+    }
+}
+
+/// Whether `text` can be the id of an agent. The id becomes a part of a path.
+pub fn is_agent_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
 impl Scope {
     fn path(&self) -> String {
         match self {
@@ -116,18 +152,33 @@ impl ElevenLabs {
         self.send_with_retries(request.json(&body), read::<Value>).await.map(drop)
     }
 
-    /// Fetches the binding of `scope` with all its keys.
-    pub async fn binding(&self, scope: &Scope) -> Result<Map<String, Value>, ApiError> {
+    /// Deletes a webhook.
+    pub async fn delete_webhook(&self, id: &str) -> Result<(), ApiError> {
+        let request = self.request(Method::DELETE, &format!("/v1/workspace/webhooks/{id}"));
+        self.send_with_retries(request, read::<Value>).await.map(drop)
+    }
+
+    /// Lists the agents of the workspace, one page from `cursor`.
+    pub async fn agents(&self, cursor: Option<&str>) -> Result<AgentsPage, ApiError> {
+        let mut pairs = vec![("page_size", AGENTS_PER_PAGE)];
+        pairs.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        let request = self.request(Method::GET, &format!("/v1/convai/agents?{query}"));
+        self.send_with_retries(request, read).await
+    }
+
+    /// Fetches the binding of `scope` with all its keys. The binding of an agent without one is empty.
+    pub async fn binding(&self, scope: &Scope) -> Result<Binding, ApiError> {
         let found: Value = self.send_with_retries(self.request(Method::GET, &scope.path()), read).await?;
-        let binding = match scope {
+        Ok(Binding::new(match scope {
             Scope::Workspace => &found["webhooks"],
             Scope::Agent(_) => &found["platform_settings"]["workspace_overrides"]["webhooks"],
-        };
-        Ok(binding.as_object().cloned().unwrap_or_default())
+        }))
     }
 
     /// Replaces the whole binding of `scope`, because the API does not document whether it merges a part.
-    pub async fn bind(&self, scope: &Scope, binding: &Map<String, Value>) -> Result<(), ApiError> {
+    pub async fn bind(&self, scope: &Scope, binding: &Binding) -> Result<(), ApiError> {
+        let binding = binding.keys();
         let body = match scope {
             Scope::Workspace => json!({ "webhooks": binding }),
             Scope::Agent(_) => {

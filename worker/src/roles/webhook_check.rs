@@ -1,93 +1,73 @@
-//! Checks at the start and every hour whether the webhook at ElevenLabs still works.
+//! Registers the webhook at ElevenLabs if `REGISTER` is true, and checks at the start and every hour whether
+//! it still works.
+//!
+//! Nothing here ends the worker: without a registration, calls are found by reconciliation.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context,
-    domain::time::between,
-    elevenlabs::{
-        ElevenLabs, Scope, Webhook,
-        webhook_plan::{self, EVENTS},
+    elevenlabs::ElevenLabs,
+    registration::{
+        self, Agents, Current, Ensured, RegisterError, SecretFile,
+        drift::{self, Finding, Problem},
     },
 };
 
 /// Interval between two checks.
 const INTERVAL: Duration = Duration::from_hours(1);
-/// Delay after a check that failed.
+/// Delay after a check or a registration that failed.
 const RETRY_DELAY: Duration = Duration::from_mins(5);
+/// Delay while another worker registers the webhook.
+const BUSY_DELAY: Duration = Duration::from_secs(2);
+/// Duration of the lease for a registration. Longer than a registration can take.
+const LEASE: Duration = Duration::from_mins(2);
+/// Longest time for one check. It reads the bindings of up to 500 agents.
+const CHECK_TIMEOUT: Duration = Duration::from_mins(10);
+/// Most findings of one kind that are logged by one check.
+const MAX_LOGGED: usize = 20;
 
-/// A problem of the webhook.
+/// The state of the registration by this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Problem {
-    /// ElevenLabs has no webhook to `ELEVENLABS_STATUS_CALLBACK_URL`.
-    Missing,
-    /// A person disabled the webhook.
-    Disabled,
-    /// ElevenLabs disabled the webhook after failed deliveries.
-    AutoDisabled,
-    /// The workspace does not send all events to the webhook.
-    Unbound,
-    /// A delivery failed within the last hour.
-    Failing,
+enum Registration {
+    /// `REGISTER` is not set, or the webhook was registered.
+    Done,
+    /// Another worker registers at this moment.
+    Busy,
+    /// The events of the workspace go to another webhook, and the log says so.
+    Blocked,
+    /// Not tried yet, or ElevenLabs, the database or the file failed.
+    Pending,
 }
 
-impl Problem {
-    const ALL: [Self; 5] = [Self::Missing, Self::Disabled, Self::AutoDisabled, Self::Unbound, Self::Failing];
-
-    /// The word in metrics and logs.
-    fn label(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Disabled => "disabled",
-            Self::AutoDisabled => "auto_disabled",
-            Self::Unbound => "unbound",
-            Self::Failing => "failing",
-        }
-    }
-
-    /// The problem and its remedy, for the log.
-    fn description(self) -> &'static str {
-        match self {
-            Self::Missing => {
-                "ElevenLabs has no webhook to ELEVENLABS_STATUS_CALLBACK_URL; run `aftercall-worker register`"
-            }
-            Self::Disabled => "somebody disabled the webhook at ElevenLabs",
-            Self::AutoDisabled => {
-                "ElevenLabs disabled the webhook after failed deliveries; run `aftercall-worker register`"
-            }
-            Self::Unbound => {
-                "the workspace at ElevenLabs does not send all events of calls to the webhook; run `aftercall-worker register`"
-            }
-            Self::Failing => "ElevenLabs could not deliver a webhook within the last hour",
-        }
-    }
-}
-
-/// Checks the webhook until `stop`. Returns at once if `ELEVENLABS_STATUS_CALLBACK_URL` is not set.
+/// Registers and checks the webhook until `stop`. Returns at once if `ELEVENLABS_STATUS_CALLBACK_URL` is not
+/// set.
 pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
     let Some(url) = context.config.elevenlabs_status_callback_url.clone() else {
         tracing::info!("ELEVENLABS_STATUS_CALLBACK_URL is not set: the webhook at ElevenLabs is not checked");
         return;
     };
-    loop {
-        let wait = match check(&api, url.as_str()).await {
-            Ok(found) => {
-                for problem in Problem::ALL {
-                    context.metrics.registration(problem.label(), found.contains(&problem));
-                }
-                for problem in &found {
-                    tracing::error!(problem = problem.label(), "{}", problem.description());
-                }
-                INTERVAL
+    let path = context.config.secret_file.clone().filter(|_| context.config.register);
+    let file = path.map(|path| SecretFile { path, setting: "SECRET_FILE", must_be_new: false });
+    let mut registration = file.as_ref().map_or(Registration::Done, |_| Registration::Pending);
+    while !stop.is_cancelled() {
+        if let Some(file) = file.as_ref().filter(|_| registration != Registration::Done) {
+            let before = registration;
+            registration = register(&context, &api, url.as_str(), file).await;
+            if registration == Registration::Busy && before != Registration::Busy {
+                tracing::info!("another worker registers the webhook at ElevenLabs: waiting for it");
             }
-            Err(error) => {
-                tracing::warn!(%error, "the webhook at ElevenLabs could not be checked");
-                RETRY_DELAY
-            }
+        }
+        let wait = match registration {
+            Registration::Busy => BUSY_DELAY,
+            _ => match stop.run_until_cancelled(check(&context, &api, url.as_str(), registration)).await {
+                Some(true) if registration != Registration::Pending => INTERVAL,
+                Some(_) => RETRY_DELAY,
+                None => return,
+            },
         };
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return;
@@ -95,65 +75,103 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     }
 }
 
-async fn check(api: &ElevenLabs, url: &str) -> Result<Vec<Problem>, crate::elevenlabs::ApiError> {
-    let webhooks = api.webhooks().await?;
-    let binding = api.binding(&Scope::Workspace).await?;
-    Ok(problems(&webhooks, url, &binding, Timestamp::now()))
+/// Registers the webhook, unless another worker does. A lease in the database makes sure that several workers
+/// that start together create one webhook.
+async fn register(context: &Context, api: &ElevenLabs, url: &str, file: &SecretFile) -> Registration {
+    let owner = format!("{:016x}", rand::random::<u64>());
+    match context.store.lease_registration(&owner, Timestamp::now(), LEASE).await {
+        Ok(true) => {}
+        Ok(false) => return Registration::Busy,
+        Err(error) => return failed(&error),
+    }
+    let ensured = registration::ensure(api, url, file).await;
+    if let Err(error) = context.store.end_registration(&owner).await {
+        tracing::debug!(%error, "the lease for the registration is not returned; it ends by itself");
+    }
+    match ensured {
+        Ok(ensured) => log(&ensured, file),
+        Err(error) => failed(&error),
+    }
 }
 
-/// Finds the problems of the webhook. Pure. Agents with bindings of their own are not checked.
-fn problems(webhooks: &[Webhook], url: &str, binding: &Map<String, Value>, now: Timestamp) -> Vec<Problem> {
-    let Some(webhook) = webhook_plan::find_by_url(webhooks, url, binding) else {
-        return vec![Problem::Missing];
-    };
-    let bound = binding.get("post_call_webhook_id").and_then(Value::as_str) == Some(webhook.id.as_str());
-    let events = webhook_plan::events(binding);
-    let all = EVENTS.iter().all(|event| events.iter().any(|bound| bound == event));
-    let failing = webhook.failed_at().is_some_and(|at| between(at, now) < INTERVAL);
-    [
-        (Problem::Disabled, webhook.is_disabled),
-        (Problem::AutoDisabled, webhook.is_auto_disabled),
-        (Problem::Unbound, !bound || !all),
-        (Problem::Failing, failing),
-    ]
-    .into_iter()
-    .filter_map(|(problem, is_so)| is_so.then_some(problem))
-    .collect()
+/// Logs the failure of a registration.
+fn failed(error: &dyn Display) -> Registration {
+    tracing::error!(%error, "REGISTER is true, and the webhook at ElevenLabs could not be registered; trying again");
+    Registration::Pending
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn every_problem_is_found() {
-        const URL: &str = "https://hooks.example.com/x";
-        let now = Timestamp::from_second(1_790_000_000).unwrap();
-        let webhook = |change: Value| {
-            let mut webhook = json!({ "webhook_id": "a", "webhook_url": URL });
-            webhook.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-            vec![serde_json::from_value::<Webhook>(webhook).unwrap()]
-        };
-        let bound = json!({ "post_call_webhook_id": "a", "events": EVENTS });
-        let half = json!({ "post_call_webhook_id": "a", "events": ["transcript"] });
-        let failed = |at: i64| {
-            webhook(json!({ "most_recent_failure_timestamp": at, "most_recent_failure_error_code": 500 }))
-        };
-        #[rustfmt::skip]
-        let table = [
-            (vec![],                                      &bound,      vec![Problem::Missing]),
-            (webhook(json!({})),                          &bound,      vec![]),
-            (webhook(json!({ "is_disabled": true })),     &bound,      vec![Problem::Disabled]),
-            (webhook(json!({ "is_auto_disabled": true })), &bound,     vec![Problem::AutoDisabled]),
-            (webhook(json!({})),                          &json!({}),  vec![Problem::Unbound]),
-            (webhook(json!({})),                          &half,       vec![Problem::Unbound]),
-            (failed(1_789_999_000),                       &bound,      vec![Problem::Failing]),
-            (failed(1_789_990_000),                       &bound,      vec![]),
-        ];
-        for (webhooks, binding, expected) in table {
-            assert_eq!(problems(&webhooks, URL, binding.as_object().unwrap(), now), expected, "{webhooks:?}");
+/// Logs what was registered.
+fn log(ensured: &Ensured, file: &SecretFile) -> Registration {
+    match ensured {
+        Ensured::Blocked(destination) => {
+            tracing::error!(
+                webhook = %destination,
+                "REGISTER is true, but the workspace at ElevenLabs sends its events to another webhook, which would receive nothing any more; nothing was changed; run `aftercall-worker register --replace`, or `register --agent` for single agents"
+            );
+            Registration::Blocked
         }
+        Ensured::Registered { steps, without_secret } => {
+            for step in steps {
+                tracing::info!(%step, "registered at ElevenLabs");
+            }
+            if steps.contains(&registration::Step::Create) {
+                tracing::info!(
+                    file = %file.path.display(),
+                    "SECRET_FILE has the secret of the new webhook; let the gateway read it by ELEVENLABS_WEBHOOK_SECRET_FILE, and send it SIGHUP"
+                );
+            }
+            if let Some(webhook) = without_secret {
+                tracing::warn!(
+                    webhook,
+                    "SECRET_FILE does not exist, and ElevenLabs does not show the secret of an existing webhook; the gateway needs it in ELEVENLABS_WEBHOOK_SECRET, or `aftercall-worker register --rotate` makes a new one"
+                );
+            }
+            Registration::Done
+        }
+    }
+}
+
+/// Checks the webhook. Returns whether ElevenLabs answered.
+async fn check(context: &Context, api: &ElevenLabs, url: &str, registration: Registration) -> bool {
+    let agents = Agents::All { rate: context.config.reconcile_rate };
+    let read = tokio::time::timeout(CHECK_TIMEOUT, Current::read(api, agents)).await;
+    let current = match read.unwrap_or(Err(RegisterError::TimedOut)) {
+        Ok(current) => current,
+        Err(error) => {
+            tracing::warn!(%error, "the webhook at ElevenLabs could not be checked");
+            return false;
+        }
+    };
+    if current.is_incomplete {
+        tracing::warn!(
+            "ElevenLabs does not show all agents, or there are more than 500: the others are not checked"
+        );
+    }
+    let found = drift::findings(&current, url, Timestamp::now(), INTERVAL);
+    for problem in Problem::ALL {
+        let of_kind: Vec<_> = found.iter().filter(|finding| finding.problem == problem).collect();
+        context.metrics.registration(problem.label(), !of_kind.is_empty());
+        // A blocked registration has said so already.
+        let is_known =
+            registration == Registration::Blocked && matches!(problem, Problem::Missing | Problem::Unbound);
+        if !is_known {
+            report(problem, &of_kind);
+        }
+    }
+    true
+}
+
+/// Logs findings of one kind.
+fn report(problem: Problem, found: &[&Finding]) {
+    let (label, text) = (problem.label(), problem.description());
+    for Finding { agent, detail, .. } in found.iter().take(MAX_LOGGED) {
+        if problem == Problem::Overridden {
+            tracing::warn!(problem = label, agent.id = agent, detail, "{text}");
+        } else {
+            tracing::error!(problem = label, agent.id = agent, detail, "{text}");
+        }
+    }
+    if found.len() > MAX_LOGGED {
+        tracing::warn!(problem = label, agents = found.len(), "more agents have this problem");
     }
 }

@@ -137,7 +137,28 @@ impl Store {
 
     /// Takes or extends the lease for a pass, until `time` from now. Returns whether `owner` has the lease.
     pub async fn lease_pass(&self, owner: &str, now: Timestamp, time: Duration) -> Result<bool, StoreError> {
-        let filter = doc! { "_id": "pass", "$or": [
+        self.lease("pass", owner, now, time).await
+    }
+
+    /// Takes the lease for a registration of the webhook, until `time` from now. Returns whether `owner` has
+    /// the lease.
+    pub async fn lease_registration(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        self.lease("registration", owner, now, time).await
+    }
+
+    async fn lease(
+        &self,
+        work: &str,
+        owner: &str,
+        now: Timestamp,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        let filter = doc! { "_id": work, "$or": [
             { "owner": owner }, { "leaseUntil": { "$exists": false } }, { "leaseUntil": { "$lt": bson_date(now) } },
         ] };
         let update = doc! { "$set": { "owner": owner, "leaseUntil": bson_date(after(now, time)) } };
@@ -160,6 +181,13 @@ impl Store {
             update.insert("$max", doc! { "lastComplete": bson_date(complete) });
         }
         let (state, filter) = (self.reconciliation(), doc! { "_id": "pass", "owner": owner });
+        self.run(async move { state.update_one(filter, update).await }).await.map(drop)
+    }
+
+    /// Returns the lease for a registration.
+    pub async fn end_registration(&self, owner: &str) -> Result<(), StoreError> {
+        let update = doc! { "$unset": { "leaseUntil": "", "owner": "" } };
+        let (state, filter) = (self.reconciliation(), doc! { "_id": "registration", "owner": owner });
         self.run(async move { state.update_one(filter, update).await }).await.map(drop)
     }
 

@@ -2,10 +2,8 @@
 //!
 //! The role `reconcile` then checks the webhook at intervals (`roles::webhook_check`).
 
-mod error;
 mod options;
 mod output;
 mod run;
-mod secret_file;
 
-pub use self::{error::RegisterError, options::Options, run::run};
+pub use self::{options::Options, run::run};

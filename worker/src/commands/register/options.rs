@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::elevenlabs::webhook_plan::EVENTS;
+use crate::elevenlabs::{EVENTS, is_agent_id};
 
 /// The webhook to register, and the form of the output.
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct Options {
     /// Bind the events of this agent only [default: those of the whole workspace]
     #[arg(long, value_name = "ID", value_parser = agent_id)]
@@ -19,12 +20,15 @@ pub struct Options {
     /// Header that ElevenLabs adds to the webhooks, as `Name: value`; see `WEBHOOK_HEADER_SECRET`
     #[arg(long, value_name = "HEADER", value_parser = header)]
     pub(super) header: Option<(String, String)>,
-    /// Write the secret to this file with mode 0600 [default: print it]
+    /// Write the secret to this file with mode 0600 [default: `SECRET_FILE`, or print it]
     #[arg(long, value_name = "PATH")]
     pub(super) secret_file: Option<PathBuf>,
     /// Create a new webhook with a new secret, even if there is one
     #[arg(long)]
     pub(super) rotate: bool,
+    /// Take the events from another webhook that receives them now, and then receives nothing
+    #[arg(long)]
+    pub(super) replace: bool,
     /// Print what would be changed, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -35,9 +39,7 @@ pub struct Options {
 
 /// Reads the id of an agent. It becomes a part of a path.
 fn agent_id(text: &str) -> Result<String, &'static str> {
-    let fits = (1..=128).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if fits { Ok(text.to_owned()) } else { Err("must be letters, digits, '_' or '-'") }
+    if is_agent_id(text) { Ok(text.to_owned()) } else { Err("must be letters, digits, '_' or '-'") }
 }
 
 /// Reads a header.

@@ -4,30 +4,75 @@ use aftercall_common::process::config::Secret;
 use serde_json::json;
 
 use super::options::Options;
-use crate::elevenlabs::webhook_plan::Step;
+use crate::registration::{Applied, Destination, Plan, SecretFile};
 
-/// Prints the steps that were done, or would be done in a dry run. The secret is printed unless it is in a
-/// file.
-pub(super) fn print(options: &Options, steps: &[Step], secret: Option<&Secret>, id: Option<&str>) {
-    let shown = secret.filter(|_| options.secret_file.is_none()).map(Secret::expose);
-    let steps: Vec<_> = steps.iter().map(ToString::to_string).collect();
-    if options.json {
+/// What is printed: the steps that were done, or would be done in a dry run, and what they mean for others.
+pub(super) struct Printed<'a> {
+    pub options: &'a Options,
+    pub plan: &'a Plan,
+    pub file: Option<&'a SecretFile>,
+    /// The result of the steps. `None`: no step was done.
+    pub applied: Option<&'a Applied>,
+}
+
+impl Printed<'_> {
+    /// Prints. The secret is printed unless it is in a file.
+    pub(super) fn print(&self) {
+        let existing = self.plan.existing.as_ref().map(|webhook| webhook.id.as_str());
+        let id = self.applied.map(|applied| applied.id.as_str()).or(existing);
+        let secret = self.applied.and_then(|applied| applied.secret.as_ref());
+        let shown = secret.filter(|_| self.file.is_none()).map(Secret::expose);
+        if self.options.json {
+            self.print_json(id, shown);
+        } else {
+            self.print_text(id, shown);
+        }
+        if let Some(file) = self.file.filter(|_| secret.is_some() && !self.options.json) {
+            println!("the secret is in {}", file.path.display());
+        }
+    }
+
+    fn print_json(&self, id: Option<&str>, secret: Option<&str>) {
+        let destination = |webhook: &Destination| json!({ "webhookId": webhook.id, "name": webhook.name, "host": webhook.host });
+        let steps: Vec<_> = self.plan.steps.iter().map(ToString::to_string).collect();
+        let overrides = self.plan.overrides.iter();
+        let overrides: Vec<_> = overrides
+            .map(|own| json!({ "agentId": own.agent, "webhook": destination(&own.destination) }))
+            .collect();
         let outcome = json!({
-            "webhookId": id, "changed": !options.dry_run && !steps.is_empty(), "steps": steps, "secret": shown,
+            "webhookId": id, "changed": self.applied.is_some(), "steps": steps, "secret": secret,
+            "displaced": self.plan.displaced.as_ref().map(destination), "overrides": overrides,
         });
         println!("{outcome}");
-        return;
     }
-    if steps.is_empty() {
-        println!("nothing to change: webhook {} is registered, bound and enabled", id.unwrap_or_default());
-    }
-    for step in steps {
-        println!("{} {step}", if options.dry_run { "would" } else { "done:" });
-    }
-    if let Some(secret) = shown {
-        println!("ELEVENLABS_WEBHOOK_SECRET={secret}");
-    }
-    if let Some(path) = options.secret_file.as_ref().filter(|_| secret.is_some()) {
-        println!("the secret is in {}", path.display());
+
+    fn print_text(&self, id: Option<&str>, secret: Option<&str>) {
+        if self.plan.steps.is_empty() {
+            println!(
+                "nothing to change: webhook {} is registered, bound and enabled",
+                id.unwrap_or_default()
+            );
+        }
+        for step in &self.plan.steps {
+            println!("{} {step}", if self.options.dry_run { "would" } else { "done:" });
+        }
+        if let Some(displaced) = &self.plan.displaced {
+            if self.options.dry_run {
+                println!(
+                    "would displace the webhook {displaced}, which then receives nothing: this needs --replace"
+                );
+            } else {
+                println!("displaced: the webhook {displaced} receives nothing any more");
+            }
+        }
+        for own in &self.plan.overrides {
+            println!(
+                "not bound: agent {} sends its events to the webhook {}; `register --agent {}` changes that",
+                own.agent, own.destination, own.agent
+            );
+        }
+        if let Some(secret) = secret {
+            println!("ELEVENLABS_WEBHOOK_SECRET={secret}");
+        }
     }
 }

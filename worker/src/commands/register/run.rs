@@ -1,108 +1,64 @@
 //! Creates or finds the webhook, binds its events, and checks the result.
 
-use aftercall_common::process::config::Secret;
-
-use super::{
-    error::{RegisterError, failed},
-    options::Options,
-    output, secret_file,
-};
-use crate::elevenlabs::{
-    ElevenLabs, Scope,
-    webhook_plan::{self, Step, Wanted},
+use super::{options::Options, output};
+use crate::{
+    Config,
+    elevenlabs::{ElevenLabs, Scope},
+    registration::{Agents, Current, RegisterError, SecretFile, Wanted, apply, plan},
 };
 
 /// Registers the webhook to `url`, and prints what was done.
-pub async fn run(elevenlabs: &ElevenLabs, url: &str, options: &Options) -> Result<(), RegisterError> {
-    let scope = options.agent.clone().map_or(Scope::Workspace, Scope::Agent);
+pub async fn run(
+    elevenlabs: &ElevenLabs,
+    url: &str,
+    config: &Config,
+    options: &Options,
+) -> Result<(), RegisterError> {
     let wanted = Wanted {
+        scope: options.agent.clone().map_or(Scope::Workspace, Scope::Agent),
         url: url.to_owned(),
         name: options.name.clone(),
         events: options.events.clone(),
         rotate: options.rotate,
         sets_header: options.header.is_some(),
     };
-    let webhooks = elevenlabs.webhooks().await.map_err(failed("listing the webhooks"))?;
-    let binding = elevenlabs.binding(&scope).await.map_err(failed("reading the bound events"))?;
-    let steps = webhook_plan::plan(&wanted, &webhooks, &binding);
-    let existing = webhook_plan::find_by_url(&webhooks, url, &binding);
-    if options.dry_run || steps.is_empty() {
-        output::print(options, &steps, None, existing.map(|webhook| webhook.id.as_str()));
+    let file = file(config, options);
+    let all = Agents::All { rate: config.reconcile_rate };
+    let current = Current::read(elevenlabs, options.agent.as_deref().map_or(all, Agents::One)).await?;
+    if current.is_incomplete {
+        eprintln!(
+            "ElevenLabs does not show all agents, or there are more than 500: the others are not read."
+        );
+    }
+    let plan = plan(&wanted, &current);
+    let mut printed = output::Printed { options, plan: &plan, file: file.as_ref(), applied: None };
+    if options.dry_run || plan.steps.is_empty() {
+        printed.print();
         return Ok(());
     }
-    if let Some(path) = options.secret_file.as_ref().filter(|_| steps.contains(&Step::Create)) {
-        secret_file::check(path, options.rotate).map_err(RegisterError::Secret)?;
+    if let Some(displaced) = plan.displaced.clone().filter(|_| !options.replace) {
+        return Err(RegisterError::Displaces(displaced));
     }
-
     let header = options.header.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
-    let mut id = existing.filter(|_| !options.rotate).map(|webhook| webhook.id.clone());
-    let mut secret = None;
-    for step in &steps {
-        match step {
-            Step::Create => {
-                let created = elevenlabs.create_webhook(&wanted.name, url, header).await;
-                let created = created.map_err(failed("creating the webhook"))?;
-                // The secret is saved at once, because ElevenLabs returns it only here.
-                id = Some(created.id);
-                if let Some(value) = created.secret {
-                    save_secret(&value, options)?;
-                    secret = Some(value);
-                }
-            }
-            Step::Enable { .. } => {
-                let id = id.as_deref().unwrap_or_default();
-                let name =
-                    existing.filter(|webhook| webhook.id == id).map_or(&wanted.name, |webhook| &webhook.name);
-                elevenlabs.enable_webhook(id, name, header).await.map_err(failed("changing the webhook"))?;
-            }
-            Step::Bind { .. } => {
-                let bound = webhook_plan::bound(&wanted, &binding, id.as_deref().unwrap_or_default());
-                elevenlabs.bind(&scope, &bound).await.map_err(failed("binding the events"))?;
-            }
-        }
-    }
-    verify(elevenlabs, &scope, Wanted { rotate: false, sets_header: false, ..wanted }, id.as_deref()).await?;
-    output::print(options, &steps, secret.as_ref(), id.as_deref());
-    if let Some(old) = existing.filter(|_| options.rotate) {
+    let applied = apply(elevenlabs, &wanted, &current, &plan, header, file.as_ref()).await?;
+    printed.applied = Some(&applied);
+    printed.print();
+    if let Some(old) = plan.existing.as_ref().filter(|_| options.rotate) {
         eprintln!(
-            "The gateway has to accept both secrets (ELEVENLABS_WEBHOOK_SECRET=new,old) until the last webhook of \
-             {} has arrived. Then delete that webhook at ElevenLabs.",
+            "The gateway has to accept both secrets (ELEVENLABS_WEBHOOK_SECRET=new,old, or the file of the secrets) \
+             until the last webhook of {} has arrived. Then delete that webhook at ElevenLabs.",
             old.id
         );
     }
     Ok(())
 }
 
-/// Writes the secret to the file that the options name.
-fn save_secret(secret: &Secret, options: &Options) -> Result<(), RegisterError> {
-    let Some(path) = &options.secret_file else { return Ok(()) };
-    secret_file::write(path, secret).map_err(|error| {
-        // The secret is printed, because ElevenLabs does not return it again.
-        println!("{}", secret.expose());
-        RegisterError::Secret(format!(
-            "cannot write {}: {error}; the secret is printed instead",
-            path.display()
-        ))
-    })
-}
-
-/// Reads the webhook again and checks that no step is left.
-async fn verify(
-    elevenlabs: &ElevenLabs,
-    scope: &Scope,
-    wanted: Wanted,
-    id: Option<&str>,
-) -> Result<(), RegisterError> {
-    let webhooks = elevenlabs.webhooks().await.map_err(failed("reading the changes back"))?;
-    let binding = elevenlabs.binding(scope).await.map_err(failed("reading the changes back"))?;
-    let registered: Vec<_> = webhooks.into_iter().filter(|webhook| Some(webhook.id.as_str()) == id).collect();
-    let left = webhook_plan::plan(&wanted, &registered, &binding);
-    // ElevenLabs does not tell every account whether retries are enabled.
-    let is_unknown = registered.iter().any(|webhook| webhook.retry_enabled.is_none());
-    let left: Vec<_> = left
-        .iter()
-        .filter(|step| !(is_unknown && matches!(step, Step::Enable { why: "retries on", .. })))
-        .map(ToString::to_string)
-        .collect();
-    if left.is_empty() { Ok(()) } else { Err(RegisterError::NotApplied(left.join("; "))) }
+/// The file for the secret. `--secret-file` must not overwrite a file by mistake; `SECRET_FILE` is Aftercall's
+/// own.
+fn file(config: &Config, options: &Options) -> Option<SecretFile> {
+    let (path, setting, must_be_new) = match &options.secret_file {
+        Some(path) => (path, "--secret-file", !options.rotate),
+        None => (config.secret_file.as_ref()?, "SECRET_FILE", false),
+    };
+    Some(SecretFile { path: path.clone(), setting, must_be_new })
 }

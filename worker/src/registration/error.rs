@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 
+use super::destination::Destination;
 use crate::elevenlabs::ApiError;
 
 /// The reason why a webhook was not registered. The text of each error is one line.
@@ -15,12 +16,25 @@ pub enum RegisterError {
         /// The answer of ElevenLabs.
         error: ApiError,
     },
+    /// The events belong to another webhook, and the operator did not allow to take them.
+    #[error(
+        "the events go to the webhook {0}, which would receive nothing any more; nothing was changed; --replace binds them to this gateway nevertheless"
+    )]
+    Displaces(Destination),
     /// The file for the secret cannot be written.
-    #[error("--secret-file: {0}")]
-    Secret(String),
+    #[error("{setting}: {reason}")]
+    Secret {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The reason.
+        reason: String,
+    },
     /// ElevenLabs accepted the changes, but they do not show when the webhook is read again.
     #[error("ElevenLabs accepted the changes, but they have no effect yet; still to do: {0}")]
     NotApplied(String),
+    /// ElevenLabs took too long.
+    #[error("ElevenLabs did not say in time what is registered")]
+    TimedOut,
 }
 
 /// The error with a remedy, if one is known.
@@ -30,6 +44,11 @@ fn explain(error: &ApiError) -> String {
         | ApiError::Refused(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => {
             format!(
                 "ElevenLabs does not allow this with the API key ({status}); the key needs the permissions webhooks_write and convai_write of an admin"
+            )
+        }
+        ApiError::Refused(status) => {
+            format!(
+                "ElevenLabs refuses it ({status}); if it does not offer one of the events, leave it out with --events"
             )
         }
         ApiError::NotFound => "ElevenLabs does not know it; check the id of the agent".to_owned(),

@@ -1,0 +1,60 @@
+//! Registers the webhook without an operator: for `REGISTER=true`.
+
+use std::time::Duration;
+
+use super::{
+    apply::apply,
+    current::{Agents, Current},
+    destination::Destination,
+    error::RegisterError,
+    plan::{Step, Wanted, plan},
+    secret_file::SecretFile,
+};
+use crate::elevenlabs::{EVENTS, ElevenLabs, Scope};
+
+/// The name of a new webhook.
+pub const NAME: &str = "Aftercall";
+/// Longest time for reading what is registered. The steps after it have the limits of single requests, and
+/// are not interrupted, because a new webhook must not lose its secret.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// Everything was as it should be, or the steps were done.
+    Registered {
+        /// The steps that were done.
+        steps: Vec<Step>,
+        /// The id of a webhook that existed before and whose secret is not in the file.
+        without_secret: Option<String>,
+    },
+    /// Nothing was changed, because the events of the workspace go to this webhook.
+    Blocked(Destination),
+}
+
+/// Registers the webhook to `url` for the whole workspace, if it is not registered, and saves the secret of a
+/// new webhook in `file`.
+///
+/// # Errors
+/// ElevenLabs does not answer or refuses, or the file cannot be written.
+pub async fn ensure(api: &ElevenLabs, url: &str, file: &SecretFile) -> Result<Ensured, RegisterError> {
+    let wanted = Wanted {
+        scope: Scope::Workspace,
+        url: url.to_owned(),
+        name: NAME.to_owned(),
+        events: EVENTS.map(str::to_owned).to_vec(),
+        rotate: false,
+        sets_header: false,
+    };
+    let read = tokio::time::timeout(READ_TIMEOUT, Current::read(api, Agents::None)).await;
+    let current = read.map_err(|_elapsed| RegisterError::TimedOut)??;
+    let plan = plan(&wanted, &current);
+    if let Some(displaced) = &plan.displaced {
+        return Ok(Ensured::Blocked(displaced.clone()));
+    }
+    if !plan.steps.is_empty() {
+        apply(api, &wanted, &current, &plan, None, Some(file)).await?;
+    }
+    let without_secret = plan.existing.filter(|_| !file.exists()).map(|webhook| webhook.id);
+    Ok(Ensured::Registered { steps: plan.steps, without_secret })
+}
