@@ -209,13 +209,13 @@ async fn register_takes_the_events_of_another_webhook_only_with_replace() {
 }
 
 #[tokio::test]
-async fn worker_reports_a_missing_webhook() {
-    let stack = TestStack::builder().worker_env("ELEVENLABS_STATUS_CALLBACK_URL", URL).start().await;
-    until("the missing webhook is logged", async || {
-        stack.workers[0].log().contains("ElevenLabs has no webhook").then_some(())
-    })
-    .await;
+async fn worker_reports_a_missing_webhook_also_with_a_key_that_may_not_read_agents() {
+    let mut stack = checking().await;
+    stack.simulator.refuse_agents(true);
+    stack.add_worker().await;
     assert_eq!(problems(&checked(&stack, 0).await), ["missing"]);
+    let log = stack.workers[0].log();
+    assert!(log.contains("ElevenLabs has no webhook") && log.contains("does not show all agents"), "{log}");
 }
 
 #[tokio::test]

@@ -54,7 +54,8 @@ impl Current {
     /// Reads the webhooks, the binding of the workspace and the bindings of `agents`.
     ///
     /// # Errors
-    /// ElevenLabs does not answer, or refuses a request that concerns more than one of all agents.
+    /// ElevenLabs does not answer, or refuses a request. If it refuses to show some or all of
+    /// [`Agents::All`], the result is incomplete instead.
     pub async fn read(api: &ElevenLabs, agents: Agents<'_>) -> Result<Self, RegisterError> {
         let webhooks = api.webhooks().await.map_err(failed("listing the webhooks"))?;
         let workspace = api.binding(&Scope::Workspace).await;
@@ -73,7 +74,10 @@ impl Current {
     }
 
     async fn read_agents(&mut self, api: &ElevenLabs, rate: f64) -> Result<(), RegisterError> {
-        let (ids, is_complete) = list_agents(api).await.map_err(failed("listing the agents"))?;
+        let (ids, is_complete) = match list_agents(api).await {
+            Err(error) if error.concerns_one_conversation() => (Vec::new(), false),
+            listed => listed.map_err(failed("listing the agents"))?,
+        };
         self.is_incomplete |= !is_complete;
         for (n, id) in ids.into_iter().enumerate() {
             if n > 0 {

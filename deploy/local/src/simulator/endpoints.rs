@@ -1,6 +1,9 @@
 //! The endpoints for calls, workspace webhooks, settings and agents. JSON has the vendor's shapes.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use hyper::Method;
 use rand::RngExt as _;
@@ -83,6 +86,9 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
             } else {
                 unprocessable("webhooks")
             }
+        }
+        (_, ["v1", "convai", "agents", ..]) if state.refuses_agents.load(Ordering::Relaxed) => {
+            ApiResponse::Json(403, error(403))
         }
         (&Method::GET, ["v1", "convai", "agents"]) => list_agents(&registry(), request),
         (_, ["v1", "convai", "agents", "agent_missing"]) => not_found(),

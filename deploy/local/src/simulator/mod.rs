@@ -89,6 +89,12 @@ impl Simulator {
         self.state.refuses_key.store(refuses, Ordering::Relaxed);
     }
 
+    /// Answers every later request for agents with 403, as for a key without this permission, or allows them
+    /// again.
+    pub fn refuse_agents(&self, refuses: bool) {
+        self.state.refuses_agents.store(refuses, Ordering::Relaxed);
+    }
+
     /// Every call that was dialled, oldest first.
     pub fn dialled(&self) -> Vec<Dialled> {
         lock(&self.state.calls).iter().map(|call| call.dialled.clone()).collect()

@@ -37,6 +37,7 @@ pub(super) struct State {
     pub options: Options,
     pub faults: Mutex<Faults>,
     pub refuses_key: AtomicBool,
+    pub refuses_agents: AtomicBool,
     pub scripts: Mutex<Scripts>,
     pub requests: Mutex<VecDeque<Request>>,
     pub calls: Mutex<Vec<Call>>,
@@ -64,6 +65,7 @@ impl State {
         Ok(Self {
             faults: Mutex::new(options.faults),
             refuses_key: AtomicBool::new(false),
+            refuses_agents: AtomicBool::new(false),
             scripts: Mutex::default(),
             requests: Mutex::default(),
             calls: Mutex::default(),
