@@ -14,11 +14,7 @@ use super::{
     duration::positive,
     networks::{Networks, Sources},
     public_url::PublicUrl,
-<<<<<<< HEAD
-    secrets::{HeaderSecret, ProviderSecrets, Secrets},
-=======
-    secrets::{HeaderSecret, ReadError, Secrets},
->>>>>>> d204287 (ingest: read webhook secrets from a file)
+    secrets::{HeaderSecret, ProviderSecrets, ReadError, Secrets},
 };
 
 /// The conditions under which requests are accepted. The name of a variable is the name of its field, in
@@ -32,17 +28,12 @@ pub struct Policy {
     pub trusted_proxies: Networks,
     /// Whether a webhook that fails a check of its sender or signature is refused, or accepted and reported.
     pub source_policy: SourcePolicy,
-<<<<<<< HEAD
     /// Secrets with which the providers sign webhooks. Those of ElevenLabs are missing only with
     /// `allow_unsigned`. The route of any other provider is closed without its secrets.
     #[serde(skip)]
     pub provider_secrets: ProviderSecrets,
-=======
-    /// Secrets with which ElevenLabs signs webhooks. Empty only with `allow_unsigned`.
-    pub elevenlabs_webhook_secret: Secrets,
-    /// File with further secrets for `elevenlabs_webhook_secret`, one per line.
+    /// File with further secrets of ElevenLabs, one per line.
     pub elevenlabs_webhook_secret_file: Option<PathBuf>,
->>>>>>> d204287 (ingest: read webhook secrets from a file)
     /// Allows ElevenLabs' webhooks without a signature while no secret is set. The source address then
     /// decides alone, and all customers of the provider share its addresses.
     pub allow_unsigned: bool,
@@ -73,12 +64,8 @@ impl Default for Policy {
             allowed_sources: Sources::default(),
             trusted_proxies: Networks::default(),
             source_policy: SourcePolicy::Enforce,
-<<<<<<< HEAD
             provider_secrets: ProviderSecrets::default(),
-=======
-            elevenlabs_webhook_secret: Secrets::default(),
             elevenlabs_webhook_secret_file: None,
->>>>>>> d204287 (ingest: read webhook secrets from a file)
             allow_unsigned: false,
             events_token: Secrets::default(),
             signature_tolerance: Duration::from_hours(1),
@@ -103,17 +90,11 @@ impl Policy {
             let reason = "is set, but empty: give it a value, or leave the variable out";
             return Err(ConfigError::new(name, reason));
         }
-<<<<<<< HEAD
         let provider_secrets = ProviderSecrets::from_vars(&vars)?;
-        let policy = Self { provider_secrets, ..config::from_vars(vars)? };
-        if !policy.has_secrets_of(Provider::ElevenLabs) && !policy.allow_unsigned {
-            let reason = "must be set (`aftercall-worker register` prints it), or ALLOW_UNSIGNED=true: then the \
-=======
-        let mut policy: Self = config::from_vars(vars)?;
+        let mut policy = Self { provider_secrets, ..config::from_vars(vars)? };
         policy.read_secret_file()?;
-        if policy.elevenlabs_webhook_secret.is_empty() && !policy.allow_unsigned {
+        if !policy.has_secrets_of(Provider::ElevenLabs) && !policy.allow_unsigned {
             let reason = "must be set (`aftercall-worker register` prints it), or its file, or ALLOW_UNSIGNED=true: then the \
->>>>>>> d204287 (ingest: read webhook secrets from a file)
                 source address alone decides, and ElevenLabs' addresses are shared by all of its customers";
             return Err(ConfigError::new("ELEVENLABS_WEBHOOK_SECRET", reason));
         }
@@ -136,7 +117,7 @@ impl Policy {
         let Some(path) = &self.elevenlabs_webhook_secret_file else { return Ok(()) };
         let reason = match Secrets::read(path) {
             Ok(secrets) => {
-                self.elevenlabs_webhook_secret.extend(secrets);
+                self.provider_secrets.extend(Provider::ElevenLabs, secrets);
                 return Ok(());
             }
             Err(ReadError::Missing) if self.allow_unsigned => return Ok(()),
@@ -224,25 +205,9 @@ impl Policy {
     }
 }
 
-<<<<<<< HEAD
-=======
 /// The variable with the path of a file of secrets.
 pub const SECRET_FILE: &str = "ELEVENLABS_WEBHOOK_SECRET_FILE";
 
-/// A function that returns whether a policy has a certain secret.
-type IsSet = fn(&Policy) -> bool;
-
-/// The variables that hold secrets.
-const SECRETS: [(&str, IsSet); 6] = [
-    ("ELEVENLABS_WEBHOOK_SECRET", |policy| !policy.elevenlabs_webhook_secret.is_empty()),
-    ("EVENTS_TOKEN", |policy| !policy.events_token.is_empty()),
-    ("WEBHOOK_HEADER_SECRET", |policy| policy.webhook_header_secret.is_some()),
-    ("TWILIO_AUTH_TOKEN", |policy| !policy.twilio_auth_token.is_empty()),
-    ("API_TOKEN", |policy| !policy.api_token.is_empty()),
-    ("API_READ_TOKEN", |policy| !policy.api_read_token.is_empty()),
-];
-
->>>>>>> d204287 (ingest: read webhook secrets from a file)
 /// Whether the variable `name` is set to an empty value.
 fn is_empty(vars: &[(String, String)], name: &str) -> bool {
     vars.iter().any(|(other, value)| other.eq_ignore_ascii_case(name) && value.trim().is_empty())
@@ -338,10 +303,10 @@ mod tests {
         assert_eq!(read(&[file]).unwrap_err().variable, SECRET_FILE);
         assert_eq!(read(&[file, ("ELEVENLABS_WEBHOOK_SECRET", "b")]).unwrap_err().variable, SECRET_FILE);
         let open = read(&[file, unsigned]).unwrap();
-        assert!(open.elevenlabs_webhook_secret.is_empty());
+        assert!(!open.has_secrets_of(Provider::ElevenLabs));
         std::fs::write(&path, "wsec_new\nwsec_old\n").unwrap();
         let both = read(&[file, ("ELEVENLABS_WEBHOOK_SECRET", "b")]).unwrap();
-        let secrets: Vec<_> = both.elevenlabs_webhook_secret.iter().collect();
+        let secrets: Vec<_> = both.secrets_of(Provider::ElevenLabs).iter().collect();
         assert_eq!(secrets, [&b"b"[..], b"wsec_new", b"wsec_old"]);
         let signed = read(&[file, unsigned]).unwrap();
         assert!(open.check_successor(&signed).is_ok() && signed.check_successor(&open).is_err());

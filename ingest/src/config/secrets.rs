@@ -43,11 +43,6 @@ impl Secrets {
         Self::try_from(items).map_err(|_error| unusable("holds a line with an empty item"))
     }
 
-    /// Adds the secrets of `other`.
-    pub(super) fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
-    }
-
     /// Whether no secret is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -86,6 +81,14 @@ impl ProviderSecrets {
             }
         }
         Ok(Self(secrets))
+    }
+
+    /// Adds secrets of `provider`.
+    pub(super) fn extend(&mut self, provider: Provider, secrets: Secrets) {
+        match self.0.iter_mut().find(|(other, _)| *other == provider) {
+            Some((_, known)) => known.0.extend(secrets.0),
+            None => self.0.push((provider, secrets)),
+        }
     }
 
     /// The secrets of `provider`.
