@@ -55,7 +55,8 @@ async fn is_applied_once(stack: &TestStack, step: &str) {
     let call = stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     stack.all_acknowledged().await;
     assert_eq!(call.get_str("status").unwrap(), "completed", "{step}");
-    assert_eq!(call.get_array("history").unwrap().len(), 1, "{step}");
+    // The webhook, and the conversation that the worker fetched.
+    assert_eq!(call.get_array("history").unwrap().len(), 2, "{step}");
     assert_eq!(call.get_array("transcript").unwrap().len(), 5, "{step}");
     assert_eq!(stack.count(doc! {}).await, 1, "{step}");
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 1, "{step}");

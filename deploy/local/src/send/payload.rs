@@ -55,6 +55,16 @@ impl Failure {
         Self { reason, event: Event { name, status, failure: Some(fields) } }
     }
 
+    /// The status of the failure.
+    pub fn status(&self) -> &'static str {
+        self.event.status
+    }
+
+    /// Whether the failure says more than that the call failed.
+    pub fn is_specific(&self) -> bool {
+        !matches!(self.event.status, "initiation_failed" | "failed")
+    }
+
     /// The event that reports the failure.
     pub fn into_event(self) -> Event {
         self.event

@@ -29,7 +29,7 @@ pub struct Expected {
     /// `failureReason`.
     pub failure_reason: Option<String>,
     /// Event type of `rawResponse`. `None` if the events lack time stamps, because then any of them may be
-    /// the latest.
+    /// the latest, and if the call has a transcript, because then the fetched conversation may be the latest.
     pub latest: Option<&'static str>,
     /// Whether the document must have a transcript.
     pub transcript: bool,
@@ -76,7 +76,7 @@ const SCENARIOS: [Scenario; 20] = [
     successful(2), // Ringing.
     failing(2, 1),
     successful(5),
-    failing(1, 2), // Two failures: the later one counts.
+    failing(1, 2), // Two failures: the specific one counts, else the later one.
     successful(1), // Initiated.
     failing(1, 1),
     Scenario { first: COMPLETED, end: 4, failures: 0 }, // Only the completion is reported.
@@ -132,15 +132,19 @@ pub fn call(rng: &mut impl Rng, run: &str, n: u32, now: Timestamp) -> Call {
         )
     });
     let webhooks = webhooks.collect();
-    let (last_event, last_failure) = (events.last(), failures.last());
     let (call_known, conversation_known) = ids.carried_by_any();
+    let last_event = events.last();
+    // The later failure prevails, but no general failure prevails over a specific one.
+    let failure = failures.iter().enumerate().max_by_key(|(k, failure)| (failure.is_specific(), *k));
+    let failure = failure.map(|(_, failure)| failure);
+    let has_transcript = is_completed && conversation_known;
     let expected = Expected {
         call_id: call_known.then_some(call_id),
         conversation_id: conversation_known.then_some(conversation_id),
-        status: last_event.map_or("", |event| event.status),
-        failure_reason: last_failure.map(|failure| failure.reason.clone()),
-        latest: last_event.filter(|_| timestamps.is_complete()).map(|event| event.name),
-        transcript: is_completed && conversation_known,
+        status: failure.map_or(last_event.map_or("", |event| event.status), Failure::status),
+        failure_reason: failure.map(|failure| failure.reason.clone()),
+        latest: last_event.filter(|_| timestamps.is_complete() && !has_transcript).map(|event| event.name),
+        transcript: has_transcript,
     };
     Call { webhooks, expected }
 }
