@@ -89,27 +89,13 @@ async fn failure_reason_is_the_first_non_empty_field() {
 /// A document without the fields that depend on order, repetition or batching: ids, times of storage, and
 /// attempts.
 fn comparable(mut call: Document) -> Document {
+    #[rustfmt::skip]
     let variable = [
-        "_id",
-        "callId",
-        "conversationId",
-        "updatedAt",
-        "_storedAt",
-        "_owedSince",
-        "_transcriptSavedAt",
-        "_transcriptAttempts",
-        "transcript",
+        "_id", "callId", "conversationId", "updatedAt", "_storedAt", "_owedSince", "_transcriptSavedAt",
+        "_transcriptAttempts", "transcript",
         // From the conversation, which differs for each call.
-        "startedAt",
-        "answeredAt",
-        "endedAt",
-        "durationSecs",
-        "metadata",
-        "_metadata",
-        "_analysis",
-        "_dynamicVariables",
-        "rawResponse",
-        "_raw",
+        "startedAt", "answeredAt", "endedAt", "durationSecs", "metadata", "_metadata", "_analysis",
+        "_dynamicVariables", "rawResponse", "_raw",
     ];
     for field in variable {
         call.remove(field);
