@@ -32,6 +32,9 @@ pub struct Policy {
     /// `allow_unsigned`. The route of any other provider is closed without its secrets.
     #[serde(skip)]
     pub provider_secrets: ProviderSecrets,
+    /// Whether `ELEVENLABS_WEBHOOK_SECRET` itself is set.
+    #[serde(skip)]
+    has_secret_variable: bool,
     /// File with further secrets of ElevenLabs, one per line.
     pub elevenlabs_webhook_secret_file: Option<PathBuf>,
     /// Allows ElevenLabs' webhooks without a signature while no secret is set. The source address then
@@ -65,6 +68,7 @@ impl Default for Policy {
             trusted_proxies: Networks::default(),
             source_policy: SourcePolicy::Enforce,
             provider_secrets: ProviderSecrets::default(),
+            has_secret_variable: false,
             elevenlabs_webhook_secret_file: None,
             allow_unsigned: false,
             events_token: Secrets::default(),
@@ -92,6 +96,7 @@ impl Policy {
         }
         let provider_secrets = ProviderSecrets::from_vars(&vars)?;
         let mut policy = Self { provider_secrets, ..config::from_vars(vars)? };
+        policy.has_secret_variable = policy.has_secrets_of(Provider::ElevenLabs);
         policy.read_secret_file()?;
         if !policy.has_secrets_of(Provider::ElevenLabs) && !policy.allow_unsigned {
             let reason = "must be set (`aftercall-worker register` prints it), or its file, or ALLOW_UNSIGNED=true: then the \
@@ -164,6 +169,8 @@ impl Policy {
             (provider.secret_variable(), is_set)
         });
         of_providers.chain([
+            (Provider::ElevenLabs.secret_variable(), self.has_secret_variable),
+            (SECRET_FILE, self.elevenlabs_webhook_secret_file.is_some()),
             ("EVENTS_TOKEN", !self.events_token.is_empty()),
             ("WEBHOOK_HEADER_SECRET", self.webhook_header_secret.is_some()),
             ("API_TOKEN", !self.api_token.is_empty()),
@@ -278,6 +285,8 @@ impl Anonymous {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn read(vars: &[(&str, &str)]) -> Result<Policy, ConfigError> {
@@ -311,6 +320,13 @@ mod tests {
         let signed = read(&[file, unsigned]).unwrap();
         assert!(open.check_successor(&signed).is_ok() && signed.check_successor(&open).is_err());
         assert!(!format!("{signed:?} {signed}").contains("wsec_"));
+        // Neither the variable nor the file may be left out, even if the other one is still there.
+        for (next, missing) in [
+            (read(&[file]), "ELEVENLABS_WEBHOOK_SECRET"),
+            (read(&[("ELEVENLABS_WEBHOOK_SECRET", "b")]), SECRET_FILE),
+        ] {
+            assert_eq!(both.check_successor(&next.unwrap()).unwrap_err().variable, missing);
+        }
         std::fs::write(&path, "").unwrap();
         assert_eq!(read(&[file, unsigned]).unwrap_err().variable, SECRET_FILE);
     }
@@ -328,7 +344,8 @@ mod tests {
         let unsigned = ("ALLOW_UNSIGNED", "true");
         let url = ("PUBLIC_URL", "https://h.example");
         let full = read(&[&all[..], &[unsigned, url]].concat()).unwrap();
-        assert_eq!(full.secrets().collect::<Vec<_>>(), all.map(|(name, _)| (name, true)));
+        let set: BTreeSet<_> = full.secrets().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        assert_eq!(set, all.iter().map(|(name, _)| *name).collect());
         for (missing, _) in all {
             let kept = all.into_iter().filter(|(name, _)| *name != missing).chain([unsigned]);
             let kept: Vec<_> = kept.chain((missing != "TWILIO_AUTH_TOKEN").then_some(url)).collect();

@@ -55,7 +55,7 @@ pub fn violations(world: &World) -> Vec<String> {
 fn add_fetched(world: &World, document: &CallPatch, expected: &mut Documents) {
     let Some(id) = &document.conversation_id else { return };
     let Some((_, status)) = world.conversations.get(id.as_str()) else { return };
-    let fetched = document.history.iter().find(|entry| entry.event_id == event_id(id));
+    let fetched = document.history.iter().find(|entry| entry.event_id == event_id(id, true));
     let fetched = fetched.and_then(|entry| conversation(*status).event(id, entry.stored_at?));
     if let Some(event) = fetched {
         expected.merge(&CallPatch::from(event).without_transcript());

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::domain::{
     call::{Evidence, OutcomeClaim, Status, StatusClaim, outcome},
+    conversation::event_id,
     event::{ConversationId, PlacementId, TRANSCRIPTION},
     reconciliation::StoredConversation,
     time::after,
@@ -35,8 +36,8 @@ impl Store {
     ) -> Result<HashMap<ConversationId, StoredConversation>, StoreError> {
         let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
         let filter = doc! { "conversationId": { "$in": ids } };
-        let fields =
-            doc! { "_id": 0, "conversationId": 1, "status": 1, "_placementId": 1, "history.eventType": 1 };
+        let fields = doc! { "_id": 0, "conversationId": 1, "status": 1, "_placementId": 1, "history.eventType": 1,
+        "history.eventId": 1 };
         let calls = self.calls.clone();
         let found: Vec<Document> = self
             .run(async move {
@@ -47,10 +48,13 @@ impl Store {
             let id = ConversationId::new(document.get_str("conversationId").ok()?).ok()?;
             let status = document.get_str("status").ok().and_then(Status::from_word);
             let history = document.get_array("history").map(Vec::as_slice).unwrap_or_default();
+            // An event of a conversation that may still change.
+            let unconnected = event_id(&id, false);
             let is_read = |entry: &Bson| {
-                entry
-                    .as_document()
-                    .is_some_and(|entry| entry.get_str("eventType").is_ok_and(|kind| kind == TRANSCRIPTION))
+                entry.as_document().is_some_and(|entry| {
+                    let is = |field: &str, text: &str| entry.get_str(field).is_ok_and(|found| found == text);
+                    is("eventType", TRANSCRIPTION) && !is("eventId", &unconnected)
+                })
             };
             let is_read = history.iter().any(is_read);
             let has_placement = document.contains_key("_placementId");

@@ -48,7 +48,7 @@ pub(super) fn has_quick(patch: &CallPatch) -> bool {
 /// The statement of one event for a document that has its ids already and whose history is not full, or for no
 /// document. The ids, the part `_call`, the mark of a pending transcript and the limit of the history cannot
 /// change then. Most events find such a document. MongoDB parses every expression again for each statement, so
-/// that leaving these out saves it a quarter of its time.
+/// leaving these out saves it a quarter of its time.
 fn quick(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     let mut filter = RawDocumentBuf::new();
     for key in Key::all_of(patch) {

@@ -1,7 +1,7 @@
 //! The deadline of a body, which follows its progress. Pure: the time is an argument.
 //!
 //! Every body has the same regular time. Beyond it, a body may go on while it keeps a minimum rate and does
-//! not stall, so that a large body needs no long time-out, and a stalled or small one does not get it.
+//! not stall, so that a large body needs no long time-out, and a stalled or a small body does not get more time.
 
 use std::time::Duration;
 

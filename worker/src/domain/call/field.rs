@@ -84,7 +84,7 @@ impl Field {
             Self::Metadata            => row("metadata",            "_metadata",            false, SizeClass::Part),
             Self::AnsweredBy          => row("answeredBy",          "_answeredBy",          false, SizeClass::Detail),
             Self::InitiationFailure   => row("initiationFailure",   "_initiationFailure",   false, SizeClass::Detail),
-            Self::DynamicVariables    => row("dynamicVariables",    "_dynamicVariables",    false, SizeClass::Part),
+            Self::DynamicVariables    => row("dynamicVariables",    "_dynamicVariables",    false, SizeClass::Form),
             Self::Audio               => row("audio",               "_audio",               false, SizeClass::Detail),
             Self::TwilioAmd           => row("twilioAmd",           "_twilioAmd",           true,  SizeClass::Form),
             Self::TwilioConference    => row("twilioConference",    "_twilioConference",    true,  SizeClass::Form),

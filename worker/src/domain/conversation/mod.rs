@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 pub use self::{
     status::ConversationStatus,
-    webhook::{event_id, placement_of, webhook_body},
+    webhook::{MissingWebhook, event_id, missing_webhook, placement_of},
 };
 use super::event::{self, ConversationId, Envelope, Event, Origin};
 
@@ -58,8 +58,8 @@ impl Conversation {
     /// The event that the webhook of the conversation would have brought. `None` if the conversation goes on, or
     /// if a webhook with this conversation would be refused.
     pub fn event(&self, id: &ConversationId, now: Timestamp) -> Option<Event> {
-        let body = webhook_body(id, self.fields.clone(), None)?;
-        let envelope = Envelope::new(event_id(id), now, Origin::Reconciliation);
-        event::parse(&envelope, body.to_string().as_bytes()).ok()
+        let webhook = missing_webhook(id, self.fields.clone(), None)?;
+        let envelope = Envelope::new(webhook.id, now, Origin::Reconciliation);
+        event::parse(&envelope, webhook.body.to_string().as_bytes()).ok()
     }
 }

@@ -1,4 +1,4 @@
-//! Builds the body of the webhook of a conversation.
+//! Builds the webhook of a conversation.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -13,23 +13,34 @@ const MAX_START: i64 = 4_102_444_800;
 /// Longest valid duration of a conversation, in seconds.
 const MAX_LENGTH: i64 = 86_400;
 
-/// The id of the event of a conversation that no webhook brought. It follows from the conversation, so an event
-/// that was found in several ways counts once.
-pub fn event_id(conversation: &ConversationId) -> String {
-    format!("reconciled:{}:{TRANSCRIPTION}", conversation.as_str())
+/// The webhook that a conversation would have had.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MissingWebhook {
+    /// Id of the event. It follows from the conversation, so an event that is found in several ways counts once.
+    pub id: String,
+    /// Body. The same conversation always gives the same body.
+    pub body: Value,
 }
 
-/// Builds the body that the webhook of `conversation` would have had. `None`: the conversation is in progress.
-/// The same conversation always gives the same body.
+/// The id of the event of a conversation. `is_final`: ElevenLabs will not change the conversation any more.
+pub fn event_id(conversation: &ConversationId, is_final: bool) -> String {
+    let kind = if is_final { TRANSCRIPTION } else { "unconnected" };
+    format!("reconciled:{}:{kind}", conversation.as_str())
+}
+
+/// Builds the webhook that `conversation` would have had. `None`: the conversation is in progress.
 ///
 /// `conversation` is the body that ElevenLabs returns for `id`. `listed_start` is the start according to the
 /// list of conversations; it is used if the conversation has no valid start.
-pub fn webhook_body(
+pub fn missing_webhook(
     id: &ConversationId,
     mut conversation: Map<String, Value>,
     listed_start: Option<Timestamp>,
-) -> Option<Value> {
-    if !is_over(&conversation) {
+) -> Option<MissingWebhook> {
+    let status = conversation.get("status").and_then(Value::as_str);
+    let is_final = matches!(status, Some("done" | "failed"));
+    // A call that was not connected has no conversation, so its status may stay as it is.
+    if !is_final && !never_connected(&conversation) {
         return None;
     }
     // The event carries the requested id, even if the body names another id.
@@ -49,13 +60,7 @@ pub fn webhook_body(
     if let (None, Some(body)) = (at, body.as_object_mut()) {
         body.shift_remove("event_timestamp");
     }
-    Some(body)
-}
-
-/// Whether the conversation is over, or will never begin because the call was not connected.
-fn is_over(conversation: &Map<String, Value>) -> bool {
-    let status = conversation.get("status").and_then(Value::as_str);
-    matches!(status, Some("done" | "failed")) || never_connected(conversation)
+    Some(MissingWebhook { id: event_id(id, is_final), body })
 }
 
 /// A number of seconds, rounded towards zero.
@@ -82,7 +87,7 @@ mod tests {
     };
 
     fn build(conversation: Map<String, Value>) -> Option<Value> {
-        webhook_body(&ConversationId::new("v").unwrap(), conversation, None)
+        Some(missing_webhook(&ConversationId::new("v").unwrap(), conversation, None)?.body)
     }
 
     fn conversation(status: &str, call_result: &str, carrier: &str) -> Map<String, Value> {
@@ -153,7 +158,7 @@ mod tests {
             conversation["metadata"]["accepted_time_unix_secs"] = accepted;
             conversation["metadata"]["call_duration_secs"] = length;
             conversation.insert("conversation_id".to_owned(), " ".into());
-            let made = webhook_body(&id, conversation, listed).unwrap();
+            let made = missing_webhook(&id, conversation, listed).unwrap().body;
             let time = made.get("event_timestamp").map(|at| at.as_i64().unwrap());
             assert_eq!(time, expected, "{start}");
             let stored_at = "2026-11-28T00:00:00Z".parse().unwrap();

@@ -11,6 +11,7 @@ use super::{
     identifier::{self, CallId, ConversationId},
     parties::{self, Parties},
     shape::Location,
+    spelling::normalize,
     time::{self, to_millis},
 };
 use crate::domain::{
@@ -66,7 +67,11 @@ pub(super) fn event(
             .map(|number| (Fact::FromNumber, FactValue::Text(number)))
             .into_iter()
             .collect(),
-        outcome: outcome(&Evidence { status: Some(status), ..Evidence::default() }),
+        outcome: outcome(&Evidence {
+            status: Some(status),
+            result: data.get("failure_reason").and_then(Value::as_str).map(normalize),
+            ..Evidence::default()
+        }),
         at: event_time.at,
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),

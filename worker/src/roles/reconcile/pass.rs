@@ -8,7 +8,6 @@
 use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +18,12 @@ use crate::{
     Context,
     domain::{
         call::unconcluded,
-        conversation::{placement_of, webhook_body},
+        conversation::{MissingWebhook, missing_webhook, placement_of},
         event::{ConversationId, TRANSCRIPTION},
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
         time::after,
     },
-    elevenlabs::{ApiError, ElevenLabs, Summary},
+    elevenlabs::{ApiError, ConversationStatus, ElevenLabs, Summary},
     store::{self, CallView, PlacementResult},
 };
 
@@ -36,6 +35,17 @@ const MAX_SILENCE: Duration = Duration::from_hours(7 * 24);
 /// Longest time from the first event of a call to its end: ElevenLabs ends a conversation after two hours at the
 /// latest, and the telephone may ring before.
 const MAX_CALL: Duration = Duration::from_mins(135);
+
+/// What ElevenLabs says about the end of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// The conversation is over. Its event is published.
+    Over,
+    /// The conversation goes on, or ElevenLabs does not know it.
+    Open,
+    /// The answer cannot be used.
+    Unusable,
+}
 
 /// A pass in progress.
 struct Pass<'a> {
@@ -64,20 +74,21 @@ pub async fn pass(
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / window.rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pass = Pass { context, api, window, ticks, stop, placements, report: Report::default() };
-    let listed = pass.check_listed(&progress).await?;
-    pass.check_unfinished(&listed, &progress).await?;
+    let over = pass.check_listed(&progress).await?;
+    pass.check_unfinished(&over, &progress).await?;
     pass.report.given_up = pass.placements.give_up().await?;
     Ok(pass.report)
 }
 
 impl Pass<'_> {
-    /// Checks the conversations that ElevenLabs lists for the window. Returns their ids.
+    /// Checks the conversations that ElevenLabs lists for the window. Returns the ids of those that are
+    /// over.
     async fn check_listed(
         &mut self,
         progress: &(impl Fn(&Report) + Send),
     ) -> Result<HashSet<ConversationId>, PassError> {
         let (api, window) = (self.api, self.window);
-        let (mut cursor, mut seen) = (None, HashSet::new());
+        let (mut cursor, mut over) = (None, HashSet::new());
         loop {
             let request = || api.list(window.since, window.until, cursor.as_deref());
             let page = api_retry::request(api, self.stop, request).await?;
@@ -85,7 +96,9 @@ impl Pass<'_> {
             let known = self.context.store.known(&ids).await?;
             for listed in &page.conversations {
                 self.report.seen += 1;
-                seen.insert(listed.id.clone());
+                if matches!(listed.status, Some(ConversationStatus::Done | ConversationStatus::Failed)) {
+                    over.insert(listed.id.clone());
+                }
                 let stored = known.get(&listed.id);
                 if let Some(reason) = policy::decide(listed, stored, self.placements.since()) {
                     self.reconcile(&listed.id, reason, stored, Some(listed)).await?;
@@ -94,32 +107,41 @@ impl Pass<'_> {
             }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(seen);
+                return Ok(over);
             }
         }
     }
 
-    /// Checks unfinished calls without a recent update, unless they are in `listed`. A call that is longer ago than
-    /// a call can last, and that ElevenLabs does not conclude, ends with the outcome `unknown`.
+    /// Checks unfinished calls without a recent update, unless their conversations are `over` according to the
+    /// list. If a call began longer ago than a call can last, and ElevenLabs does not say how it ended, it gets
+    /// the outcome `unknown`.
     async fn check_unfinished(
         &mut self,
-        listed: &HashSet<ConversationId>,
+        over: &HashSet<ConversationId>,
         progress: &(impl Fn(&Report) + Send),
     ) -> Result<(), PassError> {
         let (context, until) = (self.context, self.window.until);
         let latest = until.saturating_sub(context.config.status_stale_after).unwrap_or(until);
         let oldest = until.saturating_sub(MAX_SILENCE).unwrap_or(Timestamp::MIN);
         for (id, began) in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
-            let findings = self.report.findings.len();
-            if !listed.contains(&id) {
-                self.reconcile(&id, Reason::Unfinished, None, None).await?;
+            if over.contains(&id) {
+                continue;
             }
-            let is_silent = self.report.findings.len() == findings;
-            if is_silent && after(began, MAX_CALL) < until && !self.window.dry_run {
-                store::write(&context.store, &[unconcluded(&id, Timestamp::now())]).await?;
-                self.report.unconcluded += 1;
+            let answer = self.reconcile(&id, Reason::Unfinished, None, None).await?;
+            if answer == Answer::Open && after(began, MAX_CALL) < until && !self.window.dry_run {
+                self.conclude(&id).await?;
             }
             progress(&self.report);
+        }
+        Ok(())
+    }
+
+    /// Ends a call of which nobody said how it turned out. Its document may have been erased meanwhile.
+    async fn conclude(&mut self, id: &ConversationId) -> Result<(), PassError> {
+        let store = &self.context.store;
+        if store.known(&[id]).await?.contains_key(id) {
+            store::write(store, &[unconcluded(id, Timestamp::now())]).await?;
+            self.report.unconcluded += 1;
         }
         Ok(())
     }
@@ -131,7 +153,7 @@ impl Pass<'_> {
         reason: Reason,
         stored: Option<&StoredConversation>,
         listed: Option<&Summary>,
-    ) -> Result<(), PassError> {
+    ) -> Result<Answer, PassError> {
         if self.stop.run_until_cancelled(self.ticks.tick()).await.is_none() {
             return Err(PassError::Stopped);
         }
@@ -144,7 +166,7 @@ impl Pass<'_> {
                     conversation_id = id.as_str(),
                     "ElevenLabs does not return this conversation"
                 );
-                return Ok(());
+                return Ok(Answer::Open);
             }
             Err(PassError::Api(error)) if error.concerns_one_conversation() => {
                 let (conversation_id, reason_label) = (id.as_str(), reason.as_str());
@@ -156,17 +178,19 @@ impl Pass<'_> {
                 );
                 let error = error.label();
                 self.report.unusable.push(Unusable { conversation: id.clone(), reason, error });
-                return Ok(());
+                return Ok(Answer::Unusable);
             }
             Err(error) => return Err(error),
         };
         let placement = placement_of(&conversation).and_then(|id| self.placements.take(&id));
         if reason == Reason::Placement && placement.is_none() {
-            return Ok(());
+            return Ok(Answer::Open);
         }
         let listed_start = listed.and_then(|listed| listed.began);
-        let Some(body) = webhook_body(id, conversation, listed_start) else { return Ok(()) };
-        self.publish(id, &body, placement.as_ref()).await?;
+        let Some(webhook) = missing_webhook(id, conversation, listed_start) else {
+            return Ok(Answer::Open);
+        };
+        self.publish(&webhook, placement.as_ref()).await?;
         self.report.findings.push(Finding {
             conversation: id.clone(),
             reason,
@@ -174,20 +198,15 @@ impl Pass<'_> {
             there: listed.and_then(|listed| listed.status),
             event: TRANSCRIPTION,
         });
-        Ok(())
+        Ok(Answer::Over)
     }
 
-    /// Publishes the event with this body and closes its placement, unless this is a dry run.
-    async fn publish(
-        &self,
-        id: &ConversationId,
-        body: &Value,
-        placement: Option<&CallView>,
-    ) -> Result<(), PassError> {
+    /// Publishes the event of this webhook and closes its placement, unless this is a dry run.
+    async fn publish(&self, webhook: &MissingWebhook, placement: Option<&CallView>) -> Result<(), PassError> {
         if self.window.dry_run {
             return Ok(());
         }
-        let published = publish(self.context, id, body).await;
+        let published = publish(self.context, webhook).await;
         published.map_err(|error| PassError::Broker(error.to_string()))?;
         if let Some(placement) = placement.and_then(CallView::placement_id) {
             self.context

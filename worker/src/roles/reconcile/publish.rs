@@ -5,29 +5,21 @@ use std::io::Cursor;
 use aftercall_common::contract::streams::{WEBHOOK_BODIES, header, subject};
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream::object_store::ObjectMetadata};
 use jiff::Timestamp;
-use serde_json::Value;
 
-use crate::{
-    Context,
-    domain::{conversation::event_id, event::ConversationId},
-};
+use crate::{Context, domain::conversation::MissingWebhook};
 
 /// Bytes of headers; the broker counts them against `max_payload`.
 const HEADER_BYTES: usize = 4096;
 
-/// Publishes an event with this body. Its id is derived from the conversation. So the broker drops a repeated event, or the
-/// worker drops it if the duplicate window of the broker is over.
-pub async fn publish(
-    context: &Context,
-    conversation: &ConversationId,
-    body: &Value,
-) -> Result<(), async_nats::Error> {
-    let id = event_id(conversation);
+/// Publishes the event of a missing webhook. The broker drops a repeated event by its id, or the worker drops it
+/// if the duplicate window of the broker is over.
+pub async fn publish(context: &Context, webhook: &MissingWebhook) -> Result<(), async_nats::Error> {
+    let id = &webhook.id;
     let mut headers = HeaderMap::new();
     headers.insert(NATS_MESSAGE_ID, id.as_str());
     headers.insert(header::RECEIVED_AT, format!("{:.6}", Timestamp::now()).as_str());
     headers.insert(header::CONTENT_TYPE, "application/json");
-    let mut body = body.to_string().into_bytes();
+    let mut body = webhook.body.to_string().into_bytes();
     if body.len() + HEADER_BYTES > context.nats.max_payload() {
         let object = id.replace(':', "-");
         let bucket = context.jetstream.get_object_store(WEBHOOK_BODIES).await?;

@@ -53,6 +53,10 @@ pub(super) fn decide(
     let reason = match answer {
         Some(Ok(conversation)) => match conversation.status() {
             ConversationStatus::Done => return Next::Save(conversation.turns().to_vec()),
+            // A conversation that failed on the way has turns.
+            ConversationStatus::Failed if !conversation.turns().is_empty() => {
+                return Next::Save(conversation.turns().to_vec());
+            }
             ConversationStatus::Failed => {
                 let failure = conversation.failure_reason().unwrap_or("no reason given");
                 return Next::GiveUp(cut(&format!("the conversation failed: {failure}"), MAX_REASON));
@@ -125,7 +129,7 @@ mod tests {
         #[rustfmt::skip]
         let table = [ // answer, decision before giving up, decision at that time
             (Some(Ok(conversation(Done))),                  "save",   "save"),
-            (Some(Ok(conversation(Failed))),                "giveup", "giveup"),
+            (Some(Ok(conversation(Failed))),                "save",   "save"),
             (Some(Ok(conversation(Processing))),            "later 1", "giveup"),
             (Some(Ok(conversation(InProgress))),            "later 1", "giveup"),
             (Some(Ok(conversation(Initiated))),             "later 1", "giveup"),

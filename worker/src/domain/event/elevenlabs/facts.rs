@@ -78,7 +78,9 @@ fn times(data: &Map<String, Value>, time: impl Fn(Option<&Value>) -> Option<Time
     let duration =
         metadata("call_duration_secs").and_then(whole).filter(|secs| (1..=MAX_DURATION).contains(secs));
     let status = data.get("status").and_then(Value::as_str).map(normalize);
-    let duration = duration.filter(|_| !matches!(status.as_deref(), Some("initiated" | "inprogress")));
+    // Until the conversation is over, both are unknown.
+    let is_over = !matches!(status.as_deref(), Some("initiated" | "inprogress"));
+    let duration = duration.filter(|_| is_over);
     let ended_at = started_at
         .zip(duration)
         .and_then(|(start, secs)| Timestamp::from_second(start.as_second().saturating_add(secs)).ok());
@@ -88,7 +90,7 @@ fn times(data: &Map<String, Value>, time: impl Fn(Option<&Value>) -> Option<Time
         (Fact::EndedAt, ended_at),
     ];
     facts.extend(times.into_iter().filter_map(|(fact, time)| Some((fact, FactValue::Time(time?)))));
-    let cost = metadata("cost").and_then(whole).filter(|cost| *cost >= 0);
+    let cost = metadata("cost").and_then(whole).filter(|cost| is_over && *cost >= 0);
     let numbers = [(Fact::DurationSecs, duration), (Fact::Cost, cost)];
     facts.extend(numbers.into_iter().filter_map(|(fact, number)| Some((fact, FactValue::Number(number?)))));
 }
