@@ -119,7 +119,8 @@ fn variables(part: &str, name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut is_skipped = false;
     for line in fields.lines().map(str::trim) {
-        if let Some((field, _)) = line.strip_prefix("pub ").and_then(|rest| rest.split_once(':')) {
+        let is_field = !line.starts_with(['/', '#']);
+        if let Some((field, _)) = line.trim_start_matches("pub ").split_once(':').filter(|_| is_field) {
             if !is_skipped {
                 names.insert(field.to_uppercase());
             }

@@ -44,10 +44,6 @@ pub(super) async fn run(context: &Context, stop: &CancellationToken) {
             tokio::time::sleep(POLL_INTERVAL).await;
             match undelivered(context).await {
                 Ok(behind) if behind >= FAR_BEHIND => {
-                    tracing::info!(
-                        behind,
-                        "ingestion is far behind: new webhooks are applied before their turn"
-                    );
                     if let Err(error) = apply_until_caught_up(context, behind).await {
                         tracing::warn!(error, "new webhooks are not applied before their turn; trying again");
                     }
@@ -72,6 +68,11 @@ async fn apply_until_caught_up(context: &Context, behind_first: u64) -> Result<(
     let request = context.jetstream.create_consumer_on_stream(streams::live_consumer(), WEBHOOKS);
     let consumer = tokio::time::timeout(ANSWER_TIMEOUT, request).await??;
     let mut requests = Requests::open(context.jetstream.clone(), consumer, MAX_MESSAGES, MAX_BYTES).await?;
+    // Not before: a webhook that is stored before the consumer exists waits for its turn.
+    tracing::info!(
+        behind = behind_first,
+        "ingestion is far behind: new webhooks are applied before their turn"
+    );
     let mut progress = Progress { started: Instant::now(), logged: Instant::now(), behind_first };
     let mut poll = tokio::time::interval(POLL_INTERVAL);
     loop {
