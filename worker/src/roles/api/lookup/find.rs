@@ -23,13 +23,14 @@ use super::{
 use crate::{
     Context,
     domain::{
-        call::{CallPatch, Status},
+        call::{Attachment, CallPatch, Status},
         event::{CallId, ConversationId},
         time::after,
     },
     elevenlabs::{ApiError, Conversation, ElevenLabs},
+    ingestion::write_once,
     roles::transcripts,
-    store::{self, CallView, Calls as _, Changed},
+    store::{CallView, Changed},
 };
 
 /// Finds the status of calls.
@@ -102,14 +103,11 @@ async fn ask(
             // A conversation that is over changes the call as its webhook does.
             let Some(event) = observed.event(&conversation, now) else {
                 let call_id = stored.as_ref().and_then(CallView::call_id);
-                return store_patch(&context, observe(call_id, conversation, &observed, now)).await;
+                return store_patch(&context, observe(call_id, conversation, &observed, now), None).await;
             };
-            let file = event.id.clone();
-            let (patch, attachment) = CallPatch::split(event);
-            if let Some(attachment) = attachment {
-                context.store.save_file(&file, &attachment).await?;
-            }
-            store_patch(&context, patch).await
+            let id = event.id.clone();
+            let (patch, file) = CallPatch::split(event);
+            store_patch(&context, patch, file.map(|file| (id, file))).await
         }
         Err(error) => {
             tracing::info!(conversation_id = conversation.as_str(), %error, "ElevenLabs did not return the status of a call");
@@ -137,10 +135,10 @@ async fn fetch(api: Option<&ElevenLabs>, conversation: &ConversationId) -> Resul
     api.conversation(conversation).await
 }
 
-/// Stores `patch` and returns the call as it is stored then.
-async fn store_patch(context: &Context, patch: CallPatch) -> Answer {
+/// Stores `patch` and its file, and returns the call as it is stored then.
+async fn store_patch(context: &Context, patch: CallPatch, file: Option<(String, Attachment)>) -> Answer {
     let (call_id, conversation_id) = (patch.call_id.clone(), patch.conversation_id.clone());
-    for change in store::apply(&context.store, &[patch]).await? {
+    for change in write_once(context, &[patch], file.as_slice()).await? {
         match change {
             Changed::Applied(applied) => {
                 tracing::info!(
