@@ -76,7 +76,7 @@ fn page(body: &[u8]) -> Result<Page, ApiError> {
     let summary = |item: &Value| {
         Some(Summary {
             id: lenient_id(&item["conversation_id"], ConversationId::new)?,
-            status: serde_json::from_value(item["status"].clone()).ok(),
+            status: ConversationStatus::read(&item["status"]),
             began: item["start_time_unix_secs"].as_i64().and_then(|begin| Timestamp::from_second(begin).ok()),
         })
     };

@@ -1,6 +1,7 @@
 //! The state of a conversation at ElevenLabs.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::domain::call::Status;
 
@@ -30,6 +31,16 @@ impl ConversationStatus {
             Self::Done => "done",
             Self::Failed => "failed",
         }
+    }
+
+    /// The state of a word of the API. `None` if this version does not know the word.
+    pub fn read(word: &Value) -> Option<Self> {
+        Self::deserialize(word).ok()
+    }
+
+    /// Whether ElevenLabs will not change the conversation any more.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
     }
 
     /// The status of the call that has such a conversation.

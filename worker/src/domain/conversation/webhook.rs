@@ -3,15 +3,15 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::status::ConversationStatus;
 use crate::domain::event::{
-    ConversationId, FIRST_CONVERSATION, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION, never_connected,
+    ConversationId, FIRST_CONVERSATION, MAX_DURATION, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION,
+    never_connected, whole_number,
 };
 
 /// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. The parser checks whether a
 /// start lies in the future, because only the parser knows when the event was stored.
 const MAX_START: i64 = 4_102_444_800;
-/// Longest valid duration of a conversation, in seconds.
-const MAX_LENGTH: i64 = 86_400;
 
 /// The webhook that a conversation would have had.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,8 @@ pub fn missing_webhook(
     mut conversation: Map<String, Value>,
     listed_start: Option<Timestamp>,
 ) -> Option<MissingWebhook> {
-    let status = conversation.get("status").and_then(Value::as_str);
-    let is_final = matches!(status, Some("done" | "failed"));
+    let status = conversation.get("status").and_then(ConversationStatus::read);
+    let is_final = status.is_some_and(ConversationStatus::is_final);
     // A call that was not connected has no conversation, so its status may stay as it is.
     if !is_final && !never_connected(&conversation) {
         return None;
@@ -48,11 +48,11 @@ pub fn missing_webhook(
     let metadata = conversation.get("metadata").unwrap_or(&Value::Null);
     let start = ["start_time_unix_secs", "accepted_time_unix_secs"]
         .into_iter()
-        .filter_map(|field| whole_seconds(&metadata[field]))
+        .filter_map(|field| whole_number(&metadata[field]))
         .chain(listed_start.map(Timestamp::as_second))
         .find(|second| (FIRST_CONVERSATION..MAX_START).contains(second));
     let length =
-        whole_seconds(&metadata["call_duration_secs"]).filter(|length| (0..=MAX_LENGTH).contains(length));
+        whole_number(&metadata["call_duration_secs"]).filter(|length| (0..=MAX_DURATION).contains(length));
     // The time of the conversation, not of the pass, so that a second pass builds the same event. Without a
     // time, the parser uses the time at which the event is stored.
     let at = start.map(|start| start + length.unwrap_or(0));
@@ -61,15 +61,6 @@ pub fn missing_webhook(
         body.shift_remove("event_timestamp");
     }
     Some(MissingWebhook { id: event_id(id, is_final), body })
-}
-
-/// A number of seconds, rounded towards zero.
-fn whole_seconds(value: &Value) -> Option<i64> {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the cast saturates, and the caller checks the range"
-    )]
-    value.as_i64().or_else(|| value.as_f64().map(|seconds| seconds as i64))
 }
 
 /// The placement that the conversation belongs to.

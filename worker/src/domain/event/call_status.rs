@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     call_event::Event,
+    connection::set,
     envelope::Envelope,
     error::ParseError,
     event_type::EventType,
@@ -15,8 +16,8 @@ use super::{
     time::{self, to_millis},
 };
 use crate::domain::{
-    call::{Evidence, Fact, FactValue, Field, failure_reason, outcome},
-    text::{MAX_WORD, cut},
+    call::{Evidence, Fact, Facts, Field, failure_reason, outcome},
+    text::{MAX_PARTY, MAX_WORD, cut},
 };
 
 /// Turns a parsed body into an event.
@@ -48,6 +49,9 @@ pub(super) fn event(
         agent_phone_number_id: data.get("agent_phone_number_id").and_then(parties::read),
         to_number: data.get("to_number").and_then(parties::read),
     };
+    let mut facts = Facts::new();
+    let caller = data.get("from_number").and_then(parties::read);
+    set(&mut facts, Fact::FromNumber, caller.as_deref(), MAX_PARTY);
     Ok(Event {
         id: envelope.id.clone(),
         event_type: event_type.as_str(),
@@ -61,12 +65,7 @@ pub(super) fn event(
         placement_id: None,
         parent_call_id: None,
         parties,
-        facts: data
-            .get("from_number")
-            .and_then(parties::read)
-            .map(|number| (Fact::FromNumber, FactValue::Text(number)))
-            .into_iter()
-            .collect(),
+        facts,
         outcome: outcome(&Evidence {
             status: Some(status),
             result: data.get("failure_reason").and_then(Value::as_str).map(normalize),

@@ -1,4 +1,4 @@
-//! Facts about the connection of a call, which several providers state.
+//! Sets facts that several providers state.
 
 use super::spelling::normalize;
 use crate::domain::{
@@ -13,11 +13,12 @@ pub(super) fn is_inbound(direction: &str) -> bool {
 
 /// Sets the direction if it is known.
 pub(super) fn set_direction(facts: &mut Facts, is_inbound: Option<bool>) {
-    set(facts, Fact::Direction, is_inbound.map(|inbound| if inbound { "inbound" } else { "outbound" }));
+    let word = is_inbound.map(|inbound| if inbound { "inbound" } else { "outbound" });
+    set(facts, Fact::Direction, word, MAX_WORD);
 }
 
-/// Sets a fact to a word if the word is known.
-pub(super) fn set(facts: &mut Facts, fact: Fact, word: Option<&str>) {
-    let word = word.map(str::trim).filter(|word| !word.is_empty());
-    facts.extend(word.map(|word| (fact, FactValue::Text(cut(word, MAX_WORD)))));
+/// Sets a fact to a text, cut to `most` characters. A blank text says nothing.
+pub(super) fn set(facts: &mut Facts, fact: Fact, text: Option<&str>, most: usize) {
+    let text = text.map(str::trim).filter(|text| !text.is_empty());
+    facts.extend(text.map(|text| (fact, FactValue::Text(cut(text, most)))));
 }

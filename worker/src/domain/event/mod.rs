@@ -27,7 +27,9 @@ use aftercall_common::json;
 use self::shape::Shape;
 pub use self::{
     call_event::{Event, Recording},
-    elevenlabs::{Identity, PLACEMENT_VARIABLE, given_reason, identity, never_connected},
+    elevenlabs::{
+        Identity, MAX_DURATION, PLACEMENT_VARIABLE, given_reason, identity, never_connected, whole_number,
+    },
     envelope::{Envelope, Origin},
     error::ParseError,
     event_type::EventType,

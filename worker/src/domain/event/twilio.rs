@@ -25,7 +25,7 @@ use super::{
     time::{self, to_millis},
 };
 use crate::domain::{
-    call::{Evidence, Fact, FactValue, Facts, Field, Status, failure_reason, outcome, status_of_sip_code},
+    call::{Evidence, Fact, Facts, Field, Status, failure_reason, outcome, status_of_sip_code},
     text::{MAX_PARTY, MAX_REASON, MAX_WORD, cut},
 };
 
@@ -105,10 +105,9 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
 /// The facts that a callback states.
 fn facts<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> Facts {
     let mut facts = Facts::new();
-    set(&mut facts, Fact::Channel, Some("twilio"));
+    set(&mut facts, Fact::Channel, Some("twilio"), MAX_WORD);
     set_direction(&mut facts, text("Direction").map(is_inbound));
-    let caller = text("From").or(text("Caller")).map(|number| cut(number, MAX_PARTY));
-    facts.extend(caller.map(|number| (Fact::FromNumber, FactValue::Text(number))));
+    set(&mut facts, Fact::FromNumber, text("From").or(text("Caller")), MAX_PARTY);
     facts
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::payload::{PLACEMENT_VARIABLE, at_path};
+use super::payload::{MAX_DURATION, PLACEMENT_VARIABLE, at_path, whole_number};
 use crate::domain::{
     call::{Fact, FactValue, Facts},
     event::{
@@ -11,11 +11,11 @@ use crate::domain::{
         parties,
         spelling::normalize,
     },
-    text::{MAX_PARTY, MAX_REASON, MAX_SUMMARY, MAX_WORD, cut},
+    text::{MAX_PARTY, MAX_REASON, MAX_SUMMARY, MAX_WORD},
 };
 
-/// Longest duration that counts, in seconds. ElevenLabs ends a conversation after two hours.
-const MAX_DURATION: i64 = 86_400;
+/// A cost from here on is no real one.
+const MAX_COST: i64 = 1_000_000_000_000_000;
 /// The sources of conversations in a browser. They are one channel.
 const WEB_SOURCES: [&str; 3] = ["widget", "js_sdk", "react_sdk"];
 /// The prefixes of variables that are ElevenLabs' own or secret.
@@ -29,8 +29,7 @@ pub(super) fn of_conversation(
 ) -> Facts {
     let mut facts = Facts::new();
     let mut text = |fact: Fact, value: Option<&Value>, most: usize| {
-        let text = value.and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty());
-        facts.extend(text.map(|text| (fact, FactValue::Text(cut(text, most)))));
+        set(&mut facts, fact, value.and_then(Value::as_str), most);
     };
     text(Fact::AgentName, data.get("agent_name"), MAX_PARTY);
     text(Fact::TerminationReason, at_path(data, &["metadata", "termination_reason"]), MAX_REASON);
@@ -63,10 +62,10 @@ fn connection(data: &Map<String, Value>, facts: &mut Facts) {
     };
     let is_inbound = part.and_then(|part| text(&["metadata", part, "direction"])).map(is_inbound);
     let caller = if is_inbound == Some(true) { "external_number" } else { "agent_number" };
-    set(facts, Fact::Channel, channel);
+    set(facts, Fact::Channel, channel, MAX_WORD);
     set_direction(facts, is_inbound);
     let number = at_path(data, &["metadata", "phone_call", caller]).and_then(parties::read);
-    facts.extend(number.map(|number| (Fact::FromNumber, FactValue::Text(number))));
+    set(facts, Fact::FromNumber, number.as_deref(), MAX_PARTY);
 }
 
 /// Begin, end, length and cost of a conversation.
@@ -74,9 +73,8 @@ fn times(data: &Map<String, Value>, time: impl Fn(Option<&Value>) -> Option<Time
     let metadata = |field: &str| at_path(data, &["metadata", field]);
     let time = |field: &str| time(metadata(field)).and_then(|at| Timestamp::from_second(at.as_second()).ok());
     let started_at = time("start_time_unix_secs");
-    let whole = |value: &Value| value.as_i64().or_else(|| whole_number(value.as_f64()?));
-    let duration =
-        metadata("call_duration_secs").and_then(whole).filter(|secs| (1..=MAX_DURATION).contains(secs));
+    let duration = metadata("call_duration_secs").and_then(whole_number);
+    let duration = duration.filter(|secs| (1..=MAX_DURATION).contains(secs));
     let status = data.get("status").and_then(Value::as_str).map(normalize);
     // Until the conversation is over, both are unknown.
     let is_over = !matches!(status.as_deref(), Some("initiated" | "inprogress"));
@@ -90,15 +88,9 @@ fn times(data: &Map<String, Value>, time: impl Fn(Option<&Value>) -> Option<Time
         (Fact::EndedAt, ended_at),
     ];
     facts.extend(times.into_iter().filter_map(|(fact, time)| Some((fact, FactValue::Time(time?)))));
-    let cost = metadata("cost").and_then(whole).filter(|cost| is_over && *cost >= 0);
+    let cost = metadata("cost").and_then(whole_number).filter(|cost| is_over && (0..MAX_COST).contains(cost));
     let numbers = [(Fact::DurationSecs, duration), (Fact::Cost, cost)];
     facts.extend(numbers.into_iter().filter_map(|(fact, number)| Some((fact, FactValue::Number(number?)))));
-}
-
-/// A number without its fraction. `None` if it is too large.
-fn whole_number(number: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
-    (number.abs() < 1e15).then_some(number as i64)
 }
 
 /// The facts in the answer of Twilio or of a SIP trunk, which ElevenLabs passes on if a call was not connected.
@@ -109,11 +101,11 @@ pub(super) fn of_failure(data: &Map<String, Value>) -> Facts {
         Some("sip") => Some("sip_trunk"),
         kind => kind,
     };
-    set(&mut facts, Fact::Channel, channel);
+    set(&mut facts, Fact::Channel, channel, MAX_WORD);
     // ElevenLabs sends this event for outbound calls alone.
     set_direction(&mut facts, Some(body("Direction").and_then(Value::as_str).is_some_and(is_inbound)));
     let caller = ["From", "Caller", "from_number"].into_iter().find_map(|field| parties::read(body(field)?));
-    facts.extend(caller.map(|number| (Fact::FromNumber, FactValue::Text(number))));
+    set(&mut facts, Fact::FromNumber, caller.as_deref(), MAX_PARTY);
     facts
 }
 

@@ -16,7 +16,7 @@ use self::{
 };
 pub use self::{
     claims::{given_reason, never_connected},
-    payload::PLACEMENT_VARIABLE,
+    payload::{MAX_DURATION, PLACEMENT_VARIABLE, whole_number},
 };
 use super::{
     call_event::Event,

@@ -7,6 +7,18 @@ use crate::domain::text::{MAX_WORD, cut};
 /// Name of the dynamic variable that carries the id of a placement to ElevenLabs and back.
 pub const PLACEMENT_VARIABLE: &str = "aftercall_placement_id";
 
+/// Longest duration of a conversation that counts, in seconds. ElevenLabs ends a conversation after two hours.
+pub const MAX_DURATION: i64 = 86_400;
+
+/// A number, rounded towards zero. A number that is too large becomes the largest one.
+pub fn whole_number(value: &Value) -> Option<i64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, and the caller checks the range"
+    )]
+    value.as_i64().or_else(|| value.as_f64().map(|number| number as i64))
+}
+
 /// The text of a field, cut to [`MAX_WORD`] characters.
 pub(super) fn word(data: &Map<String, Value>, field: &str) -> Option<String> {
     data.get(field).and_then(Value::as_str).map(|word| cut(word, MAX_WORD))
