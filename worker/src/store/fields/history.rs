@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// An entry as it is stored.
-pub(super) fn entry_to_bson(entry: &HistoryEntry) -> RawDocumentBuf {
+fn entry_to_bson(entry: &HistoryEntry) -> RawDocumentBuf {
     let mut fields = rawdoc! {
         "eventId": entry.event_id.as_str(),
         "eventType": entry.event_type.as_str(),
@@ -71,10 +71,15 @@ pub(super) fn union(path: &str, entries: RawBson) -> RawDocumentBuf {
     sort(rawdoc! { "$concatArrays": [{ "$ifNull": [path, []] }, fresh] })
 }
 
+/// The entries as an expression.
+pub(super) fn literal_entries(entries: &[HistoryEntry]) -> RawDocumentBuf {
+    let entries: RawArrayBuf = entries.iter().map(entry_to_bson).collect();
+    rawdoc! { "$literal": entries }
+}
+
 /// The history of the document, and `entries`, which it does not have yet, in the order of time.
 pub(in crate::store) fn extended_history(entries: &[HistoryEntry]) -> RawDocumentBuf {
-    let entries: RawArrayBuf = entries.iter().map(entry_to_bson).collect();
-    sort(rawdoc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, { "$literal": entries }] })
+    sort(rawdoc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, literal_entries(entries)] })
 }
 
 /// The history of the document, at most [`HISTORY_LIMIT`] events of the call and as many of the conversation.

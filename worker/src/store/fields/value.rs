@@ -1,7 +1,7 @@
 //! The value of a field, and its two forms in BSON.
 
 use jiff::Timestamp;
-use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+use mongodb::bson::{RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 use serde_json::{Map, Value as Json};
 
 use super::{history, literal::literal};
@@ -44,10 +44,7 @@ impl Value<'_> {
             Self::Date(time) => bson_date(*time).into(),
             Self::Text(text) => literal(text),
             Self::Object(object) => rawdoc! { "$literal": json_to_raw(object).ok_or(UNSTORABLE)? }.into(),
-            Self::History(entries) => {
-                let entries: RawArrayBuf = entries.iter().map(history::entry_to_bson).collect();
-                rawdoc! { "$literal": entries }.into()
-            }
+            Self::History(entries) => history::literal_entries(entries).into(),
         })
     }
 }
