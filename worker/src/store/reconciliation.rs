@@ -18,7 +18,7 @@ use super::{
     fields,
 };
 use crate::domain::{
-    call::{Evidence, OutcomeClaim, Status, StatusClaim, outcome},
+    call::{OutcomeClaim, Status, StatusClaim},
     conversation::event_id,
     event::{ConversationId, PlacementId, TRANSCRIPTION},
     reconciliation::StoredConversation,
@@ -113,10 +113,8 @@ impl Store {
         };
         let mut status = RawDocumentBuf::new();
         fields::append_status(&mut status, &claim);
-        let evidence = Evidence { status: Some(claim.status), ..Evidence::default() };
-        if let Some(outcome) = outcome(&evidence) {
-            let event_id = claim.event_id.clone();
-            fields::append_outcome(&mut status, &OutcomeClaim { outcome, at: now, event_id, is_over: true });
+        if let Some(outcome) = OutcomeClaim::of_status(claim.status, now, &claim.event_id) {
+            fields::append_outcome(&mut status, &outcome);
         }
         let mut set = Document::try_from(status).map_err(mongodb::error::Error::from)?;
         set.extend(doc! { "updatedAt": bson_date(now), "_placement.state": "refused" });

@@ -61,9 +61,14 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
+    /// The outcome that follows from a status alone. `None`: the call may go on.
+    pub fn of_status(status: Status) -> Option<Self> {
+        outcome(&Evidence { status: Some(status), ..Evidence::default() })
+    }
+
     /// The rank: of two claims, the one with the higher rank prevails. A specific outcome says more than a
     /// general one.
-    fn rank(self) -> i32 {
+    pub fn rank(self) -> i32 {
         match self {
             Self::Unknown => 0,
             Self::Answered => 1,
@@ -167,9 +172,10 @@ impl OutcomeClaim {
         (self.outcome.rank(), self.at, &self.event_id)
     }
 
-    /// Rank of the outcome.
-    pub fn rank(&self) -> i32 {
-        self.outcome.rank()
+    /// The claim that an event with this `status` makes.
+    pub fn of_status(status: Status, at: Timestamp, event_id: &str) -> Option<Self> {
+        let outcome = Outcome::of_status(status)?;
+        Some(Self { outcome, at, event_id: event_id.to_owned(), is_over: status.is_finished() })
     }
 
     /// Both claims together.
@@ -222,8 +228,7 @@ mod tests {
             assert_eq!(outcome(&evidence), expected, "{evidence:?}");
         }
         for status in Status::ALL.into_iter().filter(|status| status.is_finished()) {
-            let evidence = Evidence { status: Some(status), ..Evidence::default() };
-            assert!(outcome(&evidence).is_some(), "{status}: a call that is over has an outcome");
+            assert!(Outcome::of_status(status).is_some(), "{status}: a call that is over has an outcome");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{CallPatch, Evidence, HistoryEntry, Outcome, OutcomeClaim, Status, StatusClaim, outcome};
+use super::{CallPatch, HistoryEntry, Outcome, OutcomeClaim, Status, StatusClaim};
 use crate::domain::event::ConversationId;
 
 /// An event that no webhook brought. It claims a status.
@@ -62,15 +62,8 @@ impl From<OwnEvent> for CallPatch {
         let OwnEvent { id, event_type, origin, status, received_status, failure_reason, at, stored_at } =
             event;
         let learned_at = stored_at.unwrap_or(at);
-        let outcome = outcome(&Evidence { status: Some(status), ..Evidence::default() });
-        let outcome = outcome.map(|outcome| OutcomeClaim {
-            outcome,
-            at,
-            event_id: id.clone(),
-            is_over: status.is_finished(),
-        });
         Self {
-            outcome,
+            outcome: OutcomeClaim::of_status(status, at, &id),
             status: Some(StatusClaim { status, at, event_id: id.clone(), failure_reason }),
             history: vec![HistoryEntry {
                 event_id: id,

@@ -28,7 +28,7 @@ pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &OutcomeClaim
 
 fn stored(claim: &OutcomeClaim) -> RawDocumentBuf {
     let mut stored = rawdoc! {
-        "outcome": claim.outcome.as_str(), "rank": claim.rank(), "at": bson_date(claim.at),
+        "outcome": claim.outcome.as_str(), "rank": claim.outcome.rank(), "at": bson_date(claim.at),
         "eventId": claim.event_id.as_str(),
     };
     if claim.is_over {
@@ -41,7 +41,7 @@ fn stored(claim: &OutcomeClaim) -> RawDocumentBuf {
 pub(super) fn layer(within: &str, claim: &OutcomeClaim) -> RawDocumentBuf {
     let path = |field: &str| RawBson::from(format!("{within}{CLAIM}.{field}"));
     let is_newer = rawdoc! { "$gt": [
-        [claim.rank(), bson_date(claim.at), literal(&claim.event_id)],
+        [claim.outcome.rank(), bson_date(claim.at), literal(&claim.event_id)],
         [path("rank"), path("at"), path("eventId")],
     ] };
     let mut mine = RawDocumentBuf::new();

@@ -41,7 +41,7 @@ impl Claims {
             Kind::MachineDetection => machine_detection(data),
             Kind::TranscriptionTrace => Self {
                 status: Some(Status::Completed),
-                outcome: outcome(&Evidence { status: Some(Status::Completed), ..Evidence::default() }),
+                outcome: Outcome::of_status(Status::Completed),
                 ..Self::default()
             },
             Kind::Audio => Self::default(),
