@@ -5,7 +5,7 @@
 //!   conversation as unusable.
 //! - Each event is stored before the pass continues, so a pass that failed can be repeated.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -74,21 +74,20 @@ pub async fn pass(
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / window.rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pass = Pass { context, api, window, ticks, stop, placements, report: Report::default() };
-    let over = pass.check_listed(&progress).await?;
-    pass.check_unfinished(&over, &progress).await?;
+    let listed = pass.check_listed(&progress).await?;
+    pass.check_unfinished(&listed, &progress).await?;
     pass.report.given_up = pass.placements.give_up().await?;
     Ok(pass.report)
 }
 
 impl Pass<'_> {
-    /// Checks the conversations that ElevenLabs lists for the window. Returns the ids of those that are
-    /// over.
+    /// Checks the conversations that ElevenLabs lists for the window. Returns for each whether it is over.
     async fn check_listed(
         &mut self,
         progress: &(impl Fn(&Report) + Send),
-    ) -> Result<HashSet<ConversationId>, PassError> {
+    ) -> Result<HashMap<ConversationId, bool>, PassError> {
         let (api, window) = (self.api, self.window);
-        let (mut cursor, mut over) = (None, HashSet::new());
+        let (mut cursor, mut seen) = (None, HashMap::new());
         loop {
             let request = || api.list(window.since, window.until, cursor.as_deref());
             let page = api_retry::request(api, self.stop, request).await?;
@@ -96,9 +95,8 @@ impl Pass<'_> {
             let known = self.context.store.known(&ids).await?;
             for listed in &page.conversations {
                 self.report.seen += 1;
-                if matches!(listed.status, Some(ConversationStatus::Done | ConversationStatus::Failed)) {
-                    over.insert(listed.id.clone());
-                }
+                let is_over = listed.status.is_some_and(ConversationStatus::is_final);
+                seen.insert(listed.id.clone(), is_over);
                 let stored = known.get(&listed.id);
                 if let Some(reason) = policy::decide(listed, stored, self.placements.since()) {
                     self.reconcile(&listed.id, reason, stored, Some(listed)).await?;
@@ -107,28 +105,29 @@ impl Pass<'_> {
             }
             cursor = page.next;
             if cursor.is_none() {
-                return Ok(over);
+                return Ok(seen);
             }
         }
     }
 
-    /// Checks unfinished calls without a recent update, unless their conversations are `over` according to the
-    /// list. If a call began longer ago than a call can last, and ElevenLabs does not say how it ended, it gets
-    /// the outcome `unknown`.
+    /// Checks unfinished calls without a recent update. A call in `listed` is checked already, unless it is in
+    /// progress for longer than a call can last. If ElevenLabs does not say how such a call ended, it gets the
+    /// outcome `unknown`.
     async fn check_unfinished(
         &mut self,
-        over: &HashSet<ConversationId>,
+        listed: &HashMap<ConversationId, bool>,
         progress: &(impl Fn(&Report) + Send),
     ) -> Result<(), PassError> {
         let (context, until) = (self.context, self.window.until);
         let latest = until.saturating_sub(context.config.status_stale_after).unwrap_or(until);
         let oldest = until.saturating_sub(MAX_SILENCE).unwrap_or(Timestamp::MIN);
         for (id, began) in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
-            if over.contains(&id) {
+            let is_too_long = after(began, MAX_CALL) < until;
+            if listed.get(&id).is_some_and(|is_over| *is_over || !is_too_long) {
                 continue;
             }
             let answer = self.reconcile(&id, Reason::Unfinished, None, None).await?;
-            if answer == Answer::Open && after(began, MAX_CALL) < until && !self.window.dry_run {
+            if answer == Answer::Open && is_too_long && !self.window.dry_run {
                 self.conclude(&id).await?;
             }
             progress(&self.report);

@@ -17,7 +17,7 @@ pub fn decide(
     known: Option<&StoredConversation>,
     placed_since: Option<Timestamp>,
 ) -> Option<Reason> {
-    let over = matches!(listed.status, Some(ConversationStatus::Done | ConversationStatus::Failed));
+    let over = listed.status.is_some_and(ConversationStatus::is_final);
     let began_since = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
     let may_be_placed = began_since && !known.is_some_and(|known| known.has_placement);
     match known {
