@@ -1,12 +1,10 @@
 //! The changes to a call that follow from a conversation in progress. Pure.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::domain::{
     call::{CallPatch, Fact, FactValue, OwnEvent, TranscriptState},
-    conversation::{Conversation, ConversationStatus},
+    conversation::Conversation,
     event::{CallId, ConversationId, identity, is_plausible},
 };
 
@@ -20,11 +18,13 @@ pub fn observe(
 ) -> CallPatch {
     let (word, status) = (conversation.status().as_str(), conversation.status().call_status());
     let identity = identity(conversation.fields(), now);
-    let started_at = match identity.facts.get(&Fact::StartedAt) {
+    let time = |fact: Fact| match identity.facts.get(&fact) {
         Some(FactValue::Time(time)) => Some(*time),
         _ => None,
     };
-    let at = time_of_state(conversation, started_at, now);
+    let started_at = time(Fact::StartedAt);
+    let changed_at = time(Fact::EndedAt).or(started_at).filter(|at| is_plausible(*at, now));
+    let at = changed_at.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
     let event = OwnEvent {
         id: format!("elevenlabs:{}:{word}", conversation_id.as_str()),
         event_type: format!("conversation.{word}"),
@@ -45,17 +45,4 @@ pub fn observe(
         created_at: started_at.unwrap_or(at),
         ..event.into()
     }
-}
-
-/// When the conversation came into its current state.
-fn time_of_state(conversation: &Conversation, started_at: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let is_over =
-        !matches!(conversation.status(), ConversationStatus::Initiated | ConversationStatus::InProgress);
-    let length =
-        conversation.fields().get("metadata").and_then(|metadata| metadata["call_duration_secs"].as_u64());
-    let length = length.filter(|_| is_over).unwrap_or(0);
-    started_at
-        .and_then(|start| start.checked_add(Duration::from_secs(length)).ok())
-        .filter(|at| is_plausible(*at, now))
-        .unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
