@@ -41,8 +41,8 @@ impl ReloadablePolicy {
     }
 }
 
-/// Reads the policy from `ENV_FILE` and `ELEVENLABS_WEBHOOK_SECRET_FILE`, and the certificate of the public listener, at every SIGHUP until
-/// `stop`. The gauge `expiry` shows when the certificate expires.
+/// Reads the policy from `ENV_FILE` and `ELEVENLABS_WEBHOOK_SECRET_FILE`, and the certificate of the public
+/// listener, at every SIGHUP until `stop`. The gauge `expiry` shows when the certificate expires.
 ///
 /// # Errors
 /// The system does not allow a handler for the signal.

@@ -169,6 +169,7 @@ impl Policy {
             (provider.secret_variable(), is_set)
         });
         of_providers.chain([
+            // The secrets of ElevenLabs have two sources, and none of the two may be left out.
             (Provider::ElevenLabs.secret_variable(), self.has_secret_variable),
             (SECRET_FILE, self.elevenlabs_webhook_secret_file.is_some()),
             ("EVENTS_TOKEN", !self.events_token.is_empty()),

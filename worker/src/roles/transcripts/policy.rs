@@ -52,14 +52,13 @@ pub(super) fn decide(
 ) -> Next {
     let reason = match answer {
         Some(Ok(conversation)) => match conversation.status() {
-            ConversationStatus::Done => return Next::Save(conversation.turns().to_vec()),
-            // A conversation that failed on the way has turns.
-            ConversationStatus::Failed if !conversation.turns().is_empty() => {
-                return Next::Save(conversation.turns().to_vec());
-            }
-            ConversationStatus::Failed => {
+            ConversationStatus::Failed if conversation.turns().is_empty() => {
                 let failure = conversation.failure_reason().unwrap_or("no reason given");
                 return Next::GiveUp(cut(&format!("the conversation failed: {failure}"), MAX_REASON));
+            }
+            // A conversation that failed on the way has turns.
+            ConversationStatus::Done | ConversationStatus::Failed => {
+                return Next::Save(conversation.turns().to_vec());
             }
             ConversationStatus::Initiated | ConversationStatus::InProgress => {
                 "the conversation is in progress"
