@@ -64,3 +64,4 @@ mod tls;
 mod traces;
 mod transcripts;
 mod unverified_senders;
+mod workspaces;

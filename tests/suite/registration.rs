@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Service, TestStack, post_signed, until};
 
-const URL: &str = "https://hooks.example.com/api/webhooks/elevenlabs/call-status";
+pub const URL: &str = "https://hooks.example.com/api/webhooks/elevenlabs/call-status";
 const SETTINGS: &str = "/v1/convai/settings";
 /// The URL of somebody else's webhook. Its path is a secret.
 const FOREIGN_URL: &str = "https://crm.example.com/hooks/t0ken";
 
-async fn register(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, String) {
+pub async fn register(stack: &TestStack, args: &[&str]) -> (Option<i32>, String, String) {
     let args = [&["register"], args].concat();
     stack.command(&args, &[("ELEVENLABS_STATUS_CALLBACK_URL", URL)]).await
 }
@@ -116,7 +116,7 @@ async fn register_rotates_the_secret_and_supports_a_webhook_of_one_agent() {
 }
 
 /// Creates somebody else's webhook. Returns its id.
-async fn create_foreign(stack: &TestStack) -> String {
+pub async fn create_foreign(stack: &TestStack) -> String {
     let request = stack.http.post(format!("{}/v1/workspace/webhooks", stack.simulator.base_url()));
     let settings = json!({ "auth_type": "hmac", "name": "CRM", "webhook_url": FOREIGN_URL });
     let body = json!({ "settings": settings }).to_string();
@@ -125,20 +125,20 @@ async fn create_foreign(stack: &TestStack) -> String {
 }
 
 /// Binds the workspace to the webhook `id`.
-async fn bind_workspace(stack: &TestStack, id: &str) {
+pub async fn bind_workspace(stack: &TestStack, id: &str) {
     let webhooks =
         json!({ "post_call_webhook_id": id, "events": ["transcript"], "transcript_format": "json" });
     patch(stack, SETTINGS, json!({ "webhooks": webhooks })).await;
 }
 
 /// Gives an agent a binding of its own.
-async fn bind_agent(stack: &TestStack, agent: &str, webhooks: Value) {
+pub async fn bind_agent(stack: &TestStack, agent: &str, webhooks: Value) {
     let body = json!({ "platform_settings": { "workspace_overrides": { "webhooks": webhooks } } });
     patch(stack, &format!("/v1/convai/agents/{agent}"), body).await;
 }
 
 /// The id of the webhook that is bound to the workspace.
-async fn bound(stack: &TestStack) -> Value {
+pub async fn bound(stack: &TestStack) -> Value {
     get(stack, SETTINGS).await["webhooks"]["post_call_webhook_id"].clone()
 }
 
@@ -215,7 +215,10 @@ async fn worker_reports_a_missing_webhook_also_with_a_key_that_may_not_read_agen
     stack.add_worker().await;
     assert_eq!(problems(&checked(&stack, 0).await), ["missing"]);
     let log = stack.workers[0].log();
-    assert!(log.contains("ElevenLabs has no webhook") && log.contains("does not show all agents"), "{log}");
+    assert!(
+        log.contains("ElevenLabs has no webhook") && log.contains("bindings of some agents are not checked"),
+        "{log}"
+    );
 }
 
 #[tokio::test]

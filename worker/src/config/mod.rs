@@ -4,6 +4,7 @@
 mod check;
 mod elevenlabs;
 mod roles;
+mod workspace;
 
 use std::{
     net::SocketAddr,
@@ -24,6 +25,7 @@ pub(crate) use self::elevenlabs::key_header;
 pub use self::{
     elevenlabs::{BaseUrl, CallbackUrl},
     roles::{Role, Roles},
+    workspace::{AgentIds, Channels, EVENTS, EventNames, is_agent_id},
 };
 
 /// The settings of the worker. `deploy/CONFIGURATION.md` lists them for operators.
@@ -62,8 +64,14 @@ pub struct Config {
     pub reconcile_every: Duration,
     /// Conversations that a reconciliation pass fetches per second.
     pub reconcile_rate: f64,
+    /// The agents whose unknown conversations reconciliation adds. Unset: the agents whose webhook is ours.
+    pub agents: Option<AgentIds>,
+    /// The channels of unknown conversations that reconciliation adds. Unset: all.
+    pub channels: Option<Channels>,
     /// The public URL to which ElevenLabs sends its webhooks, including the path.
     pub elevenlabs_status_callback_url: Option<CallbackUrl>,
+    /// The events that ElevenLabs is to send to this URL.
+    pub elevenlabs_events: EventNames,
     /// Whether the worker registers the webhook at ElevenLabs at its start.
     pub register: bool,
     /// The file that gets the secret of a new webhook.
@@ -113,7 +121,10 @@ impl Default for Config {
             place_timeout: Duration::from_secs(45),
             reconcile_every: Duration::from_mins(10),
             reconcile_rate: 4.0,
+            agents: None,
+            channels: None,
             elevenlabs_status_callback_url: None,
+            elevenlabs_events: EventNames::default(),
             register: false,
             secret_file: None,
             retention_days: None,

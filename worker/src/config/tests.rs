@@ -8,6 +8,9 @@ fn read(name: &str, value: &str) -> Result<Config, String> {
 fn every_variable_is_read() {
     assert_eq!(read("STATUS_STALE_AFTER", "90s").unwrap().status_stale_after, Duration::from_secs(90));
     assert_eq!(read("ROLES", " api , status").unwrap().roles, "api,status".to_owned().try_into().unwrap());
+    assert!(read("AGENTS", "agent_1, agent-2").unwrap().agents.is_some_and(|agents| agents.has("agent-2")));
+    assert!(read("CHANNELS", "twilio,sms").unwrap().channels.is_some_and(|channels| channels.has("sms")));
+    assert_eq!(read("ELEVENLABS_EVENTS", "transcript").unwrap().elevenlabs_events.names(), ["transcript"]);
     let base = read("ELEVENLABS_BASE_URL", "https://api.eu.residency.elevenlabs.io/").unwrap();
     assert_eq!(base.elevenlabs_base_url.as_str(), "https://api.eu.residency.elevenlabs.io");
 }
@@ -28,6 +31,9 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("RETENTION_DAYS", "0"),
         ("ELEVENLABS_BASE_URL", "https://me:pa55@host"),
         ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
+        ("ELEVENLABS_EVENTS", "Transcript"),
+        ("AGENTS", "agent_1,../x"),
+        ("CHANNELS", ""),
         ("ELEVENLABS_API_KEY", "sk_\u{7}"),
         ("REGISTER", "perhaps"),
         ("CONSOLE_ADDR", "9082"),

@@ -72,6 +72,8 @@ pub struct Unusable {
 pub struct Report {
     /// Number of conversations in the window.
     pub seen: usize,
+    /// Number of unknown conversations that belong to other systems, by their agent or channel.
+    pub foreign: usize,
     /// Conversations whose webhooks were missing.
     pub findings: Vec<Finding>,
     /// Conversations that could not be read.

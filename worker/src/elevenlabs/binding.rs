@@ -2,9 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-/// The events that are bound by default. The first two decide the status of a call. The third is the only
-/// carrier of the verdict whether a person or a machine answered.
-pub const EVENTS: [&str; 3] = ["transcript", "call_initiation_failure", "answering_machine_detection"];
 /// The format of transcripts that the worker reads.
 pub const TRANSCRIPT_FORMAT: &str = "json";
 

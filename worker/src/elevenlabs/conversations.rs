@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{ApiError, ElevenLabs, answer::read};
 use crate::domain::{
     conversation::ConversationStatus,
-    event::{ConversationId, lenient_id},
+    event::{ConversationId, channel_of_source, lenient_id},
 };
 
 /// Conversations on a page: the most that the API allows.
@@ -23,6 +23,10 @@ pub struct Summary {
     pub status: Option<ConversationStatus>,
     /// When the conversation began.
     pub began: Option<Timestamp>,
+    /// The id of its agent.
+    pub agent: Option<String>,
+    /// The channel. `None` if the list does not name it.
+    pub channel: Option<String>,
 }
 
 /// A page of the list.
@@ -73,11 +77,15 @@ fn page(body: &[u8]) -> Result<Page, ApiError> {
         has_more: bool,
     }
     let wire: Wire = read(body)?;
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let summary = |item: &Value| {
         Some(Summary {
             id: lenient_id(&item["conversation_id"], ConversationId::new)?,
             status: ConversationStatus::read(&item["status"]),
             began: item["start_time_unix_secs"].as_i64().and_then(|begin| Timestamp::from_second(begin).ok()),
+            agent: text(&item["agent_id"]),
+            channel: text(&item["conversation_initiation_source"])
+                .and_then(|source| channel_of_source(&source).map(str::to_owned)),
         })
     };
     Ok(Page {
@@ -94,7 +102,7 @@ mod tests {
     fn a_page_is_read_and_the_last_page_has_no_cursor() {
         let body = |more: bool| {
             format!(
-                r#"{{"conversations":[{{"conversation_id":"v1","status":"done","start_time_unix_secs":7,"x":1}},
+                r#"{{"conversations":[{{"conversation_id":"v1","status":"done","start_time_unix_secs":7,"agent_id":"a","conversation_initiation_source":"widget"}},
                 {{"conversation_id":"../v2","status":"done"}},{{"conversation_id":" ","status":"done"}},{{"conversation_id":"v3","status":"new"}}],
                 "next_cursor":"c","has_more":{more}}}"#
             )
@@ -102,6 +110,9 @@ mod tests {
         let first = page(body(true).as_bytes()).unwrap();
         let found: Vec<_> = first.conversations.iter().map(|one| (one.id.as_str(), one.status)).collect();
         assert_eq!(found, [("v1", Some(ConversationStatus::Done)), ("v3", None)]);
+        let (agent, channel) = (&first.conversations[0].agent, &first.conversations[0].channel);
+        assert_eq!((agent.as_deref(), channel.as_deref()), (Some("a"), Some("web")));
+        assert_eq!((&first.conversations[1].agent, &first.conversations[1].channel), (&None, &None));
         assert_eq!((first.next.as_deref(), page(body(false).as_bytes()).unwrap().next), (Some("c"), None));
         assert!(page(b"{}").is_err());
     }

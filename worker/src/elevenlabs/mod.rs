@@ -13,12 +13,12 @@ mod outbound;
 mod webhooks;
 
 pub use self::{
-    binding::{Binding, EVENTS, TRANSCRIPT_FORMAT},
+    binding::{Binding, TRANSCRIPT_FORMAT},
     client::ElevenLabs,
     conversations::{Page, Summary},
     error::ApiError,
     gate::Gate,
     outbound::{Accepted, Carrier, OutboundError, Refused},
-    webhooks::{NewWebhook, Scope, Webhook, is_agent_id},
+    webhooks::{NewWebhook, Scope, Webhook},
 };
 pub use crate::domain::conversation::{Conversation, ConversationStatus};

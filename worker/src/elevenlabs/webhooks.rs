@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiError, Binding, ElevenLabs, answer::read, client::MAX_BODY_BYTES};
+use crate::config::is_agent_id;
 
 /// Agents on one page of their list. The API allows at most 100.
 const AGENTS_PER_PAGE: &str = "100";
@@ -92,12 +93,6 @@ impl AgentsPage {
     pub fn next(&self) -> Option<&str> {
         self.next_cursor.as_deref().filter(|_| self.has_more)
     }
-}
-
-/// Whether `text` can be the id of an agent. The id becomes a part of a path.
-pub fn is_agent_id(text: &str) -> bool {
-    (1..=128).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 impl Scope {

@@ -13,18 +13,27 @@ use crate::elevenlabs::{ElevenLabs, NewWebhook, Scope};
 /// A header that ElevenLabs adds to webhooks: name and value.
 pub type Header<'a> = (&'a str, &'a str);
 
-/// The result of a plan.
+/// The webhook of a plan.
+#[derive(Default)]
 pub struct Applied {
-    /// The id of the webhook.
+    /// The id of the webhook. Empty if the plan did not get as far as to create it.
     pub id: String,
     /// The secret of the webhook, if it is new.
     pub secret: Option<Secret>,
 }
 
+/// A plan whose execution ended with an error. Steps before the error stay done.
+pub struct Unfinished {
+    /// What was done. A secret in it must not get lost, because ElevenLabs does not show it again.
+    pub applied: Applied,
+    /// The error.
+    pub error: RegisterError,
+}
+
 /// Executes the steps of `plan`. The secret of a new webhook is saved in `file` before the webhook is used.
 ///
 /// # Errors
-/// A step fails, or its effect does not show. Steps before it stay done.
+/// A step fails, or its effect does not show.
 pub async fn apply(
     api: &ElevenLabs,
     wanted: &Wanted,
@@ -32,18 +41,34 @@ pub async fn apply(
     plan: &Plan,
     header: Option<Header<'_>>,
     file: Option<&SecretFile>,
-) -> Result<Applied, RegisterError> {
+) -> Result<Applied, Unfinished> {
+    let mut applied = Applied::default();
+    match execute(api, wanted, current, plan, header, file, &mut applied).await {
+        Ok(()) => Ok(applied),
+        Err(error) => Err(Unfinished { applied, error }),
+    }
+}
+
+/// Executes the steps, and records in `applied` what was done.
+async fn execute(
+    api: &ElevenLabs,
+    wanted: &Wanted,
+    current: &Current,
+    plan: &Plan,
+    header: Option<Header<'_>>,
+    file: Option<&SecretFile>,
+    applied: &mut Applied,
+) -> Result<(), RegisterError> {
     if let Some(file) = file.filter(|_| plan.steps.contains(&Step::Create)) {
         file.check()?;
     }
     let kept = plan.existing.as_ref().filter(|_| !wanted.rotate);
-    let mut applied =
-        Applied { id: kept.map(|webhook| webhook.id.clone()).unwrap_or_default(), secret: None };
+    applied.id = kept.map(|webhook| webhook.id.clone()).unwrap_or_default();
     for step in &plan.steps {
         match step {
             Step::Create => {
                 let created = create(api, wanted, header, file).await?;
-                applied = Applied { id: created.id, secret: created.secret };
+                *applied = Applied { id: created.id, secret: created.secret };
             }
             Step::Enable { .. } => {
                 let name = kept.map_or(&wanted.name, |webhook| &webhook.name);
@@ -57,8 +82,7 @@ pub async fn apply(
             }
         }
     }
-    verify(api, wanted, &applied.id).await?;
-    Ok(applied)
+    verify(api, wanted, &applied.id).await
 }
 
 /// Creates the webhook and saves its secret at once, because ElevenLabs returns the secret only here. If the
@@ -118,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::elevenlabs::{Binding, EVENTS};
+    use crate::{config::EVENTS, elevenlabs::Binding};
 
     #[test]
     fn only_an_effect_that_elevenlabs_never_shows_may_be_missing() {

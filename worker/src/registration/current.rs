@@ -1,6 +1,8 @@
 //! The webhooks and bindings as ElevenLabs has them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::time::MissedTickBehavior;
 
 use super::{
     destination::Destination,
@@ -22,8 +24,8 @@ pub struct Current {
     pub workspace: Binding,
     /// The agents that have a binding of their own.
     pub agents: Vec<AgentBinding>,
-    /// Whether the bindings of some agents are unknown, because there are too many agents or ElevenLabs
-    /// refuses to show them.
+    /// Whether the bindings of some agents are unknown, because there are too many agents, or ElevenLabs
+    /// refuses to show them or does not answer any more.
     pub is_incomplete: bool,
 }
 
@@ -47,6 +49,8 @@ pub enum Agents<'a> {
     All {
         /// Most agents per second, so that ElevenLabs does not limit the rate.
         rate: f64,
+        /// When to stop reading.
+        until: Instant,
     },
 }
 
@@ -54,8 +58,8 @@ impl Current {
     /// Reads the webhooks, the binding of the workspace and the bindings of `agents`.
     ///
     /// # Errors
-    /// ElevenLabs does not answer, or refuses a request. If it refuses to show some or all of
-    /// [`Agents::All`], the result is incomplete instead.
+    /// ElevenLabs does not answer, or refuses a request. If this concerns some or all of [`Agents::All`], the
+    /// result is incomplete instead.
     pub async fn read(api: &ElevenLabs, agents: Agents<'_>) -> Result<Self, RegisterError> {
         let webhooks = api.webhooks().await.map_err(failed("listing the webhooks"))?;
         let workspace = api.binding(&Scope::Workspace).await;
@@ -68,30 +72,32 @@ impl Current {
                 let binding = binding.map_err(failed("reading the bound events of the agent"))?;
                 current.agents.push(AgentBinding { id: id.to_owned(), binding });
             }
-            Agents::All { rate } => current.read_agents(api, rate).await?,
+            Agents::All { rate, until } => {
+                let is_complete = current.read_agents(api, rate, until).await;
+                current.is_incomplete = !is_complete;
+            }
         }
         Ok(current)
     }
 
-    async fn read_agents(&mut self, api: &ElevenLabs, rate: f64) -> Result<(), RegisterError> {
-        let (ids, is_complete) = match list_agents(api).await {
-            Err(error) if error.concerns_one_conversation() => (Vec::new(), false),
-            listed => listed.map_err(failed("listing the agents"))?,
-        };
-        self.is_incomplete |= !is_complete;
-        for (n, id) in ids.into_iter().enumerate() {
-            if n > 0 {
-                tokio::time::sleep(Duration::from_secs_f64(1.0 / rate)).await;
+    /// Reads the bindings of agents until `until`. Returns whether all are read.
+    async fn read_agents(&mut self, api: &ElevenLabs, rate: f64, until: Instant) -> bool {
+        let Ok((ids, mut is_complete)) = list_agents(api).await else { return false };
+        let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for id in ids {
+            if tokio::time::timeout_at(until.into(), ticks.tick()).await.is_err() {
+                return false;
             }
             match api.binding(&Scope::Agent(id.clone())).await {
                 Ok(binding) if binding == Binding::default() => {}
                 Ok(binding) => self.agents.push(AgentBinding { id, binding }),
                 Err(ApiError::NotFound) => {} // Deleted since it was listed.
-                Err(error) if error.concerns_one_conversation() => self.is_incomplete = true,
-                Err(error) => return Err(failed("reading the bound events of an agent")(error)),
+                Err(error) if error.concerns_one_conversation() => is_complete = false,
+                Err(_) => return false,
             }
         }
-        Ok(())
+        is_complete
     }
 
     /// The binding of `scope`. Empty for an agent without one.
@@ -114,6 +120,12 @@ impl Current {
             (!is_bound, webhook.is_disabled || webhook.is_auto_disabled)
         });
         candidates.first().copied()
+    }
+
+    /// The webhook that receives the events of an agent with the binding `own`: without a webhook of its own, that
+    /// of the workspace.
+    pub fn receiver<'a>(&'a self, own: &'a Binding) -> Option<&'a str> {
+        own.webhook_id().or_else(|| self.workspace.webhook_id())
     }
 
     /// Whether the webhook `id` sends to `url`.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::current::Current;
 use crate::{
     domain::time::between,
-    elevenlabs::{Binding, EVENTS, TRANSCRIPT_FORMAT, Webhook},
+    elevenlabs::{Binding, TRANSCRIPT_FORMAT, Webhook},
 };
 
 /// Longest value of a foreign setting that is shown, in characters.
@@ -102,8 +102,15 @@ pub struct Finding {
     pub detail: Option<String>,
 }
 
-/// Finds the problems of the webhook to `url`. A delivery counts as failing for the time `recent`.
-pub fn findings(current: &Current, url: &str, now: Timestamp, recent: Duration) -> Vec<Finding> {
+/// Finds the problems of the webhook to `url`, which is to get `events`. A delivery counts as failing for the
+/// time `recent`.
+pub fn findings(
+    current: &Current,
+    url: &str,
+    events: &[String],
+    now: Timestamp,
+    recent: Duration,
+) -> Vec<Finding> {
     let is_ours = |binding: &Binding| binding.webhook_id().is_some_and(|id| current.leads_to(id, url));
     let workspace_is_ours = is_ours(&current.workspace);
     let bound = current.agents.iter().map(|agent| &agent.binding).chain([&current.workspace]);
@@ -122,12 +129,12 @@ pub fn findings(current: &Current, url: &str, now: Timestamp, recent: Duration) 
     found.extend(any(|webhook| webhook.is_auto_disabled).then_some(alone(Problem::AutoDisabled)));
     found.extend(is_unbound.then_some(alone(Problem::Unbound)));
     if workspace_is_ours {
-        found.extend(drifted(None, &current.workspace, true));
+        found.extend(drifted(None, &current.workspace, events, true));
     }
     for agent in &current.agents {
         let own = agent.binding.webhook_id();
         if is_ours(&agent.binding) || (own.is_none() && workspace_is_ours) {
-            found.extend(drifted(Some(&agent.id), &agent.binding, own.is_some()));
+            found.extend(drifted(Some(&agent.id), &agent.binding, events, own.is_some()));
         } else if let Some(id) = own.filter(|_| workspace_is_ours) {
             found.push(Finding {
                 problem: Problem::Overridden,
@@ -146,14 +153,14 @@ fn alone(problem: Problem) -> Finding {
     Finding { problem, agent: None, detail: None }
 }
 
-/// The events and the format that a binding to this gateway lacks. An agent without a webhook of its own
+/// Those of the wanted `events`, and the format, that a binding to this gateway lacks. An agent without a webhook of its own
 /// (`names_webhook` is false) inherits the events and the format that it does not set (guessed).
-fn drifted(agent: Option<&str>, binding: &Binding, names_webhook: bool) -> Vec<Finding> {
+fn drifted(agent: Option<&str>, binding: &Binding, events: &[String], names_webhook: bool) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut push = |problem, detail: String| {
         found.push(Finding { problem, agent: agent.map(str::to_owned), detail: Some(detail) });
     };
-    let missing = binding.missing_events(&EVENTS);
+    let missing = binding.missing_events(events);
     if !missing.is_empty() && (names_webhook || !binding.events().is_empty()) {
         push(Problem::Events, missing.join(", "));
     }
@@ -168,7 +175,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::registration::AgentBinding;
+    use crate::{config::EVENTS, registration::AgentBinding};
 
     const URL: &str = "https://hooks.example.com/x";
     const NOW: i64 = 1_790_000_000;
@@ -191,7 +198,7 @@ mod tests {
             ..Current::default()
         };
         let now = Timestamp::from_second(NOW).unwrap();
-        let found = findings(&current, URL, now, Duration::from_hours(1));
+        let found = findings(&current, URL, &EVENTS.map(str::to_owned), now, Duration::from_hours(1));
         let shown = found.into_iter().map(|finding| {
             let parts = [Some(finding.problem.label().to_owned()), finding.agent, finding.detail];
             parts.into_iter().flatten().collect::<Vec<_>>().join(" ")

@@ -10,7 +10,7 @@ use super::{
     plan::{Step, Wanted, plan},
     secret_file::SecretFile,
 };
-use crate::elevenlabs::{EVENTS, ElevenLabs, Scope};
+use crate::elevenlabs::{ElevenLabs, Scope};
 
 /// The name of a new webhook.
 pub const NAME: &str = "Aftercall";
@@ -32,17 +32,22 @@ pub enum Ensured {
     Blocked(Destination),
 }
 
-/// Registers the webhook to `url` for the whole workspace, if it is not registered, and saves the secret of a
-/// new webhook in `file`.
+/// Registers the webhook to `url` with `events` for the whole workspace, if it is not registered, and saves the
+/// secret of a new webhook in `file`.
 ///
 /// # Errors
 /// ElevenLabs does not answer or refuses, or the file cannot be written.
-pub async fn ensure(api: &ElevenLabs, url: &str, file: &SecretFile) -> Result<Ensured, RegisterError> {
+pub async fn ensure(
+    api: &ElevenLabs,
+    url: &str,
+    events: &[String],
+    file: &SecretFile,
+) -> Result<Ensured, RegisterError> {
     let wanted = Wanted {
         scope: Scope::Workspace,
         url: url.to_owned(),
         name: NAME.to_owned(),
-        events: EVENTS.map(str::to_owned).to_vec(),
+        events: events.to_vec(),
         rotate: false,
         sets_header: false,
     };
@@ -53,7 +58,9 @@ pub async fn ensure(api: &ElevenLabs, url: &str, file: &SecretFile) -> Result<En
         return Ok(Ensured::Blocked(displaced.clone()));
     }
     if !plan.steps.is_empty() {
-        apply(api, &wanted, &current, &plan, None, Some(file)).await?;
+        apply(api, &wanted, &current, &plan, None, Some(file))
+            .await
+            .map_err(|unfinished| unfinished.error)?;
     }
     let without_secret = plan.existing.filter(|_| !file.exists()).map(|webhook| webhook.id);
     Ok(Ensured::Registered { steps: plan.steps, without_secret })

@@ -15,7 +15,7 @@ mod plan;
 mod secret_file;
 
 pub use self::{
-    apply::{Applied, apply},
+    apply::{Applied, Unfinished, apply},
     current::{AgentBinding, Agents, Current},
     destination::Destination,
     ensure::{Ensured, ensure},

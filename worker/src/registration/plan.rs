@@ -133,10 +133,9 @@ fn change(webhook: &Webhook, sets_header: bool) -> Option<&'static str> {
     }
 }
 
-/// The webhook that receives the events of the scope now, unless it leads to the wanted URL. An agent without
-/// a binding of its own uses the binding of the workspace.
+/// The webhook that receives the events of the scope now, unless it leads to the wanted URL.
 fn displaced(wanted: &Wanted, current: &Current, binding: &Binding) -> Option<Destination> {
-    let receiver = binding.webhook_id().or_else(|| current.workspace.webhook_id())?;
+    let receiver = current.receiver(binding)?;
     (!current.leads_to(receiver, &wanted.url)).then(|| current.destination(receiver))
 }
 

@@ -3,7 +3,11 @@
 //!
 //! Nothing here ends the worker: without a registration, calls are found by reconciliation.
 
-use std::{fmt::Display, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +16,7 @@ use crate::{
     Context,
     elevenlabs::ElevenLabs,
     registration::{
-        self, Agents, Current, Ensured, RegisterError, SecretFile,
+        self, Agents, Current, Ensured, SecretFile,
         drift::{self, Finding, Problem},
     },
 };
@@ -25,8 +29,8 @@ const RETRY_DELAY: Duration = Duration::from_mins(5);
 const BUSY_DELAY: Duration = Duration::from_secs(2);
 /// Duration of the lease for a registration. Longer than a registration can take.
 const LEASE: Duration = Duration::from_mins(2);
-/// Longest time for one check. It reads the bindings of up to 500 agents.
-const CHECK_TIMEOUT: Duration = Duration::from_mins(10);
+/// Longest time for reading the bindings of agents in one check.
+const AGENTS_TIMEOUT: Duration = Duration::from_mins(10);
 /// Most findings of one kind that are logged by one check.
 const MAX_LOGGED: usize = 20;
 
@@ -84,7 +88,7 @@ async fn register(context: &Context, api: &ElevenLabs, url: &str, file: &SecretF
         Ok(false) => return Registration::Busy,
         Err(error) => return failed(&error),
     }
-    let ensured = registration::ensure(api, url, file).await;
+    let ensured = registration::ensure(api, url, context.config.elevenlabs_events.names(), file).await;
     if let Err(error) = context.store.end_registration(&owner).await {
         tracing::debug!(%error, "the lease for the registration is not returned; it ends by itself");
     }
@@ -133,9 +137,8 @@ fn log(ensured: &Ensured, file: &SecretFile) -> Registration {
 
 /// Checks the webhook. Returns whether ElevenLabs answered.
 async fn check(context: &Context, api: &ElevenLabs, url: &str, registration: Registration) -> bool {
-    let agents = Agents::All { rate: context.config.reconcile_rate };
-    let read = tokio::time::timeout(CHECK_TIMEOUT, Current::read(api, agents)).await;
-    let current = match read.unwrap_or(Err(RegisterError::TimedOut)) {
+    let agents = Agents::All { rate: context.config.reconcile_rate, until: Instant::now() + AGENTS_TIMEOUT };
+    let current = match Current::read(api, agents).await {
         Ok(current) => current,
         Err(error) => {
             tracing::warn!(%error, "the webhook at ElevenLabs could not be checked");
@@ -144,10 +147,11 @@ async fn check(context: &Context, api: &ElevenLabs, url: &str, registration: Reg
     };
     if current.is_incomplete {
         tracing::warn!(
-            "ElevenLabs does not show all agents, or there are more than 500: the others are not checked"
+            "the bindings of some agents are not checked: ElevenLabs does not show them, or there are too many"
         );
     }
-    let found = drift::findings(&current, url, Timestamp::now(), INTERVAL);
+    let events = context.config.elevenlabs_events.names();
+    let found = drift::findings(&current, url, events, Timestamp::now(), INTERVAL);
     for problem in Problem::ALL {
         let of_kind: Vec<_> = found.iter().filter(|finding| finding.problem == problem).collect();
         context.metrics.registration(problem.label(), !of_kind.is_empty());

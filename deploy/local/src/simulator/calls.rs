@@ -96,6 +96,11 @@ impl Call {
         metadata["accepted_time_unix_secs"] = self.began.as_second().into();
         metadata["call_duration_secs"] = self.seconds.into();
         metadata["phone_call"] = self.phone_call();
+        metadata["conversation_initiation_source"] = match call.carrier {
+            Carrier::Twilio => "twilio",
+            Carrier::Sip => "sip_trunk",
+        }
+        .into();
         if self.is_over() && !self.outcome.connects() {
             metadata["error"] = Value::Null;
             metadata["termination_reason"] = "simulated: never connected".into();
@@ -137,6 +142,7 @@ impl Call {
             "start_time_unix_secs": self.began.as_second(), "call_duration_secs": self.seconds,
             "message_count": detail["transcript"].as_array().map_or(0, Vec::len),
             "call_successful": match self.status() { "done" => "success", "failed" => "failure", _ => "unknown" },
+            "conversation_initiation_source": detail["metadata"]["conversation_initiation_source"],
             "direction": "outbound", "termination_reason": detail["metadata"]["termination_reason"],
             "transcript_summary": null, "call_summary_title": null,
         })

@@ -38,10 +38,11 @@ pub fn table(report: &Report, window: Window) -> String {
         lines.push(table::row(&COLUMNS, [conversation, reason, "-", "-", &error]));
     }
     lines.push(format!(
-        "{} conversations since {:.0}, {} events {}, {} cannot be used, {} calls ended without a known outcome, \
+        "{} conversations since {:.0}, {} of them of other systems, {} events {}, {} cannot be used, {} calls ended without a known outcome, \
          {} placements given up",
         report.seen,
         window.since,
+        report.foreign,
         report.findings.len(),
         if window.dry_run { "would be published" } else { "published" },
         report.unusable.len(),
@@ -73,7 +74,7 @@ pub fn json(report: &Report, window: Window) -> serde_json::Value {
     });
     json!({
         "since": rfc3339(window.since), "until": rfc3339(window.until), "dryRun": window.dry_run,
-        "conversations": report.seen, "events": findings.collect::<Vec<_>>(),
+        "conversations": report.seen, "foreign": report.foreign, "events": findings.collect::<Vec<_>>(),
         "unusable": unusable.collect::<Vec<_>>(), "unconcluded": report.unconcluded, "placementsGivenUp": report.given_up,
     })
 }

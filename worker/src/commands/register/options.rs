@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::elevenlabs::{EVENTS, is_agent_id};
+use crate::config::is_agent_id;
 
 /// The webhook to register, and the form of the output.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,8 +14,8 @@ pub struct Options {
     /// Name of the webhook, if a new one is created
     #[arg(long, default_value = "Aftercall")]
     pub(super) name: String,
-    /// Events to bind; events that are bound already stay bound
-    #[arg(long, value_delimiter = ',', default_values_t = EVENTS.map(str::to_owned))]
+    /// Events to bind; events that are bound already stay bound [default: `ELEVENLABS_EVENTS`]
+    #[arg(long, value_delimiter = ',')]
     pub(super) events: Vec<String>,
     /// Header that ElevenLabs adds to the webhooks, as `Name: value`; see `WEBHOOK_HEADER_SECRET`
     #[arg(long, value_name = "HEADER", value_parser = header)]

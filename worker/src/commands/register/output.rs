@@ -32,6 +32,20 @@ impl Printed<'_> {
         }
     }
 
+    /// Prints the secret of a webhook that was created before a later step failed. The next `register` uses this
+    /// webhook, and cannot show its secret.
+    pub(super) fn print_secret(&self, applied: &Applied) {
+        let Some(secret) = applied.secret.as_ref().filter(|_| self.file.is_none()).map(Secret::expose) else {
+            return;
+        };
+        if self.options.json {
+            println!("{}", json!({ "webhookId": applied.id, "secret": secret }));
+        } else {
+            println!("created: webhook {}; the steps after it are not done", applied.id);
+            println!("ELEVENLABS_WEBHOOK_SECRET={secret}");
+        }
+    }
+
     fn print_json(&self, id: Option<&str>, secret: Option<&str>) {
         let destination = |webhook: &Destination| json!({ "webhookId": webhook.id, "name": webhook.name, "host": webhook.host });
         let steps: Vec<_> = self.plan.steps.iter().map(ToString::to_string).collect();

@@ -1,11 +1,16 @@
 //! Creates or finds the webhook, binds its events, and checks the result.
 
+use std::time::{Duration, Instant};
+
 use super::{options::Options, output};
 use crate::{
     Config,
     elevenlabs::{ElevenLabs, Scope},
     registration::{Agents, Current, RegisterError, SecretFile, Wanted, apply, plan},
 };
+
+/// Longest time for reading the bindings of agents.
+const AGENTS_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Registers the webhook to `url`, and prints what was done.
 pub async fn run(
@@ -18,16 +23,20 @@ pub async fn run(
         scope: options.agent.clone().map_or(Scope::Workspace, Scope::Agent),
         url: url.to_owned(),
         name: options.name.clone(),
-        events: options.events.clone(),
+        events: if options.events.is_empty() {
+            config.elevenlabs_events.names().to_vec()
+        } else {
+            options.events.clone()
+        },
         rotate: options.rotate,
         sets_header: options.header.is_some(),
     };
     let file = file(config, options);
-    let all = Agents::All { rate: config.reconcile_rate };
+    let all = Agents::All { rate: config.reconcile_rate, until: Instant::now() + AGENTS_TIMEOUT };
     let current = Current::read(elevenlabs, options.agent.as_deref().map_or(all, Agents::One)).await?;
     if current.is_incomplete {
         eprintln!(
-            "ElevenLabs does not show all agents, or there are more than 500: the others are not read."
+            "The bindings of some agents are not read: ElevenLabs does not show them, or there are too many."
         );
     }
     let plan = plan(&wanted, &current);
@@ -40,7 +49,11 @@ pub async fn run(
         return Err(RegisterError::Displaces(displaced));
     }
     let header = options.header.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
-    let applied = apply(elevenlabs, &wanted, &current, &plan, header, file.as_ref()).await?;
+    let applied = apply(elevenlabs, &wanted, &current, &plan, header, file.as_ref()).await;
+    let applied = applied.map_err(|unfinished| {
+        printed.print_secret(&unfinished.applied);
+        unfinished.error
+    })?;
     printed.applied = Some(&applied);
     printed.print();
     if let Some(old) = plan.existing.as_ref().filter(|_| options.rotate) {

@@ -28,7 +28,8 @@ use self::shape::Shape;
 pub use self::{
     call_event::{Event, Recording},
     elevenlabs::{
-        Identity, MAX_DURATION, PLACEMENT_VARIABLE, given_reason, identity, never_connected, whole_number,
+        Identity, MAX_DURATION, PLACEMENT_VARIABLE, channel, channel_of_source, given_reason, identity,
+        never_connected, whole_number,
     },
     envelope::{Envelope, Origin},
     error::ParseError,

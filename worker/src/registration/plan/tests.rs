@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{elevenlabs::EVENTS, registration::AgentBinding};
+use crate::{config::EVENTS, registration::AgentBinding};
 
 const URL: &str = "https://hooks.example.com/x";
 const NEW: &str = "create a webhook, whose secret is shown once; change the new webhook: retries on; \

@@ -6,11 +6,13 @@
 //!
 //! - `schedule`: when a pass runs, and that only one worker runs it.
 //! - `pass`: one pass over a window of conversations. The command `reconcile` runs it too.
+//! - `ownership`: whether an unknown conversation belongs to this installation.
 //! - `policy`, `window`: decide which conversations a pass covers and fetches. Pure.
 
 mod api_retry;
 mod error;
 mod losses;
+mod ownership;
 mod pass;
 mod placements;
 mod policy;

@@ -12,14 +12,15 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api_retry, error::PassError, placements::OpenPlacements, policy, publish::publish, window::Window,
+    api_retry, error::PassError, ownership::Ownership, placements::OpenPlacements, policy, publish::publish,
+    window::Window,
 };
 use crate::{
     Context,
     domain::{
         call::unconcluded,
         conversation::{MissingWebhook, missing_webhook, placement_of},
-        event::{ConversationId, TRANSCRIPTION},
+        event::{self, ConversationId, TRANSCRIPTION},
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
         time::after,
     },
@@ -56,6 +57,7 @@ struct Pass<'a> {
     ticks: Interval,
     stop: &'a CancellationToken,
     placements: OpenPlacements<'a>,
+    ownership: Ownership<'a>,
     report: Report,
 }
 
@@ -73,7 +75,9 @@ pub async fn pass(
     let placements = OpenPlacements::load(&context.store, window).await?;
     let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / window.rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pass = Pass { context, api, window, ticks, stop, placements, report: Report::default() };
+    let ownership = Ownership::new(&context.config, api, stop);
+    let report = Report::default();
+    let mut pass = Pass { context, api, window, ticks, stop, placements, ownership, report };
     let listed = pass.check_listed(&progress).await?;
     pass.check_unfinished(&listed, &progress).await?;
     pass.report.given_up = pass.placements.give_up().await?;
@@ -98,7 +102,7 @@ impl Pass<'_> {
                 let is_over = listed.status.is_some_and(ConversationStatus::is_final);
                 seen.insert(listed.id.clone(), is_over);
                 let stored = known.get(&listed.id);
-                if let Some(reason) = policy::decide(listed, stored, self.placements.since()) {
+                if let Some(reason) = self.reason(listed, stored).await? {
                     self.reconcile(&listed.id, reason, stored, Some(listed)).await?;
                 }
                 progress(&self.report);
@@ -108,6 +112,23 @@ impl Pass<'_> {
                 return Ok(seen);
             }
         }
+    }
+
+    /// Why a listed conversation is fetched. `None`: it is not.
+    async fn reason(
+        &mut self,
+        listed: &Summary,
+        stored: Option<&StoredConversation>,
+    ) -> Result<Option<Reason>, PassError> {
+        let placed_since = self.placements.since();
+        let reason = policy::decide(listed, stored, placed_since);
+        if reason != Some(Reason::Untold)
+            || (self.ownership.admits(listed.channel.as_deref()) && self.ownership.has_agent(listed).await?)
+        {
+            return Ok(reason);
+        }
+        self.report.foreign += 1;
+        Ok(policy::may_be_placed(listed, stored, placed_since).then_some(Reason::Placement))
     }
 
     /// Checks unfinished calls without a recent update. A call in `listed` is checked already, unless it is in
@@ -182,6 +203,11 @@ impl Pass<'_> {
             Err(error) => return Err(error),
         };
         let placement = placement_of(&conversation).and_then(|id| self.placements.take(&id));
+        let is_admitted = placement.is_some() || self.ownership.admits(event::channel(&conversation));
+        if reason == Reason::Untold && !is_admitted {
+            self.report.foreign += 1;
+            return Ok(Answer::Open);
+        }
         if reason == Reason::Placement && placement.is_none() {
             return Ok(Answer::Open);
         }

@@ -18,16 +18,24 @@ pub fn decide(
     placed_since: Option<Timestamp>,
 ) -> Option<Reason> {
     let over = listed.status.is_some_and(ConversationStatus::is_final);
-    let began_since = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
-    let may_be_placed = began_since && !known.is_some_and(|known| known.has_placement);
     match known {
         None if over => Some(Reason::Untold),
         Some(known) if over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
         Some(known) if over && !known.is_read => Some(Reason::Unread),
         // A conversation in progress will have a webhook; if it gets lost, a later pass finds the
         // conversation ended. But a placement whose call is in progress must not be given up.
-        _ => may_be_placed.then_some(Reason::Placement),
+        _ => may_be_placed(listed, known, placed_since).then_some(Reason::Placement),
     }
+}
+
+/// Whether a listed conversation may belong to a placement whose outcome is unknown.
+pub fn may_be_placed(
+    listed: &Summary,
+    known: Option<&StoredConversation>,
+    placed_since: Option<Timestamp>,
+) -> bool {
+    let began_since = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
+    began_since && !known.is_some_and(|known| known.has_placement)
 }
 
 #[cfg(test)]
@@ -66,7 +74,7 @@ mod tests {
         ];
         for (status, known, placed_since, expected) in table {
             let id = ConversationId::new("v").unwrap();
-            let listed = Summary { id, status, began: Some(at(100)) };
+            let listed = Summary { id, status, began: Some(at(100)), agent: None, channel: None };
             assert_eq!(decide(&listed, known.as_ref(), placed_since), expected, "{status:?} {known:?}");
         }
     }

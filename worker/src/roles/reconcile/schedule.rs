@@ -133,6 +133,7 @@ async fn run_if_due(
     tracing::info!(
         since = %window.since,
         conversations = report.seen,
+        foreign = report.foreign,
         published = report.findings.len(),
         unusable = report.unusable.len(),
         unconcluded = report.unconcluded,

@@ -45,24 +45,45 @@ pub(super) fn of_conversation(
     facts
 }
 
+/// The parts of a conversation that tell about its connection. At most one is there.
+const CONNECTIONS: [&str; 3] = ["phone_call", "whatsapp", "sms"];
+
+/// The name of the part of a conversation that tells about its connection.
+fn connection_part(data: &Map<String, Value>) -> Option<&'static str> {
+    CONNECTIONS.into_iter().find(|part| at_path(data, &["metadata", part]).is_some_and(Value::is_object))
+}
+
+/// The channel of a conversation.
+pub fn channel(data: &Map<String, Value>) -> Option<&str> {
+    let text = |path: &[&str]| at_path(data, path).and_then(Value::as_str);
+    let source = text(&["metadata", "conversation_initiation_source"]);
+    match connection_part(data) {
+        Some("phone_call") => match text(&["metadata", "phone_call", "type"]) {
+            Some("sip_trunking") => Some("sip_trunk"),
+            kind => kind.or_else(|| source.and_then(channel_of_source)),
+        },
+        None => source.and_then(channel_of_source),
+        part => part,
+    }
+}
+
+/// The channel of a conversation that was begun by `source`, a word of ElevenLabs such as `widget`.
+pub fn channel_of_source(source: &str) -> Option<&str> {
+    match source {
+        "unknown" => None,
+        "twilio_sms" => Some("sms"),
+        source if WEB_SOURCES.contains(&source) => Some("web"),
+        source => Some(source),
+    }
+}
+
 /// Direction, channel and caller of a conversation.
 fn connection(data: &Map<String, Value>, facts: &mut Facts) {
     let text = |path: &[&str]| at_path(data, path).and_then(Value::as_str);
-    let parts = ["phone_call", "whatsapp", "sms"];
-    let part =
-        parts.into_iter().find(|part| at_path(data, &["metadata", part]).is_some_and(Value::is_object));
-    let source = text(&["metadata", "conversation_initiation_source"]).filter(|source| *source != "unknown");
-    let channel = match part {
-        Some("phone_call") => text(&["metadata", "phone_call", "type"]).or(source).map(|kind| match kind {
-            "sip_trunking" => "sip_trunk",
-            kind => kind,
-        }),
-        None => source.map(|source| if WEB_SOURCES.contains(&source) { "web" } else { source }),
-        part => part,
-    };
+    let part = connection_part(data);
     let is_inbound = part.and_then(|part| text(&["metadata", part, "direction"])).map(is_inbound);
     let caller = if is_inbound == Some(true) { "external_number" } else { "agent_number" };
-    set(facts, Fact::Channel, channel, MAX_WORD);
+    set(facts, Fact::Channel, channel(data), MAX_WORD);
     set_direction(facts, is_inbound);
     let number = at_path(data, &["metadata", "phone_call", caller]).and_then(parties::read);
     set(facts, Fact::FromNumber, number.as_deref(), MAX_PARTY);

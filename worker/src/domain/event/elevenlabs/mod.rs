@@ -16,6 +16,7 @@ use self::{
 };
 pub use self::{
     claims::{given_reason, never_connected},
+    facts::{channel, channel_of_source},
     payload::{MAX_DURATION, PLACEMENT_VARIABLE, whole_number},
 };
 use super::{

@@ -1,0 +1,93 @@
+//! The variables that name parts of the workspace at ElevenLabs: `ELEVENLABS_EVENTS`, `AGENTS`, `CHANNELS`.
+
+use serde::Deserialize;
+
+/// The events that are bound by default. The first two decide the status of a call. The third is the only
+/// carrier of the verdict whether a person or a machine answered.
+pub const EVENTS: [&str; 3] = ["transcript", "call_initiation_failure", "answering_machine_detection"];
+
+/// Whether `text` can be the id of an agent. The id becomes a part of a path.
+pub fn is_agent_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+/// Whether `text` can be the name of an event or of a channel.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// The items of a list with commas. An item that `is_valid` does not accept is an error.
+fn list(text: &str, is_valid: fn(&str) -> bool, form: &str) -> Result<Vec<String>, String> {
+    let items = text.split(',').map(str::trim).map(|item| {
+        if is_valid(item) { Ok(item.to_owned()) } else { Err(format!("{item:?} must be {form}")) }
+    });
+    items.collect()
+}
+
+/// The events that ElevenLabs is to send, from a list with commas. Not empty.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EventNames(Vec<String>);
+
+impl EventNames {
+    /// The names of the events, as the settings of ElevenLabs spell them.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl Default for EventNames {
+    fn default() -> Self {
+        Self(EVENTS.map(str::to_owned).to_vec())
+    }
+}
+
+impl TryFrom<String> for EventNames {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        list(&text, is_word, "lower-case letters, digits or '_', such as \"transcript\"").map(Self)
+    }
+}
+
+/// The ids of agents, from a list with commas. Not empty.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AgentIds(Vec<String>);
+
+impl AgentIds {
+    /// Whether the list names the agent `id`.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.iter().any(|agent| agent == id)
+    }
+}
+
+impl TryFrom<String> for AgentIds {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        list(&text, is_agent_id, "letters, digits, '_' or '-', as in the id of an agent").map(Self)
+    }
+}
+
+/// The channels of calls (field `channel`), from a list with commas. Not empty.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Channels(Vec<String>);
+
+impl Channels {
+    /// Whether the list names the `channel`.
+    pub fn has(&self, channel: &str) -> bool {
+        self.0.iter().any(|known| known == channel)
+    }
+}
+
+impl TryFrom<String> for Channels {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        list(&text, is_word, "lower-case letters, digits or '_', such as \"sip_trunk\"").map(Self)
+    }
+}
