@@ -19,11 +19,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::budget::{Budget, Budgets, Trust};
-use self::{
-    budget::Reservation,
-    pace::Pace,
-    readers::{Reader, Readers},
-};
+use self::{budget::Reservation, pace::Pace, readers::Reader};
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +106,7 @@ where
     if incoming.size_hint().lower() > limits.max_bytes as u64 {
         return Err(BodyError::TooLarge { limit: limits.max_bytes });
     }
-    let reader = budget.readers.as_ref().map(Readers::enter);
+    let reader = budget.readers.as_ref().map(|readers| readers.enter(0));
     let collected = collect(incoming, limits, budget, reader.as_ref());
     match &reader {
         None => collected.await,
@@ -132,7 +128,7 @@ where
 {
     let (mut reservation, mut length, mut pieces) = (budget.reservation(), 0, Vec::new());
     let (mut pace, mut overtime) = (Pace::new(limits.timeout, Instant::now()), None);
-    while let Some(frame) = next_frame(incoming, &pace, budget, &mut overtime).await? {
+    while let Some(frame) = next_frame(incoming, &pace, budget, reservation.units(), &mut overtime).await? {
         let Ok(data) = frame.into_data() else { continue }; // Trailers.
         length += data.len();
         pace.receive(data.len(), Instant::now());
@@ -142,15 +138,18 @@ where
         if !reservation.raise_to(length) {
             // Boxed, because few bodies get here. Without the box, the future of every request would be as
             // large as this one.
-            let displace = || match (overtime.as_ref().or(reader), &budget.overtime) {
-                (Some(reader), _) => reader.displace_older(),
-                (None, Some(readers)) => readers.displace_oldest(),
-                (None, None) => false,
+            let candidates = match (overtime.as_ref().or(reader), &budget.overtime) {
+                (Some(reader), _) => reader.older(),
+                (None, Some(readers)) => readers.all(),
+                (None, None) => return Err(BodyError::OverBudget),
             };
-            let displaced = Box::pin(reservation.displace_to(length, displace)).await;
+            let displaced = Box::pin(reservation.displace_to(length, candidates)).await;
             if !displaced {
                 return Err(BodyError::OverBudget);
             }
+        }
+        if let Some(reader) = overtime.as_ref().or(reader) {
+            reader.hold(reservation.units());
         }
         if !data.is_empty() {
             pieces::push(&mut pieces, data);
@@ -160,11 +159,12 @@ where
 }
 
 /// Waits for the next frame of `incoming`, until the deadline of its `pace`. `overtime` is the place of the
-/// body among those beyond the regular time.
+/// body, which holds `units` of the budget, among those beyond the regular time.
 async fn next_frame<B>(
     incoming: &mut B,
     pace: &Pace,
     budget: &Budget,
+    units: usize,
     overtime: &mut Option<Reader>,
 ) -> Result<Option<Frame<Bytes>>, BodyError>
 where
@@ -176,7 +176,7 @@ where
         return frame.transpose().map_err(|_error| BodyError::Broken);
     }
     let Some(readers) = &budget.overtime else { return Err(BodyError::Timeout) };
-    let reader = overtime.get_or_insert_with(|| readers.enter());
+    let reader = overtime.get_or_insert_with(|| readers.enter(units));
     // Boxed, because few bodies get here.
     Box::pin(async {
         tokio::select! {

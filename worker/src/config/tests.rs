@@ -33,7 +33,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("ELEVENLABS_STATUS_CALLBACK_URL", "https://me:pa55@hooks.example.com"),
         ("ELEVENLABS_EVENTS", "Transcript"),
         ("AGENTS", "agent_1,../x"),
-        ("CHANNELS", ""),
+        ("CHANNELS", "Twilio"),
         ("ELEVENLABS_API_KEY", "sk_\u{7}"),
         ("REGISTER", "perhaps"),
         ("CONSOLE_ADDR", "9082"),

@@ -8,13 +8,15 @@ use std::{sync::Arc, time::Duration};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::readers::Readers;
+use super::readers::{Candidates, Readers};
 
 /// Bytes are reserved in units of this size, because a semaphore counts no further than 2^29 on 32-bit
 /// systems.
 pub(super) const UNIT: usize = 1024;
-/// Time for a displaced body to release its bytes, before the next body is displaced.
+/// Time for displaced bodies to release their bytes.
 const DISPLACED_WITHIN: Duration = Duration::from_millis(500);
+/// How often a body displaces others. Once is enough, unless another body takes the bytes at the same time.
+const MAX_DISPLACEMENTS: usize = 4;
 
 /// What the gateway knows about the sender of a body before it reads the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +123,8 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    fn units(&self) -> usize {
+    /// The reserved units.
+    pub(super) fn units(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
@@ -137,13 +140,17 @@ impl Reservation {
         reserved.map(|reserved| self.add(reserved)).is_some()
     }
 
-    /// Raises the reservation to `bytes`. For this, displaces bodies with `displace`, which returns false when
-    /// there are no more. False: that did not free enough bytes.
-    pub(super) async fn displace_to(&mut self, bytes: usize, displace: impl Fn() -> bool) -> bool {
+    /// Raises the reservation to `bytes`. For this, displaces as many `candidates` as needed. False: they do not
+    /// hold enough bytes, or others took the bytes.
+    pub(super) async fn displace_to(&mut self, bytes: usize, candidates: Candidates<'_>) -> bool {
         let more = bytes.div_ceil(UNIT).saturating_sub(self.units());
-        let Ok(more) = u32::try_from(more) else { return false };
-        while displace() {
-            let reserved = self.budget.units.clone().acquire_many_owned(more);
+        let Ok(permits) = u32::try_from(more) else { return false };
+        for _ in 0..MAX_DISPLACEMENTS {
+            let missing = more.saturating_sub(self.budget.units.available_permits());
+            if !candidates.displace(missing) {
+                return false;
+            }
+            let reserved = self.budget.units.clone().acquire_many_owned(permits);
             if let Ok(Ok(reserved)) = tokio::time::timeout(DISPLACED_WITHIN, reserved).await {
                 self.add(reserved);
                 return true;

@@ -1,7 +1,9 @@
 //! The bodies of one budget that are being read, in order of their start. A new body can displace the
-//! oldest one.
+//! oldest ones.
 //!
-//! Invariant: a body that is no longer read is not in the list.
+//! Invariants:
+//! - A body that is no longer read is not in the list.
+//! - Bodies are displaced for their bytes only if these bytes suffice.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +22,14 @@ pub(super) struct Readers {
 #[derive(Debug, Default)]
 struct Active {
     last_number: u64,
-    readers: BTreeMap<u64, Arc<Notify>>,
+    readers: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    displacement: Arc<Notify>,
+    /// The units of the budget that the body holds.
+    units: usize,
 }
 
 impl Readers {
@@ -29,36 +38,25 @@ impl Readers {
         Self { limit, active: Mutex::default() }
     }
 
-    /// Adds a body. At the limit, the oldest body is displaced.
-    pub(super) fn enter(self: &Arc<Self>) -> Reader {
+    /// Adds a body that holds `units` of the budget. At the limit, the oldest body is displaced.
+    pub(super) fn enter(self: &Arc<Self>, units: usize) -> Reader {
         let displacement = Arc::new(Notify::new());
         let mut active = self.active();
         active.last_number += 1;
         let number = active.last_number;
-        active.readers.insert(number, displacement.clone());
+        active.readers.insert(number, Entry { displacement: displacement.clone(), units });
         if active.readers.len() > self.limit
             && let Some((_, oldest)) = active.readers.pop_first()
         {
-            oldest.notify_one();
+            oldest.displacement.notify_one();
         }
         drop(active);
         Reader { readers: self.clone(), number, displacement }
     }
 
-    /// Displaces the oldest body. Returns false if no body is being read.
-    pub(super) fn displace_oldest(&self) -> bool {
-        self.displace_before(u64::MAX)
-    }
-
-    /// Displaces the oldest body if it is older than the one with this `number`.
-    fn displace_before(&self, number: u64) -> bool {
-        let mut active = self.active();
-        let is_older = active.readers.first_key_value().is_some_and(|(&oldest, _)| oldest < number);
-        let oldest = if is_older { active.readers.pop_first() } else { None };
-        if let Some((_, displacement)) = &oldest {
-            displacement.notify_one();
-        }
-        oldest.is_some()
+    /// All bodies of the list, as candidates for displacement.
+    pub(super) fn all(&self) -> Candidates<'_> {
+        Candidates { readers: self, before: u64::MAX }
     }
 
     fn active(&self) -> MutexGuard<'_, Active> {
@@ -75,9 +73,16 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Displaces the oldest body, if it is older than this one. Returns false if this body is the oldest one.
-    pub(super) fn displace_older(&self) -> bool {
-        self.readers.displace_before(self.number)
+    /// Records that the body holds `units` of the budget.
+    pub(super) fn hold(&self, units: usize) {
+        if let Some(entry) = self.readers.active().readers.get_mut(&self.number) {
+            entry.units = units;
+        }
+    }
+
+    /// The bodies that are older than this one, as candidates for displacement.
+    pub(super) fn older(&self) -> Candidates<'_> {
+        Candidates { readers: &self.readers, before: self.number }
     }
 
     /// Waits until another body displaces this one.
@@ -89,5 +94,35 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.readers.active().readers.remove(&self.number);
+    }
+}
+
+/// Bodies that another body may displace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidates<'a> {
+    readers: &'a Readers,
+    /// Only bodies with a smaller number.
+    before: u64,
+}
+
+impl Candidates<'_> {
+    /// Displaces the oldest bodies that hold `units` together. Returns false, and displaces none, if all
+    /// candidates hold fewer.
+    pub(super) fn displace(self, units: usize) -> bool {
+        let mut active = self.readers.active();
+        let mut freed = 0;
+        let oldest = active.readers.range(..self.before).map_while(|(number, entry)| {
+            let is_needed = freed < units;
+            freed += entry.units;
+            is_needed.then_some(*number)
+        });
+        let oldest: Vec<_> = oldest.collect();
+        if freed < units {
+            return false;
+        }
+        for entry in oldest.iter().filter_map(|number| active.readers.remove(number)).collect::<Vec<_>>() {
+            entry.displacement.notify_one();
+        }
+        true
     }
 }

@@ -121,6 +121,27 @@ async fn stalled_body_is_displaced_by_a_newer_one() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn body_displaces_as_few_others_as_needed_and_none_if_that_is_not_enough() {
+    let budget = Budget::displacing(10 * UNIT, 100, Gauge::default());
+    let stalled = async || {
+        let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 2 * UNIT])))]);
+        let mut body = StreamBody::new(first.chain(stream::pending()));
+        read(&mut body, limits(20 * UNIT), &budget).await.unwrap_err()
+    };
+    let whole = async |units: usize| {
+        let body = Bytes::from(vec![b' '; units * UNIT]);
+        read(&mut Full::new(body), limits(20 * UNIT), &budget).await.map(|body| body.len() / UNIT)
+    };
+    let (displaced, late) = (BodyError::OverBudget, BodyError::Timeout);
+    // Four units are free, and the bodies hold two each.
+    let outcomes = tokio::join!(stalled(), stalled(), stalled(), whole(7));
+    assert_eq!(outcomes, (displaced, displaced, late, Ok(7)));
+    let outcomes = tokio::join!(stalled(), stalled(), stalled(), whole(11));
+    assert_eq!(outcomes, (late, late, late, Err(displaced)));
+    assert_eq!(budget.held.get(), 0, "all reservations are released");
+}
+
 /// A body that sends `bytes` every second, `times` times, and then stalls.
 fn slow(bytes: usize, times: usize) -> impl HttpBody<Data = Bytes, Error = Infallible> + Unpin {
     let frames = stream::iter(0..times).then(move |_| async move {
