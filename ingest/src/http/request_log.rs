@@ -24,7 +24,7 @@ impl RequestLog<'_> {
         (self.head.started.elapsed().as_secs_f64() * 1e6).round() / 1e3
     }
 
-    /// Logs that the request was served. `successes` bounds the lines of stored webhooks.
+    /// Logs that the request was served. `successes` bounds the lines of stored and spooled webhooks.
     pub fn success(&self, success: &Success, successes: &SuccessLog) {
         let status = StatusCode::OK.as_u16();
         let (route, bytes, duration_ms) = (self.head.route.label(), self.bytes, self.duration_ms());
@@ -38,7 +38,9 @@ impl RequestLog<'_> {
                 }
             }
             Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
-                tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
+                if tracing::enabled!(tracing::Level::DEBUG) || successes.has_line(SPOOLED, Instant::now()) {
+                    tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
+                }
             }
             Success::Answer(_) => {
                 tracing::info!(route, status, bytes, duration_ms, trace_id, "status of a call answered");
@@ -79,6 +81,8 @@ impl RequestLog<'_> {
 
 /// The kind of a webhook that was stored before.
 const DUPLICATE: &str = "duplicate";
+/// The kind of a webhook that waits in the spool.
+const SPOOLED: &str = "spooled";
 
 /// Logs the number of stored webhooks that have no line of their own.
 pub(crate) fn log_sums(sums: &Sums) {

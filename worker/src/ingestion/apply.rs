@@ -140,12 +140,13 @@ fn report<P: Ports>(
         return;
     }
     // A dialler may use the number of the callee as the id of the call.
-    let masked = |id: &Option<String>| id.as_deref().map(|id| Numbers::Masked.id(id).into_owned());
+    let masked = |id: &str| Numbers::Masked.id(id).into_owned();
     tracing::info!(
-        call_id = masked(&event.call_id),
-        conversation_id = masked(&event.conversation_id),
+        call_id = event.call_id.as_deref().map(masked),
+        conversation_id = event.conversation_id.as_deref().map(masked),
         event = event.event_type,
-        event_id = %event.id,
+        // The id of an event that Aftercall makes itself contains the id of its conversation.
+        event_id = masked(&event.id),
         status_before = applied.before.map(Status::as_str),
         status_after = applied.after.map(Status::as_str),
         attempt = message.delivered(),
