@@ -132,6 +132,20 @@ async fn forget_erases_a_call_whose_number_only_a_dead_letter_holds() {
 }
 
 #[tokio::test]
+async fn forget_follows_a_chain_of_ids_to_its_end() {
+    let stack = TestStack::start().await;
+    // Each letter links two ids. In the order of the stream, each pass finds one more.
+    for n in (1..=12).rev() {
+        let (call, conversation) = (format!("chain_{n}"), format!("chain_{}", n - 1));
+        let event = json!({ "event_type": "call.busy", "call_id": call, "conversation_id": conversation });
+        dead_letter(&stack, &event).await;
+    }
+    let (code, said, stderr) = forget(&stack, &["--call-id", "chain_0", "--yes"]).await;
+    assert!(code == Some(0) && said.contains("12 dead letters"), "{said}{stderr}");
+    assert!(!holds(&stack, streams::DEAD_LETTERS, &["chain_"]).await);
+}
+
+#[tokio::test]
 async fn forget_and_replay_fail_if_the_object_store_does_not_return_a_body() {
     let stack = TestStack::start().await;
     let event = |call: &str, bytes: usize| json!({ "event_type": "call.busy", "call_id": call, "to_number": NUMBER, "padding": "x".repeat(bytes) });

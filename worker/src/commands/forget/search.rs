@@ -18,10 +18,6 @@ use crate::{
     store::content_of,
 };
 
-/// Most passes over webhooks and dead letters. A pass can find new ids of the person, and the next pass
-/// searches for the messages with these ids.
-const MAX_PASSES: usize = 4;
-
 /// The messages of one stream about the person.
 #[derive(Default)]
 struct Messages {
@@ -39,7 +35,9 @@ pub(super) async fn find(context: &Context, person: &mut Person) -> anyhow::Resu
     if person.has_number() {
         search_documents(context, person).await?;
     }
-    for _ in 0..MAX_PASSES {
+    // A pass over webhooks and dead letters can find new ids of the person, and the next pass searches for the
+    // messages with these ids. Two passes are usual. It ends, because the number of stored ids is limited.
+    loop {
         let known = person.size();
         person.learn(&context.store.calls_of(person.filter()).await?);
         mentions.clear();
