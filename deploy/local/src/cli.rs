@@ -1,12 +1,13 @@
-//! The command line of `cargo local`.
+//! The command line of `cargo local`, and of the installed program `aftercall`.
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use aftercall_common::process::cli;
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    caller::Caller,
     config::Config,
     data_folder::DataFolder,
     reset, send,
@@ -17,8 +18,32 @@ use crate::{
 /// Runs all of Aftercall on this machine.
 #[derive(Debug, Parser)]
 #[command(name = "cargo local", bin_name = "cargo local", version, disable_help_subcommand = true)]
-struct Cli {
-    /// Folder for data, logs and downloaded servers [default: .aftercall in the workspace]
+struct CargoLocal {
+    #[command(flatten)]
+    local: Local,
+}
+
+/// Receives the call webhooks of ElevenLabs and Twilio, and keeps the state of every call.
+///
+/// The services of an installation are aftercall-ingest (the gateway) and aftercall-worker.
+#[derive(Debug, Parser)]
+#[command(name = "aftercall", bin_name = "aftercall", version, disable_help_subcommand = true)]
+struct Aftercall {
+    #[command(subcommand)]
+    program: Program,
+}
+
+#[derive(Debug, Subcommand)]
+enum Program {
+    /// Run all of Aftercall on this machine, for trying out
+    #[command(disable_help_subcommand = true)]
+    Local(Local),
+}
+
+#[derive(Debug, Args)]
+struct Local {
+    /// Folder for data, logs and downloaded servers [default: .aftercall in the workspace, or aftercall in the
+    /// user's folder for data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -48,21 +73,28 @@ enum Command {
 
 /// Parses `args` and runs the command.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let cli: Cli = match cli::parse(args) {
-        Ok(cli) => cli,
+    let caller = args.first().map_or(Caller::Cargo, |program| Caller::of(program));
+    let parsed = match caller {
+        Caller::Cargo => cli::parse::<CargoLocal>(args).map(|cli| cli.local),
+        Caller::Installed => cli::parse::<Aftercall>(args).map(|cli| match cli.program {
+            Program::Local(local) => local,
+        }),
+    };
+    let local = match parsed {
+        Ok(local) => local,
         Err(code) => return code,
     };
-    run(cli).unwrap_or_else(|error| {
+    run(local, caller).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let data = DataFolder::new(cli.data);
+fn run(local: Local, caller: Caller) -> anyhow::Result<ExitCode> {
+    let data = DataFolder::new(local.data, caller);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let code = runtime.block_on(async {
-        match cli.command {
+        match local.command {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
@@ -94,6 +126,7 @@ mod tests {
 
     #[test]
     fn command_line_definition_is_consistent() {
-        Cli::command().debug_assert();
+        CargoLocal::command().debug_assert();
+        Aftercall::command().debug_assert();
     }
 }

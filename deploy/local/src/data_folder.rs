@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use crate::running::Running;
+use crate::{caller::Caller, running::Running};
 
 /// Time that the processes of a killed `up` get to end.
 const CHILDREN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +25,7 @@ const SECRET_DIGITS: usize = 32;
 #[derive(Clone, Debug)]
 pub struct DataFolder {
     root: PathBuf,
+    caller: Caller,
 }
 
 /// Exclusive use of the data folder, until it is dropped.
@@ -34,14 +35,15 @@ pub struct FolderLock {
 }
 
 impl DataFolder {
-    /// The folder `given`, else `.aftercall` at the root of the workspace that this binary was built from.
-    pub fn new(given: Option<PathBuf>) -> Self {
-        let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-        let root = given.unwrap_or_else(|| match workspace.canonicalize() {
-            Ok(workspace) => workspace.join(".aftercall"),
-            Err(_) => PathBuf::from(".aftercall"), // The workspace is gone.
-        });
-        Self { root: std::path::absolute(&root).unwrap_or(root) }
+    /// The folder `given`, else the usual one of `caller`.
+    pub fn new(given: Option<PathBuf>, caller: Caller) -> Self {
+        let root = given.unwrap_or_else(|| caller.data_folder());
+        Self { root: std::path::absolute(&root).unwrap_or(root), caller }
+    }
+
+    /// The words that the user types before `up`, `send` or `reset`.
+    pub fn command(&self) -> &'static str {
+        self.caller.command()
     }
 
     /// Absolute path of the folder.

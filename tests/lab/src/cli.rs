@@ -3,7 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use aftercall_common::process::cli;
-use aftercall_local::data_folder::DataFolder;
+use aftercall_local::{caller::Caller, data_folder::DataFolder};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -61,7 +61,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let data = DataFolder::new(cli.data);
+    let data = DataFolder::new(cli.data, Caller::Cargo);
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let code = runtime.block_on(async {
         match cli.command {

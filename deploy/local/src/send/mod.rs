@@ -112,7 +112,7 @@ fn target(data: &DataFolder, options: &Options) -> anyhow::Result<Target> {
         return Ok(Target { url: webhooks(url), mongodb_uri: uri.clone(), database: DATABASE.to_owned() });
     }
     let running = data.running().ok().with_context(|| {
-        format!("nothing runs in {}: start it with `cargo local up`", data.root().display())
+        format!("nothing runs in {}: start it with `{} up`", data.root().display(), data.command())
     })?;
     Ok(Target {
         url: webhooks(&running.public_url),

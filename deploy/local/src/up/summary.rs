@@ -27,7 +27,7 @@ pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String 
         ("NATS", nats(running)),
         ("MongoDB", format!("{}  database {}", Url::new(&running.mongodb_uri), running.mongodb_database)),
         ("ElevenLabs API", elevenlabs),
-        ("data", format!("{}  (`cargo local reset` removes it)", data.root().display())),
+        ("data", format!("{}  (`{} reset` removes it)", data.root().display(), data.command())),
         ("logs", data.path("logs").join("*.log").display().to_string()),
     ];
     let mut text = String::from("\nAftercall is ready.\n\n");
@@ -55,7 +55,8 @@ pub fn text(data: &DataFolder, running: &Running, listen: SocketAddr) -> String 
         )
         .expect("writing to a String cannot fail");
     }
-    text.push_str("\nTraffic: cargo local send --help.  Ctrl-C stops everything.\n\n");
+    write!(text, "\nTraffic: {} send --help.  Ctrl-C stops everything.\n\n", data.command())
+        .expect("writing to a String cannot fail");
     text
 }
 
