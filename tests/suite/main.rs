@@ -13,6 +13,7 @@ mod alerts;
 mod authenticity;
 mod backlog;
 mod backup;
+mod batches;
 mod call_status;
 mod chaos;
 mod clocks;

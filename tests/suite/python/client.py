@@ -62,6 +62,21 @@ refused(404, lambda: agents.twilio.outbound_call(
     agent_id="agent_missing", agent_phone_number_id="p", to_number="+15005550100"))
 refused(422, lambda: agents.twilio.outbound_call(agent_id="a", agent_phone_number_id="", to_number="+15"))
 
+# A batch: submitted and read, with a recipient that is never dialled.
+from elevenlabs.types.outbound_call_recipient import OutboundCallRecipient
+
+numbers = ["+15005550200", "+15005550298"]
+batch = checked(agents.batch_calls.create(
+    call_name="May", agent_id="agent_1", agent_phone_number_id="phnum_1",
+    recipients=[OutboundCallRecipient(phone_number=number) for number in numbers]))
+recipients = checked(agents.batch_calls.get(batch_id=batch.id)).recipients
+assert [recipient.phone_number for recipient in recipients] == numbers
+assert recipients[1].status == "pending" and recipients[1].conversation_id is None
+of_batch = checked(agents.conversations.get(conversation_id=recipients[0].conversation_id)).metadata.batch_call
+assert (of_batch.batch_call_id, of_batch.batch_call_recipient_id) == (batch.id, recipients[0].id)
+calls.append(recipients[0].conversation_id)
+refused(404, lambda: agents.batch_calls.get(batch_id="btcal_none"))
+
 # Conversations: read during the calls, and listed in pages.
 for conversation in calls:
     checked(agents.conversations.get(conversation_id=conversation))

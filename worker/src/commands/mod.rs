@@ -74,8 +74,10 @@ pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result
 /// `aftercall-worker report`. It needs no broker.
 pub async fn report(config: Config, options: &report::Options) -> anyhow::Result<()> {
     install_tls();
-    let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
-    let ended = report::run(&store, options, config.console_show_numbers).await;
+    let metrics = Metrics::register(&mut Registry::default());
+    let api = ElevenLabs::new(&config, metrics.clone())?;
+    let store = Store::new(&config, metrics).await?;
+    let ended = report::run(&store, api.as_ref(), options, config.console_show_numbers).await;
     store.shutdown().await;
     ended
 }

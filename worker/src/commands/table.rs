@@ -28,6 +28,11 @@ impl Column {
     }
 }
 
+/// The text without control characters, which a terminal would execute. A sender may have written it.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// The line with the titles of the columns.
 pub fn header<const N: usize>(columns: &[Column; N]) -> String {
     row(columns, columns.map(|column| column.title))

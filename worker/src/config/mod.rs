@@ -25,7 +25,7 @@ pub(crate) use self::elevenlabs::key_header;
 pub use self::{
     elevenlabs::{BaseUrl, CallbackUrl},
     roles::{Role, Roles},
-    workspace::{AgentIds, Channels, EVENTS, EventNames, is_agent_id},
+    workspace::{AgentIds, Channels, EVENTS, EventNames, is_id},
 };
 
 /// The settings of the worker. `deploy/CONFIGURATION.md` lists them for operators.

@@ -6,8 +6,8 @@ use serde::Deserialize;
 /// carrier of the verdict whether a person or a machine answered.
 pub const EVENTS: [&str; 3] = ["transcript", "call_initiation_failure", "answering_machine_detection"];
 
-/// Whether `text` can be the id of an agent. The id becomes a part of a path.
-pub fn is_agent_id(text: &str) -> bool {
+/// Whether `text` can be the id of an agent or of a batch. The id becomes a part of a path.
+pub fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
@@ -68,7 +68,7 @@ impl TryFrom<String> for AgentIds {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        list(&text, is_agent_id, "letters, digits, '_' or '-', as in the id of an agent").map(Self)
+        list(&text, is_id, "letters, digits, '_' or '-', as in the id of an agent").map(Self)
     }
 }
 

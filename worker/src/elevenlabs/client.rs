@@ -82,11 +82,21 @@ impl ElevenLabs {
         request: RequestBuilder,
         read: fn(&[u8]) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
+        self.fetch_with_retries(request, MAX_BODY_BYTES, read).await
+    }
+
+    /// Like [`Self::send_with_retries`], for an answer of at most `limit` bytes.
+    pub(super) async fn fetch_with_retries<T>(
+        &self,
+        request: RequestBuilder,
+        limit: usize,
+        read: fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let mut pauses = Pauses::within(RETRY_DELAY.0, RETRY_DELAY.1, RETRY_TIMEOUT);
         loop {
             let copy = request.try_clone().expect("the body of a request is never a stream");
             let started = Instant::now();
-            let answer = self.send(copy, MAX_BODY_BYTES).await.and_then(|body| read(&body));
+            let answer = self.send(copy, limit).await.and_then(|body| read(&body));
             self.metrics.api_time(started.elapsed());
             let answer = match answer {
                 Err(error) => Err(self.check_key(error).await),

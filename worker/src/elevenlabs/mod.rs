@@ -4,6 +4,7 @@
 //! requests while ElevenLabs limits the rate or refuses the key.
 
 mod answer;
+mod batches;
 mod binding;
 mod client;
 mod conversations;
@@ -13,6 +14,7 @@ mod outbound;
 mod webhooks;
 
 pub use self::{
+    batches::{BatchCall, Recipient},
     binding::{Binding, TRANSCRIPT_FORMAT},
     client::ElevenLabs,
     conversations::{Page, Summary},

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiError, Binding, ElevenLabs, answer::read, client::MAX_BODY_BYTES};
-use crate::config::is_agent_id;
+use crate::config::is_id;
 
 /// Agents on one page of their list. The API allows at most 100.
 const AGENTS_PER_PAGE: &str = "100";
@@ -86,7 +86,7 @@ struct AgentSummary {
 impl AgentsPage {
     /// The ids of the agents. An id that cannot be a part of a path is left out.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.agents.iter().map(|agent| agent.agent_id.as_str()).filter(|id| is_agent_id(id))
+        self.agents.iter().map(|agent| agent.agent_id.as_str()).filter(|id| is_id(id))
     }
 
     /// The cursor of the next page. `None`: this is the last page.

@@ -10,7 +10,7 @@ use mongodb::{
     options::IndexOptions,
 };
 
-use super::views::{number_index, reason_index, status_index, time_index};
+use super::views::{batch_index, number_index, reason_index, status_index, time_index};
 
 /// The indexes by which the server erases old calls: name and field. A document of an earlier version has no
 /// `_storedAt`, so its age counts from its creation.
@@ -86,6 +86,7 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         plain(doc! { "failureReason": 1 }),
         plain(time_index()),
         partial(reason_index(), doc! { "failureReason": { "$gt": "" } }),
+        partial(batch_index(), doc! { "batchCallId": { "$gt": "" } }),
         partial(number_index(), doc! { "toNumber": { "$gt": "" } }),
         // Placements whose result is unknown.
         partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),

@@ -51,7 +51,7 @@ pub use self::{
     placement_state::PlacementState,
     placements::{NewPlacement, PlacementResult, PlacementStart},
     preview::{Difference, Preview},
-    report::{Plan, Question, questions},
+    report::{Plan, Question, calls_of_batch, calls_of_conversations, questions},
     statement::statement,
     transcripts::TranscriptResolution,
 };

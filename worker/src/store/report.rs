@@ -18,6 +18,9 @@ use crate::domain::call::Status;
 /// Most groups or hours in one answer.
 const MAX_GROUPS: i64 = 1000;
 
+/// Most calls of a batch that are read.
+const MAX_BATCH_CALLS: i64 = 200_000;
+
 /// One query.
 #[derive(Clone, Debug)]
 pub struct Question {
@@ -54,6 +57,31 @@ pub fn questions(since: Timestamp, until: Timestamp, named: u32) -> [Question; 7
         question("slowest_transcripts", slowest_transcripts(&within, named)),
         question("owed_transcripts", owed_transcripts(until, named)),
     ]
+}
+
+/// The query for the calls of the batch `id`, the latest first.
+pub fn calls_of_batch(id: &str) -> Question {
+    let found = doc! { "$match": { "batchCallId": id } };
+    let stages =
+        vec![found, doc! { "$sort": { "createdAt": -1 } }, doc! { "$limit": MAX_BATCH_CALLS }, member()];
+    Question { name: "calls", stages }
+}
+
+/// The query for the calls with these conversations.
+pub fn calls_of_conversations(ids: &[&str]) -> Question {
+    Question {
+        name: "conversations",
+        stages: vec![doc! { "$match": { "conversationId": { "$in": ids } } }, member()],
+    }
+}
+
+/// The fields of a call that the report of a batch shows.
+fn member() -> Document {
+    doc! { "$project": {
+        "_id": 0, "batchCallRecipientId": 1, "conversationId": 1, "toNumber": beginning("$toNumber"), "status": 1,
+        "callId": { "$ifNull": ["$callId", "$sharedCallId"] }, "outcome": 1,
+        "failureReason": beginning("$failureReason"),
+    } }
 }
 
 fn by_count() -> Document {

@@ -28,6 +28,15 @@ pub(super) struct Call {
     pub began: Timestamp,
     /// Duration in seconds, once the call is over.
     pub seconds: i64,
+    /// The batch that placed the call.
+    pub member: Option<Member>,
+}
+
+/// Batch and recipient of a call.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub batch_id: String,
+    pub recipient_id: String,
 }
 
 impl Call {
@@ -63,7 +72,7 @@ impl Call {
         };
         let outcome = Outcome::of(&dialled.to_number, drawn);
         let began = Timestamp::now();
-        Ok(Self { dialled, client_data, outcome, phase: Phase::Initiated, began, seconds: 0 })
+        Ok(Self { dialled, client_data, outcome, phase: Phase::Initiated, began, seconds: 0, member: None })
     }
 
     /// Whether the call fails before the request that places it is answered.
@@ -104,6 +113,11 @@ impl Call {
         if self.is_over() && !self.outcome.connects() {
             metadata["error"] = Value::Null;
             metadata["termination_reason"] = "simulated: never connected".into();
+        }
+        if let Some(member) = &self.member {
+            metadata["batch_call"] = json!({
+                "batch_call_id": member.batch_id, "batch_call_recipient_id": member.recipient_id,
+            });
         }
         let mut variables = call.dynamic_variables.clone();
         variables.insert("system__conversation_id".to_owned(), call.conversation_id.as_str().into());

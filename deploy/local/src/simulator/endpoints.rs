@@ -10,7 +10,8 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    calls::Call,
+    batches::{Batch, Recipient},
+    calls::{Call, Member},
     conversation::error,
     life,
     options::Carrier,
@@ -55,6 +56,8 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
         (&Method::POST, ["v1", "convai", "sip-trunk", "outbound-call"]) => {
             dial(state, request, Carrier::Sip).await
         }
+        (&Method::POST, ["v1", "convai", "batch-calling", "submit"]) => submit_batch(state, &request.body),
+        (&Method::GET, ["v1", "convai", "batch-calling", id]) => batch(state, id),
         (&Method::GET, ["v1", "convai", "conversations"]) => list(state, request),
         (&Method::GET, ["v1", "convai", "conversations", id]) => {
             let call = state.call(id)?;
@@ -125,14 +128,9 @@ async fn dial(state: &Arc<State>, request: &ApiRequest, carrier: Carrier) -> Api
     if state.happens(faults.refuse) {
         return placed(carrier, false, "simulated refusal", None);
     }
-    let drawn = lock(&state.rng).random_range(0..1_000_000);
-    let call = {
-        let mut calls = lock(&state.calls);
-        match Call::new(&request.body, carrier, calls.len(), drawn) {
-            Ok(call) => calls.push(call.clone()),
-            Err(missing) => return unprocessable(missing),
-        }
-        calls[calls.len() - 1].clone()
+    let call = match new_call(state, &request.body, carrier, None) {
+        Ok(call) => call,
+        Err(missing) => return unprocessable(missing),
     };
     let id = call.dialled.conversation_id.clone();
     if call.fails_at_once() {
@@ -147,6 +145,74 @@ async fn dial(state: &Arc<State>, request: &ApiRequest, carrier: Carrier) -> Api
         return ApiResponse::Hang;
     }
     placed(carrier, true, "simulated: dialling", Some(&call))
+}
+
+/// Adds the call that `request` places. Fails with the name of a parameter that is missing.
+fn new_call(
+    state: &State,
+    request: &Value,
+    carrier: Carrier,
+    member: Option<Member>,
+) -> Result<Call, &'static str> {
+    let drawn = lock(&state.rng).random_range(0..1_000_000);
+    let mut calls = lock(&state.calls);
+    let call = Call { member, ..Call::new(request, carrier, calls.len(), drawn)? };
+    calls.push(call.clone());
+    Ok(call)
+}
+
+/// `POST /v1/convai/batch-calling/submit`
+fn submit_batch(state: &Arc<State>, request: &Value) -> ApiResponse {
+    let Some(name) = request["call_name"].as_str() else { return unprocessable("call_name") };
+    let Some(recipients) = request["recipients"].as_array() else { return unprocessable("recipients") };
+    let batch_number = lock(&state.batches).len();
+    let mut batch = Batch {
+        id: format!("btcal_sim{batch_number}"),
+        name: name.to_owned(),
+        agent_id: request["agent_id"].clone(),
+        number_id: request["agent_phone_number_id"].clone(),
+        began: jiff::Timestamp::now(),
+        recipients: Vec::new(),
+    };
+    for (n, recipient) in recipients.iter().enumerate() {
+        let Some(number) = recipient["phone_number"].as_str() else { return unprocessable("phone_number") };
+        let id =
+            recipient["id"].as_str().map_or_else(|| format!("rcpt_sim{batch_number}n{n}"), str::to_owned);
+        let client_data = recipient["conversation_initiation_client_data"].clone();
+        let mut recipient = Recipient { id, number: number.to_owned(), client_data, conversation_id: None };
+        if !recipient.stays_undialled() {
+            match dial_recipient(state, &batch, &recipient) {
+                Ok(conversation) => recipient.conversation_id = Some(conversation),
+                Err(missing) => return unprocessable(missing),
+            }
+        }
+        batch.recipients.push(recipient);
+    }
+    let summary = batch.json(&lock(&state.calls));
+    lock(&state.batches).push(batch);
+    ApiResponse::Json(200, summary)
+}
+
+/// `GET /v1/convai/batch-calling/{id}`
+fn batch(state: &State, id: &str) -> ApiResponse {
+    let batches = lock(&state.batches);
+    match batches.iter().find(|batch| batch.id == id) {
+        Some(batch) => ApiResponse::Json(200, batch.detail(&lock(&state.calls))),
+        None => not_found(),
+    }
+}
+
+/// Dials a recipient. Returns the conversation.
+fn dial_recipient(state: &Arc<State>, batch: &Batch, recipient: &Recipient) -> Result<String, &'static str> {
+    let request = json!({
+        "agent_id": batch.agent_id, "agent_phone_number_id": batch.number_id, "to_number": recipient.number,
+        "conversation_initiation_client_data": recipient.client_data,
+    });
+    let member = Member { batch_id: batch.id.clone(), recipient_id: recipient.id.clone() };
+    let call = new_call(state, &request, Carrier::Twilio, Some(member))?;
+    let id = call.dialled.conversation_id;
+    state.spawn(life::run(state.clone(), id.clone()));
+    Ok(id)
 }
 
 fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -> ApiResponse {

@@ -6,6 +6,7 @@
 //! script, the prefix of the id selects one ([`PREFIXES`]); without such a prefix, the answer is
 //! [`Answer::Done`]. `GET /livez` answers 200 while the simulator runs.
 
+mod batches;
 mod calls;
 mod conversation;
 mod endpoints;

@@ -10,6 +10,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    batches::Batch,
     calls::Call,
     options::{Faults, Options},
     registry::Registry,
@@ -41,6 +42,7 @@ pub(super) struct State {
     pub scripts: Mutex<Scripts>,
     pub requests: Mutex<VecDeque<Request>>,
     pub calls: Mutex<Vec<Call>>,
+    pub batches: Mutex<Vec<Batch>>,
     pub registry: Mutex<Registry>,
     pub rng: Mutex<StdRng>,
     pub http: reqwest::Client,
@@ -69,6 +71,7 @@ impl State {
             scripts: Mutex::default(),
             requests: Mutex::default(),
             calls: Mutex::default(),
+            batches: Mutex::default(),
             registry: Mutex::new(registry),
             rng: Mutex::new(StdRng::seed_from_u64(options.seed)),
             http: crate::http_client(WEBHOOK_TIMEOUT)?,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::is_agent_id;
+use crate::config::is_id;
 
 /// The webhook to register, and the form of the output.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub struct Options {
 
 /// Reads the id of an agent. It becomes a part of a path.
 fn agent_id(text: &str) -> Result<String, &'static str> {
-    if is_agent_id(text) { Ok(text.to_owned()) } else { Err("must be letters, digits, '_' or '-'") }
+    if is_id(text) { Ok(text.to_owned()) } else { Err("must be letters, digits, '_' or '-'") }
 }
 
 /// Reads a header.

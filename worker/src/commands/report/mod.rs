@@ -1,6 +1,7 @@
-//! `aftercall-worker report`: figures about calls, for people and for scripts. It only reads the database.
+//! `aftercall-worker report`: figures about calls, for people and for scripts. It only reads.
 
 mod answer;
+mod batch;
 mod options;
 mod run;
 mod text;

@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::commands::terminal;
+use crate::{commands::terminal, config::is_id};
 
 /// The calls to report, and the form of the output.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
+    /// Report this batch call instead of a period: its recipients by status and outcome
+    #[arg(long, value_name = "ID", value_parser = batch, conflicts_with_all = ["since", "until", "calls"])]
+    pub(super) batch: Option<String>,
     /// Earliest start of a call: RFC 3339, or a duration before now [default: 24h]
     #[arg(long, value_name = "TIME", value_parser = terminal::moment)]
     pub(super) since: Option<Timestamp>,
@@ -22,4 +25,8 @@ pub struct Options {
     /// Print the report as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+fn batch(text: &str) -> Result<String, &'static str> {
+    if is_id(text) { Ok(text.to_owned()) } else { Err("must be letters, digits, '_' or '-'") }
 }

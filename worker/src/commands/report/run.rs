@@ -8,20 +8,31 @@ use jiff::Timestamp;
 
 use super::{
     answer::{self, Answer, failure_rate},
+    batch,
     options::Options,
     text,
 };
 use crate::{
     commands::print_line,
+    elevenlabs::ElevenLabs,
     store::{Question, Store, questions},
 };
 
 /// Length of the default period.
 const DEFAULT_PERIOD: Duration = Duration::from_hours(24);
 
-/// Prints the report. `shows_numbers`: the configuration allows complete telephone numbers.
-pub async fn run(store: &Store, options: &Options, shows_numbers: bool) -> anyhow::Result<()> {
+/// Prints the report. `api`: ElevenLabs, if there is a key; only the report of a batch asks it. `shows_numbers`:
+/// the configuration allows complete telephone numbers.
+pub async fn run(
+    store: &Store,
+    api: Option<&ElevenLabs>,
+    options: &Options,
+    shows_numbers: bool,
+) -> anyhow::Result<()> {
     let numbers = Numbers::shown(shows_numbers || options.show_numbers);
+    if let Some(id) = &options.batch {
+        return batch::run(store, api, id, options.json, numbers).await;
+    }
     let now = Timestamp::now();
     let until = options.until.unwrap_or(now);
     let since = options.since.unwrap_or_else(|| until.checked_sub(DEFAULT_PERIOD).unwrap_or(until));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::answer::{Answer, FailureRate};
+use crate::commands::table::printable;
 
 /// The whole report.
 pub(super) fn report(since: Timestamp, until: Timestamp, rate: &FailureRate, answers: &[Answer]) -> String {
@@ -63,8 +64,7 @@ fn cell(row: &Value, name: &str, width: usize) -> String {
     let shown = match (name, &row[name]) {
         ("delayMs", _) => format!("{:.1} s", number("delayMs") / 1e3),
         ("share", _) => percent(number("failed") / number("calls").max(1.0)),
-        // A text of a sender can contain control characters that a terminal would execute.
-        (_, Value::String(text)) => text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        (_, Value::String(text)) => printable(text),
         (_, Value::Null) => "-".to_owned(),
         (_, other) => other.to_string(),
     };

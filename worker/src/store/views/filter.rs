@@ -175,6 +175,11 @@ pub(in crate::store) fn reason_index() -> Document {
     doc! { "failureReason": 1, "status": 1, "createdAt": -1, "_id": -1 }
 }
 
+/// The index for the calls of a batch.
+pub(in crate::store) fn batch_index() -> Document {
+    doc! { "batchCallId": 1, "createdAt": -1 }
+}
+
 /// Calls by number and time. Partial: it has no call without a number.
 pub(in crate::store) fn number_index() -> Document {
     doc! { "toNumber": 1, "createdAt": -1, "_id": -1 }

@@ -13,7 +13,7 @@ mod row;
 mod watch;
 mod window;
 
-pub(super) use self::filter::{number_index, reason_index, status_index, time_index};
+pub(super) use self::filter::{batch_index, number_index, reason_index, status_index, time_index};
 pub(super) use self::row::beginning;
 pub use self::{
     audio::{AudioFile, Chunks},
