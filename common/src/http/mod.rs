@@ -11,6 +11,7 @@ pub mod client;
 mod connection;
 mod guarded;
 mod idle;
+mod pace;
 mod per_source;
 mod proxy_protocol;
 mod server;
@@ -24,6 +25,7 @@ use hyper::Response;
 
 pub use self::{
     connection::Authenticated,
+    pace::{MIN_RATE, Pace},
     per_source::{PerSource, source_of},
     proxy_protocol::ProxyProtocol,
     server::{Limits, Server},

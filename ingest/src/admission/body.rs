@@ -7,19 +7,19 @@
 
 mod budget;
 pub mod encoding;
-mod pace;
 pub(crate) mod pieces;
 mod readers;
 
 use std::time::Duration;
 
+use aftercall_common::http::Pace;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::budget::{Budget, Budgets, Trust};
-use self::{budget::Reservation, pace::Pace, readers::Reader};
+use self::{budget::Reservation, readers::Reader};
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,17 +3,23 @@
 
 use std::time::Duration;
 
-use aftercall_common::contract::{body_limit, streams::WEBHOOK_BODIES};
+use aftercall_common::{
+    contract::{body_limit, streams::WEBHOOK_BODIES},
+    http::Pace,
+};
 use async_nats::jetstream::{
     self,
     object_store::{GetErrorKind, Object},
 };
 use bytes::Bytes;
-use tokio::io::AsyncReadExt as _;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    time::{Instant, timeout_at},
+};
 
 use crate::domain::{cause::Cause, reason::Reason};
 
-/// Longest time for reading one body. A body of the largest size needs 7 MiB a second.
+/// Longest time for reading one body, and longest pause in it. A large body may take longer: see [`Pace`].
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest body that is read. No gateway accepts a larger one.
 const MAX_BYTES: u64 = body_limit::MAX_BYTES as u64;
@@ -29,33 +35,78 @@ pub enum BodyError {
 
 /// Reads the object `name`. The client library checks the digest.
 pub async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, BodyError> {
-    let fetching = async {
-        let bucket = context.get_object_store(WEBHOOK_BODIES).await.map_err(temporary)?;
-        match bucket.get(name).await {
-            Ok(object) => read(object).await,
-            Err(error) if matches!(error.kind(), GetErrorKind::NotFound | GetErrorKind::InvalidName) => {
-                let detail = format!("its body is not in {WEBHOOK_BODIES}");
-                Err(BodyError::Permanent(Cause { reason: Reason::BodyMissing, detail }))
-            }
-            Err(error) => Err(temporary(error)),
-        }
-    };
-    let late = |_elapsed| Err(temporary("no answer in time"));
-    tokio::time::timeout(FETCH_TIMEOUT, fetching).await.unwrap_or_else(late)
-}
-
-async fn read(object: Object) -> Result<Bytes, BodyError> {
-    let size = object.info().size;
+    let pace = Pace::new(FETCH_TIMEOUT, Instant::now());
+    let opened = timeout_at(pace.end(), open(context, name)).await.map_err(|_elapsed| late())??;
+    let size = opened.info().size;
     if u64::try_from(size).map_or(true, |size| size > MAX_BYTES) {
         let detail = format!("its body has {size} bytes, more than {MAX_BYTES}");
         return Err(BodyError::Permanent(Cause { reason: Reason::BodyTooLarge, detail }));
     }
+    read(opened.take(MAX_BYTES), size, pace).await
+}
+
+async fn open(context: &jetstream::Context, name: &str) -> Result<Object, BodyError> {
+    let bucket = context.get_object_store(WEBHOOK_BODIES).await.map_err(temporary)?;
+    match bucket.get(name).await {
+        Ok(object) => Ok(object),
+        Err(error) if matches!(error.kind(), GetErrorKind::NotFound | GetErrorKind::InvalidName) => {
+            let detail = format!("its body is not in {WEBHOOK_BODIES}");
+            Err(BodyError::Permanent(Cause { reason: Reason::BodyMissing, detail }))
+        }
+        Err(error) => Err(temporary(error)),
+    }
+}
+
+/// Reads about `size` bytes, until the deadline of their `pace`.
+async fn read(mut source: impl AsyncRead + Unpin, size: usize, mut pace: Pace) -> Result<Bytes, BodyError> {
     let mut body = Vec::with_capacity(size);
-    object.take(MAX_BYTES).read_to_end(&mut body).await.map_err(temporary)?;
-    Ok(body.into())
+    loop {
+        let reading = timeout_at(pace.end(), source.read_buf(&mut body));
+        match reading.await.map_err(|_elapsed| late())?.map_err(temporary)? {
+            0 => return Ok(body.into()),
+            count => pace.receive(count, Instant::now()),
+        }
+    }
+}
+
+fn late() -> BodyError {
+    temporary("no answer in time")
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn temporary(error: impl ToString) -> BodyError {
     BodyError::Temporary(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Reads 60 pieces of `bytes`, of which one comes in each second.
+    async fn read_slowly(bytes: usize) -> Result<usize, BodyError> {
+        let (mut sender, receiver) = tokio::io::duplex(bytes);
+        let tasks = tokio_util::task::TaskTracker::new();
+        let sending = tasks.spawn(async move {
+            for _ in 0..60 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if sender.write_all(&vec![0; bytes]).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let body = read(receiver, 0, Pace::new(FETCH_TIMEOUT, Instant::now())).await;
+        sending.abort();
+        body.map(|body| body.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_may_take_long_while_it_keeps_the_minimum_rate() {
+        let fast = 2 * usize::try_from(aftercall_common::http::MIN_RATE).unwrap();
+        assert_eq!(read_slowly(fast).await.unwrap(), 60 * fast);
+        assert!(
+            matches!(read_slowly(1000).await, Err(BodyError::Temporary(why)) if why == "no answer in time")
+        );
+    }
 }

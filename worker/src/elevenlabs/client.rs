@@ -1,14 +1,17 @@
 //! The HTTP client of the API.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use aftercall_common::http::Pace;
 use anyhow::Context as _;
+use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::{
     Client, Method, RequestBuilder,
     header::{self, HeaderValue},
     redirect,
 };
+use tokio::time::{Instant, timeout_at};
 
 use super::{ApiError, Conversation, Gate, answer, error::classify};
 use crate::{
@@ -22,7 +25,8 @@ use crate::{
 const KEY_HEADER: &str = "xi-api-key";
 /// Longest time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time for one request, including the body of the answer.
+/// Longest time for one request, and longest pause in the body of its answer. A large body may take longer: see
+/// [`Pace`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer that is read. A MongoDB document has at most 16 MiB, and BSON is a little larger than JSON.
 pub(super) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -57,7 +61,6 @@ impl ElevenLabs {
         key.set_sensitive(true); // So that debug output does not contain the key.
         let http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT)
             // The key must not follow a redirect to another host.
             .redirect(redirect::Policy::none())
             .user_agent(concat!("aftercall-worker/", env!("CARGO_PKG_VERSION")))
@@ -151,14 +154,9 @@ impl ElevenLabs {
 
     /// Sends `request` once. Returns the body of a successful answer, of at most `limit` bytes.
     pub(super) async fn send(&self, request: RequestBuilder, limit: usize) -> Result<Vec<u8>, ApiError> {
-        let mut response = request.send().await.map_err(|error| unavailable(&error))?;
-        let status = response.status();
-        if !status.is_success() {
-            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
-            return Err(classify(status, retry_after, Timestamp::now()));
-        }
+        let mut answer = self.open(request).await?;
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| unavailable(&error))? {
+        while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > limit {
                 return Err(ApiError::TooLarge);
             }
@@ -166,7 +164,40 @@ impl ElevenLabs {
         }
         Ok(body)
     }
+
+    /// Sends `request` once, and waits for the head of its answer. Only a successful answer is returned.
+    pub(super) async fn open(&self, request: RequestBuilder) -> Result<AnswerBody, ApiError> {
+        let pace = Pace::new(REQUEST_TIMEOUT, Instant::now());
+        let response = timeout_at(pace.end(), request.send()).await.map_err(|_elapsed| LATE)?;
+        let response = response.map_err(|error| unavailable(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
+            return Err(classify(status, retry_after, Timestamp::now()));
+        }
+        Ok(AnswerBody { response, pace })
+    }
 }
+
+/// The body of an answer. Its deadline follows its progress.
+#[derive(Debug)]
+pub(super) struct AnswerBody {
+    response: reqwest::Response,
+    pace: Pace,
+}
+
+impl AnswerBody {
+    /// The next bytes. `None` at the end of the body.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let chunk = timeout_at(self.pace.end(), self.response.chunk()).await.map_err(|_elapsed| LATE)?;
+        let chunk = chunk.map_err(|error| unavailable(&error))?;
+        self.pace.receive(chunk.as_ref().map_or(0, Bytes::len), Instant::now());
+        Ok(chunk)
+    }
+}
+
+/// No answer, or no more of it, within the time.
+const LATE: ApiError = ApiError::Unavailable("no answer in time");
 
 /// The error of a network failure. It does not contain the client's own text, because that holds the URL and
 /// with it a conversation id.

@@ -1,5 +1,6 @@
 use std::{convert::Infallible, io};
 
+use aftercall_common::http::MIN_RATE;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
@@ -153,7 +154,7 @@ fn slow(bytes: usize, times: usize) -> impl HttpBody<Data = Bytes, Error = Infal
 
 #[tokio::test(start_paused = true)]
 async fn body_at_the_minimum_rate_is_read_beyond_the_timeout_and_a_slower_one_is_not() {
-    let rate = usize::try_from(pace::MIN_RATE).unwrap();
+    let rate = usize::try_from(MIN_RATE).unwrap();
     let with_overtime = Budget::with_overtime(100 * rate, Gauge::default());
     let (without, all) = (budget(100 * rate), limits(100 * rate));
     let started = Instant::now();
@@ -178,7 +179,7 @@ async fn body_at_the_minimum_rate_is_read_beyond_the_timeout_and_a_slower_one_is
 
 #[tokio::test(start_paused = true)]
 async fn body_in_overtime_is_displaced_by_one_in_its_regular_time() {
-    let rate = usize::try_from(pace::MIN_RATE).unwrap();
+    let rate = usize::try_from(MIN_RATE).unwrap();
     let budget = Budget::with_overtime(20 * rate, Gauge::default());
     let all = limits(100 * rate);
     let whole = async |after, bytes| {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Least average rate of a body beyond the regular time, in bytes per second.
-pub(super) const MIN_RATE: u64 = 64 * 1024;
+pub const MIN_RATE: u64 = 64 * 1024;
 /// Stands for a time-out that is too long to be added to a time.
 const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// The progress of one body.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     regular_end: Instant,
     timeout: Duration,
     received: u64,
@@ -24,24 +24,30 @@ pub(super) struct Pace {
 
 impl Pace {
     /// A body that begins at `now` and has `timeout` as its regular time.
-    pub(super) fn new(timeout: Duration, now: Instant) -> Self {
+    pub fn new(timeout: Duration, now: Instant) -> Self {
         Self { regular_end: later(now, timeout), timeout, received: 0, progressed: now }
     }
 
     /// Records that `bytes` arrived at `now`.
-    pub(super) fn receive(&mut self, bytes: usize, now: Instant) {
+    pub fn receive(&mut self, bytes: usize, now: Instant) {
         self.received += bytes as u64;
         self.progressed = now;
     }
 
     /// The end of the regular time.
-    pub(super) fn regular_end(&self) -> Instant {
+    pub fn regular_end(&self) -> Instant {
         self.regular_end
+    }
+
+    /// The time until which the next bytes must arrive: the regular time, or what the received bytes have earned
+    /// beyond it.
+    pub fn end(&self) -> Instant {
+        self.regular_end.max(self.overtime_end())
     }
 
     /// The time until which the next bytes must arrive, beyond the regular time: the received bytes at the
     /// minimum rate, but at most one time-out after the last bytes.
-    pub(super) fn overtime_end(&self) -> Instant {
+    pub fn overtime_end(&self) -> Instant {
         let earned = Duration::from_millis(self.received.saturating_mul(1000) / MIN_RATE);
         later(self.regular_end, earned).min(later(self.progressed, self.timeout))
     }
@@ -75,7 +81,8 @@ mod tests {
             for &(seconds, bytes) in &progress {
                 pace.receive(bytes, at(seconds));
             }
-            assert_eq!((pace.regular_end(), pace.overtime_end()), (at(10), at(end)), "{progress:?}");
+            let ends = (pace.regular_end(), pace.overtime_end(), pace.end());
+            assert_eq!(ends, (at(10), at(end), at(end)), "{progress:?}");
         }
         let endless = Pace::new(Duration::MAX, start);
         assert!(endless.regular_end() > at(1_000_000) && endless.overtime_end() > at(1_000_000));
