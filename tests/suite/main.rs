@@ -16,6 +16,7 @@ mod backup;
 mod batches;
 mod call_status;
 mod chaos;
+mod chart;
 mod clocks;
 mod cluster;
 mod confidentiality;

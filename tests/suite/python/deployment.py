@@ -29,7 +29,7 @@ def chart(values):
     """The objects of the chart, rendered with `values`. They must be valid for the schemas of Kubernetes."""
     with helm.Chart.load(f"{deploy}/helm/aftercall") as loaded:
         rendered = loaded.render(values, name="calls", namespace="calls")
-    objects = [one for text in rendered.values() for one in yaml.safe_load_all(text) if one]
+    objects = [one for path, text in rendered.items() if path.endswith(".yaml") for one in yaml.safe_load_all(text) if one]
     for one in objects:
         if one["kind"] not in FOREIGN:
             kubernetes_validate.validate(one, KUBERNETES, strict=True)
@@ -45,6 +45,7 @@ everything = {
     "otlpEndpoint": "http://collector:4318",
     "ingest": {
         "shutdownDelay": "1m",
+        "trustedProxies": "10.0.0.0/8",
         "spool": {"enabled": False},
         "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a": "b"}},
         "env": {"MAX_CONNECTIONS": "100"},
