@@ -6,14 +6,7 @@ use aftercall_common::process::cli;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
-use crate::{
-    caller::Caller,
-    config::Config,
-    data_folder::DataFolder,
-    reset, send,
-    simulator::{self, Simulator},
-    up,
-};
+use crate::{caller::Caller, config::Config, data_folder::DataFolder, reset, send, simulator::Simulator, up};
 
 /// Runs all of Aftercall on this machine.
 #[derive(Debug, Parser)]
@@ -58,17 +51,18 @@ enum Command {
     Send(send::Options),
     /// Remove the data of earlier runs
     Reset(reset::Options),
-    /// Serve the simulated ElevenLabs API
-    #[command(hide = true)]
-    Simulator {
-        #[arg(long)]
-        listen: SocketAddr,
-        /// Base URL of the gateway that receives its webhooks
-        #[arg(long)]
-        gateway: Option<String>,
-        #[command(flatten)]
-        behaviour: up::Behaviour,
-    },
+}
+
+/// Serves the simulated ElevenLabs API.
+#[derive(Debug, Parser)]
+struct SimulatorOptions {
+    #[arg(long)]
+    listen: SocketAddr,
+    /// Base URL of the gateway that receives its webhooks
+    #[arg(long)]
+    gateway: Option<String>,
+    #[command(flatten)]
+    behaviour: up::Behaviour,
 }
 
 /// Parses `args` and runs the command.
@@ -80,11 +74,23 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             Program::Local(local) => local,
         }),
     };
-    let local = match parsed {
-        Ok(local) => local,
-        Err(code) => return code,
-    };
-    run(local, caller).unwrap_or_else(|error| {
+    match parsed {
+        Ok(local) => report(run(local, caller)),
+        Err(code) => code,
+    }
+}
+
+/// Parses `args` and serves the simulated API until a signal.
+pub fn simulator(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match cli::parse(args) {
+        Ok(options) => report(simulate(&options).map(|()| ExitCode::SUCCESS)),
+        Err(code) => code,
+    }
+}
+
+/// The exit status. Prints an error.
+fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
+    ended.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
@@ -98,10 +104,6 @@ fn run(local: Local, caller: Caller) -> anyhow::Result<ExitCode> {
             Command::Up(options) => up::run(&data, options).await.map(|()| ExitCode::SUCCESS),
             Command::Send(options) => send::run(&data, options).await,
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
-            Command::Simulator { listen, gateway, behaviour } => {
-                let options = behaviour.options(gateway.as_deref(), &Config::from_env()?);
-                simulate(listen, options).await.map(|()| ExitCode::SUCCESS)
-            }
         }
     });
     // Background tasks hold nothing that has to be finished.
@@ -109,13 +111,17 @@ fn run(local: Local, caller: Caller) -> anyhow::Result<ExitCode> {
     code
 }
 
-async fn simulate(listen: SocketAddr, options: simulator::Options) -> anyhow::Result<()> {
-    let stop = aftercall_common::process::shutdown::on_signal()?;
-    let simulator = Simulator::start_with(listen, options).await?;
-    println!("simulated ElevenLabs API at {}", simulator.base_url());
-    stop.cancelled().await;
-    simulator.stop().await;
-    Ok(())
+fn simulate(given: &SimulatorOptions) -> anyhow::Result<()> {
+    let options = given.behaviour.options(given.gateway.as_deref(), &Config::from_env()?);
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let stop = aftercall_common::process::shutdown::on_signal()?;
+        let simulator = Simulator::start_with(given.listen, options).await?;
+        println!("simulated ElevenLabs API at {}", simulator.base_url());
+        stop.cancelled().await;
+        simulator.stop().await;
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -42,7 +42,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     run_part(&args).unwrap_or_else(|| cli::main(args))
 }
 
-/// Runs the gateway, the worker or the guard if `args` name one of them. `None`: they name none.
+/// Runs the gateway, the worker, the simulated API or the guard if `args` name one of them. `None`: they name
+/// none.
 ///
 /// A [`process::Launcher`] starts these parts, so its executable has to call this function.
 pub fn run_part(args: &[OsString]) -> Option<ExitCode> {
@@ -50,6 +51,7 @@ pub fn run_part(args: &[OsString]) -> Option<ExitCode> {
     match args.get(1)?.to_str()? {
         "gateway" => Some(aftercall_ingest::main(arguments("aftercall-ingest"))),
         "worker" => Some(aftercall_worker::main(arguments("aftercall-worker"))),
+        "simulator" => Some(cli::simulator(arguments("simulator"))),
         "guard" => Some(guard::main(arguments("guard"))),
         _ => None,
     }
