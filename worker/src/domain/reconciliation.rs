@@ -9,6 +9,8 @@ pub struct StoredConversation {
     pub status: Option<Status>,
     /// Whether an event with the whole conversation is stored.
     pub is_read: bool,
+    /// Whether an event or a lookup with the conversation is stored, over or not.
+    pub is_seen: bool,
     /// Whether its placement is stored. Only calls that were placed through the API have one.
     pub has_placement: bool,
 }

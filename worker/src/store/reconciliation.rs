@@ -19,7 +19,7 @@ use super::{
 };
 use crate::domain::{
     call::{OutcomeClaim, Status, StatusClaim},
-    conversation::event_id,
+    conversation::{OBSERVATION, event_id},
     event::{ConversationId, PlacementId, TRANSCRIPTION},
     reconciliation::StoredConversation,
     time::after,
@@ -50,15 +50,15 @@ impl Store {
             let history = document.get_array("history").map(Vec::as_slice).unwrap_or_default();
             // An event of a conversation that may still change.
             let unconnected = event_id(&id, false);
-            let is_read = |entry: &Bson| {
-                entry.as_document().is_some_and(|entry| {
-                    let is = |field: &str, text: &str| entry.get_str(field).is_ok_and(|found| found == text);
-                    is("eventType", TRANSCRIPTION) && !is("eventId", &unconnected)
-                })
-            };
-            let is_read = history.iter().any(is_read);
+            let text = |entry: &Bson, field: &str| Some(entry.as_document()?.get_str(field).ok()?.to_owned());
+            let is_transcription = |entry: &&Bson| text(entry, "eventType").as_deref() == Some(TRANSCRIPTION);
+            let is_read = |entry: &Bson| text(entry, "eventId").as_ref() != Some(&unconnected);
+            let is_read = history.iter().filter(is_transcription).any(is_read);
+            let is_lookup =
+                |entry: &Bson| text(entry, "eventType").is_some_and(|kind| kind.starts_with(OBSERVATION));
+            let is_seen = history.iter().any(|entry| is_transcription(&entry) || is_lookup(entry));
             let has_placement = document.contains_key("_placementId");
-            Some((id, StoredConversation { status, is_read, has_placement }))
+            Some((id, StoredConversation { status, is_read, is_seen, has_placement }))
         };
         Ok(found.into_iter().filter_map(entry).collect())
     }

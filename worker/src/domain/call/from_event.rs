@@ -32,10 +32,14 @@ impl CallPatch {
     fn of(event: Event) -> Self {
         let (at, stored_at) = (event.at, event.stored_at);
         let entry = HistoryEntry::of(&event);
-        let claim = |value| FieldClaim { at, event_id: event.id.clone(), value };
-        let fields: BTreeMap<_, _> =
-            event.fields.into_iter().map(|(field, value)| (field, claim(value))).collect();
-        let is_over = event.status.is_some_and(Status::ends_conversation);
+        // The time of what the call did. The payload and its parts have the time of the event.
+        let known_since = event.concluded_at.unwrap_or(at);
+        let claim = |(field, value)| {
+            let at = if field == Field::AnsweredBy { known_since } else { at };
+            (field, FieldClaim { at, event_id: event.id.clone(), value })
+        };
+        let fields: BTreeMap<_, _> = event.fields.into_iter().map(claim).collect();
+        let is_over = event.ends_conversation;
         let transcript = if fields.contains_key(&Field::Transcript) {
             Some(TranscriptState::Saved)
         } else {
@@ -51,7 +55,7 @@ impl CallPatch {
             facts: event.facts,
             outcome: event.outcome.map(|outcome| OutcomeClaim {
                 outcome,
-                at,
+                at: known_since,
                 event_id: event.id.clone(),
                 is_over: event.status.is_some_and(Status::is_finished),
             }),
@@ -61,11 +65,11 @@ impl CallPatch {
             transcript,
             status: event.status.map(|status| StatusClaim {
                 status,
-                at,
+                at: known_since,
                 event_id: event.id,
                 failure_reason: event.failure_reason,
             }),
-            created_at: event.began_at.unwrap_or(at).min(at).min(stored_at),
+            created_at: event.began_at.unwrap_or(at).min(known_since).min(at).min(stored_at),
             first_stored: stored_at,
             updated_at: stored_at,
             joins_again: false,

@@ -74,7 +74,9 @@ impl Outcome {
             Self::Answered => 1,
             Self::Failed => 2,
             Self::Voicemail => 3,
-            Self::Busy | Self::NoAnswer | Self::Rejected | Self::Unreachable | Self::Canceled => 4,
+            Self::Busy | Self::NoAnswer | Self::Unreachable | Self::Canceled => 4,
+            // Twilio, trunks and ElevenLabs call a rejected call busy.
+            Self::Rejected => 5,
         }
     }
 }

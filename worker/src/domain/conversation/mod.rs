@@ -4,6 +4,7 @@
 //! ElevenLabs. All of them read it in the same way: as the body of the webhook, by
 //! [`crate::domain::event::parse`].
 
+mod in_progress;
 mod status;
 mod webhook;
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use self::{
+    in_progress::{OBSERVATION, observe},
     status::ConversationStatus,
     webhook::{MissingWebhook, event_id, missing_webhook, placement_of},
 };
@@ -53,6 +55,11 @@ impl Conversation {
     /// Why the conversation failed, if ElevenLabs gives a reason.
     pub fn failure_reason(&self) -> Option<&str> {
         event::given_reason(&self.fields)
+    }
+
+    /// Whether the call was never connected, so that the conversation will never begin.
+    pub fn never_connected(&self) -> bool {
+        event::never_connected(&self.fields)
     }
 
     /// The event that the webhook of the conversation would have brought. `None` if the conversation goes on, or

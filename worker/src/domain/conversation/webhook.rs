@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::status::ConversationStatus;
 use crate::domain::event::{
-    ConversationId, FIRST_CONVERSATION, MAX_DURATION, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION,
-    never_connected, whole_number,
+    ConversationId, ConversationTimes, FIRST_CONVERSATION, PLACEMENT_VARIABLE, PlacementId, TRANSCRIPTION,
+    never_connected, read_time,
 };
 
 /// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. The parser checks whether a
@@ -45,17 +45,12 @@ pub fn missing_webhook(
     }
     // The event carries the requested id, even if the body names another id.
     conversation.insert("conversation_id".to_owned(), id.as_str().into());
-    let metadata = conversation.get("metadata").unwrap_or(&Value::Null);
-    let start = ["start_time_unix_secs", "accepted_time_unix_secs"]
-        .into_iter()
-        .filter_map(|field| whole_number(&metadata[field]))
-        .chain(listed_start.map(Timestamp::as_second))
-        .find(|second| (FIRST_CONVERSATION..MAX_START).contains(second));
-    let length =
-        whole_number(&metadata["call_duration_secs"]).filter(|length| (0..=MAX_DURATION).contains(length));
+    let is_possible = |at: &Timestamp| (FIRST_CONVERSATION..MAX_START).contains(&at.as_second());
+    let times = ConversationTimes::read(&conversation, |value| read_time(value?).filter(is_possible));
+    let start = times.began_at().or(listed_start.filter(is_possible));
     // The time of the conversation, not of the pass, so that a second pass builds the same event. Without a
     // time, the parser uses the time at which the event is stored.
-    let at = start.map(|start| start + length.unwrap_or(0));
+    let at = start.and_then(|start| times.conclusion_after(start)).map(Timestamp::as_second);
     let mut body = json!({ "type": TRANSCRIPTION, "event_timestamp": at, "data": conversation });
     if let (None, Some(body)) = (at, body.as_object_mut()) {
         body.shift_remove("event_timestamp");

@@ -54,6 +54,12 @@ pub struct Event {
     pub stored_at: Timestamp,
     /// When the call began, if the payload says so.
     pub began_at: Option<Timestamp>,
+    /// When the conversation ended, if the payload is a conversation that says so. Then this is the time of
+    /// the status, of the outcome and of the kind of party that answered: a webhook is sent some time later,
+    /// and the same conversation has the same claims whatever brought it.
+    pub concluded_at: Option<Timestamp>,
+    /// Whether a conversation may have taken place and is over, so that its transcript is due.
+    pub ends_conversation: bool,
     /// Whether the call may have no conversation, because it is a leg of another call or an inbound call. The
     /// end of such a call makes a transcript due only if a conversation of the call is known.
     pub is_leg: bool,

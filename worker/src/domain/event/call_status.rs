@@ -75,6 +75,8 @@ pub(super) fn event(
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),
         began_at: None,
+        concluded_at: None,
+        ends_conversation: status.ends_conversation(),
         is_leg: false,
         fields: [(Field::RawResponse, Value::Object(raw))].into(),
         recording: None,

@@ -6,9 +6,13 @@ use crate::domain::{
     text::{MAX_WORD, cut},
 };
 
-/// Whether a direction of ElevenLabs or of Twilio is that of an inbound call.
-pub(super) fn is_inbound(direction: &str) -> bool {
-    normalize(direction) == "inbound"
+/// Whether a direction of ElevenLabs or of Twilio is that of an inbound call. `None`: the word says neither.
+/// Twilio has several words for outbound calls, for example `outbound-api`.
+pub(super) fn is_inbound(direction: &str) -> Option<bool> {
+    match normalize(direction).as_str() {
+        "inbound" => Some(true),
+        word => word.starts_with("outbound").then_some(false),
+    }
 }
 
 /// Sets the direction if it is known.

@@ -28,8 +28,8 @@ use self::shape::Shape;
 pub use self::{
     call_event::{Event, Recording},
     elevenlabs::{
-        Identity, MAX_DURATION, PLACEMENT_VARIABLE, channel, channel_of_source, given_reason, identity,
-        never_connected, whole_number,
+        ConversationTimes, Identity, PLACEMENT_VARIABLE, channel, channel_of_source, given_reason, identity,
+        never_connected,
     },
     envelope::{Envelope, Origin},
     error::ParseError,
@@ -39,7 +39,7 @@ pub use self::{
     identifier::{CallId, ConversationId, IdentifierError, PlacementId, lenient_id},
     kind::TRANSCRIPTION,
     parties::Parties,
-    time::{FIRST_CONVERSATION, is_plausible},
+    time::{FIRST_CONVERSATION, is_plausible, read as read_time},
 };
 
 /// Parses a webhook in the form of its origin.

@@ -71,7 +71,7 @@ pub fn is_plausible(time: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Whether a stated time counts: it lies near the time of storage.
-fn counts(envelope: &Envelope, time: Timestamp) -> bool {
+pub(super) fn counts(envelope: &Envelope, time: Timestamp) -> bool {
     let stored = envelope.stored_at;
     if envelope.origin == Origin::Reconciliation {
         // An operator may reconcile conversations of any age, and the times are ElevenLabs' own.
@@ -88,7 +88,7 @@ fn is_stated(value: &Value) -> bool {
 }
 
 /// Reads a time. `None` if the value has no known form.
-fn read(value: &Value) -> Option<Timestamp> {
+pub fn read(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => {
             let text = text.trim();

@@ -66,11 +66,11 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     let event_time =
         time::of_text(envelope, text("Timestamp"), |timestamp| at(timestamp, text("SequenceNumber")));
     let answered_by = text("AnsweredBy").map(|word| (Field::AnsweredBy, cut(word, MAX_WORD).into()));
-    let is_inbound = text("Direction").is_some_and(is_inbound);
-    let is_leg = is_inbound || parent_call_id.is_some();
+    let is_inbound = text("Direction").and_then(is_inbound);
+    let is_leg = is_inbound == Some(true) || parent_call_id.is_some();
     let received_status = word.map(|word| cut(word, MAX_WORD));
     let to_number = text("To").or(text("Called")).map(|number| cut(number, MAX_PARTY));
-    let facts = facts(&text);
+    let facts = facts(&text, is_inbound);
     let outcome = outcome(&Evidence {
         status,
         result: word.map(normalize),
@@ -96,6 +96,8 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),
         began_at: None,
+        concluded_at: None,
+        ends_conversation: status.is_some_and(Status::ends_conversation),
         is_leg,
         fields: answered_by.into_iter().chain([(payload, Value::Object(raw))]).collect(),
         recording: None,
@@ -103,10 +105,10 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
 }
 
 /// The facts that a callback states.
-fn facts<'a>(text: &impl Fn(&str) -> Option<&'a str>) -> Facts {
+fn facts<'a>(text: &impl Fn(&str) -> Option<&'a str>, is_inbound: Option<bool>) -> Facts {
     let mut facts = Facts::new();
     set(&mut facts, Fact::Channel, Some("twilio"), MAX_WORD);
-    set_direction(&mut facts, text("Direction").map(is_inbound));
+    set_direction(&mut facts, is_inbound);
     set(&mut facts, Fact::FromNumber, text("From").or(text("Caller")), MAX_PARTY);
     facts
 }

@@ -8,6 +8,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +20,9 @@ use crate::{
     Context,
     domain::{
         call::unconcluded,
-        conversation::{MissingWebhook, missing_webhook, placement_of},
+        conversation::{Conversation, MissingWebhook, missing_webhook, observe, placement_of},
         event::{self, ConversationId, TRANSCRIPTION},
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
-        time::after,
     },
     elevenlabs::{ApiError, ConversationStatus, ElevenLabs, Summary},
     store::{self, CallView, PlacementResult},
@@ -32,10 +32,6 @@ use crate::{
 const MAX_UNFINISHED: i64 = 200;
 /// Age of its latest update from which an unfinished call is not fetched any more.
 const MAX_SILENCE: Duration = Duration::from_hours(7 * 24);
-
-/// Longest time from the first event of a call to its end: ElevenLabs ends a conversation after two hours at the
-/// latest, and the telephone may ring before.
-const MAX_CALL: Duration = Duration::from_mins(135);
 
 /// What ElevenLabs says about the end of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +117,7 @@ impl Pass<'_> {
         stored: Option<&StoredConversation>,
     ) -> Result<Option<Reason>, PassError> {
         let placed_since = self.placements.since();
-        let reason = policy::decide(listed, stored, placed_since);
+        let reason = policy::decide(listed, stored, placed_since, self.window.until);
         if reason != Some(Reason::Untold)
             || (self.ownership.admits(listed.channel.as_deref()) && self.ownership.has_agent(listed).await?)
         {
@@ -143,7 +139,7 @@ impl Pass<'_> {
         let latest = until.saturating_sub(context.config.status_stale_after).unwrap_or(until);
         let oldest = until.saturating_sub(MAX_SILENCE).unwrap_or(Timestamp::MIN);
         for (id, began) in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
-            let is_too_long = after(began, MAX_CALL) < until;
+            let is_too_long = policy::is_too_long(began, until);
             if listed.get(&id).is_some_and(|is_over| *is_over || !is_too_long) {
                 continue;
             }
@@ -203,7 +199,8 @@ impl Pass<'_> {
             Err(error) => return Err(error),
         };
         let placement = placement_of(&conversation).and_then(|id| self.placements.take(&id));
-        let is_admitted = placement.is_some() || self.ownership.admits(event::channel(&conversation));
+        let is_admitted =
+            placement.is_some() || self.ownership.admits(event::channel(&conversation).as_deref());
         if reason == Reason::Untold && !is_admitted {
             self.report.foreign += 1;
             return Ok(Answer::Open);
@@ -212,7 +209,13 @@ impl Pass<'_> {
             return Ok(Answer::Open);
         }
         let listed_start = listed.and_then(|listed| listed.began);
+        let is_open = |listed: &&Summary| !listed.status.is_some_and(ConversationStatus::is_final);
+        let open =
+            listed.filter(is_open).filter(|_| reason != Reason::Placement).map(|_| conversation.clone());
         let Some(webhook) = missing_webhook(id, conversation, listed_start) else {
+            if let Some(conversation) = open {
+                self.observe(id, conversation).await?;
+            }
             return Ok(Answer::Open);
         };
         self.publish(&webhook, placement.as_ref()).await?;
@@ -224,6 +227,17 @@ impl Pass<'_> {
             event: TRANSCRIPTION,
         });
         Ok(Answer::Over)
+    }
+
+    /// Stores what a conversation says that is not over, although no call takes so long. A later pass concludes
+    /// the call, unless its end is known.
+    async fn observe(&self, id: &ConversationId, conversation: Map<String, Value>) -> Result<(), PassError> {
+        let Ok(conversation) = Conversation::try_from(conversation) else { return Ok(()) };
+        if !self.window.dry_run {
+            let patch = observe(None, id.clone(), &conversation, Timestamp::now());
+            store::write(&self.context.store, &[patch]).await?;
+        }
+        Ok(())
     }
 
     /// Publishes the event of this webhook and closes its placement, unless this is a dry run.

@@ -1,27 +1,46 @@
 //! Decides which conversations a pass fetches. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::{
     domain::{
         call::Status,
         reconciliation::{Reason, StoredConversation},
+        time::after,
     },
     elevenlabs::{ConversationStatus, Summary},
 };
 
-/// Decides whether a listed conversation is fetched, and why. `placed_since`: start of the oldest placement
-/// whose outcome is unknown.
+/// Longest time from the first event of a call to its end: ElevenLabs ends a conversation after two hours at the
+/// latest, and the telephone may ring before.
+const MAX_CALL: Duration = Duration::from_mins(135);
+
+/// Whether a call that began at `began` is over at `now`, whatever its conversation says.
+pub fn is_too_long(began: Timestamp, now: Timestamp) -> bool {
+    after(began, MAX_CALL) < now
+}
+
+/// Decides whether a listed conversation is fetched at `now`, and why. `placed_since`: start of the oldest
+/// placement whose outcome is unknown.
 pub fn decide(
     listed: &Summary,
     known: Option<&StoredConversation>,
     placed_since: Option<Timestamp>,
+    now: Timestamp,
 ) -> Option<Reason> {
     let over = listed.status.is_some_and(ConversationStatus::is_final);
+    // The conversation of a call that was not connected may never be over, and have no webhook.
+    let is_stuck = listed.began.is_some_and(|began| is_too_long(began, now));
     match known {
-        None if over => Some(Reason::Untold),
+        None if over || is_stuck => Some(Reason::Untold),
         Some(known) if over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
         Some(known) if over && !known.is_read => Some(Reason::Unread),
+        // A pass looks at an unfinished call after the list.
+        Some(known) if is_stuck && !known.is_seen && known.status.is_some_and(Status::is_finished) => {
+            Some(Reason::Unread)
+        }
         // A conversation in progress will have a webhook; if it gets lost, a later pass finds the
         // conversation ended. But a placement whose call is in progress must not be given up.
         _ => may_be_placed(listed, known, placed_since).then_some(Reason::Placement),
@@ -47,8 +66,9 @@ mod tests {
     fn a_conversation_is_fetched_if_its_event_may_be_missing() {
         use ConversationStatus::*;
         let at = |second| Timestamp::from_second(second).unwrap();
+        let now = after(at(100), MAX_CALL);
         let stored = |status, has_placement, is_read| {
-            Some(StoredConversation { status: Some(status), has_placement, is_read })
+            Some(StoredConversation { status: Some(status), has_placement, is_read, is_seen: is_read })
         };
         let known = |status, has_placement| stored(status, has_placement, true);
         let unread = |status| stored(status, false, false);
@@ -75,7 +95,30 @@ mod tests {
         for (status, known, placed_since, expected) in table {
             let id = ConversationId::new("v").unwrap();
             let listed = Summary { id, status, began: Some(at(100)), agent: None, channel: None };
-            assert_eq!(decide(&listed, known.as_ref(), placed_since), expected, "{status:?} {known:?}");
+            let found = decide(&listed, known.as_ref(), placed_since, now);
+            assert_eq!(found, expected, "{status:?} {known:?}");
+        }
+        // A call that takes longer than any call can is fetched, although its conversation is not over.
+        let listed = |status| Summary {
+            id: ConversationId::new("v").unwrap(),
+            status,
+            began: Some(at(100)),
+            agent: None,
+            channel: None,
+        };
+        for status in [Some(Initiated), Some(InProgress), None] {
+            let later = after(now, Duration::from_secs(1));
+            #[rustfmt::skip]
+            let table = [
+                (None,                             Some(Reason::Untold)),
+                (unread(Status::InitiationFailed), Some(Reason::Unread)),
+                (unread(Status::Ringing),          None),
+                (known(Status::Busy, false),       None),
+            ];
+            for (known, expected) in table {
+                let found = decide(&listed(status), known.as_ref(), None, later);
+                assert_eq!(found, expected, "{status:?} {known:?}");
+            }
         }
     }
 }

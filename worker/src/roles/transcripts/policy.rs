@@ -52,6 +52,9 @@ pub(super) fn decide(
 ) -> Next {
     let reason = match answer {
         Some(Ok(conversation)) => match conversation.status() {
+            _ if conversation.turns().is_empty() && conversation.never_connected() => {
+                return Next::GiveUp("the call was not connected".to_owned());
+            }
             ConversationStatus::Failed if conversation.turns().is_empty() => {
                 let failure = conversation.failure_reason().unwrap_or("no reason given");
                 return Next::GiveUp(cut(&format!("the conversation failed: {failure}"), MAX_REASON));
@@ -154,6 +157,19 @@ mod tests {
                 };
                 assert_eq!(next, expected, "{answer:?}, {left:?} left");
             }
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_not_connected_has_no_transcript() {
+        for status in ["initiated", "done", "failed"] {
+            let conversation =
+                json!({ "status": status, "metadata": { "phone_call": { "call_result": "busy" } } });
+            let conversation = serde_json::from_value(conversation).unwrap();
+            let (job, now) = job(0);
+            let schedule = Schedule { give_up_at: after(now, MAX_DELAY), closed_until: None, jitter: 0.0 };
+            let next = decide(Some(Ok(conversation)), &job, &schedule, now);
+            assert_eq!(next, Next::GiveUp("the call was not connected".to_owned()), "{status}");
         }
     }
 

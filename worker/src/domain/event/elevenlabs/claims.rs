@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     facts::dynamic_variables,
-    payload::{at_path, word},
+    payload::{at_path, call_result, never_connected, word},
 };
 use crate::domain::{
     call::{Evidence, Field, Outcome, Status, failure_reason, outcome},
@@ -29,6 +29,8 @@ pub(super) struct Claims {
     pub outcome: Option<Outcome>,
     /// Values for fields of the document.
     pub fields: BTreeMap<Field, Value>,
+    /// Whether a conversation may have taken place and is over.
+    pub ends_conversation: bool,
 }
 
 impl Claims {
@@ -42,6 +44,7 @@ impl Claims {
             Kind::TranscriptionTrace => Self {
                 status: Some(Status::Completed),
                 outcome: Outcome::of_status(Status::Completed),
+                ends_conversation: true,
                 ..Self::default()
             },
             Kind::Audio => Self::default(),
@@ -61,8 +64,7 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
         _ if failed => Status::Failed,
         _ => Status::Completed,
     };
-    let outcome =
-        outcome(&Evidence { status: Some(status), result: call_result.clone(), ..Evidence::default() });
+    let outcome = conversation_outcome(data, status);
     let mut fields = BTreeMap::new();
     fields.extend(dynamic_variables(data).map(|variables| (Field::DynamicVariables, variables)));
     if call_result.as_deref() == Some("voicemail") {
@@ -84,7 +86,15 @@ fn transcription(data: &mut Map<String, Value>, size: usize) -> Claims {
             if size > LARGE_BODY { data.remove("transcript") } else { data.get("transcript").cloned() };
         fields.extend(turns.map(|turns| (Field::Transcript, turns)));
     }
-    Claims { status: Some(status), failure_reason, outcome, fields }
+    // A conversation that failed may have turns too. Without a connection there was no conversation.
+    let ends_conversation = !never_connected(data);
+    Claims { status: Some(status), failure_reason, outcome, fields, ends_conversation }
+}
+
+/// How the call of a conversation turned out, if its status is `status`.
+pub(super) fn conversation_outcome(conversation: &Map<String, Value>, status: Status) -> Option<Outcome> {
+    let result = call_result(conversation);
+    outcome(&Evidence { status: Some(status), result, ..Evidence::default() })
 }
 
 /// ElevenLabs gives `busy`, `no-answer` or `unknown` as `failure_reason`. `unknown` explains nothing, so the
@@ -109,6 +119,7 @@ fn initiation_failure(data: &Map<String, Value>) -> Claims {
             answered_by: None,
         }),
         fields: fields.map(|metadata| (Field::InitiationFailure, metadata.clone())).into_iter().collect(),
+        ends_conversation: false,
     }
 }
 
@@ -156,15 +167,4 @@ pub fn given_reason(conversation: &Map<String, Value>) -> Option<&str> {
     let paths: [&[&str]; 2] = [&["metadata", "error", "reason"], &["metadata", "termination_reason"]];
     let reasons = paths.into_iter().filter_map(|path| at_path(conversation, path)?.as_str()).map(str::trim);
     reasons.into_iter().find(|reason| !reason.is_empty())
-}
-
-/// Whether the call of this conversation was never connected, so that the conversation will never begin.
-pub fn never_connected(conversation: &Map<String, Value>) -> bool {
-    call_result(conversation).is_some_and(|result| matches!(result.as_str(), "busy" | "noanswer" | "failed"))
-}
-
-/// The result of the telephone call or of the `WhatsApp` call of a conversation, in normalized spelling.
-fn call_result(conversation: &Map<String, Value>) -> Option<String> {
-    let paths = [["metadata", "phone_call", "call_result"], ["metadata", "whatsapp", "call_result"]];
-    paths.iter().find_map(|path| at_path(conversation, path)?.as_str()).map(normalize)
 }

@@ -1,32 +1,28 @@
 //! The facts about a call that ElevenLabs' events state.
 
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::payload::{MAX_DURATION, PLACEMENT_VARIABLE, at_path, whole_number};
+use super::{
+    connection::Connection,
+    payload::{PLACEMENT_VARIABLE, at_path, whole_number},
+    times::{ConversationTimes, is_over},
+};
 use crate::domain::{
     call::{Fact, FactValue, Facts},
     event::{
         connection::{is_inbound, set, set_direction},
         parties,
-        spelling::normalize,
     },
     text::{MAX_PARTY, MAX_REASON, MAX_SUMMARY, MAX_WORD},
 };
 
 /// A cost from here on is no real one.
 const MAX_COST: i64 = 1_000_000_000_000_000;
-/// The sources of conversations in a browser. They are one channel.
-const WEB_SOURCES: [&str; 3] = ["widget", "js_sdk", "react_sdk"];
 /// The prefixes of variables that are ElevenLabs' own or secret.
 const HIDDEN_VARIABLES: [&str; 2] = ["system__", "secret__"];
 
-/// The facts in the conversation `data`. `time` reads a time in Unix seconds; it gives `None` for a time that
-/// cannot be right.
-pub(super) fn of_conversation(
-    data: &Map<String, Value>,
-    time: impl Fn(Option<&Value>) -> Option<Timestamp>,
-) -> Facts {
+/// The facts in the conversation `data`, which has these `times`.
+pub(super) fn of_conversation(data: &Map<String, Value>, times: &ConversationTimes) -> Facts {
     let mut facts = Facts::new();
     let mut text = |fact: Fact, value: Option<&Value>, most: usize| {
         set(&mut facts, fact, value.and_then(Value::as_str), most);
@@ -40,83 +36,27 @@ pub(super) fn of_conversation(
     text(Fact::BatchCallRecipientId, batch(&["batch_call_recipient_id"]), MAX_PARTY);
     text(Fact::CampaignId, batch(&["campaign", "campaign_id"]), MAX_PARTY);
     text(Fact::CampaignLeadId, batch(&["campaign", "campaign_lead_id"]), MAX_PARTY);
-    connection(data, &mut facts);
-    times(data, time, &mut facts);
-    facts
-}
-
-/// The parts of a conversation that tell about its connection. At most one is there.
-const CONNECTIONS: [&str; 3] = ["phone_call", "whatsapp", "sms"];
-
-/// The name of the part of a conversation that tells about its connection.
-fn connection_part(data: &Map<String, Value>) -> Option<&'static str> {
-    CONNECTIONS.into_iter().find(|part| at_path(data, &["metadata", part]).is_some_and(Value::is_object))
-}
-
-/// The channel of a conversation.
-pub fn channel(data: &Map<String, Value>) -> Option<&str> {
-    let text = |path: &[&str]| at_path(data, path).and_then(Value::as_str);
-    let source = text(&["metadata", "conversation_initiation_source"]);
-    match connection_part(data) {
-        Some("phone_call") => match text(&["metadata", "phone_call", "type"]) {
-            Some("sip_trunking") => Some("sip_trunk"),
-            kind => kind.or_else(|| source.and_then(channel_of_source)),
-        },
-        None => source.and_then(channel_of_source),
-        part => part,
-    }
-}
-
-/// The channel of a conversation that was begun by `source`, a word of ElevenLabs such as `widget`.
-pub fn channel_of_source(source: &str) -> Option<&str> {
-    match source {
-        "unknown" => None,
-        "twilio_sms" => Some("sms"),
-        source if WEB_SOURCES.contains(&source) => Some("web"),
-        source => Some(source),
-    }
-}
-
-/// Direction, channel and caller of a conversation.
-fn connection(data: &Map<String, Value>, facts: &mut Facts) {
-    let text = |path: &[&str]| at_path(data, path).and_then(Value::as_str);
-    let part = connection_part(data);
-    let is_inbound = part.and_then(|part| text(&["metadata", part, "direction"])).map(is_inbound);
-    let caller = if is_inbound == Some(true) { "external_number" } else { "agent_number" };
-    set(facts, Fact::Channel, channel(data), MAX_WORD);
-    set_direction(facts, is_inbound);
-    let number = at_path(data, &["metadata", "phone_call", caller]).and_then(parties::read);
-    set(facts, Fact::FromNumber, number.as_deref(), MAX_PARTY);
-}
-
-/// Begin, end, length and cost of a conversation.
-fn times(data: &Map<String, Value>, time: impl Fn(Option<&Value>) -> Option<Timestamp>, facts: &mut Facts) {
-    let metadata = |field: &str| at_path(data, &["metadata", field]);
-    let time = |field: &str| time(metadata(field)).and_then(|at| Timestamp::from_second(at.as_second()).ok());
-    let started_at = time("start_time_unix_secs");
-    let duration = metadata("call_duration_secs").and_then(whole_number);
-    let duration = duration.filter(|secs| (1..=MAX_DURATION).contains(secs));
-    let status = data.get("status").and_then(Value::as_str).map(normalize);
-    // Until the conversation is over, both are unknown.
-    let is_over = !matches!(status.as_deref(), Some("initiated" | "inprogress"));
-    let duration = duration.filter(|_| is_over);
-    let ended_at = started_at
-        .zip(duration)
-        .and_then(|(start, secs)| Timestamp::from_second(start.as_second().saturating_add(secs)).ok());
-    let times = [
-        (Fact::StartedAt, started_at),
-        (Fact::AnsweredAt, time("accepted_time_unix_secs")),
-        (Fact::EndedAt, ended_at),
+    let connection = Connection::read(data);
+    set(&mut facts, Fact::Channel, connection.channel.as_deref(), MAX_WORD);
+    set_direction(&mut facts, connection.is_inbound);
+    set(&mut facts, Fact::FromNumber, connection.from_number.as_deref(), MAX_PARTY);
+    let dates = [
+        (Fact::StartedAt, times.started_at),
+        (Fact::AnsweredAt, times.answered_at),
+        (Fact::EndedAt, times.ended_at()),
     ];
-    facts.extend(times.into_iter().filter_map(|(fact, time)| Some((fact, FactValue::Time(time?)))));
-    let cost = metadata("cost").and_then(whole_number).filter(|cost| is_over && (0..MAX_COST).contains(cost));
-    let numbers = [(Fact::DurationSecs, duration), (Fact::Cost, cost)];
+    facts.extend(dates.into_iter().filter_map(|(fact, time)| Some((fact, FactValue::Time(time?)))));
+    let cost = at_path(data, &["metadata", "cost"]).and_then(whole_number);
+    // Until the conversation is over, its cost is unknown.
+    let cost = cost.filter(|cost| is_over(data) && (0..MAX_COST).contains(cost));
+    let numbers = [(Fact::DurationSecs, times.duration_secs), (Fact::Cost, cost)];
     facts.extend(numbers.into_iter().filter_map(|(fact, number)| Some((fact, FactValue::Number(number?)))));
+    facts
 }
 
 /// The facts in the answer of Twilio or of a SIP trunk, which ElevenLabs passes on if a call was not connected.
 pub(super) fn of_failure(data: &Map<String, Value>) -> Facts {
-    let mut facts = of_conversation(data, |_| None);
+    let mut facts = of_conversation(data, &ConversationTimes::default());
     let body = |field: &str| at_path(data, &["metadata", "body", field]);
     let channel = match at_path(data, &["metadata", "type"]).and_then(Value::as_str) {
         Some("sip") => Some("sip_trunk"),
@@ -124,7 +64,8 @@ pub(super) fn of_failure(data: &Map<String, Value>) -> Facts {
     };
     set(&mut facts, Fact::Channel, channel, MAX_WORD);
     // ElevenLabs sends this event for outbound calls alone.
-    set_direction(&mut facts, Some(body("Direction").and_then(Value::as_str).is_some_and(is_inbound)));
+    let is_inbound = body("Direction").and_then(Value::as_str).and_then(is_inbound);
+    set_direction(&mut facts, Some(is_inbound == Some(true)));
     let caller = ["From", "Caller", "from_number"].into_iter().find_map(|field| parties::read(body(field)?));
     set(&mut facts, Fact::FromNumber, caller.as_deref(), MAX_PARTY);
     facts

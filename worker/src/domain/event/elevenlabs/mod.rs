@@ -4,20 +4,24 @@
 //! parser ignores fields that it does not know, and refuses only an event that names no call.
 
 mod claims;
+mod connection;
 mod facts;
 mod payload;
+mod times;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use self::{
     claims::Claims,
+    connection::Connection,
     payload::{at_path, word},
 };
 pub use self::{
-    claims::{given_reason, never_connected},
-    facts::{channel, channel_of_source},
-    payload::{MAX_DURATION, PLACEMENT_VARIABLE, whole_number},
+    claims::given_reason,
+    connection::{channel, channel_of_source},
+    payload::{PLACEMENT_VARIABLE, never_connected},
+    times::ConversationTimes,
 };
 use super::{
     call_event::Event,
@@ -31,7 +35,7 @@ use super::{
     shape::Location,
     time::{self, to_millis},
 };
-use crate::domain::call::{Facts, Field};
+use crate::domain::call::{Facts, Field, Outcome, Status};
 
 /// Turns the body of an envelope into an event. `size` is the length of the body in bytes.
 ///
@@ -58,9 +62,10 @@ pub(super) fn event(
     let recording = if kind == Kind::Audio { recording::take(data, "full_audio")? } else { None };
     let claims = Claims::read(kind, data, size);
     let (placement_id, parties, received_status) = (placement_id(data), parties(data), word(data, "status"));
-    let began_at = time::of_begin(envelope, at_path(data, &["metadata", "start_time_unix_secs"]));
+    let times = ConversationTimes::read(data, |value| time::of_begin(envelope, value));
+    let concluded_at = times.concluded_at().filter(|at| time::counts(envelope, *at));
     let facts = match kind {
-        Kind::Transcription => facts::of_conversation(data, |value| time::of_begin(envelope, value)),
+        Kind::Transcription => facts::of_conversation(data, &times),
         Kind::InitiationFailure => facts::of_failure(data),
         Kind::TranscriptionTrace | Kind::Audio | Kind::MachineDetection => Facts::new(),
     };
@@ -90,14 +95,16 @@ pub(super) fn event(
         at: event_time.at,
         time_ignored: event_time.ignored,
         stored_at: to_millis(envelope.stored_at),
-        began_at,
+        began_at: times.began_at(),
+        concluded_at: concluded_at.filter(|_| kind == Kind::Transcription),
+        ends_conversation: claims.ends_conversation,
         is_leg: false,
         fields,
         recording,
     })
 }
 
-/// The call that a conversation names, and what the conversation says about it while it goes on.
+/// What a conversation says about its call while it has no event yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// The telephony id.
@@ -106,16 +113,23 @@ pub struct Identity {
     pub parties: Parties,
     /// Other facts.
     pub facts: Facts,
+    /// How the call turned out, if the conversation says something about it.
+    pub outcome: Option<Outcome>,
+    /// The times of the conversation.
+    pub times: ConversationTimes,
 }
 
-/// Reads [`Identity`] from a conversation. A time counts if it is possible at `now`.
-pub fn identity(conversation: &Map<String, Value>, now: Timestamp) -> Identity {
+/// Reads [`Identity`] from a conversation whose call has this `status`. A time counts if it is possible at
+/// `now`.
+pub fn identity(conversation: &Map<String, Value>, status: Status, now: Timestamp) -> Identity {
     let envelope = Envelope::new("", now, Origin::Reconciliation);
-    let time = |value: Option<&Value>| time::of_begin(&envelope, value);
+    let times = ConversationTimes::read(conversation, |value| time::of_begin(&envelope, value));
     Identity {
         call_id: call_id(conversation),
         parties: parties(conversation),
-        facts: facts::of_conversation(conversation, time),
+        facts: facts::of_conversation(conversation, &times),
+        outcome: claims::conversation_outcome(conversation, status),
+        times,
     }
 }
 
@@ -142,13 +156,12 @@ fn placement_id(data: &Map<String, Value>) -> Option<PlacementId> {
 
 fn parties(data: &Map<String, Value>) -> Parties {
     let text = |path: &[&str]| parties::read(at_path(data, path)?);
-    let inbound =
-        at_path(data, &["metadata", "phone_call", "direction"]).and_then(Value::as_str) == Some("inbound");
-    let callee = if inbound { "agent_number" } else { "external_number" };
+    let connection = Connection::read(data);
     Parties {
         agent_id: text(&["agent_id"]),
-        agent_phone_number_id: text(&["metadata", "phone_call", "phone_number_id"]),
-        to_number: text(&["metadata", "phone_call", callee])
+        agent_phone_number_id: connection.agent_phone_number_id,
+        to_number: connection
+            .to_number
             .or_else(|| text(&["metadata", "body", "To"]))
             .or_else(|| text(&["metadata", "body", "Called"]))
             .or_else(|| text(&["metadata", "body", "to_number"])),

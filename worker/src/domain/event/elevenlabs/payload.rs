@@ -2,16 +2,19 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::text::{MAX_WORD, cut};
+use crate::domain::{
+    event::spelling::normalize,
+    text::{MAX_WORD, cut},
+};
 
 /// Name of the dynamic variable that carries the id of a placement to ElevenLabs and back.
 pub const PLACEMENT_VARIABLE: &str = "aftercall_placement_id";
 
 /// Longest duration of a conversation that counts, in seconds. ElevenLabs ends a conversation after two hours.
-pub const MAX_DURATION: i64 = 86_400;
+pub(super) const MAX_DURATION: i64 = 86_400;
 
 /// A number, rounded towards zero. A number that is too large becomes the largest one.
-pub fn whole_number(value: &Value) -> Option<i64> {
+pub(super) fn whole_number(value: &Value) -> Option<i64> {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "the cast saturates, and the caller checks the range"
@@ -28,4 +31,15 @@ pub(super) fn word(data: &Map<String, Value>, field: &str) -> Option<String> {
 pub(super) fn at_path<'a>(data: &'a Map<String, Value>, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     rest.iter().try_fold(data.get(*first)?, |value, step| value.get(step))
+}
+
+/// Whether the call of this conversation was never connected, so that the conversation will never begin.
+pub fn never_connected(conversation: &Map<String, Value>) -> bool {
+    call_result(conversation).is_some_and(|result| matches!(result.as_str(), "busy" | "noanswer" | "failed"))
+}
+
+/// The result of the telephone call or of the `WhatsApp` call of a conversation, in normalized spelling.
+pub(super) fn call_result(conversation: &Map<String, Value>) -> Option<String> {
+    let paths = [["metadata", "phone_call", "call_result"], ["metadata", "whatsapp", "call_result"]];
+    paths.iter().find_map(|path| at_path(conversation, path)?.as_str()).map(normalize)
 }

@@ -91,6 +91,12 @@ fn channel_direction_and_numbers_follow_from_the_part_of_the_conversation() {
         (phone("inbound"),                                               Some("twilio"),   Some("inbound"),  Some("+2"), Some("+1")),
         (json!({ "whatsapp": { "direction": "inbound" } }),              Some("whatsapp"), Some("inbound"),  none,       none),
         (json!({ "sms": {}, "phone_call": null }),                       Some("sms"),      none,             none,       none),
+        (json!({ "sms": { "direction": "outbound", "agent_phone_number": "+1", "sms_user_phone_number": "+2" } }),
+                                                                         Some("sms"),      Some("outbound"), Some("+1"), Some("+2")),
+        (json!({ "whatsapp": { "direction": "inbound", "whatsapp_user_id": "652" } }),
+                                                                         Some("whatsapp"), Some("inbound"),  Some("652"), none),
+        (json!({ "whatsapp": { "direction": "unknown" } }),              Some("whatsapp"), none,             none,       none),
+        (json!({ "conversation_initiation_source": "twilio_sms" }),      Some("sms"),      none,             none,       none),
         (json!({ "conversation_initiation_source": "react_sdk" }),       Some("web"),      none,             none,       none),
         (json!({ "conversation_initiation_source": "genesys" }),         Some("genesys"),  none,             none,       none),
         (json!({ "conversation_initiation_source": "unknown" }),         none,             none,             none,       none),
@@ -102,6 +108,69 @@ fn channel_direction_and_numbers_follow_from_the_part_of_the_conversation() {
         assert_eq!(found, (channel, direction, caller), "{metadata}");
         assert_eq!(patch.parties.to_number.as_deref(), callee, "{metadata}");
     }
+}
+
+#[test]
+fn the_claims_of_a_conversation_have_the_time_of_its_end() {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+    let (sent, end) = (time("2026-09-22T11:03:20Z"), time("2026-09-22T11:01:01Z"));
+    let result = json!({ "phone_call": { "call_result": "voicemail" } });
+    let mut without_start = result.clone();
+    without_start["start_time_unix_secs"] = json!(0);
+    let mut without_times = without_start.clone();
+    without_times["accepted_time_unix_secs"] = json!(null);
+    let mut in_future = result.clone();
+    in_future["call_duration_secs"] = json!(80_000);
+    #[rustfmt::skip]
+    let table = [ // metadata, time of the claims, begin of the call
+        (result,        end,                            time("2026-09-22T11:00:00Z")),
+        (without_start, time("2026-09-22T11:01:05Z"),   time("2026-09-22T11:00:04Z")),
+        (without_times, sent,                           sent),
+        (in_future,     sent,                           time("2026-09-22T11:00:00Z")),
+    ];
+    for (metadata, expected, created_at) in table {
+        let patch = read(&conversation(&metadata));
+        let claims = [
+            patch.status.as_ref().unwrap().at,
+            patch.outcome.as_ref().unwrap().at,
+            patch.fields[&Field::AnsweredBy].at,
+        ];
+        assert_eq!((claims, patch.created_at), ([expected; 3], created_at), "{metadata}");
+        // The payload and its parts come from the latest webhook.
+        assert_eq!((patch.history[0].at, patch.fields[&Field::Metadata].at), (sent, sent));
+    }
+}
+
+#[test]
+fn the_transcript_of_a_conversation_that_is_over_is_due() {
+    use crate::domain::call::TranscriptState::{Pending, Saved};
+    let turns = json!([{ "role": "agent", "message": "Hello." }]);
+    #[rustfmt::skip]
+    let table = [ // status, call result, turns, transcript
+        ("done",   "answered",  json!([]), Some(Pending)),
+        ("done",   "answered",  turns,     Some(Saved)),
+        ("failed", "answered",  json!([]), Some(Pending)),
+        ("failed", "busy",      json!([]), None),
+        ("done",   "no_answer", json!([]), None),
+    ];
+    for (status, result, turns, expected) in table {
+        let mut body = conversation(&json!({ "phone_call": { "call_result": result } }));
+        body["data"]["status"] = status.into();
+        body["data"]["transcript"] = turns;
+        assert_eq!(read(&body).transcript, expected, "{status} {result}");
+    }
+}
+
+#[test]
+fn a_rejection_prevails_over_busy_whatever_came_later() {
+    let failure = |code: u16, at: i64| {
+        read(&json!({ "type": "call_initiation_failure", "event_timestamp": at, "data": {
+            "conversation_id": "v", "failure_reason": "busy",
+            "metadata": { "type": "sip", "body": { "sip_status_code": code } },
+        } }))
+    };
+    let joined = failure(603, 1_790_074_900).join(failure(486, 1_790_074_950));
+    assert_eq!(outcome(&joined), Some(Outcome::Rejected));
 }
 
 #[test]

@@ -17,13 +17,13 @@ use jiff::Timestamp;
 use super::{
     answer::{Answer, answer},
     error::LookupError,
-    observation::observe,
     request::LookupRequest,
 };
 use crate::{
     Context,
     domain::{
         call::{Attachment, CallPatch, Status},
+        conversation::observe,
         event::{CallId, ConversationId},
         time::after,
     },
