@@ -66,4 +66,5 @@ mod tls;
 mod traces;
 mod transcripts;
 mod unverified_senders;
+mod ways;
 mod workspaces;

@@ -60,8 +60,8 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
         (&Method::GET, ["v1", "convai", "batch-calling", id]) => batch(state, id),
         (&Method::GET, ["v1", "convai", "conversations"]) => list(state, request),
         (&Method::GET, ["v1", "convai", "conversations", id]) => {
-            let call = state.call(id)?;
-            ApiResponse::Json(200, call.detail())
+            let served = || Some(lock(&state.served).get(*id)?.conversation.clone());
+            ApiResponse::Json(200, state.call(id).map(|call| call.detail()).or_else(served)?)
         }
         (&Method::GET, ["v1", "convai", "conversations", id, "audio"]) => match state.call(id) {
             Some(call) if call.status() == "done" => ApiResponse::Audio(life::recording(&call)),
@@ -235,14 +235,17 @@ fn list(state: &State, request: &ApiRequest) -> ApiResponse {
     }
     let (after, before) = (request.number("call_start_after_unix"), request.number("call_start_before_unix"));
     let excluded = request.query.get("exclude_statuses").cloned().unwrap_or_default();
-    let mut found: Vec<_> = lock(&state.calls)
-        .iter()
-        .filter(|call| after.is_none_or(|after| call.began.as_second() >= after))
-        .filter(|call| before.is_none_or(|before| call.began.as_second() <= before))
-        .filter(|call| request.text("agent_id").is_none_or(|agent| agent == call.dialled.agent_id))
-        .filter(|call| !excluded.iter().any(|status| status == call.status()))
-        .map(Call::summary)
-        .collect();
+    let served = lock(&state.served);
+    let mut found: Vec<_> = lock(&state.calls).iter().map(Call::summary).collect();
+    found.extend(served.values().filter_map(|served| served.summary.clone()));
+    let begin = |summary: &Value| summary["start_time_unix_secs"].as_i64().unwrap_or(0);
+    found.retain(|summary| {
+        after.is_none_or(|after| begin(summary) >= after)
+            && before.is_none_or(|before| begin(summary) <= before)
+            && request.text("agent_id").is_none_or(|agent| summary["agent_id"] == agent)
+            && !excluded.iter().any(|status| summary["status"] == *status)
+    });
+    found.sort_by_key(begin);
     if request.text("sort_direction") != Some("asc") {
         found.reverse();
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     calls::{Call, Phase},
+    generated,
     options::{Carrier, Outcome},
     sender::{self, Event},
     state::{State, lock},
@@ -58,20 +59,29 @@ fn callback(state: &Arc<State>, id: &str, status: &'static str, n: u32) {
     let parameters = call.twilio(status, n);
     state.spawn({
         let state = state.clone();
-        async move { sender::call_back(&state, &twilio, &parameters).await }
+        async move {
+            let times = state.delay_and_count().await;
+            sender::call_back(&state, &twilio, &parameters, times).await;
+        }
     });
 }
 
 /// Sends the webhooks of a call that is over.
 async fn end(state: &Arc<State>, call: &Call) {
     let agent = call.dialled.agent_id.clone();
-    let event = |bound_as, kind, data: Value| Event { agent: agent.clone(), bound_as, kind, data };
+    let event = |bound_as, kind, data: Value| Event::now(&agent, bound_as, kind, &data);
     if call.outcome.connects() {
         let audio = json!({
             "agent_id": agent, "conversation_id": call.dialled.conversation_id,
             "full_audio": BASE64_STANDARD.encode(recording(call)),
         });
-        let transcript = event("transcript", "post_call_transcription", call.detail());
+        let is_trace = lock(&state.registry).format(&agent) == "opentelemetry";
+        let transcript = if is_trace {
+            let trace = generated::trace(&call.detail(), jiff::Timestamp::now());
+            Event { agent: agent.clone(), bound_as: "transcript", body: trace }
+        } else {
+            event("transcript", "post_call_transcription", call.detail())
+        };
         if call.outcome != Outcome::ConversationFailed {
             let (state, audio) = (state.clone(), event("audio", "post_call_audio", audio));
             state.clone().spawn(async move { sender::send(&state, audio).await });

@@ -10,9 +10,11 @@ mod batches;
 mod calls;
 mod conversation;
 mod endpoints;
+pub mod generated;
 mod life;
 mod options;
 mod registry;
+mod reports;
 mod script;
 mod sender;
 mod server;
@@ -27,7 +29,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::state::{State, lock};
+use self::state::{Served, State, lock};
 pub use self::{
     conversation::transcript,
     options::{Carrier, Dialled, Faults, Options, Outcome, Truth, Twilio},
@@ -78,6 +80,21 @@ impl Simulator {
     /// Sets the answers for every conversation without a script. The last answer repeats.
     pub fn script_default(&self, answers: impl IntoIterator<Item = Answer>) {
         lock(&self.state.scripts).default = answers.into_iter().collect();
+    }
+
+    /// Returns `conversation` for its id from now on, and lists it if it has a `summary`. Replaces an earlier form
+    /// of the conversation.
+    pub fn serve(&self, conversation: serde_json::Value, summary: Option<serde_json::Value>) {
+        let id = conversation["conversation_id"].as_str().unwrap_or_default().to_owned();
+        lock(&self.state.served).insert(id, Served { conversation, summary });
+    }
+
+    /// Serves and lists these conversations, and sends their webhooks and callbacks.
+    pub fn report(&self, conversations: Vec<generated::Generated>) {
+        for generated in &conversations {
+            self.serve(generated.conversation.clone(), Some(generated.summary()));
+        }
+        reports::send(&self.state, conversations);
     }
 
     /// Replaces the faults for later requests and webhooks.

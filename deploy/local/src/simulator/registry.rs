@@ -137,10 +137,20 @@ impl Registry {
         shown.collect()
     }
 
+    /// The binding that counts for `agent`: its own, or that of the workspace.
+    fn binding(&self, agent: &str) -> &Value {
+        let own = self.agents.get(agent).filter(|own| own["post_call_webhook_id"].is_string());
+        own.unwrap_or(&self.settings)
+    }
+
+    /// The format of transcripts in the webhooks of `agent`.
+    pub(super) fn format(&self, agent: &str) -> &str {
+        self.binding(agent)["transcript_format"].as_str().unwrap_or("json")
+    }
+
     /// The enabled webhook that is bound to `event` of `agent`.
     pub(super) fn bound(&self, agent: &str, event: &str) -> Option<Webhook> {
-        let own = self.agents.get(agent).filter(|own| own["post_call_webhook_id"].is_string());
-        let binding = own.unwrap_or(&self.settings);
+        let binding = self.binding(agent);
         let wants = binding["events"].as_array()?.iter().any(|name| name == event);
         let id = binding["post_call_webhook_id"].as_str().filter(|_| wants)?;
         let webhook = self.webhooks.iter().find(|webhook| webhook.id == id)?;

@@ -23,16 +23,22 @@ pub(super) struct Event {
     pub agent: String,
     /// Name of the event in the binding of a webhook.
     pub bound_as: &'static str,
-    /// Name of the event in the payload.
-    pub kind: &'static str,
-    pub data: Value,
+    /// The body.
+    pub body: Value,
+}
+
+impl Event {
+    /// The event `kind` of now.
+    pub(super) fn now(agent: &str, bound_as: &'static str, kind: &str, data: &Value) -> Self {
+        let body = json!({ "type": kind, "event_timestamp": Timestamp::now().as_second(), "data": data });
+        Self { agent: agent.to_owned(), bound_as, body }
+    }
 }
 
 /// Sends `event` to the webhook that is bound to it, subject to the faults of the simulator.
 pub(super) async fn send(state: &Arc<State>, event: Event) {
     let Some(webhook) = lock(&state.registry).bound(&event.agent, event.bound_as) else { return };
-    let now = Timestamp::now().as_second();
-    let body = json!({ "type": event.kind, "event_timestamp": now, "data": event.data }).to_string();
+    let body = event.body.to_string();
     // ElevenLabs retries only webhooks with transcripts.
     let attempts = if webhook.retry_enabled && event.bound_as == "transcript" { ATTEMPTS } else { 1 };
     for _ in 0..state.delay_and_count().await {
@@ -58,13 +64,18 @@ pub(super) async fn send(state: &Arc<State>, event: Event) {
     }
 }
 
-/// Posts a status callback of Twilio. Twilio repeats a failed callback once.
-pub(super) async fn call_back(state: &Arc<State>, twilio: &Twilio, parameters: &Map<String, Value>) {
+/// Posts a status callback of Twilio `times` times. Twilio repeats a failed callback once.
+pub(super) async fn call_back(
+    state: &Arc<State>,
+    twilio: &Twilio,
+    parameters: &Map<String, Value>,
+    times: usize,
+) {
     let pairs = parameters.iter().map(|(name, value)| (name, value.as_str().unwrap_or_default()));
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
     let signed = twilio.public_url.as_ref().unwrap_or(&twilio.url);
     let signature = twilio.auth_token.as_ref().map(|token| twilio_signature(token, signed, parameters));
-    for _ in 0..state.delay_and_count().await {
+    for _ in 0..times {
         for _ in 0..2 {
             let request = state.http.post(&twilio.url).body(body.clone());
             let mut request = request.header("content-type", "application/x-www-form-urlencoded");

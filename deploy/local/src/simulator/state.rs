@@ -1,12 +1,13 @@
 //! The state that the server, the calls and the webhooks of a simulator share.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -33,6 +34,15 @@ pub struct Request {
     pub authorized: bool,
 }
 
+/// A conversation that no call of the simulator began.
+#[derive(Clone, Debug)]
+pub(super) struct Served {
+    /// The body of the answer to `GET /v1/convai/conversations/{id}`.
+    pub conversation: Value,
+    /// The entry in the list of conversations. `None`: it is not listed.
+    pub summary: Option<Value>,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub options: Options,
@@ -43,6 +53,8 @@ pub(super) struct State {
     pub requests: Mutex<VecDeque<Request>>,
     pub calls: Mutex<Vec<Call>>,
     pub batches: Mutex<Vec<Batch>>,
+    /// Conversations that no call of the simulator began, by their ids.
+    pub served: Mutex<BTreeMap<String, Served>>,
     pub registry: Mutex<Registry>,
     pub rng: Mutex<StdRng>,
     pub http: reqwest::Client,
@@ -57,7 +69,7 @@ impl State {
         let mut registry = Registry::new();
         if let Some(url) = &options.webhook_url {
             let secret = Some(options.webhook_secret.clone());
-            let id = registry.create("simulated", url, &serde_json::Value::Null, secret).id.clone();
+            let id = registry.create("simulated", url, &Value::Null, secret).id.clone();
             if let Some(webhook) = registry.find(&id) {
                 webhook.retry_enabled = true;
             }
@@ -72,6 +84,7 @@ impl State {
             requests: Mutex::default(),
             calls: Mutex::default(),
             batches: Mutex::default(),
+            served: Mutex::default(),
             registry: Mutex::new(registry),
             rng: Mutex::new(StdRng::seed_from_u64(options.seed)),
             http: crate::http_client(WEBHOOK_TIMEOUT)?,
