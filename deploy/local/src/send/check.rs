@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection,
-    bson::{Document, doc},
+    bson::{Bson, Document, doc},
 };
+use serde_json::{Map, Value};
 
 use super::scenario::{Call, Expected, id_prefixes};
 
@@ -21,7 +22,35 @@ pub struct Found {
     has_transcript: bool,
     /// Event type of `rawResponse`.
     latest: Option<String>,
+    /// Further fields. Dates are Unix seconds.
+    facts: Map<String, Value>,
 }
+
+/// The further fields that are compared.
+const FACTS: [&str; 22] = [
+    "outcome",
+    "agentId",
+    "agentName",
+    "channel",
+    "direction",
+    "fromNumber",
+    "toNumber",
+    "agentPhoneNumberId",
+    "startedAt",
+    "answeredAt",
+    "endedAt",
+    "durationSecs",
+    "cost",
+    "terminationReason",
+    "callSuccessful",
+    "summary",
+    "batchCallId",
+    "batchCallRecipientId",
+    "campaignId",
+    "campaignLeadId",
+    "dynamicVariables",
+    "conversationId",
+];
 
 /// Result of a comparison.
 #[derive(Debug, Default)]
@@ -38,15 +67,26 @@ pub struct Comparison {
 
 /// Reads all documents of `run`.
 pub async fn read(collection: &Collection<Document>, run: &str) -> mongodb::error::Result<Vec<Found>> {
-    let (call, conversations) = id_prefixes(run);
+    read_with(collection, run, None).await
+}
+
+/// Reads all documents of `run`, and those whose conversation ids begin with `prefix`.
+pub async fn read_with(
+    collection: &Collection<Document>,
+    run: &str,
+    prefix: Option<String>,
+) -> mongodb::error::Result<Vec<Found>> {
+    let (call, mut conversations) = id_prefixes(run);
+    conversations.extend(prefix);
     let has_prefix =
         |field: &str, prefix: &str| doc! { field: { "$gte": prefix, "$lt": format!("{prefix}~") } };
     let mut any = vec![has_prefix("callId", &call)];
     any.extend(conversations.iter().map(|prefix| has_prefix("conversationId", prefix)));
-    let fields = doc! {
+    let mut fields = doc! {
         "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "transcriptState": 1,
         "rawResponse.event_type": 1, "hasTranscript": { "$gt": ["$transcript", null] },
     };
+    fields.extend(FACTS.map(|fact| (fact.to_owned(), 1.into())));
     let cursor = collection.find(doc! { "$or": any }).projection(fields).sort(doc! { "_id": 1 }).await?;
     cursor.map_ok(|document| compared_values(&document)).try_collect().await
 }
@@ -65,6 +105,17 @@ fn compared_values(document: &Document) -> Found {
             .and_then(|raw| raw.get_str("event_type"))
             .ok()
             .map(str::to_owned),
+        facts: FACTS
+            .into_iter()
+            .filter_map(|fact| Some((fact.to_owned(), fact_value(document.get(fact)?))))
+            .collect(),
+    }
+}
+
+fn fact_value(value: &Bson) -> Value {
+    match value {
+        Bson::DateTime(time) => (time.timestamp_millis() / 1000).into(),
+        value => serde_json::to_value(value).unwrap_or_default(),
     }
 }
 
@@ -121,6 +172,10 @@ fn difference(expected: &Expected, found: &Found) -> Option<String> {
             format!("{field} is {}, expected {}", found.unwrap_or("absent"), expected.unwrap_or("absent"))
         })
         .collect();
+    let value = |field: &str| found.facts.get(field).unwrap_or(&Value::Null);
+    let facts = expected.facts.iter().filter(|(field, expected)| value(field) != *expected);
+    let facts = facts.map(|(field, expected)| format!("{field} is {}, expected {expected}", value(field)));
+    let text: Vec<_> = text.into_iter().chain(facts).collect();
     (!text.is_empty()).then(|| text.join("; "))
 }
 
@@ -136,6 +191,7 @@ mod tests {
             failure_reason: Some("Line engaged".into()),
             latest: None,
             transcript: false,
+            facts: Map::from_iter([("cost".to_owned(), 7.into())]),
         };
         Call { webhooks: Vec::new(), expected }
     }
@@ -149,6 +205,7 @@ mod tests {
             transcript_state: None,
             has_transcript: false,
             latest: Some("call.busy".into()),
+            facts: Map::from_iter([("cost".to_owned(), 7.into())]),
         }
     }
 
@@ -162,6 +219,7 @@ mod tests {
             ("missing",      vec![],                                                         Some("no document")),
             ("not merged",   halves,                                                         Some("2 documents")),
             ("wrong status", vec![Found { status: Some("ended".into()), ..matching() }],        Some("status is ended, expected busy")),
+            ("wrong fact",   vec![Found { facts: Map::new(), ..matching() }],                   Some("cost is null, expected 7")),
             ("no reason",    vec![Found { failure_reason: None, ..matching() }],                Some("failureReason is absent")),
         ];
         for (name, found, expected) in table {

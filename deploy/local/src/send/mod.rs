@@ -4,6 +4,7 @@
 //! have to agree for any order and repetition of webhooks.
 
 pub mod check;
+mod conversations;
 mod payload;
 mod post;
 mod report;
@@ -22,7 +23,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mongodb::{Client, Collection, bson::Document, options::ClientOptions};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-use crate::data_folder::DataFolder;
+use crate::{data_folder::DataFolder, simulator::generated};
 
 const COLLECTION: &str = "agent_calls";
 const DATABASE: &str = "aftercall";
@@ -66,6 +67,13 @@ pub struct Options {
     mongodb_uri: Option<String>,
 }
 
+/// What the ids of the generated calls begin with.
+struct Ids {
+    run: String,
+    /// The prefix of the conversations in ElevenLabs' own form.
+    prefix: String,
+}
+
 /// Gateway and database.
 struct Target {
     url: String,
@@ -90,7 +98,12 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode
         print!("{}", report::visible(&times));
         return Ok(ExitCode::SUCCESS);
     }
-    let calls: Vec<_> = (0..options.calls).map(|n| scenario::call(&mut rng, &run, n, now)).collect();
+    // A third of the calls are conversations in ElevenLabs' own form.
+    let own = options.calls / 3;
+    let mut calls: Vec<_> =
+        (own..options.calls).map(|n| scenario::call(&mut rng, &run, n - own, now)).collect();
+    calls.extend((0..own).flat_map(|n| conversations::calls(seed, n, now)));
+    let ids = Ids { run, prefix: generated::sent_prefix(seed, now) };
     let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
     println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);
 
@@ -100,7 +113,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode
     print!("{}", report::posting(&posted));
 
     let comparison =
-        wait_for_documents(&calls_collection, &run, &calls, Duration::from_secs(options.settle)).await?;
+        wait_for_documents(&calls_collection, &ids, &calls, Duration::from_secs(options.settle)).await?;
     print!("{}", report::documents(&comparison));
     let is_right = comparison.wrong.is_empty() && posted.refused.is_empty();
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -133,14 +146,15 @@ async fn collection(target: &Target) -> anyhow::Result<Collection<Document>> {
 /// Reads the documents until all stay right, or until nothing changes for `timeout`.
 async fn wait_for_documents(
     collection: &Collection<Document>,
-    run: &str,
+    ids: &Ids,
     calls: &[scenario::Call],
     timeout: Duration,
 ) -> anyhow::Result<check::Comparison> {
     let bar = progress_bar(calls.len(), "documents right");
     let (mut last, mut changed) = (None, Instant::now());
     loop {
-        let found = check::read(collection, run).await.context("cannot read the documents back")?;
+        let read = check::read_with(collection, &ids.run, Some(ids.prefix.clone())).await;
+        let found = read.context("cannot read the documents back")?;
         let comparison = check::compare(calls, &found);
         if last.as_ref() != Some(&found) {
             (last, changed) = (Some(found), Instant::now());

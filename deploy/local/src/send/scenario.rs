@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use rand::{Rng, RngExt as _};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::payload::{Event, Failure, Ids, Parties, Timestamps, webhook};
 
@@ -33,6 +33,8 @@ pub struct Expected {
     pub latest: Option<&'static str>,
     /// Whether the document must have a transcript.
     pub transcript: bool,
+    /// Further fields with their values. Dates are Unix seconds. Null: the field must be absent.
+    pub facts: Map<String, Value>,
 }
 
 /// The course of a call: a range of [`SUCCESSFUL_CALL`], then a number of failures.
@@ -114,11 +116,12 @@ pub fn call(rng: &mut impl Rng, run: &str, n: u32, now: Timestamp) -> Call {
     let ids = Ids::random(rng, events.len());
     let is_completed = scenario.first <= COMPLETED && scenario.end > COMPLETED;
     let prefix = CONVERSATION_PREFIXES.iter().find(|(_, every)| is_completed && n % every == every - 1);
-    let conversation_id = format!("{}{run}_{n}", prefix.map_or("conv_", |(prefix, _)| prefix));
     let call_id = format!("call_{run}_{n}");
     let parties = Parties::random(rng);
 
     let begin = now.as_second() - rng.random_range(600..72_000);
+    let prefix = prefix.map_or("conv_", |(prefix, _)| prefix);
+    let conversation_id = format!("{prefix}{run}_{n}_at{begin:x}");
     let mut at = begin;
     let webhooks = events.iter().enumerate().map(|(k, event)| {
         at += rng.random_range(1..20);
@@ -145,6 +148,8 @@ pub fn call(rng: &mut impl Rng, run: &str, n: u32, now: Timestamp) -> Call {
         failure_reason: failure.map(|failure| failure.reason.clone()),
         latest: last_event.filter(|_| timestamps.is_complete() && !has_transcript).map(|event| event.name),
         transcript: has_transcript,
+        // The conversation began when the call did.
+        facts: has_transcript.then(|| ("startedAt".to_owned(), begin.into())).into_iter().collect(),
     };
     Call { webhooks, expected }
 }

@@ -39,7 +39,7 @@ static FIRST_START: LazyLock<i64> = LazyLock::new(|| jiff::Timestamp::now().as_s
 /// conversations that are `done` have a transcript. `filler` bytes are added to the transcript.
 pub fn conversation(id: &str, status: &str, filler: usize) -> Value {
     let seed = Sha256::digest(id.as_bytes());
-    let start = *FIRST_START + i64::from(seed[1]) % 60;
+    let start = start_in(id).unwrap_or_else(|| *FIRST_START + i64::from(seed[1]) % 60);
     let duration = 20 + i64::from(seed[2]) % 100;
     let (is_done, is_over) = (status == "done", matches!(status, "done" | "failed"));
     let mut turns = if is_done { transcript(id) } else { Vec::new() };
@@ -67,6 +67,12 @@ pub fn conversation(id: &str, status: &str, filler: usize) -> Value {
         })),
         "conversation_initiation_client_data": { "dynamic_variables": { "simulated": true } },
     })
+}
+
+/// The start in Unix seconds that the end of an id names: `…_at` and hexadecimal digits. The conversations of
+/// `cargo local send` begin when their calls do.
+fn start_in(id: &str) -> Option<i64> {
+    i64::from_str_radix(id.rsplit_once("_at")?.1, 16).ok()
 }
 
 /// The turns of the finished conversation `id`.

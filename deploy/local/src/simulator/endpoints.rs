@@ -13,7 +13,7 @@ use super::{
     batches::{Batch, Recipient},
     calls::{Call, Member},
     conversation::error,
-    life,
+    generated, life,
     options::Carrier,
     registry::Registry,
     state::{State, lock},
@@ -60,8 +60,9 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
         (&Method::GET, ["v1", "convai", "batch-calling", id]) => batch(state, id),
         (&Method::GET, ["v1", "convai", "conversations"]) => list(state, request),
         (&Method::GET, ["v1", "convai", "conversations", id]) => {
+            let sent = || Some(generated::of_id(id)?.conversation);
             let served = || Some(lock(&state.served).get(*id)?.conversation.clone());
-            ApiResponse::Json(200, state.call(id).map(|call| call.detail()).or_else(served)?)
+            ApiResponse::Json(200, state.call(id).map(|call| call.detail()).or_else(served).or_else(sent)?)
         }
         (&Method::GET, ["v1", "convai", "conversations", id, "audio"]) => match state.call(id) {
             Some(call) if call.status() == "done" => ApiResponse::Audio(life::recording(&call)),

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 pub(super) use self::shapes::{foreign, trace};
 use self::{
     plan::after,
-    truth::{facts, outcome, status},
+    truth::{facts, outcome, reason, status},
 };
 pub use self::{
     plan::{Channel, Ending, Ids, Plan},
@@ -45,6 +45,38 @@ pub struct Generated {
 
 /// Generates conversation number `n`, and the second conversation of its telephone call if there is one.
 pub fn generate(seed: u64, n: u32, label: u32, now: Timestamp) -> Vec<Generated> {
+    build(seed, n, &format!("conv_gen{label:x}"), label, now)
+}
+
+/// As [`generate`], with ids from which [`of_id`] generates the conversations again. `now` counts in whole
+/// seconds.
+pub fn sent(seed: u32, n: u32, now: Timestamp) -> Vec<Generated> {
+    let second = now.as_second();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the ids of calls only have to differ"
+    )]
+    let label = seed ^ second as u32;
+    build(seed.into(), n, &sent_prefix(seed, now), label, plan::after(now, 0))
+}
+
+/// The beginning of the ids that [`sent`] gives.
+pub fn sent_prefix(seed: u32, now: Timestamp) -> String {
+    format!("conv_sent{seed:x}t{:x}", now.as_second())
+}
+
+/// The conversation with an id that [`sent`] gave. `None`: another id.
+pub fn of_id(id: &str) -> Option<Generated> {
+    let (seed, rest) = id.strip_prefix("conv_sent")?.split_once('t')?;
+    let (second, rest) = rest.split_once('n')?;
+    let (n, part) = rest.split_once('p')?;
+    let now = Timestamp::from_second(i64::from_str_radix(second, 16).ok()?).ok()?;
+    let all = sent(u32::from_str_radix(seed, 16).ok()?, n.parse().ok()?, now);
+    all.into_iter().nth(part.parse().ok()?)
+}
+
+fn build(seed: u64, n: u32, prefix: &str, label: u32, now: Timestamp) -> Vec<Generated> {
     let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(n.into()));
     let plan = Plan::draw(&mut rng, now);
     let second = plan.is_transferred.then(|| plan.continued(&mut rng));
@@ -57,7 +89,7 @@ pub fn generate(seed: u64, n: u32, label: u32, now: Timestamp) -> Vec<Generated>
     let is_shared = second.is_some();
     let conversations = std::iter::once(plan).chain(second).enumerate().map(|(part, plan)| {
         let ids = Ids {
-            conversation: format!("conv_gen{label:x}n{n}p{part}"),
+            conversation: format!("{prefix}n{n}p{part}"),
             call: call.clone(),
             agent: format!("agent_{}", n % 3),
         };
@@ -120,6 +152,11 @@ impl Generated {
         outcome(&self.plan, self.existing(evidence))
     }
 
+    /// Why the call failed, if its status is a failure.
+    pub fn reason(&self, evidence: Evidence) -> Option<&'static str> {
+        reason(&self.plan, self.existing(evidence))
+    }
+
     /// Every fact that the document must have. Dates are Unix seconds. Null: the field must be absent.
     pub fn facts(&self) -> Map<String, Value> {
         facts(&self.plan, &self.ids)
@@ -151,6 +188,15 @@ mod tests {
         assert_eq!(kinds(|one| one.plan.status.to_owned()), 3);
         assert!(all.iter().any(|one| one.is_shared) && all.iter().any(|one| !one.plan.has_start));
         assert_eq!(kinds(|one| one.ids.conversation.clone()), all.len());
+    }
+
+    #[test]
+    fn a_sent_conversation_is_generated_again_from_its_id() {
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        for one in (0..50).flat_map(|n| sent(7, n, now)) {
+            assert_eq!(of_id(&one.ids.conversation).unwrap().conversation, one.conversation);
+        }
+        assert!(of_id("conv_sent7").is_none() && of_id("conv_1").is_none());
     }
 
     #[test]

@@ -46,6 +46,21 @@ pub fn outcome(plan: &Plan, evidence: Evidence) -> &'static str {
     }
 }
 
+/// The reason of the failure, if the status is one and Twilio's callbacks are not known.
+pub fn reason(plan: &Plan, evidence: Evidence) -> Option<&'static str> {
+    Some(match plan.ending {
+        Ending::Answered | Ending::Voicemail | Ending::DetectedMachine => return None,
+        Ending::Failed => "simulated failure",
+        Ending::NoAnswer => termination_reason(plan),
+        Ending::Busy | Ending::Rejected => "Recipient was busy",
+        Ending::NotConnected if evidence.failure && plan.channel == Channel::Twilio => {
+            "unknown: failed (SIP 503)"
+        }
+        Ending::NotConnected if evidence.failure => "unknown: simulated: the trunk did not connect (SIP 503)",
+        Ending::NotConnected => "Call failed",
+    })
+}
+
 /// Every fact that the conversation states. Dates are Unix seconds. Null: the field must be absent.
 pub fn facts(plan: &Plan, ids: &Ids) -> Map<String, Value> {
     let time = |known: bool, at: jiff::Timestamp| known.then(|| at.as_second());
