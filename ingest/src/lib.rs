@@ -35,7 +35,7 @@ pub mod metrics;
 pub mod process;
 pub mod storage;
 
-use aftercall_common::process::shutdown;
+use aftercall_common::process::supervisor;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -54,7 +54,7 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let gateway = RunningGateway::start(config, admin_listener, &stop).await?;
     gateway.wait_for_broker().await;
-    shutdown::ready();
+    supervisor::ready();
     gateway.serve(listener).await;
     gateway.drain().await
 }

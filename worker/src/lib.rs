@@ -39,7 +39,7 @@ pub mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::process::{admin, shutdown};
+use aftercall_common::process::{admin, supervisor};
 use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -72,7 +72,7 @@ pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) ->
         Ok(true) => {
             prepared.cancel();
             tracing::info!("ready");
-            shutdown::ready();
+            supervisor::ready();
             roles::run(&context, api, &stop).await
         }
         Ok(false) => Ok(()),

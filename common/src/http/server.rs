@@ -1,6 +1,6 @@
 //! The accept loop: admits connections within the limits, and finishes open requests when it stops.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::{
     Request, Response,
@@ -9,6 +9,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioTimer;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -125,7 +126,7 @@ impl Server {
         let shared =
             Arc::new(Shared { handler, http, header_timeout, sources, tls, open, stop, hang_up, unreadable });
 
-        while let Some(accepted) = close.run_until_cancelled(listener.accept()).await {
+        while let Some(accepted) = close.run_until_cancelled(accept(&listener)).await {
             let (socket, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -196,6 +197,15 @@ impl<H> Shared<H> {
             drop(admission);
         }
     }
+}
+
+/// Accepts the next connection.
+///
+/// The socket may be shared with other processes, and one of them may have made it blocking. `accept` would then
+/// stop every task of this thread, so the socket is made non-blocking again first.
+async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    SockRef::from(listener).set_nonblocking(true)?;
+    listener.accept().await
 }
 
 fn http_builder(limits: Limits) -> http1::Builder {

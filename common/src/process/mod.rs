@@ -8,5 +8,6 @@ pub mod flat_yaml;
 pub mod metrics;
 pub mod shutdown;
 pub mod success_log;
+pub mod supervisor;
 pub mod telemetry;
 pub mod trace;

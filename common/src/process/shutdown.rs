@@ -1,10 +1,9 @@
-//! Shutdown by SIGTERM or SIGINT, and notifications of the supervisor.
-//!
-//! systemd waits for [`ready`] before it stops the instance that this process replaces.
+//! Shutdown by SIGTERM or SIGINT.
 
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use super::supervisor;
 
 /// Returns a token that is cancelled by the first SIGTERM or SIGINT. A second signal ends the process at
 /// once, for operators who do not want to wait for open requests.
@@ -25,27 +24,11 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         };
         let name = next().await;
         tracing::info!(signal = name, "stopping: accepted requests and messages are finished first");
-        stopping();
+        supervisor::stopping();
         cancel.cancel();
         next().await;
         tracing::warn!("second signal: stopping at once");
         std::process::exit(130);
     });
     Ok(stop)
-}
-
-/// Notifies the supervisor that the process is ready. Does nothing without a supervisor.
-pub fn ready() {
-    notify(&[NotifyState::Ready]);
-}
-
-/// Notifies the supervisor that the process is stopping.
-fn stopping() {
-    notify(&[NotifyState::Stopping]);
-}
-
-fn notify(state: &[NotifyState]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!(%error, "cannot notify the supervisor");
-    }
 }

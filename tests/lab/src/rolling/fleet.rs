@@ -25,6 +25,10 @@ pub(super) const COPIES: usize = 2;
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest time until every call has a document.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_mins(2);
+/// Longest time that a gateway takes to answer on its admin listener, and to exit with a wrong configuration.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Exit status of a gateway with a wrong configuration.
+const EXIT_CONFIG: i32 = 78;
 /// Pause between two counts of the documents.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -43,8 +47,8 @@ pub struct Run {
 
 /// The running processes and servers.
 pub(super) struct Fleet {
-    gateways: Vec<Process>,
-    workers: Vec<Process>,
+    gateways: Vec<(Process, String)>,
+    workers: Vec<(Process, String)>,
     database: Server,
     broker: Server,
     socket: Arc<TcpListener>,
@@ -88,9 +92,19 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Starts a gateway or a worker, alternating between the builds, and waits until it is ready.
-    async fn launch(&mut self, part: &str) -> anyhow::Result<Process> {
+    /// Starts a gateway or a worker, alternating between the builds, and waits until it is ready. Returns it
+    /// with the URL of its readiness.
+    async fn launch(&mut self, part: &str) -> anyhow::Result<(Process, String)> {
         let admin = ports::free()?;
+        let mut process = self.spawn(part, admin, &[]).await?;
+        let url = format!("http://127.0.0.1:{admin}/readyz");
+        let ready = async || self.http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
+        process.until(READY_TIMEOUT, ready).await?;
+        Ok((process, url))
+    }
+
+    /// Starts a gateway or a worker with further variables.
+    async fn spawn(&mut self, part: &str, admin: u16, vars: &[(&str, &str)]) -> anyhow::Result<Process> {
         let launcher = &self.launchers[(self.started / 2) % 2];
         self.started += 1;
         let command = launcher
@@ -101,20 +115,41 @@ impl Fleet {
             .env("MONGODB_URI", self.database.url())
             .env("MONGODB_DATABASE", DATABASE)
             .env("SHUTDOWN_DELAY", "500ms")
-            .envs(OPEN_GATEWAY);
-        let command = if part == "gateway" { command.socket(self.socket.clone()) } else { command };
-        let mut process = launcher.spawn(&command).await?;
-        let url = format!("http://127.0.0.1:{admin}/readyz");
-        let ready = async || self.http.get(&url).send().await.is_ok_and(|answer| answer.status() == 200);
-        process.until(READY_TIMEOUT, ready).await?;
-        Ok(process)
+            .envs(OPEN_GATEWAY)
+            .envs(vars.iter().copied());
+        if part != "gateway" {
+            return launcher.spawn(&command).await;
+        }
+        // As systemd does at each start of a unit without `NonBlocking=yes`, for all that share the socket.
+        self.socket.set_nonblocking(false)?;
+        launcher.spawn(&command.socket(self.socket.clone())).await
+    }
+
+    /// Starts a further gateway with a wrong configuration, and waits for its end. The socket stays as it was
+    /// prepared for this gateway.
+    pub async fn fail_to_start(&mut self) -> anyhow::Result<()> {
+        let mut process = self.spawn("gateway", ports::free()?, &[("PUBLISH_TIMEOUT", "soon")]).await?;
+        let ended = process.wait(ADMIN_TIMEOUT).await?;
+        let is_refused = ended.code() == Some(EXIT_CONFIG);
+        ensure!(is_refused, "the wrong gateway ended with {ended}:\n{}", process.log_tail(12));
+        Ok(())
+    }
+
+    /// Number of gateways that do not answer on their admin listener, although there are no requests.
+    pub async fn unresponsive(&self) -> usize {
+        let mut count = 0;
+        for (_, url) in &self.gateways {
+            let answer = tokio::time::timeout(ADMIN_TIMEOUT, self.http.get(url).send()).await;
+            count += usize::from(!matches!(answer, Ok(Ok(answer)) if answer.status() == 200));
+        }
+        count
     }
 
     /// Starts a new process, then stops the old one by SIGTERM.
     pub async fn replace(&mut self, part: &str, n: usize) -> anyhow::Result<()> {
         let new = self.launch(part).await?;
         let place = if part == "gateway" { &mut self.gateways[n] } else { &mut self.workers[n] };
-        let mut old = std::mem::replace(place, new);
+        let (mut old, _) = std::mem::replace(place, new);
         let ended = old.stop().await?;
         ensure!(ended.success(), "the old {part} ended with {ended}:\n{}", old.log_tail(12));
         Ok(())

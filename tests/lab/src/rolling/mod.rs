@@ -2,7 +2,8 @@
 //! that is not 200.
 //!
 //! The gateways share one socket, as with socket activation of systemd: a new gateway accepts connections
-//! before the old one stops. Workers share their consumers. With `--other` every second process runs another
+//! before the old one stops. Each start makes the shared socket blocking, as systemd does, and in each round a
+//! gateway with a wrong configuration starts on it, too. Workers share their consumers. With `--other` every second process runs another
 //! build, so that an old and a new version run side by side.
 
 mod fleet;
@@ -45,6 +46,15 @@ pub struct Outcome {
     pub replaced: usize,
     /// Number of calls without a document though a webhook was answered with 200.
     pub missing: usize,
+    /// Number of gateways that did not answer on their admin listener after the load.
+    pub unresponsive: usize,
+}
+
+impl Outcome {
+    /// Whether every request was answered with 200, every call has a document, and every gateway answers.
+    pub fn is_good(&self) -> bool {
+        self.answers.failures.is_empty() && self.missing == 0 && self.unresponsive == 0
+    }
 }
 
 /// Runs the experiment and prints the result. Keeps the logs if a request failed or a document is missing.
@@ -59,8 +69,7 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
     let run = Run { rate: options.rate, rounds: options.rounds, other, folder };
     let outcome = roll(&Launcher::current()?, &run, &Progress::visible()).await?;
     print!("{}", outcome.table());
-    let is_good = outcome.answers.failures.is_empty() && outcome.missing == 0;
-    if is_good {
+    if outcome.is_good() {
         std::fs::remove_dir_all(&run.folder).context("cannot remove the logs")?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -89,14 +98,18 @@ async fn roll(launcher: &Launcher, run: &Run, progress: &Progress) -> anyhow::Re
                 tokio::time::sleep(LOAD_INTERVAL).await;
             }
         }
+        fleet.fail_to_start().await?;
+        tokio::time::sleep(LOAD_INTERVAL).await;
         let (webhooks, failures) = load.counts();
         progress.note(&format!("round {round}: {webhooks} webhooks so far, {failures} not answered 200"));
     }
     let answers = load.finish().await;
     progress.step("waiting for a document of every call");
     let missing = fleet.missing(&answers).await?;
+    progress.step("asking the gateways whether they are ready");
+    let unresponsive = fleet.unresponsive().await;
     progress.finish();
-    Ok(Outcome { answers, replaced, missing })
+    Ok(Outcome { answers, replaced, missing, unresponsive })
 }
 
 impl Outcome {
@@ -123,7 +136,7 @@ impl Outcome {
         let mut text = format!(
             "{} webhooks ({rate:.0}/s) and {} lookups while {} processes were replaced\n\
              answer to a webhook: p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms\n\
-             not answered 200: {failures}\nwithout a document: {}\n",
+             not answered 200: {failures}\nwithout a document: {}\ngateways without an answer: {}\n",
             answers.webhooks,
             answers.lookups,
             self.replaced,
@@ -131,6 +144,7 @@ impl Outcome {
             latency(0.99),
             latency(1.0),
             self.missing,
+            self.unresponsive,
         );
         text.extend(answers.failures.iter().map(|(failure, count)| format!("  {count} × {failure}\n")));
         text
