@@ -66,7 +66,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let command = cli.command.unwrap_or(Command::Run);
     if cli.check || matches!(command, Command::Check) {
-        return exit_status(commands::print_line(format!("configuration is valid\n{config:#?}")));
+        return exit_status(commands::print_line(format!("{config}\nconfiguration is valid")));
     }
     // The other commands print their own results, so they log warnings only.
     let is_service = matches!(command, Command::Run);

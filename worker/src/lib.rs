@@ -57,7 +57,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// An operator has to change something: a setting cannot be used, an existing stream contradicts
 /// [`streams::ensure`](aftercall_common::contract::streams::ensure), or MongoDB is no replica set.
 pub async fn run(config: Config, admin: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    tracing::info!(?config, "starting");
+    tracing::info!(config = config.to_string().replace('\n', " "), "starting");
     let mut registry = aftercall_common::process::metrics::registry(env!("CARGO_PKG_VERSION"));
     let (context, api) = Context::connect(config, &mut registry).await?;
     let context = Arc::new(context);

@@ -2,6 +2,7 @@
 //! capitals.
 
 mod check;
+mod display;
 mod elevenlabs;
 mod roles;
 mod workspace;

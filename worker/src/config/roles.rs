@@ -1,5 +1,7 @@
 //! The variable `ROLES`.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 /// One kind of work of a worker process. To scale one role, start more processes with this role alone.
@@ -15,6 +17,21 @@ pub enum Role {
     Reconcile,
     /// Shows calls to people, in a browser.
     Console,
+}
+
+impl Role {
+    const ALL: [Self; 5] = [Self::Status, Self::Transcripts, Self::Api, Self::Reconcile, Self::Console];
+
+    /// Name of the role in `ROLES`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Transcripts => "transcripts",
+            Self::Api => "api",
+            Self::Reconcile => "reconcile",
+            Self::Console => "console",
+        }
+    }
 }
 
 /// The roles of a process, from a list with commas. Not empty.
@@ -33,17 +50,21 @@ impl TryFrom<String> for Roles {
     type Error = String;
 
     fn try_from(list: String) -> Result<Self, String> {
-        let roles = list.split(',').map(|name| match name.trim() {
-            "status" => Ok(Role::Status),
-            "transcripts" => Ok(Role::Transcripts),
-            "api" => Ok(Role::Api),
-            "reconcile" => Ok(Role::Reconcile),
-            "console" => Ok(Role::Console),
-            other => Err(format!(
-                "{other:?} is not a role; the roles are status, transcripts, api, reconcile and console"
-            )),
+        let roles = list.split(',').map(|name| {
+            let name = name.trim();
+            Role::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
+                let names = Role::ALL.map(Role::name).join(", ");
+                format!("{name:?} is not a role; the roles are {names}")
+            })
         });
         roles.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl fmt::Display for Roles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.0.iter().map(|role| role.name()).collect();
+        f.write_str(&names.join(","))
     }
 }
 

@@ -99,3 +99,43 @@ fn secrets_are_not_printed() {
     assert!(!format!("{config:?}").contains("sk_secret"));
     assert!(!format!("{:?}", read("MONGODB_URI", "mongodb://u:pw@h/").unwrap()).contains("pw"));
 }
+
+#[test]
+fn the_printed_configuration_has_one_line_for_each_variable_and_hides_secrets() {
+    let config = Config::from_vars(
+        [
+            ("NATS_URL", "nats://worker:pa55@broker:4222"),
+            ("MONGODB_URI", "mongodb://me:pa55@db/?replicaSet=rs"),
+            ("ELEVENLABS_API_KEY", "sk_pa55"),
+            ("ELEVENLABS_STATUS_CALLBACK_URL", "https://hooks.example.com/x"),
+            ("SECRET_FILE", "/run/secret"),
+            ("RETENTION_DAYS", "30"),
+            ("ROLES", "status,console"),
+            ("CONSOLE_PASSWORD", "pa55 pa55 pa55"),
+            ("CONSOLE_TOKEN", "pa55pa55pa55"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    )
+    .unwrap();
+    let shown = config.to_string();
+    assert!(!shown.contains("pa55"), "{shown}");
+    for line in [
+        "NATS_URL=nats://***@broker:4222",
+        "ELEVENLABS_API_KEY=***",
+        "RETENTION_DAYS=30",
+        "ROLES=status,console",
+        "ADMIN_ADDR=127.0.0.1:9081",
+        "STATUS_STALE_AFTER=60s",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
+    }
+    // All variables of the debug output are there, except those of files that must exist and those of the log.
+    let debug = format!("{config:?}");
+    let fields = debug.split([' ', '{']).filter_map(|word| word.strip_suffix(':'));
+    let not_shown = ["nats_creds_file", "nats_ca_file", "log_format", "rust_log"];
+    for field in fields.filter(|field| field.contains('_') && !not_shown.contains(field)) {
+        let name = format!("{}=", field.to_uppercase());
+        assert!(shown.lines().any(|line| line.starts_with(&name)), "{name} in {shown}");
+    }
+}
