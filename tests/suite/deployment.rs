@@ -14,6 +14,10 @@ use crate::harness::{CALL_STATUS, Service, python, servers, test_timeout, tool, 
 
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy");
 
+/// The services of the Compose file.
+const GATEWAYS: [&str; 2] = ["ingest-1", "ingest-2"];
+const WORKERS: [&str; 2] = ["worker-1", "worker-2"];
+
 fn file(path: &str) -> String {
     std::fs::read_to_string(format!("{DEPLOY}/{path}")).unwrap()
 }
@@ -57,7 +61,18 @@ fn variable<'a>(environment: &'a Value, name: &str) -> Option<&'a str> {
 async fn compose_file_and_chart_are_valid() {
     let parsed = parsed().await;
     let services: BTreeSet<_> = parsed["compose"]["services"].as_object().unwrap().keys().collect();
-    let wanted = ["alertmanager", "caddy", "grafana", "ingest", "mongodb", "nats", "prometheus", "worker"];
+    let wanted = [
+        "alertmanager",
+        "caddy",
+        "grafana",
+        "ingest-1",
+        "ingest-2",
+        "mongodb",
+        "nats",
+        "prometheus",
+        "worker-1",
+        "worker-2",
+    ];
     assert_eq!(services, wanted.map(str::to_owned).iter().collect());
     let kinds = |objects: &Value| -> Vec<String> {
         let kinds = objects.as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap().to_owned());
@@ -102,8 +117,8 @@ async fn deployment_settings_agree_with_the_code() {
     assert_eq!(file("nats/cluster.conf").matches("nats://nats-").count(), webhooks.num_replicas);
     let monitors = parsed["values"]["nats"]["monitorUrl"].as_str().unwrap();
     assert_eq!(monitors.split(',').count(), webhooks.num_replicas, "each server needs its own URL");
-    for part in ["ingest", "worker"] {
-        assert_eq!(variable(&compose[part]["environment"], "STREAM_REPLICAS"), Some("1"), "one server");
+    for service in GATEWAYS.into_iter().chain(WORKERS) {
+        assert_eq!(variable(&compose[service]["environment"], "STREAM_REPLICAS"), Some("1"), "one server");
     }
     // Every broker syncs before it acknowledges. A full stream refuses messages.
     for name in ["nats/nats.conf", "nats/cluster.conf"] {
@@ -118,8 +133,8 @@ async fn deployment_settings_agree_with_the_code() {
     for name in ["nats/nats.conf", "nats/cluster.conf"] {
         assert!(file(name).lines().any(|line| line == "include ./users.conf"), "{name}");
     }
-    for (part, user) in [("ingest", User::Gateway), ("worker", User::Worker)] {
-        let url = variable(&compose[part]["environment"], "NATS_URL").unwrap();
+    for (service, user) in [(GATEWAYS[0], User::Gateway), (WORKERS[0], User::Worker)] {
+        let url = variable(&compose[service]["environment"], "NATS_URL").unwrap();
         assert!(url.starts_with(&format!("nats://{}:${{{}:?", user.name(), user.variable())), "{url}");
     }
     for user in User::ALL {
@@ -173,8 +188,8 @@ async fn deployment_settings_agree_with_the_code() {
         let probe = pod["containers"][0]["readinessProbe"]["periodSeconds"].as_u64().unwrap();
         assert!(time("SHUTDOWN_DELAY") >= 2 * probe, "the delay is shorter than two probes");
     }
-    let delay = seconds(variable(&compose["ingest"]["environment"], "SHUTDOWN_DELAY").unwrap());
-    let given = seconds(compose["ingest"]["stop_grace_period"].as_str().unwrap());
+    let delay = seconds(variable(&compose[GATEWAYS[0]]["environment"], "SHUTDOWN_DELAY").unwrap());
+    let given = seconds(compose[GATEWAYS[0]]["stop_grace_period"].as_str().unwrap());
     assert!(given > 2 * delay + 20, "SHUTDOWN_GRACE is 20 s by default");
 
     // A gateway holds up to 256 MiB of bodies, a worker up to 32 MiB. The limit leaves room for the process.
@@ -194,8 +209,8 @@ async fn every_variable_in_deployment_files_exists() {
     let parsed = parsed().await;
     let described = file("CONFIGURATION.md");
     let mut names = BTreeSet::new();
-    for part in ["ingest", "worker"] {
-        let environment = parsed["compose"]["services"][part]["environment"].as_object().unwrap();
+    for service in GATEWAYS.into_iter().chain(WORKERS) {
+        let environment = parsed["compose"]["services"][service]["environment"].as_object().unwrap();
         names.extend(environment.keys().cloned());
     }
     for objects in [&parsed["default"], &parsed["everything"]] {
