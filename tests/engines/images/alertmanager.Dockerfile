@@ -1,0 +1,8 @@
+# prom/alertmanager:v0.28.1
+FROM base
+COPY alertmanager /bin/
+RUN install -d -o nobody -g nogroup /alertmanager
+USER nobody
+WORKDIR /alertmanager
+# Debian has another default, with the folder of its package.
+ENTRYPOINT ["/bin/alertmanager", "--storage.path=data/"]

@@ -1,0 +1,4 @@
+# rust:1.95-bookworm
+FROM base
+COPY cargo /usr/local/bin/cargo
+COPY finished /opt/finished
