@@ -41,7 +41,7 @@ class Docker:
         }
 
     def start(self):
-        """Starts the daemon. Its data are on the disk of the cache, and are removed with the run."""
+        """Starts the daemon. Its data are in memory, and are removed with the run."""
         folder = self.run.folder
         # Not `ip netns exec`, which hides the control groups.
         enter = ["nsenter", f"--net=/run/netns/{self.network}"]
@@ -59,6 +59,7 @@ class Docker:
 
     def stop_containers(self):
         """Ends all containers, so that the daemon ends quickly."""
+        self.run.say("stopping the containers")
         running = self.docker("ps", "--quiet", check=False).split()
         if running:
             self.docker("rm", "--force", *running, check=False)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 
-from host import CACHE, REPOSITORY, Unavailable, call
+from host import CACHE, MEMORY_GIB, REPOSITORY, Unavailable, call
 
 # Programs that upstream images hold, as wheels with the path of the program. nats-server and mongod are those of
 # `cargo local`, in deploy/local/src/programs.rs.
@@ -42,6 +42,9 @@ def require_root():
         raise Unavailable("it needs root")
     if subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode:
         raise Unavailable("this machine allows no namespaces")
+    memory = dict(line.split(":") for line in open("/proc/meminfo"))
+    if int(memory["MemAvailable"].split()[0]) < (MEMORY_GIB + 2) * 1024 * 1024:
+        raise Unavailable(f"it needs {MEMORY_GIB + 2} GiB of free memory")
 
 
 def packages(*names):
