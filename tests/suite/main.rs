@@ -50,6 +50,7 @@ mod power_loss;
 mod privacy;
 mod providers;
 mod reconciliation;
+mod recordings;
 mod registration;
 mod replay;
 mod report;

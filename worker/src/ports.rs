@@ -73,6 +73,14 @@ pub trait Ports: Send + Sync + 'static {
         trace: Option<&str>,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Stores the first job to fetch the recording of a conversation, if `RECORDINGS` is `fetch`. It replaces a job
+    /// that waits. `trace` is the trace context of the job.
+    fn enqueue_recording(
+        &self,
+        conversation: &ConversationId,
+        trace: Option<&str>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
     /// Stores `job`, which the broker delivers `at` this time.
     fn schedule_job(&self, job: &Job, at: Timestamp) -> impl Future<Output = Result<(), Error>> + Send;
 

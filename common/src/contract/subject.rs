@@ -8,7 +8,7 @@ pub const ELEVENLABS_CALL_STATUS: &str = Provider::ElevenLabs.subject();
 pub const TWILIO_CALL_STATUS: &str = Provider::Twilio.subject();
 /// Conversations that reconciliation read from ElevenLabs' API, in the envelope of ElevenLabs' webhooks.
 pub const RECONCILED: &str = "webhooks.elevenlabs.reconciled";
-/// A transcript job that is due now.
+/// A job to fetch a transcript or a recording that is due now.
 pub const TRANSCRIPT_DUE: &str = "transcripts.due";
 
 /// All subjects of the stream `WEBHOOKS`.
@@ -51,6 +51,12 @@ impl WebhookSubject {
 /// own, so a later schedule replaces the earlier one: a conversation never has more than one waiting job.
 pub fn transcript_later(conversation_key: &str) -> String {
     format!("transcripts.later.{conversation_key}")
+}
+
+/// The subject of the recording job that waits for a conversation. As for transcripts, a later schedule replaces
+/// the earlier one.
+pub fn recording_later(conversation_key: &str) -> String {
+    format!("transcripts.recording.{conversation_key}")
 }
 
 /// The subject of the dead letters of `consumer`.

@@ -15,7 +15,7 @@ use aftercall_worker::{
     domain::{call::TranscriptState, cause::Cause, event::ConversationId},
     ports::Ports,
     retry::Pauses,
-    roles::transcripts::Job,
+    roles::transcripts::{Job, JobKind},
     store::StoreError,
 };
 use async_nats::{Error, jetstream::AckKind};
@@ -148,9 +148,13 @@ impl Ports for SimulatedPorts {
     }
 
     async fn enqueue_job(&self, conversation: &ConversationId, trace: Option<&str>) -> Result<(), Error> {
-        let job = Job { conversation_id: conversation.clone(), attempt: 0, trace: trace.map(str::to_owned) };
+        let job = Job::first(JobKind::Transcript, conversation.clone(), trace);
         let id = conversation.as_str().to_owned();
         self.publish("a job", move |broker, now| broker.owe(&id, job.payload().into(), now)).await
+    }
+
+    async fn enqueue_recording(&self, _: &ConversationId, _: Option<&str>) -> Result<(), Error> {
+        Ok(()) // As with `RECORDINGS=webhook`.
     }
 
     async fn schedule_job(&self, job: &Job, at: Timestamp) -> Result<(), Error> {

@@ -1,6 +1,6 @@
-//! Transcript jobs: messages of the stream `TRANSCRIPTS`.
+//! Jobs: messages of the stream `TRANSCRIPTS`.
 //!
-//! A job names a conversation whose transcript is to be fetched.
+//! A job names a conversation whose transcript or recording is to be fetched.
 
 use aftercall_common::contract::streams::{TRANSCRIPTS, header, subject};
 use async_nats::{
@@ -13,9 +13,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::event::ConversationId;
 
-/// The job to fetch one transcript.
+/// What a job fetches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobKind {
+    /// The turns of the conversation, and what the conversation says about its call.
+    #[default]
+    Transcript,
+    /// The recording.
+    Recording,
+}
+
+/// The job to fetch one transcript or one recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
+    /// What is to be fetched.
+    pub kind: JobKind,
     /// The conversation.
     pub conversation_id: ConversationId,
     /// Number of requests to ElevenLabs so far. The job carries it because the broker may forget delivery
@@ -28,6 +41,8 @@ pub struct Job {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Wire {
+    #[serde(default)]
+    kind: JobKind,
     conversation_id: String,
     attempt: u32,
 }
@@ -41,7 +56,8 @@ impl Job {
         let wire: Wire = serde_json::from_slice(payload)
             .map_err(|error| format!("not a job at line {} column {}", error.line(), error.column()))?;
         let conversation_id = ConversationId::new(wire.conversation_id).map_err(|error| error.to_string())?;
-        Ok(Self { conversation_id, attempt: wire.attempt, trace: trace.map(str::to_owned) })
+        let trace = trace.map(str::to_owned);
+        Ok(Self { kind: wire.kind, conversation_id, attempt: wire.attempt, trace })
     }
 
     fn headers(&self) -> HeaderMap {
@@ -52,21 +68,36 @@ impl Job {
         headers
     }
 
+    /// The first job of a conversation. `trace`: trace context of the webhook that causes it.
+    pub fn first(kind: JobKind, conversation_id: ConversationId, trace: Option<&str>) -> Self {
+        Self { kind, conversation_id, attempt: 0, trace: trace.map(str::to_owned) }
+    }
+
+    /// The subject on which the job waits.
+    fn later(&self) -> String {
+        let key = self.conversation_id.as_str();
+        match self.kind {
+            JobKind::Transcript => subject::transcript_later(key),
+            JobKind::Recording => subject::recording_later(key),
+        }
+    }
+
     /// The body of the message.
     pub fn payload(&self) -> Vec<u8> {
-        let wire = Wire { conversation_id: self.conversation_id.as_str().to_owned(), attempt: self.attempt };
+        let conversation_id = self.conversation_id.as_str().to_owned();
+        let wire = Wire { kind: self.kind, conversation_id, attempt: self.attempt };
         serde_json::to_vec(&wire).expect("strings and numbers are JSON")
     }
 }
 
-/// Publishes the first job of a conversation. Has no effect if this job was published before, within the
+/// Publishes the first job to fetch the transcript of a conversation. Has no effect if this job was published before, within the
 /// broker's duplicate window.
 pub async fn enqueue_job(
     context: &jetstream::Context,
     id: &ConversationId,
     trace: Option<&str>,
 ) -> Result<(), async_nats::Error> {
-    let job = Job { conversation_id: id.clone(), attempt: 0, trace: trace.map(str::to_owned) };
+    let job = Job::first(JobKind::Transcript, id.clone(), trace);
     let mut headers = job.headers();
     headers.insert(NATS_MESSAGE_ID, format!("transcript:{}", id.as_str()).as_str());
     let payload = job.payload().into();
@@ -83,12 +114,11 @@ pub async fn schedule_job(
     let mut headers = job.headers();
     headers.insert(header::SCHEDULE, format!("@at {at}").as_str());
     headers.insert(header::SCHEDULE_TARGET, subject::TRANSCRIPT_DUE);
-    let subject = subject::transcript_later(job.conversation_id.as_str());
-    context.publish_with_headers(subject, headers, job.payload().into()).await?.await?;
+    context.publish_with_headers(job.later(), headers, job.payload().into()).await?.await?;
     Ok(())
 }
 
-/// The scheduled job of a conversation: its number of attempts so far, and when it is due.
+/// The scheduled transcript job of a conversation: its number of attempts so far, and when it is due.
 pub async fn scheduled_job(
     context: &jetstream::Context,
     id: &ConversationId,
@@ -111,8 +141,14 @@ mod tests {
     #[test]
     fn a_job_is_read_as_it_was_written_and_other_payloads_are_refused() {
         let conversation_id = ConversationId::new("conv_1").unwrap();
-        let job = Job { conversation_id, attempt: 3, trace: Some("00-".to_owned()) };
-        assert_eq!(Job::read(&job.payload(), Some("00-")), Ok(job));
+        for kind in [JobKind::Transcript, JobKind::Recording] {
+            let first = Job::first(kind, conversation_id.clone(), Some("00-"));
+            let job = Job { attempt: 3, ..first };
+            assert_eq!(Job::read(&job.payload(), Some("00-")), Ok(job));
+        }
+        // An earlier version wrote no kind.
+        let earlier = Job::read(br#"{"conversationId":"v","attempt":0}"#, None).unwrap();
+        assert_eq!(earlier.kind, JobKind::Transcript);
         assert!(Job::read(b"{}", None).is_err());
         let escaping = br#"{"conversationId":"../x","attempt":0}"#;
         assert!(Job::read(escaping, None).unwrap_err().contains("conversation_id"));

@@ -3,7 +3,7 @@
 use aftercall_common::{http::tls, process::config::ConfigError};
 use mongodb::options::{ConnectionString, Tls as MongoTls};
 
-use super::{Config, Role, elevenlabs::key_header};
+use super::{Config, Recordings, Role, elevenlabs::key_header};
 
 /// Shortest password and token of the console, in characters.
 const CONSOLE_SECRET_MIN: usize = 12;
@@ -19,6 +19,9 @@ impl Config {
         }
         if !(self.reconcile_rate > 0.0 && self.reconcile_rate <= 100.0) {
             return Err(ConfigError::new("RECONCILE_RATE", "must be above 0 and at most 100"));
+        }
+        if self.recordings == Recordings::Fetch && self.elevenlabs_api_key.is_none() {
+            return Err(ConfigError::new("RECORDINGS", "fetch needs ELEVENLABS_API_KEY"));
         }
         let waits = [("PLACE_TIMEOUT", self.place_timeout), ("RECONCILE_EVERY", self.reconcile_every)];
         if let Some((name, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {

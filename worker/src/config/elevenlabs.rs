@@ -37,6 +37,17 @@ impl TryFrom<String> for BaseUrl {
     }
 }
 
+/// Where recordings come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recordings {
+    /// From webhooks alone.
+    #[default]
+    Webhook,
+    /// From webhooks, or else from ElevenLabs' API.
+    Fetch,
+}
+
 /// Whether `url` holds a user name or a password. Logs and commands print these URLs, so they must hold none.
 fn holds_credentials(url: &reqwest::Url) -> bool {
     !url.username().is_empty() || url.password().is_some()

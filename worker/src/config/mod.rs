@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 pub(crate) use self::elevenlabs::key_header;
 pub use self::{
-    elevenlabs::{BaseUrl, CallbackUrl},
+    elevenlabs::{BaseUrl, CallbackUrl, Recordings},
     roles::{Role, Roles},
     workspace::{AgentIds, Channels, EVENTS, EventNames, is_id},
 };
@@ -57,6 +57,8 @@ pub struct Config {
     /// Time after which a transcript that ElevenLabs does not provide is given up.
     #[serde(with = "humantime_serde")]
     pub transcript_give_up_after: Duration,
+    /// Where recordings come from.
+    pub recordings: Recordings,
     /// Longest wait for the answer of ElevenLabs when it places a call.
     #[serde(with = "humantime_serde")]
     pub place_timeout: Duration,
@@ -119,6 +121,7 @@ impl Default for Config {
             elevenlabs_base_url: BaseUrl::default(),
             status_stale_after: Duration::from_mins(1),
             transcript_give_up_after: Duration::from_hours(24),
+            recordings: Recordings::default(),
             place_timeout: Duration::from_secs(45),
             reconcile_every: Duration::from_mins(10),
             reconcile_rate: 4.0,

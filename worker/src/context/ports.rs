@@ -1,5 +1,7 @@
 //! The ports of a real worker: broker, database and API.
 
+use std::time::Duration;
+
 use aftercall_common::process::{success_log::SuccessLog, trace::Tracer};
 use async_nats::{
     Error,
@@ -13,15 +15,20 @@ use crate::{
     broker::{
         consumer,
         large_bodies::{self, BodyError},
-        transcript_jobs::{self, Job},
+        transcript_jobs::{self, Job, JobKind},
     },
+    config::Recordings,
     dead_letters,
-    domain::{cause::Cause, event::ConversationId},
+    domain::{cause::Cause, event::ConversationId, time::after},
     elevenlabs::{ApiError, Conversation, ElevenLabs},
     metrics::Metrics,
     ports::{Ports, TranscriptApi},
     store::{Store, StoreError},
 };
+
+/// Delay of the first job to fetch a recording. ElevenLabs sends the webhook with the recording beside the one
+/// with the transcript, so it usually comes before.
+const RECORDING_DELAY: Duration = Duration::from_secs(10);
 
 impl Ports for Context {
     type Message = jetstream::Message;
@@ -49,6 +56,18 @@ impl Ports for Context {
 
     async fn enqueue_job(&self, conversation: &ConversationId, trace: Option<&str>) -> Result<(), Error> {
         transcript_jobs::enqueue_job(&self.jetstream, conversation, trace).await
+    }
+
+    async fn enqueue_recording(
+        &self,
+        conversation: &ConversationId,
+        trace: Option<&str>,
+    ) -> Result<(), Error> {
+        if self.config.recordings != Recordings::Fetch {
+            return Ok(());
+        }
+        let job = Job::first(JobKind::Recording, conversation.clone(), trace);
+        self.schedule_job(&job, after(Timestamp::now(), RECORDING_DELAY)).await
     }
 
     async fn schedule_job(&self, job: &Job, at: Timestamp) -> Result<(), Error> {

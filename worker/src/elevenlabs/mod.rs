@@ -11,6 +11,7 @@ mod conversations;
 mod error;
 mod gate;
 mod outbound;
+mod recording;
 mod webhooks;
 
 pub use self::{
@@ -21,6 +22,7 @@ pub use self::{
     error::ApiError,
     gate::Gate,
     outbound::{Accepted, Carrier, OutboundError, Refused},
+    recording::RecordingBody,
     webhooks::{NewWebhook, Scope, Webhook},
 };
 pub use crate::domain::conversation::{Conversation, ConversationStatus};

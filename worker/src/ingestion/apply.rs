@@ -8,7 +8,7 @@
 //! A crash between two steps leaves the message unacknowledged. The broker delivers it again, and applying it
 //! again changes nothing.
 
-use std::time::Instant;
+use std::{collections::HashSet, time::Instant};
 
 use aftercall_common::{
     contract::streams::consumer,
@@ -63,7 +63,7 @@ pub(super) async fn apply_batch<P: Ports>(
         return calls.into_iter().flatten().map(|(message, _)| message).collect();
     };
     traces.written(patches.len(), write_started);
-    let enqueued = with_progress(ports, held, enqueue_jobs(ports, &changes, &traces)).await;
+    let enqueued = with_progress(ports, held, enqueue_jobs(ports, &calls, &changes, &traces)).await;
     for (n, (messages, change)) in calls.iter().zip(&changes).enumerate() {
         for (message, event) in messages {
             match change {
@@ -98,13 +98,16 @@ async fn give_up_unreadable<P: Ports>(
     }
 }
 
-/// Enqueues the transcript jobs that follow from a batch. Returns for each call whether all its jobs are
+/// Enqueues the jobs that follow from a batch. Returns for each call whether all its jobs are
 /// stored.
 ///
-/// The jobs are determined by the stored calls and not by the events: after a crash between the write and the
+/// A transcript job is determined by the stored call and not by the events: after a crash between the write and the
 /// job, the redelivered event changes nothing, but the job is still missing.
+///
+/// A recording job is determined by the event: while the event is redelivered, its job may be missing.
 async fn enqueue_jobs<P: Ports>(
     ports: &P,
+    calls: &[Vec<(P::Message, EventSummary)>],
     changes: &[Changed],
     traces: &Traces<'_, P::Message>,
 ) -> Vec<bool> {
@@ -116,6 +119,14 @@ async fn enqueue_jobs<P: Ports>(
             if let Err(error) = ports.enqueue_job(conversation, traces.context(n).as_deref()).await {
                 let conversation_id = conversation.as_str();
                 tracing::warn!(conversation_id, %error, "transcript job not stored; trying again");
+                return false;
+            }
+        }
+        let recorded: HashSet<_> = calls[n].iter().filter_map(|(_, event)| event.recorded.as_ref()).collect();
+        for conversation in recorded {
+            if let Err(error) = ports.enqueue_recording(conversation, traces.context(n).as_deref()).await {
+                let conversation_id = conversation.as_str();
+                tracing::warn!(conversation_id, %error, "recording job not stored; trying again");
                 return false;
             }
         }

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         call::{Attachment, CallPatch, Status, failure_class},
         cause::Cause,
-        event::Event,
+        event::{ConversationId, Event},
         reason::Reason,
     },
     store::Key,
@@ -42,6 +42,8 @@ pub(super) struct EventSummary {
     pub call_id: Option<String>,
     pub conversation_id: Option<String>,
     pub stored_at: Timestamp,
+    /// The conversation, if the event brings a recording or says that ElevenLabs has one.
+    pub recorded: Option<ConversationId>,
 }
 
 impl EventSummary {
@@ -54,6 +56,7 @@ impl EventSummary {
             call_id: event.call_id.as_ref().map(|id| id.as_str().to_owned()),
             conversation_id: event.conversation_id.as_ref().map(|id| id.as_str().to_owned()),
             stored_at: event.stored_at,
+            recorded: event.conversation_id.clone().filter(|_| event.has_audio || event.recording.is_some()),
         }
     }
 }

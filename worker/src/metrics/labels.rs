@@ -22,11 +22,11 @@ macro_rules! label_values {
 }
 
 label_values! {
-    /// How a transcript job ended.
+    /// How a job ended that fetches a transcript or a recording.
     TranscriptOutcome {
-        /// The transcript was saved.
+        /// The transcript or recording was saved.
         Saved = "saved",
-        /// The transcript was given up.
+        /// It was given up.
         Unavailable = "unavailable",
         /// The job was scheduled again.
         Waiting = "waiting",

@@ -96,6 +96,11 @@ impl Metrics {
         self.0.store_seconds.get_or_create(&ByOutcome { outcome }).observe(time.as_secs_f64());
     }
 
+    /// Counts a recording job.
+    pub fn recording(&self, outcome: TranscriptOutcome) {
+        self.0.recordings.get_or_create(&ByOutcome { outcome: outcome.as_str() }).inc();
+    }
+
     /// Measures the time from when a transcript was owed to when it was saved.
     pub fn transcript_delay(&self, delay: Duration) {
         self.0.transcript_delay.observe(delay.as_secs_f64());

@@ -79,6 +79,8 @@ table! {
     // Transcripts, requests about calls, the console.
     transcripts: Family<ByOutcome, Counter> = family(outcomes(TranscriptOutcome::VALUES)),
         "transcripts", "Transcript jobs processed, by outcome";
+    recordings: Family<ByOutcome, Counter> = family(outcomes(TranscriptOutcome::VALUES)),
+        "recordings", "Recording jobs processed, by outcome";
     transcript_delay: Histogram = histogram(1.0, 18), // From 1 s to 36 h.
         "transcript_delay" in Seconds, "Time from when a transcript was owed to when it was saved";
     lookups: Family<ByOutcome, Counter> = family(outcomes(&["ok"])),

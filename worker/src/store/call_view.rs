@@ -83,6 +83,16 @@ impl CallView {
         Some((file.get_str("fileId").ok()?.to_owned(), bytes))
     }
 
+    /// The id of the file with the recording.
+    pub fn recording_file(&self) -> Option<&str> {
+        self.document.get_document("audio").ok()?.get_str("fileId").ok()
+    }
+
+    /// Since when the worker tries to fetch the recording.
+    pub fn recording_since(&self) -> Option<Timestamp> {
+        date(&self.document, "_recordingSince")
+    }
+
     /// The keys by which this document is found.
     pub(super) fn keys(&self) -> Vec<Key> {
         let ids = [

@@ -1,6 +1,7 @@
 //! Files in `GridFS`: recordings and transcripts that are too large for a document.
 //!
-//! The bucket `recordings` has one file for each audio event. The bucket `transcripts` has one file for each
+//! The bucket `recordings` has one file for each audio event, and for each recording
+//! that the worker fetched. The bucket `transcripts` has one file for each
 //! conversation whose turns are too large. The id of a file is the id of the event that brought it, or
 //! `fetched-` and the conversation id.
 //!
@@ -11,7 +12,7 @@ use mongodb::{
     Database,
     bson::{Bson, doc},
     error::Result,
-    gridfs::GridFsBucket,
+    gridfs::{GridFsBucket, GridFsUploadStream},
     options::GridFsBucketOptions,
 };
 use serde_json::Value;
@@ -21,7 +22,7 @@ use crate::domain::{call::Attachment, event::ConversationId};
 
 /// Every bucket.
 pub(super) const BUCKETS: [&str; 2] = [RECORDINGS, TRANSCRIPTS];
-const RECORDINGS: &str = "recordings";
+pub(super) const RECORDINGS: &str = "recordings";
 const TRANSCRIPTS: &str = "transcripts";
 
 /// The id of the file with the turns that the worker fetched for a conversation.
@@ -47,19 +48,29 @@ async fn save(bucket: &GridFsBucket, id: String, extension: &str, kind: &str, by
     if bucket.find_one(doc! { "_id": &id }).await?.is_some() {
         return Ok(());
     }
+    let mut upload = open_upload(bucket, id, extension, kind).await?;
+    upload.write_all(bytes).await?;
+    upload.close().await?;
+    Ok(())
+}
+
+/// Opens the file `id`, which does not exist, for writing.
+pub(super) async fn open_upload(
+    bucket: &GridFsBucket,
+    id: String,
+    extension: &str,
+    kind: &str,
+) -> Result<GridFsUploadStream> {
     // An interrupted attempt may have left chunks, which would collide with the new chunks. Usually there is
     // no file to delete. A more serious error appears again in the next step.
     if let Err(error) = bucket.delete(Bson::String(id.clone())).await {
         tracing::trace!(%error, "no half-written file");
     }
-    let mut upload = bucket
+    bucket
         .open_upload_stream(format!("{id}.{extension}"))
         .id(Bson::String(id))
         .metadata(doc! { "contentType": kind })
-        .await?;
-    upload.write_all(bytes).await?;
-    upload.close().await?;
-    Ok(())
+        .await
 }
 
 impl Store {

@@ -30,6 +30,7 @@ mod placement_state;
 mod placements;
 mod preview;
 mod reconciliation;
+mod recordings;
 mod report;
 mod statement;
 mod suspects;
@@ -51,6 +52,7 @@ pub use self::{
     placement_state::PlacementState,
     placements::{NewPlacement, PlacementResult, PlacementStart},
     preview::{Difference, Preview},
+    recordings::{RecordingState, RecordingUpload, fetched_recording},
     report::{Plan, Question, calls_of_batch, calls_of_conversations, questions},
     statement::statement,
     transcripts::TranscriptResolution,

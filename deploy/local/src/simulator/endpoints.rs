@@ -16,6 +16,7 @@ use super::{
     generated, life,
     options::Carrier,
     registry::Registry,
+    script::AudioAnswer,
     state::{State, lock},
 };
 
@@ -23,6 +24,7 @@ use super::{
 pub(super) enum ApiResponse {
     Json(u16, Value),
     Audio(Vec<u8>),
+    ScriptedAudio(AudioAnswer),
     /// No answer; the connection stays open.
     Hang,
 }
@@ -64,10 +66,7 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
             let served = || Some(lock(&state.served).get(*id)?.conversation.clone());
             ApiResponse::Json(200, state.call(id).map(|call| call.detail()).or_else(served).or_else(sent)?)
         }
-        (&Method::GET, ["v1", "convai", "conversations", id, "audio"]) => match state.call(id) {
-            Some(call) if call.status() == "done" => ApiResponse::Audio(life::recording(&call)),
-            _ => not_found(),
-        },
+        (&Method::GET, ["v1", "convai", "conversations", id, "audio"]) => audio(state, id),
         (&Method::GET, ["v1", "workspace", "webhooks"]) => {
             ApiResponse::Json(200, json!({ "webhooks": registry().list(false) }))
         }
@@ -108,6 +107,17 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
         _ => return None,
     };
     Some(response)
+}
+
+/// The recording of a conversation.
+fn audio(state: &State, id: &str) -> ApiResponse {
+    let scripted = lock(&state.scripts).next_audio(id);
+    match (scripted, state.call(id)) {
+        (Some(AudioAnswer::Status(status)), _) => ApiResponse::Json(status, error(status)),
+        (Some(answer), _) => ApiResponse::ScriptedAudio(answer),
+        (None, Some(call)) if call.status() == "done" => ApiResponse::Audio(life::recording(&call)),
+        (None, _) => not_found(),
+    }
 }
 
 /// Places a call, or injects a fault.

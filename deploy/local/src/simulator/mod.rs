@@ -33,7 +33,7 @@ use self::state::{Served, State, lock};
 pub use self::{
     conversation::transcript,
     options::{Carrier, Dialled, Faults, Options, Outcome, Truth, Twilio},
-    script::{Answer, PREFIXES},
+    script::{Answer, AudioAnswer, PREFIXES},
     state::Request,
 };
 
@@ -75,6 +75,21 @@ impl Simulator {
     pub fn script(&self, conversation_id: impl Into<String>, answers: impl IntoIterator<Item = Answer>) {
         let answers = answers.into_iter().collect();
         lock(&self.state.scripts).by_id.insert(conversation_id.into(), answers);
+    }
+
+    /// Sets the answers to requests for the recording of one conversation. The last answer repeats.
+    pub fn script_audio(
+        &self,
+        conversation_id: impl Into<String>,
+        answers: impl IntoIterator<Item = AudioAnswer>,
+    ) {
+        let answers = answers.into_iter().collect();
+        lock(&self.state.scripts).audio.insert(conversation_id.into(), answers);
+    }
+
+    /// Number of requests for the recording of `conversation_id`.
+    pub fn audio_request_count(&self, conversation_id: &str) -> usize {
+        lock(&self.state.scripts).audio_requests.get(conversation_id).copied().unwrap_or(0)
     }
 
     /// Sets the answers for every conversation without a script. The last answer repeats.

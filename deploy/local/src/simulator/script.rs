@@ -37,6 +37,25 @@ pub enum Answer {
     Huge(usize),
 }
 
+/// The answer to one request for a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AudioAnswer {
+    /// A recording of this many bytes, at this many bytes a second.
+    Slow {
+        /// Size of the recording.
+        bytes: usize,
+        /// Bytes a second.
+        per_second: usize,
+    },
+    /// A recording that stops after its first half; the connection stays open.
+    Stall {
+        /// Size of the recording.
+        bytes: usize,
+    },
+    /// The vendor's error body with this status.
+    Status(u16),
+}
+
 const SECOND: Option<Duration> = Some(Duration::from_secs(1));
 
 /// Scripts by the prefix of the conversation id, for `cargo local send` and manual tests.
@@ -65,15 +84,31 @@ pub(super) struct Scripts {
     pub default: Vec<Answer>,
     /// Remaining answers by conversation id.
     pub by_id: HashMap<String, VecDeque<Answer>>,
+    /// Remaining answers to requests for recordings, by conversation id.
+    pub audio: HashMap<String, VecDeque<AudioAnswer>>,
+    /// Number of requests for recordings, by conversation id.
+    pub audio_requests: HashMap<String, usize>,
 }
 
 impl Default for Scripts {
     fn default() -> Self {
-        Self { default: vec![Answer::Done], by_id: HashMap::new() }
+        Self {
+            default: vec![Answer::Done],
+            by_id: HashMap::new(),
+            audio: HashMap::new(),
+            audio_requests: HashMap::new(),
+        }
     }
 }
 
 impl Scripts {
+    /// Counts a request for the recording of the conversation, and returns the next scripted answer.
+    pub fn next_audio(&mut self, conversation_id: &str) -> Option<AudioAnswer> {
+        *self.audio_requests.entry(conversation_id.to_owned()).or_default() += 1;
+        let script = self.audio.get_mut(conversation_id)?;
+        if script.len() > 1 { script.pop_front() } else { script.front().copied() }
+    }
+
     /// The next answer for the conversation.
     pub fn next(&mut self, conversation_id: &str) -> Answer {
         if let Some(script) = self.by_id.get_mut(conversation_id) {

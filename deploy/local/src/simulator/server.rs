@@ -2,16 +2,18 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
-    body::Incoming,
+    body::{Frame, Incoming},
     header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     server::conn::http1,
     service::service_fn,
@@ -25,11 +27,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     conversation::{conversation, error},
     endpoints::{self, ApiRequest, ApiResponse},
-    script::Answer,
+    script::{Answer, AudioAnswer},
     state::{State, lock},
 };
 
-type Reply = Response<Full<Bytes>>;
+type Reply = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 const CONVERSATIONS: &str = "/v1/convai/conversations/";
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -70,7 +72,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>, stop: CancellationT
 
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, ConnectionReset> {
     if request.uri().path() == "/livez" {
-        return Ok(Response::new("ok\n".into()));
+        return Ok(Response::new(whole("ok\n")));
     }
     let authorized = request.headers().get("xi-api-key").is_some_and(|key| !key.is_empty())
         && !state.refuses_key.load(Ordering::Relaxed);
@@ -106,11 +108,8 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
         }
         return Ok(match response {
             ApiResponse::Json(status, body) => json(status, &body),
-            ApiResponse::Audio(audio) => {
-                let mut reply = Response::new(Full::new(audio.into()));
-                reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("audio/mpeg"));
-                reply
-            }
+            ApiResponse::Audio(audio) => audio_reply(whole(audio)),
+            ApiResponse::ScriptedAudio(answer) => audio_reply(scripted_audio(answer)),
             ApiResponse::Hang => std::future::pending().await,
         });
     }
@@ -144,6 +143,38 @@ async fn scripted_reply(id: &str, answer: Answer) -> Result<Reply, ConnectionRes
     })
 }
 
+fn audio_reply(body: UnsyncBoxBody<Bytes, Infallible>) -> Reply {
+    let mut reply = Response::new(body);
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("audio/mpeg"));
+    reply
+}
+
+/// The body of a scripted recording, in pieces of a tenth of a second.
+fn scripted_audio(answer: AudioAnswer) -> UnsyncBoxBody<Bytes, Infallible> {
+    const STEP: Duration = Duration::from_millis(100);
+    let (bytes, per_step, sent) = match answer {
+        AudioAnswer::Slow { bytes, per_second } => (bytes, per_second / 10, bytes),
+        AudioAnswer::Stall { bytes } => (bytes, bytes, bytes / 2),
+        AudioAnswer::Status(_) => (0, 1, 0),
+    };
+    let pieces = stream::unfold(0, move |done| async move {
+        if done >= bytes {
+            return None;
+        }
+        if done >= sent {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(STEP).await;
+        let piece = per_step.max(1).min(sent - done);
+        Some((Ok(Frame::data(vec![0; piece].into())), done + piece))
+    });
+    StreamBody::new(pieces.boxed()).boxed_unsync()
+}
+
+fn whole(body: impl Into<Bytes>) -> UnsyncBoxBody<Bytes, Infallible> {
+    Full::new(body.into()).boxed_unsync()
+}
+
 fn rate_limited(retry_after: Option<Duration>) -> Reply {
     let mut reply = json(429, &error(429));
     if let Some(pause) = retry_after {
@@ -157,7 +188,7 @@ fn json(status: u16, body: &Value) -> Reply {
 }
 
 fn reply(status: u16, body: String) -> Reply {
-    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    let mut reply = Response::new(whole(body));
     *reply.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply

@@ -1,6 +1,6 @@
 //! Applies a chunk of events to the database.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use anyhow::bail;
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ use crate::{
         event::Event,
     },
     ingestion::write_once,
+    ports::Ports as _,
     retry::Pauses,
     roles::transcripts,
     store::{Changed, Key},
@@ -49,6 +50,8 @@ pub(super) async fn apply(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     counts.webhooks += events.len();
+    let recorded = events.iter().filter(|event| event.has_audio);
+    let recorded: HashSet<_> = recorded.filter_map(|event| event.conversation_id.clone()).collect();
     let (patches, files) = join(events);
     let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
     let started = Instant::now();
@@ -62,6 +65,10 @@ pub(super) async fn apply(
             bail!("interrupted");
         }
     };
+    for conversation in &recorded {
+        let enqueued = context.enqueue_recording(conversation, None).await;
+        enqueued.map_err(|error| anyhow::anyhow!("a recording job was not stored: {error}"))?;
+    }
     for change in &changes {
         let Changed::Applied(applied) = change else { continue };
         for conversation in &applied.transcripts_due {

@@ -67,6 +67,8 @@ pub struct Event {
     pub fields: BTreeMap<Field, Value>,
     /// The recording, which is too large for a document.
     pub recording: Option<Recording>,
+    /// Whether ElevenLabs says that it has a recording of the conversation, which is over.
+    pub has_audio: bool,
 }
 
 impl Event {

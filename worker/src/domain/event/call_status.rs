@@ -79,6 +79,7 @@ pub(super) fn event(
         ends_conversation: status.ends_conversation(),
         is_leg: false,
         fields: [(Field::RawResponse, Value::Object(raw))].into(),
+        has_audio: false,
         recording: None,
     })
 }

@@ -100,6 +100,7 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
         ends_conversation: status.is_some_and(Status::ends_conversation),
         is_leg,
         fields: answered_by.into_iter().chain([(payload, Value::Object(raw))]).collect(),
+        has_audio: false,
         recording: None,
     })
 }

@@ -1,4 +1,5 @@
-//! The role `transcripts`: fetches the transcripts of conversations once ElevenLabs has created them.
+//! The role `transcripts`: fetches the transcripts of conversations once ElevenLabs has created them, and with
+//! `RECORDINGS=fetch` their recordings.
 //!
 //! A job is a message of the stream `TRANSCRIPTS` that names a conversation. A job that has to wait is
 //! published again, with a schedule and a higher attempt, and then acknowledged. So the broker does the
@@ -6,6 +7,7 @@
 
 mod policy;
 mod process;
+mod recording;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::process::work;
 pub use crate::broker::{
     time::BrokerTime,
-    transcript_jobs::{Job, enqueue_job, schedule_job, scheduled_job},
+    transcript_jobs::{Job, JobKind, enqueue_job, schedule_job, scheduled_job},
 };
 use crate::{
     Context,
@@ -27,6 +29,9 @@ use crate::{
 
 /// Conversations that one worker fetches at the same time.
 const MAX_PARALLEL: usize = 8;
+/// Of these, conversations whose recordings are fetched. A recording can take long, and transcripts must not wait
+/// for it.
+const MAX_RECORDINGS: usize = MAX_PARALLEL / 2;
 /// Most bytes of jobs pulled at a time.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Jobs pulled ahead. Only a few, because the broker delivers a job again if it is not acknowledged within
@@ -48,15 +53,21 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     };
     let mut batches = Batches::new(context.jetstream.clone(), source);
     let slots = Arc::new(Semaphore::new(MAX_PARALLEL));
+    let recordings = Arc::new(Semaphore::new(MAX_RECORDINGS));
     let tasks = TaskTracker::new();
     tasks.spawn(maintain(context.clone(), stop.clone()));
     while api.gate.wait_until_open(&stop).await {
         let Some(messages) = batches.next(&stop).await else { break };
         for message in messages {
             let slot = slots.clone().acquire_owned().await.expect("never closed");
-            let (context, api) = (context.clone(), api.clone());
+            let (context, api, recordings) = (context.clone(), api.clone(), recordings.clone());
             tasks.spawn(async move {
-                work(&*context, &api, context.config.transcript_give_up_after, &message).await;
+                match Job::read(&message.payload, None) {
+                    Ok(job) if job.kind == JobKind::Recording => {
+                        recording::work(&context, &api, &job, &message, recordings.try_acquire().ok()).await;
+                    }
+                    _ => work(&*context, &api, context.config.transcript_give_up_after, &message).await,
+                }
                 drop(slot);
             });
         }

@@ -1,4 +1,4 @@
-//! Decides after each answer of ElevenLabs: save the transcript, give it up, or ask again later. Pure.
+//! Decides after each answer of ElevenLabs: save the transcript or recording, give it up, or ask again later. Pure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::{
-    broker::transcript_jobs::Job,
+    broker::transcript_jobs::{Job, JobKind},
     domain::{
         text::{MAX_REASON, cut},
         time::after,
@@ -68,18 +68,35 @@ pub(super) fn decide(
             }
             ConversationStatus::Processing => "ElevenLabs is creating the transcript",
         },
-        Some(Err(ApiError::NotFound)) => "ElevenLabs does not know the conversation yet",
-        Some(Err(ApiError::Unavailable(_))) => "ElevenLabs is unavailable",
-        Some(Err(ApiError::Unreadable)) => "the answer of ElevenLabs cannot be read",
+        Some(Err(error)) => return after_failure(Some(&error), job, schedule, now),
+        None => return after_failure(None, job, schedule, now),
+    };
+    retry_or_give_up(reason, job, schedule, now)
+}
+
+/// Decides what to do with `job` after `error`. `None`: the API accepts no requests, so nothing was asked.
+pub(super) fn after_failure(
+    error: Option<&ApiError>,
+    job: &Job,
+    schedule: &Schedule,
+    now: Timestamp,
+) -> Next {
+    let reason = match error {
+        Some(ApiError::NotFound) => match job.kind {
+            JobKind::Transcript => "ElevenLabs does not know the conversation yet",
+            JobKind::Recording => "ElevenLabs has no recording yet",
+        },
+        Some(ApiError::Unavailable(_)) => "ElevenLabs is unavailable",
+        Some(ApiError::Unreadable) => "the answer of ElevenLabs cannot be read",
         // The refusal may end: the owner of the account can pay, or grant the permission.
-        Some(Err(ApiError::Refused(StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED))) => {
+        Some(ApiError::Refused(StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED)) => {
             "ElevenLabs refuses this conversation at the moment"
         }
-        Some(Err(error @ (ApiError::Refused(_) | ApiError::TooLarge))) => {
+        Some(error @ (ApiError::Refused(_) | ApiError::TooLarge)) => {
             return Next::GiveUp(error.to_string());
         }
         // The answer says nothing about this conversation. It does not count as an attempt.
-        None | Some(Err(ApiError::Unauthorized(_) | ApiError::RateLimited { .. })) => {
+        None | Some(ApiError::Unauthorized(_) | ApiError::RateLimited { .. }) => {
             let open = schedule.closed_until.unwrap_or(now);
             let at = after(open, SPREAD.mul_f64(schedule.jitter));
             return Next::Retry {
@@ -89,6 +106,10 @@ pub(super) fn decide(
             };
         }
     };
+    retry_or_give_up(reason, job, schedule, now)
+}
+
+fn retry_or_give_up(reason: &'static str, job: &Job, schedule: &Schedule, now: Timestamp) -> Next {
     if now >= schedule.give_up_at {
         return Next::GiveUp(format!("given up after {} attempts: {reason}", job.attempt.saturating_add(1)));
     }
@@ -115,7 +136,8 @@ mod tests {
 
     fn job(attempt: u32) -> (Job, Timestamp) {
         let now = "2026-09-22T12:00:00Z".parse().unwrap();
-        (Job { conversation_id: ConversationId::new("v").unwrap(), attempt, trace: None }, now)
+        let first = Job::first(JobKind::Transcript, ConversationId::new("v").unwrap(), None);
+        (Job { attempt, ..first }, now)
     }
 
     fn conversation(status: ConversationStatus) -> Conversation {
@@ -171,6 +193,17 @@ mod tests {
             let next = decide(Some(Ok(conversation)), &job, &schedule, now);
             assert_eq!(next, Next::GiveUp("the call was not connected".to_owned()), "{status}");
         }
+    }
+
+    #[test]
+    fn a_recording_is_given_up_like_a_transcript() {
+        let (job, now) = job(3);
+        let job = Job { kind: JobKind::Recording, ..job };
+        let schedule = Schedule { give_up_at: now, closed_until: None, jitter: 0.5 };
+        let given_up = |error| after_failure(Some(&error), &job, &schedule, now);
+        let expected = "given up after 4 attempts: ElevenLabs has no recording yet";
+        assert_eq!(given_up(ApiError::NotFound), Next::GiveUp(expected.to_owned()));
+        assert!(matches!(given_up(ApiError::TooLarge), Next::GiveUp(_)));
     }
 
     #[test]

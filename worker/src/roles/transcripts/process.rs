@@ -140,6 +140,12 @@ async fn store_event(
     now: Timestamp,
 ) -> Result<(), JobError> {
     let Some(event) = conversation.event(&job.conversation_id, now) else { return Ok(()) };
+    if event.has_audio {
+        ports
+            .enqueue_recording(&job.conversation_id, job.trace.as_deref())
+            .await
+            .map_err(JobError::Broker)?;
+    }
     let patch = CallPatch::split(event).0.without_transcript();
     for written in store::write(ports.calls(), &[patch]).await? {
         if let Written::Refused(label, detail) = written {

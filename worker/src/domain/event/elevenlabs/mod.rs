@@ -60,6 +60,7 @@ pub(super) fn event(
         return Err(ParseError::NoIdentifier(FieldNames::of(&raw)));
     }
     let recording = if kind == Kind::Audio { recording::take(data, "full_audio")? } else { None };
+    let has_audio = kind == Kind::Transcription && has_audio(data);
     let claims = Claims::read(kind, data, size);
     let (placement_id, parties, received_status) = (placement_id(data), parties(data), word(data, "status"));
     let times = ConversationTimes::read(data, |value| time::of_begin(envelope, value));
@@ -101,6 +102,7 @@ pub(super) fn event(
         is_leg: false,
         fields,
         recording,
+        has_audio,
     })
 }
 
@@ -147,6 +149,12 @@ fn call_id(data: &Map<String, Value>) -> Option<CallId> {
         &["call_id"],
     ];
     PATHS.into_iter().find_map(|path| identifier::lenient_id(at_path(data, path)?, CallId::new))
+}
+
+/// Whether ElevenLabs has a recording of the conversation `data`, which is over.
+fn has_audio(data: &Map<String, Value>) -> bool {
+    let is_over = matches!(word(data, "status").as_deref(), Some("done" | "failed"));
+    is_over && data.get("has_audio").and_then(Value::as_bool) == Some(true)
 }
 
 fn placement_id(data: &Map<String, Value>) -> Option<PlacementId> {

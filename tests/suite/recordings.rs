@@ -1,0 +1,129 @@
+//! `RECORDINGS=fetch`: the worker fetches recordings that no webhook brings.
+
+use aftercall_common::contract::streams;
+use aftercall_local::simulator::AudioAnswer;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+};
+use serde_json::json;
+
+use crate::harness::{TestStack, until_equal};
+
+/// Bytes of a recording that needs no time.
+const SMALL: AudioAnswer = AudioAnswer::Slow { bytes: 5000, per_second: 10_000_000 };
+
+fn files(stack: &TestStack) -> Collection<Document> {
+    stack.calls.client().database(&stack.calls.namespace().db).collection("recordings.files")
+}
+
+/// Posts the webhook with the transcript of a conversation.
+async fn transcribed(stack: &TestStack, id: &str, has_audio: bool) {
+    let data = json!({
+        "agent_id": "a", "conversation_id": id, "status": "done", "has_audio": has_audio,
+        "transcript": [{ "role": "user", "message": "hello" }],
+    });
+    stack.webhook(&json!({ "type": "post_call_transcription", "data": data })).await;
+}
+
+/// Posts the webhook with the recording of a conversation.
+async fn recorded(stack: &TestStack, id: &str) {
+    let audio = BASE64_STANDARD.encode([7; 3000]);
+    let data = json!({ "agent_id": "a", "conversation_id": id, "full_audio": audio });
+    stack.webhook(&json!({ "type": "post_call_audio", "data": data })).await;
+}
+
+/// Waits for the state of a recording, and returns its document.
+async fn until_state(stack: &TestStack, id: &str, state: &str) -> Document {
+    stack.document(doc! { "conversationId": id, "recordingState": state }).await
+}
+
+#[tokio::test]
+async fn recording_without_a_webhook_is_fetched_and_stored_once() {
+    let stack = TestStack::builder().worker_env("RECORDINGS", "fetch").start().await;
+    let (bytes, length) = (1_500_000, 1_500_000_i64);
+    let scripts: [(&str, &[AudioAnswer]); 6] = [
+        // Takes 13 seconds, more than a request without progress may take.
+        ("slow", &[AudioAnswer::Slow { bytes, per_second: 115_000 }]),
+        ("late", &[AudioAnswer::Status(404), AudioAnswer::Status(500), SMALL]),
+        ("stalled", &[AudioAnswer::Stall { bytes: 100_000 }, SMALL]),
+        ("refused", &[AudioAnswer::Status(422)]),
+        ("both", &[SMALL]),
+        ("replaced", &[SMALL]),
+    ];
+    for (id, answers) in scripts {
+        stack.simulator.script_audio(id, answers.iter().copied());
+        transcribed(&stack, id, true).await;
+    }
+    recorded(&stack, "both").await;
+    transcribed(&stack, "silent", false).await;
+
+    let fetched = async |id: &'static str, bytes: i64| {
+        let call = until_state(&stack, id, "saved").await;
+        let audio = call.get_document("audio").unwrap();
+        let file = format!("fetched-{id}");
+        assert_eq!(
+            (audio.get_str("fileId").unwrap(), audio.get_i64("bytes").unwrap()),
+            (file.as_str(), bytes)
+        );
+        let file = files(&stack).find_one(doc! { "_id": file }).await.unwrap().unwrap();
+        assert_eq!(file.get_i64("length").unwrap(), bytes, "{file}");
+    };
+    tokio::join!(fetched("slow", length), fetched("late", 5000), fetched("stalled", 5000));
+    assert_eq!(stack.simulator.audio_request_count("slow"), 1);
+    assert_eq!(stack.simulator.audio_request_count("late"), 3);
+    let refused = until_state(&stack, "refused", "unavailable").await;
+    assert!(refused.get_str("_recordingError").unwrap().contains("422"), "{refused}");
+
+    // The webhook brings the recording after all, before and after the worker has fetched it.
+    let of_webhook = async |id: &'static str| {
+        let call = until_state(&stack, id, "saved").await;
+        call.get_document("audio").unwrap().get_str("fileId").unwrap().to_owned()
+    };
+    let both = of_webhook("both").await;
+    assert_eq!((both == "fetched-both", stack.simulator.audio_request_count("both")), (false, 0));
+    assert_eq!(of_webhook("replaced").await, "fetched-replaced");
+    recorded(&stack, "replaced").await;
+    recorded(&stack, "refused").await;
+    until_equal("files of replaced recordings", 0, async || {
+        files(&stack).count_documents(doc! { "_id": "fetched-replaced" }).await.unwrap()
+    })
+    .await;
+    assert_ne!(of_webhook("replaced").await, "fetched-replaced");
+    until_state(&stack, "refused", "saved").await;
+    let silent = stack.document(doc! { "conversationId": "silent" }).await;
+    assert!(!silent.contains_key("recordingState") && !silent.contains_key("audio"), "{silent}");
+    until_equal("files", 6, async || files(&stack).count_documents(doc! {}).await.unwrap()).await;
+    assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
+
+    for id in ["slow", "replaced"] {
+        let (code, _, errors) = stack.command(&["forget", "--call-id", id, "--yes"], &[]).await;
+        assert_eq!(code, Some(0), "{errors}");
+    }
+    until_equal("files", 4, async || files(&stack).count_documents(doc! {}).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn recording_that_never_comes_is_given_up() {
+    let stack = TestStack::builder()
+        .worker_env("RECORDINGS", "fetch")
+        .worker_env("TRANSCRIPT_GIVE_UP_AFTER", "1s")
+        .start()
+        .await;
+    stack.simulator.script_audio("v", [AudioAnswer::Status(404)]);
+    transcribed(&stack, "v", true).await;
+    let call = until_state(&stack, "v", "unavailable").await;
+    let reason = call.get_str("_recordingError").unwrap();
+    assert!(reason.contains("given up after") && reason.contains("no recording yet"), "{reason}");
+}
+
+#[tokio::test]
+async fn recording_is_not_fetched_by_default() {
+    let stack = TestStack::start().await;
+    stack.simulator.script_audio("v", [SMALL]);
+    transcribed(&stack, "v", true).await;
+    stack.document(doc! { "conversationId": "v" }).await;
+    stack.all_acknowledged().await;
+    assert_eq!(stack.stored(streams::TRANSCRIPTS).await, 0, "a job was stored");
+}

@@ -1,0 +1,136 @@
+//! Recordings that the worker fetches from ElevenLabs.
+//!
+//! A fetched recording has a file of its own, `fetched-` and the conversation id. A recording that a webhook brings
+//! prevails: the document then names its file, and the fetched file is erased.
+
+use futures_util::AsyncWriteExt as _;
+use jiff::Timestamp;
+use mongodb::{
+    bson::{Bson, DateTime, doc},
+    gridfs::GridFsUploadStream,
+};
+
+use super::{
+    connection::Store,
+    convert::bson_date,
+    error::StoreError,
+    files::{self, RECORDINGS},
+};
+use crate::domain::event::ConversationId;
+
+/// The state of a recording that the worker is to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordingState {
+    /// The worker tries to fetch it.
+    Pending,
+    /// It is stored.
+    Saved,
+    /// The worker gave up, for this reason.
+    Unavailable(String),
+}
+
+/// The id of the file with the recording that the worker fetched for a conversation.
+pub fn fetched_recording(conversation: &ConversationId) -> String {
+    format!("fetched-{}", conversation.as_str())
+}
+
+/// A recording that is being written. If it is dropped, the file does not exist, and the driver erases its chunks.
+pub struct RecordingUpload {
+    store: Store,
+    stream: GridFsUploadStream,
+}
+
+impl RecordingUpload {
+    /// Appends `bytes`.
+    pub async fn write(self, bytes: bytes::Bytes) -> Result<Self, StoreError> {
+        let Self { store, mut stream } = self;
+        let stream = store.run(async move {
+            stream.write_all(&bytes).await?;
+            Ok(stream)
+        });
+        let stream = stream.await?;
+        Ok(Self { store, stream })
+    }
+
+    /// Completes the file.
+    pub async fn finish(self) -> Result<(), StoreError> {
+        let Self { store, mut stream } = self;
+        store.run(async move { Ok(stream.close().await?) }).await
+    }
+}
+
+impl Store {
+    /// The size in bytes of the recording `file`. `None` if there is no such file.
+    pub async fn recording_size(&self, file: &str) -> Result<Option<u64>, StoreError> {
+        let (bucket, filter) = (files::bucket(&self.database, RECORDINGS), doc! { "_id": file });
+        let found = self.run(async move { bucket.find_one(filter).await }).await?;
+        Ok(found.map(|found| found.length))
+    }
+
+    /// Begins to write the recording `file`, which does not exist.
+    pub async fn begin_recording(&self, file: &str) -> Result<RecordingUpload, StoreError> {
+        let (bucket, file) = (files::bucket(&self.database, RECORDINGS), file.to_owned());
+        let opened = self.run(async move { files::open_upload(&bucket, file, "mp3", "audio/mpeg").await });
+        let stream = opened.await?;
+        Ok(RecordingUpload { store: self.clone(), stream })
+    }
+
+    /// Makes the document of the conversation name the recording `file`. Returns `false` if there is no such
+    /// document, or if it names a recording already.
+    pub async fn name_recording(
+        &self,
+        conversation: &ConversationId,
+        file: &str,
+        bytes: u64,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let filter = doc! { "conversationId": conversation.as_str(), "audio.fileId": { "$exists": false } };
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let fields = doc! {
+            "audio": { "fileId": file, "bytes": bytes, "contentType": "audio/mpeg" },
+            // Earlier than every event, so that the recording of a webhook prevails.
+            "_audio": { "at": DateTime::from_millis(0), "eventId": file },
+            "recordingState": "saved",
+        };
+        let update = doc! {
+            "$set": fields, "$unset": { "_recordingError": "" }, "$max": { "updatedAt": bson_date(now) },
+        };
+        let calls = self.calls.clone();
+        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
+    }
+
+    /// Stores the state of the recording, if the document of the conversation still exists.
+    pub async fn set_recording_state(
+        &self,
+        conversation: &ConversationId,
+        state: RecordingState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let now = bson_date(now);
+        let update = match state {
+            // The time of the first attempt stays.
+            RecordingState::Pending => {
+                doc! { "$set": { "recordingState": "owed" }, "$min": { "_recordingSince": now } }
+            }
+            RecordingState::Saved => {
+                doc! { "$set": { "recordingState": "saved" }, "$unset": { "_recordingError": "" } }
+            }
+            RecordingState::Unavailable(reason) => doc! {
+                "$set": { "recordingState": "unavailable", "_recordingError": reason },
+                "$max": { "updatedAt": now },
+            },
+        };
+        let (calls, filter) = (self.calls.clone(), doc! { "conversationId": conversation.as_str() });
+        self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
+    }
+
+    /// Erases the recording `file`, if it exists.
+    pub async fn erase_recording(&self, file: &str) -> Result<(), StoreError> {
+        if self.recording_size(file).await?.is_none() {
+            return Ok(());
+        }
+        let (bucket, file) = (files::bucket(&self.database, RECORDINGS), Bson::String(file.to_owned()));
+        self.run(async move { bucket.delete(file).await }).await
+    }
+}
