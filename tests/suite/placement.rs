@@ -76,6 +76,37 @@ async fn placed_call_is_one_document_from_the_request_to_the_transcript() {
 }
 
 #[tokio::test]
+async fn exotel_and_whatsapp_calls_are_placed_and_metadata_is_kept() {
+    let stack = setup().start().await;
+    let mut exotel = order("+15005550000");
+    exotel["provider"] = "exotel".into();
+    let whatsapp = json!({
+        "agentId": "agent_1", "provider": "whatsapp", "whatsappPhoneNumberId": "w1", "whatsappUserId": "15005550000",
+        "whatsappCallPermissionRequestTemplateName": "t", "whatsappCallPermissionRequestTemplateLanguageCode": "en",
+    });
+    for (mut body, channel, carrier) in
+        [(exotel, "exotel", Carrier::Exotel), (whatsapp, "whatsapp", Carrier::WhatsApp)]
+    {
+        body["metadata"] = json!({ "order": "Z-17", "customer": "+6580001234" });
+        let answer = place(&stack, &body, None).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        assert_eq!(answer.body["callId"].is_null(), carrier == Carrier::WhatsApp, "{}", answer.body);
+        assert_eq!(stack.simulator.dialled().last().unwrap().carrier, carrier);
+        let conversation = answer.body["conversationId"].as_str().unwrap();
+        let wanted = doc! { "conversationId": conversation, "transcriptState": "saved", "channel": channel };
+        let call = stack.document(wanted).await;
+        assert_eq!(call.get_str("outcome").unwrap(), "answered");
+        let kept = call.get_document("placementMetadata").unwrap();
+        assert_eq!(kept, &doc! { "order": "Z-17", "customer": "+6580001234" });
+        let lookup = stack.lookup(json!({ "conversation_id": conversation })).await;
+        assert_eq!(lookup.body["placementMetadata"], body["metadata"], "{}", lookup.body);
+    }
+    let args = ["forget", "--to-number", "+6580001234", "--mentions", "--yes"];
+    let (code, _, errors) = stack.command(&args, &[]).await;
+    assert_eq!((code, documents(&stack).await.len()), (Some(0), 0), "{errors}");
+}
+
+#[tokio::test]
 async fn failure_reported_before_the_answer_is_in_the_same_document() {
     let stack = setup().start().await;
     for n in 0..10 {

@@ -1,4 +1,4 @@
-//! Outbound calls (`POST /v1/convai/{twilio,sip-trunk}/outbound-call`).
+//! Outbound calls (`POST /v1/convai/{twilio,sip-trunk,exotel,whatsapp}/outbound-call`).
 //!
 //! Invariant: a request is not repeated once bytes of it may have been sent. If no answer comes, or the
 //! answer is a server error, ElevenLabs may have placed the call.
@@ -35,6 +35,10 @@ pub enum Carrier {
     Twilio,
     /// A SIP trunk.
     Sip,
+    /// Exotel.
+    Exotel,
+    /// `WhatsApp`. Its answers name no call id.
+    WhatsApp,
 }
 
 /// A call that ElevenLabs accepted. It is being dialled; its outcome is not known yet.
@@ -117,6 +121,8 @@ impl ElevenLabs {
         let path = match carrier {
             Carrier::Twilio => "/v1/convai/twilio/outbound-call",
             Carrier::Sip => "/v1/convai/sip-trunk/outbound-call",
+            Carrier::Exotel => "/v1/convai/exotel/outbound-call",
+            Carrier::WhatsApp => "/v1/convai/whatsapp/outbound-call",
         };
         let mut pauses = Pauses::within(RETRY_DELAY.0, RETRY_DELAY.1, RETRY_TIMEOUT);
         loop {

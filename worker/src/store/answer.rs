@@ -29,8 +29,9 @@ const FIELDS: [&str; 20] = [
     "updatedAt",
 ];
 /// Fields that few calls have. A field that the document does not have is absent.
-const OPTIONAL: [&str; 10] = [
+const OPTIONAL: [&str; 11] = [
     "outcome",
+    "placementMetadata",
     "recordingState",
     "dynamicVariables",
     "parentCallId",

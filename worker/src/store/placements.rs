@@ -33,6 +33,8 @@ pub struct NewPlacement {
     pub digest: String,
     /// The request to ElevenLabs.
     pub request: serde_json::Map<String, serde_json::Value>,
+    /// The caller's own texts about the call.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
     /// The agent, the agent's telephone number and the callee.
     pub parties: Parties,
     /// The current time.
@@ -170,6 +172,10 @@ fn document(new: &NewPlacement) -> Option<Document> {
         "_placement",
         doc! { "state": "dialling", "open": true, "at": bson_date(new.at), "digest": &new.digest },
     );
+    if !new.metadata.is_empty() {
+        // `metadata` holds what ElevenLabs says about the conversation.
+        document.insert("placementMetadata", mongodb::bson::serialize_to_bson(&new.metadata).ok()?);
+    }
     if let Some(key) = &new.key {
         document.insert("_idempotencyKey", key);
     }

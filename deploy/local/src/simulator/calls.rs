@@ -56,8 +56,21 @@ impl Call {
             client_data = json!({});
         }
         let given = client_data["dynamic_variables"].as_object().cloned().unwrap_or_default();
-        let to_number = text("to_number")?;
+        let is_whatsapp = carrier == Carrier::WhatsApp;
+        let names = if is_whatsapp {
+            ("whatsapp_phone_number_id", "whatsapp_user_id")
+        } else {
+            ("agent_phone_number_id", "to_number")
+        };
+        if is_whatsapp {
+            text("whatsapp_call_permission_request_template_name")?;
+            text("whatsapp_call_permission_request_template_language_code")?;
+        }
+        let to_number = text(names.1)?;
         let call_sid = match carrier {
+            // Exotel's form is guessed. WhatsApp has no such id.
+            Carrier::Exotel => format!("{drawn:016x}{n:016x}"),
+            Carrier::WhatsApp => String::new(),
             Carrier::Twilio => format!("CA{drawn:016x}{n:016x}"),
             Carrier::Sip => format!("00000000-0000-4000-8000-{n:012x}"),
         };
@@ -65,7 +78,7 @@ impl Call {
             conversation_id: format!("conv_sim{drawn:x}n{n}"),
             call_sid,
             agent_id: text("agent_id")?,
-            agent_phone_number_id: text("agent_phone_number_id")?,
+            agent_phone_number_id: text(names.0)?,
             to_number,
             dynamic_variables: given,
             carrier,
@@ -104,10 +117,20 @@ impl Call {
         metadata["start_time_unix_secs"] = self.began.as_second().into();
         metadata["accepted_time_unix_secs"] = self.began.as_second().into();
         metadata["call_duration_secs"] = self.seconds.into();
-        metadata["phone_call"] = self.phone_call();
+        if call.carrier == Carrier::WhatsApp {
+            metadata["whatsapp"] = json!({
+                "direction": "outbound", "whatsapp_phone_number_id": call.agent_phone_number_id,
+                "whatsapp_user_id": call.to_number,
+                "call_result": self.is_over().then(|| self.outcome.call_result()),
+            });
+        } else {
+            metadata["phone_call"] = self.phone_call();
+        }
         metadata["conversation_initiation_source"] = match call.carrier {
             Carrier::Twilio => "twilio",
             Carrier::Sip => "sip_trunk",
+            Carrier::Exotel => "exotel",
+            Carrier::WhatsApp => "whatsapp",
         }
         .into();
         if self.is_over() && !self.outcome.connects() {
@@ -139,7 +162,11 @@ impl Call {
                 phone["type"] = "twilio".into();
                 phone["stream_sid"] = format!("MZ{}", &call.call_sid[2..]).into();
             }
-            Carrier::Sip => phone["type"] = "sip_trunking".into(),
+            Carrier::Exotel => {
+                phone["type"] = "exotel".into();
+                phone["stream_sid"] = format!("stream{}", call.call_sid).into();
+            }
+            Carrier::Sip | Carrier::WhatsApp => phone["type"] = "sip_trunking".into(),
         }
         if self.is_over() {
             phone["call_result"] = self.outcome.call_result().into();
@@ -169,6 +196,9 @@ impl Call {
             Carrier::Twilio => {
                 json!({ "type": "twilio", "body": self.twilio(self.outcome.twilio_status(), 2) })
             }
+            // Guessed: the documentation has Twilio and SIP alone.
+            Carrier::Exotel => json!({ "type": "exotel", "body": {} }),
+            Carrier::WhatsApp => json!({ "type": "whatsapp", "body": {} }),
             Carrier::Sip => json!({ "type": "sip", "body": {
                 "from_number": "+15005550006", "to_number": call.to_number, "call_sid": call.call_sid,
                 "sip_status_code": match self.outcome { Outcome::Busy => 486, Outcome::NoAnswer => 480, _ => 503 },

@@ -58,6 +58,12 @@ pub(super) async fn answer(state: &Arc<State>, request: &ApiRequest) -> Option<A
         (&Method::POST, ["v1", "convai", "sip-trunk", "outbound-call"]) => {
             dial(state, request, Carrier::Sip).await
         }
+        (&Method::POST, ["v1", "convai", "exotel", "outbound-call"]) => {
+            dial(state, request, Carrier::Exotel).await
+        }
+        (&Method::POST, ["v1", "convai", "whatsapp", "outbound-call"]) => {
+            dial(state, request, Carrier::WhatsApp).await
+        }
         (&Method::POST, ["v1", "convai", "batch-calling", "submit"]) => submit_batch(state, &request.body),
         (&Method::GET, ["v1", "convai", "batch-calling", id]) => batch(state, id),
         (&Method::GET, ["v1", "convai", "conversations"]) => list(state, request),
@@ -227,15 +233,18 @@ fn dial_recipient(state: &Arc<State>, batch: &Batch, recipient: &Recipient) -> R
 }
 
 fn placed(carrier: Carrier, success: bool, message: &str, call: Option<&Call>) -> ApiResponse {
-    let key = if carrier == Carrier::Twilio { "callSid" } else { "sip_call_id" };
+    let key = match carrier {
+        Carrier::Twilio | Carrier::Exotel => Some("callSid"),
+        Carrier::Sip => Some("sip_call_id"),
+        Carrier::WhatsApp => None,
+    };
     let call = call.map(|call| &call.dialled);
-    ApiResponse::Json(
-        200,
-        json!({
-            "success": success, "message": message,
-            "conversation_id": call.map(|call| &call.conversation_id), key: call.map(|call| &call.call_sid),
-        }),
-    )
+    let conversation_id = call.map(|call| &call.conversation_id);
+    let mut answer = json!({ "success": success, "message": message, "conversation_id": conversation_id });
+    if let Some(key) = key {
+        answer[key] = json!(call.map(|call| &call.call_sid));
+    }
+    ApiResponse::Json(200, answer)
 }
 
 /// A page of conversations, newest first unless `sort_direction` is `asc`.

@@ -76,6 +76,10 @@ pub enum Carrier {
     Twilio,
     /// `/v1/convai/sip-trunk/outbound-call`
     Sip,
+    /// `/v1/convai/exotel/outbound-call`
+    Exotel,
+    /// `/v1/convai/whatsapp/outbound-call`
+    WhatsApp,
 }
 
 /// A placed call.

@@ -15,6 +15,10 @@ use crate::domain::call::{Facts, Field, Outcome, Status};
 
 /// One thing that happened to a call.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of the payload, and independent of the others"
+)]
 pub struct Event {
     /// The id of the webhook: see [`super::Envelope::id`].
     pub id: String,

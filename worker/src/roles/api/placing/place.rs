@@ -59,6 +59,7 @@ pub async fn place(
         key,
         digest,
         request: request.clone(),
+        metadata: call.metadata.clone(),
         parties: call.parties(),
         at: now,
     };

@@ -10,6 +10,22 @@ use crate::{
 
 /// Longest id, in characters.
 const MAX_ID: usize = 128;
+/// Most texts in `metadata`, longest name in bytes, and longest text in characters.
+const MAX_METADATA: usize = 32;
+const MAX_METADATA_NAME: usize = 64;
+const MAX_METADATA_TEXT: usize = 512;
+/// The fields of a telephone call.
+const PHONE_FIELDS: [&str; 2] = ["agentPhoneNumberId", "toNumber"];
+/// The fields of a call by `WhatsApp`, here and at ElevenLabs.
+const WHATSAPP_FIELDS: [(&str, &str); 4] = [
+    ("whatsappPhoneNumberId", "whatsapp_phone_number_id"),
+    ("whatsappUserId", "whatsapp_user_id"),
+    ("whatsappCallPermissionRequestTemplateName", "whatsapp_call_permission_request_template_name"),
+    (
+        "whatsappCallPermissionRequestTemplateLanguageCode",
+        "whatsapp_call_permission_request_template_language_code",
+    ),
+];
 /// The field of ElevenLabs that carries the dynamic variables.
 const CLIENT_DATA: &str = "conversation_initiation_client_data";
 
@@ -21,6 +37,8 @@ pub struct CallRequest {
     agent_id: String,
     agent_phone_number_id: String,
     to_number: String,
+    /// The caller's own texts about the call. ElevenLabs does not get them.
+    pub metadata: Map<String, Value>,
     /// Parameters that are passed on to ElevenLabs, under its names.
     extra: Map<String, Value>,
 }
@@ -39,30 +57,35 @@ impl CallRequest {
             agent_id: String::new(),
             agent_phone_number_id: String::new(),
             to_number: String::new(),
+            metadata: Map::new(),
             extra: Map::new(),
         };
+        let given: Vec<_> =
+            fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.clone()).collect();
         for (name, value) in fields {
             match name.as_str() {
                 "agentId" => request.agent_id = id(&name, &value)?,
                 "agentPhoneNumberId" => request.agent_phone_number_id = id(&name, &value)?,
                 "toNumber" => request.to_number = number(&value)?,
+                "metadata" => request.metadata = metadata(value)?,
                 "provider" => request.carrier = carrier(&value)?,
                 "conversationInitiationClientData" => request.pass(CLIENT_DATA, value, Value::is_object)?,
                 "telephonyCallConfig" => request.pass("telephony_call_config", value, Value::is_object)?,
                 "callRecordingEnabled" => request.pass("call_recording_enabled", value, Value::is_boolean)?,
+                name if let Some((_, theirs)) = WHATSAPP_FIELDS.iter().find(|(ours, _)| *ours == name) => {
+                    request.extra.insert((*theirs).to_owned(), id(name, &value)?.into());
+                }
                 _ => {
                     return Err(format!("unknown field {:?}", name.chars().take(64).collect::<String>()));
                 }
             }
         }
-        for (name, value) in [
-            ("agentId", &request.agent_id),
-            ("agentPhoneNumberId", &request.agent_phone_number_id),
-            ("toNumber", &request.to_number),
-        ] {
-            if value.is_empty() {
-                return Err(format!("{name} is missing"));
-            }
+        let is_given = |name: &str| given.iter().any(|given| given == name);
+        if let Some(name) = required(request.carrier).find(|name| !is_given(name)) {
+            return Err(format!("{name} is missing"));
+        }
+        if let Some(name) = unfit(request.carrier).find(|name| is_given(name)) {
+            return Err(format!("{name} does not fit this provider"));
         }
         let variables = request.extra.get(CLIENT_DATA).and_then(|data| data.get("dynamic_variables"));
         if variables.is_some_and(|variables| !variables.is_object() && !variables.is_null()) {
@@ -85,13 +108,19 @@ impl CallRequest {
 
     /// A digest of the request. A repeated idempotency key must come with the same digest.
     pub fn digest(&self) -> String {
-        let text = json!([
-            matches!(self.carrier, Carrier::Sip),
-            self.agent_id,
-            self.agent_phone_number_id,
-            self.to_number,
-            self.extra,
-        ]);
+        // The words of the first two providers and the absence of metadata are as in earlier versions, whose
+        // digests are stored.
+        let carrier = match self.carrier {
+            Carrier::Twilio => json!(false),
+            Carrier::Sip => json!(true),
+            Carrier::Exotel => json!("exotel"),
+            Carrier::WhatsApp => json!("whatsapp"),
+        };
+        let mut text =
+            json!([carrier, self.agent_id, self.agent_phone_number_id, self.to_number, self.extra]);
+        if let (Some(parts), false) = (text.as_array_mut(), self.metadata.is_empty()) {
+            parts.push(Value::Object(self.metadata.clone()));
+        }
         hex::encode(Sha256::digest(text.to_string()))
     }
 
@@ -100,8 +129,10 @@ impl CallRequest {
     pub fn to_elevenlabs(&self, id: &PlacementId) -> Map<String, Value> {
         let mut request = self.extra.clone();
         request.insert("agent_id".to_owned(), self.agent_id.as_str().into());
-        request.insert("agent_phone_number_id".to_owned(), self.agent_phone_number_id.as_str().into());
-        request.insert("to_number".to_owned(), self.to_number.as_str().into());
+        if self.carrier != Carrier::WhatsApp {
+            request.insert("agent_phone_number_id".to_owned(), self.agent_phone_number_id.as_str().into());
+            request.insert("to_number".to_owned(), self.to_number.as_str().into());
+        }
         let data = request.entry(CLIENT_DATA).or_insert_with(|| json!({}));
         if data["dynamic_variables"].is_null() {
             data["dynamic_variables"] = json!({});
@@ -114,8 +145,8 @@ impl CallRequest {
     pub fn parties(&self) -> Parties {
         Parties {
             agent_id: Some(self.agent_id.clone()),
-            agent_phone_number_id: Some(self.agent_phone_number_id.clone()),
-            to_number: Some(self.to_number.clone()),
+            agent_phone_number_id: Some(self.agent_phone_number_id.clone()).filter(|id| !id.is_empty()),
+            to_number: Some(self.to_number.clone()).filter(|number| !number.is_empty()),
         }
     }
 }
@@ -141,8 +172,48 @@ fn carrier(value: &Value) -> Result<Carrier, String> {
     match value.as_str() {
         Some("twilio") => Ok(Carrier::Twilio),
         Some("sip") => Ok(Carrier::Sip),
-        _ => Err("provider must be \"twilio\" or \"sip\"".to_owned()),
+        Some("exotel") => Ok(Carrier::Exotel),
+        Some("whatsapp") => Ok(Carrier::WhatsApp),
+        _ => Err("provider must be \"twilio\", \"sip\", \"exotel\" or \"whatsapp\"".to_owned()),
     }
+}
+
+/// The fields that a request with this carrier must have.
+fn required(carrier: Carrier) -> impl Iterator<Item = &'static str> {
+    let phone = (carrier != Carrier::WhatsApp).then_some(PHONE_FIELDS).into_iter().flatten();
+    let whatsapp = (carrier == Carrier::WhatsApp).then_some(WHATSAPP_FIELDS).into_iter().flatten();
+    ["agentId"].into_iter().chain(phone).chain(whatsapp.map(|(ours, _)| ours))
+}
+
+/// The fields that ElevenLabs' API for this carrier does not take.
+fn unfit(carrier: Carrier) -> impl Iterator<Item = &'static str> {
+    let whatsapp = (carrier != Carrier::WhatsApp).then_some(WHATSAPP_FIELDS).into_iter().flatten();
+    let phone = (carrier == Carrier::WhatsApp).then_some(PHONE_FIELDS).into_iter().flatten();
+    let config = (carrier == Carrier::WhatsApp).then_some("telephonyCallConfig");
+    let recording = matches!(carrier, Carrier::Exotel | Carrier::WhatsApp).then_some("callRecordingEnabled");
+    whatsapp.map(|(ours, _)| ours).chain(phone).chain(config).chain(recording)
+}
+
+/// The caller's own texts. Their names become names of fields, so they are plain.
+fn metadata(value: Value) -> Result<Map<String, Value>, String> {
+    let Value::Object(texts) = value else {
+        return if value.is_null() { Ok(Map::new()) } else { Err("metadata must be an object".to_owned()) };
+    };
+    if texts.len() > MAX_METADATA {
+        return Err(format!("metadata must have at most {MAX_METADATA} texts"));
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    for (name, value) in &texts {
+        if !(1..=MAX_METADATA_NAME).contains(&name.len()) || !name.bytes().all(is_plain) {
+            return Err(format!(
+                "each name in metadata must be 1 to {MAX_METADATA_NAME} letters, digits, '_' or '-'"
+            ));
+        }
+        if value.as_str().is_none_or(|text| text.chars().count() > MAX_METADATA_TEXT) {
+            return Err(format!("metadata.{name} must be a text of at most {MAX_METADATA_TEXT} characters"));
+        }
+    }
+    Ok(texts)
 }
 
 #[cfg(test)]
@@ -177,6 +248,41 @@ mod tests {
     }
 
     #[test]
+    fn each_provider_takes_the_fields_of_its_api() {
+        let mut whatsapp = json!({ "agentId": "a", "provider": "whatsapp" });
+        for (ours, _) in WHATSAPP_FIELDS {
+            let error = CallRequest::read(whatsapp.to_string().as_bytes()).unwrap_err();
+            assert_eq!(error, format!("{ours} is missing"));
+            whatsapp[ours] = "x".into();
+        }
+        let call = CallRequest::read(whatsapp.to_string().as_bytes()).unwrap();
+        let request = call.to_elevenlabs(&PlacementId::new("p-1").unwrap());
+        let names: Vec<_> = request.keys().filter(|name| *name != CLIENT_DATA).collect();
+        assert_eq!(names.len(), 5, "{names:?}");
+        assert!(WHATSAPP_FIELDS.iter().all(|(_, theirs)| request[*theirs] == "x"));
+        for (provider, unfit) in [("whatsapp", "toNumber"), ("exotel", "callRecordingEnabled")] {
+            let mut body = if provider == "whatsapp" { whatsapp.clone() } else { good() };
+            body["provider"] = provider.into();
+            assert!(CallRequest::read(body.to_string().as_bytes()).is_ok());
+            body[unfit] = if unfit == "toNumber" { "+6580000001".into() } else { true.into() };
+            let error = CallRequest::read(body.to_string().as_bytes()).unwrap_err();
+            assert_eq!(error, format!("{unfit} does not fit this provider"));
+        }
+    }
+
+    #[test]
+    fn metadata_counts_for_the_digest_and_is_not_passed_on() {
+        let plain = CallRequest::read(good().to_string().as_bytes()).unwrap();
+        let mut body = good();
+        body["metadata"] = json!({ "order": "7" });
+        let call = CallRequest::read(body.to_string().as_bytes()).unwrap();
+        let id = PlacementId::new("p-1").unwrap();
+        assert_eq!(Value::Object(call.metadata.clone()), body["metadata"]);
+        assert_eq!(call.to_elevenlabs(&id), plain.to_elevenlabs(&id));
+        assert_ne!(call.digest(), plain.digest());
+    }
+
+    #[test]
     fn an_invalid_field_is_named_without_its_value() {
         #[rustfmt::skip]
         let table = [
@@ -187,7 +293,12 @@ mod tests {
             ("agentId",   json!(""),                     "agentId"),
             ("agentId",   json!({ "$gt": "" }),          "agentId"),
             ("agentId",   json!("a b"),                  "agentId"),
-            ("provider",  json!("exotel"),               "provider"),
+            ("provider",  json!("vonage"),               "provider"),
+            ("metadata",  json!("x"),                    "metadata"),
+            ("metadata",  json!({ "n": 1 }),             "metadata.n"),
+            ("metadata",  json!({ "a.b": "x" }),         "metadata"),
+            ("metadata",  json!({ "n": "8000".repeat(200) }), "metadata.n"),
+            ("whatsappUserId", json!("6580000001"),      "whatsappUserId does not fit"),
             ("tonumber",  json!("+6580000001"),          "tonumber"),
             ("conversationInitiationClientData", json!("x"), "client_data"),
             ("conversationInitiationClientData", json!({ "dynamic_variables": [] }), "dynamic_variables"),
