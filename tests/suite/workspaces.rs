@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{TestStack, until, until_equal},
-    registration::{URL, bind_agent, bind_workspace, bound, create_foreign, register},
+    registration::{
+        URL, bind_agent, bind_workspace, bound, checked, checking, create_foreign, problems, register,
+    },
 };
 
 /// The number of agents. Each has one call.
@@ -92,6 +94,23 @@ async fn reconciliation_adds_the_calls_of_named_agents_and_channels() {
 }
 
 #[tokio::test]
+async fn registration_of_one_agent_is_no_problem() {
+    let mut stack = checking().await;
+    let foreign = create_foreign(&stack).await;
+    assert_eq!(register(&stack, &["--agent", "agent_own"]).await.0, Some(0));
+    bind_workspace(&stack, &foreign).await;
+    bind_agent(&stack, "agent_other", json!({ "post_call_webhook_id": foreign, "events": ["audio"] })).await;
+    stack.add_worker().await;
+    assert_eq!(problems(&checked(&stack, 0).await), [""; 0]);
+    assert!(!stack.workers[0].log().contains("problem="), "{}", stack.workers[0].log());
+
+    // The agent goes back to the binding of the workspace.
+    bind_agent(&stack, "agent_own", json!({})).await;
+    stack.add_worker().await;
+    assert_eq!(problems(&checked(&stack, 1).await), ["unbound"]);
+}
+
+#[tokio::test]
 async fn events_that_an_account_does_not_offer_are_not_expected() {
     let mut stack = TestStack::builder()
         .without_worker()
@@ -101,12 +120,7 @@ async fn events_that_an_account_does_not_offer_are_not_expected() {
         .await;
     assert_eq!(register(&stack, &[]).await.0, Some(0));
     stack.add_worker().await;
-    let metrics = until("the worker has checked the registration", async || {
-        let metrics = stack.workers[0].metrics(&stack.http).await;
-        metrics.contains(r#"registration_problems{reason="failing"}"#).then_some(metrics)
-    })
-    .await;
-    assert!(metrics.contains(r#"registration_problems{reason="events"} 0"#), "{metrics}");
+    assert_eq!(problems(&checked(&stack, 0).await), [""; 0]);
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ impl Config {
             ("ELEVENLABS_API_KEY", hidden(self.elevenlabs_api_key.as_ref())),
             ("ELEVENLABS_BASE_URL", Some(self.elevenlabs_base_url.as_str().to_owned())),
             ("ELEVENLABS_STATUS_CALLBACK_URL", callback.map(|url| url.as_str().to_owned())),
+            ("ELEVENLABS_EVENTS", Some(self.elevenlabs_events.names().join(","))),
             ("REGISTER", Some(self.register.to_string())),
             ("SECRET_FILE", path(&self.secret_file)),
             (
@@ -54,7 +55,10 @@ impl Config {
             ("STATUS_STALE_AFTER", Some(format!("{:?}", self.status_stale_after))),
             ("TRANSCRIPT_GIVE_UP_AFTER", Some(format!("{:?}", self.transcript_give_up_after))),
             ("PLACE_TIMEOUT", Some(format!("{:?}", self.place_timeout))),
+            ("RECORDINGS", Some(self.recordings.as_str().to_owned())),
             ("RECONCILE_EVERY", Some(format!("{:?}", self.reconcile_every))),
+            ("AGENTS", self.agents.as_ref().map(|agents| agents.ids().join(","))),
+            ("CHANNELS", self.channels.as_ref().map(|channels| channels.names().join(","))),
             ("RECONCILE_RATE", Some(self.reconcile_rate.to_string())),
             ("RETENTION_DAYS", self.retention_days.map(|days| days.to_string())),
             ("SHUTDOWN_GRACE", Some(format!("{:?}", self.shutdown_grace))),

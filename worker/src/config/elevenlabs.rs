@@ -48,6 +48,16 @@ pub enum Recordings {
     Fetch,
 }
 
+impl Recordings {
+    /// The word of the variable.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Fetch => "fetch",
+        }
+    }
+}
+
 /// Whether `url` holds a user name or a password. Logs and commands print these URLs, so they must hold none.
 fn holds_credentials(url: &reqwest::Url) -> bool {
     !url.username().is_empty() || url.password().is_some()

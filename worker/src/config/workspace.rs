@@ -58,6 +58,11 @@ impl TryFrom<String> for EventNames {
 pub struct AgentIds(Vec<String>);
 
 impl AgentIds {
+    /// The ids.
+    pub fn ids(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether the list names the agent `id`.
     pub fn has(&self, id: &str) -> bool {
         self.0.iter().any(|agent| agent == id)
@@ -78,6 +83,11 @@ impl TryFrom<String> for AgentIds {
 pub struct Channels(Vec<String>);
 
 impl Channels {
+    /// The names of the channels.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether the list names the `channel`.
     pub fn has(&self, channel: &str) -> bool {
         self.0.iter().any(|known| known == channel)
