@@ -35,7 +35,7 @@ async fn gateway_and_worker_run_with_a_flat_yaml_file() {
     })
     .await;
     let (code, out, errors) = stack.command(&["check"], &[]).await;
-    assert!(code == Some(0) && out.contains("status_stale_after: 90s"), "{out}{errors}");
+    assert!(code == Some(0) && out.contains("STATUS_STALE_AFTER=90s"), "{out}{errors}");
 
     // SIGHUP reads the file again.
     std::fs::write(&path, FILE.replace("SECRET\"", "wsec_next\"").replace("loopback", "loopback,10.0.0.0/8"))
