@@ -5,6 +5,7 @@
 //! published again, with a schedule and a higher attempt, and then acknowledged. So the broker does the
 //! waiting: attempts survive restarts, and long waits occupy no worker.
 
+mod error;
 mod policy;
 mod process;
 mod recording;

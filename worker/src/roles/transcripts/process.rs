@@ -12,7 +12,10 @@ use async_nats::jetstream::AckKind;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::policy::{self, Next, decide};
+use super::{
+    error::JobError,
+    policy::{self, Next, decide},
+};
 use crate::{
     broker::{message::StreamMessage as _, transcript_jobs::Job},
     dead_letters::give_up,
@@ -57,17 +60,6 @@ pub async fn work<O: Ports>(
             ports.acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
         }
     }
-}
-
-/// The reason why the outcome of a job was not stored.
-#[derive(Debug, thiserror::Error)]
-enum JobError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the job could not be scheduled: {0}")]
-    Broker(async_nats::Error),
-    #[error("the documents of the call were being merged")]
-    Moved,
 }
 
 /// Fetches the conversation of `job`, and stores its transcript, the reason for giving up, or the next job.

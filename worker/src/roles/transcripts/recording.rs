@@ -10,7 +10,10 @@ use async_nats::jetstream::{AckKind, Message};
 use jiff::Timestamp;
 use tokio::sync::SemaphorePermit;
 
-use super::policy::{self, Next, Schedule};
+use super::{
+    error::JobError,
+    policy::{self, Next, Schedule},
+};
 use crate::{
     Context,
     broker::{consumer::acknowledge, transcript_jobs::Job},
@@ -25,17 +28,6 @@ use crate::{
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Delay of a job while other recordings occupy every slot.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
-
-/// The reason why the outcome of a job was not stored.
-#[derive(Debug, thiserror::Error)]
-enum JobError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the job could not be scheduled: {0}")]
-    Broker(async_nats::Error),
-    #[error("the documents of the call were being merged")]
-    Moved,
-}
 
 /// Processes `job` and acknowledges its `message`. Without a `slot` the job is scheduled again.
 pub(super) async fn work(
