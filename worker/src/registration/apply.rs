@@ -14,7 +14,6 @@ use crate::elevenlabs::{ElevenLabs, NewWebhook, Scope};
 pub type Header<'a> = (&'a str, &'a str);
 
 /// The webhook of a plan.
-#[derive(Default)]
 pub struct Applied {
     /// The id of the webhook. Empty if the plan did not get as far as to create it.
     pub id: String,
@@ -42,47 +41,37 @@ pub async fn apply(
     header: Option<Header<'_>>,
     file: Option<&SecretFile>,
 ) -> Result<Applied, Unfinished> {
-    let mut applied = Applied::default();
-    match execute(api, wanted, current, plan, header, file, &mut applied).await {
+    let kept = plan.existing.as_ref().filter(|_| !wanted.rotate);
+    let mut applied =
+        Applied { id: kept.map(|webhook| webhook.id.clone()).unwrap_or_default(), secret: None };
+    let executed = async {
+        if let Some(file) = file.filter(|_| plan.steps.contains(&Step::Create)) {
+            file.check()?;
+        }
+        for step in &plan.steps {
+            match step {
+                Step::Create => {
+                    let created = create(api, wanted, header, file).await?;
+                    applied = Applied { id: created.id, secret: created.secret };
+                }
+                Step::Enable { .. } => {
+                    let name = kept.map_or(&wanted.name, |webhook| &webhook.name);
+                    api.enable_webhook(&applied.id, name, header)
+                        .await
+                        .map_err(failed("changing the webhook"))?;
+                }
+                Step::Bind { .. } => {
+                    let bound = current.binding(&wanted.scope).bound_to(&applied.id, &wanted.events);
+                    api.bind(&wanted.scope, &bound).await.map_err(failed("binding the events"))?;
+                }
+            }
+        }
+        verify(api, wanted, &applied.id).await
+    };
+    match executed.await {
         Ok(()) => Ok(applied),
         Err(error) => Err(Unfinished { applied, error }),
     }
-}
-
-/// Executes the steps, and records in `applied` what was done.
-async fn execute(
-    api: &ElevenLabs,
-    wanted: &Wanted,
-    current: &Current,
-    plan: &Plan,
-    header: Option<Header<'_>>,
-    file: Option<&SecretFile>,
-    applied: &mut Applied,
-) -> Result<(), RegisterError> {
-    if let Some(file) = file.filter(|_| plan.steps.contains(&Step::Create)) {
-        file.check()?;
-    }
-    let kept = plan.existing.as_ref().filter(|_| !wanted.rotate);
-    applied.id = kept.map(|webhook| webhook.id.clone()).unwrap_or_default();
-    for step in &plan.steps {
-        match step {
-            Step::Create => {
-                let created = create(api, wanted, header, file).await?;
-                *applied = Applied { id: created.id, secret: created.secret };
-            }
-            Step::Enable { .. } => {
-                let name = kept.map_or(&wanted.name, |webhook| &webhook.name);
-                api.enable_webhook(&applied.id, name, header)
-                    .await
-                    .map_err(failed("changing the webhook"))?;
-            }
-            Step::Bind { .. } => {
-                let bound = current.binding(&wanted.scope).bound_to(&applied.id, &wanted.events);
-                api.bind(&wanted.scope, &bound).await.map_err(failed("binding the events"))?;
-            }
-        }
-    }
-    verify(api, wanted, &applied.id).await
 }
 
 /// Creates the webhook and saves its secret at once, because ElevenLabs returns the secret only here. If the

@@ -1,8 +1,8 @@
 //! The webhooks and bindings as ElevenLabs has them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{
     destination::Destination,
@@ -12,6 +12,8 @@ use crate::elevenlabs::{ApiError, Binding, ElevenLabs, Scope, Webhook};
 
 /// Most agents whose bindings are read.
 const MAX_AGENTS: usize = 500;
+/// Longest time for reading the bindings of agents.
+const AGENTS_TIMEOUT: Duration = Duration::from_mins(10);
 /// Most pages of the list of agents.
 const MAX_PAGES: usize = 20;
 
@@ -49,8 +51,6 @@ pub enum Agents<'a> {
     All {
         /// Most agents per second, so that ElevenLabs does not limit the rate.
         rate: f64,
-        /// When to stop reading.
-        until: Instant,
     },
 }
 
@@ -72,21 +72,22 @@ impl Current {
                 let binding = binding.map_err(failed("reading the bound events of the agent"))?;
                 current.agents.push(AgentBinding { id: id.to_owned(), binding });
             }
-            Agents::All { rate, until } => {
-                let is_complete = current.read_agents(api, rate, until).await;
+            Agents::All { rate } => {
+                let is_complete = current.read_agents(api, rate).await;
                 current.is_incomplete = !is_complete;
             }
         }
         Ok(current)
     }
 
-    /// Reads the bindings of agents until `until`. Returns whether all are read.
-    async fn read_agents(&mut self, api: &ElevenLabs, rate: f64, until: Instant) -> bool {
+    /// Reads the bindings of agents for at most [`AGENTS_TIMEOUT`]. Returns whether all are read.
+    async fn read_agents(&mut self, api: &ElevenLabs, rate: f64) -> bool {
+        let until = Instant::now() + AGENTS_TIMEOUT;
         let Ok((ids, mut is_complete)) = list_agents(api).await else { return false };
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for id in ids {
-            if tokio::time::timeout_at(until.into(), ticks.tick()).await.is_err() {
+            if tokio::time::timeout_at(until, ticks.tick()).await.is_err() {
                 return false;
             }
             match api.binding(&Scope::Agent(id.clone())).await {

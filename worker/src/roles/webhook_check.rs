@@ -3,11 +3,7 @@
 //!
 //! Nothing here ends the worker: without a registration, calls are found by reconciliation.
 
-use std::{
-    fmt::Display,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -29,8 +25,6 @@ const RETRY_DELAY: Duration = Duration::from_mins(5);
 const BUSY_DELAY: Duration = Duration::from_secs(2);
 /// Duration of the lease for a registration. Longer than a registration can take.
 const LEASE: Duration = Duration::from_mins(2);
-/// Longest time for reading the bindings of agents in one check.
-const AGENTS_TIMEOUT: Duration = Duration::from_mins(10);
 /// Most findings of one kind that are logged by one check.
 const MAX_LOGGED: usize = 20;
 
@@ -137,7 +131,7 @@ fn log(ensured: &Ensured, file: &SecretFile) -> Registration {
 
 /// Checks the webhook. Returns whether ElevenLabs answered.
 async fn check(context: &Context, api: &ElevenLabs, url: &str, registration: Registration) -> bool {
-    let agents = Agents::All { rate: context.config.reconcile_rate, until: Instant::now() + AGENTS_TIMEOUT };
+    let agents = Agents::All { rate: context.config.reconcile_rate };
     let current = match Current::read(api, agents).await {
         Ok(current) => current,
         Err(error) => {

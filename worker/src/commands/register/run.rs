@@ -1,16 +1,11 @@
 //! Creates or finds the webhook, binds its events, and checks the result.
 
-use std::time::{Duration, Instant};
-
 use super::{options::Options, output};
 use crate::{
     Config,
     elevenlabs::{ElevenLabs, Scope},
     registration::{Agents, Current, RegisterError, SecretFile, Wanted, apply, plan},
 };
-
-/// Longest time for reading the bindings of agents.
-const AGENTS_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Registers the webhook to `url`, and prints what was done.
 pub async fn run(
@@ -32,7 +27,7 @@ pub async fn run(
         sets_header: options.header.is_some(),
     };
     let file = file(config, options);
-    let all = Agents::All { rate: config.reconcile_rate, until: Instant::now() + AGENTS_TIMEOUT };
+    let all = Agents::All { rate: config.reconcile_rate };
     let current = Current::read(elevenlabs, options.agent.as_deref().map_or(all, Agents::One)).await?;
     if current.is_incomplete {
         eprintln!(
