@@ -26,7 +26,7 @@ pub(crate) use self::elevenlabs::key_header;
 pub use self::{
     elevenlabs::{BaseUrl, CallbackUrl, Recordings},
     roles::{Role, Roles},
-    workspace::{AgentIds, Channels, EVENTS, EventNames, is_id},
+    workspace::{AgentIds, EVENTS, Names, is_id},
 };
 
 /// The settings of the worker. `deploy/CONFIGURATION.md` lists them for operators.
@@ -70,11 +70,11 @@ pub struct Config {
     /// The agents whose unknown conversations reconciliation adds. Unset: the agents whose webhook is ours.
     pub agents: Option<AgentIds>,
     /// The channels of unknown conversations that reconciliation adds. Unset: all.
-    pub channels: Option<Channels>,
+    pub channels: Option<Names>,
     /// The public URL to which ElevenLabs sends its webhooks, including the path.
     pub elevenlabs_status_callback_url: Option<CallbackUrl>,
     /// The events that ElevenLabs is to send to this URL.
-    pub elevenlabs_events: EventNames,
+    pub elevenlabs_events: Names,
     /// Whether the worker registers the webhook at ElevenLabs at its start.
     pub register: bool,
     /// The file that gets the secret of a new webhook.
@@ -128,7 +128,7 @@ impl Default for Config {
             agents: None,
             channels: None,
             elevenlabs_status_callback_url: None,
-            elevenlabs_events: EventNames::default(),
+            elevenlabs_events: Names::of_events(),
             register: false,
             secret_file: None,
             retention_days: None,

@@ -26,29 +26,34 @@ fn list(text: &str, is_valid: fn(&str) -> bool, form: &str) -> Result<Vec<String
     items.collect()
 }
 
-/// The events that ElevenLabs is to send, from a list with commas. Not empty.
+/// The names of events or of channels, from a list with commas. Not empty.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct EventNames(Vec<String>);
+pub struct Names(Vec<String>);
 
-impl EventNames {
-    /// The names of the events, as the settings of ElevenLabs spell them.
+impl Names {
+    /// The names of [`EVENTS`].
+    pub fn of_events() -> Self {
+        Self(EVENTS.map(str::to_owned).to_vec())
+    }
+
+    /// The names, as ElevenLabs spells them.
     pub fn names(&self) -> &[String] {
         &self.0
     }
-}
 
-impl Default for EventNames {
-    fn default() -> Self {
-        Self(EVENTS.map(str::to_owned).to_vec())
+    /// Whether the list has this `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|known| known == name)
     }
 }
 
-impl TryFrom<String> for EventNames {
+impl TryFrom<String> for Names {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        list(&text, is_word, "lower-case letters, digits or '_', such as \"transcript\"").map(Self)
+        list(&text, is_word, "lower-case letters, digits or '_', such as \"transcript\" or \"sip_trunk\"")
+            .map(Self)
     }
 }
 
@@ -74,30 +79,5 @@ impl TryFrom<String> for AgentIds {
 
     fn try_from(text: String) -> Result<Self, String> {
         list(&text, is_id, "letters, digits, '_' or '-', as in the id of an agent").map(Self)
-    }
-}
-
-/// The channels of calls (field `channel`), from a list with commas. Not empty.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Channels(Vec<String>);
-
-impl Channels {
-    /// The names of the channels.
-    pub fn names(&self) -> &[String] {
-        &self.0
-    }
-
-    /// Whether the list names the `channel`.
-    pub fn has(&self, channel: &str) -> bool {
-        self.0.iter().any(|known| known == channel)
-    }
-}
-
-impl TryFrom<String> for Channels {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        list(&text, is_word, "lower-case letters, digits or '_', such as \"sip_trunk\"").map(Self)
     }
 }
