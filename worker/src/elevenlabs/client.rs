@@ -101,24 +101,28 @@ impl ElevenLabs {
             let started = Instant::now();
             let answer = self.send(copy, limit).await.and_then(|body| read(&body));
             self.metrics.api_time(started.elapsed());
-            let answer = match answer {
-                Err(error) => Err(self.check_key(error).await),
-                answer => answer,
-            };
-            self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
-            match answer {
+            match self.concluded(answer).await {
                 // An answer that cannot be read may have ended early.
                 Err(error @ (ApiError::Unavailable(_) | ApiError::Unreadable)) => match pauses.pause() {
                     Some(pause) => tokio::time::sleep(pause).await,
                     None => return Err(error),
                 },
-                Err(error) => {
-                    self.gate.close_after(&error, Timestamp::now());
-                    return Err(error);
-                }
-                Ok(answer) => return Ok(answer),
+                answer => return answer,
             }
         }
+    }
+
+    /// Finds out whether an error concerns every request, counts the answer, and closes the [`Gate`] if necessary.
+    pub(super) async fn concluded<T>(&self, answer: Result<T, ApiError>) -> Result<T, ApiError> {
+        let answer = match answer {
+            Err(error) => Err(self.check_key(error).await),
+            answer => answer,
+        };
+        self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
+        if let Err(error) = &answer {
+            self.gate.close_after(error, Timestamp::now());
+        }
+        answer
     }
 
     /// After [`ApiError::Unauthorized`], checks the key by a neutral request: listing conversations.
@@ -202,11 +206,11 @@ const LATE: ApiError = ApiError::Unavailable("no answer in time");
 /// The error of a network failure. It does not contain the client's own text, because that holds the URL and
 /// with it a conversation id.
 fn unavailable(error: &reqwest::Error) -> ApiError {
-    ApiError::Unavailable(if error.is_timeout() {
-        "no answer in time"
+    if error.is_timeout() {
+        LATE
     } else if error.is_connect() {
-        "cannot connect"
+        ApiError::Unavailable("cannot connect")
     } else {
-        "connection lost"
-    })
+        ApiError::Unavailable("connection lost")
+    }
 }

@@ -2,7 +2,6 @@
 
 use aftercall_common::contract::body_limit;
 use bytes::{Bytes, BytesMut};
-use jiff::Timestamp;
 use reqwest::Method;
 
 use super::{ApiError, ElevenLabs, client::AnswerBody};
@@ -28,15 +27,8 @@ impl ElevenLabs {
     /// [`ApiError::NotFound`] if ElevenLabs has no recording (yet).
     pub async fn recording(&self, id: &ConversationId) -> Result<RecordingBody, ApiError> {
         let path = format!("/v1/convai/conversations/{}/audio", id.as_str());
-        let body = match self.open(self.request(Method::GET, &path)).await {
-            Err(error) => Err(self.check_key(error).await),
-            body => body,
-        };
-        self.metrics.api_answer(body.as_ref().map_or_else(ApiError::label, |_| "ok"));
-        if let Err(error) = &body {
-            self.gate.close_after(error, Timestamp::now());
-        }
-        Ok(RecordingBody { body: body?, received: 0 })
+        let body = self.open(self.request(Method::GET, &path)).await;
+        Ok(RecordingBody { body: self.concluded(body).await?, received: 0 })
     }
 }
 
