@@ -64,7 +64,7 @@ mod tests {
             ("/usr/bin/aftercall", Caller::Installed),
             ("aftercall", Caller::Installed),
             ("target/debug/aftercall-local", Caller::Cargo),
-            ("/work/aftercall/target/debug/aftercall-tests", Caller::Cargo),
+            ("aftercall/target/debug/aftercall-tests", Caller::Cargo),
         ] {
             assert_eq!(Caller::of(OsStr::new(program)), caller, "{program}");
         }

@@ -15,7 +15,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The wheel for this platform. `None`: there is none.
+    /// The wheel for this platform. `None` if nobody publishes one.
     pub(crate) fn wheel(&self) -> Option<&'static Wheel> {
         let has_glibc = !cfg!(target_os = "linux") || cfg!(target_env = "gnu");
         let here = (std::env::consts::OS, std::env::consts::ARCH);

@@ -120,8 +120,10 @@ impl Candidates<'_> {
         if freed < units {
             return false;
         }
-        for entry in oldest.iter().filter_map(|number| active.readers.remove(number)).collect::<Vec<_>>() {
-            entry.displacement.notify_one();
+        for number in oldest {
+            if let Some(entry) = active.readers.remove(&number) {
+                entry.displacement.notify_one();
+            }
         }
         true
     }

@@ -25,7 +25,7 @@ const RECIPIENTS: [Column; 7] = [
 /// The report of the batch `id`.
 pub(super) struct BatchReport<'a> {
     pub id: &'a str,
-    /// The batch at ElevenLabs. The error is the reason why there is none.
+    /// The batch at ElevenLabs, or the reason why ElevenLabs did not return it.
     pub live: Result<&'a BatchCall, &'a str>,
     pub rows: &'a [Row],
     /// How the database executed the query for the calls of the batch.
