@@ -5,6 +5,7 @@
 mod duration;
 mod monitor_urls;
 mod networks;
+mod origins;
 mod policy;
 mod public_url;
 mod secrets;
@@ -32,7 +33,8 @@ use serde::Deserialize;
 use self::duration::positive;
 pub use self::{
     monitor_urls::MonitorUrls,
-    networks::{ELEVENLABS_ADDRESSES, Networks, Sources},
+    networks::{ELEVENLABS_ADDRESSES, Sources},
+    origins::Origins,
     policy::{Anonymous, Policy, SECRET_FILE, SourcePolicy, Tolerance},
     public_url::PublicUrl,
     secrets::{HeaderSecret, ProviderSecrets, Secrets},
@@ -165,7 +167,7 @@ impl Config {
         read.broker().check()?;
         read.tls()?;
         let policy = Policy::from_vars(vars)?;
-        if read.proxy_protocol && policy.trusted_proxies == Networks::default() {
+        if read.proxy_protocol && policy.trusted_proxies.is_empty() {
             let reason =
                 "must be set with PROXY_PROTOCOL: the gateway reads the header only from these proxies";
             return Err(ConfigError::new("TRUSTED_PROXIES", reason));

@@ -103,7 +103,9 @@ def check_webhooks(host):
     expect("a stranger", host.stranger.busy("s1"), (403, "source_not_allowed"))
     expect("a wrong secret", host.provider.busy("s2", secret="wrong"), (401, "signature_invalid"))
     shell = host.machine.shell
-    expect("durability", 'durability_grade{grade="synced"} 1' in shell("curl -s 127.0.0.1:9080/metrics"), True)
+    # The gateway reads the settings of the broker after its start.
+    synced = 'durability_grade{grade="synced"} 1'
+    until("webhooks are synced", lambda: synced in shell("curl -s 127.0.0.1:9080/metrics"))
     report = shell("aftercallctl worker report")
     if "busy" not in report:
         raise Failure(f"aftercallctl worker report said: {report}")

@@ -75,9 +75,9 @@ async fn new_webhooks_are_applied_before_a_backlog_and_once_more_in_their_turn()
 
 /// Two workers that pull `messages` messages at a time.
 fn two_workers(stack: &TestStack, messages: usize) -> [Batches; 2] {
-    let source =
-        Source { stream: WEBHOOKS, consumer: consumer::STATUS, messages, bytes: 1 << 20, replicas: 1 };
-    [(); 2].map(|()| Batches::new(stack.jetstream.clone(), source))
+    let consumer = consumer::STATUS.to_owned();
+    let source = Source { stream: WEBHOOKS, consumer, config: None, messages, bytes: 1 << 20, replicas: 1 };
+    [(); 2].map(|()| Batches::new(stack.jetstream.clone(), source.clone()))
 }
 
 /// Pull requests that wait at the broker; 0 if there is no consumer.

@@ -30,7 +30,7 @@ async fn calls(stack: &TestStack, numbers: std::ops::Range<usize>) {
 }
 
 async fn documents(calls: &Collection<Document>) -> Vec<Document> {
-    let found = calls.find(doc! {}).projection(doc! { "_id": 0 }).sort(doc! { "callId": 1 });
+    let found = calls.find(doc! {}).projection(doc! { "_id": 0, "revision": 0 }).sort(doc! { "callId": 1 });
     found.await.unwrap().try_collect().await.unwrap()
 }
 

@@ -91,7 +91,7 @@ async fn report_of_a_batch_agrees_with_elevenlabs_to_the_recipient() {
             of_status.map(|count| count["recipients"].as_u64().unwrap()).sum::<u64>()
         };
         assert_eq!((of("pending"), of("cancelled")), (2, 2), "{}", report["counts"]);
-        assert_eq!(report["plan"]["indexes"], json!(["batchCallId_1_createdAt_-1"]));
+        assert_eq!(report["plan"]["indexes"], json!(["batchCallId_1_createdAt_-1__id_-1"]));
         assert!(!report["plan"]["stages"].as_array().unwrap().contains(&json!("COLLSCAN")), "{report}");
     };
     compare().await;

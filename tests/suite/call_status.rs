@@ -91,7 +91,7 @@ async fn failure_reason_is_the_first_non_empty_field() {
 fn comparable(mut call: Document) -> Document {
     #[rustfmt::skip]
     let variable = [
-        "_id", "callId", "conversationId", "updatedAt", "_storedAt", "_owedSince", "_transcriptSavedAt",
+        "_id", "callId", "conversationId", "revision", "updatedAt", "_storedAt", "_owedSince", "_transcriptSavedAt",
         "_transcriptAttempts", "transcript",
         // From the conversation, which differs for each call.
         "startedAt", "answeredAt", "endedAt", "durationSecs", "metadata", "_metadata", "_analysis",

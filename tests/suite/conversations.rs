@@ -75,9 +75,9 @@ fn patches() -> Vec<CallPatch> {
     patches
 }
 
-/// The documents by their conversations, without their `_id`.
+/// The documents by their conversations, without their `_id` and `revision`.
 async fn documents(calls: &Collection<Document>) -> BTreeMap<String, BTreeMap<String, Bson>> {
-    let found = calls.find(doc! {}).projection(doc! { "_id": 0 });
+    let found = calls.find(doc! {}).projection(doc! { "_id": 0, "revision": 0 });
     let found: Vec<Document> = found.await.unwrap().try_collect().await.unwrap();
     let key = |call: &Document| call.get_str("conversationId").unwrap_or_default().to_owned();
     found.into_iter().map(|call| (key(&call), call.into_iter().collect())).collect()

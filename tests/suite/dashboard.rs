@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     alerts::{is_explained, metrics_in},
+    endpoints::{self, receiver::Receiver},
     harness::{CALL_STATUS, TestStack, launcher, test_timeout, tool, until},
 };
 
@@ -119,8 +120,11 @@ async fn traffic(stack: &TestStack, round: usize) {
 async fn every_query_of_the_dashboard_returns_data() {
     let folder = tempfile::tempdir().unwrap();
     let setup = TestStack::builder().simulator(simulator::Options::default());
+    let setup = setup.worker_env("DELIVER_TO_PRIVATE_NETWORKS", "true");
     let mut stack =
         setup.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", "http://127.0.0.1:9/never").start().await;
+    let endpoint = Receiver::accepting().await;
+    endpoints::add(&stack, &endpoint.url("/"), &[]).await;
     let Some(mut prometheus) = Prometheus::start(folder.path(), &stack).await else { return };
     let ready = async || {
         stack.http.get(format!("{}/-/ready", prometheus.url)).send().await.is_ok_and(|a| a.status() == 200)

@@ -86,7 +86,12 @@ fn patches() -> Vec<CallPatch> {
 
 /// All documents and their bytes in the order of the call ids, without `_id`.
 async fn stored(calls: &Collection<Document>) -> Vec<(Document, Vec<u8>)> {
-    let found = calls.find(doc! {}).sort(doc! { "callId": 1 }).projection(doc! { "_id": 0 }).await.unwrap();
+    let found = calls
+        .find(doc! {})
+        .sort(doc! { "callId": 1 })
+        .projection(doc! { "_id": 0, "revision": 0 })
+        .await
+        .unwrap();
     let found: Vec<Document> = found.try_collect().await.unwrap();
     found
         .into_iter()

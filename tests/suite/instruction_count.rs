@@ -7,9 +7,9 @@ use crate::harness::{TestStack, tool};
 
 /// Webhooks of the two runs. The difference of their counts does not contain the start of the gateway.
 const WEBHOOKS: (u64, u64) = (100, 600);
-/// Limit of instructions for one webhook, in the build of the tests. Measured: 236,000 to 241,000, because the
-/// gateway is woken more often on a busy machine.
-const MOST: u64 = 244_000;
+/// Limit of instructions for one webhook, in the build of the tests. Measured: 240,000 to 246,000, because the
+/// gateway is woken more often on a busy machine. The id of the request in the answer needs 4,000 of them.
+const MOST: u64 = 249_000;
 
 /// Instructions of a gateway from its start to its end, with this number of webhooks.
 async fn instructions(webhooks: u64) -> u64 {

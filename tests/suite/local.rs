@@ -1,22 +1,25 @@
 //! The commands of `cargo local`: `up`, `send` and `reset`.
 
 use std::{
+    collections::BTreeSet,
     fs::Permissions,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
 };
 
 use aftercall_local::{ports, servers::shared_services};
+use serde_json::Value;
 use tokio::process::{Child, Command};
 
 use crate::harness::{until, within};
 
 /// Variables that a developer may have set, and that must not influence a test.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 10] = [
     "NATS_URL",
     "MONGODB_URI",
     "ELEVENLABS_API_KEY",
+    "ELEVENLABS_BASE_URL",
     "ALLOWED_SOURCES",
     "ALLOW_UNSIGNED",
     "API_ANONYMOUS",
@@ -48,6 +51,37 @@ struct Up {
     child: Child,
     public: String,
     text: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Up {
+    /// Everything that was printed so far.
+    fn printed(&self) -> (String, String) {
+        (std::fs::read_to_string(&self.stdout).unwrap(), std::fs::read_to_string(&self.stderr).unwrap())
+    }
+
+    /// Presses Ctrl-C, and waits until everything has stopped.
+    async fn interrupt(&mut self) {
+        nix::sys::signal::kill(nix_pid(&self.child), nix::sys::signal::Signal::SIGINT).unwrap();
+        assert!(within("`up` ends", self.child.wait()).await.unwrap().success());
+    }
+
+    /// All calls, newest first.
+    async fn calls(&self) -> Vec<Value> {
+        let (mut calls, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let url = format!("{}/api/agent-calls?limit=200{cursor}", self.public);
+            let answer = output(Command::new("curl").args(["--silent", "--fail-with-body", &url])).await;
+            let page: Value =
+                serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| panic!("{}", text(&answer)));
+            calls.extend(page["calls"].as_array().unwrap().iter().cloned());
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return calls,
+            }
+        }
+    }
 }
 
 fn address() -> String {
@@ -62,18 +96,22 @@ fn up_at(data: &Path, listen: &str) -> Command {
     command
 }
 
-/// Starts `up` and waits until it has printed its instructions.
-async fn up(data: &Path) -> Up {
+/// Starts `up` with further arguments and variables, and waits until it has printed its instructions.
+async fn up(data: &Path, args: &[&str], vars: &[(&str, &str)]) -> Up {
     let listen = address();
     let mut command = up_at(data, &listen);
-    let stdout = data.join("stdout");
-    let mut child = command.stdout(std::fs::File::create(&stdout).unwrap()).spawn().unwrap();
+    command.args(args).envs(vars.iter().copied());
+    let (stdout, stderr) = (data.join("stdout"), data.join("stderr"));
+    command.stdout(std::fs::File::create(&stdout).unwrap()).stderr(std::fs::File::create(&stderr).unwrap());
+    let mut child = command.spawn().unwrap();
     let text = until("the instructions are printed", async || {
-        assert!(child.try_wait().unwrap().is_none(), "`up` ended early");
+        let errors = std::fs::read_to_string(&stderr).unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "`up` ended early: {errors}");
         Some(std::fs::read_to_string(&stdout).unwrap()).filter(|text| text.contains("Ctrl-C"))
     })
     .await;
-    Up { child, public: format!("http://localhost:{}", listen.rsplit(':').next().unwrap()), text }
+    let public = format!("http://localhost:{}", listen.rsplit(':').next().unwrap());
+    Up { child, public, text, stdout, stderr }
 }
 
 async fn output(command: &mut Command) -> Output {
@@ -96,7 +134,7 @@ fn processes(folder: &Path) -> Vec<String> {
 #[tokio::test]
 async fn up_prints_working_commands_and_send_verifies_every_call() {
     let data = data();
-    let mut up = up(data.path()).await;
+    let mut up = up(data.path(), &["--verbose", "--empty"], &[]).await;
     let curls: Vec<&str> = up.text.lines().map(str::trim).filter(|line| line.starts_with("curl ")).collect();
     let paste = async |curl: &str| {
         assert!(curl.contains(&up.public), "{curl}");
@@ -111,7 +149,20 @@ async fn up_prints_working_commands_and_send_verifies_every_call() {
     // Between two commands of a person the call becomes known and its transcript is fetched.
     let known = async |what: &str| paste(ask).await.filter(|answer| answer.contains(what));
     until("the transcript is fetched", async || known(r#""transcriptState":"saved""#).await).await;
+    // A call that nobody answered has no transcript.
     assert!(paste(unanswered).await.unwrap().contains("\"accepted\":true"));
+    let ask_unanswered = ask.replace("test_call_123", "test_call_456");
+    let answer = until("the unanswered call is known", async || {
+        paste(&ask_unanswered).await.filter(|answer| answer.contains(r#""status":"no_answer""#))
+    })
+    .await;
+    assert!(
+        answer.contains("No answer from recipient") && answer.contains(r#""transcript":null"#),
+        "{answer}"
+    );
+    // The same words about the call that was answered: one call has both.
+    let unanswered = unanswered.replace("test_call_456", "test_call_123");
+    assert!(paste(&unanswered).await.unwrap().contains("\"accepted\":true"));
     let answer = until("the call is unanswered", async || known(r#""status":"no_answer""#).await).await;
     assert!(answer.contains("No answer from recipient") && answer.contains("test_conv_123"), "{answer}");
 
@@ -148,9 +199,10 @@ async fn up_prints_working_commands_and_send_verifies_every_call() {
     let send = output(local(data.path()).args(["send", "--calls", "300", "--seed", "7"])).await;
     assert!(send.status.success(), "{}", text(&send));
 
-    let pid = nix_pid(&up.child);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    assert!(within("`up` ends", up.child.wait()).await.unwrap().success());
+    assert!(!data.path().join("demo.json").exists(), "--empty: no demo calls");
+    let (stdout, stderr) = up.printed();
+    assert!(stdout.contains("gateway | ") && stdout.contains("worker  | ") && stderr.contains("✓ mongod at"));
+    up.interrupt().await;
     assert_eq!(processes(data.path()), Vec::<String>::new());
 
     let send = output(local(data.path()).arg("send")).await;
@@ -160,10 +212,93 @@ async fn up_prints_working_commands_and_send_verifies_every_call() {
     assert!(!data.path().join("nats").exists() && !data.path().join("mongod").exists());
 }
 
+/// The demo calls, once the pass of reconciliation has told the batch of each unanswered call.
+async fn demo(up: &Up) -> Vec<Value> {
+    until("every demo call is known", async || {
+        let calls = up.calls().await;
+        let is_told = |call: &Value| call["agentName"].is_string() && call["outcome"].is_string();
+        (calls.len() > 150 && calls.iter().all(is_told)).then_some(calls)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn up_is_quiet_and_its_demo_is_a_campaign_that_a_second_start_does_not_double() {
+    let data = data();
+    let mut first = up(data.path(), &[], &[]).await;
+    let curls = first.text.lines().filter(|line| line.starts_with("curl ")).count();
+    assert!(
+        curls == 2 && first.text.contains("/metrics") && first.text.contains("/api/agent-calls"),
+        "{}",
+        first.text
+    );
+    let calls = demo(&first).await;
+    let values = |field: &str| calls.iter().filter_map(|call| call[field].as_str()).collect::<BTreeSet<_>>();
+    assert_eq!(
+        values("agentName").into_iter().collect::<Vec<_>>(),
+        ["Deliveries", "Front desk", "Reminders", "Renewals"]
+    );
+    assert_eq!(values("batchCallId").len(), 4, "two batches on each of two days");
+    for outcome in ["answered", "voicemail", "no_answer", "busy", "rejected", "unreachable", "failed"] {
+        assert!(values("outcome").contains(outcome), "{outcome}");
+    }
+    let reasons = values("failureReason");
+    assert!(reasons.iter().any(|reason| reason.contains("(SIP 404)")), "{reasons:?}");
+    let unanswered =
+        calls.iter().filter(|call| call["outcome"] == "no_answer" && call["agentName"] == "Renewals");
+    for call in unanswered {
+        assert!(call["batchCallId"].is_string() && call["transcriptState"] != "saved", "{call}");
+    }
+    let (stdout, stderr) = first.printed();
+    assert_eq!(
+        (stdout.as_str(), stderr.as_str()),
+        (first.text.as_str(), ""),
+        "nothing is printed without a problem"
+    );
+    first.interrupt().await;
+    assert_eq!(first.printed().1, "stopping …\nstopped\n");
+
+    // The same ids and the same bytes: the stored calls do not change.
+    let second = up(data.path(), &[], &[]).await;
+    let log = data.path().join("logs").join("reconcile.log");
+    let is_read = || std::fs::read_to_string(&log).ok().filter(|text| text.contains(" events published"));
+    let report = until("the demo is placed again", async || is_read()).await;
+    assert!(report.contains(", 0 events published"), "{report}");
+    let revisions = |calls: &[Value]| -> BTreeSet<String> {
+        calls.iter().map(|call| format!("{} {}", call["conversationId"], call["revision"])).collect()
+    };
+    assert_eq!(revisions(&second.calls().await), revisions(&calls));
+}
+
+#[tokio::test]
+async fn up_with_a_real_key_has_no_demo_and_prints_problems() {
+    let data = data();
+    let nobody = format!("http://{}", address());
+    let mut up =
+        up(data.path(), &[], &[("ELEVENLABS_API_KEY", "real"), ("ELEVENLABS_BASE_URL", &nobody)]).await;
+    assert!(up.text.contains("the real API") && !up.text.contains("demo"), "{}", up.text);
+    assert!(up.text.contains("Authorization: Bearer"), "{}", up.text);
+    // The first webhook is of a call. The second names none, so it becomes a dead letter with a warning.
+    for body in [r#"{"call_id": "a", "event_type": "call.busy"}"#, r#"{"event_type": "call.busy"}"#] {
+        let url = format!("{}/api/webhooks/elevenlabs/call-status", up.public);
+        let curl = ["--silent", "--fail-with-body", "--json", body, &url];
+        assert!(output(Command::new("curl").args(curl)).await.status.success());
+    }
+    let printed = until("a problem is printed", async || {
+        let printed = up.printed().0;
+        printed.contains("worker  | ").then_some(printed)
+    })
+    .await;
+    let logged: Vec<_> = printed.lines().filter(|line| line.contains(" | ")).collect();
+    assert!(logged.iter().all(|line| line.contains(" WARN ") || line.contains(" ERROR ")), "{logged:?}");
+    assert!(up.calls().await.len() == 1 && !data.path().join("demo.json").exists());
+    up.interrupt().await;
+}
+
 #[tokio::test]
 async fn killed_up_leaves_no_process() {
     let data = data();
-    let mut up = up(data.path()).await;
+    let mut up = up(data.path(), &[], &[]).await;
     assert!(!processes(data.path()).is_empty());
     up.child.kill().await.unwrap();
     until("no process left", async || processes(data.path()).is_empty().then_some(())).await;

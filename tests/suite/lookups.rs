@@ -1,7 +1,10 @@
 //! The status lookup: it answers from the database, and asks ElevenLabs if the call is stale or unknown.
 
+use std::time::Duration;
+
+use aftercall_common::contract::agent_calls::STATUS_SUBJECT;
 use aftercall_local::simulator::Answer;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all};
 use mongodb::bson::doc;
 use serde_json::json;
 
@@ -141,7 +144,8 @@ async fn database_operators_in_a_lookup_are_refused() {
         json!({ "callSid": "", "$where": "true" }),
     ] {
         let answer = stack.lookup(question.clone()).await;
-        assert_eq!((answer.status, answer.code()), (400, "no_identifier"), "{question}: {}", answer.body);
+        assert_eq!((answer.status, answer.code()), (400, "invalid_request"), "{question}: {}", answer.body);
+        assert!(answer.body["detail"].as_str().unwrap().starts_with("unknown field"), "{}", answer.body);
     }
     for text in ["$ne", "$where:true", "{\"$ne\":null}", "c\u{0}", "*", ".*"] {
         let answer = stack.lookup(json!({ "callSid": text })).await;
@@ -177,4 +181,23 @@ async fn answer_larger_than_a_message_names_the_omitted_fields() {
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
     let answer = stack.lookup(json!({ "callSid": "c" })).await;
     assert_eq!((answer.status, &answer.body["omitted"]), (200, &json!(["transcript"])), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn lookup_whose_worker_is_gone_is_answered_by_another_one() {
+    let stack = TestStack::builder().without_worker().start().await;
+    let broker = async_nats::connect(stack.nats.url()).await.unwrap();
+    let mut workers = broker.subscribe(STATUS_SUBJECT).await.unwrap();
+    broker.flush().await.unwrap();
+    let answering = async {
+        let lost = workers.next().await.unwrap();
+        let repeated = workers.next().await.unwrap();
+        assert_eq!(lost.payload, repeated.payload);
+        let answer = json!({ "status": "busy" }).to_string();
+        broker.publish(repeated.reply.unwrap(), answer.into()).await.unwrap();
+    };
+    let asking = tokio::time::timeout(Duration::from_secs(10), stack.lookup(json!({ "callSid": "c" })));
+    let (answer, ()) = tokio::join!(asking, answering);
+    let answer = answer.expect("the answer comes before the time limit of the gateway");
+    assert_eq!((answer.status, &answer.body["status"]), (200, &json!("busy")));
 }

@@ -20,9 +20,11 @@ const CONFIGURATION: &str = include_str!("../../deploy/CONFIGURATION.md");
 /// Most words of `README.md`: a newcomer reads it in one sitting. Reference belongs to `deploy/`.
 const MAX_README_WORDS: usize = 1300;
 
-/// The Markdown files that people read: those of the root, of `deploy/`, of the chart and of `.github/`.
+/// The Markdown files that people read: those of the root, of `deploy/`, of the chart, of the recipes and of
+/// `.github/`.
 fn documents() -> Vec<PathBuf> {
-    let folders = ["", "deploy", "deploy/helm", ".github"].map(|folder| Path::new(ROOT).join(folder));
+    let folders =
+        ["", "deploy", "deploy/helm", "deploy/recipes", ".github"].map(|folder| Path::new(ROOT).join(folder));
     let files = folders.into_iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
     let files = files.map(|entry| entry.unwrap().path());
     let documents: Vec<_> = files.filter(|path| path.extension().is_some_and(|kind| kind == "md")).collect();

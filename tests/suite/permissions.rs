@@ -12,7 +12,13 @@ use mongodb::bson::doc;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::harness::{CALL_STATUS, Service, TestStack, until, until_equal, within};
+use crate::{
+    endpoints::{
+        self,
+        receiver::{Answer, Receiver},
+    },
+    harness::{CALL_STATUS, Service, TestStack, until, until_equal, within},
+};
 
 /// A client of the broker, and the errors that the broker reports to it.
 struct BrokerClient {
@@ -50,7 +56,7 @@ impl BrokerClient {
 
 /// Number of messages in each stream.
 async fn message_counts(stack: &TestStack) -> Vec<u64> {
-    let names = [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS];
+    let names = [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS, streams::CALLS];
     join_all(names.map(async |name| stack.stored(name).await)).await
 }
 
@@ -59,6 +65,7 @@ async fn all_functions_work_with_the_shipped_users() {
     let users = Users::generate();
     let spool = tempfile::tempdir().unwrap();
     let setup = TestStack::builder().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
+    let setup = setup.worker_env("DELIVER_TO_PRIVATE_NETWORKS", "true");
     let mut stack = setup.start().await;
     let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
     until_equal("the readiness of the streams", json!("ok"), known).await;
@@ -80,6 +87,12 @@ async fn all_functions_work_with_the_shipped_users() {
     // Requests that the worker answers.
     let found = stack.lookup(json!({ "callSid": "CAtalk" })).await;
     assert_eq!((found.status, &found.body["status"]), (200, &json!("completed")), "{}", found.body);
+    for path in ["", "/CAtalk", "/CAtalk/transcript"] {
+        let read = stack.http.get(format!("{}/api/agent-calls{path}", stack.base));
+        assert_eq!(read.send().await.unwrap().status(), 200, "{path}");
+    }
+    let silent = stack.http.get(format!("{}/api/agent-calls/CAtalk/audio", stack.base)).send().await.unwrap();
+    assert_eq!(silent.json::<serde_json::Value>().await.unwrap()["code"], "no_recording");
     let order = json!({ "agentId": "a", "agentPhoneNumberId": "p", "toNumber": "+15005550001" });
     let placed = stack.post_to("/api/agent-calls", order.to_string()).await;
     assert_eq!(placed.status, 201, "{}", placed.body);
@@ -92,6 +105,11 @@ async fn all_functions_work_with_the_shipped_users() {
     until_equal("dead letters after the redrive", 1, letters).await;
     let (code, _, stderr) = stack.command(&["dead-letters", "drop", "--all", "--yes"], &[]).await;
     assert_eq!((code, letters().await), (Some(0), 0), "{stderr}");
+    // An event that an endpoint accepts at the second attempt.
+    let receiver = Receiver::start(|n| Answer::status(if n == 0 { 500 } else { 200 })).await;
+    endpoints::add(&stack, &receiver.url("/"), &["--types", "call.erased"]).await;
+    let event = endpoints::publish(&stack, "call.erased", "CAevent", 1, json!({})).await;
+    until_equal("the event is sent twice", vec![event.clone(), event], async || receiver.ids()).await;
     // Commands that read streams and remove messages and large bodies.
     let (code, said, stderr) = stack.command(&["replay"], &[]).await;
     assert!(code == Some(0) && said.contains("webhooks applied"), "{said}{stderr}");
@@ -117,9 +135,10 @@ async fn no_user_can_do_the_work_of_another() {
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CA1" })).await;
     stack.until_call("CA1", doc! {}).await;
     stack.all_acknowledged().await;
+    until_equal("outgoing events", 3, async || stack.stored(streams::CALLS).await).await;
     let before = message_counts(&stack).await;
 
-    let streams = ["WEBHOOKS", "TRANSCRIPTS", "DEAD_LETTERS", "OBJ_WEBHOOK_BODIES"];
+    let streams = ["WEBHOOKS", "TRANSCRIPTS", "DEAD_LETTERS", "CALLS", "OBJ_WEBHOOK_BODIES"];
     let api = |what: &str| streams.map(|name| format!("$JS.API.STREAM.{what}.{name}")).to_vec();
     let text = |subjects: &[&str]| subjects.iter().map(|&subject| subject.to_owned()).collect::<Vec<_>>();
     let gateway = [
@@ -142,6 +161,7 @@ async fn no_user_can_do_the_work_of_another() {
             streams::subject::TRANSCRIPT_DUE,
             "transcripts.later.conv_1",
             "dead-letters.status",
+            "calls.status",
             "_INBOX.gateway.x",
             "_INBOX.worker.x",
         ]),

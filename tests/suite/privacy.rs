@@ -61,7 +61,7 @@ async fn forget_erases_one_person_everywhere_and_nobody_else() {
     let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--dry-run"]).await;
     assert_eq!(code, Some(0), "{stderr}");
     assert!(said.starts_with("would be erased: 4 webhooks, 1 large bodies"), "{said}");
-    assert!(said.contains("1 dead letters, 1 documents, 1 recordings"), "{said}");
+    assert!(said.contains(" 1 dead letters,") && said.contains(" 1 documents, 1 recordings,"), "{said}");
     assert!(!said.contains("2025550100"), "{said}");
     let (code, _, stderr) = forget(&stack, &["--to-number", NUMBER]).await;
     assert!(code == Some(1) && stderr.contains("--yes"), "{stderr}");
@@ -124,7 +124,7 @@ async fn forget_erases_a_call_whose_number_only_a_dead_letter_holds() {
         .await;
     let (code, said, stderr) = forget(&stack, &["--to-number", NUMBER, "--yes"]).await;
     assert_eq!(code, Some(0), "{stderr}");
-    assert!(said.starts_with("erased: 1 webhooks") && said.contains("1 dead letters, 1 documents"), "{said}");
+    assert!(said.starts_with("erased: 1 webhooks") && said.contains(" 1 documents"), "{said}");
     for name in [streams::WEBHOOKS, streams::DEAD_LETTERS] {
         assert!(!holds(&stack, name, &["theirs"]).await, "{name}");
     }

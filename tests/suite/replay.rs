@@ -12,6 +12,15 @@ async fn documents(stack: &TestStack) -> Vec<Document> {
     found.await.unwrap().try_collect().await.unwrap()
 }
 
+/// The documents without their revisions. A call that was restored has a new one.
+async fn facts(stack: &TestStack) -> Vec<Document> {
+    let mut documents = documents(stack).await;
+    for document in &mut documents {
+        assert!(document.remove("revision").is_some(), "{document}");
+    }
+    documents
+}
+
 async fn replay(stack: &TestStack, args: &[&str]) -> String {
     let (code, said, stderr) = stack.command(&[&["replay"], args].concat(), &[]).await;
     assert_eq!(code, Some(0), "{said}{stderr}");
@@ -33,7 +42,7 @@ async fn replay_restores_missing_calls_and_changes_no_others() {
     }
     stack.webhook(&json!({ "event_type": "call.busy" })).await;
     stack.all_acknowledged().await;
-    let intact = documents(&stack).await;
+    let (intact, intact_facts) = (documents(&stack).await, facts(&stack).await);
     assert_eq!(intact.len(), 10);
 
     let said = replay(&stack, &["--dry-run"]).await;
@@ -60,7 +69,7 @@ async fn replay_restores_missing_calls_and_changes_no_others() {
         "the 31st webhook is the unreadable one"
     );
     replay(&stack, &["--rate", "100"]).await;
-    assert_eq!(documents(&stack).await, intact);
+    assert_eq!(facts(&stack).await, intact_facts);
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 31, "nothing is published");
 }
 
@@ -76,13 +85,13 @@ async fn replay_adds_what_an_earlier_version_did_not_read() {
         stack.webhook(&body).await;
     }
     stack.all_acknowledged().await;
-    let intact = documents(&stack).await;
+    let intact = facts(&stack).await;
     let earlier = doc! { "$unset": { "outcome": "", "_outcome": "", "fromNumber": "" } };
     stack.calls.update_many(doc! {}, earlier).await.unwrap();
     let said = replay(&stack, &["--dry-run"]).await;
     assert!(said.contains("0 calls created, 2 changed") && !said.contains("+1202"), "{said}");
     replay(&stack, &[]).await;
-    assert_eq!(documents(&stack).await, intact);
+    assert_eq!(facts(&stack).await, intact);
 }
 
 #[tokio::test]

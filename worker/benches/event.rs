@@ -53,8 +53,9 @@ fn benches(bench: &mut Criterion) {
             bench.iter(|| event::parse(&envelope, black_box(body.as_bytes())));
         });
         let patch = patch("e", &body);
-        group
-            .bench_function("statement", |bench| bench.iter(|| store::statement(black_box(&patch)).unwrap()));
+        group.bench_function("statement", |bench| {
+            bench.iter(|| store::statement(black_box(&patch), Timestamp::UNIX_EPOCH).unwrap());
+        });
         group.finish();
     }
     let steps = ["initiated", "ringing", "answered", "completed", "ended"];

@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 
 use crate::{
     Config,
-    commands::{self, dead_letters, forget, reconcile, register, replay, report},
+    commands::{
+        self, dead_letters, deliveries, endpoints, export, forget, reconcile, register, replay, report,
+    },
     store::StoreError,
 };
 
@@ -43,10 +45,18 @@ enum Command {
     /// List, show, replay or drop messages that could not be processed.
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
+    /// Add, list, test, pause, resume or remove the URLs that get events about calls.
+    #[command(subcommand)]
+    Endpoints(endpoints::Command),
+    /// List, show or replay what was sent to endpoints.
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
     /// Apply stored webhooks again.
     Replay(replay::Options),
     /// Print statistics of calls: statuses, failures, rates, slow transcripts.
     Report(report::Options),
+    /// Write calls to a file, as CSV or as JSON in lines.
+    Export(export::Options),
     /// Erase the data of a person from database and broker.
     Forget(forget::Options),
     /// Find calls at ElevenLabs whose webhooks are missing, and publish the missing events.
@@ -83,8 +93,11 @@ async fn run(config: Config, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Register(options) => commands::register(config, &options).await,
         Command::DeadLetters(command) => commands::dead_letters(config, &command).await,
+        Command::Endpoints(command) => commands::endpoints(config, &command).await,
+        Command::Deliveries(command) => commands::deliveries(config, &command).await,
         Command::Replay(options) => commands::replay(config, &options).await,
         Command::Report(options) => commands::report(config, &options).await,
+        Command::Export(options) => commands::export(config, &options).await,
         Command::Forget(options) => commands::forget(config, &options).await,
         Command::Reconcile(options) => commands::reconcile(config, &options).await,
         Command::Healthcheck => {

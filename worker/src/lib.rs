@@ -29,6 +29,7 @@ mod context;
 pub mod dead_letters;
 pub mod domain;
 pub mod elevenlabs;
+pub mod endpoints;
 pub mod ingestion;
 mod metrics;
 pub mod ports;

@@ -14,7 +14,7 @@ use async_nats::jetstream::{
 
 use super::{
     consumer::consumers,
-    streams::{DAY, WEBHOOK_BODIES, WEBHOOKS, streams},
+    streams::{DAY, WEBHOOK_BODIES, WEBHOOKS, streams, worker_streams},
 };
 
 /// Why the streams or consumers could not be created or updated.
@@ -47,7 +47,7 @@ impl EnsureError {
     }
 }
 
-/// Creates or updates the streams, with `replicas` copies each, and the consumers.
+/// Creates or updates all streams, with `replicas` copies each, and the consumers.
 ///
 /// Idempotent. Many processes may call it at the same time.
 ///
@@ -55,13 +55,16 @@ impl EnsureError {
 /// See [`EnsureError`].
 pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
     ensure_streams(context, replicas).await?;
+    for wanted in worker_streams(replicas) {
+        Box::pin(ensure_stream(context, wanted)).await?;
+    }
     for (stream, config) in consumers() {
         Box::pin(ensure_consumer(context, stream, config)).await?;
     }
     Ok(())
 }
 
-/// Creates or updates the streams alone. The gateway calls it, and needs no permission to create consumers.
+/// Creates or updates the streams that the gateway uses. It needs no permission to create consumers.
 ///
 /// # Errors
 /// See [`EnsureError`].

@@ -30,6 +30,8 @@ pub const DEAD_REASON: &str = "Aftercall-Reason";
 /// Details of the reason, for the operator. They contain at most two parts of the body: an event type, which
 /// is cut short, and names of fields.
 pub const DEAD_DETAIL: &str = "Aftercall-Detail";
+/// The event type that the body names, if it is a short word. People see dead letters grouped by it.
+pub const DEAD_TYPE: &str = "Aftercall-Event-Type";
 /// The number of times that the broker delivered the message before the consumer gave up.
 pub const DEAD_ATTEMPTS: &str = "Aftercall-Attempts";
 /// The message id in the stream that the dead letter came from.

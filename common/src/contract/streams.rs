@@ -1,7 +1,7 @@
 //! The streams of Aftercall: their names and settings.
 //!
-//! The gateway creates and updates the streams with [`ensure_streams`]. The worker creates and updates
-//! streams and consumers with [`ensure`].
+//! The gateway creates and updates its [`streams`] with [`ensure_streams`]. The worker creates and updates all
+//! streams and the consumers with [`ensure`].
 
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ pub const WEBHOOKS: &str = "WEBHOOKS";
 pub const TRANSCRIPTS: &str = "TRANSCRIPTS";
 /// Messages that cannot be processed, kept for an operator.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
+/// Changes of calls, for services of the operator.
+pub const CALLS: &str = "CALLS";
+/// Jobs to post one message to one endpoint again.
+pub const DELIVERIES: &str = "DELIVERIES";
 
 /// Object store of bodies that are too large for a message. The message then only names the object.
 pub const WEBHOOK_BODIES: &str = "WEBHOOK_BODIES";
@@ -26,14 +30,50 @@ pub const WEBHOOK_BODIES: &str = "WEBHOOK_BODIES";
 pub(super) const DAY: Duration = Duration::from_hours(24);
 /// How long webhooks are kept, and so can be replayed.
 const WEBHOOKS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
+/// How long changes of calls are kept. A subscriber may be away for this time without losing any.
+const CALLS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// The broker drops a publish if it has stored the same id within this time. ElevenLabs repeats a webhook for
 /// about 45 minutes.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
 
-/// The three streams, with `replicas` copies of each.
+/// The streams that gateway and worker use, with `replicas` copies of each.
 pub fn streams(replicas: usize) -> [Config; 3] {
-    let base = |name: &str, subjects: &str, max_age: Duration| Config {
+    [
+        Config {
+            allow_atomic_publish: true,
+            ..stream(WEBHOOKS, subject::ALL_WEBHOOKS, WEBHOOKS_MAX_AGE, replicas)
+        },
+        Config {
+            allow_message_schedules: true,
+            allow_rollup: true, // A later schedule on a subject replaces the earlier one.
+            // nats-server 2.15.1 refuses schedules beside `New` (error 10052). No job is lost: the stream has
+            // no size limit, so only age removes a job, and the worker stops trying before that age.
+            discard: DiscardPolicy::Old,
+            ..stream(TRANSCRIPTS, subject::ALL_TRANSCRIPTS, 7 * DAY, replicas)
+        },
+        stream(DEAD_LETTERS, subject::ALL_DEAD_LETTERS, 90 * DAY, replicas),
+    ]
+}
+
+/// The streams that only the worker uses, with `replicas` copies of each. The gateway needs no permissions for
+/// them.
+pub fn worker_streams(replicas: usize) -> [Config; 2] {
+    [
+        Config { allow_atomic_publish: true, ..stream(CALLS, subject::ALL_CALLS, CALLS_MAX_AGE, replicas) },
+        // A job is kept as long as the message that it names, because a paused endpoint may be resumed.
+        Config {
+            allow_message_schedules: true,
+            allow_rollup: true,
+            discard: DiscardPolicy::Old, // As for `TRANSCRIPTS`.
+            ..stream(DELIVERIES, subject::ALL_DELIVERIES, CALLS_MAX_AGE, replicas)
+        },
+    ]
+}
+
+/// The settings that all streams share.
+fn stream(name: &str, subjects: &str, max_age: Duration, replicas: usize) -> Config {
+    Config {
         name: name.to_owned(),
         subjects: vec![subjects.to_owned()],
         storage: StorageType::File,
@@ -46,17 +86,5 @@ pub fn streams(replicas: usize) -> [Config; 3] {
         allow_direct: true,
         max_age,
         ..Config::default()
-    };
-    [
-        Config { allow_atomic_publish: true, ..base(WEBHOOKS, subject::ALL_WEBHOOKS, WEBHOOKS_MAX_AGE) },
-        Config {
-            allow_message_schedules: true,
-            allow_rollup: true, // A later schedule on a subject replaces the earlier one.
-            // nats-server 2.15.1 refuses schedules beside `New` (error 10052). No job is lost: the stream has
-            // no size limit, so only age removes a job, and the worker stops trying before that age.
-            discard: DiscardPolicy::Old,
-            ..base(TRANSCRIPTS, subject::ALL_TRANSCRIPTS, 7 * DAY)
-        },
-        base(DEAD_LETTERS, subject::ALL_DEAD_LETTERS, 90 * DAY),
-    ]
+    }
 }

@@ -15,6 +15,10 @@ pub const TRANSCRIPT_DUE: &str = "transcripts.due";
 pub(super) const ALL_WEBHOOKS: &str = "webhooks.>";
 /// All subjects of the stream `TRANSCRIPTS`.
 pub(super) const ALL_TRANSCRIPTS: &str = "transcripts.>";
+/// All subjects of the stream `CALLS`.
+pub(super) const ALL_CALLS: &str = "calls.>";
+/// All subjects of the stream `DELIVERIES`.
+pub(super) const ALL_DELIVERIES: &str = "deliveries.>";
 /// All subjects of the stream `DEAD_LETTERS`.
 pub(super) const ALL_DEAD_LETTERS: &str = "dead-letters.>";
 
@@ -57,6 +61,17 @@ pub fn transcript_later(conversation_key: &str) -> String {
 /// the earlier one.
 pub fn recording_later(conversation_key: &str) -> String {
     format!("transcripts.recording.{conversation_key}")
+}
+
+/// The subject of the deliveries to `endpoint` that are due now.
+pub fn delivery_due(endpoint: &str) -> String {
+    format!("deliveries.due.{endpoint}")
+}
+
+/// The subject of the delivery of one message to `endpoint` that waits. A later schedule replaces the earlier one, so
+/// a message never has more than one waiting delivery to an endpoint.
+pub fn delivery_later(endpoint: &str, stream: &str, sequence: u64) -> String {
+    format!("deliveries.later.{endpoint}.{stream}.{sequence}")
 }
 
 /// The subject of the dead letters of `consumer`.

@@ -34,7 +34,7 @@ use super::{
 };
 
 /// Error of a response body.
-pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Extension of a response. It marks the request of the response as authenticated. Idle connections without
 /// such a request are closed first to admit new ones.

@@ -5,6 +5,9 @@
 //! that answer. The stream therefore recognizes and drops such an answer, and the connection sends a problem
 //! document instead.
 //!
+//! A peer that takes no byte of an answer for [`STALL_TIMEOUT`] loses the connection. Otherwise such a peer
+//! would hold the answer and its connection for ever.
+//!
 //! Invariant: an answer of a handler is never dropped. An answer counts as hyper's own only if it is written
 //! while no request is being answered and every earlier answer has been flushed.
 
@@ -13,12 +16,18 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 use super::idle::Activity;
 
+/// Longest time in which a peer takes no byte of an answer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of first bytes that are kept until the first request is read.
 const MAX_OPENING: usize = 2048;
 
@@ -32,16 +41,29 @@ pub(super) struct Guarded<S> {
     flushed: u64,
     /// Status of the dropped answer.
     refused: Option<u16>,
+    /// End of the time for the next bytes of an answer, while the peer takes none.
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(socket: S, activity: Arc<Activity>) -> Self {
-        Self { socket, activity, opening: Vec::new(), flushed: 0, refused: None }
+        Self { socket, activity, opening: Vec::new(), flushed: 0, refused: None, stall: None }
     }
 
     /// The stream, the first bytes (empty once a request was read), and the status of the dropped answer.
     pub(super) fn into_parts(self) -> (S, Vec<u8>, Option<u16>) {
         (self.socket, self.opening, self.refused)
+    }
+
+    /// The result of a write, or an error once the peer has taken no byte for too long.
+    fn progressed<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(STALL_TIMEOUT)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes of the answer")))
     }
 
     /// Whether no request is being answered, and every answer is flushed.
@@ -77,11 +99,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         if self.refused.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.progressed(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
+        ready!(self.progressed(flushed, cx))?;
         if self.activity.is_idle() {
             self.flushed = self.activity.requests();
         }
@@ -136,6 +160,24 @@ mod tests {
         let mut sent = Vec::new();
         outside.read_to_end(&mut sent).await.unwrap();
         assert_eq!(sent, [&bad[..], bad, b"HTTP/1.1 200 OK\r\n\r\n"].concat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_no_bytes_loses_the_connection() {
+        let (inside, mut outside) = tokio::io::duplex(16);
+        let activity = Arc::new(Arc::new(IdleConnections::default()).join());
+        let mut guarded = Guarded::new(inside, activity.clone());
+        activity.set_busy();
+        let slow = async {
+            for _ in 0..4 {
+                sleep(STALL_TIMEOUT / 2).await;
+                outside.read_exact(&mut [0; 16]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(guarded.write_all(&[b'x'; 80]), slow);
+        written.unwrap(); // Slow, but never without a byte for so long.
+        let error = guarded.write_all(&[b'x'; 16]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]

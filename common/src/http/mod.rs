@@ -14,6 +14,7 @@ mod idle;
 mod pace;
 mod per_source;
 mod proxy_protocol;
+mod range;
 mod server;
 mod source_log;
 pub mod tls;
@@ -24,10 +25,11 @@ use http_body_util::Full;
 use hyper::Response;
 
 pub use self::{
-    connection::Authenticated,
+    connection::{Authenticated, BoxError},
     pace::{MIN_RATE, Pace},
     per_source::{PerSource, source_of},
     proxy_protocol::ProxyProtocol,
+    range::ByteRange,
     server::{Limits, Server},
     source_log::SourceLog,
     unreadable::{Reason, Unreadable, UnreadableLabels, compresses},

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod flat_yaml;
 pub mod metrics;
+pub mod networks;
 pub mod shutdown;
 pub mod success_log;
 pub mod supervisor;

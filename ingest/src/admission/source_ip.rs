@@ -9,9 +9,10 @@ use std::{
     str,
 };
 
+use aftercall_common::process::networks::Networks;
 use hyper::{HeaderMap, header::HeaderValue};
 
-use crate::config::{Networks, Sources};
+use crate::config::Sources;
 
 /// The headers in which proxies name the sender for which they forward a request.
 pub const FORWARDING_HEADERS: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];

@@ -1,14 +1,12 @@
-//! Lists of networks, as an operator writes them in a variable.
-//!
-//! IPv4 addresses written as IPv6 (`::ffff:1.2.3.4`) count as IPv4 addresses, both in a list and when an
-//! address is looked up in it.
+//! The networks from which webhooks are accepted, as an operator writes them in a variable.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use aftercall_common::process::networks::{Networks, items, network};
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// The addresses from which ElevenLabs sends webhooks, by its documentation page "IP allowlisting"
@@ -29,34 +27,6 @@ pub const ELEVENLABS_ADDRESSES: [Ipv4Addr; 12] = [
     Ipv4Addr::new(34, 87, 23, 17),
     Ipv4Addr::new(34, 126, 179, 103),
 ];
-
-/// A list of networks. Written as a comma-separated list of CIDRs and addresses.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
-pub struct Networks(Vec<IpNet>);
-
-impl Networks {
-    /// Whether `address` is in one of the networks.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
-    }
-}
-
-impl TryFrom<String> for Networks {
-    type Error = String;
-
-    fn try_from(list: String) -> Result<Self, String> {
-        items(&list)?.into_iter().map(network).collect::<Result<_, _>>().map(Self)
-    }
-}
-
-impl fmt::Display for Networks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let networks: Vec<_> = self.0.iter().map(ToString::to_string).collect();
-        f.write_str(&networks.join(","))
-    }
-}
 
 /// The networks from which webhooks are accepted: a list like that of [`Networks`], in which the words
 /// `loopback` and `elevenlabs` also stand for networks.
@@ -96,7 +66,7 @@ impl TryFrom<String> for Sources {
                 item => networks.push(network(item)?),
             }
         }
-        Ok(Self { networks: Networks(networks), text })
+        Ok(Self { networks: networks.into_iter().collect(), text })
     }
 }
 
@@ -104,36 +74,6 @@ impl fmt::Display for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
-}
-
-/// The items of a comma-separated list.
-///
-/// # Errors
-/// An item is empty.
-fn items(list: &str) -> Result<Vec<&str>, String> {
-    let items: Vec<_> = list.split(',').map(str::trim).collect();
-    match items.iter().position(|item| item.is_empty()) {
-        Some(n) => Err(format!("item {} of the list is empty", n + 1)),
-        None => Ok(items),
-    }
-}
-
-/// The network that `item` names.
-fn network(item: &str) -> Result<IpNet, String> {
-    const MAPPED_BITS: u8 = 96;
-    let network = item
-        .parse::<IpNet>()
-        .or_else(|_| item.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("'{item}' is neither an address nor a network"))?
-        .trunc();
-    if let IpNet::V6(v6) = network
-        && let Some(v4) = v6.addr().to_ipv4_mapped()
-        && v6.prefix_len() >= MAPPED_BITS
-    {
-        let v4 = Ipv4Net::new(v4, v6.prefix_len() - MAPPED_BITS).map_err(|error| error.to_string())?;
-        return Ok(IpNet::V4(v4));
-    }
-    Ok(network)
 }
 
 #[cfg(test)]
@@ -167,7 +107,8 @@ mod tests {
             assert!(!contains(&sources, address), "{address}");
         }
         assert_eq!(sources.to_string(), "loopback,elevenlabs,10.0.0.0/8,2001:db8::/32,192.0.2.7");
-        assert_eq!(Sources::try_from("elevenlabs".to_owned()).unwrap().networks.0.len(), 12);
+        let elevenlabs = Sources::try_from("elevenlabs".to_owned()).unwrap();
+        assert_eq!(elevenlabs.networks().to_string().split(',').count(), 12);
     }
 
     #[test]

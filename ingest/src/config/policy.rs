@@ -6,13 +6,17 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use aftercall_common::{
     contract::provider::Provider,
-    process::config::{self, ConfigError},
+    process::{
+        config::{self, ConfigError},
+        networks::Networks,
+    },
 };
 use serde::Deserialize;
 
 use super::{
     duration::positive,
-    networks::{Networks, Sources},
+    networks::Sources,
+    origins::Origins,
     public_url::PublicUrl,
     secrets::{HeaderSecret, ProviderSecrets, ReadError, Secrets},
 };
@@ -59,6 +63,8 @@ pub struct Policy {
     pub api_read_token: Secrets,
     /// What a caller on the gateway's machine may do without a token.
     pub api_anonymous: Anonymous,
+    /// Origins whose web pages may use `/api/agent-calls*`, with a token.
+    pub api_cors_origins: Origins,
 }
 
 impl Default for Policy {
@@ -79,6 +85,7 @@ impl Default for Policy {
             api_token: Secrets::default(),
             api_read_token: Secrets::default(),
             api_anonymous: Anonymous::None,
+            api_cors_origins: Origins::default(),
         }
     }
 }
@@ -237,6 +244,9 @@ impl fmt::Display for Policy {
         }
         writeln!(f, "ALLOW_UNSIGNED={}", self.allow_unsigned)?;
         writeln!(f, "API_ANONYMOUS={}", self.api_anonymous.as_str())?;
+        if !self.api_cors_origins.is_empty() {
+            writeln!(f, "API_CORS_ORIGINS={}", self.api_cors_origins)?;
+        }
         let mut set = self.secrets().filter(|(_, is_set)| *is_set);
         set.try_for_each(|(name, _)| writeln!(f, "{name}=***"))
     }

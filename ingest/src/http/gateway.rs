@@ -11,7 +11,7 @@ use std::{
 };
 
 use aftercall_common::{
-    http::{self, Reply},
+    http,
     process::{
         success_log::SuccessLog,
         trace::{self, Kind, Span, Tracer},
@@ -19,7 +19,7 @@ use aftercall_common::{
 };
 use async_nats::Client;
 use hyper::{
-    Request,
+    Method, Request,
     body::Incoming,
     header::{CONNECTION, EXPECT, HeaderValue, TRANSFER_ENCODING},
     http::request::Parts,
@@ -27,10 +27,13 @@ use hyper::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    agent_calls::AgentCalls,
+    agent_calls::{AgentCalls, Content},
+    body::{Answer, in_memory},
+    cors,
     problem::Problem,
     rejection::Rejection,
     request::{RequestBody, RequestHead, traceparent},
+    request_id::{X_REQUEST_ID, request_id},
     request_log::{RequestLog, log_sums},
     routes::Route,
     success::Success,
@@ -79,7 +82,7 @@ impl Gateway {
     }
 
     /// Answers one request.
-    pub async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Reply {
+    pub async fn answer(self: Arc<Self>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
         let (parts, body) = request.into_parts();
         let (mut head, mut body) = (self.head(peer, parts), RequestBody::new(body));
         let outcome = self.decide(&head, &mut body).await;
@@ -91,7 +94,7 @@ impl Gateway {
             Ok(success) => {
                 self.metrics.count_request(route, OK, elapsed);
                 log.success(&success, &self.successes);
-                let mut reply = success.reply();
+                let mut reply = success.answer();
                 reply.extensions_mut().insert(http::Authenticated);
                 reply
             }
@@ -106,9 +109,14 @@ impl Gateway {
                 {
                     body.discard(LINGER).await;
                 }
-                rejection.reply()
+                in_memory(rejection.reply())
             }
         };
+        if head.route.is_for_pages() {
+            // Boxed for the same reason as in `decide`.
+            reply = Box::pin(cors::apply(&head.policy.api_cors_origins, &head.parts, reply)).await;
+        }
+        reply.headers_mut().insert(X_REQUEST_ID, head.id.clone());
         head.span.set("http.response.status_code", || i64::from(reply.status().as_u16()));
         // hyper drops a Content-Length beside Transfer-Encoding. A proxy that uses the Content-Length would
         // take the rest of the message for another request, so nothing more is read (RFC 9112, section
@@ -123,13 +131,14 @@ impl Gateway {
     fn head(&self, peer: SocketAddr, parts: Parts) -> RequestHead {
         let started = Instant::now();
         let policy = self.policy.get();
-        let route = Route::of(parts.uri.path());
+        let route = Route::of_request(&parts.method, parts.uri.path());
         let sender = source_ip::sender(peer.ip(), &parts.headers, &policy.trusted_proxies);
         let span = match route.span() {
             Some(name) => self.tracer.span(name, Kind::Server, traceparent(&parts.headers)),
             None => Span::default(),
         };
-        RequestHead { route, policy, parts, peer: peer.ip(), sender, span, started }
+        let id = request_id(&parts.headers);
+        RequestHead { route, policy, parts, peer: peer.ip(), sender, span, id, started }
     }
 
     async fn decide(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Success, Rejection> {
@@ -140,12 +149,29 @@ impl Gateway {
                 let (id, accepted) = self.webhooks.accept(provider, head, body).await?;
                 Ok(Success::Accepted { id, accepted })
             }
-            // Boxed, because requests about calls are rare. Without the box, the future of every webhook
-            // would be as large as theirs.
-            Route::AgentCallStatus => {
-                Box::pin(self.agent_calls.status(head, body)).await.map(Success::Answer)
+            // Boxed, because other requests are rare. Without the box, the future of every webhook would be as
+            // large as theirs.
+            _ => Box::pin(self.decide_other(head, body)).await,
+        }
+    }
+
+    /// Answers a request that is no webhook.
+    async fn decide_other(&self, head: &RequestHead, body: &mut RequestBody) -> Result<Success, Rejection> {
+        let calls = &self.agent_calls;
+        if head.parts.method == Method::OPTIONS {
+            return Ok(Success::Options { allow: head.route.methods() });
+        }
+        match head.route {
+            Route::Unknown | Route::Webhook(_) => Err(Rejection::NotFound),
+            Route::AgentCallStatus => calls.status(head, body).await.map(Success::Status),
+            Route::AgentCalls => calls.place(head, body).await.map(Success::Placed),
+            Route::AgentCallList => calls.reading().list(head).await.map(Success::Read),
+            Route::AgentCall => calls.reading().one(head).await.map(Success::Read),
+            Route::AgentCallTranscript => {
+                calls.reading().content(head, Content::Transcript).await.map(Success::Read)
             }
-            Route::AgentCalls => Box::pin(self.agent_calls.place(head, body)).await.map(Success::Placed),
+            Route::AgentCallAudio => calls.reading().content(head, Content::Audio).await.map(Success::Read),
+            Route::OpenApi => Ok(Success::Description { is_head: head.parts.method == Method::HEAD }),
         }
     }
 }

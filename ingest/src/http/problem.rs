@@ -64,6 +64,8 @@ problems! {
     InvalidEncoding: BAD_REQUEST, "invalid_encoding", "The body does not match its Content-Encoding.";
     UnsupportedTransferEncoding: NOT_IMPLEMENTED, "unsupported_transfer_encoding",
         "The only transfer coding accepted is chunked; use Content-Encoding to compress a body.";
+    RangeNotSatisfiable: RANGE_NOT_SATISFIABLE, "range_not_satisfiable",
+        "The range begins after the end of the content; see the Content-Range header.";
     InvalidRequest: BAD_REQUEST, "invalid_request", "The request is not valid.";
     Overloaded: SERVICE_UNAVAILABLE, "overloaded", "The gateway is overloaded; try again later.";
     NotStored: SERVICE_UNAVAILABLE, "not_stored",
@@ -80,6 +82,7 @@ impl Problem {
     pub fn is_of_webhooks(self) -> bool {
         match self {
             Self::UnsupportedMediaType
+            | Self::RangeNotSatisfiable
             | Self::InvalidRequest
             | Self::NoWorker
             | Self::OutcomeUnknown

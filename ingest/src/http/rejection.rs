@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{
+        ACCEPT_ENCODING, ALLOW, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+        WWW_AUTHENTICATE,
+    },
 };
 
 use super::problem::Problem;
@@ -66,12 +69,17 @@ pub enum Rejection {
     Json(JsonError),
     /// The body is not the form that is expected.
     Form(FormError),
-    /// The `Idempotency-Key` is invalid.
+    /// The `Idempotency-Key`, the path or the query is invalid.
     InvalidRequest {
         /// What is wrong, in a sentence for the sender.
         detail: &'static str,
     },
-    /// The queue of the publisher is full.
+    /// The requested range begins after the end of the content.
+    RangeNotSatisfiable {
+        /// Size of the content in bytes.
+        length: u64,
+    },
+    /// The queue of the publisher is full, or too many answers to readers are being sent.
     Overloaded,
     /// The broker did not confirm that the webhook is stored.
     NotStored(PublishError),
@@ -124,6 +132,7 @@ impl Rejection {
                 Problem::InvalidForm
             }
             Self::InvalidRequest { .. } => Problem::InvalidRequest,
+            Self::RangeNotSatisfiable { .. } => Problem::RangeNotSatisfiable,
             Self::NotStored(_) => Problem::NotStored,
             Self::NoWorker => Problem::NoWorker,
             Self::OutcomeUnknown => Problem::OutcomeUnknown,
@@ -209,6 +218,11 @@ impl Rejection {
         }
         if problem.closes_connection() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Self::RangeNotSatisfiable { length } = self
+            && let Ok(range) = HeaderValue::try_from(format!("bytes */{length}"))
+        {
+            headers.insert(CONTENT_RANGE, range);
         }
         if let Self::MethodNotAllowed { allow } = self {
             headers.insert(ALLOW, HeaderValue::from_static(allow));

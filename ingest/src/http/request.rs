@@ -13,6 +13,7 @@ use aftercall_common::{
 use hyper::{
     HeaderMap,
     body::{Body as _, Incoming},
+    header::HeaderValue,
     http::request::Parts,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct RequestHead {
     /// The sender. Behind a trusted proxy, the sender is the client of the proxy and not the peer.
     pub sender: Result<Sender, UnknownSender>,
     pub span: Span,
+    /// The value of `X-Request-Id`.
+    pub id: HeaderValue,
     pub started: Instant,
 }
 

@@ -28,24 +28,42 @@ impl RequestLog<'_> {
     pub fn success(&self, success: &Success, successes: &SuccessLog) {
         let status = StatusCode::OK.as_u16();
         let (route, bytes, duration_ms) = (self.head.route.label(), self.bytes, self.duration_ms());
-        let trace_id = self.trace_id;
+        let (trace_id, request_id) = (self.trace_id, self.head.id.to_str().unwrap_or_default());
         match success {
             // Bounded, because this line costs as much as the rest of the request.
             Success::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => {
                 let kind = if *duplicate { DUPLICATE } else { route };
                 if tracing::enabled!(tracing::Level::DEBUG) || successes.has_line(kind, Instant::now()) {
-                    tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, "webhook stored");
+                    tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, request_id, "webhook stored");
                 }
             }
             Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
                 if tracing::enabled!(tracing::Level::DEBUG) || successes.has_line(SPOOLED, Instant::now()) {
-                    tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, "webhook spooled");
+                    tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, request_id, "webhook spooled");
                 }
             }
-            Success::Answer(_) => {
-                tracing::info!(route, status, bytes, duration_ms, trace_id, "status of a call answered");
+            Success::Status(_) => {
+                tracing::info!(
+                    route,
+                    status,
+                    bytes,
+                    duration_ms,
+                    trace_id,
+                    request_id,
+                    "status of a call answered"
+                );
             }
-            Success::Placed(_) => tracing::info!(route, bytes, duration_ms, trace_id, "call placed"),
+            Success::Placed(placed) => {
+                let is_replayed = placed.is_replayed;
+                tracing::info!(route, bytes, duration_ms, trace_id, request_id, is_replayed, "call placed");
+            }
+            Success::Read(answer) => {
+                let status = answer.status().as_u16();
+                tracing::info!(route, status, duration_ms, trace_id, request_id, "stored calls answered");
+            }
+            Success::Description { .. } | Success::Options { .. } => {
+                tracing::debug!(route, duration_ms, request_id, "description of a route answered");
+            }
         }
     }
 
@@ -74,6 +92,7 @@ impl RequestLog<'_> {
             bytes,
             duration_ms = self.duration_ms(),
             trace_id,
+            request_id = head.id.to_str().unwrap_or_default(),
             "request refused"
         );
     }

@@ -1,13 +1,16 @@
 //! The answers to requests that are served.
 
-use aftercall_common::http::Reply;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Response, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION},
 };
 
+use super::{
+    agent_calls::Placed,
+    body::{Answer, in_memory},
+};
 use crate::{
     admission::webhook_id::WebhookId,
     storage::{Accepted, publisher::Stored},
@@ -18,34 +21,75 @@ pub(crate) enum Success {
     /// A webhook is stored.
     Accepted { id: WebhookId, accepted: Accepted },
     /// The JSON with which a worker reported the status of a call.
-    Answer(Bytes),
-    /// The JSON with which a worker confirmed the placement of a call.
-    Placed(Bytes),
+    Status(Bytes),
+    /// A call was placed.
+    Placed(Placed),
+    /// Stored calls, or a part of one.
+    Read(Answer),
+    /// The description of the public listener.
+    Description { is_head: bool },
+    /// The methods of a route.
+    Options { allow: &'static str },
 }
 
 impl Success {
     /// The answer.
-    pub fn reply(self) -> Reply {
-        let (status, body) = match self {
-            Self::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => (
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => json(
                 StatusCode::OK,
                 Bytes::from(format!(
                     r#"{{"accepted":true,"id":"{id}","sequence":{sequence},"duplicate":{duplicate}}}"#
                 )),
             ),
             // A webhook in the spool has no sequence number yet.
-            Self::Accepted { id, accepted: Accepted::Spool { duplicate } } => (
+            Self::Accepted { id, accepted: Accepted::Spool { duplicate } } => json(
                 StatusCode::OK,
                 Bytes::from(format!(
                     r#"{{"accepted":true,"id":"{id}","sequence":null,"duplicate":{duplicate},"spooled":true}}"#
                 )),
             ),
-            Self::Placed(body) => (StatusCode::CREATED, body),
-            Self::Answer(body) => (StatusCode::OK, body),
-        };
-        let mut reply = Response::new(Full::new(body));
-        *reply.status_mut() = status;
-        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        reply
+            Self::Status(body) => json(StatusCode::OK, body),
+            Self::Placed(placed) => placed_call(placed),
+            Self::Read(answer) => answer,
+            Self::Description { is_head } => description(is_head),
+            Self::Options { allow } => {
+                let mut answer = Answer::default();
+                *answer.status_mut() = StatusCode::NO_CONTENT;
+                answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+                answer
+            }
+        }
     }
+}
+
+/// The public listener as `OpenAPI` 3.1. The crate in `deploy/openapi` writes this file from the code.
+const DESCRIPTION: &[u8] = include_bytes!("../../../deploy/openapi.json");
+
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+fn placed_call(placed: Placed) -> Answer {
+    let mut answer = json(StatusCode::CREATED, placed.body);
+    let location = placed.id.as_ref().and_then(|id| {
+        let path = [b"/api/agent-calls/", id.as_bytes()].concat();
+        HeaderValue::from_bytes(&path).ok()
+    });
+    answer.headers_mut().extend(location.map(|location| (LOCATION, location)));
+    if placed.is_replayed {
+        answer.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    answer
+}
+
+fn description(is_head: bool) -> Answer {
+    let mut answer = json(StatusCode::OK, Bytes::from_static(if is_head { b"" } else { DESCRIPTION }));
+    answer.headers_mut().insert(CONTENT_LENGTH, DESCRIPTION.len().into());
+    answer
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = in_memory(Response::new(Full::new(body)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
 }

@@ -20,7 +20,7 @@ const SECRETS: [&str; 9] = [
 ];
 const URLS: [&str; 3] = ["ELEVENLABS_BASE_URL", "ELEVENLABS_STATUS_CALLBACK_URL", "PUBLIC_URL"];
 const SERVERS: [&str; 2] = ["MONGODB_URI", "NATS_URL"];
-const OTHERS: [&str; 44] = [
+const OTHERS: [&str; 46] = [
     "ADMIN_ADDR",
     "ALLOW_UNSIGNED",
     "ALLOWED_SOURCES",
@@ -29,7 +29,9 @@ const OTHERS: [&str; 44] = [
     "CONSOLE_ADDR",
     "CONSOLE_SHOW_NUMBERS",
     "CONSOLE_TEST_CALLS",
+    "CONSOLE_TRUSTED_PROXIES",
     "CONSOLE_USER",
+    "CONSOLE_USER_HEADER",
     "HEADER_TIMEOUT",
     "LISTEN_ADDR",
     "LOG_FORMAT",

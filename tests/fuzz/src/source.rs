@@ -4,9 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use aftercall_common::process::networks::Networks;
 use aftercall_ingest::{
     admission::source_ip::{Sender, client},
-    config::{Networks, Sources},
+    config::Sources,
 };
 
 use crate::input::line;

@@ -189,6 +189,11 @@ impl Browser {
         self.send_command("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
+    /// Shows the page as it is printed.
+    pub async fn print(&self) {
+        self.send_command("Emulation.setEmulatedMedia", json!({ "media": "print" })).await;
+    }
+
     /// Sets the size of the screen: that of a telephone, or that of a computer.
     pub async fn narrow(&self, narrow: bool) {
         let (width, height) = if narrow { (390, 844) } else { WIDE };

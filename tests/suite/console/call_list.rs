@@ -7,7 +7,7 @@ use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 use super::{ConsoleStack, browser::with_browser, event, start};
 
 /// The link of a page with this `rel`.
-fn link(page: &str, rel: &str) -> Option<String> {
+pub fn link(page: &str, rel: &str) -> Option<String> {
     let start = page.find(&format!("rel=\"{rel}\" href=\""))? + rel.len() + 13;
     let href = &page[start..start + page[start..].find('"')?];
     Some(href.replace("&#38;", "&").replace("&amp;", "&"))
@@ -112,44 +112,46 @@ async fn filters_are_in_the_address_and_the_back_button_restores_them() {
         browser.open_live(&format!("{}/calls", shown.console)).await;
         assert_eq!(browser.count("#results tbody tr").await, 3);
 
-        browser.click("details.menu summary").await;
+        browser.click(".filters details.menu summary").await;
         browser.click("input[value=busy]").await;
-        browser.read("#results tbody", "CAf0").await;
-        browser.read("#status-value", "busy").await;
+        browser.see("#results tbody a[href='/calls/CAf0']").await;
+        browser.read("#outcome-value", "busy").await;
         crate::harness::until_equal(
             "the address has the filter",
-            "/calls?status=busy".to_owned(),
+            "/calls?outcome=busy".to_owned(),
             async || browser.address().await,
         )
         .await;
         assert_eq!(browser.count("#results tbody tr").await, 1);
 
         browser.fill("#q", "CAf2").await;
-        crate::harness::until_equal("both filters", "/calls?q=CAf2&status=busy".to_owned(), async || {
+        crate::harness::until_equal("both filters", "/calls?q=CAf2&outcome=busy".to_owned(), async || {
             browser.address().await
         })
         .await;
         browser.read(".empty", "No call matches").await;
 
         browser.driver.back().await.unwrap();
-        crate::harness::until_equal("one filter again", "/calls?status=busy".to_owned(), async || {
+        crate::harness::until_equal("one filter again", "/calls?outcome=busy".to_owned(), async || {
             browser.address().await
         })
         .await;
-        browser.read("#results tbody", "CAf0").await;
+        browser.see("#results tbody a[href='/calls/CAf0']").await;
         assert_eq!(browser.eval("document.querySelector('#q').value").await, "");
         assert_eq!(browser.eval("document.querySelector('input[value=busy]').checked").await, true);
 
         browser.click("#results tbody a").await;
         browser.read("h1", "busy").await;
-        browser.driver.back().await.unwrap();
-        browser.read("#results tbody", "CAf0").await;
+        // The way back to the list keeps the filters.
+        browser.click(".crumb a").await;
+        browser.see("#results tbody a[href='/calls/CAf0']").await;
+        assert_eq!(browser.address().await, "/calls?outcome=busy");
         assert_eq!(browser.complaints().await, Vec::<String>::new());
 
         // The filters work by keyboard: the field, the menu, and a box in it.
         browser.open_live(&format!("{}/calls", shown.console)).await;
         let keys = browser.see("#q").await;
-        keys.send_keys(thirtyfour::Key::Tab + "").await.unwrap();
+        keys.send_keys(thirtyfour::Key::Tab + thirtyfour::Key::Tab).await.unwrap();
         assert_eq!(browser.eval("document.activeElement.tagName").await, "SUMMARY");
         browser.driver.active_element().await.unwrap().send_keys(thirtyfour::Key::Enter + "").await.unwrap();
         browser.see("input[value=busy]").await;

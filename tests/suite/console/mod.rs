@@ -1,15 +1,26 @@
 //! The console, over HTTP and in a real Chromium.
 
 mod accessibility;
+mod batch;
 mod browser;
 mod call_list;
+mod call_page;
 mod dead_letters;
+mod endpoint_forms;
+mod endpoints;
+mod filters;
 mod hostile_payloads;
+mod keys;
+mod letter_work;
 mod live_updates;
 mod login;
 mod masking;
+mod notes;
 mod outages;
+mod overview;
+mod people;
 mod screenshot;
+mod steady_list;
 
 use std::time::Duration;
 
@@ -59,6 +70,14 @@ impl ConsoleStack {
     /// A request for a page, with the token.
     pub fn get(&self, path: &str) -> reqwest::RequestBuilder {
         self.stack.http.get(format!("{}{path}", self.console)).bearer_auth(TOKEN)
+    }
+
+    /// Status and text of the answer to a submitted form.
+    async fn post(&self, path: &str, form: &str) -> (u16, String) {
+        let sent = self.stack.http.post(format!("{}{path}", self.console)).bearer_auth(TOKEN);
+        let sent = sent.header("content-type", "application/x-www-form-urlencoded").body(form.to_owned());
+        let answer = sent.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Status and text of a page.

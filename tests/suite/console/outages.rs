@@ -13,12 +13,13 @@ async fn console_names_the_unavailable_server_and_recovers() {
         shown.stack.webhook(&event("CAbefore", "busy", recently())).await;
         browser.open(&shown.link()).await;
         browser.open_live(&format!("{}/calls", shown.console)).await;
-        browser.read("#results tbody", "CAbefore").await;
+        browser.see("#results tbody a[href='/calls/CAbefore']").await;
 
         // A frozen database refuses no connection, so that every request waits for its time limit.
         shown.stack.mongo.process().freeze().unwrap();
         browser.see("#away-mongodb").await;
-        browser.read("#results tbody", "CAbefore").await;
+        browser.read("#link", "Outage").await;
+        browser.see("#results tbody a[href='/calls/CAbefore']").await;
         let asked = Instant::now();
         let (status, page) = shown.page("/calls").await;
         assert_eq!(status, 503);
@@ -36,7 +37,7 @@ async fn console_names_the_unavailable_server_and_recovers() {
         };
         until("the notice disappears", hidden).await;
         shown.stack.webhook(&event("CAafter", "busy", recently() + 100)).await;
-        browser.read("#results tbody tr:first-child", "CAafter").await;
+        browser.see("#results tbody tr:first-child a[href='/calls/CAafter']").await;
 
         shown.stack.nats.kill().await.unwrap();
         browser.see("#away-nats").await;

@@ -5,6 +5,7 @@ mod builder;
 mod environment;
 mod load;
 mod metrics;
+pub mod node;
 pub mod python;
 mod raw;
 mod requests;
@@ -21,10 +22,10 @@ pub use self::{
     load::{Load, nothing_lost},
     metrics::value,
     raw::exchange,
-    requests::{CALL_STATUS, HttpResponse, LOOKUP, TWILIO_CALL_STATUS, twilio_signature},
+    requests::{CALL_STATUS, HttpResponse, LOOKUP, TWILIO_CALL_STATUS, TWILIO_TOKEN, twilio_signature},
     servers::{Mongo, launcher, mongod_set, nats},
     service::Service,
     signature::{SECRET, post_signed, sign},
     stack::TestStack,
-    timeouts::{Deadline, scaled, scaled_setting, test_timeout, until, until_equal, within},
+    timeouts::{Deadline, scaled, scaled_setting, test_timeout, until, until_equal, within, within_more},
 };

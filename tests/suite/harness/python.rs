@@ -17,29 +17,50 @@ pub struct Packages {
     installed: OnceCell<PathBuf>,
 }
 
+impl Packages {
+    /// Packages that `requirements` lists, in a folder of this name. `options`: further arguments of `pip install`.
+    pub const fn new(
+        requirements: &'static str,
+        folder: &'static str,
+        options: &'static [&'static str],
+    ) -> Self {
+        Self { requirements, folder, options, installed: OnceCell::const_new() }
+    }
+}
+
 /// The official SDKs of the vendors.
-pub static VENDORS: Packages = Packages {
-    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt"),
-    folder: "python",
-    options: &[],
-    installed: OnceCell::const_new(),
-};
+pub static VENDORS: Packages =
+    Packages::new(concat!(env!("CARGO_MANIFEST_DIR"), "/requirements.txt"), "python", &[]);
 
 /// Parsers of Compose files, Helm charts and Kubernetes objects.
-pub static DEPLOYMENT: Packages = Packages {
-    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/deployment-requirements.txt"),
-    folder: "python-deployment",
+pub static DEPLOYMENT: Packages = Packages::new(
+    concat!(env!("CARGO_MANIFEST_DIR"), "/deployment-requirements.txt"),
+    "python-deployment",
+    &[],
+);
+
+/// The official library of Standard Webhooks.
+pub static WEBHOOKS: Packages =
+    Packages::new(concat!(env!("CARGO_MANIFEST_DIR"), "/webhooks-requirements.txt"), "python-webhooks", &[]);
+
+/// Judge and generator of clients for the description of the API.
+pub static OPENAPI: Packages =
+    Packages::new(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi-requirements.txt"), "python-openapi", &[]);
+
+/// What the recipes in `deploy/recipes` use.
+pub static RECIPES: Packages = Packages {
+    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/recipes-requirements.txt"),
+    folder: "python-recipes",
     options: &[],
     installed: OnceCell::const_new(),
 };
 
 /// The package that contains axe-core. The tests use only the script in it.
-static AXE: Packages = Packages {
-    requirements: concat!(env!("CARGO_MANIFEST_DIR"), "/axe-requirements.txt"),
-    folder: "python-axe",
-    options: &["--no-deps", "--require-hashes"],
-    installed: OnceCell::const_new(),
-};
+static AXE: Packages = Packages::new(
+    concat!(env!("CARGO_MANIFEST_DIR"), "/axe-requirements.txt"),
+    "python-axe",
+    &["--no-deps", "--require-hashes"],
+);
 
 /// The script of axe-core, which checks the accessibility of a page.
 pub async fn axe() -> String {
@@ -48,7 +69,7 @@ pub async fn axe() -> String {
 }
 
 /// The folder of `packages`. The first call on a machine installs them; other calls, of any process, wait.
-async fn folder(packages: &'static Packages) -> &'static PathBuf {
+pub async fn folder(packages: &'static Packages) -> &'static PathBuf {
     let installing =
         async || tokio::task::spawn_blocking(|| provide(packages)).await.expect("installing does not panic");
     packages.installed.get_or_init(installing).await
@@ -63,7 +84,18 @@ pub async fn run(script: &str, args: &[&str], input: &[u8]) -> String {
 pub async fn run_with(packages: &'static Packages, script: &str, args: &[&str], input: &[u8]) -> String {
     let mut command = Command::new("python3");
     command.env("PYTHONPATH", folder(packages).await).env("PYTHONUTF8", "1");
-    command.arg("-c").arg(script).args(args).kill_on_drop(true);
+    command.arg("-c").arg(script).args(args);
+    fed(command, input).await
+}
+
+/// Runs `command`. Returns what it printed and how it ended.
+pub async fn output(mut command: Command) -> std::process::Output {
+    command.kill_on_drop(true).stdin(Stdio::null()).output().await.unwrap()
+}
+
+/// Runs `command` with `input` on standard input. Returns its standard output.
+pub async fn fed(mut command: Command, input: &[u8]) -> String {
+    command.kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

@@ -9,6 +9,9 @@ use aftercall_local::{
 
 use super::{servers::launcher, timeouts::test_timeout};
 
+/// Lines of a log that a failed test prints.
+const LINES_OF_FAILURE: usize = 40;
+
 /// A process with its admin listener.
 pub struct Service {
     process: Process,
@@ -138,5 +141,15 @@ impl Service {
     /// The text of the metrics page.
     pub async fn metrics(&self, http: &reqwest::Client) -> String {
         http.get(format!("{}/metrics", self.admin)).send().await.unwrap().text().await.unwrap()
+    }
+}
+
+/// A test that fails prints the end of the log.
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (log, tail) = (self.process.log().display(), self.process.log_tail(LINES_OF_FAILURE));
+            eprintln!("--- end of {log}\n{tail}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{
     servers::Mongo,
     service::Service,
-    timeouts::{until, until_equal, within},
+    timeouts::{until, until_equal, within_more},
 };
 
 /// A running Aftercall. Dropping it ends its processes.
@@ -63,10 +63,20 @@ impl TestStack {
     /// Runs a command of the worker in the environment of workers. Returns exit code, standard output and
     /// standard error.
     pub async fn command(&self, args: &[&str], vars: &[(&str, &str)]) -> (Option<i32>, String, String) {
+        self.long_command(args, vars, Duration::ZERO).await
+    }
+
+    /// [`Self::command`] for a command that may take `more` than the usual time.
+    pub async fn long_command(
+        &self,
+        args: &[&str],
+        vars: &[(&str, &str)],
+        more: Duration,
+    ) -> (Option<i32>, String, String) {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_aftercall-tests"));
         command.env_clear().envs(self.worker_vars.iter().cloned()).envs(vars.iter().copied());
         command.arg("worker").args(args).kill_on_drop(true).stdin(std::process::Stdio::null());
-        let output = within("the command ends", command.output()).await.unwrap();
+        let output = within_more("the command ends", more, command.output()).await.unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     }

@@ -83,12 +83,19 @@ fn measure_slowdown() -> f64 {
 pub struct Deadline {
     began: Instant,
     limit: Duration,
+    /// Part of `limit`: time that the work needs on any machine.
+    more: Duration,
 }
 
 impl Deadline {
     /// A deadline [`test_timeout`] from now.
     pub fn start() -> Self {
-        Self { began: Instant::now(), limit: test_timeout() }
+        Self::start_with(Duration::ZERO)
+    }
+
+    /// A deadline [`test_timeout`] and `more` from now.
+    fn start_with(more: Duration) -> Self {
+        Self { began: Instant::now(), limit: test_timeout() + more, more }
     }
 
     /// Whether the time is up. Before it says so it measures the speed again, and extends the deadline if the
@@ -98,7 +105,7 @@ impl Deadline {
             return false;
         }
         measure_again();
-        self.limit = test_timeout();
+        self.limit = test_timeout() + self.more;
         self.began.elapsed() >= self.limit
     }
 
@@ -136,7 +143,12 @@ pub async fn until_equal<T: PartialEq + Debug>(what: &str, wanted: T, mut probe:
 
 /// Waits for `future`. Panics with `what` at the time limit.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let (mut future, mut deadline) = (pin!(future), Deadline::start());
+    within_more(what, Duration::ZERO, future).await
+}
+
+/// [`within`] for a future that may take `more` than the usual time.
+pub async fn within_more<T>(what: &str, more: Duration, future: impl Future<Output = T>) -> T {
+    let (mut future, mut deadline) = (pin!(future), Deadline::start_with(more));
     loop {
         if let Ok(value) = tokio::time::timeout(deadline.left(), future.as_mut()).await {
             return value;

@@ -14,8 +14,9 @@ use super::case::{Case, Way};
 
 /// Fields that may differ between two documents of the same conversation, beside the internal ones (`_…`):
 /// - `history` and `rawResponse` say which events came.
+/// - `revision` counts the changes.
 /// - `updatedAt` is the time at which the last of them was stored.
-const EXCLUDED: [&str; 3] = ["history", "rawResponse", "updatedAt"];
+const EXCLUDED: [&str; 4] = ["history", "rawResponse", "revision", "updatedAt"];
 
 /// The field with the time of the status.
 const STATUS_TIME: &str = "statusUpdatedAt";

@@ -50,7 +50,7 @@ async fn bind_traces(stack: &TestStack) {
 }
 
 async fn reconcile(stack: &TestStack) -> Value {
-    let (code, stdout, stderr) = stack.command(&["reconcile", "--json", "--since", "6h"], &[]).await;
+    let (code, stdout, stderr) = super::reconcile(stack).await;
     assert_eq!(code, Some(0), "{stderr}");
     stack.all_acknowledged().await;
     let pending = doc! { "transcriptState": "owed", "conversationId": { "$exists": true } };

@@ -9,7 +9,7 @@ mod case;
 mod compare;
 mod lost;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use aftercall_local::simulator::{Answer, Options};
 use futures_util::{StreamExt as _, stream};
@@ -34,6 +34,12 @@ pub fn conversations(default: u32) -> u32 {
     let set = std::env::var_os("AFTERCALL_TEST_CONVERSATIONS");
     let number = |set: std::ffi::OsString| set.to_str().and_then(|number| number.parse().ok());
     set.map_or(default, |set| number(set).expect("AFTERCALL_TEST_CONVERSATIONS is a number"))
+}
+
+/// Runs the command `reconcile`. It requests at most a hundred conversations a second.
+async fn reconcile(stack: &TestStack) -> (Option<i32>, String, String) {
+    let requests = Duration::from_secs(u64::from(conversations(CONVERSATIONS)) / 50);
+    stack.long_command(&["reconcile", "--json", "--since", "6h"], &[], requests).await
 }
 
 /// Performs `actions`, several at a time.
@@ -78,7 +84,7 @@ async fn the_same_conversation_gives_the_same_document_whichever_way_it_comes() 
     }
     perform(&stack, &before).await;
     stack.all_acknowledged().await;
-    let (code, _, stderr) = stack.command(&["reconcile", "--json", "--since", "6h"], &[]).await;
+    let (code, _, stderr) = reconcile(&stack).await;
     assert_eq!(code, Some(0), "{stderr}");
     perform(&stack, &after).await;
     stack.all_acknowledged().await;

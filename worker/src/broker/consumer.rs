@@ -9,7 +9,10 @@ mod requests;
 use std::time::Duration;
 
 use aftercall_common::contract::streams::{self, EnsureError};
-use async_nats::jetstream::{self, AckKind, Message, consumer::PullConsumer};
+use async_nats::jetstream::{
+    self, AckKind, Message,
+    consumer::{PullConsumer, pull},
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::requests::{Interrupted, Requests};
@@ -19,12 +22,14 @@ use crate::retry::Pauses;
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// The consumer to pull from, and how much to pull at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     /// The stream.
     pub stream: &'static str,
     /// The durable consumer of the stream.
-    pub consumer: &'static str,
+    pub consumer: String,
+    /// The settings of a consumer that [`streams::ensure`] does not create.
+    pub config: Option<pull::Config>,
     /// Most messages in a batch.
     pub messages: usize,
     /// Most bytes in a batch.
@@ -76,9 +81,12 @@ impl Batches {
     }
 
     async fn open(&self) -> Result<Requests, OpenError> {
-        let Source { stream, consumer, messages, bytes, replicas } = self.source;
+        let Source { stream, ref consumer, ref config, messages, bytes, replicas } = self.source;
         // An operator may have deleted the stream or the consumer, or a disk may be lost.
         streams::ensure(&self.context, replicas).await?;
+        if let Some(config) = config.clone() {
+            self.context.create_consumer_on_stream(config, stream).await.map_err(OpenError::broker)?;
+        }
         let consumer: PullConsumer =
             self.context.get_consumer_from_stream(consumer, stream).await.map_err(OpenError::broker)?;
         Ok(Requests::open(self.context.clone(), consumer, messages, bytes).await?)

@@ -1,5 +1,5 @@
-//! Reads a stream from a sequence to its present end, for commands. Does not use the consumers of the
-//! workers.
+//! Reads a stream from a sequence to its present end, for commands and for the console. Does not use the consumers
+//! of the workers.
 
 use std::time::Duration;
 
@@ -22,9 +22,24 @@ pub struct Scan {
 impl Scan {
     /// Begins a scan of `stream` from sequence `from` to its present last message.
     pub async fn of(context: &jetstream::Context, stream: &str, from: u64) -> anyhow::Result<Self> {
+        Self::begin(context, stream, from, false).await
+    }
+
+    /// [`Self::of`] without the bodies of the messages.
+    pub async fn of_headers(context: &jetstream::Context, stream: &str, from: u64) -> anyhow::Result<Self> {
+        Self::begin(context, stream, from, true).await
+    }
+
+    async fn begin(
+        context: &jetstream::Context,
+        stream: &str,
+        from: u64,
+        headers_only: bool,
+    ) -> anyhow::Result<Self> {
         let broken = |error: &dyn std::fmt::Display| anyhow!("stream {stream} cannot be read: {error}");
         let found = context.get_stream(stream).await.map_err(|error| broken(&error))?;
         let config = pull::OrderedConfig {
+            headers_only,
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.max(1) },
             ..pull::OrderedConfig::default()
         };

@@ -3,6 +3,9 @@
 //! Each command has a folder. Its file `options` defines the arguments.
 
 pub mod dead_letters;
+pub mod deliveries;
+pub mod endpoints;
+pub mod export;
 pub mod forget;
 pub mod reconcile;
 pub mod register;
@@ -41,7 +44,14 @@ pub async fn register(config: Config, options: &register::Options) -> anyhow::Re
         "ELEVENLABS_STATUS_CALLBACK_URL is not set; it is the address to which ElevenLabs sends webhooks",
     )?;
     let api = api(&config, Metrics::register(&mut Registry::default()))?;
-    Ok(register::run(&api, url.as_str(), &config, options).await?)
+    if !options.forwards() {
+        return Ok(register::run(&api, url.as_str(), &config, options, None).await?);
+    }
+    let (context, _) = Context::connect(config.clone(), &mut Registry::default()).await?;
+    connect_broker(&context).await?;
+    let ended = register::run(&api, url.as_str(), &config, options, Some(&context)).await;
+    context.store.clone().shutdown().await;
+    Ok(ended?)
 }
 
 /// `aftercall-worker reconcile`.
@@ -62,6 +72,24 @@ pub async fn dead_letters(config: Config, command: &dead_letters::Command) -> an
     dead_letters::run(&context, command).await
 }
 
+/// `aftercall-worker endpoints`.
+pub async fn endpoints(config: Config, command: &endpoints::Command) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connect_broker(&context).await?;
+    let ended = endpoints::run(&context, command).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
+/// `aftercall-worker deliveries`.
+pub async fn deliveries(config: Config, command: &deliveries::Command) -> anyhow::Result<()> {
+    let (context, _) = Context::connect(config, &mut Registry::default()).await?;
+    connect_broker(&context).await?;
+    let ended = deliveries::run(&context, command).await;
+    context.store.clone().shutdown().await;
+    ended
+}
+
 /// `aftercall-worker replay`.
 pub async fn replay(config: Config, options: &replay::Options) -> anyhow::Result<()> {
     let (context, _) = Context::connect(config, &mut Registry::default()).await?;
@@ -78,6 +106,15 @@ pub async fn report(config: Config, options: &report::Options) -> anyhow::Result
     let api = ElevenLabs::new(&config, metrics.clone())?;
     let store = Store::new(&config, metrics).await?;
     let ended = report::run(&store, api.as_ref(), options, config.console_show_numbers).await;
+    store.shutdown().await;
+    ended
+}
+
+/// `aftercall-worker export`. It needs no broker.
+pub async fn export(config: Config, options: &export::Options) -> anyhow::Result<()> {
+    install_tls();
+    let store = Store::new(&config, Metrics::register(&mut Registry::default())).await?;
+    let ended = export::run(&store, options, config.console_show_numbers).await;
     store.shutdown().await;
     ended
 }

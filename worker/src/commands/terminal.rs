@@ -6,13 +6,11 @@ use anyhow::ensure;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-/// Reads a time: RFC 3339, such as `2026-11-24T08:00:00Z`, or a duration before now, such as `24h`.
-pub(crate) fn moment(text: &str) -> Result<Timestamp, String> {
-    let now = Timestamp::now();
-    let ago =
-        humantime_serde::re::humantime::parse_duration(text).ok().and_then(|ago| now.checked_sub(ago).ok());
-    ago.or_else(|| text.parse().ok())
-        .ok_or_else(|| "must be like 2026-11-24T08:00:00Z, or like 24h".to_owned())
+use crate::domain::time::read_moment;
+
+/// Reads a time: see [`read_moment`].
+pub(crate) fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    read_moment(text, Timestamp::now())
 }
 
 /// Prints a line to standard output.
@@ -59,20 +57,4 @@ fn target() -> ProgressDrawTarget {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is valid")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_keeps_its_seconds_and_fractions() {
-        for text in ["2026-11-24T08:00:59Z", "2026-11-24T09:00:59.25+01:00", "2026-11-24T08:00:59.123456789Z"]
-        {
-            assert_eq!(moment(text).unwrap(), text.parse::<Timestamp>().unwrap(), "{text}");
-        }
-        let ago = moment("1m30s").unwrap().duration_until(Timestamp::now());
-        assert!((90..100).contains(&ago.as_secs()), "{ago}");
-        assert!(moment("yesterday").is_err());
-    }
 }

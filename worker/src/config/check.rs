@@ -93,11 +93,36 @@ impl Config {
                 return Err(ConfigError::new(name, reason));
             }
         }
-        if self.roles.has(Role::Console) && self.console_password.is_none() && self.console_token.is_none() {
-            let reason = "the role console always wants a login: set CONSOLE_TOKEN or CONSOLE_PASSWORD";
+        self.check_named_people()?;
+        let has_login = self.console_password.is_some()
+            || self.console_token.is_some()
+            || self.console_user_header.is_some();
+        if self.roles.has(Role::Console) && !has_login {
+            let reason = "the role console always wants a login: set CONSOLE_TOKEN or CONSOLE_PASSWORD, or let a \
+                          reverse proxy name the user in CONSOLE_USER_HEADER";
             return Err(ConfigError::new("CONSOLE_TOKEN", reason));
         }
         Ok(())
+    }
+
+    /// Checks that the header that names a user comes from known proxies only. Without them, every client could
+    /// choose a name.
+    fn check_named_people(&self) -> Result<(), ConfigError> {
+        let proxies = &self.console_trusted_proxies;
+        let wrong = |reason| Err(ConfigError::new("CONSOLE_TRUSTED_PROXIES", reason));
+        match (&self.console_user_header, proxies.is_empty()) {
+            (Some(_), true) => wrong(
+                "must name the addresses of the proxy with CONSOLE_USER_HEADER: without them, every client could \
+                 log in under any name",
+            ),
+            (None, false) => wrong(
+                "has no effect without CONSOLE_USER_HEADER, the header in which the proxy names the user",
+            ),
+            (Some(_), false) if proxies.has_everybody() => wrong(
+                "holds every address: every client could log in under any name. Name the addresses of the proxy",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -61,6 +61,7 @@ impl Config {
             ("CHANNELS", self.channels.as_ref().map(|channels| channels.names().join(","))),
             ("RECONCILE_RATE", Some(self.reconcile_rate.to_string())),
             ("RETENTION_DAYS", self.retention_days.map(|days| days.to_string())),
+            ("DELIVER_TO_PRIVATE_NETWORKS", Some(self.deliver_to_private_networks.to_string())),
             ("SHUTDOWN_GRACE", Some(format!("{:?}", self.shutdown_grace))),
         ]
     }
@@ -73,6 +74,8 @@ impl Config {
             ("CONSOLE_USER", Some(self.console_user.clone())),
             ("CONSOLE_PASSWORD", hidden(self.console_password.as_ref())),
             ("CONSOLE_TOKEN", hidden(self.console_token.as_ref())),
+            ("CONSOLE_USER_HEADER", self.console_user_header.as_ref().map(ToString::to_string)),
+            ("CONSOLE_TRUSTED_PROXIES", Some(self.console_trusted_proxies.to_string())),
             ("CONSOLE_SHOW_NUMBERS", Some(self.console_show_numbers.to_string())),
             ("CONSOLE_TEST_CALLS", Some(self.console_test_calls.to_string())),
         ]

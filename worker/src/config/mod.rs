@@ -5,6 +5,7 @@ mod check;
 mod display;
 mod elevenlabs;
 mod roles;
+mod user_header;
 mod workspace;
 
 use std::{
@@ -17,21 +18,26 @@ use std::{
 use aftercall_common::process::{
     broker::Broker,
     config::{self, ConfigError, Secret, Url},
+    networks::Networks,
     telemetry::LogFormat,
     trace,
 };
 use serde::Deserialize;
 
+use crate::domain::delivery::PrivateNetworks;
+
 pub(crate) use self::elevenlabs::key_header;
 pub use self::{
     elevenlabs::{BaseUrl, CallbackUrl, Recordings},
     roles::{Role, Roles},
+    user_header::UserHeader,
     workspace::{AgentIds, EVENTS, Names, is_id},
 };
 
 /// The settings of the worker. `deploy/CONFIGURATION.md` lists them for operators.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a variable")]
 pub struct Config {
     /// The address of NATS, or several addresses with commas.
     pub nats_url: Url,
@@ -81,6 +87,8 @@ pub struct Config {
     pub secret_file: Option<PathBuf>,
     /// Days after which a call and its recording are erased from the database. Unset: never.
     pub retention_days: Option<NonZeroU32>,
+    /// Whether events may be sent to private networks, and by `http`.
+    pub deliver_to_private_networks: bool,
     /// The roles of this process.
     pub roles: Roles,
     /// The address of the listener for health and metrics.
@@ -93,6 +101,10 @@ pub struct Config {
     pub console_password: Option<Secret>,
     /// The console's token. Programs send it as a bearer token, people open a link with it.
     pub console_token: Option<Secret>,
+    /// The header in which a reverse proxy names the user. Unset: people share a login.
+    pub console_user_header: Option<UserHeader>,
+    /// The proxies whose header is trusted.
+    pub console_trusted_proxies: Networks,
     /// Whether the console shows complete telephone numbers.
     pub console_show_numbers: bool,
     /// Whether the console offers to place test calls. Meant for a simulated provider.
@@ -132,12 +144,15 @@ impl Default for Config {
             register: false,
             secret_file: None,
             retention_days: None,
+            deliver_to_private_networks: false,
             roles: Roles::default(),
             admin_addr: SocketAddr::from(([127, 0, 0, 1], 9081)),
             console_addr: SocketAddr::from(([127, 0, 0, 1], 9082)),
             console_user: "operator".to_owned(),
             console_password: None,
             console_token: None,
+            console_user_header: None,
+            console_trusted_proxies: Networks::default(),
             console_show_numbers: false,
             console_test_calls: false,
             shutdown_grace: Duration::from_secs(20),
@@ -163,6 +178,11 @@ impl Config {
     pub fn broker(&self) -> Broker<'_> {
         let (credentials, authority) = (self.nats_creds_file.as_deref(), self.nats_ca_file.as_deref());
         Broker { url: &self.nats_url, credentials, authority }
+    }
+
+    /// The networks that events may be sent to.
+    pub fn private_networks(&self) -> PrivateNetworks {
+        if self.deliver_to_private_networks { PrivateNetworks::Allowed } else { PrivateNetworks::Refused }
     }
 
     /// How long calls are kept. `None`: for ever.

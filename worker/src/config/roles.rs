@@ -15,12 +15,15 @@ pub enum Role {
     Api,
     /// Publishes events whose webhooks were lost, and checks the registration of the webhook.
     Reconcile,
+    /// Publishes changes of calls, and posts them to endpoints.
+    Deliver,
     /// Shows calls to people, in a browser.
     Console,
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Status, Self::Transcripts, Self::Api, Self::Reconcile, Self::Console];
+    const ALL: [Self; 6] =
+        [Self::Status, Self::Transcripts, Self::Api, Self::Reconcile, Self::Deliver, Self::Console];
 
     /// Name of the role in `ROLES`.
     fn name(self) -> &'static str {
@@ -29,6 +32,7 @@ impl Role {
             Self::Transcripts => "transcripts",
             Self::Api => "api",
             Self::Reconcile => "reconcile",
+            Self::Deliver => "deliver",
             Self::Console => "console",
         }
     }
@@ -70,6 +74,6 @@ impl fmt::Display for Roles {
 
 impl Default for Roles {
     fn default() -> Self {
-        Self(vec![Role::Status, Role::Transcripts, Role::Api, Role::Reconcile])
+        Self(vec![Role::Status, Role::Transcripts, Role::Api, Role::Reconcile, Role::Deliver])
     }
 }

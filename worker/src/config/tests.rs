@@ -36,11 +36,15 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("CHANNELS", "Twilio"),
         ("ELEVENLABS_API_KEY", "sk_\u{7}"),
         ("REGISTER", "perhaps"),
+        ("DELIVER_TO_PRIVATE_NETWORKS", "perhaps"),
         ("CONSOLE_ADDR", "9082"),
         ("CONSOLE_USER", "a:b"),
         ("CONSOLE_PASSWORD", "pa55"),
         ("CONSOLE_TOKEN", "pa55 word with spaces"),
         ("CONSOLE_SHOW_NUMBERS", "perhaps"),
+        ("CONSOLE_USER_HEADER", "not a header"),
+        ("CONSOLE_USER_HEADER", "Cookie"),
+        ("CONSOLE_TRUSTED_PROXIES", "10.0.0.0/40"),
         ("NATS_URL", "ws://me:pa55@host"),
         ("NATS_CREDS_FILE", "/nowhere/at.all"),
         ("NATS_CA_FILE", "/nowhere/at.all"),
@@ -94,6 +98,28 @@ fn the_console_needs_a_login_on_every_address() {
 }
 
 #[test]
+fn a_header_that_names_people_needs_the_proxy_that_sets_it() {
+    let read = |vars: &[(&str, &str)]| {
+        Config::from_vars(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    };
+    let (role, header) = (("ROLES", "console"), ("CONSOLE_USER_HEADER", "X-Forwarded-User"));
+    let proxies = |list: &'static str| ("CONSOLE_TRUSTED_PROXIES", list);
+    let config = read(&[role, header, proxies("10.0.0.0/8,::1")]).unwrap();
+    assert_eq!(config.console_user_header.unwrap().to_string(), "x-forwarded-user");
+    for (vars, reason) in [
+        (vec![role, header], "every client could log in under any name"),
+        (vec![header], "every client could log in under any name"),
+        (vec![role, header, proxies("10.0.0.0/8,0.0.0.0/0")], "holds every address"),
+        (vec![role, header, proxies("::/0")], "holds every address"),
+        (vec![proxies("10.0.0.1")], "has no effect without CONSOLE_USER_HEADER"),
+    ] {
+        let error = read(&vars).unwrap_err();
+        assert_eq!(error.variable, "CONSOLE_TRUSTED_PROXIES", "{vars:?}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
 fn secrets_are_not_printed() {
     let config = read("ELEVENLABS_API_KEY", "sk_secret").unwrap();
     assert!(!format!("{config:?}").contains("sk_secret"));
@@ -116,6 +142,8 @@ fn the_printed_configuration_has_one_line_for_each_variable_and_hides_secrets() 
             ("ROLES", "status,console"),
             ("CONSOLE_PASSWORD", "pa55 pa55 pa55"),
             ("CONSOLE_TOKEN", "pa55pa55pa55"),
+            ("CONSOLE_USER_HEADER", "X-Forwarded-User"),
+            ("CONSOLE_TRUSTED_PROXIES", "10.0.0.7"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),

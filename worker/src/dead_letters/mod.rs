@@ -3,7 +3,10 @@
 //! [`give_up()`] turns a message into a dead letter. Console and commands list dead letters through
 //! [`DeadLetterQueue`] and `DeadLetter`, and redrive them: send them to their origin again.
 
+mod event_type;
 mod give_up;
+mod index;
+mod indexed;
 mod message;
 mod origin;
 mod publish;
@@ -13,6 +16,8 @@ mod view;
 
 pub use self::{
     give_up::give_up,
+    index::{Group, GroupCount, LetterIndex},
+    indexed::IndexedLetters,
     origin::NotRedrivable,
     publish::publish,
     queue::{BrokerUnavailable, DeadLetterQueue, PAGE},

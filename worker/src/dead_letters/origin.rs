@@ -10,8 +10,9 @@ use aftercall_common::contract::{
 };
 
 /// Headers that say how a message became a dead letter. A redriven message does not carry them.
-const DEAD_LETTER_HEADERS: [&str; 7] = [
+const DEAD_LETTER_HEADERS: [&str; 8] = [
     header::DEAD_REASON,
+    header::DEAD_TYPE,
     header::DEAD_DETAIL,
     header::DEAD_ATTEMPTS,
     header::DEAD_ID,

@@ -6,6 +6,7 @@
 use aftercall_common::contract::streams::{header, subject};
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 
+use super::event_type::event_type;
 use crate::domain::cause::Cause;
 
 /// Stores a copy of `message` in `DEAD_LETTERS`, because `consumer` cannot process it.
@@ -26,6 +27,9 @@ pub async fn publish(
         set(header::DEAD_ID, id.as_str());
     }
     set(header::DEAD_REASON, cause.reason.label());
+    if let Some(event_type) = event_type(&message.payload) {
+        set(header::DEAD_TYPE, &event_type);
+    }
     set(header::DEAD_DETAIL, &one_line(&cause.detail));
     set(header::DEAD_ATTEMPTS, &info.delivered.to_string());
     set(header::DEAD_STREAM, info.stream);

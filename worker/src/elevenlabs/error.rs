@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, fmt::rfc2822};
+use jiff::Timestamp;
 use reqwest::StatusCode;
 
-use crate::domain::time::between;
+use crate::domain::retry_after;
 
 /// Longest `Retry-After` that is obeyed. After this time the worker sends requests again.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
@@ -71,7 +71,8 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<&str>, now: Times
             ApiError::Unauthorized(status)
         }
         StatusCode::TOO_MANY_REQUESTS => {
-            ApiError::RateLimited { retry_after: retry_after.and_then(|text| delay(text, now)) }
+            let wait = retry_after.and_then(|text| retry_after::read(text, now));
+            ApiError::RateLimited { retry_after: wait.map(|wait| wait.min(MAX_RETRY_AFTER)) }
         }
         // The SDK of ElevenLabs repeats a request after 408 and 409, as after 5xx.
         StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT => {
@@ -80,18 +81,6 @@ pub(super) fn classify(status: StatusCode, retry_after: Option<&str>, now: Times
         status if status.is_client_error() => ApiError::Refused(status),
         _ => ApiError::Unavailable("server error"),
     }
-}
-
-/// The delay that a header `Retry-After` asks for, in seconds or as an HTTP date.
-fn delay(text: &str, now: Timestamp) -> Option<Duration> {
-    let text = text.trim();
-    let delay = if let Ok(seconds) = text.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let until = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        between(now, until)
-    };
-    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -118,20 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date_and_is_bounded() {
-        let now = "2026-09-22T12:00:00Z".parse().unwrap();
-        #[rustfmt::skip]
-        let table = [
-            ("7",                             Some(7)),
-            (" 0 ",                           Some(0)),
-            ("86400",                         Some(600)),
-            ("Tue, 22 Sep 2026 12:00:30 GMT", Some(30)),
-            ("Tue, 22 Sep 2026 11:00:00 GMT", Some(0)),
-            ("-1",                            None),
-            ("soon",                          None),
-        ];
-        for (text, seconds) in table {
-            assert_eq!(delay(text, now), seconds.map(Duration::from_secs), "{text}");
-        }
+    fn the_longest_retry_after_is_ten_minutes() {
+        let error = classify(status(429), Some("86400"), Timestamp::UNIX_EPOCH);
+        assert_eq!(error, ApiError::RateLimited { retry_after: Some(Duration::from_mins(10)) });
     }
 }

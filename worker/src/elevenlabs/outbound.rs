@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aftercall_common::contract::agent_calls::Refusal;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
@@ -95,16 +96,16 @@ impl Refused {
         Self::Unreachable,
     ];
 
-    /// The stable code in answers, metrics and documents.
-    pub fn code(self) -> &'static str {
+    /// What the caller is told. Its code is in metrics and documents, too.
+    pub fn refusal(self) -> Refusal {
         match self {
-            Self::Declined => "call_refused",
-            Self::Unauthorized => "elevenlabs_unauthorized",
-            Self::Payment => "payment_required",
-            Self::NotFound => "agent_or_number_not_found",
-            Self::Invalid => "call_invalid",
-            Self::RateLimited => "rate_limited",
-            Self::Unreachable => "elevenlabs_unavailable",
+            Self::Declined => Refusal::CallRefused,
+            Self::Unauthorized => Refusal::ElevenLabsUnauthorized,
+            Self::Payment => Refusal::PaymentRequired,
+            Self::NotFound => Refusal::AgentOrNumberNotFound,
+            Self::Invalid => Refusal::CallInvalid,
+            Self::RateLimited => Refusal::RateLimited,
+            Self::Unreachable => Refusal::ElevenLabsUnavailable,
         }
     }
 }
@@ -152,7 +153,7 @@ impl ElevenLabs {
         let mut label = match &outcome {
             Ok(_) => "ok",
             Err(OutboundError::Unknown) => "unavailable",
-            Err(OutboundError::Refused { class, .. }) => class.code(),
+            Err(OutboundError::Refused { class, .. }) => class.refusal().code(),
         };
         if let Err(OutboundError::Refused { class: Refused::RateLimited | Refused::Unauthorized, .. }) =
             outcome

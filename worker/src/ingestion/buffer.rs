@@ -161,9 +161,19 @@ impl<M> Buffer<M> {
         self.messages < MAX_WAITING && self.load.memory < MAX_HELD_MEMORY
     }
 
+    /// Number of waiting calls.
+    pub fn calls(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether a heavy message waits or is being written.
+    pub fn has_heavy(&self) -> bool {
+        self.load.heavy > 0
+    }
+
     /// Whether a heavy message may be parsed: no other one waits or is being written.
     pub fn has_room_for_heavy(&self) -> bool {
-        self.messages < MAX_WAITING && self.load.heavy == 0
+        self.messages < MAX_WAITING && !self.has_heavy()
     }
 
     /// Adds a message of this `weight` with its `event`, or with the cause if it has no event.

@@ -1,9 +1,12 @@
 //! The main loop of ingestion: pulls messages, parses them, and starts the tasks that apply them.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use aftercall_common::contract::streams::{self, consumer};
-use tokio::task::{JoinError, JoinSet};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -30,12 +33,18 @@ const MAX_MESSAGES: usize = 500;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Batches written at a time. MongoDB executes one command on one core, so two keep it busy.
 const PARALLEL_WRITES: usize = 2;
+/// Waiting calls that are written beside a running write. Fewer calls gather until it ends, because a command costs
+/// almost as much for one call as for several.
+const MIN_CALLS_BESIDE: usize = 16;
+/// Duration after which calls no longer wait for the end of a write.
+const LONG_WRITE: Duration = Duration::from_millis(20);
 
 /// Runs the role `status` until `stop`, then returns the unacknowledged messages to the broker.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let source = Source {
         stream: streams::WEBHOOKS,
-        consumer: consumer::STATUS,
+        consumer: consumer::STATUS.to_owned(),
+        config: None,
         messages: MAX_MESSAGES,
         bytes: MAX_BYTES,
         replicas: context.config.stream_replicas.get(),
@@ -67,6 +76,7 @@ pub async fn serve<P: Ports>(
             Some(ended) = consumer.writes.join_next() => consumer.finish(ended).await,
             Some(ended) = consumer.heavy.join_next() => consumer.finish(ended).await,
             Some(ended) = consumer.suspects.join_next() => consumer.finish(ended).await,
+            () = tokio::time::sleep_until(consumer.last_write + LONG_WRITE), if consumer.is_gathering() => {}
             _ = progress.tick() => consumer.report_progress().await,
             pulled = pull.next(stop), if consumer.has_room() => {
                 let Some(messages) = pulled else { break };
@@ -96,6 +106,8 @@ struct Consumer<P: Ports> {
     buffer: Buffer<P::Message>,
     /// Tasks that apply batches, at most [`PARALLEL_WRITES`].
     writes: JoinSet<Finished<P::Message>>,
+    /// When the last of them began.
+    last_write: Instant,
     /// The task that reads a heavy message, at most one.
     heavy: JoinSet<Finished<P::Message>>,
     /// The task that processes suspects, at most one. No other task runs beside it.
@@ -112,6 +124,7 @@ impl<P: Ports> Consumer<P> {
             inbox: Inbox::default(),
             buffer: Buffer::default(),
             writes: JoinSet::new(),
+            last_write: Instant::now(),
             heavy: JoinSet::new(),
             suspects: JoinSet::new(),
             unacknowledged: Vec::new(),
@@ -152,9 +165,10 @@ impl<P: Ports> Consumer<P> {
             let event = read(&message, &message.payload());
             self.buffer.push(message, event, weight);
         }
-        while self.writes.len() < PARALLEL_WRITES
+        while self.may_write()
             && let Some(batch) = self.buffer.next_batch()
         {
+            self.last_write = Instant::now();
             self.writes.spawn(apply(self.ports.clone(), batch, self.stop.clone()));
         }
         if self.heavy.is_empty()
@@ -163,6 +177,17 @@ impl<P: Ports> Consumer<P> {
         {
             self.heavy.spawn(open_heavy(self.ports.clone(), message));
         }
+    }
+
+    /// Whether the waiting calls may be written now.
+    fn may_write(&self) -> bool {
+        self.writes.len() < PARALLEL_WRITES && !self.is_gathering()
+    }
+
+    /// Whether the waiting calls gather until the running write ends.
+    fn is_gathering(&self) -> bool {
+        let (calls, has_heavy) = (self.buffer.calls(), self.buffer.has_heavy());
+        gathers(self.writes.len(), calls, has_heavy, self.last_write.elapsed())
     }
 
     /// Takes the result of a task.
@@ -225,4 +250,28 @@ async fn process_suspects<P: Ports>(
     stop: CancellationToken,
 ) -> Finished<P::Message> {
     Finished::Suspects(suspects::process(ports, suspects, stop).await)
+}
+
+/// Whether `calls` gather while `writes` run, of which the last began `since` ago. Calls do not wait for a heavy message.
+fn gathers(writes: usize, calls: usize, has_heavy: bool, since: Duration) -> bool {
+    writes == 1 && (1..MIN_CALLS_BESIDE).contains(&calls) && !has_heavy && since < LONG_WRITE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_calls_gather_beside_a_short_write() {
+        let just_begun = Duration::ZERO;
+        assert!(gathers(1, 1, false, just_begun) && gathers(1, MIN_CALLS_BESIDE - 1, false, just_begun));
+        assert!(!gathers(0, 1, false, just_begun), "a single webhook is written at once");
+        assert!(!gathers(1, 0, false, just_begun));
+        assert!(
+            !gathers(1, MIN_CALLS_BESIDE, false, just_begun),
+            "a backlog is written in two writes at a time"
+        );
+        assert!(!gathers(1, 1, true, just_begun), "light calls do not wait for a heavy one");
+        assert!(!gathers(1, 1, false, LONG_WRITE), "no call waits for a write that hangs");
+    }
 }

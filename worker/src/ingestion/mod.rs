@@ -7,8 +7,9 @@
 //! 4. `apply` writes a batch (`write`), enqueues the transcript jobs that follow from it, and acknowledges
 //!    its messages.
 //!
-//! While two batches are written, further messages are pulled, parsed and joined, and wait in the buffer. So
-//! a single webhook is applied immediately, and a backlog in large batches.
+//! While a batch is written, further messages are pulled, parsed and joined, and wait in the buffer until it is
+//! written or many wait. So a single webhook is applied immediately, a steady flow in small batches, and a backlog in
+//! large ones, two at a time.
 //!
 //! The bound on the parsed messages is an estimate of their memory, not their bytes: see [`Weight`]. Only one
 //! heavy message is parsed and written at a time. Light messages are processed during this time.
@@ -30,7 +31,7 @@ mod write;
 
 pub use self::{
     consumer::{run, serve},
-    parse::{body_of, read},
+    parse::{body_of, check, read},
     weight::Weight,
     write::write_once,
 };

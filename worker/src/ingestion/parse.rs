@@ -12,12 +12,13 @@ use aftercall_common::{
 };
 use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use super::weight::Weight;
 use crate::{
     broker::{
         large_bodies::{self, BodyError},
-        message::StreamMessage,
+        message::{self, StreamMessage},
     },
     domain::{
         cause::Cause,
@@ -44,6 +45,16 @@ pub fn read(message: &impl StreamMessage, body: &[u8]) -> Result<Event, Cause> {
     parse(&message.envelope()?, body)
 }
 
+/// Checks whether a webhook of `subject` with this `body` could be processed.
+///
+/// # Errors
+/// It would become a dead letter, for this cause.
+pub fn check(subject: &str, body: &[u8]) -> Result<(), Cause> {
+    let detail = "no provider's webhooks are published to its subject".to_owned();
+    let origin = message::origin(subject).ok_or(Cause { reason: Reason::UnknownSubject, detail })?;
+    parse(&Envelope::new(String::new(), Timestamp::UNIX_EPOCH, origin), body).map(drop)
+}
+
 fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
     check_size(envelope.origin, body)?;
     event::parse(envelope, body)
@@ -54,8 +65,7 @@ fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, Cause> {
 fn check_size(origin: Origin, body: &[u8]) -> Result<(), Cause> {
     let too_complex = |detail| Err(Cause { reason: Reason::TooComplex, detail });
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let is_form = event::may_be_form(origin) && !body.trim_ascii_start().starts_with(b"{");
-    if !is_form {
+    if !event::is_form(origin, body) {
         return measure([body], LIMITS).or_else(|error| too_complex(error.to_string()));
     }
     if body.len() > form_limits::MAX_BYTES {

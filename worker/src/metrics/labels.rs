@@ -69,6 +69,7 @@ macro_rules! label_set {
     };
 }
 
+label_set!(ByState { state });
 label_set!(ByStatus { status });
 label_set!(ByReason { reason });
 label_set!(ByFamily { family });
@@ -76,6 +77,7 @@ label_set!(ByFailure { status, reason });
 label_set!(ByConsumer { consumer });
 label_set!(ByStream { stream });
 label_set!(ByOutcome { outcome });
+label_set!(ByEvent { event });
 
 #[cfg(test)]
 mod tests {

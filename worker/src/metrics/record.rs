@@ -6,12 +6,17 @@ use jiff::Timestamp;
 
 use super::{
     labels::{
-        ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream, LoginOutcome, PassOutcome,
-        TranscriptOutcome,
+        ByConsumer, ByEvent, ByFailure, ByFamily, ByOutcome, ByReason, ByState, ByStatus, ByStream,
+        LoginOutcome, PassOutcome, TranscriptOutcome,
     },
     table::Metrics,
 };
-use crate::domain::{call::Status, reason::Reason, reconciliation::Report};
+use crate::domain::{
+    call::Status,
+    delivery::{self, EventType},
+    reason::Reason,
+    reconciliation::Report,
+};
 
 impl Metrics {
     /// Counts an applied event. `status` is the status that the event claims, if any. `failure` is the class
@@ -36,6 +41,16 @@ impl Metrics {
         self.0.foreign.get_or_create(&ByFamily { family }).inc();
     }
 
+    /// Counts an event that was published to the stream `CALLS`.
+    pub fn outgoing_event(&self, event: EventType) {
+        self.0.outgoing.get_or_create(&ByEvent { event: event.as_str() }).inc();
+    }
+
+    /// Notes the time from the last change of a call to the publication of its event.
+    pub fn outgoing_delay(&self, delay: Duration) {
+        self.0.outgoing_delay.observe(delay.as_secs_f64());
+    }
+
     /// Counts a processed transcript job.
     pub fn transcript(&self, outcome: TranscriptOutcome) {
         self.0.transcripts.get_or_create(&ByOutcome { outcome: outcome.as_str() }).inc();
@@ -44,6 +59,11 @@ impl Metrics {
     /// Counts an answered lookup. `outcome` is `ok` or the code of the problem.
     pub fn lookup(&self, outcome: &'static str) {
         self.0.lookups.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// Counts a request that reads stored calls. `outcome` is `ok` or the code of the problem.
+    pub fn read(&self, outcome: &'static str) {
+        self.0.reads.get_or_create(&ByOutcome { outcome }).inc();
     }
 
     /// Counts a request to place a call. `outcome` is `placed` or the code of the problem.
@@ -79,6 +99,27 @@ impl Metrics {
     /// Counts a login at the console.
     pub fn console_login(&self, outcome: LoginOutcome) {
         self.0.console_logins.get_or_create(&ByOutcome { outcome: outcome.as_str() }).inc();
+    }
+
+    /// Counts and measures an attempt to post a message to an endpoint. `outcome` is the label of the outcome.
+    pub fn delivery_attempt(&self, outcome: &'static str, time: Duration) {
+        self.0.delivery_attempts.get_or_create(&ByOutcome { outcome }).inc();
+        self.0.delivery_attempt_seconds.observe(time.as_secs_f64());
+    }
+
+    /// Measures the time from the storage of a message to its acceptance at the first attempt.
+    pub fn delivery_delay(&self, delay: Duration) {
+        self.0.delivery_delay.observe(delay.as_secs_f64());
+    }
+
+    /// Sets the number of endpoints in this state.
+    pub fn endpoints(&self, state: delivery::State, count: usize) {
+        self.0.endpoints.get_or_create(&ByState { state: state.label() }).set(whole(count as u64));
+    }
+
+    /// Sets the time since which every attempt at the worst active endpoint fails.
+    pub fn longest_failing(&self, time: Duration) {
+        self.0.endpoint_failing.set(whole(time.as_secs()));
     }
 
     /// Counts an answer of the ElevenLabs API. `outcome` is `ok` or the label of the error.

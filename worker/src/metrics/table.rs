@@ -14,11 +14,13 @@ use prometheus_client::{
 };
 
 use super::labels::{
-    API_OUTCOMES, ByConsumer, ByFailure, ByFamily, ByOutcome, ByReason, ByStatus, ByStream, LoginOutcome,
-    PassOutcome, STORE_OUTCOMES, TranscriptOutcome,
+    API_OUTCOMES, ByConsumer, ByEvent, ByFailure, ByFamily, ByOutcome, ByReason, ByState, ByStatus, ByStream,
+    LoginOutcome, PassOutcome, STORE_OUTCOMES, TranscriptOutcome,
 };
 use crate::domain::{
     call::{FAILURE_CLASSES, Status},
+    delivery::EventType,
+    delivery::{State as EndpointState, attempt::OUTCOMES as DELIVERY_OUTCOMES},
     event::FOREIGN_FAMILIES,
     reason::Reason as DeadLetterReason,
     reconciliation::Reason,
@@ -76,6 +78,12 @@ table! {
     store_seconds: Family<ByOutcome, Histogram, fn() -> Histogram> = store_seconds(),
         "mongodb_operation_duration" in Seconds, "Time of one operation of the database, by outcome";
 
+    // Outgoing events.
+    outgoing: Family<ByEvent, Counter> = family(EventType::ALL.map(|event| ByEvent { event: event.as_str() })),
+        "outgoing_events", "Events published to the stream CALLS, by event";
+    outgoing_delay: Histogram = histogram(0.001, 20), // From 1 ms to 9 min.
+        "outgoing_event_delay" in Seconds, "Time from the last change of a call to the publication of its event";
+
     // Transcripts, requests about calls, the console.
     transcripts: Family<ByOutcome, Counter> = family(outcomes(TranscriptOutcome::VALUES)),
         "transcripts", "Transcript jobs processed, by outcome";
@@ -85,10 +93,27 @@ table! {
         "transcript_delay" in Seconds, "Time from when a transcript was owed to when it was saved";
     lookups: Family<ByOutcome, Counter> = family(outcomes(&["ok"])),
         "status_lookups", "Status lookups answered, by outcome";
+    reads: Family<ByOutcome, Counter> = family(outcomes(&["ok"])),
+        "reads", "Requests that read stored calls, parts of large answers included, by outcome";
     placements: Family<ByOutcome, Counter> = family(outcomes(&["placed"])),
         "placements", "Requests to place a call, by outcome";
     console_logins: Family<ByOutcome, Counter> = family(outcomes(LoginOutcome::VALUES)),
         "console_logins", "Logins at the console, by outcome";
+
+    // Deliveries to endpoints.
+    delivery_attempts: Family<ByOutcome, Counter> = family(outcomes(&DELIVERY_OUTCOMES)),
+        "delivery_attempts", "Attempts to post a message to an endpoint, by outcome";
+    delivery_attempt_seconds: Histogram = histogram(0.001, 15), // From 1 ms to 16 s.
+        "delivery_attempt_duration" in Seconds, "Time of one attempt to post a message to an endpoint";
+    delivery_delay: Histogram = histogram(0.001, 22), // From 1 ms to 35 min.
+        "delivery_delay" in Seconds,
+        "Time from the storage of a message to its acceptance by an endpoint at the first attempt";
+    endpoints: Family<ByState, Gauge> =
+        family(EndpointState::ALL.map(|state| ByState { state: state.label() })),
+        "endpoints", "Endpoints, by state";
+    endpoint_failing: Gauge = Gauge::default(),
+        "endpoint_failing_age" in Seconds,
+        "Time since which every attempt at the worst active endpoint fails, 0 if none fails";
 
     // ElevenLabs.
     api: Family<ByOutcome, Counter> = family(outcomes(&API_OUTCOMES)),

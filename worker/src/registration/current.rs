@@ -134,6 +134,11 @@ impl Current {
         self.webhooks.iter().any(|webhook| webhook.id == id && webhook.url == url)
     }
 
+    /// The URL of the webhook `id`. It may hold a token.
+    pub fn url(&self, id: &str) -> Option<&str> {
+        self.webhooks.iter().find(|webhook| webhook.id == id).map(|webhook| webhook.url.as_str())
+    }
+
     /// The webhook `id`, for people.
     pub fn destination(&self, id: &str) -> Destination {
         Destination::new(id, self.webhooks.iter().find(|webhook| webhook.id == id))

@@ -18,9 +18,12 @@ pub enum RegisterError {
     },
     /// The events belong to another webhook, and the operator did not allow to take them.
     #[error(
-        "the events go to the webhook {0}, which would receive nothing any more; nothing was changed; --replace binds them to this gateway nevertheless"
+        "the events go to the webhook {0}, which would receive nothing any more; nothing was changed; --replace binds them to this gateway nevertheless, and --replace --forward-displaced also forwards them to that webhook"
     )]
     Displaces(Destination),
+    /// The webhooks cannot be forwarded to the webhook that they would be taken from. Nothing was changed.
+    #[error("--forward-displaced: {0}; nothing was changed")]
+    NotForwarded(String),
     /// The file for the secret cannot be written.
     #[error("{setting}: {reason}")]
     Secret {

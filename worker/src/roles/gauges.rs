@@ -51,7 +51,15 @@ async fn measure(context: &Context) {
 
 async fn measure_broker(context: &Context) {
     let bodies = "OBJ_WEBHOOK_BODIES";
-    for name in [streams::WEBHOOKS, streams::TRANSCRIPTS, streams::DEAD_LETTERS, bodies] {
+    let names = [
+        streams::WEBHOOKS,
+        streams::TRANSCRIPTS,
+        streams::DEAD_LETTERS,
+        streams::CALLS,
+        streams::DELIVERIES,
+        bodies,
+    ];
+    for name in names {
         if let Ok(found) = context.jetstream.get_stream(name).await {
             let state = &found.cached_info().state;
             context.metrics.stream(name, state.messages, state.bytes);

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub(crate) mod console;
+pub mod deliver;
 mod gauges;
 pub mod reconcile;
 mod retention;
@@ -41,6 +42,9 @@ pub(crate) async fn run(
     }
     if context.config.roles.has(Role::Api) {
         roles.spawn(api::run(context.clone(), api::Lookup::new(api.clone()), stop.clone()));
+    }
+    if context.config.roles.has(Role::Deliver) {
+        roles.spawn(deliver::run(context.clone(), stop.clone()));
     }
     if context.config.roles.has(Role::Reconcile) {
         if let Some(api) = api {

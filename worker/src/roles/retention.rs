@@ -1,5 +1,5 @@
-//! Deletes the files of recordings and large transcripts that are older than `RETENTION_DAYS`. MongoDB
-//! deletes expired calls by a TTL index, but not their files.
+//! Deletes the files of recordings and large transcripts, and the notes on calls, that are older than
+//! `RETENTION_DAYS`. MongoDB deletes expired calls by a TTL index, but neither their files nor their notes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +19,9 @@ pub(crate) async fn run(context: Arc<Context>, retention: Duration, stop: Cancel
 async fn delete_forever(context: &Context, retention: Duration) {
     loop {
         let oldest_kept = Timestamp::now().checked_sub(retention).unwrap_or(Timestamp::MIN);
+        if let Err(error) = context.store.erase_old_notes(oldest_kept).await {
+            tracing::warn!(%error, "notes on calls older than RETENTION_DAYS were not deleted; trying again in an hour");
+        }
         match context.store.erase_old_recordings(oldest_kept).await {
             Ok(0) => {}
             Ok(erased) => {

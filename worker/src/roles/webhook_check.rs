@@ -15,6 +15,7 @@ use crate::{
         self, Agents, Current, Ensured, SecretFile,
         drift::{self, Finding, Problem},
     },
+    store::Lease,
 };
 
 /// Interval between two checks.
@@ -77,13 +78,13 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
 /// that start together create one webhook.
 async fn register(context: &Context, api: &ElevenLabs, url: &str, file: &SecretFile) -> Registration {
     let owner = format!("{:016x}", rand::random::<u64>());
-    match context.store.lease_registration(&owner, Timestamp::now(), LEASE).await {
+    match context.store.lease(Lease::Registration, &owner, Timestamp::now(), LEASE).await {
         Ok(true) => {}
         Ok(false) => return Registration::Busy,
         Err(error) => return failed(&error),
     }
     let ensured = registration::ensure(api, url, context.config.elevenlabs_events.names(), file).await;
-    if let Err(error) = context.store.end_registration(&owner).await {
+    if let Err(error) = context.store.end_lease(Lease::Registration, &owner).await {
         tracing::debug!(%error, "the lease for the registration is not returned; it ends by itself");
     }
     match ensured {

@@ -1,7 +1,7 @@
 //! A stored call.
 
 use jiff::Timestamp;
-use mongodb::bson::{Bson, Document};
+use mongodb::bson::{Bson, Document, oid::ObjectId};
 
 use super::{
     convert::{date, whole_number},
@@ -9,6 +9,8 @@ use super::{
     key::Key,
     of_call,
     placement_state::PlacementState,
+    revision,
+    views::Cursor,
 };
 use crate::domain::{
     call::{CallPatch, Status, StatusClaim},
@@ -22,7 +24,7 @@ pub struct CallView {
 }
 
 impl CallView {
-    pub(super) fn new(document: Document) -> Self {
+    pub(crate) fn new(document: Document) -> Self {
         Self { document }
     }
 
@@ -112,6 +114,21 @@ impl CallView {
             Some(StatusClaim { status, at: entry.at, event_id: entry.event_id, failure_reason: None })
         };
         entries.iter().filter_map(claim).collect()
+    }
+
+    /// The `_id` of the document, as every worker creates it.
+    pub fn object_id(&self) -> Option<ObjectId> {
+        self.document.get_object_id("_id").ok()
+    }
+
+    /// A number that grows with each change of the call. `None`: a worker of an earlier version wrote it.
+    pub fn revision(&self) -> Option<i64> {
+        revision::read(&self.document)
+    }
+
+    /// The position of the call in a list.
+    pub fn position(&self) -> Option<Cursor> {
+        Cursor::of(&self.document)
     }
 
     /// The `_id` of the document.

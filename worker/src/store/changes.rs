@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
+use jiff::Timestamp;
 use mongodb::{
     bson::{Bson, Document},
     error::{Error, Result},
 };
 
-use super::{call_view::CallView, insert};
+use super::{call_view::CallView, insert, revision};
 use crate::domain::call::{
     CallPatch, Field,
     conversations::{self, Joined},
@@ -23,15 +24,16 @@ pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
 }
 
 /// The documents that change: the stored and the new form of each. A document that loses the unique `callId`
-/// comes before the document that gets it.
+/// comes before the document that gets it. `now` is the time of the change.
 pub(super) fn changes<'a>(
     found: &'a [CallView],
     joined: &Joined,
     events: &HashSet<String>,
+    now: Timestamp,
 ) -> Result<Vec<(Option<&'a Document>, Document)>> {
     let mut changed = Vec::new();
     for one in &joined.documents {
-        let document = document(found, one)?;
+        let mut document = document(found, one)?;
         let kept = one.from.first().map(|&n| found[n].document());
         // As in a statement, an event changes a document once.
         let has_events = one.from.len() == 1
@@ -40,6 +42,8 @@ pub(super) fn changes<'a>(
         let is_same =
             kept.is_some_and(|kept| *kept == document || (has_events && ids(kept) == ids(&document)));
         if !is_same {
+            let before = one.from.iter().filter_map(|&n| revision::read(found[n].document()));
+            document.insert(revision::NAME.as_str(), revision::next(before, now));
             changed.push((kept, document));
         }
     }

@@ -19,6 +19,8 @@ use crate::{config::Config, metrics::Metrics};
 
 /// The collection of calls.
 pub(super) const COLLECTION: &str = "agent_calls";
+/// The collection with the ids of erased calls. It holds nothing else of them.
+pub(super) const ERASED: &str = "erased_calls";
 /// Longest time that the driver looks for a primary.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -109,7 +111,11 @@ impl Store {
             return Err(StoreError::Standalone);
         }
         self.run(indexes::create(self.calls.clone())).await?;
-        self.run(indexes::retain(self.calls.clone(), self.retention)).await
+        self.prepare_deliveries().await?;
+        self.prepare_audit().await?;
+        self.prepare_notes().await?;
+        self.run(indexes::retain(self.calls.clone(), self.retention)).await?;
+        self.run(indexes::retain_erased(self.database.collection(ERASED))).await
     }
 
     /// Checks that the database answers within a second. Only one check runs at a time, even if several
@@ -144,6 +150,15 @@ impl Store {
         }
     }
 
+    /// Runs a future that must not be dropped before it is done. A stopping process waits for it for a
+    /// bounded time.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        reading: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.operations.spawn(reading)
+    }
+
     /// Runs one operation with a deadline.
     ///
     /// A future of the driver must not be dropped before it is done (RUST-937). So a late operation goes on
@@ -155,8 +170,17 @@ impl Store {
         &self,
         operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.run_within(OPERATION_TIMEOUT, operation).await
+    }
+
+    /// [`Self::run`] with another deadline, for an operation that reads many calls.
+    pub(super) async fn run_within<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let started = Instant::now();
-        let done = match tokio::time::timeout(OPERATION_TIMEOUT, self.operations.spawn(operation)).await {
+        let done = match tokio::time::timeout(deadline, self.operations.spawn(operation)).await {
             Ok(Ok(done)) => done.map_err(StoreError::from),
             Ok(Err(_panicked)) => Err(StoreError::Unavailable("operation panicked".to_owned())),
             Err(_elapsed) => Err(StoreError::Unavailable("no answer in time".to_owned())),

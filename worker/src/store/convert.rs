@@ -1,7 +1,7 @@
 //! Conversions between BSON, JSON and times.
 
 use jiff::Timestamp;
-use mongodb::bson::{Bson, DateTime, Document, RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr};
+use mongodb::bson::{Bson, DateTime, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, raw::CStr};
 use serde_json::{Map, Value};
 
 use crate::domain::time::rfc3339;
@@ -9,6 +9,19 @@ use crate::domain::time::rfc3339;
 /// A time as a BSON date, which has milliseconds.
 pub fn bson_date(time: Timestamp) -> DateTime {
     DateTime::from_millis(time.as_millisecond())
+}
+
+/// The condition: a document comes behind the one with this time in `field` and this `_id`, in a list with the latest
+/// first.
+pub(super) fn behind(field: &str, at: Timestamp, id: impl Into<Bson>) -> Document {
+    let at = bson_date(at);
+    // The first condition is a bound of the index.
+    doc! { field: { "$lte": at }, "$or": [{ field: { "$lt": at } }, { field: at, "_id": { "$lt": id } }] }
+}
+
+/// A sum in a group: the number of documents that meet the expression `condition`.
+pub(super) fn count_if(condition: impl Into<Bson>) -> Document {
+    doc! { "$sum": { "$cond": [condition, 1_i64, 0_i64] } }
 }
 
 /// JSON as BSON, value for value. `None` if a field name holds a NUL, because BSON cannot express it. A whole

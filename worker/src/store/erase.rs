@@ -2,17 +2,19 @@
 //! retention time.
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use mongodb::{
+    Collection,
     bson::{Bson, Document, doc, oid::ObjectId},
     gridfs::GridFsBucket,
 };
 use serde_json::Value;
 
 use super::{
-    connection::{SERVER_TIME, Store},
+    connection::{ERASED, SERVER_TIME, Store},
     convert::{bson_date, document_to_json},
     error::StoreError,
-    files,
+    files, revision,
 };
 
 /// Calls in one page of all calls. Each may have 16 MiB.
@@ -52,11 +54,34 @@ impl Store {
         .await
     }
 
-    /// Erases the calls that `filter` matches, and returns their number.
+    /// Erases the calls that `filter` matches with the notes on them, and returns their number. Their ids stay in `erased_calls` for
+    /// a while, so that the role `deliver` publishes that they were erased.
     pub async fn erase_calls(&self, filter: Document) -> Result<u64, StoreError> {
+        self.remember_ids(filter.clone()).await?;
+        // Before the calls, so that a repetition after an interruption finds them again.
+        let noted = self.note_ids_of(filter.clone()).await?;
+        self.erase_notes(&noted).await?;
         let calls = self.calls.clone();
         let erased = self.run(async move { calls.delete_many(filter).await }).await?;
+        self.erase_notes(&noted).await?; // Somebody may have written one meanwhile.
         Ok(erased.deleted_count)
+    }
+
+    async fn remember_ids(&self, filter: Document) -> Result<(), StoreError> {
+        let (calls, now) = (self.calls.clone(), Timestamp::now());
+        let erased: Collection<Document> = self.database.collection(ERASED);
+        self.run(async move {
+            let fields =
+                doc! { "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "revision": 1 };
+            let mut found = calls.find(filter).projection(fields).max_time(SERVER_TIME).await?;
+            while let Some(mut ids) = found.try_next().await? {
+                let revision = revision::next(revision::read(&ids), now);
+                ids.extend(doc! { "revision": revision, "updatedAt": bson_date(now) });
+                erased.replace_one(doc! { "_id": ids.get("_id") }, ids).upsert(true).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// The number of files that these events have.
@@ -76,7 +101,7 @@ impl Store {
 
     /// Erases the files that were stored before `cutoff`, and returns their number. An index of MongoDB
     /// erases old calls, but it does not know their files.
-    pub async fn erase_old_recordings(&self, cutoff: jiff::Timestamp) -> Result<u64, StoreError> {
+    pub async fn erase_old_recordings(&self, cutoff: Timestamp) -> Result<u64, StoreError> {
         self.erase_files(doc! { "uploadDate": { "$lt": bson_date(cutoff) } }).await
     }
 

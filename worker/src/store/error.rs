@@ -97,6 +97,12 @@ fn is_final(code: i32) -> bool {
     matches!(code, 2 | 15 | 22 | 121 | 10_334 | 17_280 | 17_419 | 17_420)
 }
 
+/// Whether a query failed because the index of its hint does not exist.
+pub(super) fn is_bad_hint(error: &Error) -> bool {
+    const BAD_VALUE: i32 = 2;
+    matches!(&*error.kind, ErrorKind::Command(error) if error.code == BAD_VALUE)
+}
+
 /// The server's code if a unique index holds the value already.
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
 

@@ -1,4 +1,4 @@
-//! Indexes of `agent_calls`.
+//! Indexes of `agent_calls` and `erased_calls`.
 
 use std::time::Duration;
 
@@ -10,14 +10,22 @@ use mongodb::{
     options::IndexOptions,
 };
 
-use super::views::{batch_index, number_index, reason_index, status_index, time_index};
+use super::views::{METADATA, list_indexes, time_index};
 
 /// The indexes by which the server erases old calls: name and field. A document of an earlier version has no
 /// `_storedAt`, so its age counts from its creation.
 const RETENTION: [(&str, &str); 2] = [("retention", "_storedAt"), ("retention_by_creation", "createdAt")];
 
+/// How long ids of erased calls are kept: as long as the messages of the stream `CALLS`.
+const ERASED_MAX_AGE: Duration = Duration::from_hours(30 * 24);
+
 /// Names of indexes of earlier versions, which are dropped.
-const OUTDATED: [&str; 3] = ["transcriptState_1", "status_1_statusUpdatedAt_-1", "createdAt_-1_status_1"];
+const OUTDATED: [&str; 4] = [
+    "transcriptState_1",
+    "status_1_statusUpdatedAt_-1",
+    "createdAt_-1_status_1",
+    "batchCallId_1_createdAt_-1",
+];
 
 /// Makes the server erase calls that are older than `time`. `None`: calls are kept for ever.
 pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) -> Result<()> {
@@ -54,6 +62,13 @@ pub(super) async fn retain(calls: Collection<Document>, time: Option<Duration>) 
     Ok(())
 }
 
+/// Makes the server delete old ids of erased calls. Idempotent.
+pub(super) async fn retain_erased(erased: Collection<Document>) -> Result<()> {
+    let options = IndexOptions::builder().expire_after(ERASED_MAX_AGE).build();
+    let index = IndexModel::builder().keys(doc! { "updatedAt": 1 }).options(options).build();
+    erased.create_index(index).await.map(drop)
+}
+
 fn is_named(index: &IndexModel, name: &str) -> bool {
     index.options.as_ref().is_some_and(|options| options.name.as_deref() == Some(name))
 }
@@ -73,30 +88,45 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         let options = IndexOptions::builder().partial_filter_expression(filter).build();
         IndexModel::builder().keys(keys).options(options).build()
     };
-    let indexes = [
+    let mut indexes = vec![
         unique("callId"),
         unique("conversationId"),
         unique("_placementId"),
         unique("_idempotencyKey"),
         // Calls with several conversations.
         partial(doc! { "sharedCallId": 1 }, doc! { "sharedCallId": { "$exists": true } }),
-        // The three monitoring queries (failed calls, failures by reason, statuses over a day) and the lists
-        // of the console.
-        plain(status_index()),
+        // Two of the three monitoring queries: failures by reason, and statuses over a day. The third one,
+        // failed calls, uses an index of the lists.
         plain(doc! { "failureReason": 1 }),
         plain(time_index()),
-        partial(reason_index(), doc! { "failureReason": { "$gt": "" } }),
-        partial(batch_index(), doc! { "batchCallId": { "$gt": "" } }),
-        partial(number_index(), doc! { "toNumber": { "$gt": "" } }),
         // Placements whose result is unknown.
         partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),
         // Pending transcripts. This index is small even if many calls are stored.
         partial(doc! { "transcriptState": 1, "conversationId": 1 }, doc! { "transcriptState": "owed" }),
     ];
+    let lists = list_indexes().map(|(keys, field)| match field {
+        Some(field) => partial(keys, doc! { field: { "$gt": "" } }),
+        None => plain(keys),
+    });
+    let (metadata, lists): (Vec<_>, Vec<_>) = lists.partition(|index| index.keys.contains_key(METADATA));
+    indexes.extend(lists);
     calls.create_indexes(indexes).await?;
     let found = calls.list_index_names().await?;
+    if !found.iter().any(|name| name.starts_with(METADATA)) {
+        fill_metadata(&calls).await?;
+    }
+    calls.create_indexes(metadata).await?;
     for name in found.iter().filter(|name| OUTDATED.contains(&name.as_str())) {
         calls.drop_index(name).await?;
     }
     Ok(())
+}
+
+/// Adds the texts by which lists find the caller's metadata to the calls of an earlier version.
+async fn fill_metadata(calls: &Collection<Document>) -> Result<()> {
+    let filter = doc! { "_placementId": { "$exists": true }, "placementMetadata": { "$type": "object" } };
+    let text = doc! { "$concat": ["$$text.k", "=", "$$text.v"] };
+    let texts =
+        doc! { "$map": { "input": { "$objectToArray": "$placementMetadata" }, "as": "text", "in": text } };
+    calls.update_many(filter, vec![doc! { "$set": { METADATA: texts } }]).await.map(drop)
 }

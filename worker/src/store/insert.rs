@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use mongodb::bson::{RawDocumentBuf, doc, raw::cstr};
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     connection::{SERVER_TIME, Store},
     error::{Failure, StoreError, Unstorable},
     fields::{self, Scope},
-    of_call,
+    of_call, revision,
 };
 use crate::domain::call::CallPatch;
 
@@ -41,10 +42,21 @@ pub(super) async fn insert(
     store: &Store,
     patches: &[&CallPatch],
 ) -> Result<Vec<(usize, Failure)>, StoreError> {
-    command::run(store, Kind::Insert, patches.iter().map(|patch| document(patch))).await
+    let now = Timestamp::now();
+    command::run(store, Kind::Insert, patches.iter().map(|patch| new_document(patch, now))).await
 }
 
-/// The document of a new call that holds only `patch`.
+/// The document of a new call that holds only `patch`, stored at `now`.
+///
+/// # Errors
+/// A value that BSON cannot hold.
+pub(super) fn new_document(patch: &CallPatch, now: Timestamp) -> Result<RawDocumentBuf, Unstorable> {
+    let mut document = document(patch)?;
+    document.append(revision::NAME, revision::next([], now));
+    Ok(document)
+}
+
+/// The fields of a call that holds only `patch`, without the revision.
 ///
 /// # Errors
 /// A value that BSON cannot hold.

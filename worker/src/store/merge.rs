@@ -12,6 +12,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use mongodb::{
     ClientSession, Collection,
     bson::{Document, doc, oid::ObjectId},
@@ -120,7 +121,7 @@ async fn write(
     joined: &Joined,
     events: &HashSet<String>,
 ) -> Result<()> {
-    let changed = changes::changes(found, joined, events)?;
+    let changed = changes::changes(found, joined, events, Timestamp::now())?;
     let deleted: Vec<_> = joined.documents.iter().flat_map(|one| one.from.iter().skip(1)).collect();
     for n in &deleted {
         calls.delete_one(doc! { "_id": found[**n].document_id() }).session(&mut *session).await?;

@@ -8,22 +8,31 @@
 
 mod answer;
 mod apply;
+mod audit;
 mod call_view;
 mod calls;
+mod change_stream;
 mod changes;
 mod command;
 mod connection;
 mod convert;
+mod deliver;
+mod deliveries;
+mod delivery_figures;
+mod endpoints;
 mod erase;
 mod error;
+mod export;
 mod fields;
 mod files;
 mod indexes;
 mod insert;
 mod key;
+mod leases;
 mod lookup;
 mod merge;
 mod mongo_calls;
+mod notes;
 mod of_call;
 mod outcomes;
 mod placement_state;
@@ -32,28 +41,37 @@ mod preview;
 mod reconciliation;
 mod recordings;
 mod report;
+mod revision;
 mod statement;
+mod statistics;
 mod suspects;
 mod transcripts;
 mod update;
 pub mod views;
 
 pub use self::{
-    answer::answer_json,
+    answer::{Include, STATUS_FIELDS, answer_json, call_json, json_fields},
     apply::{Applied, Changed, Written, apply, write},
     call_view::CallView,
     calls::{Calls, PatchOutcome, PendingTranscript},
+    change_stream::{CallChange, CallChanges, ChangesError, Position},
     connection::Store,
     convert::value_to_bson,
+    deliveries::{DeliveryFilter, DeliveryRecord},
+    delivery_figures::DeliveryFigures,
     erase::content_of,
     error::{Failure, StoreError},
+    export::{ExportFilter, ExportPage, ExportPages, csv_header, csv_rows, mask_numbers},
     files::fetched_transcript,
     key::Key,
+    leases::Lease,
+    notes::NotedCall,
     placement_state::PlacementState,
     placements::{NewPlacement, PlacementResult, PlacementStart},
     preview::{Difference, Preview},
     recordings::{RecordingState, RecordingUpload, fetched_recording},
     report::{Plan, Question, calls_of_batch, calls_of_conversations, questions},
     statement::statement,
+    statistics::{Group, Grouping, MAX_GROUPS, Statistics, Sums, statistics},
     transcripts::TranscriptResolution,
 };

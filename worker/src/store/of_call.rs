@@ -71,7 +71,7 @@ fn stored_part() -> RawDocumentBuf {
 /// An expression that makes such a part of a document whose events all name the call alone.
 fn whole() -> RawBson {
     let without = |part: RawBson, name| rawdoc! { "$unsetField": { "field": name, "input": part } }.into();
-    ["_id", "callId", "history"].into_iter().fold("$$ROOT".into(), without)
+    ["_id", "callId", "history", "revision"].into_iter().fold("$$ROOT".into(), without)
 }
 
 /// The part `_call` of a new document.

@@ -15,7 +15,8 @@ use super::{
     connection::{SERVER_TIME, Store},
     convert::bson_date,
     error::{DUPLICATE_KEY, StoreError},
-    insert,
+    insert, revision,
+    views::{METADATA, MetadataText},
 };
 use crate::domain::{
     call::{CallPatch, OwnEvent, Placement, Status, size},
@@ -122,9 +123,9 @@ impl Store {
         if let Some(code) = code {
             fields.insert("_placement.code", code);
         }
-        let mut update = doc! { "$set": fields };
+        let mut update = vec![doc! { "$set": fields }, revision::stage(now)];
         if state != "unknown" {
-            update.insert("$unset", doc! { "_placement.open": "" });
+            update.push(doc! { "$unset": "_placement.open" });
         }
         let (calls, filter) = (self.calls.clone(), doc! { "_placementId": id.as_str() });
         self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
@@ -167,7 +168,7 @@ fn document(new: &NewPlacement) -> Option<Document> {
         parties: new.parties.clone(),
         ..event.into()
     };
-    let mut document = Document::try_from(insert::document(&patch).ok()?).ok()?;
+    let mut document = Document::try_from(insert::new_document(&patch, new.at).ok()?).ok()?;
     document.insert(
         "_placement",
         doc! { "state": "dialling", "open": true, "at": bson_date(new.at), "digest": &new.digest },
@@ -175,6 +176,11 @@ fn document(new: &NewPlacement) -> Option<Document> {
     if !new.metadata.is_empty() {
         // `metadata` holds what ElevenLabs says about the conversation.
         document.insert("placementMetadata", mongodb::bson::serialize_to_bson(&new.metadata).ok()?);
+        let texts = new.metadata.iter().filter_map(|(name, value)| {
+            let text = MetadataText::new(name, value.as_str()?);
+            Some(text.into_stored())
+        });
+        document.insert(METADATA, texts.collect::<Vec<_>>());
     }
     if let Some(key) = &new.key {
         document.insert("_idempotencyKey", key);

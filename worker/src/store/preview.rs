@@ -1,6 +1,7 @@
 //! Previews the changes of a patch without making them.
 
 use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
 use mongodb::bson::{Document, doc};
 
 use super::{
@@ -9,6 +10,7 @@ use super::{
     connection::{SERVER_TIME, Store},
     error::StoreError,
     key::Key,
+    revision,
 };
 use crate::domain::call::{CallPatch, conversations};
 
@@ -62,7 +64,8 @@ impl Store {
         if joined.documents.iter().any(|one| one.from.is_empty()) {
             return Ok(Preview::Created);
         }
-        let changed = changes::changes(&found, &joined, &changes::events(patch)).unwrap_or_default();
+        let changed = changes::changes(&found, &joined, &changes::events(patch), Timestamp::now());
+        let changed = changed.unwrap_or_default();
         let differences: Vec<_> = changed
             .iter()
             .filter_map(|(before, after)| Some(differences((*before)?, after)))
@@ -75,7 +78,8 @@ impl Store {
 fn differences(before: &Document, after: &Document) -> Vec<Difference> {
     let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(name)));
     names
-        .filter(|name| before.get(name) != after.get(name))
+        // Every change raises the revision.
+        .filter(|name| before.get(name) != after.get(name) && *name != revision::NAME.as_str())
         .map(|name| Difference {
             field: name.clone(),
             values: SHOWN.contains(&name.as_str()).then(|| (text(before, name), text(after, name))),

@@ -1,31 +1,25 @@
-//! The reads and writes of reconciliation: calls, and its own state in the collection `reconciliation`.
+//! The reads and writes of reconciliation: calls, and the time of the last pass.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use mongodb::{
-    Collection,
-    bson::{Bson, Document, RawDocumentBuf, doc},
-    error::{Error, ErrorKind},
-    options::ReturnDocument,
-};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
 
 use super::{
     connection::{SERVER_TIME, Store},
     convert::{bson_date, date},
-    error::{DUPLICATE_KEY, StoreError},
+    error::StoreError,
     fields,
+    leases::Lease,
+    revision,
 };
 use crate::domain::{
     call::{OutcomeClaim, Status, StatusClaim},
     conversation::{OBSERVATION, event_id},
     event::{ConversationId, PlacementId, TRANSCRIPTION},
     reconciliation::StoredConversation,
-    time::after,
 };
-
-const COLLECTION: &str = "reconciliation";
 
 impl Store {
     /// The stored facts about these conversations. A conversation that is not stored is missing in the
@@ -118,86 +112,32 @@ impl Store {
         }
         let mut set = Document::try_from(status).map_err(mongodb::error::Error::from)?;
         set.extend(doc! { "updatedAt": bson_date(now), "_placement.state": "refused" });
-        let update = doc! {
-            "$set": set,
-            "$push": { "history": {
-                "eventId": claim.event_id, "eventType": "placement.given_up", "status": claim.status.as_str(),
-                "origin": "reconciliation", "at": bson_date(now),
-            } },
-            "$unset": { "_placement.open": "" },
+        let mut set: Document =
+            set.into_iter().map(|(name, value)| (name, doc! { "$literal": value }.into())).collect();
+        let event = doc! {
+            "eventId": claim.event_id, "eventType": "placement.given_up", "status": claim.status.as_str(),
+            "origin": "reconciliation", "at": bson_date(now),
         };
+        set.insert("history", doc! { "$concatArrays": ["$history", [{ "$literal": event }]] });
+        let update = vec![doc! { "$set": set }, doc! { "$unset": "_placement.open" }, revision::stage(now)];
         let calls = self.calls.clone();
         self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
     }
 
     /// The end of the window of the last complete pass. `None` before the first pass.
     pub async fn last_pass(&self) -> Result<Option<Timestamp>, StoreError> {
-        let state = self.reconciliation();
-        let found = self.run(async move { state.find_one(doc! { "_id": "pass" }).await }).await?;
+        let state = self.leases();
+        let found = self.run(async move { state.find_one(doc! { "_id": Lease::Pass.id() }).await }).await?;
         Ok(found.and_then(|found| date(&found, "lastComplete")))
     }
 
-    /// Takes or extends the lease for a pass, until `time` from now. Returns whether `owner` has the lease.
-    pub async fn lease_pass(&self, owner: &str, now: Timestamp, time: Duration) -> Result<bool, StoreError> {
-        self.lease("pass", owner, now, time).await
-    }
-
-    /// Takes the lease for a registration of the webhook, until `time` from now. Returns whether `owner` has
-    /// the lease.
-    pub async fn lease_registration(
-        &self,
-        owner: &str,
-        now: Timestamp,
-        time: Duration,
-    ) -> Result<bool, StoreError> {
-        self.lease("registration", owner, now, time).await
-    }
-
-    async fn lease(
-        &self,
-        work: &str,
-        owner: &str,
-        now: Timestamp,
-        time: Duration,
-    ) -> Result<bool, StoreError> {
-        let filter = doc! { "_id": work, "$or": [
-            { "owner": owner }, { "leaseUntil": { "$exists": false } }, { "leaseUntil": { "$lt": bson_date(now) } },
-        ] };
-        let update = doc! { "$set": { "owner": owner, "leaseUntil": bson_date(after(now, time)) } };
-        let state = self.reconciliation();
-        self.run(async move {
-            let taken = state.find_one_and_update(filter, update).upsert(true);
-            match taken.return_document(ReturnDocument::After).await {
-                Ok(_) => Ok(true),
-                Err(error) if is_duplicate(&error) => Ok(false), // Another worker has the lease.
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// Returns the lease. `complete` is the end of the window, if the pass covered all of it.
+    /// Returns the lease of a pass. `complete` is the end of the window, if the pass covered all of it.
     pub async fn end_pass(&self, owner: &str, complete: Option<Timestamp>) -> Result<(), StoreError> {
         let mut update = doc! { "$unset": { "leaseUntil": "", "owner": "" } };
         if let Some(complete) = complete {
             update.insert("$max", doc! { "lastComplete": bson_date(complete) });
         }
-        let (state, filter) = (self.reconciliation(), doc! { "_id": "pass", "owner": owner });
+        let (state, filter) = (self.leases(), doc! { "_id": Lease::Pass.id(), "owner": owner });
         self.run(async move { state.update_one(filter, update).await }).await.map(drop)
     }
-
-    /// Returns the lease for a registration.
-    pub async fn end_registration(&self, owner: &str) -> Result<(), StoreError> {
-        let update = doc! { "$unset": { "leaseUntil": "", "owner": "" } };
-        let (state, filter) = (self.reconciliation(), doc! { "_id": "registration", "owner": owner });
-        self.run(async move { state.update_one(filter, update).await }).await.map(drop)
-    }
-
-    fn reconciliation(&self) -> Collection<Document> {
-        self.database.collection(COLLECTION)
-    }
-}
-
-fn is_duplicate(error: &Error) -> bool {
-    matches!(&*error.kind, ErrorKind::Command(error) if error.code == DUPLICATE_KEY)
 }

@@ -15,6 +15,7 @@ use super::{
     convert::bson_date,
     error::StoreError,
     files::{self, RECORDINGS},
+    revision,
 };
 use crate::domain::event::ConversationId;
 
@@ -87,14 +88,18 @@ impl Store {
         let filter = doc! { "conversationId": conversation.as_str(), "audio.fileId": { "$exists": false } };
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let fields = doc! {
-            "audio": { "fileId": file, "bytes": bytes, "contentType": "audio/mpeg" },
+            "audio": { "$literal": { "fileId": file, "bytes": bytes, "contentType": "audio/mpeg" } },
             // Earlier than every event, so that the recording of a webhook prevails.
-            "_audio": { "at": DateTime::from_millis(0), "eventId": file },
+            "_audio": { "$literal": { "at": DateTime::from_millis(0), "eventId": file } },
             "recordingState": "saved",
         };
-        let update = doc! {
-            "$set": fields, "$unset": { "_recordingError": "" }, "$max": { "updatedAt": bson_date(now) },
-        };
+        let touched = doc! { "$set": { "updatedAt": { "$max": ["$updatedAt", bson_date(now)] } } };
+        let update = vec![
+            doc! { "$set": fields },
+            doc! { "$unset": "_recordingError" },
+            touched,
+            revision::stage(now),
+        ];
         let calls = self.calls.clone();
         let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
         Ok(updated.matched_count > 0)
@@ -107,20 +112,22 @@ impl Store {
         state: RecordingState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let now = bson_date(now);
-        let update = match state {
+        let at = bson_date(now);
+        let mut update = match state {
             // The time of the first attempt stays.
             RecordingState::Pending => {
-                doc! { "$set": { "recordingState": "owed" }, "$min": { "_recordingSince": now } }
+                let since = doc! { "$min": ["$_recordingSince", at] };
+                vec![doc! { "$set": { "recordingState": "owed", "_recordingSince": since } }]
             }
             RecordingState::Saved => {
-                doc! { "$set": { "recordingState": "saved" }, "$unset": { "_recordingError": "" } }
+                vec![doc! { "$set": { "recordingState": "saved" } }, doc! { "$unset": "_recordingError" }]
             }
-            RecordingState::Unavailable(reason) => doc! {
-                "$set": { "recordingState": "unavailable", "_recordingError": reason },
-                "$max": { "updatedAt": now },
-            },
+            RecordingState::Unavailable(reason) => vec![doc! { "$set": {
+                "recordingState": "unavailable", "_recordingError": { "$literal": reason },
+                "updatedAt": { "$max": ["$updatedAt", at] },
+            } }],
         };
+        update.push(revision::stage(now));
         let (calls, filter) = (self.calls.clone(), doc! { "conversationId": conversation.as_str() });
         self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
     }

@@ -9,7 +9,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::{
     connection::{COLLECTION, SERVER_TIME, Store},
-    convert::bson_date,
+    convert::{bson_date, count_if},
     error::StoreError,
     views::beginning,
 };
@@ -27,6 +27,16 @@ pub struct Question {
     /// Stable name.
     pub name: &'static str,
     stages: Vec<Document>,
+}
+
+impl Question {
+    pub(super) fn new(name: &'static str, stages: Vec<Document>) -> Self {
+        Self { name, stages }
+    }
+
+    pub(super) fn stages(&self) -> &[Document] {
+        &self.stages
+    }
 }
 
 /// How the server would run a query.
@@ -114,7 +124,7 @@ fn hours(within: &Document) -> Vec<Document> {
         doc! { "$group": {
             "_id": { "$dateTrunc": { "date": "$createdAt", "unit": "hour" } },
             "calls": { "$sum": 1_i64 },
-            "failed": { "$sum": { "$cond": [is_failed, 1_i64, 0_i64] } },
+            "failed": count_if(is_failed),
         } },
         doc! { "$sort": { "_id": 1 } },
         doc! { "$limit": MAX_GROUPS },

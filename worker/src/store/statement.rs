@@ -4,6 +4,7 @@
 //! collection: if a document with this id does not match, the insert fails. All comparisons of times and values
 //! are in the pipeline, which reads the document that it changes.
 
+use jiff::Timestamp;
 use mongodb::bson::{
     RawArrayBuf, RawBson, RawDocumentBuf,
     raw::{CStr, cstr},
@@ -15,7 +16,7 @@ use super::{
     error::Unstorable,
     fields::{self, bounded_history, extended_history, pending_transcript_state, stored_event_ids},
     key::Key,
-    of_call,
+    of_call, revision,
 };
 use crate::domain::{
     call::{CallPatch, HISTORY_LIMIT},
@@ -26,19 +27,18 @@ use crate::domain::{
 const FULL_HISTORY: &CStr = cstr!("history.99");
 const _: () = assert!(HISTORY_LIMIT == 100);
 
-/// The statement of an update command that joins `patch` with its document. If it does not fit the document, it
-/// fails on a unique index, and the general statement has to be tried.
+/// The statement of an update command that joins `patch` with its document at `now`. If it does not fit the
+/// document, it fails on a unique index, and the general statement has to be tried.
 ///
 /// # Errors
 /// The patch can never be stored: label and sentence of a dead letter.
-pub fn statement(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
-    if has_quick(patch) { quick(patch) } else { general(patch) }
+pub fn statement(patch: &CallPatch, now: Timestamp) -> Result<RawDocumentBuf, Unstorable> {
+    if has_quick(patch) { quick(patch, now) } else { general(patch, now) }
 }
 
 /// Whether [`statement`] is less than [`general`].
 pub(super) fn has_quick(patch: &CallPatch) -> bool {
-    is_event(patch)
-        && !patch.joins_again
+    changes_once(patch)
         && patch.history.len() == 1
         && patch.conversation_id.is_some()
         && patch.placement.is_none()
@@ -49,7 +49,7 @@ pub(super) fn has_quick(patch: &CallPatch) -> bool {
 /// document. The ids, the part `_call`, the mark of a pending transcript and the limit of the history cannot
 /// change then. Most events find such a document. MongoDB parses every expression again for each statement, so
 /// leaving these out saves it a quarter of its time.
-fn quick(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+fn quick(patch: &CallPatch, now: Timestamp) -> Result<RawDocumentBuf, Unstorable> {
     let mut filter = RawDocumentBuf::new();
     for key in Key::all_of(patch) {
         filter.append(key.field(), key.id());
@@ -57,13 +57,14 @@ fn quick(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     filter.append(FULL_HISTORY, rawdoc! { "$exists": false });
     let mut layers = vec![rawdoc! { "history": extended_history(&patch.history) }];
     layers.extend(fields::call_layers("$", patch)?);
+    layers.push(revision::layer(now));
     let joined = unless_known(patch, fields::merged("$$ROOT", layers));
     Ok(rawdoc! { "q": filter, "u": [{ "$replaceWith": joined }], "upsert": true })
 }
 
 /// The statement for every document that the patch changes alone. For a patch that changes several documents,
 /// it fails on a unique index: the patch is merged in a transaction then.
-pub(super) fn general(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+pub(super) fn general(patch: &CallPatch, now: Timestamp) -> Result<RawDocumentBuf, Unstorable> {
     let key = Key::of(patch).ok_or((Reason::NoIdentifier, "the patch names no call"))?;
     let mut filter = RawDocumentBuf::new();
     filter.append(key.field(), key.id());
@@ -74,13 +75,18 @@ pub(super) fn general(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     if patch.call_id.is_some() && (!patch.is_linked() || patch.of_call.is_some()) {
         filter.append(cstr!("sharedCallId"), rawdoc! { "$exists": false });
     }
-    Ok(rawdoc! { "q": filter, "u": pipeline(patch)?, "upsert": true })
+    Ok(rawdoc! { "q": filter, "u": pipeline(patch, now)?, "upsert": true })
 }
 
 /// The stages that join `patch` with a document, or with nothing if the document is new.
-fn pipeline(patch: &CallPatch) -> Result<RawArrayBuf, Unstorable> {
+fn pipeline(patch: &CallPatch, now: Timestamp) -> Result<RawArrayBuf, Unstorable> {
     let joined = fields::merged(of_call::joined(patch)?, leg(patch).into_iter().collect());
-    let joined = rawdoc! { "$replaceWith": unless_known(patch, joined) };
+    let joined = if changes_once(patch) {
+        unless_known(patch, fields::merged(joined, vec![revision::layer(now)]))
+    } else {
+        revision::if_changed(joined, now)
+    };
+    let joined = rawdoc! { "$replaceWith": joined };
     let bounded = rawdoc! { "$set": { "history": bounded_history() } };
     Ok([joined, bounded].into_iter().collect())
 }
@@ -91,12 +97,14 @@ fn is_event(patch: &CallPatch) -> bool {
     patch.fields.keys().any(|field| field.is_payload())
 }
 
-/// `joined`, unless the document has all events of the patch already: an event changes a call once. An
+/// Whether a document that has all events of the patch stays as it is: an event changes a call once. An
 /// observation and a replayed event are always joined.
+fn changes_once(patch: &CallPatch) -> bool {
+    is_event(patch) && !patch.joins_again
+}
+
+/// `joined`, unless the document has all events of the patch already.
 fn unless_known(patch: &CallPatch, joined: RawDocumentBuf) -> RawDocumentBuf {
-    if !is_event(patch) || patch.joins_again {
-        return joined;
-    }
     let ids: RawArrayBuf = patch.history.iter().map(|entry| entry.event_id.as_str()).collect();
     let is_known = rawdoc! { "$setIsSubset": [{ "$literal": ids }, stored_event_ids()] };
     rawdoc! { "$cond": [is_known, "$$ROOT", joined] }
@@ -129,7 +137,6 @@ fn leg(patch: &CallPatch) -> Option<RawDocumentBuf> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use mongodb::bson::Document;
     use serde_json::json;
 
@@ -150,7 +157,7 @@ mod tests {
             "event_type": "call.busy", "call_id": "$status", "failure_reason": "$$ROOT",
             "to_number": "$secret", "$where": "1", "a.b": { "$gt": "" },
         }));
-        let statement = Document::try_from(statement(&hostile).unwrap()).unwrap();
+        let statement = Document::try_from(statement(&hostile, Timestamp::UNIX_EPOCH).unwrap()).unwrap();
         let text = format!("{statement:?}");
         assert!(text.contains(r#""$literal": String("$status")"#), "{text}");
         assert!(text.contains(r#""$literal": String("$secret")"#), "{text}");
@@ -162,6 +169,6 @@ mod tests {
         let mut patch = patch(&json!({ "event_type": "call.busy", "call_id": "c" }));
         let raw = patch.fields.get_mut(&Field::RawResponse).unwrap();
         raw.value = json!({ "a\u{0}b": 1 });
-        assert_eq!(statement(&patch).unwrap_err().0, Reason::UnstorablePayload);
+        assert_eq!(statement(&patch, Timestamp::UNIX_EPOCH).unwrap_err().0, Reason::UnstorablePayload);
     }
 }

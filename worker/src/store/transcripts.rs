@@ -8,6 +8,7 @@ use super::{
     connection::{SERVER_TIME, Store},
     convert::{bson_date, date},
     error::StoreError,
+    revision,
 };
 use crate::domain::event::ConversationId;
 
@@ -81,7 +82,7 @@ impl Store {
 }
 
 /// Filter and update of [`Store::give_up_unknown`].
-fn give_up_statement(before: Timestamp, now: Timestamp) -> (Document, Document) {
+fn give_up_statement(before: Timestamp, now: Timestamp) -> (Document, Vec<Document>) {
     let filter = doc! {
         "transcriptState": "owed",
         "conversationId": { "$exists": false },
@@ -92,7 +93,7 @@ fn give_up_statement(before: Timestamp, now: Timestamp) -> (Document, Document) 
         "_transcriptError": "its conversation never became known",
         "updatedAt": bson_date(now),
     };
-    (filter, doc! { "$set": fields })
+    (filter, vec![doc! { "$set": fields }, revision::stage(now)])
 }
 
 /// Filter and update that resolve a transcript. A saved transcript is never replaced.
@@ -117,5 +118,5 @@ pub(super) fn resolve_statement(
         }
     };
     let touched = doc! { "$set": { "updatedAt": { "$max": ["$updatedAt", bson_date(at)] } } };
-    (filter, vec![doc! { "$set": fields }, touched])
+    (filter, vec![doc! { "$set": fields }, touched, revision::stage(at)])
 }

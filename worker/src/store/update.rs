@@ -1,5 +1,7 @@
 //! A batch of patches as update statements.
 
+use jiff::Timestamp;
+
 use super::{
     command::{self, Kind},
     connection::Store,
@@ -13,11 +15,13 @@ pub(super) async fn update(
     store: &Store,
     patches: &[&CallPatch],
 ) -> Result<Vec<(usize, Failure)>, StoreError> {
-    let failures = command::run(store, Kind::Update, patches.iter().map(|patch| statement(patch))).await?;
+    let now = Timestamp::now();
+    let statements = patches.iter().map(|patch| statement(patch, now));
+    let failures = command::run(store, Kind::Update, statements).await?;
     let did_not_fit =
         |(n, failure): &(usize, Failure)| *failure == Failure::Duplicate && has_quick(patches[*n]);
     let (again, mut failures): (Vec<_>, Vec<_>) = failures.into_iter().partition(did_not_fit);
-    let statements = again.iter().map(|(n, _)| general(patches[*n]));
+    let statements = again.iter().map(|(n, _)| general(patches[*n], now));
     for (position, failure) in command::run(store, Kind::Update, statements).await? {
         failures.push((again[position].0, failure));
     }

@@ -121,8 +121,18 @@ fn audio(state: &State, id: &str) -> ApiResponse {
     match (scripted, state.call(id)) {
         (Some(AudioAnswer::Status(status)), _) => ApiResponse::Json(status, error(status)),
         (Some(answer), _) => ApiResponse::ScriptedAudio(answer),
-        (None, Some(call)) if call.status() == "done" => ApiResponse::Audio(life::recording(&call)),
-        (None, _) => not_found(),
+        (None, Some(call)) if call.status() == "done" => ApiResponse::Audio(life::recording(call.seconds)),
+        (None, Some(_)) => not_found(),
+        (None, None) => {
+            let served = lock(&state.served);
+            let conversation = served.get(id).map(|served| &served.conversation);
+            let Some(conversation) = conversation.filter(|conversation| conversation["has_audio"] == true)
+            else {
+                return not_found();
+            };
+            let seconds = conversation["metadata"]["call_duration_secs"].as_i64();
+            ApiResponse::Audio(life::recording(seconds.unwrap_or_default()))
+        }
     }
 }
 
@@ -215,7 +225,9 @@ fn batch(state: &State, id: &str) -> ApiResponse {
     let batches = lock(&state.batches);
     match batches.iter().find(|batch| batch.id == id) {
         Some(batch) => ApiResponse::Json(200, batch.detail(&lock(&state.calls))),
-        None => not_found(),
+        None => lock(&state.served_batches)
+            .get(id)
+            .map_or_else(not_found, |batch| ApiResponse::Json(200, batch.clone())),
     }
 }
 

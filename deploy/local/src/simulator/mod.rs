@@ -9,6 +9,7 @@
 mod batches;
 mod calls;
 mod conversation;
+pub mod demo;
 mod endpoints;
 pub mod generated;
 mod life;
@@ -110,6 +111,11 @@ impl Simulator {
             self.serve(generated.conversation.clone(), Some(generated.summary()));
         }
         reports::send(&self.state, conversations);
+    }
+
+    /// Places the demo calls of `campaigns`. Returns their number, after the last webhook.
+    pub async fn place_demo(&self, campaigns: &[demo::Campaign]) -> usize {
+        demo::place(&self.state, campaigns).await
     }
 
     /// Replaces the faults for later requests and webhooks.

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     conversation::{conversation, error},
+    demo::{self, Campaign},
     endpoints::{self, ApiRequest, ApiResponse},
     script::{Answer, AudioAnswer},
     state::{State, lock},
@@ -82,6 +83,9 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let body = request.into_body().collect().await.map_err(|_closed| ConnectionReset)?.to_bytes();
+    if path == demo::PATH {
+        return Ok(place_demo(&state, &body).await);
+    }
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let request = ApiRequest { method, path, query, body };
 
@@ -118,6 +122,14 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Reply, 
         return Ok(json(405, &error(405)));
     }
     scripted_reply(id, state.next_answer(id, authorized, Instant::now())).await
+}
+
+/// Places the calls of the campaigns in `body`, a JSON list. The reply comes after the last webhook.
+async fn place_demo(state: &Arc<State>, body: &[u8]) -> Reply {
+    match serde_json::from_slice::<Vec<Campaign>>(body) {
+        Ok(campaigns) => json(200, &serde_json::json!({ "calls": demo::place(state, &campaigns).await })),
+        Err(error) => json(422, &serde_json::json!({ "detail": error.to_string() })),
+    }
 }
 
 /// The reply for the conversation `id` that its script demands.

@@ -55,6 +55,8 @@ pub(super) struct State {
     pub batches: Mutex<Vec<Batch>>,
     /// Conversations that no call of the simulator began, by their ids.
     pub served: Mutex<BTreeMap<String, Served>>,
+    /// The answers to `GET /v1/convai/batch-calling/{id}` about batches that no request has submitted.
+    pub served_batches: Mutex<BTreeMap<String, Value>>,
     pub registry: Mutex<Registry>,
     pub rng: Mutex<StdRng>,
     pub http: reqwest::Client,
@@ -85,6 +87,7 @@ impl State {
             calls: Mutex::default(),
             batches: Mutex::default(),
             served: Mutex::default(),
+            served_batches: Mutex::default(),
             registry: Mutex::new(registry),
             rng: Mutex::new(StdRng::seed_from_u64(options.seed)),
             http: crate::http_client(WEBHOOK_TIMEOUT)?,

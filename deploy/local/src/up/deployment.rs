@@ -29,6 +29,19 @@ pub struct StartContext<'a> {
     pub progress: &'a Progress,
 }
 
+impl<'a> StartContext<'a> {
+    /// The context of a start in the folder `data`.
+    pub fn new(
+        data: &'a DataFolder,
+        options: &'a Options,
+        config: &'a Config,
+        progress: &'a Progress,
+    ) -> anyhow::Result<Self> {
+        let launcher = Launcher::current()?.grace(ORPHAN_GRACE).hold(data.children_lock());
+        Ok(Self { launcher, data, options, config, progress })
+    }
+}
+
 /// The running processes.
 #[derive(Debug)]
 pub struct Deployment {
@@ -44,13 +57,8 @@ pub struct Deployment {
 
 impl Deployment {
     /// Starts everything and waits until it is ready.
-    pub async fn start(
-        data: &DataFolder,
-        options: &Options,
-        config: &Config,
-        progress: &Progress,
-    ) -> anyhow::Result<Self> {
-        let launcher = Launcher::current()?.grace(ORPHAN_GRACE).hold(data.children_lock());
+    pub async fn start(start: &StartContext<'_>) -> anyhow::Result<Self> {
+        let StartContext { data, options, config, .. } = *start;
         // Logs of earlier runs are removed.
         let _absent = std::fs::remove_dir_all(data.path("logs"));
         let names = ["nats", "nats-monitor", "mongod", "simulator"];
@@ -84,17 +92,16 @@ impl Deployment {
                 api_token: None,
             },
         };
-        let start = StartContext { launcher, data, options, config, progress };
         if config.nats_url.is_none() {
-            deployment.start_nats(&start, [nats_port, monitor_port]).await?;
+            deployment.start_nats(start, [nats_port, monitor_port]).await?;
         }
         if config.mongodb_uri.is_none() {
-            deployment.start_mongod(&start, mongod_port).await?;
+            deployment.start_mongod(start, mongod_port).await?;
         }
         if config.elevenlabs_api_key.is_none() {
-            deployment.start_simulator(&start, simulator_port).await?;
+            deployment.start_simulator(start, simulator_port).await?;
         }
-        deployment.start_services(&start).await?;
+        deployment.start_services(start).await?;
         Ok(deployment)
     }
 

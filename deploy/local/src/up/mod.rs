@@ -1,10 +1,13 @@
-//! `cargo local up`: starts all of Aftercall, prints the addresses, and stops everything on Ctrl-C.
+//! `cargo local up`: starts all of Aftercall, prints what to open, places demo calls, and stops everything on
+//! Ctrl-C.
 //!
 //! Addresses are checked before the first process starts. If a later step fails, every process is stopped: by
 //! SIGTERM if possible, else by its guard.
 
+mod activity;
 mod addresses;
 mod behaviour;
+mod demo;
 mod deployment;
 mod logs;
 mod options;
@@ -12,18 +15,19 @@ mod readiness;
 mod start_servers;
 mod start_services;
 mod summary;
+mod watch;
 
-use std::{pin::pin, time::Duration};
+use anyhow::Context as _;
 
-use anyhow::{Context as _, bail};
-use tokio_util::sync::CancellationToken;
-
-pub use self::{behaviour::Behaviour, options::Options};
-use self::{deployment::Deployment, logs::LogFollower};
-use crate::{config::Config, data_folder::DataFolder, process::TAIL_LINES, progress::Progress};
-
-/// Interval between two checks of logs and processes.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+use self::{
+    activity::Activity,
+    demo::Demo,
+    deployment::{Deployment, StartContext},
+    logs::{LogFollower, Shown},
+    watch::Watch,
+};
+pub use self::{behaviour::Behaviour, demo::FILE as DEMO_FILE, options::Options};
+use crate::{config::Config, data_folder::DataFolder, progress::Progress};
 
 /// Runs everything until Ctrl-C or SIGTERM. Fails if a process ends earlier.
 pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
@@ -33,8 +37,9 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
     addresses::check(&options)?;
     data.remove_running();
 
-    let progress = Progress::visible();
-    let started = stop.run_until_cancelled(Deployment::start(data, &options, &config, &progress)).await;
+    let progress = if options.verbose { Progress::visible() } else { Progress::quiet() };
+    let start = StartContext::new(data, &options, &config, &progress)?;
+    let started = stop.run_until_cancelled(Deployment::start(&start)).await;
     progress.finish();
     let Some(started) = started else {
         eprintln!("stopped before all processes had started");
@@ -42,36 +47,18 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
     };
     let mut deployment = started?;
     data.write_running(deployment.running())?;
-    print!("{}", summary::text(data, deployment.running(), options.listen));
-    let mut logs = LogFollower::follow(deployment.services());
-    let ended = watch(&mut deployment, &mut logs, &stop).await;
+    let demo = Demo::prepare(&start, &deployment)?;
+    print!("{}", summary::text(&start, &deployment.running, demo.is_some()));
+    let mut watch = Watch {
+        activity: Activity::of(deployment.running())?,
+        logs: LogFollower::follow(
+            deployment.services(),
+            if options.verbose { Shown::All } else { Shown::Problems },
+        ),
+        progress: if options.verbose { Progress::silent() } else { Progress::last_line() },
+    };
+    let ended = watch.run(&mut deployment, demo, &stop).await;
     data.remove_running();
-    eprintln!("stopping …");
-    stop_all(&mut deployment, &mut logs).await;
-    eprintln!("stopped");
+    watch.stop(&mut deployment).await;
     ended
-}
-
-/// Prints the logs until `stop`. Fails if a process ends earlier.
-async fn watch(
-    deployment: &mut Deployment,
-    logs: &mut LogFollower,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    while stop.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await.is_some() {
-        logs.print_new();
-        if let Some(process) = deployment.ended() {
-            logs.print_new();
-            bail!("{} has ended; its log ends with:\n{}", process.name(), process.log_tail(TAIL_LINES));
-        }
-    }
-    Ok(())
-}
-
-async fn stop_all(deployment: &mut Deployment, logs: &mut LogFollower) {
-    let mut stopping = pin!(deployment.stop());
-    while tokio::time::timeout(POLL_INTERVAL, stopping.as_mut()).await.is_err() {
-        logs.print_new();
-    }
-    logs.print_new();
 }

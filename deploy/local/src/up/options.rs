@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::behaviour::Behaviour;
 
-/// Addresses, number of workers, and faults of the simulated API.
+/// Addresses, number of workers, output, demo calls, and faults of the simulated API.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Address for webhooks
@@ -22,6 +22,12 @@ pub struct Options {
     /// How many workers to run
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub workers: u8,
+    /// Start without demo calls. They are placed only at the simulated API, with NATS and MongoDB of `up`
+    #[arg(long)]
+    pub empty: bool,
+    /// Print every step, every address and the whole logs
+    #[arg(long, short)]
+    pub verbose: bool,
     #[command(flatten)]
     pub behaviour: Behaviour,
 }

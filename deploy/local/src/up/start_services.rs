@@ -31,7 +31,7 @@ impl Deployment {
             let mut worker = self.command(start, User::Worker, &name, admin);
             if n == 1 {
                 worker = worker
-                    .env("ROLES", "status,transcripts,api,reconcile,console")
+                    .env("ROLES", "status,transcripts,api,reconcile,deliver,console")
                     .env("CONSOLE_ADDR", start.options.console.to_string())
                     .env("CONSOLE_TOKEN", &self.running.console_token)
                     .env("CONSOLE_TEST_CALLS", self.running.simulator_url.is_some().to_string());
@@ -83,6 +83,11 @@ impl Deployment {
         }
         let token = start.data.secret("twilio-token")?;
         Ok(vec![("TWILIO_AUTH_TOKEN", token), ("PUBLIC_URL", self.running.public_url.clone())])
+    }
+
+    /// The command of a worker that runs once. `name` is the name of its log.
+    pub fn worker_command(&self, start: &StartContext<'_>, name: &str) -> Command {
+        self.command(start, User::Worker, name, start.options.worker_admin)
     }
 
     /// A command with the settings that gateway and worker share. They inherit all other variables from the

@@ -1,6 +1,13 @@
-use async_nats::Subject;
+use aftercall_common::contract::agent_calls::ERROR_CODE_HEADER;
+use async_nats::{
+    Message, Subject,
+    service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE},
+};
 
-use super::*;
+use super::{
+    worker::{MAX_DETAIL, check},
+    *,
+};
 
 fn answer(pairs: &[(&'static str, &str)], payload: &'static str) -> Message {
     let mut headers = async_nats::HeaderMap::new();
@@ -20,8 +27,9 @@ fn answer(pairs: &[(&'static str, &str)], payload: &'static str) -> Message {
 
 #[test]
 fn answers_of_workers_stay_within_the_contract() {
-    assert_eq!(parse_answer(&answer(&[], "{\"callId\":\"c\"}")).unwrap(), "{\"callId\":\"c\"}");
-    assert_eq!(parse_answer(&answer(&[], "oops")), Err(Rejection::BadAnswer));
+    let parse_answer = |answer| check(answer).and_then(json_of);
+    assert_eq!(parse_answer(answer(&[], "{\"callId\":\"c\"}")).unwrap(), "{\"callId\":\"c\"}");
+    assert_eq!(parse_answer(answer(&[], "oops")), Err(Rejection::BadAnswer));
     let long = "é".repeat(2000);
     #[rustfmt::skip]
     let table = [
@@ -37,7 +45,7 @@ fn answers_of_workers_stay_within_the_contract() {
     for (status, code, detail, expected) in table {
         let mut pairs = vec![(NATS_SERVICE_ERROR_CODE, status), (NATS_SERVICE_ERROR, detail)];
         pairs.extend(code.map(|code| (ERROR_CODE_HEADER, code)));
-        match (parse_answer(&answer(&pairs, "")), expected) {
+        match (parse_answer(answer(&pairs, "")), expected) {
             (Err(Rejection::Worker(refusal)), Some((number, code))) => {
                 assert_eq!((refusal.status.as_u16(), refusal.code.as_str()), (number, code));
                 assert!(detail.starts_with(&refusal.detail) && refusal.detail.chars().count() <= MAX_DETAIL);

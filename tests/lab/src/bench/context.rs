@@ -13,6 +13,8 @@ pub(super) struct Bench {
     pub rounds: u32,
     /// Duration of a measurement.
     pub time: Duration,
+    /// The roles of the measured workers.
+    pub roles: String,
     /// Part of the names of the cases to measure.
     pub only: String,
     pub progress: Progress,

@@ -110,12 +110,23 @@ async fn start_gateway(
     Ok(Gateway { process, address, admin })
 }
 
-/// Starts a worker. It has only the role `status`, which is all that the naive worker does.
+/// Starts a worker with the roles of the benchmark. The naive worker does what the role `status` does.
 pub async fn worker(
     bench: &Bench,
     implementation: Implementation,
     broker: &Server,
     mongodb_uri: &str,
+) -> anyhow::Result<Process> {
+    worker_with(bench, implementation, broker, mongodb_uri, &bench.roles).await
+}
+
+/// Starts a worker with these `roles`.
+pub async fn worker_with(
+    bench: &Bench,
+    implementation: Implementation,
+    broker: &Server,
+    mongodb_uri: &str,
+    roles: &str,
 ) -> anyhow::Result<Process> {
     let part = if implementation == Implementation::Aftercall { "worker" } else { "naive-worker" };
     let command = bench.launcher.service(part, bench.folder.path().join(format!("{part}.log"))).clean_env();
@@ -123,7 +134,8 @@ pub async fn worker(
     let command = match implementation {
         Implementation::Aftercall => command
             .env("ADMIN_ADDR", "127.0.0.1:0")
-            .env("ROLES", "status")
+            .env("ROLES", roles)
+            .env("DELIVER_TO_PRIVATE_NETWORKS", "true")
             .env("NATS_URL", nats_url)
             .env("MONGODB_URI", mongodb_uri)
             .env("MONGODB_DATABASE", DATABASE),

@@ -5,6 +5,7 @@
 
 use std::{
     net::SocketAddr,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -84,6 +85,12 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 
 fn next() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The numbers of the next `count` webhooks.
+pub fn upcoming(count: u64) -> Range<u64> {
+    let first = NEXT.load(Ordering::Relaxed);
+    first..first + count
 }
 
 /// Measures the server at `address` with the process id `pid`, after a second of warm-up.

@@ -10,6 +10,9 @@ mod console;
 mod context;
 mod disturbance;
 mod end_to_end;
+mod endpoint;
+mod events;
+mod export;
 mod gateway;
 mod growth;
 mod launch;
@@ -19,6 +22,7 @@ pub(crate) mod naive;
 mod raw;
 mod release_build;
 mod replay;
+mod steady;
 mod table;
 mod untrusted;
 mod visible;
@@ -48,6 +52,9 @@ pub struct Options {
     /// Seconds of each measurement, after one second of warm-up
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
+    /// Roles of the measured workers
+    #[arg(long, value_name = "LIST", default_value = "status")]
+    roles: String,
     /// Measure only cases whose name contains this text
     #[arg(long, value_name = "TEXT", default_value = "")]
     only: String,
@@ -63,6 +70,8 @@ pub struct Options {
     #[command(flatten)]
     console: console::Options,
     #[command(flatten)]
+    export: export::Options,
+    #[command(flatten)]
     growth: growth::Options,
 }
 
@@ -77,12 +86,18 @@ enum Benchmark {
     Workers,
     /// Time from a webhook to its document
     EndToEnd,
+    /// Processor time of a webhook at a steady rate, and time to its document
+    Steady,
+    /// Time from a document to its event in the stream `CALLS`
+    Events,
     /// A million webhooks processed after an outage, and the latency of new ones meanwhile
     Replay,
     /// Effect of ten thousand idle and a thousand slow connections on webhooks
     Connections,
     /// Effect of untrusted senders on webhooks
     Untrusted,
+    /// An export of a million calls: speed and memory
+    Export,
     /// The console: pages with a million stored calls, live viewers, time from a webhook to their screens
     Console,
     /// Cost of an event by number of stored calls and messages; slow, so it runs only by name
@@ -101,6 +116,7 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
         folder,
         rounds: options.rounds,
         time: Duration::try_from_secs_f64(options.seconds).context("--seconds")?,
+        roles: options.roles.clone(),
         only: options.only.clone(),
         progress: Progress::visible(),
     };
@@ -133,6 +149,9 @@ async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Vec<Table>, Ve
     if chosen(Benchmark::Worker) {
         tables.extend(worker::run(bench).await?);
     }
+    if chosen(Benchmark::Steady) {
+        tables.push(steady::run(bench).await?);
+    }
     let mut add = |(table, more): (Table, Vec<Target>)| {
         tables.push(table);
         targets.extend(more);
@@ -143,6 +162,9 @@ async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Vec<Table>, Ve
     if chosen(Benchmark::EndToEnd) {
         add(end_to_end::run(bench).await?);
     }
+    if chosen(Benchmark::Events) {
+        add(events::run(bench).await?);
+    }
     if chosen(Benchmark::Replay) {
         add(replay::run(bench, &options.replay).await?);
     }
@@ -151,6 +173,9 @@ async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Vec<Table>, Ve
     }
     if chosen(Benchmark::Untrusted) {
         add(untrusted::run(bench, &options.untrusted).await?);
+    }
+    if chosen(Benchmark::Export) {
+        add(export::run(bench, &options.export).await?);
     }
     if options.benchmark == Some(Benchmark::Growth) {
         let (more_tables, more) = growth::run(bench, &options.growth).await?;

@@ -48,6 +48,11 @@ impl Posted {
         self.waiting().insert(load::call_id(number), Instant::now());
     }
 
+    /// The time since the post of a call that is there now. `None`: it was not posted, or it was there before.
+    pub fn arrived(&self, call_id: &str) -> Option<Duration> {
+        self.waiting().remove(call_id).map(|at| at.elapsed())
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,8 +84,8 @@ pub async fn watch<T>(
             }
         };
         let document = change.full_document.context("an insert without its document")?;
-        if let Some(at) = posted.waiting().remove(document.get_str("callId")?) {
-            times.record(at.elapsed())?;
+        if let Some(time) = posted.arrived(document.get_str("callId")?) {
+            times.record(time)?;
         }
     }
 }

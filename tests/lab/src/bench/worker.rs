@@ -150,9 +150,14 @@ async fn store_known_calls(kind: Kind, events: usize, database: &Server) -> anyh
     if before.is_empty() {
         return Ok(());
     }
+    insert(&before, database).await
+}
+
+/// Stores `calls`, which are not stored yet.
+pub async fn insert(calls: &[CallPatch], database: &Server) -> anyhow::Result<()> {
     let store = launch::store(&database.url()).await?;
-    for patches in before.chunks(STATEMENTS) {
-        let failed = store.insert(&patches.iter().collect::<Vec<_>>()).await?;
+    for calls in calls.chunks(STATEMENTS) {
+        let failed = store.insert(&calls.iter().collect::<Vec<_>>()).await?;
         ensure!(failed.is_empty(), "{failed:?}");
     }
     store.shutdown().await;
@@ -162,10 +167,11 @@ async fn store_known_calls(kind: Kind, events: usize, database: &Server) -> anyh
 /// The statement of the worker for one event.
 pub fn statement(kind: Kind, n: usize) -> anyhow::Result<RawDocumentBuf> {
     let patch = patch(&format!("{n:064x}"), &backlog::webhook(kind, n))?;
-    store::statement(&patch).map_err(|(reason, _)| anyhow::anyhow!(reason.label()))
+    store::statement(&patch, Timestamp::now()).map_err(|(reason, _)| anyhow::anyhow!(reason.label()))
 }
 
-fn patch(id: &str, webhook: &Value) -> anyhow::Result<CallPatch> {
+/// The patch of `webhook`, which has the id `id`.
+pub fn patch(id: &str, webhook: &Value) -> anyhow::Result<CallPatch> {
     let signature = Some("absent".to_owned());
     let envelope =
         Envelope { signature, ..Envelope::new(id, Timestamp::now(), Origin::Webhook(Provider::ElevenLabs)) };

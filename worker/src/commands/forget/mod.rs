@@ -1,5 +1,5 @@
 //! `aftercall-worker forget`: erases a person from documents, recordings, stream messages, large bodies,
-//! transcript jobs and dead letters, and prints the result.
+//! transcript jobs, dead letters and outgoing events, and prints the result.
 //!
 //! Telephone numbers are compared by their digits, in every field and in every notation. The calls that a
 //! number made or received belong to the person. Calls that only mention the number belong to other people:

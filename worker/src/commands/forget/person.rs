@@ -84,6 +84,11 @@ impl Person {
         self.events.iter().cloned().collect()
     }
 
+    /// The known ids of calls and events.
+    pub fn ids(&self) -> Vec<String> {
+        self.ids.iter().chain(&self.events).cloned().collect()
+    }
+
     /// The filter for the documents of the person.
     pub fn filter(&self) -> Document {
         let ids: Vec<_> = self.ids.iter().map(String::as_str).collect();

@@ -22,7 +22,7 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
     }
     let erased = !options.dry_run && !traces.is_empty();
     if erased {
-        erase::erase(context, &person, &mut traces).await?;
+        erase::erase(context, &mut person, &mut traces).await?;
     }
     print(&traces, erased, options.json)?;
     ensure!(

@@ -14,6 +14,7 @@ use crate::{
     Context,
     broker::{large_bodies::BodyError, scan::Scan},
     commands::terminal,
+    domain::delivery::EventType,
     ingestion::{self, body_of},
     store::content_of,
 };
@@ -53,8 +54,10 @@ pub(super) async fn find(context: &Context, person: &mut Person) -> anyhow::Resu
     traces.bodies.sort_unstable();
     traces.bodies.dedup();
     traces.jobs = search_stream(context, streams::TRANSCRIPTS, person, &mut mentions).await?.sequences;
+    traces.events = events(context, person).await?;
     traces.documents = context.store.calls_of(person.filter()).await?.len() as u64;
     traces.recordings = context.store.count_recordings(person.events()).await?;
+    traces.deliveries = context.store.count_deliveries(&person.ids()).await?;
     if person.has_number() {
         // Search again with all known ids: a call that only mentions the number may belong to the person
         // because of an id that was found since.
@@ -85,6 +88,13 @@ async fn search_documents(context: &Context, person: &mut Person) -> anyhow::Res
     Ok(mentions)
 }
 
+/// The sequences of the outgoing events of `person`.
+pub(super) async fn events(context: &Context, person: &mut Person) -> anyhow::Result<Vec<u64>> {
+    // Calls that only mention the number are found by their documents.
+    let mut mentions = BTreeSet::new();
+    Ok(search_stream(context, streams::CALLS, person, &mut mentions).await?.sequences)
+}
+
 /// Searches the messages of `stream`.
 async fn search_stream(
     context: &Context,
@@ -97,6 +107,9 @@ async fn search_stream(
     let mut found = Messages::default();
     while let Some((sequence, message)) = scan.next().await? {
         bar.inc(1);
+        if message.subject.as_str() == EventType::Erased.subject() {
+            continue; // It says that the call was erased, and holds nothing but ids.
+        }
         let name = format!("message {sequence} of {stream}");
         let body = match body_of(&context.jetstream, &message).await {
             Ok(body) => body,

@@ -18,10 +18,14 @@ pub(super) struct Traces {
     pub jobs: Vec<u64>,
     /// Sequences of dead letters.
     pub dead_letters: Vec<u64>,
+    /// Sequences of outgoing events.
+    pub events: Vec<u64>,
     /// Number of documents.
     pub documents: u64,
     /// Number of recordings.
     pub recordings: u64,
+    /// Number of records of deliveries to endpoints.
+    pub deliveries: u64,
     /// Messages whose large bodies could not be searched, because the object store did not return them.
     pub unsearched: Vec<String>,
     /// Calls of other people that mention the number.
@@ -31,12 +35,12 @@ pub(super) struct Traces {
 impl Traces {
     /// Number of messages in all streams.
     pub fn messages(&self) -> usize {
-        self.webhooks.len() + self.jobs.len() + self.dead_letters.len()
+        self.webhooks.len() + self.jobs.len() + self.dead_letters.len() + self.events.len()
     }
 
     /// Whether nothing is stored of the person.
     pub fn is_empty(&self) -> bool {
-        self.messages() == 0 && self.documents == 0
+        self.messages() == 0 && self.documents == 0 && self.deliveries == 0
     }
 
     /// The result as JSON. `erased`: the data has been erased.
@@ -44,7 +48,7 @@ impl Traces {
         serde_json::json!({
             "erased": erased, "webhooks": self.webhooks.len(), "bodies": self.bodies.len(),
             "transcriptJobs": self.jobs.len(), "deadLetters": self.dead_letters.len(),
-            "documents": self.documents, "recordings": self.recordings,
+            "outgoingEvents": self.events.len(), "documents": self.documents, "recordings": self.recordings, "deliveries": self.deliveries,
             "unsearched": self.unsearched, "mentionedIn": self.mentions.iter().collect::<Vec<_>>(),
         })
     }
@@ -52,14 +56,17 @@ impl Traces {
     /// The result as a line of text. `erased`: the data has been erased.
     pub fn summary(&self, erased: bool) -> String {
         format!(
-            "{}: {} webhooks, {} large bodies, {} transcript jobs, {} dead letters, {} documents, {} recordings",
+            "{}: {} webhooks, {} large bodies, {} transcript jobs, {} dead letters, {} outgoing events, \
+             {} documents, {} recordings, {} deliveries",
             if erased { "erased" } else { "would be erased" },
             self.webhooks.len(),
             self.bodies.len(),
             self.jobs.len(),
             self.dead_letters.len(),
+            self.events.len(),
             self.documents,
             self.recordings,
+            self.deliveries,
         )
     }
 

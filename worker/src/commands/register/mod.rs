@@ -2,6 +2,7 @@
 //!
 //! The role `reconcile` then checks the webhook at intervals (`roles::webhook_check`).
 
+mod forward;
 mod options;
 mod output;
 mod run;

@@ -29,12 +29,22 @@ pub struct Options {
     /// Take the events from another webhook that receives them now, and then receives nothing
     #[arg(long)]
     pub(super) replace: bool,
+    /// Forward all webhooks to the webhook that `--replace` takes the events from: adds an endpoint of the kind raw
+    #[arg(long, requires = "replace", conflicts_with = "agent")]
+    pub(super) forward_displaced: bool,
     /// Print what would be changed, and change nothing
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl Options {
+    /// Whether webhooks are forwarded to a displaced webhook. This needs broker and database.
+    pub fn forwards(&self) -> bool {
+        self.forward_displaced && !self.dry_run
+    }
 }
 
 /// Reads the id of an agent. It becomes a part of a path.

@@ -4,7 +4,10 @@ use aftercall_common::process::config::Secret;
 use serde_json::json;
 
 use super::options::Options;
-use crate::registration::{Applied, Destination, Plan, SecretFile};
+use crate::{
+    domain::delivery::EndpointId,
+    registration::{Applied, Destination, Plan, SecretFile},
+};
 
 /// What is printed: the steps that were done, or would be done in a dry run, and what they mean for others.
 pub(super) struct Printed<'a> {
@@ -13,6 +16,8 @@ pub(super) struct Printed<'a> {
     pub file: Option<&'a SecretFile>,
     /// The result of the steps. `None`: no step was done.
     pub applied: Option<&'a Applied>,
+    /// The endpoint that gets the webhooks in place of the displaced webhook.
+    pub forwarded: Option<&'a EndpointId>,
 }
 
 impl Printed<'_> {
@@ -56,6 +61,7 @@ impl Printed<'_> {
         let outcome = json!({
             "webhookId": id, "changed": self.applied.is_some(), "steps": steps, "secret": secret,
             "displaced": self.plan.displaced.as_ref().map(destination), "overrides": overrides,
+            "forwardedBy": self.forwarded.map(EndpointId::as_str),
         });
         println!("{outcome}");
     }
@@ -71,7 +77,12 @@ impl Printed<'_> {
             println!("{} {step}", if self.options.dry_run { "would" } else { "done:" });
         }
         if let Some(displaced) = &self.plan.displaced {
-            if self.options.dry_run {
+            if let Some(endpoint) = self.forwarded {
+                println!(
+                    "displaced: the webhook {displaced}; endpoint {endpoint} forwards all webhooks to it, signed by \
+                     the secret of the new webhook"
+                );
+            } else if self.options.dry_run {
                 println!(
                     "would displace the webhook {displaced}, which then receives nothing: this needs --replace"
                 );

@@ -1,18 +1,20 @@
 //! Creates or finds the webhook, binds its events, and checks the result.
 
-use super::{options::Options, output};
+use super::{forward, options::Options, output};
 use crate::{
-    Config,
+    Config, Context,
     elevenlabs::{ElevenLabs, Scope},
     registration::{Agents, Current, RegisterError, SecretFile, Wanted, apply, plan},
 };
 
-/// Registers the webhook to `url`, and prints what was done.
+/// Registers the webhook to `url`, and prints what was done. `context`: broker and database, for
+/// `--forward-displaced`.
 pub async fn run(
     elevenlabs: &ElevenLabs,
     url: &str,
     config: &Config,
     options: &Options,
+    context: Option<&Context>,
 ) -> Result<(), RegisterError> {
     let wanted = Wanted {
         scope: options.agent.clone().map_or(Scope::Workspace, Scope::Agent),
@@ -35,7 +37,8 @@ pub async fn run(
         );
     }
     let plan = plan(&wanted, &current);
-    let mut printed = output::Printed { options, plan: &plan, file: file.as_ref(), applied: None };
+    let mut printed =
+        output::Printed { options, plan: &plan, file: file.as_ref(), applied: None, forwarded: None };
     if options.dry_run || plan.steps.is_empty() {
         printed.print();
         return Ok(());
@@ -43,13 +46,24 @@ pub async fn run(
     if let Some(displaced) = plan.displaced.clone().filter(|_| !options.replace) {
         return Err(RegisterError::Displaces(displaced));
     }
+    let forwarded = match plan.displaced.as_ref().zip(context) {
+        Some((displaced, context)) => Some((context, forward::add(context, &current, displaced).await?)),
+        None => None,
+    };
     let header = options.header.as_ref().map(|(name, value)| (name.as_str(), value.as_str()));
     let applied = apply(elevenlabs, &wanted, &current, &plan, header, file.as_ref()).await;
-    let applied = applied.map_err(|unfinished| {
-        printed.print_secret(&unfinished.applied);
-        unfinished.error
-    })?;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(unfinished) => {
+            printed.print_secret(&unfinished.applied);
+            if let Some((context, forwarding)) = &forwarded {
+                forward::undo(context, forwarding).await;
+            }
+            return Err(unfinished.error);
+        }
+    };
     printed.applied = Some(&applied);
+    printed.forwarded = forwarded.as_ref().map(|(_, forwarding)| &forwarding.endpoint);
     printed.print();
     if let Some(old) = plan.existing.as_ref().filter(|_| options.rotate) {
         eprintln!(

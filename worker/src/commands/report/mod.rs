@@ -2,6 +2,7 @@
 
 mod answer;
 mod batch;
+mod by;
 mod options;
 mod run;
 mod text;

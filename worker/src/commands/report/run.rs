@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     answer::{self, Answer, failure_rate},
-    batch,
+    batch, by,
     options::Options,
     text,
 };
@@ -37,6 +37,10 @@ pub async fn run(
     let until = options.until.unwrap_or(now);
     let since = options.since.unwrap_or_else(|| until.checked_sub(DEFAULT_PERIOD).unwrap_or(until));
     ensure!(since < until, "--since must be before --until");
+    if let Some(grouping) = options.by {
+        let period = by::Period { since, until, zone: &options.time_zone };
+        return by::run(store, grouping, period, options.json, numbers).await;
+    }
     let mut answers = Vec::new();
     for question in questions(since, until, options.calls) {
         answers.push(ask(store, &question, numbers).await?);

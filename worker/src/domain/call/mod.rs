@@ -6,6 +6,7 @@
 
 mod claims;
 pub mod conversations;
+mod disposition;
 mod fact;
 mod failure;
 mod field;
@@ -22,6 +23,7 @@ mod transcript_state;
 
 pub use self::{
     claims::{FieldClaim, StatusClaim},
+    disposition::{Disposition, MAX_CALL, is_too_long},
     fact::{Fact, FactType, FactValue, Facts, Prevails},
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
     field::Field,

@@ -61,6 +61,15 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
+    /// Whether another call may reach the person. It may not if the person was reached or rejected the call, and
+    /// nobody knows that it may if the caller gave up or no source concluded the call.
+    pub fn is_worth_another_try(self) -> bool {
+        match self {
+            Self::Voicemail | Self::Busy | Self::NoAnswer | Self::Unreachable | Self::Failed => true,
+            Self::Answered | Self::Rejected | Self::Canceled | Self::Unknown => false,
+        }
+    }
+
     /// The outcome that follows from a status alone. `None`: the call may go on.
     pub fn of_status(status: Status) -> Option<Self> {
         outcome(&Evidence { status: Some(status), ..Evidence::default() })

@@ -48,6 +48,9 @@ impl Status {
         Self::Rejected,
     ];
 
+    /// The statuses of a call that is not over.
+    pub const UNFINISHED: [Self; 3] = [Self::Initiated, Self::Ringing, Self::Answered];
+
     /// The word in the database and in answers.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -56,10 +56,10 @@ pub fn parse(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseError> {
     }
 }
 
-/// Whether bodies of this origin may be forms.
-pub fn may_be_form(origin: Origin) -> bool {
+/// Whether a body of this origin is a form. Any other body has to be JSON.
+pub fn is_form(origin: Origin, body: &[u8]) -> bool {
     match origin {
-        Origin::Webhook(Provider::Twilio) => true,
+        Origin::Webhook(Provider::Twilio) => !body.trim_ascii_start().starts_with(b"{"),
         Origin::Webhook(Provider::ElevenLabs) | Origin::Reconciliation => false,
     }
 }

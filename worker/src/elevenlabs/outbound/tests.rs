@@ -31,7 +31,7 @@ fn each_answer_says_whether_the_call_is_dialled() {
                 format!("{conversation} {}", accepted.call_id.as_ref().map_or("-", CallId::as_str))
             }
             Err(OutboundError::Unknown) => unknown(),
-            Err(OutboundError::Refused { class, words }) => format!("{}: {words}", class.code()),
+            Err(OutboundError::Refused { class, words }) => format!("{}: {words}", class.refusal().code()),
         };
         assert_eq!(found, expected, "{status} {body}");
     }

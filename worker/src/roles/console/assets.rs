@@ -11,26 +11,34 @@ use axum::{
 use sha2::{Digest as _, Sha256};
 
 /// The files: name, content type, content.
-const FILES: [(&str, &str, &[u8]); 4] = [
+const FILES: [(&str, &str, &[u8]); 8] = [
+    ("call.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/call.js")),
     ("console.css", "text/css; charset=utf-8", include_bytes!("../../../assets/console.css")),
     ("console.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/console.js")),
     ("htmx.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/htmx.min.js")),
     ("icon.svg", "image/svg+xml", include_bytes!("../../../assets/icon.svg")),
+    ("keys.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/keys.js")),
+    ("tools.css", "text/css; charset=utf-8", include_bytes!("../../../assets/tools.css")),
+    ("views.js", "text/javascript; charset=utf-8", include_bytes!("../../../assets/views.js")),
 ];
 
 /// Addresses of the assets. An address contains a digest of the content, so it changes with the content.
 pub struct Assets {
+    pub call: String,
     pub css: String,
     pub js: String,
     pub htmx: String,
     pub icon: String,
+    pub keys: String,
+    pub tools: String,
+    pub views: String,
 }
 
 /// The addresses of this build.
 pub static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    let [css, js, htmx, icon] = FILES
+    let [call, css, js, htmx, icon, keys, tools, views] = FILES
         .map(|(name, _, content)| format!("/assets/{name}?{}", &hex::encode(Sha256::digest(content))[..12]));
-    Assets { css, js, htmx, icon }
+    Assets { call, css, js, htmx, icon, keys, tools, views }
 });
 
 /// `GET /assets/{name}`

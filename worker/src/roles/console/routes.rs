@@ -16,9 +16,12 @@ use tower_http::compression::{
 };
 
 use super::{
-    access::{backoff::Source, csrf},
+    access::{backoff::Source, csrf, named::Peer, user},
     assets,
-    pages::{audio, call, calls, dead_letters, events, login, overview, payload, shell, test_call},
+    pages::{
+        audio, audit, batch, call, calls, dead_letters, deliveries, endpoints, events, export, login, notes,
+        overview, payload, shell, test_call,
+    },
     state::Console,
 };
 
@@ -36,16 +39,37 @@ pub fn router(console: Arc<Console>) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to("/calls")))
         .route("/calls", get(calls::list))
+        .route("/calls.csv", get(export::csv))
         .route("/calls/{name}", get(call::show))
         .route("/calls/{name}/raw/{field}", get(payload::show))
+        .route("/calls/{name}/note", post(notes::write))
+        .route("/calls/{name}/review", post(notes::review))
         .route("/calls/{name}/audio", get(audio::serve))
         .route("/overview", get(overview::show))
+        .route("/batches/{id}", get(batch::show))
+        .route("/batches/{id}/retry.csv", get(batch::retry))
         .route("/dead-letters", get(dead_letters::list))
+        .route("/dead-letters/work", get(dead_letters::show_work).post(dead_letters::start_work))
+        .route("/dead-letters/work/cancel", post(dead_letters::cancel))
         .route("/dead-letters/{sequence}", get(dead_letters::show))
-        .route("/dead-letters/{sequence}/edit", get(dead_letters::edit))
+        .route("/dead-letters/{sequence}/edit", get(dead_letters::edit).post(dead_letters::compare))
         .route("/dead-letters/{sequence}/replay", post(dead_letters::redrive))
         .route("/dead-letters/{sequence}/drop", post(dead_letters::delete))
         .route("/sent", get(dead_letters::outcome))
+        .route("/endpoints", get(endpoints::list).post(endpoints::add))
+        .route("/endpoints/new", get(endpoints::form))
+        .route("/endpoints/{id}", get(endpoints::show))
+        .route("/endpoints/{id}/test", post(endpoints::test))
+        .route("/endpoints/{id}/pause", post(endpoints::pause))
+        .route("/endpoints/{id}/resume", post(endpoints::resume))
+        .route("/endpoints/{id}/filter", post(endpoints::filter))
+        .route("/endpoints/{id}/rotate", post(endpoints::rotate))
+        .route("/endpoints/{id}/remove", post(endpoints::remove))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/replay", post(deliveries::replay_all))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay_one))
+        .route("/audit", get(audit::list))
         .route("/test-call", get(test_call::form).post(test_call::place))
         .route("/events", get(events::events))
         .route("/assets/{name}", get(assets::serve))
@@ -85,33 +109,47 @@ async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next
 
 async fn authenticate(console: &Arc<Console>, mut request: Request, next: Next) -> Response {
     // `server::run` adds it to every request.
-    let Some(source) = request.extensions().get::<Source>().cloned() else {
+    let (source, peer) = (request.extensions().get::<Source>(), request.extensions().get::<Peer>());
+    let Some((source, Peer(peer))) = source.cloned().zip(peer.copied()) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let path = request.uri().path();
+    let named = match console.access.named(peer, request.headers()) {
+        Ok(named) => named,
+        // The page that says so needs its style sheet.
+        Err(_) if login::is_asset(path) => None,
+        Err(unnamed) => return login::refuse_unnamed(&console.access, unnamed),
     };
     if let Some(link) = login::Link::of(request.method(), request.uri()) {
         let headers = request.headers().clone();
         drop(request);
+        if named.is_some() {
+            return Redirect::to(&link.address).into_response();
+        }
         return login::log_in_by_link(console, &link, &headers, &source).await;
     }
     let is_public = login::is_public(request.uri().path());
-    let authenticated = (!is_public).then(|| console.access.authenticate(request.headers(), &source));
+    let is_needed = !is_public && named.is_none();
+    let authenticated = is_needed.then(|| console.access.authenticate(request.headers(), &source));
     let caller = match authenticated.transpose() {
-        Ok(caller) => caller,
+        Ok(caller) => caller.or(named),
         Err(denied) => {
             let is_browser = login::is_browser(request.headers());
             let return_to = is_browser.then(|| login::return_address(request.method(), request.uri()));
             return login::refuse(denied, return_to).await;
         }
     };
-    if !csrf::is_allowed(request.method(), request.headers(), caller) {
+    if !csrf::is_allowed(request.method(), request.headers(), caller.as_ref()) {
         tracing::warn!("the console refused a request that a page of another site sent");
         let text = "this request was not sent by a page of the console\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
+    let person = caller.as_ref().map(|caller| console.access.person(caller));
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await;
+    let serving = user::serve_for(person, next.run(request));
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, serving).await;
     answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
 }
 

@@ -15,23 +15,31 @@ use aftercall_common::{
 };
 use anyhow::Context as _;
 use axum::http::Request;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
 
 use super::{
-    access::{auth::Access, backoff::Source, stream_limits::StreamLimits},
+    access::{auth::Access, backoff::Source, named::Peer, stream_limits::StreamLimits},
     live::{
         broadcast::{Broadcast, Update},
         broker_samples::{self, BrokerSamples},
         call_updates,
+        choices::ChoicesCache,
         figures::FiguresCache,
-        reasons::ReasonsCache,
+        letter_work::LetterWork,
     },
+    pages::export::MAX_EXPORTS,
     routes,
     state::Console,
 };
-use crate::{Context, config::Config, elevenlabs::ElevenLabs, store::views::Views};
+use crate::{
+    Context,
+    config::Config,
+    dead_letters::IndexedLetters,
+    elevenlabs::ElevenLabs,
+    store::views::{Reader, Views},
+};
 
 /// Limits of the listener. It serves viewers only, never webhooks.
 const LIMITS: Limits = Limits {
@@ -42,6 +50,9 @@ const LIMITS: Limits = Limits {
 };
 /// Interval at which servers and dead letters are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Interval at which the index of the dead letters is updated.
+const INDEX_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Binds the console's socket.
 ///
@@ -64,7 +75,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let config = &context.config;
     let console = Arc::new(Console {
-        views: Views::new(config, context.metrics.clone()).await?,
+        views: Views::new(config, context.metrics.clone(), Reader::Console).await?,
         access: Access::new(config, context.metrics.clone()),
         numbers: Numbers::shown(config.console_show_numbers),
         broadcast: Broadcast::default(),
@@ -73,8 +84,13 @@ pub async fn run(
         // MongoDB, and does not report an outage.
         mongodb: AtomicBool::new(true),
         broker: BrokerSamples::default(),
-        reasons: ReasonsCache::default(),
+        letters: IndexedLetters::default(),
+        letter_work: LetterWork::default(),
+        choices: ChoicesCache::default(),
         figures: FiguresCache::default(),
+        periods: FiguresCache::default(),
+        batches: FiguresCache::default(),
+        exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         tasks: TaskTracker::new(),
         context: context.clone(),
         api,
@@ -83,6 +99,12 @@ pub async fn run(
     console.tasks.spawn({
         let console = console.clone();
         async move { check_servers(&console).await }
+    });
+    console.tasks.spawn({
+        let console = console.clone();
+        async move {
+            console.stop.run_until_cancelled(Box::pin(index_dead_letters(&console))).await;
+        }
     });
     console.tasks.spawn({
         let console = console.clone();
@@ -97,6 +119,7 @@ pub async fn run(
         .serve(stop, move |peer: SocketAddr, mut request: Request<_>| {
             let source = Source::new(peer.ip(), request.headers());
             request.extensions_mut().insert(source);
+            request.extensions_mut().insert(Peer(peer.ip()));
             let answered = router.clone().call(request);
             async move { answered.await.unwrap_or_else(|never| match never {}) }
         })
@@ -107,6 +130,20 @@ pub async fn run(
     }
     console.views.clone().shutdown().await;
     Ok(())
+}
+
+/// Keeps the index of the dead letters up to date.
+async fn index_dead_letters(console: &Console) {
+    loop {
+        // While work removes dead letters from the index itself, the counts of the stream are ahead or behind.
+        let rescans = !console.letter_work.progress().is_some_and(|progress| progress.is_running());
+        if console.health().nats
+            && let Err(error) = console.letters.update(&console.context.jetstream, rescans).await
+        {
+            tracing::debug!(%error, "the dead letters were not indexed");
+        }
+        tokio::time::sleep(INDEX_INTERVAL).await;
+    }
 }
 
 /// Checks servers and dead letters at intervals, and publishes the changes. MongoDB and NATS do not report
@@ -121,10 +158,8 @@ async fn check_servers(console: &Console) {
             published = health;
             console.broadcast.publish(Update::Health(health));
         }
-        if health.nats
-            && let Some(count) = console.broker.update_dead_letters(&console.context.jetstream).await
-        {
-            console.broadcast.publish(Update::DeadLetters(count));
+        if health.nats {
+            console.count_dead_letters().await;
         }
         if n.is_multiple_of(broker_samples::INTERVAL.as_secs()) {
             console.broker.take_sample(&console.context.jetstream).await;

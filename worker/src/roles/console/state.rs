@@ -6,18 +6,26 @@ use std::sync::{
 };
 
 use aftercall_common::{phone_numbers::Numbers, process::broker::is_connected};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     access::{auth::Access, stream_limits::StreamLimits},
     live::{
-        broadcast::{Broadcast, Health},
+        broadcast::{Broadcast, Health, Update},
         broker_samples::BrokerSamples,
+        choices::ChoicesCache,
         figures::FiguresCache,
-        reasons::ReasonsCache,
+        letter_work::LetterWork,
+        period::PeriodSample,
     },
 };
-use crate::{Context, elevenlabs::ElevenLabs, store::views::Views};
+use crate::{
+    Context,
+    dead_letters::IndexedLetters,
+    elevenlabs::ElevenLabs,
+    store::views::{BatchFigures, Figures, Views, Window},
+};
 
 /// The data, settings and connections from which pages are made.
 pub struct Console {
@@ -33,8 +41,17 @@ pub struct Console {
     /// Whether MongoDB answered the latest ping.
     pub mongodb: AtomicBool,
     pub broker: BrokerSamples,
-    pub reasons: ReasonsCache,
-    pub figures: FiguresCache,
+    /// The numbers of the dead letters by group.
+    pub letters: IndexedLetters,
+    /// The latest work on many dead letters.
+    pub letter_work: LetterWork,
+    pub choices: ChoicesCache,
+    pub figures: FiguresCache<Window, Figures>,
+    pub periods: FiguresCache<Window, PeriodSample>,
+    /// The sums of batches, by the id of the batch.
+    pub batches: FiguresCache<String, BatchFigures>,
+    /// Slots for exports.
+    pub exports: Arc<Semaphore>,
     /// Background work that is awaited at the end.
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
@@ -44,5 +61,12 @@ impl Console {
     /// The servers that answer.
     pub fn health(&self) -> Health {
         Health { mongodb: self.mongodb.load(Ordering::Relaxed), nats: is_connected(&self.context.nats) }
+    }
+
+    /// Counts the dead letters, and tells all pages if their number has changed.
+    pub async fn count_dead_letters(&self) {
+        if let Some(count) = self.broker.update_dead_letters(&self.context.jetstream).await {
+            self.broadcast.publish(Update::DeadLetters(count));
+        }
     }
 }

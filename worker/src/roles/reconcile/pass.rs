@@ -19,7 +19,7 @@ use super::{
 use crate::{
     Context,
     domain::{
-        call::unconcluded,
+        call::{is_too_long, unconcluded},
         conversation::{Conversation, MissingWebhook, missing_webhook, observe, placement_of},
         event::{self, ConversationId, TRANSCRIPTION},
         reconciliation::{Finding, Reason, Report, StoredConversation, Unusable},
@@ -139,12 +139,12 @@ impl Pass<'_> {
         let latest = until.saturating_sub(context.config.status_stale_after).unwrap_or(until);
         let oldest = until.saturating_sub(MAX_SILENCE).unwrap_or(Timestamp::MIN);
         for (id, began) in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
-            let is_too_long = policy::is_too_long(began, until);
-            if listed.get(&id).is_some_and(|is_over| *is_over || !is_too_long) {
+            let is_stuck = is_too_long(began, until);
+            if listed.get(&id).is_some_and(|is_over| *is_over || !is_stuck) {
                 continue;
             }
             let answer = self.reconcile(&id, Reason::Unfinished, None, None).await?;
-            if answer == Answer::Open && is_too_long && !self.window.dry_run {
+            if answer == Answer::Open && is_stuck && !self.window.dry_run {
                 self.conclude(&id).await?;
             }
             progress(&self.report);

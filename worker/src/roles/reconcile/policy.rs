@@ -1,26 +1,14 @@
 //! Decides which conversations a pass fetches. Pure.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::{
     domain::{
-        call::Status,
+        call::{Status, is_too_long},
         reconciliation::{Reason, StoredConversation},
-        time::after,
     },
     elevenlabs::{ConversationStatus, Summary},
 };
-
-/// Longest time from the first event of a call to its end: ElevenLabs ends a conversation after two hours at the
-/// latest, and the telephone may ring before.
-const MAX_CALL: Duration = Duration::from_mins(135);
-
-/// Whether a call that began at `began` is over at `now`, whatever its conversation says.
-pub fn is_too_long(began: Timestamp, now: Timestamp) -> bool {
-    after(began, MAX_CALL) < now
-}
 
 /// Decides whether a listed conversation is fetched at `now`, and why. `placed_since`: start of the oldest
 /// placement whose outcome is unknown.
@@ -59,8 +47,10 @@ pub fn may_be_placed(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::domain::event::ConversationId;
+    use crate::domain::{call::MAX_CALL, event::ConversationId, time::after};
 
     #[test]
     fn a_conversation_is_fetched_if_its_event_may_be_missing() {

@@ -20,7 +20,9 @@ use super::{
     trigger::{Pending, Trigger},
     window::{Window, default_since, since},
 };
-use crate::{Context, domain::time::between, elevenlabs::ElevenLabs, metrics::PassOutcome, retry::Pauses};
+use crate::{
+    Context, domain::time::between, elevenlabs::ElevenLabs, metrics::PassOutcome, retry::Pauses, store::Lease,
+};
 
 /// Duration of the lease. If the worker with the lease dies, the other workers wait this long before one of
 /// them runs a pass.
@@ -109,7 +111,7 @@ async fn run_if_due(
     stop: &CancellationToken,
 ) -> Result<Attempt, PassError> {
     let now = Timestamp::now();
-    if !context.store.lease_pass(owner, now, LEASE).await? {
+    if !context.store.lease(Lease::Pass, owner, now, LEASE).await? {
         return Ok(Attempt::LeaseTaken);
     }
     let last = context.store.last_pass().await?;
@@ -148,7 +150,7 @@ async fn run_if_due(
 async fn keep_lease(context: &Context, owner: &str) -> PassError {
     loop {
         tokio::time::sleep(LEASE / 4).await;
-        match context.store.lease_pass(owner, Timestamp::now(), LEASE).await {
+        match context.store.lease(Lease::Pass, owner, Timestamp::now(), LEASE).await {
             Ok(true) => {}
             Ok(false) => return PassError::LeaseLost,
             Err(error) => return error.into(),

@@ -47,7 +47,8 @@ const MAX_RESTORED: i64 = 10_000;
 pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken) {
     let source = Source {
         stream: streams::TRANSCRIPTS,
-        consumer: consumer::TRANSCRIPTS,
+        consumer: consumer::TRANSCRIPTS.to_owned(),
+        config: None,
         messages: PREFETCHED,
         bytes: MAX_BYTES,
         replicas: context.config.stream_replicas.get(),

@@ -19,6 +19,9 @@ use crate::{
 
 mod evaluator;
 
+/// The time of every statement.
+const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
+
 fn second(n: usize) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + i64::try_from(n).unwrap()).unwrap()
 }
@@ -195,17 +198,24 @@ fn every_field_that_is_not_internal_is_in_the_answer() {
     }
 }
 
-/// The document of a new call.
+/// The document of a new call, without its revision.
 fn document(patch: &CallPatch) -> Document {
     insert::document(patch).unwrap().try_into().unwrap()
 }
 
-/// `stored` after the general statement of `patch`.
+/// `stored` after the general statement of `patch`, without its revision.
 fn run(stored: &Document, patch: &CallPatch) -> Document {
-    run_stages(stored, &statement::general(patch).unwrap())
+    run_stages(stored, &statement::general(patch, NOW).unwrap())
 }
 
+/// `stored` after `statement`, without its revision.
 fn run_stages(stored: &Document, statement: &RawDocumentBuf) -> Document {
+    let mut document = run_whole(stored, statement);
+    document.remove("revision");
+    document
+}
+
+fn run_whole(stored: &Document, statement: &RawDocumentBuf) -> Document {
     let statement = Document::try_from(statement).unwrap();
     statement.get_array("u").unwrap().iter().fold(stored.clone(), |stored, stage| {
         let stage = stage.as_document().unwrap();
@@ -260,7 +270,7 @@ fn a_statement_makes_the_document_that_the_join_makes() {
         assert_eq!(bytes(&inserted), bytes(&document(patch)));
         if statement::has_quick(patch) {
             let seeded = doc! { "callId": "$call", "conversationId": "v" };
-            let inserted = run_stages(&seeded, &statement::statement(patch).unwrap());
+            let inserted = run_stages(&seeded, &statement::statement(patch, NOW).unwrap());
             assert_eq!(bytes(&inserted), bytes(&document(patch)));
         }
         for other in &patches {
@@ -269,8 +279,30 @@ fn a_statement_makes_the_document_that_the_join_makes() {
             let expected = if is_same_event { &inserted } else { &joined };
             assert_eq!(&run(&inserted, other), expected);
             if statement::has_quick(other) && inserted.contains_key("conversationId") {
-                assert_eq!(&run_stages(&inserted, &statement::statement(other).unwrap()), expected);
+                assert_eq!(&run_stages(&inserted, &statement::statement(other, NOW).unwrap()), expected);
             }
+        }
+    }
+}
+
+#[test]
+fn every_change_raises_the_revision_and_a_known_event_changes_nothing() {
+    let later = NOW + std::time::Duration::from_secs(1);
+    for n in [1, 2] {
+        let event = |n: usize| CallPatch { placement: None, ..sample(n) };
+        let inserted = insert::new_document(&event(0), NOW).unwrap();
+        let upserted = run_whole(&doc! { "callId": "$call" }, &statement::general(&event(0), NOW).unwrap());
+        assert_eq!(bytes(&upserted), inserted.as_bytes());
+        for statement in [statement::general, statement::statement] {
+            let run = |stored: &Document, n, now| run_whole(stored, &statement(&event(n), now).unwrap());
+            let revision = |document: &Document| document.get_i64("revision").unwrap();
+            assert_eq!(run(&upserted, 0, later), upserted);
+            assert_eq!(revision(&run(&upserted, n, later)), later.as_millisecond());
+            let earlier = Timestamp::UNIX_EPOCH;
+            assert_eq!(revision(&run(&upserted, n, earlier)), NOW.as_millisecond() + 1);
+            let mut of_earlier_version = upserted.clone();
+            of_earlier_version.remove("revision");
+            assert_eq!(revision(&run(&of_earlier_version, n, NOW)), NOW.as_millisecond());
         }
     }
 }

@@ -7,11 +7,17 @@ use mongodb::bson::{Bson, Document, doc, spec::BinarySubtype};
 use super::connection::{SERVER_TIME, Views};
 use crate::store::{convert::whole_number, error::StoreError};
 
-/// The two collections of the bucket `recordings`, by the specification of `GridFS`.
-const FILES: &str = "recordings.files";
-const CHUNKS: &str = "recordings.chunks";
+/// The two collections of each bucket, by the specification of `GridFS`.
+const RECORDINGS: Bucket = Bucket { files: "recordings.files", chunks: "recordings.chunks" };
+const TRANSCRIPTS: Bucket = Bucket { files: "transcripts.files", chunks: "transcripts.chunks" };
 
-/// The entry of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bucket {
+    files: &'static str,
+    chunks: &'static str,
+}
+
+/// The entry of a recording, or of a file with turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioFile {
     /// Id of the file.
@@ -19,17 +25,18 @@ pub struct AudioFile {
     /// Size in bytes.
     pub length: u64,
     chunk_size: u64,
+    bucket: Bucket,
 }
 
 /// The chunks of a recording that hold a range of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
-    first: u64,
-    last: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
     /// Bytes of the first chunk that come before the range.
-    skip: u64,
+    pub(super) skip: u64,
     /// Length of the range in bytes.
-    take: u64,
+    pub(super) take: u64,
 }
 
 impl AudioFile {
@@ -42,17 +49,31 @@ impl AudioFile {
             take: to + 1 - from,
         }
     }
+
+    /// The collection with the chunks of the file.
+    pub(super) fn chunks_collection(&self) -> &'static str {
+        self.bucket.chunks
+    }
 }
 
 impl Views {
     /// The entry of the recording `id`.
     pub async fn audio(&self, id: &str) -> Result<Option<AudioFile>, StoreError> {
-        let files = self.store.database.collection::<Document>(FILES);
+        self.file(RECORDINGS, id).await
+    }
+
+    /// The entry of the file `id` with turns.
+    pub(super) async fn transcript_file(&self, id: &str) -> Result<Option<AudioFile>, StoreError> {
+        self.file(TRANSCRIPTS, id).await
+    }
+
+    async fn file(&self, bucket: Bucket, id: &str) -> Result<Option<AudioFile>, StoreError> {
+        let files = self.store.database.collection::<Document>(bucket.files);
         let (filter, id) = (doc! { "_id": id }, id.to_owned());
         let found = self.ask(async move { files.find_one(filter).max_time(SERVER_TIME).await }).await?;
         Ok(found.and_then(|file| {
             let chunk_size = whole_number(&file, "chunkSize").filter(|size| *size > 0)?;
-            Some(AudioFile { id, length: whole_number(&file, "length")?, chunk_size })
+            Some(AudioFile { id, length: whole_number(&file, "length")?, chunk_size, bucket })
         }))
     }
 
@@ -62,7 +83,7 @@ impl Views {
         file: &AudioFile,
         chunks: Chunks,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send + use<>, StoreError> {
-        let collection = self.store.database.collection::<Document>(CHUNKS);
+        let collection = self.store.database.collection::<Document>(file.chunks_collection());
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let filter =
             doc! { "files_id": &file.id, "n": { "$gte": number(chunks.first), "$lte": number(chunks.last) } };
@@ -90,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_range_is_read_from_the_chunks_that_hold_it() {
-        let file = AudioFile { id: "a".to_owned(), length: 25, chunk_size: 10 };
+        let file = AudioFile { id: "a".to_owned(), length: 25, chunk_size: 10, bucket: RECORDINGS };
         #[rustfmt::skip]
         let table = [
             ((0, 24),  Chunks { first: 0, last: 2, skip: 0, take: 25 }),

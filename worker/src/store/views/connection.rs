@@ -1,16 +1,17 @@
-//! The connections of the console to MongoDB.
+//! The connections of the console and of the API to MongoDB.
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::TryStreamExt as _;
-use mongodb::{bson::doc, options::Hint};
 use tokio::sync::Semaphore;
 
-use super::{filter::reason_index, row::MAX_TEXT};
 use crate::{
     config::Config,
     metrics::Metrics,
-    store::{connection::Store, error::StoreError},
+    store::{
+        connection::Store,
+        error::StoreError,
+        export::{ExportFilter, ExportPages},
+    },
 };
 
 /// Most connections: one for each running query, one for the change stream, and a spare one.
@@ -21,8 +22,24 @@ const MAX_QUERIES: usize = 6;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest time that the server may work on a query.
 pub(super) const SERVER_TIME: Duration = Duration::from_millis(2500);
-/// Most reasons that are offered for filtering.
-const MAX_OFFERED_REASONS: i64 = 500;
+
+/// Who reads. The database's own log shows the name of its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The console.
+    Console,
+    /// The API.
+    Api,
+}
+
+impl Reader {
+    fn application(self) -> &'static str {
+        match self {
+            Self::Console => "aftercall-console",
+            Self::Api => "aftercall-api",
+        }
+    }
+}
 
 /// Read access to calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,8 +56,8 @@ impl Views {
     ///
     /// # Errors
     /// `MONGODB_URI` cannot be read.
-    pub async fn new(config: &Config, metrics: Metrics) -> anyhow::Result<Self> {
-        let store = Store::connect(config, metrics, "aftercall-console", Some(MAX_CONNECTIONS)).await?;
+    pub async fn new(config: &Config, metrics: Metrics, reader: Reader) -> anyhow::Result<Self> {
+        let store = Store::connect(config, metrics, reader.application(), Some(MAX_CONNECTIONS)).await?;
         Ok(Self {
             store,
             slots: Arc::new(Semaphore::new(MAX_QUERIES)),
@@ -59,28 +76,10 @@ impl Views {
         self.ask(async move { calls.estimated_document_count().max_time(SERVER_TIME).await }).await
     }
 
-    /// The reasons for which calls failed, in alphabetical order.
-    pub async fn reasons(&self) -> Result<Vec<String>, StoreError> {
-        let calls = self.store.calls.clone();
-        let found: Vec<_> = self
-            .ask(async move {
-                let stages = [
-                    doc! { "$match": { "failureReason": { "$gt": "" } } },
-                    doc! { "$sort": { "failureReason": 1 } },
-                    doc! { "$group": { "_id": "$failureReason" } },
-                    doc! { "$limit": MAX_OFFERED_REASONS },
-                    // A filter compares whole reasons. A longer reason would be cut and would match nothing,
-                    // so it is not offered.
-                    doc! { "$match": { "$expr": { "$lte": [{ "$strLenCP": "$_id" }, MAX_TEXT] } } },
-                ];
-                let cursor = calls.aggregate(stages).hint(Hint::Keys(reason_index())).max_time(SERVER_TIME);
-                cursor.await?.try_collect::<Vec<_>>().await
-            })
-            .await?;
-        let mut reasons: Vec<_> =
-            found.iter().filter_map(|group| group.get_str("_id").ok().map(str::to_owned)).collect();
-        reasons.sort_unstable();
-        Ok(reasons)
+    /// The calls that meet `filter`, the newest first. The pages are read while they are taken, each by a query of
+    /// its own that waits for no slot.
+    pub fn export(&self, filter: ExportFilter) -> ExportPages {
+        self.store.export(filter, None)
     }
 
     /// Runs a future that must not be dropped before it is done. A stopping process waits for it for a
@@ -89,7 +88,7 @@ impl Views {
         &self,
         reading: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.store.operations.spawn(reading)
+        self.store.spawn(reading)
     }
 
     /// Waits for running operations for a bounded time, and closes the connections.
@@ -97,11 +96,13 @@ impl Views {
         self.store.shutdown().await;
     }
 
-    /// Runs one query of a page.
-    pub(super) async fn ask<T: Send + 'static>(
+    /// Runs one query of a page. The query is boxed, because futures of the driver have many kilobytes, and a page
+    /// waits for several of them.
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         query: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
-    ) -> Result<T, StoreError> {
+    ) -> impl Future<Output = Result<T, StoreError>> + Send {
+        let query = Box::pin(query);
         let asked = async {
             let slot = self.slots.clone().acquire_owned().await;
             // The slot is held until the server answers, even after the timeout: so the number of queries at
@@ -112,7 +113,9 @@ impl Views {
             };
             self.store.run(query).await
         };
-        let late = |_elapsed| Err(StoreError::Unavailable("no answer in time".to_owned()));
-        tokio::time::timeout(QUERY_TIMEOUT, asked).await.unwrap_or_else(late)
+        async {
+            let late = |_elapsed| Err(StoreError::Unavailable("no answer in time".to_owned()));
+            tokio::time::timeout(QUERY_TIMEOUT, asked).await.unwrap_or_else(late)
+        }
     }
 }

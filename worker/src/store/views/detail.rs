@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        call::HistoryEntry,
+        call::{HistoryEntry, Outcome},
         event::{CallId, ConversationId, PlacementId},
     },
     store::{
@@ -52,8 +52,26 @@ pub struct Detail {
     pub agent_phone_number_id: Option<String>,
     /// State of the placement, if the call was placed through the API.
     pub placement: Option<PlacementState>,
-    /// How the call turned out.
-    pub outcome: Option<String>,
+    /// How the call turned out. `None`: it is not known yet, or this version does not know the stored word.
+    pub outcome: Option<Outcome>,
+    /// `outbound` or `inbound`.
+    pub direction: Option<String>,
+    /// How the parties are connected.
+    pub channel: Option<String>,
+    /// The name of the agent.
+    pub agent_name: Option<String>,
+    /// ElevenLabs' credits.
+    pub cost: Option<u64>,
+    /// ElevenLabs' analysis: `success`, `failure` or `unknown`.
+    pub successful: Option<String>,
+    /// ElevenLabs' summary of the conversation.
+    pub summary: Option<String>,
+    /// The batch call to which the call belongs.
+    pub batch_call_id: Option<String>,
+    /// The campaign to which the call belongs.
+    pub campaign_id: Option<String>,
+    /// What the caller gave to the agent.
+    pub dynamic_variables: Map<String, Value>,
     /// The kind of party that answered, for example a person or a machine.
     pub answered_by: Option<String>,
     /// Why the transcript is unavailable.
@@ -141,13 +159,18 @@ impl Views {
 }
 
 /// The filters for each kind of id that `name` can be.
-fn filters(name: &str) -> impl Iterator<Item = Document> {
+pub(super) fn filters(name: &str) -> impl Iterator<Item = Document> {
+    // If the ids of a call hold a telephone number that is hidden, the pages use the `_id` of its document.
+    let document = ObjectId::parse_str(name).ok().map(|id| doc! { "_id": id });
+    filters_of_ids(name).chain(document)
+}
+
+/// The filters for each kind of id outside the database that `name` can be.
+pub(super) fn filters_of_ids(name: &str) -> impl Iterator<Item = Document> + use<> {
     let call = CallId::new(name).ok().map(|id| doc! { "callId": id.as_str() });
     let conversation = ConversationId::new(name).ok().map(|id| doc! { "conversationId": id.as_str() });
     let placement = PlacementId::new(name).ok().map(|id| doc! { "_placementId": id.as_str() });
-    // If the ids of a call hold a telephone number that is hidden, the pages use the `_id` of its document.
-    let document = ObjectId::parse_str(name).ok().map(|id| doc! { "_id": id });
-    [call, conversation, placement, document].into_iter().flatten()
+    [call, conversation, placement].into_iter().flatten()
 }
 
 fn stages(filter: Document, skip: usize) -> Vec<Document> {
@@ -192,7 +215,16 @@ impl Detail {
             agent_id: text("agentId"),
             agent_phone_number_id: text("agentPhoneNumberId"),
             placement: PlacementState::read(call),
-            outcome: text("outcome"),
+            outcome: call.get_str("outcome").ok().and_then(Outcome::from_word),
+            direction: text("direction"),
+            channel: text("channel"),
+            agent_name: text("agentName"),
+            cost: whole_number(call, "cost"),
+            successful: text("callSuccessful"),
+            summary: text("summary"),
+            batch_call_id: text("batchCallId"),
+            campaign_id: text("campaignId"),
+            dynamic_variables: document("dynamicVariables").map(document_to_json).unwrap_or_default(),
             answered_by: text("answeredBy"),
             transcript_error: text("_transcriptError"),
             pending_since: date(call, "_owedSince"),

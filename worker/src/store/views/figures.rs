@@ -16,12 +16,12 @@ use mongodb::{
 
 use super::{
     connection::Views,
-    filter::{reason_index, time_index},
+    plan::{outcome_index, reason_index, time_index},
     row::beginning,
     window::Window,
 };
 use crate::{
-    domain::{call::Status, time::between},
+    domain::{call::Outcome, time::between},
     store::{
         convert::{bson_date, date},
         error::StoreError,
@@ -37,13 +37,22 @@ const MAX_SCANNED: i64 = 5000;
 /// Number of reasons that are listed: the most frequent ones.
 const MAX_REASONS: i64 = 8;
 
-/// The number of calls that were created within one step, by status.
+/// The number of calls that were created within one step, by outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
     /// Start of the step.
     pub at: Timestamp,
-    /// Number of calls of each status, in the order of [`Status::ALL`].
-    pub calls: [u64; 12],
+    /// Number of calls with each outcome, in the order of [`Outcome::ALL`].
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// Number of calls without an outcome: they are not over, or a worker of an earlier version wrote them.
+    pub open: u64,
+}
+
+impl Bucket {
+    /// Number of all calls.
+    pub fn calls(&self) -> u64 {
+        self.outcomes.iter().sum::<u64>() + self.open
+    }
 }
 
 /// The numbers of calls over a window.
@@ -64,15 +73,16 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Number of calls of each status over the whole window.
-    pub fn totals(&self) -> [u64; 12] {
-        let mut totals = [0; 12];
+    /// The calls of the whole window, as one step.
+    pub fn total(&self) -> Bucket {
+        let mut total = Bucket { at: self.at, outcomes: [0; Outcome::ALL.len()], open: 0 };
         for bucket in &self.buckets {
-            for (total, calls) in totals.iter_mut().zip(bucket.calls) {
+            for (total, calls) in total.outcomes.iter_mut().zip(bucket.outcomes) {
                 *total += calls;
             }
+            total.open += bucket.open;
         }
-        totals
+        total
     }
 }
 
@@ -89,40 +99,45 @@ impl Views {
             Ok((counts, reasons, failed, waits))
         });
         let (counts, reasons, failed, waits) = counted.await?;
-        let mut buckets: Vec<_> = starts.into_iter().map(|at| Bucket { at, calls: [0; 12] }).collect();
-        for (n, status, count) in counts {
+        let empty = |at| Bucket { at, outcomes: [0; Outcome::ALL.len()], open: 0 };
+        let mut buckets: Vec<_> = starts.into_iter().map(empty).collect();
+        for (n, outcome, count) in counts {
             // A wrong clock may date a call in the future. It counts as a call of the last step.
             let bucket = usize::try_from(n).ok().map(|n| n.min(buckets.len() - 1));
             if let Some(bucket) = bucket.and_then(|n| buckets.get_mut(n)) {
-                bucket.calls[status] += count;
+                let number = outcome.map_or(&mut bucket.open, |outcome| &mut bucket.outcomes[outcome]);
+                *number += count;
             }
         }
         Ok(Figures { at: now, window, buckets, reasons, failed, waits })
     }
 }
 
-/// Number of calls by the positions of bucket and status.
+/// Number of calls by the positions of bucket and outcome. A call without an outcome has no position.
 async fn by_time(
     calls: &Collection<Document>,
     since: Timestamp,
     window: Window,
-) -> Result<Vec<(i64, usize, u64)>> {
+) -> Result<Vec<(i64, Option<usize>, u64)>> {
     let step = i64::try_from(window.step().as_millis()).expect("hours");
     let age = doc! { "$subtract": ["$createdAt", bson_date(since)] };
     let bucket = doc! { "$toLong": { "$floor": { "$divide": [age, step] } } };
+    // A condition that every value meets, so that the server jumps from one value to the next.
+    let any = doc! { "$gte": Bson::MinKey };
     let stages = [
-        doc! { "$match": { "createdAt": { "$gte": bson_date(since) } } },
-        doc! { "$group": { "_id": { "n": bucket, "s": "$status" }, "calls": { "$sum": 1 } } },
+        doc! { "$match": { "outcome": &any, "direction": &any, "createdAt": { "$gte": bson_date(since) } } },
+        doc! { "$group": { "_id": { "n": bucket, "outcome": "$outcome" }, "calls": { "$sum": 1 } } },
     ];
-    let cursor = calls.aggregate(stages).hint(Hint::Keys(time_index())).max_time(MAX_COUNTING_TIME).await?;
+    let hint = Hint::Keys(outcome_index());
+    let cursor = calls.aggregate(stages).hint(hint).max_time(MAX_COUNTING_TIME).await?;
     let groups: Vec<Document> = cursor.try_collect().await?;
     Ok(groups
         .iter()
         .filter_map(|group| {
             let id = group.get_document("_id").ok()?;
-            let status = Status::from_word(id.get_str("s").ok()?)?;
-            let status = Status::ALL.iter().position(|other| *other == status)?;
-            Some((number(id.get("n")?)?, status, u64::try_from(number(group.get("calls")?)?).ok()?))
+            let outcome = id.get_str("outcome").ok().and_then(Outcome::from_word);
+            let outcome = outcome.and_then(|outcome| Outcome::ALL.iter().position(|other| *other == outcome));
+            Some((number(id.get("n")?)?, outcome, u64::try_from(number(group.get("calls")?)?).ok()?))
         })
         .collect())
 }

@@ -1,13 +1,17 @@
-//! The filter of a list of calls: its query, and the index that answers it. Pure.
-//!
-//! Invariant: for every filter, one index gives the calls in the order of the list. So the cost of a page
-//! depends on its length and not on the number of stored calls.
+//! The filter of the console's list of calls. Pure.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
-use mongodb::bson::{Document, doc, oid::ObjectId};
 
-use super::row::CallRow;
-use crate::{domain::call::Status, store::convert::bson_date};
+use super::{length::Length, plan::Conditions, row::CallRow};
+use crate::{
+    domain::{
+        call::{MAX_CALL, Outcome, Status},
+        time::{after, before},
+    },
+    store::export::ExportFilter,
+};
 
 /// Most reasons in one filter. The server merges at most 200 ordered scans, and a filter needs twelve scans
 /// (one for each status) for a reason.
@@ -18,8 +22,22 @@ pub const MAX_REASONS: usize = 16;
 pub struct Filter {
     /// Only calls that this search finds.
     pub search: Option<Search>,
+    /// Only calls that turned out like this. `None`: any call.
+    pub result: Option<ResultFilter>,
     /// Only calls with one of these statuses. Empty: any status.
     pub statuses: Vec<Status>,
+    /// Only calls of the agent with this id.
+    pub agent: Option<String>,
+    /// Only calls of this batch.
+    pub batch: Option<String>,
+    /// Only calls of this campaign.
+    pub campaign: Option<String>,
+    /// Only calls in this direction: `inbound` or `outbound`.
+    pub direction: Option<&'static str>,
+    /// Only calls that ElevenLabs judges like this: `success`, `failure` or `unknown`.
+    pub evaluation: Option<&'static str>,
+    /// Only calls of these lengths.
+    pub length: Option<Length>,
     /// Only calls that failed for one of these reasons, at most [`MAX_REASONS`].
     pub reasons: Option<Vec<String>>,
     /// Only calls that were created at this time or later.
@@ -37,94 +55,107 @@ pub enum Search {
     Number(Vec<String>),
 }
 
-/// The position of a call in the list. A page begins directly behind this position, or ends directly before
-/// it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// When the call was created.
-    pub at: Timestamp,
-    /// The `_id` of its document.
-    pub id: ObjectId,
-}
-
-/// The side of the cursor on which a page lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Behind the cursor: calls that were created earlier.
-    Older,
-    /// Before the cursor: calls that were created later.
-    Newer,
+/// A filter by the state of calls, as people ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultFilter {
+    /// Calls that are over with one of these outcomes.
+    Over(Vec<Outcome>),
+    /// Calls in progress at this time.
+    Going(Timestamp),
+    /// Calls that no event ended, although they began longer ago than a call can last, at this time.
+    Stuck(Timestamp),
 }
 
 impl Filter {
-    /// The query of a page. It does not contain [`Search::Id`], because ids are looked up separately.
-    pub(super) fn query(&self, from: Option<(Cursor, Direction)>) -> Document {
-        let mut query = self.properties();
-        if let Some((cursor, direction)) = from {
-            let at = bson_date(cursor.at);
-            let (bound, beyond) = match direction {
-                Direction::Older => ("$lte", "$lt"),
-                Direction::Newer => ("$gte", "$gt"),
-            };
-            // With the bound on the time, the server can use the index. The rest orders calls of the same
-            // millisecond.
-            let mut created = query.get_document("createdAt").cloned().unwrap_or_default();
-            let tighter = match direction {
-                Direction::Older => self.until.is_none_or(|until| until > cursor.at),
-                Direction::Newer => self.since.is_none_or(|since| since < cursor.at),
-            };
-            if tighter {
-                created.insert(bound, at);
-            }
-            query.insert("createdAt", created);
-            query.insert(
-                "$or",
-                vec![doc! { "createdAt": { beyond: at } }, doc! { "_id": { beyond: cursor.id } }],
-            );
-        }
-        if let Some(Search::Number(numbers)) = &self.search {
-            query.insert("toNumber", doc! { "$in": numbers });
-        }
-        query
+    /// The latest creation time of a call that is stuck at `now`.
+    fn stuck_until(now: Timestamp) -> Timestamp {
+        before(before(now, MAX_CALL), Duration::from_millis(1))
     }
 
-    /// The part of the query that concerns status, reason and time.
-    pub(super) fn properties(&self) -> Document {
-        let mut query = Document::new();
-        let mut created = Document::new();
-        if let Some(since) = self.since {
-            created.insert("$gte", bson_date(since));
+    /// The statuses. Empty: any status.
+    fn all_statuses(&self) -> Vec<Status> {
+        let is_unfinished = matches!(self.result, Some(ResultFilter::Going(_) | ResultFilter::Stuck(_)));
+        match (is_unfinished, self.statuses.is_empty()) {
+            (false, _) => self.statuses.clone(),
+            (true, true) => Status::UNFINISHED.to_vec(),
+            (true, false) => self.statuses.iter().copied().filter(|status| !status.is_finished()).collect(),
         }
-        if let Some(until) = self.until {
-            created.insert("$lte", bson_date(until));
+    }
+
+    /// The earliest creation time.
+    fn earliest(&self) -> Option<Timestamp> {
+        match self.result {
+            Some(ResultFilter::Going(now)) => {
+                let going = before(now, MAX_CALL);
+                Some(self.since.map_or(going, |since| since.max(going)))
+            }
+            _ => self.since,
         }
-        if !created.is_empty() {
-            query.insert("createdAt", created);
+    }
+
+    /// The latest creation time.
+    fn latest(&self) -> Option<Timestamp> {
+        match self.result {
+            Some(ResultFilter::Stuck(now)) => {
+                let stuck = Self::stuck_until(now);
+                Some(self.until.map_or(stuck, |until| until.min(stuck)))
+            }
+            _ => self.until,
+        }
+    }
+
+    /// Names of fields, each with the values of which a call must have one.
+    fn fields(&self) -> Vec<(&'static str, Vec<String>)> {
+        let mut fields = Vec::new();
+        if let Some(Search::Number(numbers)) = &self.search {
+            fields.push(("toNumber", numbers.clone()));
+        }
+        for (field, value) in
+            [("batchCallId", &self.batch), ("campaignId", &self.campaign), ("agentId", &self.agent)]
+        {
+            fields.extend(value.iter().map(|value| (field, vec![value.clone()])));
         }
         if let Some(reasons) = &self.reasons {
-            query.insert("failureReason", doc! { "$in": reasons });
+            fields.push(("failureReason", reasons.clone()));
         }
-        // The index of reasons has the status before the time. It gives the order of the list only if the
-        // query names every status.
-        let by_reason = self.reasons.is_some() && self.search.is_none();
-        if !self.statuses.is_empty() || by_reason {
-            let all = if self.statuses.is_empty() { &Status::ALL[..] } else { &self.statuses };
-            query.insert(
-                "status",
-                doc! { "$in": all.iter().map(|status| status.as_str()).collect::<Vec<_>>() },
-            );
+        let statuses = self.all_statuses();
+        if !statuses.is_empty() || self.excludes_all() {
+            fields.push(("status", statuses.iter().map(|status| status.as_str().to_owned()).collect()));
         }
-        query
+        if let Some(ResultFilter::Over(outcomes)) = &self.result {
+            let outcomes = outcomes.iter().map(|outcome| outcome.as_str().to_owned());
+            fields.push(("outcome", outcomes.collect()));
+        }
+        for (field, value) in [("direction", self.direction), ("callSuccessful", self.evaluation)] {
+            fields.extend(value.map(|value| (field, vec![value.to_owned()])));
+        }
+        fields
     }
 
-    /// The index for [`Self::query`].
-    pub(super) fn index(&self) -> Document {
-        match (&self.search, &self.reasons) {
-            (Some(Search::Number(_)), _) => number_index(),
-            (_, Some(_)) => reason_index(),
-            _ if self.statuses.is_empty() => time_index(),
-            _ => status_index(),
+    /// Whether the chosen statuses exclude the chosen result, so that no call matches.
+    fn excludes_all(&self) -> bool {
+        !self.statuses.is_empty() && self.all_statuses().is_empty()
+    }
+
+    /// The conditions for the database. They do not contain [`Search::Id`], because ids are looked up
+    /// separately.
+    pub(super) fn conditions(&self) -> Conditions {
+        let mut conditions = Conditions::created(self.earliest(), self.latest());
+        conditions.length = self.length;
+        for (field, values) in self.fields() {
+            conditions.with(field, values);
         }
+        conditions
+    }
+
+    /// The export of the calls that the list shows at `now`. `None`: the list is a search for an id, which is
+    /// not exported.
+    pub fn export(&self, now: Timestamp) -> Option<ExportFilter> {
+        if matches!(self.search, Some(Search::Id(_))) {
+            return None;
+        }
+        let until = self.latest().map_or(now, |latest| after(latest, Duration::from_millis(1)).min(now));
+        Some(ExportFilter { since: self.earliest(), until, length: self.length, fields: self.fields() })
     }
 
     /// Whether the list shows `call`. Agrees with the query.
@@ -141,48 +172,29 @@ impl Filter {
                     .any(|own| own.starts_with(id))
             }
         };
-        let status = call.status;
         is_named
-            && (self.statuses.is_empty() || status.is_some_and(|status| self.statuses.contains(&status)))
-            && self.reasons.as_ref().is_none_or(|reasons| {
-                call.failure_reason.as_ref().is_some_and(|reason| reasons.contains(reason))
+            && self.earliest().is_none_or(|earliest| call.created_at >= earliest)
+            && self.latest().is_none_or(|latest| call.created_at <= latest)
+            && self.length.is_none_or(|length| call.stated_length.is_some_and(|own| length.contains(own)))
+            && self.fields().iter().all(|(field, values)| {
+                *field == "toNumber" || value(call, field).is_some_and(|own| values.iter().any(|v| v == own))
             })
-            && self.since.is_none_or(|since| call.created_at >= since)
-            && self.until.is_none_or(|until| call.created_at <= until)
     }
 }
 
-/// The order of a page: the newest call first, or the reverse for a page of newer calls.
-pub(super) fn order(direction: Direction) -> Document {
-    match direction {
-        Direction::Older => doc! { "createdAt": -1, "_id": -1 },
-        Direction::Newer => doc! { "createdAt": 1, "_id": 1 },
+/// The value of a field that a filter names.
+fn value<'a>(call: &'a CallRow, field: &str) -> Option<&'a str> {
+    match field {
+        "batchCallId" => call.batch.as_deref(),
+        "campaignId" => call.campaign.as_deref(),
+        "agentId" => call.agent_id.as_deref(),
+        "failureReason" => call.failure_reason.as_deref(),
+        "status" => call.status.map(Status::as_str),
+        "outcome" => call.outcome.map(Outcome::as_str),
+        "direction" => call.direction.as_deref(),
+        "callSuccessful" => call.evaluation.as_deref(),
+        _ => None,
     }
-}
-
-/// All calls by time. The status at the end lets the server count the statuses of a day from the keys alone.
-pub(in crate::store) fn time_index() -> Document {
-    doc! { "createdAt": -1, "_id": -1, "status": 1 }
-}
-
-/// Calls of a status by time.
-pub(in crate::store) fn status_index() -> Document {
-    doc! { "status": 1, "createdAt": -1, "_id": -1 }
-}
-
-/// Failed calls by reason, status and time. Partial: it has no call that did not fail.
-pub(in crate::store) fn reason_index() -> Document {
-    doc! { "failureReason": 1, "status": 1, "createdAt": -1, "_id": -1 }
-}
-
-/// The index for the calls of a batch.
-pub(in crate::store) fn batch_index() -> Document {
-    doc! { "batchCallId": 1, "createdAt": -1 }
-}
-
-/// Calls by number and time. Partial: it has no call without a number.
-pub(in crate::store) fn number_index() -> Document {
-    doc! { "toNumber": 1, "createdAt": -1, "_id": -1 }
 }
 
 #[cfg(test)]
@@ -194,60 +206,23 @@ mod tests {
     }
 
     #[test]
-    fn every_filter_has_an_index_that_begins_with_a_field_of_its_query() {
-        let number = Some(Search::Number(vec!["+1".to_owned()]));
-        let reasons = Some(vec!["busy".to_owned()]);
-        let statuses = vec![Status::Busy];
-        #[rustfmt::skip]
-        let table = [
-            (Filter::default(), "createdAt"),
-            (Filter { since: Some(second(1)), ..Filter::default() }, "createdAt"),
-            (Filter { statuses: statuses.clone(), ..Filter::default() }, "status"),
-            (Filter { reasons: reasons.clone(), ..Filter::default() }, "failureReason"),
-            (Filter { reasons, statuses: statuses.clone(), ..Filter::default() }, "failureReason"),
-            (Filter { search: number, statuses, ..Filter::default() }, "toNumber"),
-        ];
-        for (filter, first) in table {
-            let query = filter.query(None);
-            assert_eq!(filter.index().keys().next().unwrap(), first, "{query}");
-            assert!(first == "createdAt" || query.contains_key(first), "{query}");
-        }
-    }
-
-    #[test]
-    fn a_filter_by_reason_names_every_status() {
-        let filter = Filter { reasons: Some(vec!["x".to_owned()]), ..Filter::default() };
-        let query = filter.query(None);
-        assert_eq!(query.get_document("status").unwrap().get_array("$in").unwrap().len(), 12);
-    }
-
-    #[test]
-    fn a_cursor_narrows_the_time_range_and_never_widens_it() {
-        let cursor = Cursor { at: second(50), id: ObjectId::from_bytes([7; 12]) };
-        let filter = Filter { since: Some(second(10)), until: Some(second(90)), ..Filter::default() };
-        let bounds = |filter: &Filter, direction| {
-            let query = filter.query(Some((cursor, direction)));
-            let created = query.get_document("createdAt").unwrap().clone();
-            let second = |name: &str| created.get_datetime(name).ok().map(|at| at.timestamp_millis() / 1000);
-            (second("$gte"), second("$lte"))
-        };
-        assert_eq!(bounds(&filter, Direction::Older), (Some(10), Some(50)));
-        assert_eq!(bounds(&filter, Direction::Newer), (Some(50), Some(90)));
-        let early = Filter { until: Some(second(40)), ..Filter::default() };
-        assert_eq!(bounds(&early, Direction::Older), (None, Some(40)));
-    }
-
-    #[test]
     fn a_changed_call_is_shown_if_the_query_would_find_it() {
         let call = CallRow {
             call_id: Some("CA1".to_owned()),
             to_number: Some("+65".to_owned()),
             status: Some(Status::Busy),
+            outcome: Some(Outcome::Busy),
+            agent_id: Some("agent_1".to_owned()),
+            batch: Some("btc_1".to_owned()),
+            direction: Some("outbound".to_owned()),
             failure_reason: Some("busy".to_owned()),
             created_at: second(50),
+            stated_length: Some(10),
             ..CallRow::empty()
         };
         let search = |search| Filter { search: Some(search), ..Filter::default() };
+        let result = |result| Filter { result: Some(result), ..Filter::default() };
+        let text = |text: &str| Some(text.to_owned());
         #[rustfmt::skip]
         let table = [
             (Filter::default(), true),
@@ -255,15 +230,56 @@ mod tests {
             (search(Search::Id("A1".to_owned())), false),
             (search(Search::Number(vec!["+65".to_owned()])), true),
             (search(Search::Number(vec!["+6".to_owned()])), false),
+            (result(ResultFilter::Over(vec![Outcome::Answered, Outcome::Busy])), true),
+            (result(ResultFilter::Over(vec![Outcome::Answered])), false),
+            (result(ResultFilter::Going(second(60))), false),
             (Filter { statuses: vec![Status::Busy], ..Filter::default() }, true),
             (Filter { statuses: vec![Status::Ended], ..Filter::default() }, false),
+            (Filter { agent: text("agent_1"), batch: text("btc_1"), ..Filter::default() }, true),
+            (Filter { agent: text("agent_1"), batch: text("btc_2"), ..Filter::default() }, false),
+            (Filter { campaign: text("btc_1"), ..Filter::default() }, false),
+            (Filter { direction: Some("outbound"), ..Filter::default() }, true),
+            (Filter { evaluation: Some("failure"), ..Filter::default() }, false),
             (Filter { reasons: Some(vec!["busy".to_owned()]), ..Filter::default() }, true),
             (Filter { reasons: Some(vec![]), ..Filter::default() }, false),
+            (Filter { length: Some(Length { from: 10, below: Some(11) }), ..Filter::default() }, true),
+            (Filter { length: Some(Length { from: 0, below: Some(10) }), ..Filter::default() }, false),
+            (Filter { length: Some(Length { from: 11, below: None }), ..Filter::default() }, false),
             (Filter { since: Some(second(51)), ..Filter::default() }, false),
             (Filter { until: Some(second(50)), ..Filter::default() }, true),
         ];
         for (filter, shown) in table {
             assert_eq!(filter.shows(&call), shown, "{filter:?}");
         }
+        let any_known = Filter { length: Some(Length { from: 0, below: Some(10) }), ..Filter::default() };
+        assert!(!any_known.shows(&CallRow::empty()), "the length of this call is unknown");
+    }
+
+    #[test]
+    fn an_unfinished_call_is_either_in_progress_or_stuck() {
+        let now = second(1_790_000_000);
+        let calls = [before(now, MAX_CALL), before(before(now, MAX_CALL), Duration::from_millis(1))]
+            .map(|created_at| CallRow { status: Some(Status::Ringing), created_at, ..CallRow::empty() });
+        let shows = |result: ResultFilter, statuses: Vec<Status>| {
+            let filter = Filter { result: Some(result), statuses, ..Filter::default() };
+            calls.each_ref().map(|call| filter.shows(call))
+        };
+        assert_eq!(shows(ResultFilter::Going(now), vec![]), [true, false]);
+        assert_eq!(shows(ResultFilter::Stuck(now), vec![]), [false, true]);
+        assert_eq!(shows(ResultFilter::Stuck(now), vec![Status::Busy]), [false, false]);
+    }
+
+    #[test]
+    fn an_export_has_the_calls_of_the_list() {
+        let now = second(1_790_000_000);
+        let filter = Filter { result: Some(ResultFilter::Stuck(now)), ..Filter::default() };
+        let export = filter.export(now).unwrap();
+        assert_eq!(export.until, before(now, MAX_CALL), "the end of an export is not part of it");
+        assert_eq!(
+            export.fields,
+            [("status", ["initiated", "ringing", "answered"].map(str::to_owned).to_vec())]
+        );
+        let search = Filter { search: Some(Search::Id("CA1".to_owned())), ..Filter::default() };
+        assert_eq!(search.export(now), None);
     }
 }

@@ -7,29 +7,33 @@ use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection,
     bson::{Document, doc, oid::ObjectId},
-    error::{ErrorKind, Result},
+    error::Result,
     options::Hint,
 };
 
 use super::{
     connection::{SERVER_TIME, Views},
-    filter::{Cursor, Direction, Filter, Search, order},
+    filter::{Filter, Search},
+    plan::{Cursor, Direction, Plan, Range, order},
     row::{self, CallRow},
 };
-use crate::store::error::StoreError;
+use crate::store::error::{StoreError, is_bad_hint};
 
 /// Calls on a page.
 pub const PAGE: usize = 50;
-/// The server's code for a hint at an index that does not exist.
-const BAD_HINT: i32 = 2;
+/// Most calls that are examined for a page if no index covers all conditions of its filter.
+const MAX_EXAMINED: u64 = 2000;
 
 /// A page of calls, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
     /// The calls.
     pub calls: Vec<CallRow>,
-    /// Whether there are more calls in the requested direction.
+    /// Whether there are more calls in the requested direction, or may be: see [`Self::next`].
     pub more: bool,
+    /// The position behind which the next page in this direction begins. A page has fewer calls than [`PAGE`]
+    /// although there may be more if few of the examined calls match.
+    pub next: Option<Cursor>,
 }
 
 impl Views {
@@ -42,17 +46,22 @@ impl Views {
         let calls = self.store.calls.clone();
         if let Some(Search::Id(id)) = &filter.search {
             let (id, filter) = (id.clone(), filter.clone());
-            return self.ask(async move { page_by_id(&calls, &id, &filter).await }).await;
+            let listed = self.ask(async move { page_by_id(&calls, &id, &filter).await }).await?;
+            return Ok(Listed { calls: self.mark_reviewed(listed.calls).await, ..listed });
         }
-        let direction = from.map_or(Direction::Older, |(_, direction)| direction);
-        let (query, index) = (filter.query(from), filter.index());
-        let mut found = self.ask(async move { page(&calls, query, index, direction).await }).await?;
-        let more = found.len() > PAGE;
+        let range = Range { from, ..Range::default() };
+        let (plan, end) = self.choose(filter.conditions().plans(), range, MAX_EXAMINED).await?;
+        let (query, direction) = (plan.query(range.ending_at(end)), range.direction());
+        let page = Page { query, direction, limit: PAGE + 1 };
+        let mut found = self.ask(page.find(calls, plan, row::fields())).await?;
+        let is_full = found.len() > PAGE;
         found.truncate(PAGE);
+        let next = if is_full { found.last().and_then(Cursor::of) } else { end };
         if direction == Direction::Newer {
             found.reverse();
         }
-        Ok(Listed { calls: found.iter().filter_map(CallRow::read).collect(), more })
+        let calls = self.mark_reviewed(found.iter().filter_map(CallRow::read).collect()).await;
+        Ok(Listed { calls, more: next.is_some(), next })
     }
 
     /// The calls of these documents, in no particular order.
@@ -64,34 +73,52 @@ impl Views {
                 found.max_time(SERVER_TIME).await?.try_collect().await
             })
             .await?;
-        Ok(found.iter().filter_map(CallRow::read).collect())
+        Ok(self.mark_reviewed(found.iter().filter_map(CallRow::read).collect()).await)
     }
 }
 
-async fn page(
-    calls: &Collection<Document>,
-    query: Document,
-    index: Document,
-    direction: Direction,
-) -> Result<Vec<Document>> {
-    match find(calls, query.clone(), order(direction), Some(index)).await {
-        // The index is being built, or an operator dropped it. Without it the query is slow, but correct.
-        Err(error) if matches!(&*error.kind, ErrorKind::Command(error) if error.code == BAD_HINT) => {
-            find(calls, query, order(direction), None).await
+/// A query for one page.
+pub(super) struct Page {
+    pub query: Document,
+    pub direction: Direction,
+    /// Most calls.
+    pub limit: usize,
+}
+
+impl Page {
+    /// The calls of the page, with these fields.
+    pub(super) async fn find(
+        self,
+        calls: Collection<Document>,
+        plan: Plan,
+        fields: Document,
+    ) -> Result<Vec<Document>> {
+        let order = order(self.direction);
+        match find(&calls, &self.query, &order, self.limit, &fields, Some(plan.index)).await {
+            // The index is being built, or an operator dropped it. Without it the query is slow, but correct.
+            Err(error) if is_bad_hint(&error) => {
+                find(&calls, &self.query, &order, self.limit, &fields, None).await
+            }
+            found => found,
         }
-        found => found,
     }
 }
 
 async fn find(
     calls: &Collection<Document>,
-    query: Document,
-    order: Document,
+    query: &Document,
+    order: &Document,
+    limit: usize,
+    fields: &Document,
     index: Option<Document>,
 ) -> Result<Vec<Document>> {
-    let limit = i64::try_from(PAGE + 1).expect("a small constant");
-    let mut found =
-        calls.find(query).sort(order).limit(limit).projection(row::fields()).max_time(SERVER_TIME);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = calls
+        .find(query.clone())
+        .sort(order.clone())
+        .limit(limit)
+        .projection(fields.clone())
+        .max_time(SERVER_TIME);
     if let Some(index) = index {
         found = found.hint(Hint::Keys(index));
     }
@@ -104,9 +131,10 @@ async fn page_by_id(calls: &Collection<Document>, id: &str, filter: &Filter) -> 
     let mut found: Vec<CallRow> = Vec::new();
     let beyond = format!("{id}\u{10ffff}");
     for field in ["callId", "sharedCallId", "conversationId", "_placementId"] {
-        let mut query = filter.properties();
+        let mut query = filter.conditions().plans()[0].query(Range::default());
         query.insert(field, doc! { "$gte": id, "$lt": &beyond });
-        let rows = find(calls, query, doc! { field: 1 }, Some(doc! { field: 1 })).await?;
+        let order = doc! { field: 1 };
+        let rows = find(calls, &query, &order, PAGE + 1, &row::fields(), Some(order.clone())).await?;
         let rows = rows.iter().filter_map(CallRow::read);
         for row in rows {
             if found.iter().all(|other| other.id != row.id) {
@@ -117,5 +145,5 @@ async fn page_by_id(calls: &Collection<Document>, id: &str, filter: &Filter) -> 
     let more = found.len() > PAGE;
     found.truncate(PAGE);
     found.sort_by_key(|call| Reverse((call.created_at, call.id)));
-    Ok(Listed { calls: found, more })
+    Ok(Listed { calls: found, more, next: None })
 }

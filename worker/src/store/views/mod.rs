@@ -1,27 +1,48 @@
-//! Reads calls for the console. Nothing here writes.
+//! Reads calls for the console and for the API, and endpoints for the console. Nothing here writes.
 //!
-//! The console has connections of its own, few and bounded in time, so that its queries do not delay the
+//! Each of the two has connections of its own, few and bounded in time, so that its queries do not delay the
 //! processing of webhooks. A query waits for a free slot, then for its answer, and ends after a short time.
 
 mod audio;
+mod audit;
+mod batch;
+mod calls;
+mod choices;
 mod connection;
+mod content;
 mod detail;
+mod endpoints;
 mod figures;
 mod filter;
+mod length;
 mod list;
+mod matches;
+mod notes;
+mod period;
+mod plan;
 mod row;
 mod watch;
 mod window;
 
-pub(super) use self::filter::{batch_index, number_index, reason_index, status_index, time_index};
+pub(super) use self::plan::{METADATA, Plan, Range, list_indexes, order, time_index};
 pub(super) use self::row::beginning;
 pub use self::{
     audio::{AudioFile, Chunks},
-    connection::Views,
+    audit::AuditPage,
+    batch::{BatchFigures, Recipients},
+    calls::CallPage,
+    choices::{Agent, Choices},
+    connection::{Reader, Views},
+    content::{Content, Part},
     detail::{Detail, RAW_FIELDS, TURNS_A_PAGE},
+    endpoints::DeliveryPage,
     figures::{Bucket, Figures},
-    filter::{Cursor, Direction, Filter, MAX_REASONS, Search},
+    filter::{Filter, MAX_REASONS, ResultFilter, Search},
+    length::Length,
     list::{Listed, PAGE},
+    matches::Matches,
+    period::{Compared, PeriodFigures},
+    plan::{Conditions, Cursor, DIRECTIONS, Direction, MetadataText},
     row::CallRow,
     watch::{Change, Changes},
     window::Window,

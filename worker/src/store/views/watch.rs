@@ -1,7 +1,5 @@
 //! The stream of changes of calls.
 
-use std::time::Duration;
-
 use mongodb::{
     bson::{Document, doc, oid::ObjectId},
     change_stream::{
@@ -11,10 +9,10 @@ use mongodb::{
 };
 
 use super::connection::Views;
-use crate::store::error::StoreError;
-
-/// Longest time that the server waits for a change before it answers that nothing changed.
-const MAX_AWAIT: Duration = Duration::from_millis(500);
+use crate::store::{
+    change_stream::{MAX_AWAIT, check_alive},
+    error::StoreError,
+};
 
 /// A change of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +47,8 @@ impl Changes {
     /// it is done.
     pub async fn next(&mut self) -> Result<Option<Change>, StoreError> {
         let Some(event) = self.0.next_if_any().await? else {
-            if self.0.is_alive() {
-                return Ok(None);
-            }
-            return Err(StoreError::Unavailable("the change stream has ended".to_owned()));
+            check_alive(&self.0)?;
+            return Ok(None);
         };
         let key = event.document_key.and_then(|key| key.get_object_id("_id").ok());
         Ok(key.map(|id| match event.operation_type {

@@ -51,6 +51,11 @@ impl Window {
         }
     }
 
+    /// Length of the window.
+    pub(super) fn length(self) -> Duration {
+        self.step() * self.buckets()
+    }
+
     /// The start times of the buckets at `now`. They are multiples of the step, and the last bucket is not
     /// over.
     pub(super) fn starts(self, now: Timestamp) -> Vec<Timestamp> {

@@ -5,18 +5,16 @@
 //! same conversation can be stored several times.
 
 mod plan;
-mod shapes;
+pub(super) mod shapes;
 mod truth;
 
 use jiff::Timestamp;
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::{Map, Value};
 
+pub(super) use self::plan::after;
 pub(super) use self::shapes::{foreign, trace};
-use self::{
-    plan::after,
-    truth::{facts, outcome, reason, status},
-};
+use self::truth::{facts, outcome, reason, status};
 pub use self::{
     plan::{Channel, Ending, Ids, Plan},
     truth::Evidence,

@@ -102,7 +102,9 @@ pub struct Plan {
     pub campaign: Option<u32>,
     /// The variables that the caller gave, ElevenLabs' own and secret ones included.
     pub variables: Map<String, Value>,
-    /// The digits of the other party's number.
+    /// The digits of the other party's number, with the code of the country.
+    pub number: String,
+    /// A number of the conversation among others, for ids.
     pub digits: u32,
     /// Whether a second conversation on the same telephone call follows.
     pub is_transferred: bool,
@@ -133,7 +135,7 @@ impl Plan {
         // A conversation without a begin is only one among others whose status its begin does not decide.
         let has_start = !ending.connects() || rng.random_bool(0.9);
         let batch = (!is_inbound && rng.random_bool(0.3)).then(|| rng.random_range(0..5));
-        Self {
+        let plan = Self {
             channel,
             is_inbound,
             ending,
@@ -150,12 +152,14 @@ impl Plan {
             batch,
             campaign: batch.filter(|_| rng.random_bool(0.4)),
             variables: variables(rng),
+            number: String::new(),
             digits: rng.random_range(0..10_000_000),
             is_transferred: channel == Channel::Twilio
                 && ending == Ending::Answered
                 && has_start
                 && rng.random_bool(0.15),
-        }
+        };
+        Self { number: format!("658{:07}", plan.digits), ..plan }
     }
 
     /// The second conversation of the telephone call of this one.

@@ -18,7 +18,7 @@ pub const AGENT_NAME: &str = "Simulated agent";
 /// The number of the other party. `WhatsApp` numbers have no `+`.
 pub fn other_number(plan: &Plan) -> String {
     let plus = if plan.channel == Channel::WhatsApp { "" } else { "+" };
-    format!("{plus}658{:07}", plan.digits)
+    format!("{plus}{}", plan.number)
 }
 
 /// Why the conversation ended, in the words of ElevenLabs.

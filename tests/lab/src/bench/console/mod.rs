@@ -1,8 +1,9 @@
-//! `cargo lab bench console`: times of the pages with a million stored calls, memory of five hundred viewers,
-//! and time from a webhook to their screens.
+//! `cargo lab bench console`: times of the console's pages and of the API's lists with a million stored calls,
+//! memory of five hundred viewers, and time from a webhook to their screens.
 //!
 //! The benchmark starts its own servers and processes on free ports, and keeps no data.
 
+mod lists;
 mod options;
 mod pages;
 mod report;
@@ -15,13 +16,13 @@ use std::{process::ExitCode, time::Instant};
 use aftercall_local::progress::Progress;
 use anyhow::ensure;
 
-pub use self::options::Options;
 use self::{
+    lists::lists,
     pages::{ask, pages, transferred},
-    seed::seed,
     setup::ConsoleSetup,
     viewers::viewers,
 };
+pub use self::{options::Options, seed::seed};
 
 /// Measures and prints the results. Exits with failure if a target is missed.
 pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
@@ -34,10 +35,12 @@ pub async fn run(options: Options) -> anyhow::Result<ExitCode> {
     progress.done(&format!("{} calls stored in {:.0} s", options.calls, begun.elapsed().as_secs_f64()));
     progress.step("requesting pages");
     let pages = pages(&setup).await?;
+    progress.step("requesting lists");
+    let lists = lists(&setup).await?;
     ensure!(ask(&setup, "/calls").await?.1.matches("id=\"c-").count() == 50, "the first page is not full");
     let first_page_bytes = transferred(&setup).await?;
     progress.step(&format!("{} viewers watch", options.viewers));
     let watched = viewers(&setup, options.viewers).await?;
     progress.finish();
-    Ok(report::print(&options, &pages, first_page_bytes, &watched))
+    Ok(report::print(&options, &pages, &lists, first_page_bytes, &watched))
 }

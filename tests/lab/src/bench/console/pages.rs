@@ -68,6 +68,17 @@ pub async fn pages(setup: &ConsoleSetup) -> anyhow::Result<Vec<Timed>> {
             "a reason and a status without common calls",
             "/calls?status=no_answer&reason=Recipient+was+busy".to_owned(),
         ),
+        ("two outcomes", "/calls?outcome=answered%2Cvoicemail".to_owned()),
+        ("stuck calls", "/calls?outcome=stuck".to_owned()),
+        (
+            "an agent, a direction and an outcome",
+            "/calls?outcome=busy&agent=agent_7&direction=inbound".to_owned(),
+        ),
+        ("a batch and an agent", "/calls?agent=agent_7&batch=btcal_17".to_owned()),
+        ("an evaluation, which no index serves", "/calls?evaluation=failure".to_owned()),
+        ("a duration, which no index serves", "/calls?duration=300-".to_owned()),
+        ("a duration of a batch", "/calls?batch=btcal_17&duration=10-60".to_owned()),
+        ("a batch, counted in the background", "/batches/btcal_17".to_owned()),
         ("a period", "/calls?period=24h".to_owned()),
         ("a status in a period", "/calls?status=busy&period=7d".to_owned()),
         ("a reason and a status in a period", "/calls?status=busy&reason=busy&period=7d".to_owned()),
@@ -94,7 +105,7 @@ pub async fn pages(setup: &ConsoleSetup) -> anyhow::Result<Vec<Timed>> {
 /// Measures the time from the first request for the overview until its counts are complete.
 async fn counting(setup: &ConsoleSetup, path: &str) -> anyhow::Result<Timed> {
     let begun = Instant::now();
-    while !ask(setup, path).await?.1.contains("By status") {
+    while !ask(setup, path).await?.1.contains("By outcome") {
         ensure!(begun.elapsed() < OVERVIEW_TIMEOUT, "the overview has no counts after {OVERVIEW_TIMEOUT:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

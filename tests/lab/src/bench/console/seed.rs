@@ -52,12 +52,40 @@ fn call(n: u32, count: u32, now: i64, span: i64) -> Document {
     };
     let steps = [event("initiated", "initiated", 0), event("ringing", "ringing", 2000)];
     let history: Vec<_> = steps.into_iter().chain([event(status, status, 40_000)]).collect();
-    doc! {
+    let (outcome, length) = match status {
+        "ended" if scattered.is_multiple_of(11) => (Some("voicemail"), Some(i64::from(scattered % 30))),
+        "ended" => (Some("answered"), Some(i64::from(scattered % 300))),
+        "ringing" => (None, None),
+        "initiation_failed" => (Some("failed"), None),
+        other => (Some(other), None),
+    };
+    let mut call = doc! {
         "_id": ObjectId::new(), "callId": format!("CA{scattered:032x}"), "conversationId": format!("conv_{n:024x}"),
-        "agentId": "agent_7", "agentPhoneNumberId": "phnum_7", "toNumber": format!("+1{:010}", 2_000_000_000_u64 + u64::from(scattered % 700_000)),
+        "agentId": format!("agent_{}", scattered % 40), "agentPhoneNumberId": "phnum_7", "toNumber": format!("+1{:010}", 2_000_000_000_u64 + u64::from(scattered % 700_000)),
         "status": status, "failureReason": reason, "_status": { "rank": 5, "eventId": "e" },
         "history": history, "rawResponse": { "event_type": format!("call.{status}"), "note": "x".repeat(200) },
         "createdAt": DateTime::from_millis(at), "statusUpdatedAt": DateTime::from_millis(at + 40_000),
-        "updatedAt": DateTime::from_millis(at + 40_040),
+        "updatedAt": DateTime::from_millis(at + 40_040), "channel": "twilio",
+        "direction": if scattered % 40 < 8 { "inbound" } else { "outbound" },
+        "fromNumber": format!("+1800555{:04}", scattered / 40 % 10), "agentName": "Anna", "batchCallId": format!("btcal_{}", scattered % 50),
+        "startedAt": DateTime::from_millis(at), "endedAt": DateTime::from_millis(at + 40_000),
+        "dynamicVariables": { "name": "Ben", "order": format!("{n}") },
+        "revision": at + 40_040,
+    };
+    if scattered.is_multiple_of(5) {
+        call.insert("campaignId", format!("campaign_{}", scattered / 5 % 30));
     }
+    if scattered.is_multiple_of(4) {
+        call.insert("_metadata", vec![format!("team=team {}", scattered / 4 % 5)]);
+    }
+    if let Some(outcome) = outcome {
+        call.insert("outcome", outcome);
+    }
+    if let Some(length) = length {
+        call.insert("durationSecs", length);
+        call.insert("cost", length * 10);
+        call.insert("callSuccessful", ["success", "failure", "unknown"][scattered as usize % 3]);
+        call.insert("summary", "They talked about the delivery of the order and agreed on a new date.");
+    }
+    call
 }

@@ -29,6 +29,8 @@ pub struct ConsoleSetup {
     sessions: reqwest::Client,
     /// URL of the webhooks.
     pub webhooks: String,
+    /// URL of the lists of the reading API.
+    pub lists: String,
     /// Base URL of the console.
     pub console: String,
 }
@@ -53,7 +55,7 @@ impl ConsoleSetup {
         let worker = service("worker", &worker_admin)
             .env("MONGODB_URI", mongod.url())
             .env("MONGODB_DATABASE", DATABASE)
-            .env("ROLES", "status,console")
+            .env("ROLES", "status,api,console")
             .env("CONSOLE_ADDR", &console)
             .env("CONSOLE_TOKEN", TOKEN);
         let (mut gateway, mut worker) = (launcher.spawn(&gateway).await?, launcher.spawn(&worker).await?);
@@ -67,6 +69,7 @@ impl ConsoleSetup {
         Ok(Self {
             calls: client.database(DATABASE).collection("agent_calls"),
             webhooks: format!("http://{public}/api/webhooks/elevenlabs/call-status"),
+            lists: format!("http://{public}/api/agent-calls"),
             console: format!("http://{console}"),
             worker,
             _gateway: gateway,

@@ -6,6 +6,7 @@ use aftercall_worker::{broker::message::StreamMessage as _, domain::call::CallPa
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use futures_util::StreamExt as _;
+use jiff::Timestamp;
 use mongodb::{
     Client,
     bson::Document,
@@ -27,8 +28,8 @@ pub(crate) async fn consume(nats_url: &str, mongodb_uri: &str, database: &str) -
         let message = messages.next().await.context("the stream ended")??;
         let event =
             ingestion::read(&message, &message.payload()).map_err(|cause| anyhow!(cause.reason.label()))?;
-        let statement =
-            store::statement(&CallPatch::from(event)).map_err(|(reason, _)| anyhow!(reason.label()))?;
+        let statement = store::statement(&CallPatch::from(event), Timestamp::now())
+            .map_err(|(reason, _)| anyhow!(reason.label()))?;
         let statement = Document::try_from(statement)?;
         let stages = statement.get_array("u")?.iter().filter_map(|stage| stage.as_document().cloned());
         let filter = statement.get_document("q")?.clone();

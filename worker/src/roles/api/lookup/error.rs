@@ -1,5 +1,7 @@
 //! Errors of a status lookup, with their codes and HTTP statuses. Pure.
 
+use aftercall_common::contract::agent_calls::Refusal;
+
 use crate::store::StoreError;
 
 /// The reason why a lookup has no result.
@@ -9,7 +11,7 @@ pub enum LookupError {
     #[error("{0}")]
     Invalid(String),
     /// The request names no call.
-    #[error("conversation_id, callSid or placementId must be given")]
+    #[error("callId, conversation_id or placementId must be given")]
     NoIdentifier,
     /// Neither the database nor ElevenLabs knows the call.
     #[error("there is no call with this id")]
@@ -23,23 +25,14 @@ pub enum LookupError {
 }
 
 impl LookupError {
-    /// Stable code of the error.
-    pub fn code(&self) -> &'static str {
+    /// What the caller is told.
+    pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Invalid(_) => "invalid_request",
-            Self::NoIdentifier => "no_identifier",
-            Self::NotFound => "not_found",
-            Self::Unavailable => "elevenlabs_unavailable",
-            Self::NoDatabase => "database_unavailable",
-        }
-    }
-
-    /// HTTP status of the error.
-    pub fn status(&self) -> usize {
-        match self {
-            Self::Invalid(_) | Self::NoIdentifier => 400,
-            Self::NotFound => 404,
-            Self::Unavailable | Self::NoDatabase => 503,
+            Self::Invalid(_) => Refusal::InvalidRequest,
+            Self::NoIdentifier => Refusal::NoIdentifier,
+            Self::NotFound => Refusal::NotFound,
+            Self::Unavailable => Refusal::ElevenLabsUnavailable,
+            Self::NoDatabase => Refusal::DatabaseUnavailable,
         }
     }
 }

@@ -5,4 +5,4 @@ mod error;
 mod find;
 mod request;
 
-pub use self::{answer::fit, error::LookupError, find::Lookup, request::LookupRequest};
+pub use self::{find::Lookup, request::LookupRequest};

@@ -1,5 +1,7 @@
 //! Errors of a placement, with their codes and HTTP statuses. Pure.
 
+use aftercall_common::contract::agent_calls::Refusal;
+
 use crate::{elevenlabs::Refused, store::StoreError};
 
 /// The reason why a call was not placed, or may not have been placed.
@@ -42,31 +44,16 @@ pub fn sentence(refused: Refused) -> &'static str {
 }
 
 impl PlacementError {
-    /// Stable code of the error.
-    pub fn code(&self) -> &'static str {
+    /// What the caller is told.
+    pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Invalid(_) => "invalid_request",
-            Self::Conflict => "idempotency_conflict",
-            Self::InProgress => "in_progress",
-            Self::Refused(class) => class.code(),
-            Self::OutcomeUnknown(_) => "outcome_unknown",
-            Self::NotConfigured => "elevenlabs_not_configured",
-            Self::NoDatabase => "database_unavailable",
-        }
-    }
-
-    /// HTTP status of the error.
-    pub fn status(&self) -> usize {
-        match self {
-            Self::Invalid(_) => 400,
-            Self::Conflict | Self::InProgress => 409,
-            Self::Refused(Refused::Declined | Refused::Unauthorized) => 502,
-            Self::Refused(Refused::Payment) => 402,
-            Self::Refused(Refused::NotFound) => 404,
-            Self::Refused(Refused::Invalid) => 422,
-            Self::Refused(Refused::RateLimited) => 429,
-            Self::Refused(Refused::Unreachable) | Self::NotConfigured | Self::NoDatabase => 503,
-            Self::OutcomeUnknown(_) => 504,
+            Self::Invalid(_) => Refusal::InvalidRequest,
+            Self::Conflict => Refusal::IdempotencyConflict,
+            Self::InProgress => Refusal::InProgress,
+            Self::Refused(refused) => refused.refusal(),
+            Self::OutcomeUnknown(_) => Refusal::OutcomeUnknown,
+            Self::NotConfigured => Refusal::ElevenLabsNotConfigured,
+            Self::NoDatabase => Refusal::DatabaseUnavailable,
         }
     }
 }

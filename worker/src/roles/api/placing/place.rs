@@ -33,13 +33,22 @@ const FIRST_RETRY_DELAY: Duration = Duration::from_millis(100);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Places the call that `payload` describes. Returns the JSON of the answer.
+/// The answer to a request that placed a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// The JSON of the answer.
+    pub answer: Value,
+    /// Whether an earlier request with the same key placed the call.
+    pub is_replayed: bool,
+}
+
+/// Places the call that `payload` describes.
 pub async fn place(
     context: &Arc<Context>,
     api: Option<&ElevenLabs>,
     payload: &[u8],
     key: Option<String>,
-) -> Result<Value, PlacementError> {
+) -> Result<Placed, PlacementError> {
     let call = CallRequest::read(payload).map_err(PlacementError::Invalid)?;
     let digest = call.digest();
     let now = Timestamp::now();
@@ -67,22 +76,26 @@ pub async fn place(
         return answer_again(&before, &new.digest, now);
     }
     let outcome = api.place(call.carrier, &request, context.config.place_timeout).await;
-    conclude(context, &id, outcome).await
+    let answer = conclude(context, &id, outcome).await?;
+    Ok(Placed { answer, is_replayed: false })
 }
 
 /// The answer to a repeated request: the same as to the first one.
-fn answer_again(before: &CallView, digest: &str, now: Timestamp) -> Result<Value, PlacementError> {
+fn answer_again(before: &CallView, digest: &str, now: Timestamp) -> Result<Placed, PlacementError> {
     let Some(placing) = before.placement().filter(|placing| placing.digest == digest) else {
         return Err(PlacementError::Conflict);
     };
+    let replayed = || Ok(Placed { answer: answer_stored(before), is_replayed: true });
     let id = before.placement_id().map(|id| id.as_str().to_owned()).unwrap_or_default();
     if before.conversation_id().is_some() || before.call_id().is_some() {
-        return Ok(answer_stored(before)); // The call exists, even if its outcome was unknown before.
+        return replayed(); // The call exists, even if its outcome was unknown before.
     }
     match placing.state.as_str() {
-        "placed" => Ok(answer_stored(before)),
+        "placed" => replayed(),
         "refused" => {
-            let class = Refused::ALL.into_iter().find(|class| Some(class.code()) == placing.code.as_deref());
+            let class = Refused::ALL
+                .into_iter()
+                .find(|class| Some(class.refusal().code()) == placing.code.as_deref());
             Err(PlacementError::Refused(class.unwrap_or(Refused::Declined)))
         }
         "dialling" if now < after(placing.at, DIALLING_TIMEOUT) => Err(PlacementError::InProgress),
@@ -102,7 +115,7 @@ async fn conclude(
         Err(OutboundError::Refused { class, words }) => {
             let reason = if words.is_empty() { sentence(*class) } else { words };
             let nothing = Accepted { conversation_id: None, call_id: None };
-            (PlacementResult::Refused(class.code()), Some(patch(id, nothing, Some(reason), now)))
+            (PlacementResult::Refused(class.refusal().code()), Some(patch(id, nothing, Some(reason), now)))
         }
         Err(OutboundError::Unknown) => (PlacementResult::Unknown, None),
     };
@@ -122,7 +135,12 @@ async fn conclude(
             Ok(known.as_ref().map_or_else(|| answer_accepted(id, &accepted), answer_stored))
         }
         Err(OutboundError::Refused { class, .. }) => {
-            tracing::warn!(placement_id = id.as_str(), code = class.code(), stored, "call not placed");
+            tracing::warn!(
+                placement_id = id.as_str(),
+                code = class.refusal().code(),
+                stored,
+                "call not placed"
+            );
             Err(PlacementError::Refused(class))
         }
         Err(OutboundError::Unknown) => {

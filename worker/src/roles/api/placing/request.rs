@@ -6,14 +6,26 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     domain::event::{PLACEMENT_VARIABLE, Parties, PlacementId},
     elevenlabs::Carrier,
+    roles::api::nearest::unknown,
 };
 
 /// Longest id, in characters.
-const MAX_ID: usize = 128;
-/// Most texts in `metadata`, longest name in bytes, and longest text in characters.
-const MAX_METADATA: usize = 32;
-const MAX_METADATA_NAME: usize = 64;
-const MAX_METADATA_TEXT: usize = 512;
+pub const MAX_ID: usize = 128;
+/// Most texts in `metadata`.
+pub const MAX_METADATA: usize = 32;
+/// Longest name of a text in `metadata`, in bytes.
+pub const MAX_METADATA_NAME: usize = 64;
+/// Longest text in `metadata`, in characters.
+pub const MAX_METADATA_TEXT: usize = 512;
+/// The fields besides those of a telephone call and of a call by `WhatsApp`.
+const FIELDS: [&str; 6] = [
+    "agentId",
+    "metadata",
+    "provider",
+    "conversationInitiationClientData",
+    "telephonyCallConfig",
+    "callRecordingEnabled",
+];
 /// The fields of a telephone call.
 const PHONE_FIELDS: [&str; 2] = ["agentPhoneNumberId", "toNumber"];
 /// The fields of a call by `WhatsApp`, here and at ElevenLabs.
@@ -75,9 +87,7 @@ impl CallRequest {
                 name if let Some((_, theirs)) = WHATSAPP_FIELDS.iter().find(|(ours, _)| *ours == name) => {
                     request.extra.insert((*theirs).to_owned(), id(name, &value)?.into());
                 }
-                _ => {
-                    return Err(format!("unknown field {:?}", name.chars().take(64).collect::<String>()));
-                }
+                _ => return Err(unknown("field", &name, known_fields())),
             }
         }
         let is_given = |name: &str| given.iter().any(|given| given == name);
@@ -178,6 +188,12 @@ fn carrier(value: &Value) -> Result<Carrier, String> {
     }
 }
 
+/// Every field of a request.
+pub fn known_fields() -> impl Iterator<Item = &'static str> {
+    let whatsapp = WHATSAPP_FIELDS.map(|(ours, _)| ours);
+    FIELDS.into_iter().chain(PHONE_FIELDS).chain(whatsapp)
+}
+
 /// The fields that a request with this carrier must have.
 fn required(carrier: Carrier) -> impl Iterator<Item = &'static str> {
     let phone = (carrier != Carrier::WhatsApp).then_some(PHONE_FIELDS).into_iter().flatten();
@@ -202,9 +218,8 @@ fn metadata(value: Value) -> Result<Map<String, Value>, String> {
     if texts.len() > MAX_METADATA {
         return Err(format!("metadata must have at most {MAX_METADATA} texts"));
     }
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     for (name, value) in &texts {
-        if !(1..=MAX_METADATA_NAME).contains(&name.len()) || !name.bytes().all(is_plain) {
+        if !is_metadata_name(name) {
             return Err(format!(
                 "each name in metadata must be 1 to {MAX_METADATA_NAME} letters, digits, '_' or '-'"
             ));
@@ -214,6 +229,12 @@ fn metadata(value: Value) -> Result<Map<String, Value>, String> {
         }
     }
     Ok(texts)
+}
+
+/// Whether one of the caller's own texts may have this name.
+pub fn is_metadata_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    (1..=MAX_METADATA_NAME).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 #[cfg(test)]
@@ -299,7 +320,9 @@ mod tests {
             ("metadata",  json!({ "a.b": "x" }),         "metadata"),
             ("metadata",  json!({ "n": "8000".repeat(200) }), "metadata.n"),
             ("whatsappUserId", json!("6580000001"),      "whatsappUserId does not fit"),
-            ("tonumber",  json!("+6580000001"),          "tonumber"),
+            ("tonumber",  json!("+6580000001"),          "unknown field \"tonumber\"; did you mean \"toNumber\"?"),
+            ("agent_id",  json!("a"),                    "did you mean \"agentId\"?"),
+            ("whatsappUser", json!("x"),                 "did you mean \"whatsappUserId\"?"),
             ("conversationInitiationClientData", json!("x"), "client_data"),
             ("conversationInitiationClientData", json!({ "dynamic_variables": [] }), "dynamic_variables"),
         ];

@@ -1,15 +1,17 @@
-//! Authentication of the console's requests: by password, by token, or by a session that one of them opened.
+//! Authentication of the console's requests: by password, by token, by a session that one of them opened, or by
+//! a trusted proxy that names the user.
 //!
 //! Browsers log in with the printed link or with a form, and then keep a session. Tools send `Basic` or
 //! `Bearer` with each request. Wrong logins of every kind are counted here and slow down their source.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use aftercall_common::process::config::Secret;
-use axum::http::{HeaderMap, HeaderValue, header};
+use aftercall_common::{http::SourceLog, process::config::Secret};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -17,16 +19,24 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::{
     backoff::{Attempt, Attempts, Source},
+    named::{BadName, NamingProxies},
     session::{Session, Sessions},
 };
 use crate::{
     Config,
+    domain::audit::{Login, Person},
     metrics::{LoginOutcome, Metrics},
 };
 
+/// Most proxies whose lines in the log are bounded.
+const MAX_PROXIES: usize = 64;
+
 /// How a request is authenticated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
+    /// By a trusted proxy, under this name. Browsers send by themselves what the proxy asks for, also for pages of
+    /// other sites.
+    Named(Arc<str>),
     /// By the cookie of a session. Browsers send it by themselves, also for pages of other sites.
     Session(Session),
     /// By user and password. Browsers send them by themselves, also for pages of other sites.
@@ -47,14 +57,27 @@ pub enum Denied {
     Delayed(Duration),
 }
 
+/// Why a request is refused although it may carry a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// The trusted proxy sent a header that is no name.
+    Bad(BadName),
+    /// The trusted proxy sent no header, and there is no other login.
+    Missing,
+}
+
 /// The configured logins. They are kept as digests, so that comparing takes the same time for texts of any
 /// length.
 pub struct Access {
     user: String,
     basic: Option<[u8; 32]>,
     bearer: Option<[u8; 32]>,
-    sessions: Sessions,
+    /// `None`: there is neither password nor token, so nothing opens a session, and no key could be derived.
+    sessions: Option<Sessions>,
+    naming: Option<NamingProxies>,
     attempts: Mutex<Attempts>,
+    /// Bounds the log lines about proxies that name nobody.
+    unnamed: Mutex<SourceLog>,
     metrics: Metrics,
 }
 
@@ -68,15 +91,55 @@ impl Access {
             user: config.console_user.clone(),
             basic: basic.as_deref().map(digest),
             bearer: bearer.map(digest),
-            sessions: Sessions::new([basic.as_deref(), bearer]),
+            sessions: (basic.is_some() || bearer.is_some())
+                .then(|| Sessions::new([basic.as_deref(), bearer])),
+            naming: NamingProxies::of(config),
             attempts: Mutex::default(),
+            unnamed: Mutex::new(SourceLog::new(MAX_PROXIES)),
             metrics,
         }
     }
 
     /// The session of a request with these headers, if it has a valid one.
     pub fn session(&self, headers: &HeaderMap) -> Option<Session> {
-        self.sessions.of(headers, Timestamp::now())
+        self.sessions.as_ref()?.of(headers, Timestamp::now())
+    }
+
+    /// The user whom the proxy `peer` names. `None`: the peer is no trusted proxy, or the shared login counts.
+    ///
+    /// # Errors
+    /// A trusted proxy names nobody.
+    pub fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Option<Caller>, Unnamed> {
+        let Some(naming) = &self.naming else { return Ok(None) };
+        match naming.name(peer, headers) {
+            Ok(Some(name)) => Ok(Some(Caller::Named(name))),
+            Ok(None) if self.sessions.is_none() => Err(Unnamed::Missing),
+            Ok(None) => Ok(None),
+            Err(bad) => {
+                let line =
+                    self.unnamed.lock().unwrap_or_else(PoisonError::into_inner).line(peer, Instant::now());
+                if let Some(count) = line {
+                    let header = naming.header();
+                    tracing::warn!(proxy = %peer, %header, %bad, count, "a trusted proxy named no user of the console");
+                }
+                Err(Unnamed::Bad(bad))
+            }
+        }
+    }
+
+    /// The header in which the proxy names the user. `None`: no proxy does.
+    pub fn user_header(&self) -> Option<&HeaderName> {
+        self.naming.as_ref().map(NamingProxies::header)
+    }
+
+    /// The person behind a login.
+    pub fn person(&self, caller: &Caller) -> Person {
+        match caller {
+            Caller::Named(name) => Person { name: name.to_string(), login: Login::Proxy },
+            Caller::Session(_) | Caller::Basic | Caller::Bearer => {
+                Person { name: self.user.clone(), login: Login::Shared }
+            }
+        }
     }
 
     /// Authenticates a request with these headers. A request with a session is never delayed.
@@ -119,14 +182,15 @@ impl Access {
         Ok(())
     }
 
-    /// The cookie of a new session.
-    pub fn open_session(&self, headers: &HeaderMap) -> HeaderValue {
-        self.sessions.open(rand::random(), Timestamp::now(), is_https(headers))
+    /// The cookie of a new session. `None`: there are no sessions.
+    pub fn open_session(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let sessions = self.sessions.as_ref()?;
+        Some(sessions.open(rand::random(), Timestamp::now(), is_https(headers)))
     }
 
-    /// The cookie that removes the session from the browser.
-    pub fn close_session(&self, headers: &HeaderMap) -> HeaderValue {
-        self.sessions.close(is_https(headers))
+    /// The cookie that removes the session from the browser. `None`: there are no sessions.
+    pub fn close_session(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.sessions.as_ref().map(|sessions| sessions.close(is_https(headers)))
     }
 
     fn attempt(&self, source: &Source, is_right: impl FnOnce() -> bool) -> Result<(), Denied> {
@@ -248,7 +312,7 @@ mod tests {
     #[test]
     fn a_session_is_accepted_from_a_source_that_has_to_wait() {
         let access = access(&[("CONSOLE_TOKEN", "0123456789ab")]);
-        let cookie = access.open_session(&HeaderMap::new());
+        let cookie = access.open_session(&HeaderMap::new()).unwrap();
         let session = headers(header::COOKIE, cookie.to_str().unwrap().split(';').next().unwrap());
         let (wrong, right) = (
             headers(header::AUTHORIZATION, "Bearer wrong-wrong-wrong"),
@@ -277,5 +341,36 @@ mod tests {
             let headers = headers(header::HeaderName::from_static(name), value);
             assert_eq!(is_https(&headers), secure, "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn without_a_secret_no_session_is_accepted() {
+        let proxy = [("CONSOLE_USER_HEADER", "X-User"), ("CONSOLE_TRUSTED_PROXIES", "10.0.0.1")];
+        let access = access(&proxy);
+        assert_eq!(access.open_session(&HeaderMap::new()), None);
+        // The key of such a session would be known to everybody.
+        let cookie = Sessions::new([None, None]).open(7, Timestamp::now(), false);
+        let forged = headers(header::COOKIE, cookie.to_str().unwrap().split(';').next().unwrap());
+        assert_eq!(access.authenticate(&forged, &source(1)), Err(Denied::Missing));
+        assert!(access.log_in("", &source(2)).is_err() && access.log_in_by_link("", &source(3)).is_err());
+    }
+
+    #[test]
+    fn a_proxy_that_names_nobody_leaves_the_shared_login() {
+        let proxy = [("CONSOLE_USER_HEADER", "X-User"), ("CONSOLE_TRUSTED_PROXIES", "10.0.0.1")];
+        let (alone, shared) =
+            (access(&proxy), access(&[proxy[0], proxy[1], ("CONSOLE_TOKEN", "0123456789ab")]));
+        let (proxy, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let (ana, nobody) = (headers(HeaderName::from_static("x-user"), "ana"), HeaderMap::new());
+        let named = Caller::Named("ana".into());
+        assert_eq!(alone.person(&named), Person { name: "ana".to_owned(), login: Login::Proxy });
+        assert_eq!(alone.named(proxy, &ana), Ok(Some(named)));
+        assert_eq!(alone.named(other, &ana), Err(Unnamed::Missing));
+        assert_eq!(alone.named(proxy, &nobody), Err(Unnamed::Missing));
+        assert_eq!(shared.named(proxy, &nobody), Ok(None));
+        assert_eq!(shared.named(other, &ana), Ok(None));
+        let bad = headers(HeaderName::from_static("x-user"), " ");
+        assert_eq!(shared.named(proxy, &bad), Err(Unnamed::Bad(BadName::Empty)));
+        assert_eq!(shared.person(&Caller::Bearer).login, Login::Shared);
     }
 }

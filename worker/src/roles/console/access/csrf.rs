@@ -10,8 +10,8 @@ use super::auth::Caller;
 
 /// Whether the request may be served: the request changes nothing, or a page of the console sent it. `caller`
 /// is `None` for the login form.
-pub fn is_allowed(method: &Method, headers: &HeaderMap, caller: Option<Caller>) -> bool {
-    if matches!(*method, Method::GET | Method::HEAD) || caller == Some(Caller::Bearer) {
+pub fn is_allowed(method: &Method, headers: &HeaderMap, caller: Option<&Caller>) -> bool {
+    if matches!(*method, Method::GET | Method::HEAD) || caller == Some(&Caller::Bearer) {
         return true; // The request changes nothing, or carries a token, which no browser adds by itself.
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -32,7 +32,8 @@ mod tests {
 
     #[test]
     fn only_pages_of_the_console_can_change_something() {
-        let (basic, bearer) = (Some(Caller::Basic), Some(Caller::Bearer));
+        let named = Caller::Named("ana".into());
+        let (basic, bearer, named) = (Some(&Caller::Basic), Some(&Caller::Bearer), Some(&named));
         let (own, other) = (Some("http://localhost:9082"), Some("http://evil.example"));
         #[rustfmt::skip]
         let table = [ // method, caller, Sec-Fetch-Site, Origin, allowed
@@ -47,6 +48,9 @@ mod tests {
             (Method::POST, basic,  None,                Some("null"), false),
             (Method::POST, basic,  None,                None,         false),
             (Method::POST, bearer, None,                None,         true),
+            (Method::POST, named,  Some("same-origin"), own,          true),
+            (Method::POST, named,  Some("cross-site"),  own,          false),
+            (Method::POST, named,  None,                None,         false),
             (Method::DELETE, None,  Some("cross-site"), None,         false),
         ];
         for (method, caller, site, origin, expected) in table {

@@ -3,5 +3,7 @@
 pub mod auth;
 pub mod backoff;
 pub mod csrf;
+pub mod named;
 pub mod session;
 pub mod stream_limits;
+pub mod user;

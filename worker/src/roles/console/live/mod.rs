@@ -3,6 +3,8 @@
 pub mod broadcast;
 pub mod broker_samples;
 pub mod call_updates;
+pub mod choices;
 pub mod figures;
 pub mod frame;
-pub mod reasons;
+pub mod letter_work;
+pub mod period;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aftercall_common::http::ByteRange;
 use axum::{
     body::Body,
     extract::{Path, State},
@@ -35,10 +36,10 @@ async fn find(console: &Console, name: &str, headers: &HeaderMap) -> Result<Resp
         return Ok(StatusCode::NOT_FOUND.into_response());
     };
     let requested = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
-    let (status, from, to) = match requested.map(|requested| parse_range(requested, file.length)) {
-        None | Some(Range::Whole) => (StatusCode::OK, 0, file.length - 1),
-        Some(Range::Part(from, to)) => (StatusCode::PARTIAL_CONTENT, from, to),
-        Some(Range::Unsatisfiable) => {
+    let (status, from, to) = match requested.map(|requested| ByteRange::read(requested, file.length)) {
+        None | Some(ByteRange::Whole) => (StatusCode::OK, 0, file.length - 1),
+        Some(ByteRange::Part(from, to)) => (StatusCode::PARTIAL_CONTENT, from, to),
+        Some(ByteRange::Unsatisfiable) => {
             let length = [(header::CONTENT_RANGE, format!("bytes */{}", file.length))];
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, length).into_response());
         }
@@ -53,56 +54,4 @@ async fn find(console: &Console, name: &str, headers: &HeaderMap) -> Result<Resp
         answer = answer.header(header::CONTENT_RANGE, format!("bytes {from}-{to}/{}", file.length));
     }
     Ok(answer.body(Body::from_stream(bytes)).unwrap_or_default())
-}
-
-/// The bytes that a `Range` header requests.
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    /// The whole file, because the header cannot be understood (RFC 9110).
-    Whole,
-    /// From the first to the last byte, both included.
-    Part(u64, u64),
-    /// The range begins after the end of the file.
-    Unsatisfiable,
-}
-
-fn parse_range(header: &str, length: u64) -> Range {
-    let Some((from, to)) = header.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
-    else {
-        return Range::Whole;
-    };
-    match (from.parse::<u64>(), to.parse::<u64>()) {
-        (Ok(from), _) if from >= length => Range::Unsatisfiable,
-        (Ok(from), Ok(to)) if to >= from => Range::Part(from, to.min(length - 1)),
-        (Ok(from), Err(_)) if to.is_empty() => Range::Part(from, length - 1),
-        (Err(_), Ok(0)) if from.is_empty() => Range::Unsatisfiable,
-        (Err(_), Ok(last)) if from.is_empty() => Range::Part(length.saturating_sub(last), length - 1),
-        _ => Range::Whole,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_range_header_selects_the_bytes_it_names() {
-        #[rustfmt::skip]
-        let table = [
-            ("bytes=0-",      Range::Part(0, 99)),
-            ("bytes=10-19",   Range::Part(10, 19)),
-            ("bytes=90-500",  Range::Part(90, 99)),
-            ("bytes=-10",     Range::Part(90, 99)),
-            ("bytes=-500",    Range::Part(0, 99)),
-            ("bytes=100-",    Range::Unsatisfiable),
-            ("bytes=-0",      Range::Unsatisfiable),
-            ("bytes=5-2",     Range::Whole),
-            ("bytes=0-1,5-6", Range::Whole),
-            ("lines=1-2",     Range::Whole),
-            ("bytes=a-b",     Range::Whole),
-        ];
-        for (header, expected) in table {
-            assert_eq!(parse_range(header, 100), expected, "{header}");
-        }
-    }
 }

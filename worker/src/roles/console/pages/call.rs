@@ -1,6 +1,6 @@
 //! `GET /calls/{name}`: one call with its conversation and its history.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
@@ -12,16 +12,24 @@ use axum::{
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::shell::{self, Shell};
+use super::{
+    deliveries::Params,
+    notes::NotesView,
+    shell::{self, Shell},
+};
 use crate::{
     domain::{call::HISTORY_LIMIT, event::ConversationId},
     roles::{
         console::{
             state::Console,
             view::{
-                activities, address, format,
+                activities, address,
+                analysis::{self, Collected, Criterion, Verdict},
+                format,
                 row::Row,
+                sentence::{Known, sentence},
                 timeline::{self, Step},
+                tone,
                 transcript::Turn,
             },
         },
@@ -32,8 +40,8 @@ use crate::{
 
 /// Most characters shown of a summary.
 const MAX_SUMMARY: usize = 5_000;
-/// Most results shown of each group of the analysis.
-const MAX_FINDINGS: usize = 50;
+/// Most dynamic variables that are shown.
+const MAX_VARIABLES: usize = 50;
 /// Longest wait for the broker's answer about the transcript job. The page is also shown without it.
 const JOB_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -50,12 +58,23 @@ struct Call {
     /// Other conversations of the call: address and id.
     others: Vec<(String, String)>,
     facts: Vec<(&'static str, String)>,
+    /// Address and id of its batch. The address is empty if the id holds a hidden number.
+    batch: Option<(String, String)>,
+    /// How the call turned out.
+    told: String,
+    /// Why the call has its status.
     status_reason: String,
     steps: Vec<Step>,
     activities: Vec<(&'static str, String)>,
     summary: Option<String>,
-    /// Results of the analysis: name and value.
-    findings: Vec<(String, String)>,
+    criteria: Vec<Criterion>,
+    collected: Vec<Collected>,
+    /// Address of the deliveries of its events. `None`: the call has no id, or its id holds a hidden number.
+    deliveries: Option<String>,
+    /// What people wrote about the call. `None`: the database did not answer in time.
+    notes: Option<NotesView>,
+    /// What the caller gave to the agent: name and value.
+    variables: Vec<(String, String)>,
     /// The reason why there are no turns.
     transcript_state: &'static str,
     transcript_error: Option<String>,
@@ -90,10 +109,12 @@ pub async fn show(
         }
         Err(error) => return shell::database_unavailable(&console, "/calls", &error),
     };
-    let job = transcript_job(&console, &detail).await;
+    let (job, notes) = tokio::join!(transcript_job(&console, &detail), console.views.notes(&detail.row));
+    let notes = notes.ok().map(|notes| NotesView::new(&notes));
     let mut shell = Shell::new(&console, "/calls");
     shell.events = format!("/events?topic=call&id={}&seen={seen}", detail.row.id.to_hex());
-    shell::render(StatusCode::OK, &template(&console, shell, &name, &detail, job, skip))
+    let call = Call { notes, ..template(&console, shell, &name, &detail, job, skip) };
+    shell::render(StatusCode::OK, &call)
 }
 
 /// The job that fetches the transcript. `None`: no job waits, or the broker did not answer in time.
@@ -121,23 +142,35 @@ fn template(
     let turns_at = |skip: usize| format!("{path}?turns={skip}#transcript");
     let last = skip + call.turns.len();
     let summary = call.analysis.get("transcript_summary").and_then(Value::as_str);
+    let summary = summary.or(call.summary.as_deref()).filter(|summary| !summary.is_empty());
+    let criteria = analysis::criteria(&call.analysis, numbers);
+    let user = if call.direction.as_deref() == Some("inbound") { "Caller" } else { "Callee" };
     Call {
         row: Row::new(&call.row, numbers, now),
         ids: ids(call, numbers),
         others: others(&call.other_conversations, numbers),
         facts: facts(call, now, &text),
-        status_reason: timeline::status_reason(call, numbers),
+        batch: call
+            .batch_call_id
+            .as_deref()
+            .map(|id| (address::of_batch(id, numbers), format::id(id, numbers))),
+        told: told(call, &criteria),
+        status_reason: timeline::status_reason(call),
         steps: timeline::steps(call, numbers),
         activities: activities::activities(call, job, now),
         summary: summary.map(|text| numbers.text(&format::cut(text, MAX_SUMMARY)).into_owned()),
-        findings: findings(call, &text),
+        collected: analysis::collected(&call.analysis, numbers),
+        criteria,
+        deliveries: deliveries(call, numbers),
+        notes: None,
+        variables: variables(call, numbers),
         transcript_state: match call.row.transcript.as_deref() {
             Some("owed") => "The transcript has not arrived yet. Aftercall is requesting it from ElevenLabs.",
             Some("unavailable") => "There is no transcript.",
             _ => "There was no conversation.",
         },
         transcript_error: call.transcript_error.as_deref().map(text),
-        turns: call.turns.iter().map(|turn| Turn::read(turn, numbers)).collect(),
+        turns: Turn::of_page(&call.turns, user, numbers),
         turns_total: call.turns_total as u64,
         shown: (skip + 1, last),
         earlier: (skip > 0).then(|| turns_at(skip.saturating_sub(TURNS_A_PAGE))),
@@ -166,12 +199,18 @@ fn others(conversations: &[String], numbers: Numbers) -> Vec<(String, String)> {
 
 fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
     let optional = [
-        ("Outcome", call.outcome.as_deref().map(text)),
-        ("Agent", call.agent_id.as_deref().map(text)),
+        ("Status", Some(tone::status_text(call.row.status).to_owned())),
+        ("Analysis", call.successful.as_deref().map(text)),
+        ("Direction", call.direction.as_deref().map(text)),
+        ("Channel", call.channel.as_deref().map(text)),
+        ("Agent", call.agent_name.as_deref().map(text)),
+        ("Agent's id", call.agent_id.as_deref().map(text)),
         ("Agent's number", call.agent_phone_number_id.as_deref().map(text)),
         ("Answered by", call.answered_by.as_deref().map(text)),
         ("Ended by", call.termination_reason.as_deref().map(text)),
         ("Duration", call.row.duration.map(format::talk_time)),
+        ("Cost", call.cost.map(|credits| format!("{} credits", format::count(credits)))),
+        ("Campaign", call.campaign_id.as_deref().map(text)),
         (
             "Created",
             Some(format!(
@@ -185,21 +224,38 @@ fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&
     optional.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect()
 }
 
-/// The results of the analysis.
-fn findings(call: &Detail, text: &dyn Fn(&str) -> String) -> Vec<(String, String)> {
+fn deliveries(call: &Detail, numbers: Numbers) -> Option<String> {
+    let row = &call.row;
+    let id = row.call_id.as_deref().or(row.shared_call_id.as_deref()).or(row.conversation_id.as_deref())?;
+    match numbers.id(id) {
+        Cow::Borrowed(_) => Some(Params { call: id.to_owned(), ..Params::default() }.address()),
+        Cow::Owned(_) => None,
+    }
+}
+
+/// What the caller gave to the agent: name and value.
+fn variables(call: &Detail, numbers: Numbers) -> Vec<(String, String)> {
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let mut findings = Vec::new();
-    if let Some(outcome) = call.analysis.get("call_successful") {
-        findings.push(("Successful".to_owned(), text(&plain(outcome))));
-    }
-    for (group, field) in [("evaluation_criteria_results", "result"), ("data_collection_results", "value")] {
-        let results = call.analysis.get(group).and_then(Value::as_object);
-        for (name, result) in results.into_iter().flatten().take(MAX_FINDINGS) {
-            let value = result.get(field).map(plain).unwrap_or_default();
-            findings.push((text(&format::cut(name, format::MAX_TEXT).replace('_', " ")), text(&value)));
-        }
-    }
-    findings
+    let given = call.dynamic_variables.iter().filter(|(_, value)| !value.is_null()).take(MAX_VARIABLES);
+    given
+        .map(|(name, value)| {
+            (format::sender_text(name, numbers), format::sender_text(&plain(value), numbers))
+        })
+        .collect()
+}
+
+/// How the call turned out, as one sentence.
+fn told(call: &Detail, criteria: &[Criterion]) -> String {
+    let missed = criteria.iter().filter(|criterion| criterion.verdict == Verdict::Missed);
+    sentence(&Known {
+        outcome: call.outcome,
+        status: call.row.status,
+        duration: call.row.duration,
+        answered_by: call.answered_by.as_deref(),
+        successful: call.successful.as_deref(),
+        criteria_met: criteria.iter().filter(|criterion| criterion.verdict == Verdict::Met).count(),
+        criteria_missed: missed.map(|criterion| criterion.name.as_str()).collect(),
+    })
 }
 
 #[cfg(test)]

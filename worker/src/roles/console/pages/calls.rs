@@ -12,63 +12,58 @@ use jiff::Timestamp;
 
 use super::shell::{self, Shell};
 use crate::{
-    domain::call::Status,
     roles::console::{
         state::Console,
         view::{
-            filter::{PERIODS, Params, Period},
+            address,
+            chips::{Chip, chips},
+            choices::Form,
+            filter::Params,
             format,
             row::Row,
-            tone::{self, Tone},
         },
     },
-    store::views::{CallRow, Cursor, Direction, Listed, PAGE},
+    store::views::{CallRow, Choices, Cursor, Direction, Listed, Matches, PAGE},
 };
-
-/// Most failure reasons that the form offers.
-const MAX_REASONS: usize = 100;
 
 #[derive(Template)]
 #[template(path = "calls.html")]
 struct Calls<'a> {
     shell: Shell,
     params: &'a Params,
+    form: Form,
+    chips: Vec<Chip>,
     rows: Vec<Row>,
-    reasons: Vec<String>,
-    /// Number of stored calls. `None`: the database did not answer.
-    total: Option<u64>,
+    /// How many calls match, of how many. Empty: unknown.
+    count: String,
+    /// Address of the calls as a table. Empty: a search for an id is not exported.
+    export: String,
+    /// Address of the page of the batch to which all calls belong. Empty: none.
+    batch: String,
     newer: Option<String>,
     older: Option<String>,
     /// Whether the database answered.
     answered: bool,
     /// Whether more calls match the id searched for than the page shows.
     too_many: bool,
+    /// Whether the page ended before it was full, because no index covers the filter.
+    is_partial: bool,
 }
 
 impl Calls<'_> {
-    fn statuses(&self) -> impl Iterator<Item = (Status, bool)> {
-        Status::ALL.into_iter().map(|status| (status, self.params.statuses.contains(&status)))
-    }
-
-    fn periods(&self) -> impl Iterator<Item = (Period, bool)> {
-        PERIODS.into_iter().map(|period| (period, self.params.period == Some(period)))
-    }
-
-    fn status_summary(&self) -> String {
-        match self.params.statuses[..] {
-            [] => "any status".to_owned(),
-            [status] => tone::status_text(Some(status)).to_owned(),
-            _ => format!("{} statuses", self.params.statuses.len()),
-        }
-    }
-
     fn is_first_page(&self) -> bool {
         self.params.cursor.is_none()
     }
+}
 
-    fn total_count(&self) -> String {
-        self.total.map(format::count).unwrap_or_default()
-    }
+/// What the database answered for a page.
+#[derive(Default)]
+struct Answer {
+    listed: Listed,
+    matches: Option<Matches>,
+    /// Number of stored calls. `None`: unknown.
+    total: Option<u64>,
+    answered: bool,
 }
 
 /// `GET /calls`
@@ -81,56 +76,110 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     // The version is taken before the database is read, so that later changes reach the page as events.
     let seen = console.broadcast.version();
     let now = Timestamp::now();
-    let (mut listed, mut answered, mut total) = (Listed::default(), false, None);
-    let mut reasons: Arc<[String]> = Arc::new([]);
     let health = console.health();
+    let (mut answer, mut choices) = (Answer::default(), Arc::new(Choices::default()));
     if health.mongodb {
-        reasons = console.reasons.get(&console.views, health).await;
-        let filter = params.filter(&reasons, now);
-        let (found, counted) =
-            tokio::join!(console.views.list(&filter, params.cursor), console.views.count());
-        total = counted.ok();
-        match found {
-            Ok(found) if !found.more && matches!(params.cursor, Some((_, Direction::Newer))) => {
-                // There are no newer calls than the ones found, so this is the first page.
-                return Redirect::to(&params.page_at(None).address()).into_response();
-            }
-            Ok(found) => (listed, answered) = (found, true),
-            Err(error) => tracing::info!(%error, "the console could not list calls"),
-        }
+        choices = console.choices.get(&console.views, health).await;
+        answer = ask(&console, &params, &choices, now).await;
+    }
+    let listed = &answer.listed;
+    if answer.answered && !listed.more && matches!(params.cursor, Some((_, Direction::Newer))) {
+        // There are no newer calls than the ones found, so this is the first page.
+        return Redirect::to(&params.page_at(None).address()).into_response();
     }
     let mut shell = Shell::new(&console, "/calls");
     let topic = params.page_at(None).query();
     shell.events = format!("/events?topic=calls&seen={seen}&{topic}");
-    let (newer, older) = neighbours(&params, &listed);
-    let offered = reasons.iter().take(MAX_REASONS);
+    let (newer, older) = neighbours(&params, listed);
     let template = Calls {
         shell,
+        form: Form::new(&params, &choices, console.numbers),
+        chips: chips(&params, &choices, console.numbers),
         rows: listed.calls.iter().map(|row| Row::new(row, console.numbers, now)).collect(),
-        reasons: offered.map(|reason| format::sender_text(reason, console.numbers)).collect(),
-        total,
+        count: count(answer.matches, answer.total, params.is_filtered()),
+        export: if params.searches_id() {
+            String::new()
+        } else {
+            params.page_at(None).address_at("/calls.csv")
+        },
+        batch: if params.batch.is_empty() {
+            String::new()
+        } else {
+            address::of_batch(&params.batch, console.numbers)
+        },
         newer,
         older,
-        answered,
+        answered: answer.answered,
         too_many: listed.more && params.searches_id(),
+        is_partial: listed.next.is_some() && listed.calls.len() < PAGE,
         params: &params,
     };
-    shell::render(if answered { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &template)
+    shell::render(if answer.answered { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &template)
+}
+
+async fn ask(console: &Console, params: &Params, choices: &Choices, now: Timestamp) -> Answer {
+    let (views, filter) = (&console.views, params.filter(&choices.reasons, now));
+    let matches =
+        async { if params.is_filtered() { views.matches(&filter).await.ok().flatten() } else { None } };
+    let (found, matches, total) = tokio::join!(views.list(&filter, params.cursor), matches, views.count());
+    match found {
+        Ok(listed) => Answer { listed, matches, total: total.ok(), answered: true },
+        Err(error) => {
+            tracing::info!(%error, "the console could not list calls");
+            Answer { matches, total: total.ok(), ..Answer::default() }
+        }
+    }
+}
+
+/// `1,284 of about 20,213 calls`. Empty: unknown.
+fn count(matches: Option<Matches>, total: Option<u64>, is_filtered: bool) -> String {
+    let matching = matches.map(|matches| {
+        let more = if matches.is_complete { "" } else { "+" };
+        format!("{}{more}", format::count(matches.calls))
+    });
+    match (matching, total.map(format::count)) {
+        (Some(matching), Some(total)) => format!("{matching} of about {total} calls"),
+        (Some(matching), None) => format!("{matching} calls"),
+        (None, Some(total)) if !is_filtered => format!("about {total} calls"),
+        (None, _) => String::new(),
+    }
 }
 
 /// Addresses of the pages with newer and with older calls.
 fn neighbours(params: &Params, listed: &Listed) -> (Option<String>, Option<String>) {
-    let at = |call: &CallRow, direction| {
-        params.page_at(Some((Cursor { at: call.created_at, id: call.id }, direction))).address()
+    if params.searches_id() {
+        return (None, None); // One page. The page asks the user for more characters of the id.
+    }
+    let to = |cursor: Option<Cursor>, direction| {
+        cursor.map(|cursor| params.page_at(Some((cursor, direction))).address())
     };
-    let (has_newer, has_older) = match params.cursor {
-        None => (false, listed.more),
-        Some((_, Direction::Older)) => (true, listed.more),
-        Some((_, Direction::Newer)) => (listed.more, true),
-    };
-    let newer = listed.calls.first().filter(|_| has_newer).map(|call| at(call, Direction::Newer));
-    // A search for an id has only one page. The page asks the user for more characters of the id.
-    let has_older = has_older && !params.searches_id();
-    let older = listed.calls.last().filter(|_| has_older).map(|call| at(call, Direction::Older));
-    (newer, older)
+    let of = |call: Option<&CallRow>| call.map(|call| Cursor { at: call.created_at, id: call.id });
+    let (first, last) = (of(listed.calls.first()), of(listed.calls.last()));
+    match params.cursor {
+        None => (None, to(listed.next, Direction::Older)),
+        Some((_, Direction::Older)) => (to(first, Direction::Newer), to(listed.next, Direction::Older)),
+        Some((_, Direction::Newer)) => (to(listed.next, Direction::Newer), to(last, Direction::Older)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_count_says_that_there_may_be_more() {
+        let matches = |calls, is_complete| Some(Matches { calls, is_complete });
+        #[rustfmt::skip]
+        let table = [
+            (matches(1284, true),   Some(20_213), true,  "1,284 of about 20,213 calls"),
+            (matches(10_000, false), Some(20_213), true, "10,000+ of about 20,213 calls"),
+            (matches(3, true),      None,         true,  "3 calls"),
+            (None,                  Some(20_213), false, "about 20,213 calls"),
+            (None,                  Some(20_213), true,  ""),
+            (None,                  None,         false, ""),
+        ];
+        for (matches, total, is_filtered, expected) in table {
+            assert_eq!(count(matches, total, is_filtered), expected);
+        }
+    }
 }

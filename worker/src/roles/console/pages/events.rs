@@ -68,7 +68,7 @@ pub async fn events(
     Extension(source): Extension<Source>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let Some(permit) = console.stream_limits.acquire(caller, &source) else {
+    let Some(permit) = console.stream_limits.acquire(&caller, &source) else {
         let text =
             format!("{MAX_PER_VIEWER} pages of this login have live updates already; close one of them\n");
         return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], text).into_response();
@@ -79,8 +79,8 @@ pub async fn events(
     };
     let topic = match parameter("topic").as_deref() {
         Some("calls") => {
-            let known = console.reasons.get(&console.views, console.health()).await;
-            Topic::List(Box::new(Params::read(&query).filter(&known, Timestamp::now())))
+            let known = console.choices.get(&console.views, console.health()).await;
+            Topic::List(Box::new(Params::read(&query).filter(&known.reasons, Timestamp::now())))
         }
         Some("call") => {
             parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()).map_or(Topic::None, Topic::Call)

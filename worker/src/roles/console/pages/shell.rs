@@ -7,7 +7,9 @@ use axum::{
 };
 
 use crate::{
+    domain::audit::Person,
     roles::console::{
+        access::user,
         assets::{ASSETS, Assets},
         state::Console,
         view::format,
@@ -26,6 +28,8 @@ pub struct Shell {
     pub dead_letters: Option<u64>,
     /// Whether test calls are offered.
     pub test_calls: bool,
+    /// The person for whom the page is made. `None`: nobody has logged in.
+    pub person: Option<Person>,
     /// Address of the event stream that keeps the page up to date.
     pub events: String,
 }
@@ -41,6 +45,7 @@ impl Shell {
             nats: health.nats,
             dead_letters: console.broker.dead_letters(),
             test_calls: console.context.config.console_test_calls,
+            person: user::person(),
             events: "/events".to_owned(),
         }
     }
@@ -48,7 +53,13 @@ impl Shell {
     /// The links of the navigation.
     pub fn navigation(&self) -> impl Iterator<Item = NavigationLink> {
         let test = self.test_calls.then_some(("/test-call", "Test call"));
-        let all = [("/calls", "Calls"), ("/overview", "Overview"), ("/dead-letters", "Dead letters")];
+        let all = [
+            ("/calls", "Calls"),
+            ("/overview", "Overview"),
+            ("/endpoints", "Endpoints"),
+            ("/dead-letters", "Dead letters"),
+            ("/audit", "Audit"),
+        ];
         let section = self.section;
         all.into_iter().chain(test).map(move |(href, name)| NavigationLink {
             href,
@@ -92,6 +103,8 @@ pub fn render(status: StatusCode, template: &impl Template) -> Response {
 #[template(path = "message.html")]
 struct Message<'a> {
     shell: Shell,
+    /// Whether the page is requested again when a server answers again.
+    reloads: bool,
     title: &'a str,
     text: &'a str,
 }
@@ -104,7 +117,32 @@ pub fn message(
     title: &str,
     text: &str,
 ) -> Response {
-    render(status, &Message { shell: Shell::new(console, section), title, text })
+    let reloads = status == StatusCode::SERVICE_UNAVAILABLE;
+    render(status, &Message { shell: Shell::new(console, section), reloads, title, text })
+}
+
+#[derive(Template)]
+#[template(path = "unsent.html")]
+struct Unsent<'a> {
+    shell: Shell,
+    page: &'a Kept<'a>,
+    entered: &'a str,
+}
+
+/// A page for a text that was not taken.
+pub struct Kept<'a> {
+    /// Address of the section to which the page belongs.
+    pub section: &'static str,
+    /// Address of the page to go back to.
+    pub back: &'a str,
+    pub title: &'a str,
+    /// Why the text was not taken.
+    pub text: &'a str,
+}
+
+/// A page that says why a text was not taken, with the text that was entered.
+pub fn kept(console: &Console, status: StatusCode, page: &Kept<'_>, entered: &str) -> Response {
+    render(status, &Unsent { shell: Shell::new(console, page.section), page, entered })
 }
 
 /// The page that is shown if the database did not return the data of a page in time.

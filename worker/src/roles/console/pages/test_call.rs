@@ -92,18 +92,18 @@ pub async fn place(State(console): State<Arc<Console>>, Form(form): Form<TestCal
     let key = Some(form.key.clone()).filter(|key| !key.is_empty());
     let placed =
         api::place(&console.context, console.api.as_ref(), payload.to_string().as_bytes(), key).await;
-    console.context.metrics.placement(placed.as_ref().map_or_else(api::PlacementError::code, |_| "placed"));
+    let code = placed.as_ref().map_or_else(|error| error.refusal().code(), |_| "placed");
+    console.context.metrics.placement(code);
     match placed {
-        Ok(call) => {
-            let id = |field: &str| call[field].as_str();
+        Ok(placed) => {
+            let id = |field: &str| placed.answer[field].as_str();
             let name = id("callId").or(id("conversationId")).or(id("placementId")).unwrap_or_default();
             tracing::info!("test call placed from the console");
             Redirect::to(&address::of_call(name)).into_response()
         }
         Err(why) => {
-            let status =
-                u16::try_from(why.status()).ok().and_then(|status| StatusCode::from_u16(status).ok());
-            render_form(&console, form, Some((status.unwrap_or(StatusCode::BAD_GATEWAY), why.to_string())))
+            let status = StatusCode::from_u16(why.refusal().status()).unwrap_or(StatusCode::BAD_GATEWAY);
+            render_form(&console, form, Some((status, why.to_string())))
         }
     }
 }

@@ -11,6 +11,21 @@ pub fn of_call(name: &str) -> String {
     format!("/calls/{}", segment(name))
 }
 
+/// The address of the page of the batch `id`. Empty if the address would show a telephone number that is masked.
+pub fn of_batch(id: &str, numbers: Numbers) -> String {
+    if numbers.id(id) == id { format!("/batches/{}", segment(id)) } else { String::new() }
+}
+
+/// The address of the page of the endpoint `id`.
+pub fn of_endpoint(id: &str) -> String {
+    format!("/endpoints/{}", segment(id))
+}
+
+/// The address of the page of the delivery `id`.
+pub fn of_delivery(id: &str) -> String {
+    format!("/deliveries/{}", segment(id))
+}
+
 /// The address of the page of `row`, which `name` identifies. If `name` contains a telephone number that is
 /// hidden, the address has the id of the document instead.
 pub fn of_row(row: &CallRow, name: &str, numbers: Numbers) -> String {

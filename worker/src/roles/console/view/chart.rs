@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{format, tone::Tone};
 use crate::{
-    domain::call::Status,
+    domain::call::Outcome,
     store::views::{Bucket, Figures, Window},
 };
 
@@ -48,11 +48,13 @@ pub struct BarChart {
     pub times: Vec<(f64, String)>,
 }
 
-/// Number of calls of each tone, from the number of each status.
-pub fn by_tone(calls: &[u64; 12]) -> [u64; 4] {
+/// Number of calls of each tone.
+pub fn by_tone(calls: &Bucket) -> [u64; 4] {
     Tone::ALL.map(|tone| {
-        let of = Status::ALL.iter().zip(calls).filter(|(status, _)| Tone::of(Some(**status)) == tone);
-        of.map(|(_, calls)| calls).sum()
+        let of = Outcome::ALL.iter().zip(calls.outcomes);
+        let of = of.filter(|(outcome, _)| Tone::of_outcome(**outcome) == tone);
+        let open = if tone == Tone::Going { calls.open } else { 0 };
+        of.map(|(_, calls)| calls).sum::<u64>() + open
     })
 }
 
@@ -60,12 +62,12 @@ impl BarChart {
     /// The chart of `figures`.
     pub fn new(figures: &Figures) -> Self {
         let buckets = &figures.buckets;
-        let top = top(buckets.iter().map(|bucket| bucket.calls.iter().sum()).max().unwrap_or(0));
+        let top = top(buckets.iter().map(Bucket::calls).max().unwrap_or(0));
         let column = WIDTH / count(buckets.len().max(1) as u64);
         let scale = HEIGHT / count(top);
         let bars = buckets.iter().enumerate().map(|(n, bucket)| {
             let mut y = HEIGHT;
-            let parts = Tone::ALL.into_iter().zip(by_tone(&bucket.calls)).filter(|(_, calls)| *calls > 0);
+            let parts = Tone::ALL.into_iter().zip(by_tone(bucket)).filter(|(_, calls)| *calls > 0);
             let parts = parts.map(|(tone, calls)| {
                 let height = count(calls) * scale;
                 y -= height;
@@ -88,8 +90,8 @@ impl BarChart {
 }
 
 fn title(bucket: &Bucket, window: Window) -> String {
-    let total: u64 = bucket.calls.iter().sum();
-    let parts = Tone::ALL.into_iter().zip(by_tone(&bucket.calls)).filter(|(_, calls)| *calls > 0);
+    let total = bucket.calls();
+    let parts = Tone::ALL.into_iter().zip(by_tone(bucket)).filter(|(_, calls)| *calls > 0);
     let parts: Vec<_> =
         parts.map(|(tone, calls)| format!("{} {}", format::count(calls), tone.name())).collect();
     let parts = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
@@ -177,13 +179,16 @@ mod tests {
 
     #[test]
     fn parts_of_a_bar_add_up_and_stay_inside_the_chart() {
-        let mut calls = [0; 12];
-        (calls[0], calls[4], calls[6]) = (3, 5, 2);
+        let mut outcomes = [0; Outcome::ALL.len()];
+        (outcomes[0], outcomes[1]) = (5, 2);
         let at = Timestamp::from_second(1_790_000_000).unwrap();
         let figures = Figures {
             at,
             window: Window::Hour,
-            buckets: vec![Bucket { at, calls }, Bucket { at, calls: [0; 12] }],
+            buckets: vec![
+                Bucket { at, outcomes, open: 3 },
+                Bucket { at, outcomes: [0; Outcome::ALL.len()], open: 0 },
+            ],
             reasons: Vec::new(),
             failed: 2,
             waits: Vec::new(),
@@ -196,7 +201,11 @@ mod tests {
             bar.parts.iter().map(|part| part.tone).collect::<Vec<_>>(),
             [Tone::Done, Tone::Going, Tone::Missed]
         );
-        assert!(bar.title.ends_with("10 calls: 5 completed, 3 in progress, 2 not reached"), "{}", bar.title);
+        assert!(
+            bar.title.ends_with("10 calls: 5 answered, 3 no outcome yet, 2 not reached"),
+            "{}",
+            bar.title
+        );
         assert!(chart.bars[1].parts.is_empty());
     }
 

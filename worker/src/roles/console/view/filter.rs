@@ -7,9 +7,13 @@ use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
 use mongodb::bson::oid::ObjectId;
 
+use super::length;
 use crate::{
-    domain::{call::Status, time::after},
-    store::views::{Cursor, Direction, Filter, MAX_REASONS, Search},
+    domain::{
+        call::{Outcome, Status},
+        time::after,
+    },
+    store::views::{Cursor, DIRECTIONS, Direction, Filter, Length, MAX_REASONS, ResultFilter, Search},
 };
 
 /// Most characters that are taken from a field.
@@ -22,8 +26,22 @@ const MIN_NUMBER_DIGITS: usize = 7;
 pub struct Params {
     /// An id, the first characters of an id, or a telephone number.
     pub q: String,
+    /// How the calls turned out. `None`: any call.
+    pub result: Option<ResultChoice>,
     /// Statuses, in the order of [`Status::ALL`].
     pub statuses: Vec<Status>,
+    /// The id of an agent. Empty: any agent.
+    pub agent: String,
+    /// The id of a batch. Empty: any batch.
+    pub batch: String,
+    /// The id of a campaign. Empty: any campaign.
+    pub campaign: String,
+    /// One of [`DIRECTIONS`].
+    pub direction: Option<&'static str>,
+    /// One of [`EVALUATIONS`].
+    pub evaluation: Option<&'static str>,
+    /// Lengths of calls.
+    pub length: Option<Length>,
     /// A part of a failure reason.
     pub reason: String,
     /// A period that ends now, such as `24h`.
@@ -35,6 +53,25 @@ pub struct Params {
     /// The page shows the calls that are older or newer than this call. `None`: it shows the newest calls.
     pub cursor: Option<(Cursor, Direction)>,
 }
+
+/// How calls turned out, as the parameter `outcome` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResultChoice {
+    /// Outcomes, in the order of [`Outcome::ALL`].
+    Over(Vec<Outcome>),
+    /// The calls are in progress.
+    Going,
+    /// No event ended the calls in time.
+    Stuck,
+}
+
+/// The words of `outcome` for calls in progress and for stuck calls.
+pub const GOING: &str = "going";
+pub const STUCK: &str = "stuck";
+
+/// ElevenLabs' judgements: word in the database and in the URL, name on the page.
+pub const EVALUATIONS: [(&str, &str); 3] =
+    [("success", "successful"), ("failure", "not successful"), ("unknown", "undecided")];
 
 /// A period that ends now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,23 +85,32 @@ pub struct Period {
 
 /// The periods that the form offers.
 pub const PERIODS: [Period; 4] = [
-    Period { word: "1h", name: "Last hour", hours: 1 },
-    Period { word: "24h", name: "Last 24 hours", hours: 24 },
-    Period { word: "7d", name: "Last 7 days", hours: 7 * 24 },
-    Period { word: "30d", name: "Last 30 days", hours: 30 * 24 },
+    Period { word: "1h", name: "last hour", hours: 1 },
+    Period { word: "24h", name: "last 24 hours", hours: 24 },
+    Period { word: "7d", name: "last 7 days", hours: 7 * 24 },
+    Period { word: "30d", name: "last 30 days", hours: 30 * 24 },
 ];
 
 impl Params {
     /// Reads the query of a URL. Unknown parameters and invalid values are ignored.
     pub fn read(query: &str) -> Self {
         let mut params = Self::default();
-        let mut statuses = Vec::new();
+        let (mut statuses, mut results) = (Vec::new(), Vec::new());
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let text = || value.trim().chars().take(MAX_TEXT).collect::<String>();
             match &*name {
                 "q" => params.q = text(),
-                "reason" => params.reason = text(),
+                "outcome" => results.extend(value.split(',').map(str::to_owned)),
                 "status" => statuses.extend(value.split(',').filter_map(Status::from_word)),
+                "agent" => params.agent = text(),
+                "batch" => params.batch = text(),
+                "campaign" => params.campaign = text(),
+                "direction" => params.direction = DIRECTIONS.into_iter().find(|word| *word == value),
+                "evaluation" => {
+                    params.evaluation = EVALUATIONS.iter().map(|(word, _)| *word).find(|word| *word == value);
+                }
+                "duration" => params.length = length::read(value.trim()),
+                "reason" => params.reason = text(),
                 "period" => params.period = PERIODS.into_iter().find(|period| period.word == value),
                 "since" => params.since = moment(&value).map(|_| text()).unwrap_or_default(),
                 "until" => params.until = moment(&value).map(|_| text()).unwrap_or_default(),
@@ -74,6 +120,7 @@ impl Params {
             }
         }
         params.statuses = Status::ALL.into_iter().filter(|status| statuses.contains(status)).collect();
+        params.result = ResultChoice::read(&results);
         params
     }
 
@@ -81,13 +128,20 @@ impl Params {
     pub fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
-        let statuses = statuses.join(",");
-        let period = self.period.map_or("", |period| period.word);
+        let results = self.result.as_ref().map(ResultChoice::words).unwrap_or_default();
+        let duration = self.length.map(length::text).unwrap_or_default();
         for (name, value) in [
             ("q", self.q.as_str()),
-            ("status", &statuses),
+            ("outcome", &results.join(",")),
+            ("status", &statuses.join(",")),
+            ("agent", &self.agent),
+            ("batch", &self.batch),
+            ("campaign", &self.campaign),
+            ("direction", self.direction.unwrap_or_default()),
+            ("evaluation", self.evaluation.unwrap_or_default()),
+            ("duration", &duration),
             ("reason", &self.reason),
-            ("period", period),
+            ("period", self.period.map_or("", |period| period.word)),
             ("since", &self.since),
             ("until", &self.until),
         ] {
@@ -104,8 +158,13 @@ impl Params {
 
     /// The address of the list with this filter.
     pub fn address(&self) -> String {
+        self.address_at("/calls")
+    }
+
+    /// The address of the page at `path` with this filter.
+    pub fn address_at(&self, path: &str) -> String {
         let query = self.query();
-        if query.is_empty() { "/calls".to_owned() } else { format!("/calls?{query}") }
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
     }
 
     /// The same filter, on another page of the list.
@@ -123,6 +182,11 @@ impl Params {
         matches!(search(&self.q), Some(Search::Id(_)))
     }
 
+    /// Whether `word` is chosen as an outcome.
+    pub fn has_result(&self, word: &str) -> bool {
+        self.result.as_ref().is_some_and(|result| result.words().contains(&word))
+    }
+
     /// The filter for the database. It contains the `known` failure reasons that match the reason searched
     /// for.
     pub fn filter(&self, known: &[String], now: Timestamp) -> Filter {
@@ -131,12 +195,49 @@ impl Params {
         });
         // The field has no seconds. The filter includes the whole last minute.
         let until = moment(&self.until).map(|until| after(until, std::time::Duration::from_millis(59_999)));
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Filter {
             search: search(&self.q),
+            result: self.result.as_ref().map(|result| match result {
+                ResultChoice::Over(outcomes) => ResultFilter::Over(outcomes.clone()),
+                ResultChoice::Going => ResultFilter::Going(now),
+                ResultChoice::Stuck => ResultFilter::Stuck(now),
+            }),
             statuses: self.statuses.clone(),
+            agent: text(&self.agent),
+            batch: text(&self.batch),
+            campaign: text(&self.campaign),
+            direction: self.direction,
+            evaluation: self.evaluation,
+            length: self.length,
             reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known)),
             since: [period, moment(&self.since)].into_iter().flatten().max(),
             until,
+        }
+    }
+}
+
+impl ResultChoice {
+    /// The choice with these words. Calls in progress and stuck calls are a choice of their own, because no index
+    /// serves them together with outcomes.
+    fn read(words: &[String]) -> Option<Self> {
+        let has = |word: &str| words.iter().any(|other| other == word);
+        if has(STUCK) {
+            return Some(Self::Stuck);
+        }
+        if has(GOING) {
+            return Some(Self::Going);
+        }
+        let outcomes: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| has(outcome.as_str())).collect();
+        (!outcomes.is_empty()).then_some(Self::Over(outcomes))
+    }
+
+    /// The words in the URL.
+    pub fn words(&self) -> Vec<&'static str> {
+        match self {
+            Self::Over(outcomes) => outcomes.iter().map(|outcome| outcome.as_str()).collect(),
+            Self::Going => vec![GOING],
+            Self::Stuck => vec![STUCK],
         }
     }
 }
@@ -180,11 +281,13 @@ fn moment(text: &str) -> Option<Timestamp> {
     time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| time.timestamp())
 }
 
-fn cursor_text(cursor: Cursor) -> String {
+/// A position in a list, as addresses write it.
+pub fn cursor_text(cursor: Cursor) -> String {
     format!("{}.{}", cursor.at.as_millisecond(), cursor.id.to_hex())
 }
 
-fn cursor(text: &str) -> Option<Cursor> {
+/// The position that [`cursor_text`] wrote.
+pub fn cursor(text: &str) -> Option<Cursor> {
     let (at, id) = text.split_once('.')?;
     let at = Timestamp::from_millisecond(at.parse().ok()?).ok()?;
     Some(Cursor { at, id: ObjectId::parse_str(id).ok()? })
@@ -202,9 +305,16 @@ mod tests {
     fn every_view_has_one_address() {
         #[rustfmt::skip]
         let table = [ // query as a form sends it, query in the address
-            ("q=&status=&reason=&period=&since=&until=",        ""),
+            ("q=&outcome=&status=&agent=&reason=&period=&since=&until=", ""),
             ("q=+CA1+&period=24h",                              "q=CA1&period=24h"),
             ("status=busy&status=initiated&status=busy",        "status=initiated%2Cbusy"),
+            ("outcome=busy&outcome=answered&outcome=lost",      "outcome=answered%2Cbusy"),
+            ("outcome=busy&outcome=stuck&outcome=going",        "outcome=stuck"),
+            ("batch=b&agent=a&direction=inbound",               "agent=a&batch=b&direction=inbound"),
+            ("direction=up&evaluation=good&campaign=c",         "campaign=c"),
+            ("evaluation=failure",                              "evaluation=failure"),
+            ("reason=a&duration=0-10",                          "duration=-10&reason=a"),
+            ("duration=&reason=a",                              "reason=a"),
             ("status=sold&period=1y&since=soon&older=x.y",      ""),
             ("since=2026-11-25T14%3A00",                        "since=2026-11-25T14%3A00"),
             ("older=1790000000000.507f1f77bcf86cd799439011",    "older=1790000000000.507f1f77bcf86cd799439011"),

@@ -39,6 +39,11 @@ pub fn moment(at: Timestamp) -> String {
     at.strftime("%-d %b %Y, %H:%M:%S UTC").to_string()
 }
 
+/// `25 Nov 14:02:03`, in UTC.
+pub fn short_moment(at: Timestamp) -> String {
+    at.strftime("%-d %b %H:%M:%S").to_string()
+}
+
 /// `14:02:03`.
 pub fn clock(at: Timestamp) -> String {
     at.strftime("%H:%M:%S").to_string()
@@ -87,6 +92,11 @@ pub fn cut(text: &str, max: usize) -> String {
 /// A text that a sender wrote, as a page shows it: cut, with telephone numbers masked if `numbers` says so.
 pub fn sender_text(text: &str, numbers: Numbers) -> String {
     numbers.text(&cut(text, MAX_TEXT)).into_owned()
+}
+
+/// A label such as `no_identifier` in words, as [`sender_text`].
+pub fn words(label: &str, numbers: Numbers) -> String {
+    sender_text(label, numbers).replace('_', " ")
 }
 
 /// An identifier that a sender chose, cut and masked like [`sender_text`].

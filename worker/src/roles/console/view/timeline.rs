@@ -18,6 +18,9 @@ use crate::{
 
 /// Shortest delay that the timeline shows.
 const MIN_SHOWN_DELAY: Duration = Duration::from_secs(2);
+/// Shortest delay of an event that counts as an exception. Sources report the same call side by side, so their events
+/// often overtake each other by a few seconds.
+const LATE: Duration = Duration::from_secs(10);
 
 /// One event of the history, as texts.
 #[derive(Debug)]
@@ -27,7 +30,10 @@ pub struct Step {
     pub moment: String,
     /// The date, if the event is the first one of its day.
     pub day: Option<String>,
+    /// What was reported, in plain words.
     pub event: String,
+    /// The type of the event, as the history has it.
+    pub event_type: String,
     pub source: &'static str,
     /// Result of the signature check. Empty: unknown.
     pub signature: String,
@@ -39,8 +45,23 @@ pub struct Step {
     pub received: Option<String>,
     /// Whether the status of the call comes from this event.
     pub decides: bool,
-    /// Unusual properties of the event: label and explanation.
-    pub marks: Vec<(&'static str, String)>,
+    /// Explanations of the event.
+    pub marks: Vec<Mark>,
+}
+
+/// An explanation of an event.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// A label, if the event is an exception. Normal calls have none.
+    pub tag: Option<&'static str>,
+    pub text: String,
+}
+
+impl Step {
+    /// The labels of the event.
+    pub fn tags(&self) -> impl Iterator<Item = &'static str> {
+        self.marks.iter().filter_map(|mark| mark.tag)
+    }
 }
 
 /// The events of `call`, ordered by their own time.
@@ -62,7 +83,8 @@ pub fn steps(call: &Detail, numbers: Numbers) -> Vec<Step> {
                 iso: entry.at.to_string(),
                 moment: format::moment(entry.at),
                 day: is_new_day.then_some(today),
-                event: format::sender_text(&entry.event_type, numbers),
+                event: format::sender_text(&event_words(&entry.event_type), numbers),
+                event_type: format::sender_text(&entry.event_type, numbers),
                 source: source(entry),
                 signature: entry.signature.as_deref().map(signature_text).unwrap_or_default(),
                 status: word,
@@ -88,6 +110,20 @@ fn source(entry: &HistoryEntry) -> &'static str {
     }
 }
 
+/// The type of an event in plain words.
+fn event_words(event_type: &str) -> String {
+    match event_type {
+        "post_call_transcription" => "report of the conversation".to_owned(),
+        "post_call_audio" => "recording".to_owned(),
+        "call_initiation_failure" => "not connected".to_owned(),
+        "answering_machine_detection" | "twilio.amd" => "answering machine detection".to_owned(),
+        other => {
+            let word = other.strip_prefix("call.").or_else(|| other.strip_prefix("twilio.")).unwrap_or(other);
+            word.replace(['_', '-'], " ")
+        }
+    }
+}
+
 fn signature_text(word: &str) -> String {
     match word {
         "verified" => "signature verified".to_owned(),
@@ -97,7 +133,7 @@ fn signature_text(word: &str) -> String {
     }
 }
 
-fn marks(history: &[HistoryEntry], n: usize) -> Vec<(&'static str, String)> {
+fn marks(history: &[HistoryEntry], n: usize) -> Vec<Mark> {
     let entry = &history[n];
     let rank = |entry: &HistoryEntry| entry.status.as_deref().and_then(Status::from_word).map(Status::rank);
     let mut marks = Vec::new();
@@ -111,35 +147,49 @@ fn marks(history: &[HistoryEntry], n: usize) -> Vec<(&'static str, String)> {
         } else {
             String::new()
         };
-        marks.push(("late", format!("arrived after later events{by}")));
+        let tag = (delay >= LATE).then_some("late");
+        marks.push(Mark { tag, text: format!("It arrived after later events{by}.") });
     }
     let before = &history[..n];
     let is_same = |other: &&HistoryEntry| other.status == entry.status && other.status.is_some();
     if let Some(first) = before.iter().find(is_same) {
-        let text = if first.origin == entry.origin {
-            "the same source has already reported this status"
+        let (tag, text) = if first.origin == entry.origin {
+            (Some("repeated"), "The same source had already reported this.")
         } else {
-            "another source has already reported this status"
+            (None, "Another source had already reported this.")
         };
-        marks.push(("duplicate", text.to_owned()));
+        marks.push(Mark { tag, text: text.to_owned() });
     } else if let (Some(own), Some(reached)) = (rank(entry), before.iter().filter_map(rank).max())
         && own < reached
     {
-        marks
-            .push(("no effect", "the call already had a later status; a status never moves back".to_owned()));
+        let text = "The call was already further, and its status never moves back.".to_owned();
+        marks.push(Mark { tag: None, text });
+    }
+    match entry.signature.as_deref() {
+        Some("edited") => {
+            marks.push(Mark {
+                tag: Some("edited"),
+                text: "An operator edited it before it was applied.".to_owned(),
+            });
+        }
+        _ if entry.time_ignored => {
+            let text = "The time that it states is not usable, so the time of its arrival counts.".to_owned();
+            marks.push(Mark { tag: Some("time unknown"), text });
+        }
+        _ => {}
     }
     marks
 }
 
 /// The reason for the status, as one sentence.
-pub fn status_reason(call: &Detail, numbers: Numbers) -> String {
+pub fn status_reason(call: &Detail) -> String {
     let status = tone::status_text(call.row.status);
     let decisive = call.history.iter().find(|entry| call.decided_by.as_ref() == Some(&entry.event_id));
     let Some(entry) = decisive else {
         let when =
             call.status_updated_at.map(|at| format!(", of {}", format::moment(at))).unwrap_or_default();
         return format!(
-            "The status is {status} because of an event{when}, which is no longer among the latest 100 events."
+            "The status {status} comes from an event{when}, which is no longer among the latest 100 events."
         );
     };
     let at = format::clock(entry.at);
@@ -151,8 +201,36 @@ pub fn status_reason(call: &Detail, numbers: Numbers) -> String {
         }
         _ => " No other event claims a later status.",
     };
-    let event = format::sender_text(&entry.event_type, numbers);
-    format!("The status is {status} because of {event} from {} at {at}.{rest}", source(entry))
+    let reported = call.row.status.map_or("another status", claim);
+    format!("{} reported at {at} {reported}.{rest}", reporter(entry))
+}
+
+/// The source as the subject of a sentence.
+fn reporter(entry: &HistoryEntry) -> &'static str {
+    match source(entry) {
+        "Status lookup" => "A status lookup",
+        "Placed through Aftercall" => "Aftercall",
+        "Source unknown" => "An unknown source",
+        source => source,
+    }
+}
+
+/// What an event with this status reports.
+fn claim(status: Status) -> &'static str {
+    match status {
+        Status::Initiated => "that the call was placed",
+        Status::Ringing => "that the telephone rang",
+        Status::Answered => "that the call was answered",
+        Status::Completed => "that the conversation was complete",
+        Status::Ended => "that the call had ended",
+        Status::InitiationFailed => "that the call could not be placed",
+        Status::Busy => "that the line was busy",
+        Status::NoAnswer => "that nobody answered",
+        Status::Failed => "that the call had failed",
+        Status::Canceled => "that the call was canceled",
+        Status::Unreachable => "that the number could not be reached",
+        Status::Rejected => "that the call was rejected",
+    }
 }
 
 /// Whether an event claims another status than the one that the call has.
@@ -203,11 +281,53 @@ mod tests {
             entry(12, 12, None, "elevenlabs"),
         ];
         let found: Vec<Vec<_>> = (0..history.len())
-            .map(|n| marks(&history, n).into_iter().map(|(mark, _)| mark).collect())
+            .map(|n| marks(&history, n).into_iter().map(|mark| (mark.tag, mark.text)).collect())
             .collect();
-        let expected: [&[&str]; 7] =
-            [&["late"], &[], &["duplicate"], &[], &["duplicate"], &["no effect"], &[]];
+        let late = "It arrived after later events, 29 s after it happened.";
+        let (other, further) = (
+            "Another source had already reported this.",
+            "The call was already further, and its status never moves back.",
+        );
+        let expected = [
+            Some((Some("late"), late)),
+            None,
+            Some((None, other)),
+            None,
+            Some((None, other)),
+            Some((None, further)),
+            None,
+        ];
+        let expected = expected
+            .map(|mark| mark.map(|(tag, text)| (tag, text.to_owned())).into_iter().collect::<Vec<_>>());
         assert_eq!(found, expected);
-        assert!(marks(&history, 0)[0].1.contains("29 s"), "the mark says how late the event was");
+    }
+
+    #[test]
+    fn only_exceptions_have_tags() {
+        let of_edited = HistoryEntry { signature: Some("edited".to_owned()), ..entry(1, 1, None, "twilio") };
+        let of_unknown_time = HistoryEntry { time_ignored: true, ..entry(1, 1, None, "twilio") };
+        let repeated =
+            [entry(1, 1, Some(Status::Ringing), "twilio"), entry(2, 2, Some(Status::Ringing), "twilio")];
+        let overtaken =
+            [entry(1, 3, Some(Status::Ringing), "twilio"), entry(2, 2, Some(Status::Answered), "elevenlabs")];
+        let tags = |history: &[HistoryEntry], n| {
+            marks(history, n).into_iter().map(|mark| mark.tag).collect::<Vec<_>>()
+        };
+        assert_eq!(tags(&[of_edited], 0), [Some("edited")]);
+        assert_eq!(tags(&[of_unknown_time], 0), [Some("time unknown")]);
+        assert_eq!(tags(&repeated, 1), [Some("repeated")]);
+        assert_eq!(tags(&overtaken, 0), [None], "two seconds are no exception");
+    }
+
+    #[test]
+    fn event_types_are_told_in_plain_words() {
+        for (event_type, words) in [
+            ("twilio.in-progress", "in progress"),
+            ("call.no_answer", "no answer"),
+            ("post_call_transcription", "report of the conversation"),
+            ("other_thing", "other thing"),
+        ] {
+            assert_eq!(event_words(event_type), words);
+        }
     }
 }

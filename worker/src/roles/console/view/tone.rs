@@ -1,6 +1,6 @@
-//! Statuses as pages show them: text, symbol, colour. Pure.
+//! Statuses and outcomes as pages show them: text, symbol, colour. Pure.
 
-use crate::domain::call::Status;
+use crate::domain::call::{Disposition, Outcome, Status};
 
 /// A status with spaces instead of underscores.
 pub fn status_text(status: Option<Status>) -> &'static str {
@@ -12,16 +12,36 @@ pub fn status_text(status: Option<Status>) -> &'static str {
     }
 }
 
-/// A group of statuses with the same colour and shape on every page.
+/// An outcome in plain words.
+pub fn outcome_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NoAnswer => "no answer",
+        Outcome::Unknown => "not concluded",
+        outcome => outcome.as_str(),
+    }
+}
+
+/// How a call stands, in plain words.
+pub fn disposition_text(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Going(Status::Initiated) => "dialling",
+        Disposition::Going(Status::Answered) => "talking",
+        Disposition::Going(status) => status_text(Some(status)),
+        Disposition::Stuck => "stuck",
+        Disposition::Over(outcome) => outcome_text(outcome),
+    }
+}
+
+/// A group of statuses and of outcomes with the same colour and shape on every page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     /// The call is in progress.
     Going,
-    /// The conversation took place and has ended.
+    /// A person answered, and the conversation has ended.
     Done,
-    /// Nobody answered the call.
+    /// The call did not reach the person.
     Missed,
-    /// The call failed for a technical reason.
+    /// The call failed for a technical reason, or nobody knows how it ended.
     Failed,
 }
 
@@ -41,6 +61,29 @@ impl Tone {
         }
     }
 
+    /// The tone of an outcome. Voicemail has not the tone of a conversation with a person.
+    pub fn of_outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Answered => Self::Done,
+            Outcome::Voicemail
+            | Outcome::Busy
+            | Outcome::NoAnswer
+            | Outcome::Rejected
+            | Outcome::Unreachable
+            | Outcome::Canceled => Self::Missed,
+            Outcome::Failed | Outcome::Unknown => Self::Failed,
+        }
+    }
+
+    /// The tone of a call that stands like this.
+    pub fn of_disposition(disposition: Disposition) -> Self {
+        match disposition {
+            Disposition::Going(_) => Self::Going,
+            Disposition::Stuck => Self::Failed,
+            Disposition::Over(outcome) => Self::of_outcome(outcome),
+        }
+    }
+
     /// The class of the tone in `console.css`.
     pub fn class(self) -> &'static str {
         match self {
@@ -54,8 +97,8 @@ impl Tone {
     /// The name of the tone in legends.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Going => "in progress",
-            Self::Done => "completed",
+            Self::Going => "no outcome yet",
+            Self::Done => "answered",
             Self::Missed => "not reached",
             Self::Failed => "failed",
         }
@@ -70,5 +113,37 @@ pub fn glyph(status: Option<Status>) -> &'static str {
         Some(Status::Ringing) => "ringing",
         Some(Status::Answered) => "answered",
         status => Tone::of(status).class(),
+    }
+}
+
+/// The symbol in front of an outcome. Voicemail has a symbol of its own; any other outcome has the symbol of its
+/// tone.
+pub fn outcome_glyph(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Voicemail => "voicemail",
+        outcome => Tone::of_outcome(outcome).class(),
+    }
+}
+
+/// The symbol in front of a call that stands like this.
+pub fn disposition_glyph(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::Going(status) => glyph(Some(status)),
+        Disposition::Stuck => "stuck",
+        Disposition::Over(outcome) => outcome_glyph(outcome),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_conversation_with_a_person_has_the_tone_of_success() {
+        for outcome in Outcome::ALL {
+            let is_done = Tone::of_outcome(outcome) == Tone::Done;
+            assert_eq!(is_done, outcome == Outcome::Answered, "{outcome:?}");
+        }
+        assert_eq!(Tone::of_disposition(Disposition::Stuck), Tone::Failed);
     }
 }

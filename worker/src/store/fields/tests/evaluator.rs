@@ -103,6 +103,11 @@ fn apply(operator: &str, operand: &Bson, variables: &Variables) -> Option<Bson> 
             let all = array(&operands()[1]);
             Bson::Boolean(array(&operands()[0]).iter().all(|item| all.contains(item)))
         }
+        "$add" => match (nth(0), nth(1)) {
+            (Bson::Int64(a), Bson::Int64(b)) => Bson::Int64(a + b),
+            (Bson::Null, _) | (_, Bson::Null) => Bson::Null,
+            other => panic!("$add: {other:?}"),
+        },
         "$size" => Bson::Int32(i32::try_from(array(operand).len()).unwrap()),
         "$first" => return array(operand).into_iter().next(),
         "$last" => return array(operand).into_iter().next_back(),

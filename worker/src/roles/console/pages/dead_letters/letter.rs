@@ -1,4 +1,4 @@
-//! `GET /dead-letters/{number}`: one dead letter, and the form in which its body is edited.
+//! `GET /dead-letters/{number}`: one dead letter.
 
 use std::sync::Arc;
 
@@ -38,19 +38,11 @@ struct DeadLetter {
     notes: Vec<&'static str>,
 }
 
-#[derive(Template)]
-#[template(path = "edit.html")]
-struct Edit {
-    shell: Shell,
-    row: Row,
-    body: String,
-}
-
 /// `GET /dead-letters/{number}`
 pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
     let letter = match queue::letter(&console, number).await {
         Ok(letter) => letter,
-        Err(page) => return page,
+        Err(missing) => return missing.page(&console),
     };
     let large_body = match &letter.object {
         Some(object) => {
@@ -97,21 +89,4 @@ fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
         ("Size", format::bytes(letter.bytes as u64)),
     ];
     facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect()
-}
-
-/// `GET /dead-letters/{number}/edit`
-pub async fn edit(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
-    match queue::letter(&console, number).await {
-        Ok(letter) if is_editable(&letter) => {
-            let body = String::from_utf8_lossy(&letter.body).into_owned();
-            let row = Row::new(&letter, console.numbers, Timestamp::now());
-            shell::render(StatusCode::OK, &Edit { shell: Shell::new(&console, SECTION), row, body })
-        }
-        Ok(_) => {
-            let text = "The body is too large, or it is not text. It can be sent again only unchanged.";
-            let title = "This dead letter cannot be edited";
-            shell::message(&console, SECTION, StatusCode::UNPROCESSABLE_ENTITY, title, text)
-        }
-        Err(page) => page,
-    }
 }

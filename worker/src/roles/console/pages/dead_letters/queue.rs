@@ -35,15 +35,37 @@ pub async fn query<T>(
     within_timeout(async { query(&DeadLetterQueue::open(jetstream).await?).await }).await
 }
 
-/// The dead letter `number`, or the page that says why it cannot be shown.
-pub async fn letter(console: &Arc<Console>, number: u64) -> Result<DeadLetterView, Response> {
+/// Why a dead letter is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is no longer in the queue.
+    Gone,
+    /// The broker does not answer.
+    Unavailable,
+}
+
+impl Missing {
+    /// The page that says so.
+    pub fn page(self, console: &Console) -> Response {
+        match self {
+            Self::Gone => not_found(console),
+            Self::Unavailable => shell::broker_unavailable(console, SECTION),
+        }
+    }
+}
+
+/// The dead letter `number`.
+///
+/// # Errors
+/// It is not there.
+pub async fn letter(console: &Arc<Console>, number: u64) -> Result<DeadLetterView, Missing> {
     if !console.health().nats {
-        return Err(shell::broker_unavailable(console, SECTION));
+        return Err(Missing::Unavailable);
     }
     match query(&console.context.jetstream, async |queue| queue.get(number).await).await {
         Some(Some(letter)) => Ok(letter),
-        Some(None) => Err(not_found(console)),
-        None => Err(shell::broker_unavailable(console, SECTION)),
+        Some(None) => Err(Missing::Gone),
+        None => Err(Missing::Unavailable),
     }
 }
 

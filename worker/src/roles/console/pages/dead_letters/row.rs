@@ -26,7 +26,7 @@ impl Row {
             age: format::age(letter.dead_lettered_at, now),
             iso: letter.dead_lettered_at.to_string(),
             moment: format::moment(letter.dead_lettered_at),
-            reason: format::sender_text(&letter.reason, Numbers::Whole).replace('_', " "),
+            reason: format::words(&letter.reason, Numbers::Whole),
             detail: format::sender_text(&letter.detail, numbers),
             size: format::bytes(letter.bytes as u64),
         }

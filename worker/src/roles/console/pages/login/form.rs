@@ -12,11 +12,18 @@ use axum::{
 use serde::Deserialize;
 
 use super::link::{Link, START, local_address};
-use crate::roles::console::{
-    access::{auth::Denied, backoff::Source},
-    assets::{ASSETS, Assets},
-    pages::shell,
-    state::Console,
+use crate::{
+    domain::audit,
+    roles::console::{
+        access::{
+            auth::{Access, Denied, Unnamed},
+            backoff::Source,
+            user,
+        },
+        assets::{ASSETS, Assets},
+        pages::shell,
+        state::Console,
+    },
 };
 
 /// How long the answer to a wrong login is delayed, to make guessing slow.
@@ -24,7 +31,12 @@ const WRONG_LOGIN_DELAY: Duration = Duration::from_millis(300);
 
 /// Whether `path` needs no login: the form and its assets.
 pub fn is_public(path: &str) -> bool {
-    matches!(path, "/login" | "/logout" | "/assets/console.css" | "/assets/icon.svg")
+    matches!(path, "/login" | "/logout") || is_asset(path)
+}
+
+/// Whether `path` is an asset of the form.
+pub fn is_asset(path: &str) -> bool {
+    matches!(path, "/assets/console.css" | "/assets/icon.svg")
 }
 
 /// Whether the request comes from a browser, in which a person can fill in the form. All browsers call
@@ -50,6 +62,30 @@ struct Login<'a> {
     assets: &'static Assets,
     next: &'a str,
     problem: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct Refused {
+    assets: &'static Assets,
+    text: String,
+}
+
+/// The answer to a request of a trusted proxy that names nobody.
+pub fn refuse_unnamed(access: &Access, unnamed: Unnamed) -> Response {
+    let header = access.user_header().map(ToString::to_string).unwrap_or_default();
+    let text = match unnamed {
+        Unnamed::Bad(bad) => {
+            format!(
+                "The header {header} {bad}. The proxy in front of the console has to put the name of the user there."
+            )
+        }
+        Unnamed::Missing => format!(
+            "People reach this console through a proxy that names them in the header {header}. This request did not \
+             come from such a proxy, or the proxy did not set the header."
+        ),
+    };
+    shell::render(StatusCode::FORBIDDEN, &Refused { assets: &ASSETS, text })
 }
 
 /// The answer to a request without a valid login. A browser (`return_to` is set) gets the form, and returns
@@ -121,8 +157,15 @@ pub async fn log_in_by_link(
 }
 
 fn open_session(console: &Console, headers: &HeaderMap, address: &str) -> Response {
-    let cookie = [(header::SET_COOKIE, console.access.open_session(headers))];
-    (cookie, Redirect::to(address)).into_response()
+    with_cookie(console.access.open_session(headers), Redirect::to(address).into_response())
+}
+
+/// `answer` with the cookie, if there is one.
+fn with_cookie(cookie: Option<HeaderValue>, mut answer: Response) -> Response {
+    if let Some(cookie) = cookie {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    answer
 }
 
 /// `GET /login?next=`
@@ -156,7 +199,15 @@ pub async fn log_in(
 
 /// `POST /logout`
 pub async fn log_out(State(console): State<Arc<Console>>, headers: HeaderMap) -> Response {
-    ([(header::SET_COOKIE, console.access.close_session(&headers))], Redirect::to("/login")).into_response()
+    let cookie = console.access.close_session(&headers);
+    let Some(person) = user::person().filter(|person| person.login == audit::Login::Proxy) else {
+        return with_cookie(cookie, Redirect::to("/login").into_response());
+    };
+    let text = format!(
+        "The proxy in front of the console has logged you in as {}, and decides how long. Log out there.",
+        person.name
+    );
+    with_cookie(cookie, shell::message(&console, "", StatusCode::OK, "The proxy keeps you logged in", &text))
 }
 
 #[cfg(test)]

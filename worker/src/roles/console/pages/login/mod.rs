@@ -4,6 +4,6 @@ mod form;
 mod link;
 
 pub use self::{
-    form::{form, is_browser, is_public, log_in, log_in_by_link, log_out, refuse},
+    form::{form, is_asset, is_browser, is_public, log_in, log_in_by_link, log_out, refuse, refuse_unnamed},
     link::{Link, return_address},
 };

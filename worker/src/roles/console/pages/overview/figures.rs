@@ -1,24 +1,31 @@
 //! The figures of the overview, as texts and shares. Pure.
 
+use std::time::Duration;
+
 use aftercall_common::phone_numbers::Numbers;
+use jiff::Timestamp;
 
 use crate::{
-    domain::call::Status,
+    domain::{call::Outcome, time::between},
     roles::console::{
         live::broker_samples::Sample,
         view::{
             chart::{self, BarChart},
             format,
-            tone::{self, Tone},
+            share::{Share, percent, scaled},
+            tone::Tone,
         },
     },
-    store::views::Figures,
+    store::views::{Bucket, Figures, Window},
 };
+
+/// Age from which the page says that its figures are old.
+const OLD_AFTER: Duration = Duration::from_mins(1);
 
 /// The figures about calls, as texts.
 pub(super) struct CallFigures {
     pub total: String,
-    /// Share of calls that were answered. `None`: every call is still initiated or ringing.
+    /// Share of the calls with an outcome that a person answered. `None`: no call has an outcome.
     pub answer_rate: Option<String>,
     /// Median and 95th percentile of the time until a transcript was saved. `None`: no transcript was
     /// fetched.
@@ -27,41 +34,17 @@ pub(super) struct CallFigures {
     pub transcripts: usize,
     pub chart: BarChart,
     pub tones: Vec<(Tone, String)>,
-    pub statuses: Vec<Share>,
+    pub outcomes: Vec<Share>,
     pub reasons: Vec<Share>,
     /// Failed calls with a reason that is not listed. `None`: all reasons are listed.
     pub others: Option<Share>,
     /// The numbers of the chart: time, and calls of each tone.
     pub table: Vec<(String, [String; 4])>,
-    pub counted_at: String,
-}
-
-/// A row with a bar.
-pub(super) struct Share {
-    pub name: String,
-    /// Address of the calls. Empty: no link.
-    pub href: String,
-    pub glyph: &'static str,
-    pub tone: &'static str,
-    pub count: String,
-    pub percent: String,
-    /// Length of the bar, from 0 to 100.
-    pub length: f64,
-}
-
-impl Share {
-    /// The share of `n` in `whole`, in the colour of failures.
-    fn new(name: String, href: String, n: u64, whole: u64) -> Self {
-        Self {
-            name,
-            href,
-            glyph: "",
-            tone: "failed",
-            count: format::count(n),
-            percent: percent(n, whole),
-            length: if whole == 0 { 0.0 } else { chart::count(n) / chart::count(whole) * 100.0 },
-        }
-    }
+    /// When the calls were counted: Unix milliseconds, and the age as a text.
+    pub counted_at: i64,
+    pub age: String,
+    /// Whether the figures are much older than usual. They are counted again, unless the database is unavailable.
+    pub is_old: bool,
 }
 
 /// The figures about webhooks, as texts.
@@ -75,49 +58,51 @@ pub(super) struct WebhookFigures {
 }
 
 /// The figures about calls.
-pub(super) fn call_figures(figures: &Figures, numbers: Numbers) -> CallFigures {
-    let totals = figures.totals();
-    let total: u64 = totals.iter().sum();
-    let count_of = |statuses: &[Status]| -> u64 {
-        Status::ALL.iter().zip(totals).filter(|(status, _)| statuses.contains(status)).map(|(_, n)| n).sum()
-    };
-    let answered = count_of(&[Status::Answered, Status::Completed, Status::Ended]);
-    let decided = total - count_of(&[Status::Initiated, Status::Ringing]);
+pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) -> CallFigures {
+    let calls = figures.total();
+    let total = calls.calls();
+    let over: u64 = calls.outcomes.iter().sum();
+    let answered: u64 = Outcome::ALL
+        .iter()
+        .zip(calls.outcomes)
+        .filter(|(outcome, _)| **outcome == Outcome::Answered)
+        .map(|(_, n)| n)
+        .sum();
     let quantile = |fraction| chart::quantile(&figures.waits, fraction).map(format::delay);
-    let table = figures.buckets.iter().map(|bucket| {
-        (chart::time(bucket.at, figures.window), chart::by_tone(&bucket.calls).map(format::count))
-    });
+    let table = figures
+        .buckets
+        .iter()
+        .map(|bucket| (chart::time(bucket.at, figures.window), chart::by_tone(bucket).map(format::count)));
     let (reasons, others) = reason_shares(figures, numbers);
     CallFigures {
         total: format::count(total),
-        answer_rate: (decided > 0).then(|| percent(answered, decided)),
+        answer_rate: (over > 0).then(|| percent(answered, over)),
         transcript_delay: quantile(0.5).zip(quantile(0.95)),
         transcripts: figures.waits.len(),
         chart: BarChart::new(figures),
-        tones: Tone::ALL.into_iter().zip(chart::by_tone(&totals).map(format::count)).collect(),
-        statuses: status_shares(figures, total),
+        tones: Tone::ALL.into_iter().zip(chart::by_tone(&calls).map(format::count)).collect(),
+        outcomes: outcome_shares(figures.window, &calls),
         reasons,
         others,
         table: table.collect(),
-        counted_at: format::clock(figures.at),
+        counted_at: figures.at.as_millisecond(),
+        age: format::age(figures.at, now),
+        is_old: between(figures.at, now) > OLD_AFTER,
     }
 }
 
-/// The share of each status in all calls.
-fn status_shares(figures: &Figures, total: u64) -> Vec<Share> {
-    let period = figures.window.as_str();
-    let statuses = Status::ALL.into_iter().zip(figures.totals());
-    let shares = statuses.map(|(status, n)| Share {
-        glyph: tone::glyph(Some(status)),
-        tone: Tone::of(Some(status)).class(),
-        ..Share::new(
-            tone::status_text(Some(status)).to_owned(),
-            format!("/calls?status={}&period={period}", status.as_str()),
-            n,
-            total,
-        )
+/// The share of each outcome in all calls.
+fn outcome_shares(window: Window, calls: &Bucket) -> Vec<Share> {
+    let (period, total) = (window.as_str(), calls.calls());
+    let over = Outcome::ALL.into_iter().zip(calls.outcomes).map(|(outcome, n)| {
+        Share::of_outcome(outcome, format!("/calls?outcome={}&period={period}", outcome.as_str()), n, total)
     });
-    shares.collect()
+    let open = Share {
+        glyph: "ringing",
+        tone: Tone::Going.class(),
+        ..Share::new(Tone::Going.name().to_owned(), String::new(), calls.open, total)
+    };
+    scaled(over.chain([open]).collect())
 }
 
 /// The share of each failure reason in the failed calls, and the share of all reasons that are not listed.
@@ -134,16 +119,9 @@ fn reason_shares(figures: &Figures, numbers: Numbers) -> (Vec<Share>, Option<Sha
     let rest = figures.failed.saturating_sub(listed);
     let others =
         (rest > 0).then(|| Share::new("all other reasons".to_owned(), String::new(), rest, figures.failed));
-    (shares.collect(), others)
-}
-
-/// `n` as a percentage of `whole`.
-fn percent(n: u64, whole: u64) -> String {
-    if whole == 0 {
-        return "0 %".to_owned();
-    }
-    let percent = chart::count(n) / chart::count(whole) * 100.0;
-    if percent > 0.0 && percent < 1.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+    let mut shares = scaled(shares.chain(others).collect());
+    let others = if rest > 0 { shares.pop() } else { None };
+    (shares, others)
 }
 
 /// The figures about webhooks. `None`: there is no sample yet.

@@ -1,6 +1,8 @@
 //! The overview.
 
+mod attention;
 mod figures;
+mod groups;
 mod page;
 
-pub use self::page::show;
+pub use self::page::{SECTION, show};

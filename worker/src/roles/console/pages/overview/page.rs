@@ -2,37 +2,95 @@
 
 use std::sync::Arc;
 
+use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
 use axum::{
     extract::{RawQuery, State},
     http::StatusCode,
     response::Response,
 };
+use jiff::Timestamp;
 
-use super::figures::{CallFigures, WebhookFigures, call_figures, webhook_figures};
+use super::{
+    attention::{self, Item},
+    figures::{CallFigures, WebhookFigures, call_figures, webhook_figures},
+    groups::{self, By, GroupRow, Groups, Sort},
+};
 use crate::{
     roles::console::{
+        live::period::{self, PeriodSample},
         pages::shell::{self, Shell},
         state::Console,
-        view::chart::{HEIGHT, WIDTH},
+        view::{
+            chart::{HEIGHT, WIDTH},
+            format,
+        },
     },
     store::views::Window,
 };
+
+/// Address of the section.
+pub const SECTION: &str = "/overview";
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
     shell: Shell,
     window: Window,
+    sort: Sort,
     /// `None`: the calls are not counted yet.
     calls: Option<CallFigures>,
+    /// `None`: the calls are not summed up yet.
+    period: Option<Period>,
     /// `None`: the broker has not been sampled yet.
     webhooks: Option<WebhookFigures>,
+}
+
+/// Sums by agent and by batch, and what needs attention, as texts.
+struct Period {
+    attention: Vec<Item>,
+    total: GroupRow,
+    tables: [Groups; 2],
+    /// When the calls were summed up: Unix milliseconds, and the age as a text.
+    counted_at: i64,
+    age: String,
+}
+
+impl Period {
+    fn new(sample: &PeriodSample, sort: Sort, numbers: Numbers, now: Timestamp) -> Self {
+        let figures = &sample.figures;
+        let period = figures.window.as_str();
+        let letters = &sample.letters;
+        Self {
+            attention: attention::items(figures, &letters.by_reason, letters.has_older, numbers),
+            total: groups::row(&figures.total.now, &figures.total.before),
+            tables: [
+                groups::groups(By::Agent, &figures.agents, sort, period, numbers),
+                groups::groups(By::Batch, &figures.batches, sort, period, numbers),
+            ],
+            counted_at: figures.at.as_millisecond(),
+            age: format::age(figures.at, now),
+        }
+    }
 }
 
 impl Overview {
     fn windows() -> [(Window, &'static str); 3] {
         Window::ALL.map(|window| (window, name(window)))
+    }
+
+    /// Whether the page loads itself again soon, because its figures are missing or old.
+    fn is_incomplete(&self) -> bool {
+        self.period.is_none() || self.calls.as_ref().is_none_or(|calls| calls.is_old)
+    }
+
+    /// The window before, as the table of changes names it.
+    fn window_before(&self) -> &'static str {
+        match self.window {
+            Window::Hour => "the hour before",
+            Window::Day => "the day before",
+            Window::Week => "the week before",
+        }
     }
 
     fn window_name(&self) -> String {
@@ -48,15 +106,29 @@ fn name(window: Window) -> &'static str {
     }
 }
 
-/// `GET /overview?window=`
+/// `GET /overview?window=&sort=`
 pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let window = query.strip_prefix("window=").and_then(Window::from_word).unwrap_or(Window::Day);
-    let figures = console.figures.get(&console.views, console.health(), &console.tasks, window).await;
+    let parameter = |name: &str| {
+        form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == name).map(|(_, value)| value)
+    };
+    let window = parameter("window").and_then(|word| Window::from_word(&word)).unwrap_or(Window::Day);
+    let sort = parameter("sort").and_then(|word| Sort::from_word(&word)).unwrap_or_default();
+    let can_count = console.health().mongodb;
+    let (views, jetstream) = (console.views.clone(), console.context.jetstream.clone());
+    let count = async move { views.figures(window, Timestamp::now()).await };
+    let sample = period::sample(console.views.clone(), jetstream, window);
+    let (figures, period) = tokio::join!(
+        console.figures.get(&console.tasks, can_count, window, count),
+        console.periods.get(&console.tasks, can_count, window, sample),
+    );
+    let (numbers, now) = (console.numbers, Timestamp::now());
     let template = Overview {
-        shell: Shell::new(&console, "/overview"),
+        shell: Shell::new(&console, SECTION),
         window,
-        calls: figures.map(|figures| call_figures(&figures, console.numbers)),
+        sort,
+        calls: figures.map(|figures| call_figures(&figures, numbers, now)),
+        period: period.map(|sample| Period::new(&sample, sort, numbers, now)),
         webhooks: webhook_figures(&console.broker.all()),
     };
     shell::render(StatusCode::OK, &template)

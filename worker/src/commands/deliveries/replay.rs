@@ -1,0 +1,51 @@
+//! `deliveries replay`.
+
+use anyhow::Context as _;
+
+use super::options::Selection;
+use crate::{
+    Context,
+    commands::{print_line, terminal},
+    endpoints,
+    store::DeliveryRecord,
+};
+
+/// Deliveries that are read at a time.
+const PAGE: i64 = 200;
+
+/// Sends each selected delivery again.
+pub async fn replay(context: &Context, which: &Selection, dry_run: bool) -> anyhow::Result<()> {
+    let (mut sent, progress) = (0, terminal::spinner());
+    if which.ids.is_empty() {
+        let conditions = which.filter.conditions();
+        let mut last: Option<DeliveryRecord> = None;
+        loop {
+            let page = context.store.deliveries(&conditions, last.as_ref(), PAGE).await?;
+            send(context, &page, dry_run).await?;
+            sent += page.len();
+            progress.inc(page.len() as u64);
+            let Some(end) = page.into_iter().last() else { break };
+            last = Some(end);
+        }
+    } else {
+        let mut records = Vec::new();
+        for id in &which.ids {
+            let record = context.store.delivery(id).await?;
+            records
+                .push(record.with_context(|| format!("there is no delivery {id}; nothing is sent again"))?);
+        }
+        send(context, &records, dry_run).await?;
+        sent += records.len();
+    }
+    progress.finish_and_clear();
+    let done = if dry_run { "would be sent again" } else { "are sent again" };
+    print_line(format!("{sent} messages {done}"))
+}
+
+async fn send(context: &Context, records: &[DeliveryRecord], dry_run: bool) -> anyhow::Result<()> {
+    if dry_run {
+        let ids = records.iter().map(|record| &record.delivery.id);
+        return ids.into_iter().try_for_each(|id| print_line(format!("would send {id} again")));
+    }
+    Ok(endpoints::replay(context, records).await?)
+}

@@ -1,0 +1,223 @@
+//! The numbers of the dead letters by reason and type. Pure.
+//!
+//! Invariants: at most [`MAX_LETTERS`] numbers and [`MAX_GROUPS`] groups are held; a number is held once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aftercall_common::contract::{
+    provider::Provider,
+    streams::subject::{TRANSCRIPT_DUE, WebhookSubject},
+};
+
+/// Most numbers. Beyond, the oldest are left out.
+const MAX_LETTERS: usize = 200_000;
+/// Most groups. Beyond, dead letters come into one group of others.
+const MAX_GROUPS: usize = 200;
+/// Reason and type of the group of others.
+const OTHERS: &str = "other";
+
+/// Dead letters with the same cause.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Group {
+    /// The stable label of the cause.
+    pub reason: String,
+    /// The event type, or where the messages came from if they name none.
+    pub kind: String,
+}
+
+impl Group {
+    /// The group of a dead letter with these headers: reason, event type, subject of the original message.
+    pub fn new(reason: &str, event_type: &str, subject: &str) -> Self {
+        let kind = if event_type.is_empty() { source(subject) } else { event_type };
+        Self { reason: reason.to_owned(), kind: kind.to_owned() }
+    }
+}
+
+/// Where messages of `subject` come from.
+fn source(subject: &str) -> &'static str {
+    match WebhookSubject::parse(subject) {
+        Some(WebhookSubject::Received(Provider::ElevenLabs)) => "webhook of ElevenLabs",
+        Some(WebhookSubject::Received(Provider::Twilio)) => "webhook of Twilio",
+        Some(WebhookSubject::Reconciled) => "reconciled conversation",
+        None if subject == TRANSCRIPT_DUE => "transcript job",
+        None => "unknown",
+    }
+}
+
+/// A group with its number of dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupCount {
+    /// The group.
+    pub group: Group,
+    /// How many.
+    pub count: u64,
+    /// Number of the newest one.
+    pub newest: u64,
+}
+
+/// The numbers of the dead letters, each with its group.
+#[derive(Clone, Debug, Default)]
+pub struct LetterIndex {
+    /// Position of the group by number.
+    letters: BTreeMap<u64, usize>,
+    groups: Vec<Group>,
+    positions: HashMap<Group, usize>,
+    /// Whether older numbers were left out.
+    is_cut: bool,
+}
+
+impl LetterIndex {
+    /// Adds a dead letter.
+    pub fn add(&mut self, number: u64, group: Group) {
+        let position = match self.positions.get(&group) {
+            Some(position) => *position,
+            None => self.new_group(group),
+        };
+        self.letters.insert(number, position);
+        if self.letters.len() > MAX_LETTERS {
+            self.letters.pop_first();
+            self.is_cut = true;
+        }
+    }
+
+    fn new_group(&mut self, group: Group) -> usize {
+        let others = Group { reason: OTHERS.to_owned(), kind: OTHERS.to_owned() };
+        let group = if self.groups.len() < MAX_GROUPS - 1 { group } else { others };
+        if let Some(position) = self.positions.get(&group) {
+            return *position;
+        }
+        self.groups.push(group.clone());
+        self.positions.insert(group, self.groups.len() - 1);
+        self.groups.len() - 1
+    }
+
+    /// Removes a dead letter.
+    pub fn remove(&mut self, number: u64) {
+        self.letters.remove(&number);
+    }
+
+    /// Removes the dead letters before `first`.
+    pub fn remove_before(&mut self, first: u64) {
+        self.letters = self.letters.split_off(&first);
+    }
+
+    /// The number of dead letters up to `last`.
+    pub fn count_up_to(&self, last: u64) -> usize {
+        self.letters.len() - self.letters.range(last.saturating_add(1)..).count()
+    }
+
+    /// Whether the index holds all of `stored` dead letters, of which the last has the number `last`.
+    pub fn is_complete(&self, stored: u64, last: u64) -> bool {
+        let held = self.count_up_to(last) as u64;
+        held == stored || (self.is_cut && held < stored)
+    }
+
+    /// The groups, the largest first.
+    pub fn groups(&self) -> Vec<GroupCount> {
+        let mut counts = vec![(0, 0); self.groups.len()];
+        for (number, group) in &self.letters {
+            let (count, newest) = &mut counts[*group];
+            (*count, *newest) = (*count + 1, *number);
+        }
+        let counted = self.groups.iter().zip(counts).filter(|(_, (count, _))| *count > 0);
+        let mut groups: Vec<_> = counted
+            .map(|(group, (count, newest))| GroupCount { group: group.clone(), count, newest })
+            .collect();
+        groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.group.cmp(&b.group)));
+        groups
+    }
+
+    /// The numbers before `end` of the dead letters of the group, the newest first. `kind`: `None` for all types.
+    pub fn numbers<'a>(
+        &'a self,
+        reason: &str,
+        kind: Option<&str>,
+        end: u64,
+    ) -> impl Iterator<Item = u64> + use<'a> {
+        let is_in = |group: &Group| group.reason == reason && kind.is_none_or(|kind| group.kind == kind);
+        let wanted: Vec<_> = self.groups.iter().map(is_in).collect();
+        let newest_first = self.letters.range(..end).rev();
+        newest_first.filter(move |(_, group)| wanted[**group]).map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(reason: &str, kind: &str) -> Group {
+        Group { reason: reason.to_owned(), kind: kind.to_owned() }
+    }
+
+    fn index() -> LetterIndex {
+        let mut index = LetterIndex::default();
+        for number in 1..=9 {
+            let kind = if number % 3 == 0 { "call.busy" } else { "call.ended" };
+            index.add(number, group(if number < 8 { "no_identifier" } else { "invalid_json" }, kind));
+        }
+        index
+    }
+
+    #[test]
+    fn groups_are_counted_and_the_largest_is_first() {
+        let mut index = index();
+        let counted = |index: &LetterIndex| -> Vec<_> {
+            let groups = index.groups().into_iter();
+            groups.map(|found| (found.group.reason, found.group.kind, found.count, found.newest)).collect()
+        };
+        let line =
+            |reason: &str, kind: &str, count, newest| (reason.to_owned(), kind.to_owned(), count, newest);
+        assert_eq!(
+            counted(&index),
+            [
+                line("no_identifier", "call.ended", 5, 7),
+                line("no_identifier", "call.busy", 2, 6),
+                line("invalid_json", "call.busy", 1, 9),
+                line("invalid_json", "call.ended", 1, 8),
+            ]
+        );
+        index.remove(9);
+        index.remove(9);
+        index.remove_before(4);
+        assert_eq!(counted(&index)[2..], [line("no_identifier", "call.busy", 1, 6)]);
+        assert_eq!(index.count_up_to(7), 4);
+        assert!(index.is_complete(5, 8) && !index.is_complete(6, 8) && index.is_complete(4, 7));
+    }
+
+    #[test]
+    fn a_group_gives_its_numbers_and_nothing_else() {
+        let index = index();
+        let numbers = |reason, kind, end| index.numbers(reason, kind, end).collect::<Vec<_>>();
+        assert_eq!(numbers("no_identifier", Some("call.busy"), u64::MAX), [6, 3]);
+        assert_eq!(numbers("no_identifier", None, 5), [4, 3, 2, 1]);
+        assert_eq!(numbers("invalid_json", Some("call.busy"), 9), [0; 0]);
+        assert_eq!(numbers("no_event_type", None, u64::MAX), [0; 0]);
+    }
+
+    #[test]
+    fn numbers_and_groups_are_bounded() {
+        let mut index = LetterIndex::default();
+        for number in 0..MAX_LETTERS as u64 + 10 {
+            index.add(number, group("no_identifier", &format!("call.{}", number % 1000)));
+        }
+        assert_eq!(index.count_up_to(u64::MAX), MAX_LETTERS);
+        assert!(index.is_complete(MAX_LETTERS as u64 + 10, u64::MAX), "the oldest are left out");
+        let groups = index.groups();
+        assert_eq!(groups.len(), MAX_GROUPS);
+        assert_eq!(groups[0].group, group(OTHERS, OTHERS));
+        assert_eq!(groups.iter().map(|found| found.count).sum::<u64>(), MAX_LETTERS as u64);
+    }
+
+    #[test]
+    fn a_dead_letter_without_a_type_is_grouped_by_its_source() {
+        for (event_type, subject, kind) in [
+            ("call.busy", "webhooks.elevenlabs.call-status", "call.busy"),
+            ("", "webhooks.elevenlabs.call-status", "webhook of ElevenLabs"),
+            ("", "webhooks.twilio.call-status", "webhook of Twilio"),
+            ("", TRANSCRIPT_DUE, "transcript job"),
+            ("", "$JS.API.>", "unknown"),
+        ] {
+            assert_eq!(Group::new("r", event_type, subject), group("r", kind), "{subject}");
+        }
+    }
+}

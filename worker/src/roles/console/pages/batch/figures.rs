@@ -1,0 +1,142 @@
+//! The figures of a batch, as texts and shares. Pure.
+
+use aftercall_common::phone_numbers::Numbers;
+
+use crate::{
+    domain::call::{Disposition, Outcome, Status},
+    roles::console::view::{
+        filter::{Params, ResultChoice},
+        format,
+        share::{Share, percent, scaled},
+    },
+    store::views::BatchFigures,
+};
+
+/// The figures, as texts.
+pub(super) struct Texts {
+    /// Calls, and those that are over.
+    pub calls: String,
+    pub over: String,
+    pub over_rate: String,
+    /// Calls in progress and calls that hang. Empty: none.
+    pub open: String,
+    pub recipients: String,
+    /// Recipients that nobody reached yet, and that may still be reached by a call in progress. Empty: none.
+    pub unfinished: String,
+    pub reached: String,
+    pub reached_rate: String,
+    /// How many recipients can be tried again. Empty: none.
+    pub to_retry: String,
+    pub answered: String,
+    pub answer_rate: String,
+    pub success_rate: String,
+    /// Number of conversations that ElevenLabs judged.
+    pub judged: String,
+    pub minutes: String,
+    pub cost: String,
+    pub outcomes: Vec<Share>,
+    /// Numbers of the bar: calls that are over, and all calls.
+    pub progress: (u64, u64),
+}
+
+/// The texts of `figures`, which belong to the batch `id`.
+pub(super) fn texts(id: &str, figures: &BatchFigures, numbers: Numbers) -> Texts {
+    let (sums, recipients) = (&figures.sums, figures.recipients);
+    let judged = sums.success + sums.failure;
+    let open = [(figures.going(), "in progress"), (figures.stuck, "stuck")];
+    let open = open.iter().filter(|(n, _)| *n > 0);
+    let open: Vec<_> = open.map(|(n, words)| format!("{} {words}", format::count(*n))).collect();
+    let known = |n: u64| if n > 0 { format::count(n) } else { String::new() };
+    Texts {
+        calls: format::count(sums.calls),
+        over: format::count(sums.over()),
+        over_rate: percent(sums.over(), sums.calls),
+        open: open.join(", "),
+        recipients: format::count(recipients.all),
+        unfinished: known(recipients.unfinished),
+        reached: format::count(recipients.reached),
+        reached_rate: percent(recipients.reached, recipients.all),
+        to_retry: match recipients.to_retry {
+            0 => String::new(),
+            1 => "1 recipient was not reached, and another call may reach it.".to_owned(),
+            n => {
+                format!("{} recipients were not reached, and another call may reach them.", format::count(n))
+            }
+        },
+        answered: format::count(sums.of(Outcome::Answered)),
+        answer_rate: percent(sums.of(Outcome::Answered), sums.over()),
+        success_rate: if judged > 0 { percent(sums.success, judged) } else { "–".to_owned() },
+        judged: format::count(judged),
+        minutes: format::count((sums.seconds + 30) / 60),
+        cost: format::count(sums.cost),
+        outcomes: outcomes(id, figures, numbers),
+        progress: (sums.over(), sums.calls),
+    }
+}
+
+/// The share of each outcome in all calls, and those of the calls that are not over.
+fn outcomes(id: &str, figures: &BatchFigures, numbers: Numbers) -> Vec<Share> {
+    let all = figures.sums.calls;
+    let href = |result| calls(id, Some(result), numbers);
+    let over = Outcome::ALL.into_iter().map(|outcome| {
+        let n = figures.sums.of(outcome);
+        Share::of_outcome(outcome, href(ResultChoice::Over(vec![outcome])), n, all)
+    });
+    let going = Share {
+        name: "in progress".to_owned(),
+        ..Share::of_disposition(
+            Disposition::Going(Status::Ringing),
+            href(ResultChoice::Going),
+            figures.going(),
+            all,
+        )
+    };
+    let stuck = Share::of_disposition(Disposition::Stuck, href(ResultChoice::Stuck), figures.stuck, all);
+    scaled(over.chain([going, stuck]).collect())
+}
+
+/// The address of the calls of the batch `id` that turned out like this. Empty if the address would show a telephone
+/// number that is masked.
+pub(super) fn calls(id: &str, result: Option<ResultChoice>, numbers: Numbers) -> String {
+    if numbers.id(id) != id {
+        return String::new();
+    }
+    Params { batch: id.to_owned(), result, ..Params::default() }.address()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Sums, views::Recipients};
+
+    #[test]
+    fn every_count_leads_to_its_calls() {
+        let sums = Sums { calls: 10, outcomes: [4, 1, 0, 2, 0, 0, 0, 0, 0], success: 3, ..Sums::default() };
+        let recipients = Recipients { all: 8, reached: 4, unfinished: 3, to_retry: 0 };
+        let figures = BatchFigures { sums, stuck: 1, recipients, ..BatchFigures::default() };
+        let texts = texts("btc 1", &figures, Numbers::Masked);
+        assert_eq!(
+            (texts.over.as_str(), texts.over_rate.as_str(), texts.open.as_str()),
+            ("7", "70 %", "2 in progress, 1 stuck")
+        );
+        assert_eq!((texts.answer_rate.as_str(), texts.success_rate.as_str()), ("57 %", "100 %"));
+        assert_eq!((texts.reached_rate.as_str(), texts.to_retry.as_str()), ("50 %", ""));
+        let shown: Vec<_> = texts
+            .outcomes
+            .iter()
+            .filter(|share| share.count != "0")
+            .map(|share| (share.name.as_str(), share.count.as_str(), share.href.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("answered", "4", "/calls?outcome=answered&batch=btc+1"),
+                ("voicemail", "1", "/calls?outcome=voicemail&batch=btc+1"),
+                ("no answer", "2", "/calls?outcome=no_answer&batch=btc+1"),
+                ("in progress", "2", "/calls?outcome=going&batch=btc+1"),
+                ("stuck", "1", "/calls?outcome=stuck&batch=btc+1"),
+            ]
+        );
+        assert_eq!(calls("+6581234567", None, Numbers::Masked), "", "a masked number is in no address");
+    }
+}

@@ -1,0 +1,182 @@
+//! `/dead-letters/work`: work on several dead letters, its progress, and how to cancel it.
+
+use std::sync::Arc;
+
+use aftercall_common::phone_numbers::Numbers;
+use askama::Template;
+use axum::{
+    extract::{RawForm, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Redirect, Response},
+};
+
+use super::{
+    queue::SECTION,
+    selection::{FormError, Selection, read_form},
+};
+use crate::{
+    domain::audit::{Action, Object, ObjectKind},
+    roles::console::{
+        access::user,
+        audit, letter_work,
+        live::letter_work::{Progress, State as WorkState, Work},
+        pages::shell::{self, Shell},
+        state::Console,
+        view::format,
+    },
+};
+
+/// Address of the page.
+const ADDRESS: &str = "/dead-letters/work";
+
+#[derive(Template)]
+#[template(path = "letter_work.html")]
+struct Page {
+    shell: Shell,
+    work: Option<WorkView>,
+}
+
+/// The latest work, as texts.
+struct WorkView {
+    title: &'static str,
+    selected: String,
+    by: String,
+    iso: String,
+    moment: String,
+    time: String,
+    state: String,
+    tone: &'static str,
+    glyph: &'static str,
+    is_running: bool,
+    taken: u64,
+    total: u64,
+    facts: Vec<(&'static str, String)>,
+    failures: Vec<String>,
+}
+
+impl WorkView {
+    fn new(progress: &Progress) -> Self {
+        let (title, done) = match progress.work {
+            Work::Replay => ("Send dead letters again", "Sent again"),
+            Work::Delete => ("Delete dead letters", "Deleted"),
+        };
+        let (tone, glyph) = match &progress.state {
+            WorkState::Running | WorkState::Canceling => ("going", "ringing"),
+            WorkState::Finished if progress.failed == 0 => ("done", "done"),
+            WorkState::Finished | WorkState::Canceled => ("missed", "missed"),
+            WorkState::Stopped(_) => ("failed", "failed"),
+        };
+        let taken = progress.done + progress.gone + progress.failed;
+        let count = |n: u64| Some(n).filter(|n| *n > 0).map(format::count);
+        let facts = [
+            ("Selected", Some(format::count(progress.total))),
+            (done, Some(format::count(progress.done))),
+            ("Gone before", count(progress.gone)),
+            ("Must not be sent", count(progress.failed)),
+            ("Left", count(progress.total - taken.min(progress.total))),
+            ("Ended", progress.ended_at.map(format::moment)),
+        ];
+        Self {
+            title,
+            selected: progress.selected.clone(),
+            by: progress.by.clone(),
+            iso: progress.started_at.to_string(),
+            moment: format::moment(progress.started_at),
+            time: format::short_moment(progress.started_at),
+            state: state_text(&progress.state),
+            tone,
+            glyph,
+            is_running: progress.is_running(),
+            taken,
+            total: progress.total,
+            facts: facts.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect(),
+            failures: progress.failures.clone(),
+        }
+    }
+}
+
+fn state_text(state: &WorkState) -> String {
+    match state {
+        WorkState::Running => "In progress.".to_owned(),
+        WorkState::Canceling => "Canceling. Dead letters that were begun are finished first.".to_owned(),
+        WorkState::Finished => "Finished.".to_owned(),
+        WorkState::Canceled => "Canceled. What is left is still among the dead letters.".to_owned(),
+        WorkState::Stopped(reason) => {
+            format!("Stopped: {reason}. What is left is still among the dead letters; start again later.")
+        }
+    }
+}
+
+/// `GET /dead-letters/work`
+pub async fn show(State(console): State<Arc<Console>>) -> Response {
+    let work = console.letter_work.progress().as_ref().map(WorkView::new);
+    shell::render(StatusCode::OK, &Page { shell: Shell::new(&console, SECTION), work })
+}
+
+/// `POST /dead-letters/work`
+pub async fn start(State(console): State<Arc<Console>>, RawForm(body): RawForm) -> Response {
+    let refuse = |status: StatusCode, text: &str| {
+        shell::message(&console, SECTION, status, "Nothing was started", text)
+    };
+    let (work, selection) = match read_form(&body) {
+        Ok(read) => read,
+        Err(error) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, problem(error)),
+    };
+    if !console.health().nats {
+        return shell::broker_unavailable(&console, SECTION);
+    }
+    let (numbers, selected) = match selection {
+        Selection::Numbers(numbers) => {
+            let count = format::count(numbers.len() as u64);
+            (numbers, format!("{count} selected dead letters"))
+        }
+        Selection::Group { reason, kind, end } => {
+            let numbers: Vec<_> = console.letters.get().numbers(&reason, kind.as_deref(), end).collect();
+            let kind = kind.map(|kind| format!(" · {}", format::sender_text(&kind, console.numbers)));
+            let count = format::count(numbers.len() as u64);
+            (
+                numbers,
+                format!(
+                    "{count} dead letters: {}{}",
+                    format::words(&reason, Numbers::Whole),
+                    kind.unwrap_or_default()
+                ),
+            )
+        }
+    };
+    if numbers.is_empty() {
+        return refuse(StatusCode::NOT_FOUND, "None of these dead letters are left.");
+    }
+    if letter_work::start(&console, work, numbers, selected.clone(), user::author().name).is_err() {
+        let text = "Other work on dead letters is running. Wait until it ends, or cancel it.";
+        return refuse(StatusCode::CONFLICT, text);
+    }
+    let action = match work {
+        Work::Replay => Action::ReplayDeadLetters,
+        Work::Delete => Action::DeleteDeadLetters,
+    };
+    audit::record(&console, action, Object::new(ObjectKind::DeadLetters, &selected)).await;
+    Redirect::to(ADDRESS).into_response()
+}
+
+/// `POST /dead-letters/work/cancel`
+pub async fn cancel(State(console): State<Arc<Console>>) -> Response {
+    let selected = console.letter_work.progress().map(|progress| progress.selected).unwrap_or_default();
+    if console.letter_work.cancel() {
+        let object = Object::new(ObjectKind::DeadLetters, &selected);
+        audit::record(&console, Action::CancelDeadLetters, object).await;
+    }
+    Redirect::to(ADDRESS).into_response()
+}
+
+fn problem(error: FormError) -> &'static str {
+    match error {
+        FormError::NothingSelected => "Select at least one dead letter, or open a group and take all of it.",
+        FormError::TooMany => {
+            "Select at most the dead letters of one page, or open a group and take all of it."
+        }
+        FormError::NoWork => {
+            "The form does not say whether to send the dead letters again or to delete them."
+        }
+    }
+}

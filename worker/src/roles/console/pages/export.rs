@@ -1,0 +1,110 @@
+//! `GET /calls.csv`: the calls of a list as a CSV table.
+
+use std::{io, sync::Arc};
+
+use aftercall_common::phone_numbers::Numbers;
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    roles::console::{state::Console, view::filter::Params},
+    store::{CallView, ExportPages, Include, StoreError, call_json, csv_header, csv_rows, mask_numbers},
+};
+
+/// Most exports at the same time. Each reads as fast as its browser takes the table.
+pub const MAX_EXPORTS: usize = 2;
+
+/// A slot for an export.
+pub type Slot = OwnedSemaphorePermit;
+
+/// `GET /calls.csv`, with the parameters of `GET /calls`.
+pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
+    let (params, now) = (Params::read(&query.unwrap_or_default()), Timestamp::now());
+    let slot = match slot(&console) {
+        Ok(slot) => slot,
+        Err(refused) => return refused.into_response(),
+    };
+    let choices = console.choices.get(&console.views, console.health()).await;
+    let Some(filter) = params.filter(&choices.reasons, now).export(now) else {
+        return (StatusCode::BAD_REQUEST, "a search for an id cannot be exported\n").into_response();
+    };
+    let pages = stream::unfold(console.views.export(filter), async |mut pages: ExportPages| {
+        let page = pages.next().await.transpose()?;
+        Some((page.map(|page| page.calls().collect()), pages))
+    });
+    table("calls", pages, console.numbers, slot, now)
+}
+
+/// Why an export does not begin.
+#[derive(Clone, Copy, Debug)]
+pub enum Refused {
+    /// MongoDB does not answer.
+    NoDatabase,
+    /// All slots are taken.
+    NoSlot,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoDatabase => {
+                (StatusCode::SERVICE_UNAVAILABLE, "MongoDB does not answer; try again later\n")
+                    .into_response()
+            }
+            Self::NoSlot => {
+                let text =
+                    format!("{MAX_EXPORTS} exports are running already; try again when one has ended\n");
+                (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "10")], text).into_response()
+            }
+        }
+    }
+}
+
+/// A slot for an export.
+pub fn slot(console: &Console) -> Result<Slot, Refused> {
+    if !console.health().mongodb {
+        return Err(Refused::NoDatabase);
+    }
+    console.exports.clone().try_acquire_owned().map_err(|_full| Refused::NoSlot)
+}
+
+/// The answer with the calls of `pages` as a table, whose file is named after `name` and the time. An error ends the
+/// download, so that a browser does not take a part for the whole.
+pub fn table(
+    name: &str,
+    pages: impl Stream<Item = Result<Vec<CallView>, StoreError>> + Send + 'static,
+    numbers: Numbers,
+    slot: Slot,
+    now: Timestamp,
+) -> Response {
+    let header = stream::once(async { csv_header().map(Bytes::from).map_err(io::Error::other) });
+    let rows = pages.map(move |page| {
+        let _slot = &slot; // Held until the last page is sent.
+        page.map_err(|error| {
+            tracing::warn!(%error, "an export of the console ended early");
+            io::Error::other("the database does not answer")
+        })
+        .and_then(|calls| rows(calls, numbers))
+    });
+    let name = format!("attachment; filename=\"{name}-{}.csv\"", now.strftime("%Y-%m-%dT%H%MZ"));
+    let headers =
+        [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
+    (headers, Body::from_stream(header.chain(rows))).into_response()
+}
+
+fn rows(calls: Vec<CallView>, numbers: Numbers) -> io::Result<Bytes> {
+    let calls = calls.into_iter().map(|call| {
+        let mut call = call_json(&call, Include::NONE);
+        mask_numbers(&mut call, numbers);
+        call
+    });
+    csv_rows(calls).map(Bytes::from).map_err(io::Error::other)
+}

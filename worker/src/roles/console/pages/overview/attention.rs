@@ -1,0 +1,104 @@
+//! What needs attention, each with the page that shows it. Pure.
+
+use aftercall_common::phone_numbers::Numbers;
+
+use super::groups::{By, href};
+use crate::{
+    domain::delivery::{Endpoint, Reason, State},
+    roles::console::view::{choices::agent_name, format},
+    store::views::PeriodFigures,
+};
+
+/// Most items about agents.
+const MAX_AGENTS: usize = 5;
+
+/// One item.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub text: String,
+    /// The page that shows it. Empty: no page.
+    pub href: String,
+}
+
+/// What needs attention. `letters`: dead letters by reason, and whether there are older ones.
+pub(super) fn items(
+    figures: &PeriodFigures,
+    letters: &[(String, u64)],
+    has_older_letters: bool,
+    numbers: Numbers,
+) -> Vec<Item> {
+    let period = figures.window.as_str();
+    let mut items = Vec::new();
+    if let Some(stuck) = figures.stuck.filter(|stuck| stuck.calls > 0) {
+        let more = if stuck.is_complete { "" } else { "+" };
+        let calls = format::count(stuck.calls);
+        items.push(Item {
+            text: format!(
+                "{calls}{more} {}: no event ended {} in time",
+                plural("call is stuck", "calls are stuck", stuck.calls),
+                plural("it", "them", stuck.calls)
+            ),
+            href: "/calls?outcome=stuck".to_owned(),
+        });
+    }
+    let failed = figures.total.now.failure;
+    if failed > 0 {
+        items.push(Item {
+            text: format!(
+                "{} {} not successful",
+                format::count(failed),
+                plural("conversation was", "conversations were", failed)
+            ),
+            href: format!("/calls?evaluation=failure&period={period}"),
+        });
+    }
+    for (reason, count) in letters {
+        let older = if has_older_letters { "at least " } else { "" };
+        items.push(Item {
+            text: format!(
+                "{older}{} dead {}: {}",
+                format::count(*count),
+                plural("letter", "letters", *count),
+                format::words(reason, Numbers::Whole)
+            ),
+            href: "/dead-letters".to_owned(),
+        });
+    }
+    items.extend(figures.endpoints.iter().filter_map(endpoint));
+    let silent = figures.agents.iter().filter(|agent| agent.now.calls == 0 && agent.before.calls > 0);
+    items.extend(silent.take(MAX_AGENTS).filter_map(|agent| {
+        let id = agent.is.as_deref()?;
+        Some(Item {
+            text: format!(
+                "{}: no webhook in this period, after {} in the one before",
+                agent_name(id, agent.name.as_deref(), numbers),
+                calls(agent.before.calls)
+            ),
+            href: href(By::Agent, id, "7d", numbers),
+        })
+    }));
+    items
+}
+
+/// An endpoint that gets no messages although nobody paused it, or at which every attempt fails.
+fn endpoint(endpoint: &Endpoint) -> Option<Item> {
+    let text = match (endpoint.state, endpoint.failing_since) {
+        (State::Stopped(Reason::Failing), _) => "is paused, because every attempt failed for days",
+        (State::Stopped(Reason::Gone), _) => "is disabled, because it answered 410",
+        (State::Stopped(Reason::Operator), _) => "is paused by an operator",
+        (State::Active, Some(_)) => "fails at every attempt",
+        (State::Active, None) => return None,
+    };
+    Some(Item {
+        text: format!("endpoint {} {text}", endpoint.id),
+        href: format!("/endpoints/{}", endpoint.id),
+    })
+}
+
+fn calls(n: u64) -> String {
+    format!("{} {}", format::count(n), plural("call", "calls", n))
+}
+
+fn plural(one: &'static str, many: &'static str, n: u64) -> &'static str {
+    if n == 1 { one } else { many }
+}

@@ -1,0 +1,220 @@
+//! Endpoints of the operator's systems: the collection `endpoints`.
+//!
+//! The collection holds the secrets of signatures as they are, because the worker has to sign with them. Access to
+//! the database is access to the secrets.
+
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use jiff::Timestamp;
+use mongodb::{
+    Collection,
+    bson::{Document, doc},
+    error::Result as DriverResult,
+};
+
+use super::{
+    connection::{SERVER_TIME, Store},
+    convert::{bson_date, date},
+    error::StoreError,
+};
+use crate::domain::delivery::{
+    Endpoint, EndpointId, EndpointUrl, Filter, Kind, Reason, Secrets, SigningSecret, State,
+    endpoint::MAX_ENDPOINTS,
+};
+
+const COLLECTION: &str = "endpoints";
+
+impl Store {
+    pub(super) fn endpoints_collection(&self) -> Collection<Document> {
+        self.database.collection(COLLECTION)
+    }
+
+    /// All endpoints, the oldest first. A document that no version of Aftercall wrote is left out.
+    pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
+        let found = self.run(all(self.endpoints_collection(), SERVER_TIME)).await?;
+        Ok(found.iter().filter_map(read).collect())
+    }
+
+    /// The endpoint `id`.
+    pub async fn endpoint(&self, id: &EndpointId) -> Result<Option<Endpoint>, StoreError> {
+        let found = self.run(find(self.endpoints_collection(), id.clone(), SERVER_TIME)).await?;
+        Ok(found.as_ref().and_then(read))
+    }
+
+    /// Adds an endpoint.
+    ///
+    /// # Errors
+    /// [`MAX_ENDPOINTS`] exist, or the database is unavailable.
+    pub async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<(), StoreError> {
+        if self.endpoints().await?.len() >= MAX_ENDPOINTS {
+            return Err(StoreError::Refused(format!("{MAX_ENDPOINTS} endpoints exist already")));
+        }
+        let (endpoints, document) = (self.endpoints_collection(), written(endpoint));
+        self.run(async move { endpoints.insert_one(document).await }).await.map(drop)
+    }
+
+    /// Removes an endpoint. Returns whether it existed.
+    pub async fn remove_endpoint(&self, id: &EndpointId) -> Result<bool, StoreError> {
+        let (endpoints, filter) = (self.endpoints_collection(), doc! { "_id": id.as_str() });
+        let removed = self.run(async move { endpoints.delete_one(filter).await }).await?;
+        Ok(removed.deleted_count > 0)
+    }
+
+    /// Replaces the secrets of an endpoint, unless they have changed from `before`. Returns whether they were
+    /// replaced.
+    pub async fn replace_secrets(
+        &self,
+        id: &EndpointId,
+        before: &Secrets,
+        secrets: &Secrets,
+    ) -> Result<bool, StoreError> {
+        let filter = doc! { "_id": id.as_str(), "secrets": written_secrets(before) };
+        self.update_endpoint(filter, doc! { "$set": { "secrets": written_secrets(secrets) } }).await
+    }
+
+    /// Sets the state of an endpoint. Returns whether the endpoint exists. An active endpoint counts as one that
+    /// has not failed yet.
+    pub async fn set_endpoint_state(&self, id: &EndpointId, state: State) -> Result<bool, StoreError> {
+        let update = match state.reason() {
+            Some(reason) => doc! { "$set": { "state": state.as_str(), "reason": reason } },
+            None => {
+                doc! { "$set": { "state": state.as_str() }, "$unset": { "reason": "", "failingSince": "" } }
+            }
+        };
+        self.update_endpoint(doc! { "_id": id.as_str() }, update).await
+    }
+
+    /// Replaces the filter of an endpoint. Returns whether the endpoint exists.
+    pub async fn set_endpoint_filter(&self, id: &EndpointId, filter: &Filter) -> Result<bool, StoreError> {
+        let Filter { types, agents, batches } = filter;
+        let update = doc! { "$set": { "types": types, "agents": agents, "batches": batches } };
+        self.update_endpoint(doc! { "_id": id.as_str() }, update).await
+    }
+
+    /// Stops an active endpoint. Returns whether it was active.
+    pub async fn stop_endpoint(&self, id: &EndpointId, reason: Reason) -> Result<bool, StoreError> {
+        let state = State::Stopped(reason);
+        let set = doc! { "state": state.as_str(), "reason": state.reason() };
+        let filter = doc! { "_id": id.as_str(), "state": State::Active.as_str() };
+        self.update_endpoint(filter, doc! { "$set": set }).await
+    }
+
+    /// Records that every attempt fails since `at`, unless an earlier time is recorded.
+    pub async fn endpoint_fails(&self, id: &EndpointId, at: Timestamp) -> Result<(), StoreError> {
+        let filter = doc! { "_id": id.as_str(), "failingSince": null };
+        self.update_endpoint(filter, doc! { "$set": { "failingSince": bson_date(at) } }).await.map(drop)
+    }
+
+    /// Records that an attempt succeeded.
+    pub async fn endpoint_works(&self, id: &EndpointId) -> Result<(), StoreError> {
+        let update = doc! { "$unset": { "failingSince": "" } };
+        self.update_endpoint(doc! { "_id": id.as_str() }, update).await.map(drop)
+    }
+
+    async fn update_endpoint(&self, filter: Document, update: Document) -> Result<bool, StoreError> {
+        let endpoints = self.endpoints_collection();
+        let updated = self.run(async move { endpoints.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
+    }
+}
+
+/// Reads all endpoints, the oldest first.
+pub(super) async fn all(endpoints: Collection<Document>, max_time: Duration) -> DriverResult<Vec<Document>> {
+    let most = i64::try_from(MAX_ENDPOINTS).unwrap_or(i64::MAX);
+    let found = endpoints.find(doc! {}).sort(doc! { "createdAt": 1, "_id": 1 }).limit(most);
+    found.max_time(max_time).await?.try_collect().await
+}
+
+/// Reads the endpoint `id`.
+pub(super) async fn find(
+    endpoints: Collection<Document>,
+    id: EndpointId,
+    max_time: Duration,
+) -> DriverResult<Option<Document>> {
+    endpoints.find_one(doc! { "_id": id.as_str() }).max_time(max_time).await
+}
+
+fn written(endpoint: &Endpoint) -> Document {
+    let Filter { types, agents, batches } = &endpoint.filter;
+    let mut document = doc! {
+        "_id": endpoint.id.as_str(),
+        "url": endpoint.url.as_str(),
+        "kind": endpoint.kind.as_str(),
+        "types": types,
+        "agents": agents,
+        "batches": batches,
+        "secrets": written_secrets(&endpoint.secrets),
+        "state": endpoint.state.as_str(),
+        "since": bson_date(endpoint.since),
+        "createdAt": bson_date(endpoint.created_at),
+    };
+    if let Some(reason) = endpoint.state.reason() {
+        document.insert("reason", reason);
+    }
+    document
+}
+
+fn written_secrets(secrets: &Secrets) -> Vec<Document> {
+    let secret = |(secret, end): &(SigningSecret, Option<Timestamp>)| {
+        let mut document = doc! { "secret": secret.expose() };
+        if let Some(end) = end {
+            document.insert("validUntil", bson_date(*end));
+        }
+        document
+    };
+    secrets.0.iter().map(secret).collect()
+}
+
+pub(super) fn read(document: &Document) -> Option<Endpoint> {
+    let text = |field: &str| document.get_str(field).ok();
+    let list = |field: &str| -> Vec<String> {
+        let entries = document.get_array(field).map(Vec::as_slice).unwrap_or_default();
+        entries.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+    };
+    let secrets = document.get_array("secrets").map(Vec::as_slice).unwrap_or_default();
+    let secrets = secrets.iter().filter_map(|secret| {
+        let secret = secret.as_document()?;
+        Some((SigningSecret::stored(secret.get_str("secret").ok()?.to_owned()), date(secret, "validUntil")))
+    });
+    Some(Endpoint {
+        id: EndpointId::parse(text("_id")?).ok()?,
+        url: EndpointUrl::parse(text("url")?).ok()?,
+        kind: Kind::parse(text("kind")?)?,
+        filter: Filter { types: list("types"), agents: list("agents"), batches: list("batches") },
+        secrets: Secrets(secrets.collect()),
+        state: State::parse(text("state")?, text("reason"))?,
+        since: date(document, "since")?,
+        created_at: date(document, "createdAt")?,
+        failing_since: date(document, "failingSince"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::delivery::{endpoint::ID_BYTES, secret::SECRET_BYTES};
+
+    #[test]
+    fn an_endpoint_is_read_as_it_was_written() {
+        let at: Timestamp = "2026-11-29T10:00:00.123Z".parse().unwrap();
+        let secret = |byte| SigningSecret::new([byte; SECRET_BYTES]);
+        let endpoint = Endpoint {
+            id: EndpointId::new([1; ID_BYTES]),
+            url: EndpointUrl::parse("https://example.com/hook?a=b").unwrap(),
+            kind: Kind::Events,
+            filter: Filter {
+                types: vec!["call.status".to_owned()],
+                agents: vec!["a".to_owned()],
+                batches: vec![],
+            },
+            secrets: Secrets(vec![(secret(2), None), (secret(1), Some(at))]),
+            state: State::Stopped(Reason::Failing),
+            since: at,
+            created_at: at,
+            failing_since: None,
+        };
+        assert_eq!(read(&written(&endpoint)), Some(endpoint));
+        assert_eq!(read(&doc! { "_id": "other" }), None);
+    }
+}

@@ -1,0 +1,126 @@
+//! The sums of the calls of a window by agent and by batch, with those of the window before, and what needs
+//! attention. The server reads every call of both windows, so this takes seconds.
+
+use std::{collections::HashMap, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{
+    connection::Views,
+    filter::{Filter, ResultFilter},
+    matches::Matches,
+    window::Window,
+};
+use crate::{
+    domain::{delivery::Endpoint, time::before},
+    store::{
+        error::StoreError,
+        statistics::{Grouping, Statistics, Sums, statistics},
+    },
+};
+
+/// A group of calls in both windows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Id of the agent or of the batch. `None`: calls without it.
+    pub is: Option<String>,
+    /// Name of the agent.
+    pub name: Option<String>,
+    /// The sums of the window.
+    pub now: Sums,
+    /// The sums of the window before.
+    pub before: Sums,
+}
+
+/// The sums of a window.
+#[derive(Clone, Debug)]
+pub struct PeriodFigures {
+    /// The time of the count.
+    pub at: Timestamp,
+    /// The window.
+    pub window: Window,
+    /// All calls.
+    pub total: Compared,
+    /// Calls by agent, the agent with the most calls first.
+    pub agents: Vec<Compared>,
+    /// Calls by batch, the batch with the most calls first.
+    pub batches: Vec<Compared>,
+    /// Calls that hang at that time. `None`: not counted in time.
+    pub stuck: Option<Matches>,
+    /// The endpoints that get events.
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Views {
+    /// The sums of `window` at `now`.
+    pub async fn period_figures(&self, window: Window, now: Timestamp) -> Result<PeriodFigures, StoreError> {
+        let length = window.length();
+        let (agents, total) = self.compare(Grouping::Agent, length, now).await?;
+        let (batches, _) = self.compare(Grouping::Batch, length, now).await?;
+        let stuck = Filter { result: Some(ResultFilter::Stuck(now)), ..Filter::default() };
+        // A busy server may not count in time. The other figures are shown without this one.
+        let stuck = self.matches(&stuck).await.ok().flatten();
+        let endpoints = self.store.endpoints().await?;
+        Ok(PeriodFigures { at: now, window, total, agents, batches, stuck, endpoints })
+    }
+
+    /// The groups of the last `length` at `now` with those of the `length` before, and all calls.
+    async fn compare(
+        &self,
+        grouping: Grouping,
+        length: Duration,
+        now: Timestamp,
+    ) -> Result<(Vec<Compared>, Compared), StoreError> {
+        let since = before(now, length);
+        let ask = async |since, until| {
+            self.store.statistics(grouping, &statistics(grouping, "UTC", since, until)).await
+        };
+        let (current, earlier) = (ask(since, now).await?, ask(before(since, length), since).await?);
+        Ok(compared(current, earlier))
+    }
+}
+
+/// Pairs the groups of two periods. A group that is only in the earlier one has no calls in the current one.
+fn compared(current: Statistics, earlier: Statistics) -> (Vec<Compared>, Compared) {
+    let total = Compared { is: None, name: None, now: current.total, before: earlier.total };
+    let mut before: HashMap<_, _> =
+        earlier.groups.into_iter().map(|group| (group.is.clone(), group)).collect();
+    let mut groups = Vec::new();
+    for group in current.groups {
+        let before = before.remove(&group.is).map(|group| group.sums).unwrap_or_default();
+        groups.push(Compared { is: group.is, name: group.agent_name, now: group.sums, before });
+    }
+    let mut gone: Vec<_> = before.into_values().collect();
+    gone.sort_by(|a, b| (b.sums.calls, &a.is).cmp(&(a.sums.calls, &b.is)));
+    groups.extend(gone.into_iter().map(|group| Compared {
+        is: group.is,
+        name: group.agent_name,
+        now: Sums::default(),
+        before: group.sums,
+    }));
+    (groups, total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::statistics::Group;
+
+    #[test]
+    fn a_group_is_compared_with_itself_and_one_without_calls_is_kept() {
+        let group = |is: &str, calls| Group {
+            is: Some(is.to_owned()),
+            agent_name: None,
+            sums: Sums { calls, ..Sums::default() },
+        };
+        let of = |groups| Statistics { groups, ..Statistics::default() };
+        let current = of(vec![group("b", 5), group("a", 3)]);
+        let earlier = of(vec![group("c", 9), group("a", 4)]);
+        let (groups, _) = compared(current, earlier);
+        let shown: Vec<_> = groups
+            .iter()
+            .map(|group| (group.is.as_deref().unwrap(), group.now.calls, group.before.calls))
+            .collect();
+        assert_eq!(shown, [("b", 5, 0), ("a", 3, 4), ("c", 0, 9)]);
+    }
+}
