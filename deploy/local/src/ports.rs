@@ -4,7 +4,9 @@
 //! outgoing connection could otherwise get its port, and a client could connect to itself.
 //!
 //! Some time passes until a server listens at its port. So that no other process picks the port meanwhile, each
-//! process takes ports from blocks of its own: it listens on the first port of a block until it ends.
+//! process takes ports from blocks of its own: it listens on the first port of a block until it ends. The search
+//! begins at a block that depends on the process, so that the blocks of an ended process are not given at once to
+//! the next one, while a third program may still use a port of them.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -57,7 +59,9 @@ impl Ports {
     /// Takes the next block that no process has.
     fn take_block(&mut self) -> anyhow::Result<()> {
         while self.tried < BLOCKS {
-            let first = FIRST + self.tried * PORTS_OF_A_BLOCK;
+            let begin = std::process::id() % u32::from(BLOCKS);
+            let block = (begin + u32::from(self.tried)) % u32::from(BLOCKS);
+            let first = FIRST + u16::try_from(block)? * PORTS_OF_A_BLOCK;
             self.tried += 1;
             if let Ok(guard) = TcpListener::bind(local(first)) {
                 self.guards.push(guard);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{addresses, options::Options, readiness::reachable};
+use super::{addresses::Addresses, options::Options, readiness::reachable};
 use crate::{
     config::Config,
     data_folder::DataFolder,
@@ -25,6 +25,7 @@ pub struct StartContext<'a> {
     pub launcher: Launcher,
     pub data: &'a DataFolder,
     pub options: &'a Options,
+    pub addresses: &'a Addresses,
     pub config: &'a Config,
     pub progress: &'a Progress,
 }
@@ -34,11 +35,12 @@ impl<'a> StartContext<'a> {
     pub fn new(
         data: &'a DataFolder,
         options: &'a Options,
+        addresses: &'a Addresses,
         config: &'a Config,
         progress: &'a Progress,
     ) -> anyhow::Result<Self> {
         let launcher = Launcher::current()?.grace(ORPHAN_GRACE).hold(data.children_lock());
-        Ok(Self { launcher, data, options, config, progress })
+        Ok(Self { launcher, data, options, addresses, config, progress })
     }
 }
 
@@ -58,12 +60,9 @@ pub struct Deployment {
 impl Deployment {
     /// Starts everything and waits until it is ready.
     pub async fn start(start: &StartContext<'_>) -> anyhow::Result<Self> {
-        let StartContext { data, options, config, .. } = *start;
+        let StartContext { data, options, addresses, config, .. } = *start;
         // Logs of earlier runs are removed.
         let _absent = std::fs::remove_dir_all(data.path("logs"));
-        let names = ["nats", "nats-monitor", "mongod", "simulator"];
-        let [nats_port, monitor_port, mongod_port, simulator_port] =
-            addresses::server_ports(&data.path("ports.json"), names)?;
         let mut deployment = Self {
             services: Vec::new(),
             simulator: None,
@@ -93,13 +92,13 @@ impl Deployment {
             },
         };
         if config.nats_url.is_none() {
-            deployment.start_nats(start, [nats_port, monitor_port]).await?;
+            deployment.start_nats(start, [addresses.nats, addresses.nats_monitor]).await?;
         }
         if config.mongodb_uri.is_none() {
-            deployment.start_mongod(start, mongod_port).await?;
+            deployment.start_mongod(start, addresses.mongod).await?;
         }
         if config.elevenlabs_api_key.is_none() {
-            deployment.start_simulator(start, simulator_port).await?;
+            deployment.start_simulator(start, addresses.simulator).await?;
         }
         deployment.start_services(start).await?;
         Ok(deployment)

@@ -1,7 +1,7 @@
 //! `cargo local up`: starts all of Aftercall, prints what to open, places demo calls, and stops everything on
 //! Ctrl-C.
 //!
-//! Addresses are checked before the first process starts. If a later step fails, every process is stopped: by
+//! Addresses are chosen before the first process starts. If a later step fails, every process is stopped: by
 //! SIGTERM if possible, else by its guard.
 
 mod activity;
@@ -21,6 +21,7 @@ use anyhow::Context as _;
 
 use self::{
     activity::Activity,
+    addresses::Addresses,
     demo::Demo,
     deployment::{Deployment, StartContext},
     logs::{LogFollower, Shown},
@@ -34,11 +35,11 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let stop = aftercall_common::process::shutdown::on_signal().context("cannot watch for Ctrl-C")?;
     let _lock = data.acquire()?;
-    addresses::check(&options)?;
+    let addresses = Addresses::choose(&options, &data.path("ports.json"))?;
     data.remove_running();
 
     let progress = if options.verbose { Progress::visible() } else { Progress::quiet() };
-    let start = StartContext::new(data, &options, &config, &progress)?;
+    let start = StartContext::new(data, &options, &addresses, &config, &progress)?;
     let started = stop.run_until_cancelled(Deployment::start(&start)).await;
     progress.finish();
     let Some(started) = started else {

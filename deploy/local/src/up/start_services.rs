@@ -1,12 +1,12 @@
 //! Starts the gateway and the workers.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::{
     deployment::{DATABASE, Deployment, StartContext},
     readiness::{reachable, wait_until_answers},
 };
-use crate::{client::OPEN_GATEWAY, nats::User, ports, process::Command};
+use crate::{client::OPEN_GATEWAY, nats::User, process::Command};
 
 /// The API key for the simulated API, which accepts every key.
 const SIMULATED_KEY: &str = "simulated";
@@ -23,11 +23,9 @@ impl Deployment {
             None => gateway,
         };
         self.services.push(start.launcher.spawn(&gateway).await?);
-        for n in 1..=start.options.workers {
-            let (name, admin) = match n {
-                1 => ("worker".to_owned(), start.options.worker_admin),
-                n => (format!("worker-{n}"), SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?))),
-            };
+        let admins = std::iter::once(&start.options.worker_admin).chain(&start.addresses.more_workers);
+        for (n, &admin) in (1..).zip(admins) {
+            let name = if n == 1 { "worker".to_owned() } else { format!("worker-{n}") };
             let mut worker = self.command(start, User::Worker, &name, admin);
             if n == 1 {
                 worker = worker
