@@ -6,7 +6,7 @@ CREATE OR REPLACE TABLE calls AS SELECT * FROM read_ndjson('calls.ndjson', colum
     placementId: 'VARCHAR', callId: 'VARCHAR', conversationId: 'VARCHAR', parentCallId: 'VARCHAR',
     agentId: 'VARCHAR', agentName: 'VARCHAR', agentPhoneNumberId: 'VARCHAR', direction: 'VARCHAR',
     channel: 'VARCHAR', fromNumber: 'VARCHAR', toNumber: 'VARCHAR', status: 'VARCHAR', outcome: 'VARCHAR',
-    failureReason: 'VARCHAR', answeredBy: 'JSON', terminationReason: 'VARCHAR', callSuccessful: 'VARCHAR',
+    failureReason: 'VARCHAR', answeredBy: 'JSON', sipCode: 'VARCHAR', terminationReason: 'VARCHAR', callSuccessful: 'VARCHAR',
     summary: 'VARCHAR', startedAt: 'TIMESTAMPTZ', answeredAt: 'TIMESTAMPTZ', endedAt: 'TIMESTAMPTZ',
     durationSecs: 'BIGINT', cost: 'BIGINT', batchCallId: 'VARCHAR', batchCallRecipientId: 'VARCHAR',
     campaignId: 'VARCHAR', campaignLeadId: 'VARCHAR', dynamicVariables: 'JSON', placementMetadata: 'JSON',

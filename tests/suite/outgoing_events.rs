@@ -166,10 +166,10 @@ async fn lost_history_of_the_database_is_replaced_by_a_scan() {
     let mut stack = TestStack::start().await;
     post(&stack, 0, "call.initiated", 0).await;
     complete_and_in_order(&stack, 1).await;
-    stack.workers[0].kill().await;
     let database = stack.calls.client().database(&stack.calls.namespace().db);
     let state = database.collection::<mongodb::bson::Document>("deliver");
     let position = until("a position is stored", async || state.find_one(doc! {}).await.unwrap()).await;
+    stack.workers[0].kill().await;
     // The server cannot read this token. It refuses it like a token whose changes its history no longer has.
     assert!(position.get_document("token").unwrap().contains_key("_data"), "{position}");
     let token = doc! { "$set": { "token": { "_data": "00" } } };

@@ -123,6 +123,8 @@ fn own_field(name: &str) -> Object {
         "endedAt" => time("When the conversation was over, in whole seconds."),
         "durationSecs" => number("Length in seconds."),
         "cost" => number("ElevenLabs' credits."),
+        "sipCode" => text("The SIP response code with which the call failed, such as `486`.")
+            .pattern(Some("^[4-6][0-9]{2}$")),
         "terminationReason" => text("Why the conversation ended, in ElevenLabs' words."),
         "callSuccessful" => text("ElevenLabs' verdict: `success`, `failure` or `unknown`."),
         "summary" => text("ElevenLabs' summary of the conversation."),

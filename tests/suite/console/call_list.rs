@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
-use super::{ConsoleStack, browser::with_browser, event, start};
+use super::{ConsoleStack, browser::with_browser, event, setup, start};
 
 /// The link of a page with this `rel`.
 pub fn link(page: &str, rel: &str) -> Option<String> {
@@ -22,7 +22,7 @@ fn ids(page: &str) -> Vec<String> {
 fn call(n: u32, status: &str, reason: Option<&str>, second: i64) -> Document {
     doc! {
         "_id": ObjectId::new(), "callId": format!("CA{n:04}"), "toNumber": format!("+1202555{:04}", n % 7),
-        "status": status, "failureReason": reason, "history": [], "createdAt": DateTime::from_millis(second * 1000),
+        "_numberEnds": [format!("{:04}", n % 7)], "status": status, "failureReason": reason, "history": [], "createdAt": DateTime::from_millis(second * 1000),
         "statusUpdatedAt": DateTime::from_millis(second * 1000), "updatedAt": DateTime::from_millis(second * 1000),
     }
 }
@@ -74,12 +74,15 @@ async fn calls_are_found_by_id_number_status_reason_and_time() {
     calls[0].insert("conversationId", "conv_abc");
     shown.stack.calls.insert_many(calls).await.unwrap();
     #[rustfmt::skip]
-    let table: [(&str, &[&str]); 13] = [
+    let table: [(&str, &[&str]); 16] = [
         ("?q=CA0002",                                       &["CA0002"]),
         ("?q=CA000",                                        &["CA0001", "CA0002", "CA0003", "CA0008"]),
         ("?q=conv_abc",                                     &["CA0001"]),
         ("?q=%2B12025550001",                               &["CA0001", "CA0008"]),
         ("?q=1202+555+0001",                                &["CA0001", "CA0008"]),
+        ("?q=0001",                                         &["CA0001", "CA0008"]),
+        ("?q=555-0001&status=busy",                         &["CA0008"]),
+        ("?q=556-0001",                                     &[]),
         ("?q=%2B1202555000",                                &[]),
         ("?q=CA000&status=busy",                            &["CA0002", "CA0008"]),
         ("?q=%2B12025550001&status=busy",                   &["CA0008"]),
@@ -97,6 +100,41 @@ async fn calls_are_found_by_id_number_status_reason_and_time() {
     assert_eq!((answer.url().path(), answer.url().query()), ("/calls", None));
     assert_eq!(shown.page("/calls/unheard-of").await.0, 404);
     assert_eq!(shown.page("/nowhere").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_call_is_found_by_the_last_digits_of_its_number() {
+    let shown = start(Duration::from_millis(50)).await;
+    let ended = serde_json::json!({
+        "event_type": "call.ended", "call_id": "CA5001", "to_number": "+12025550188", "timestamp": 1_790_000_001,
+    });
+    shown.stack.webhook(&ended).await;
+    shown.stack.all_acknowledged().await;
+    assert_eq!(found(&shown, "?q=0188").await, ["CA5001"]);
+    assert_eq!(found(&shown, "?q=202-555-0188").await, ["CA5001"]);
+    assert_eq!(found(&shown, "?q=302-555-0188").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn calls_of_an_earlier_version_are_found_by_the_last_digits_after_the_start_of_a_worker() {
+    let (setup, console) = setup();
+    let mut stack = setup.without_worker().start().await;
+    let mut earlier = call(9, "ended", None, 1_790_000_000);
+    earlier.remove("_numberEnds");
+    earlier.extend(
+        doc! { "_id": ObjectId::from_bytes([0x60; 12]), "fromNumber": "+49 30 555-77 99", "revision": 7_i64 },
+    );
+    stack.calls.insert_one(earlier).await.unwrap();
+    stack.add_worker().await;
+    let shown = ConsoleStack { stack, console };
+    for query in ["?q=0002", "?q=7799", "?q=030+555-7799"] {
+        let expected = vec!["CA0009".to_owned()];
+        crate::harness::until_equal("the call", expected, async || found(&shown, query).await).await;
+    }
+    let filled = shown.stack.calls.find_one(doc! { "callId": "CA0009" }).await.unwrap().unwrap();
+    assert_eq!(filled.get_i64("revision").unwrap(), 7, "nobody outside sees the change");
+    let (status, table) = shown.page("/calls.csv?q=555-7799").await;
+    assert_eq!((status, table.lines().count()), (200, 2), "{table}");
 }
 
 #[tokio::test]

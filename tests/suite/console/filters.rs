@@ -103,7 +103,9 @@ const STORED: i64 = 12_000;
 const MAX_EXAMINED: i64 = 2000;
 const MAX_COUNTED: i64 = 10_000;
 
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 14] = [
+    ("digits", "q=0001"),
+    ("digits", "q=5550001"),
     ("outcome", "outcome=answered"),
     ("outcome", "outcome=stuck"),
     ("status", "status=ended"),
@@ -114,6 +116,7 @@ const FILTERS: [(&str, &str); 11] = [
     ("evaluation", "evaluation=failure"),
     ("duration", "duration=10-60"),
     ("reason", "reason=busy"),
+    ("sip", "sip=486"),
     ("period", "period=30d"),
 ];
 
@@ -127,9 +130,12 @@ fn stored(n: i64) -> Document {
         fields.insert("campaignId", "c1");
     }
     if failed {
-        fields.insert("failureReason", "Recipient was busy");
+        fields.extend(doc! { "failureReason": "Recipient was busy", "sipCode": "486" });
     } else {
         fields.insert("callSuccessful", "success");
+    }
+    if n % 5 == 0 {
+        fields.extend(doc! { "toNumber": "+12025550001", "_numberEnds": ["0001"] });
     }
     call(n, 1, fields)
 }
@@ -185,6 +191,7 @@ async fn every_filter_and_every_pair_is_answered_from_an_index_within_a_bound() 
 /// The order of the parameters in an address of the console.
 fn normalised(query: &str) -> String {
     let order = [
+        "q=",
         "outcome",
         "status",
         "agent",
@@ -194,6 +201,7 @@ fn normalised(query: &str) -> String {
         "evaluation",
         "duration",
         "reason",
+        "sip",
         "period",
     ];
     let mut parts: Vec<_> = query.split('&').collect();

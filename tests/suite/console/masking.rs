@@ -117,6 +117,19 @@ async fn numbers_are_shown_if_the_configuration_allows_it() {
     shown.stack.webhook(&event("CAwhole", "busy", 1_790_000_000)).await;
     shown.stack.all_acknowledged().await;
     assert!(shown.page("/calls").await.1.contains("+12025550123"));
+
+    let (status, table) = shown.page("/calls.csv?q=%2B12025550123&outcome=busy").await;
+    assert!(status == 200 && table.contains("+12025550123"), "{table}");
+    let audit = shown.page("/audit").await.1;
+    assert!(audit.contains("exported with whole telephone numbers"), "{audit}");
+    assert!(audit.contains("outcome=busy") && !audit.contains("2025550123"), "{audit}");
+}
+
+#[tokio::test]
+async fn an_export_with_masked_numbers_needs_no_line_of_the_audit() {
+    let shown = start(std::time::Duration::from_millis(50)).await;
+    assert_eq!(shown.page("/calls.csv").await.0, 200);
+    assert!(!shown.page("/audit").await.1.contains("exported"));
 }
 
 #[tokio::test]

@@ -70,15 +70,15 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
         (page.contains("By batch") && page.contains("By outcome")).then_some(page)
     })
     .await;
-    assert_eq!(cells(&page, "Anna"), ["5", "+150 %", "2", "50 %", "50 %", "2", "1,150"]);
-    assert_eq!(cells(&page, "btc_1"), ["2", "new", "2", "100 %", "50 %", "2", "1,150"]);
-    assert_eq!(cells(&page, "All calls"), ["5", "+67 %", "2", "50 %", "50 %", "2", "1,150"]);
+    assert_eq!(cells(&page, "Anna"), ["5", "", "+150 %", "2", "50 %", "50 %", "2", "1,150"]);
+    assert_eq!(cells(&page, "btc_1"), ["2", "", "new", "2", "100 %", "50 %", "2", "1,150"]);
+    assert_eq!(cells(&page, "All calls"), ["5", "", "+67 %", "2", "50 %", "50 %", "2", "1,150"]);
     let links = [
         ("/calls?agent=agent_1&#38;period=24h", "Anna"),
         ("/batches/btc_1", "btc_1"),
         ("/calls?outcome=stuck", "1 call is stuck"),
         ("/calls?evaluation=failure&#38;period=24h", "1 conversation was not successful"),
-        ("/dead-letters", "1 dead letter: unsupported event"),
+        ("/dead-letters?reason=unsupported_event", "1 dead letter: unsupported event"),
         ("/endpoints/ep_0123456789abcdef", "endpoint ep_0123456789abcdef is paused"),
         ("/calls?agent=agent_2&#38;period=7d", "agent_2: no webhook in this period, after 1 call"),
     ];
@@ -86,10 +86,55 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
         let link = format!("<a href=\"{href}\">{text}");
         assert!(page.contains(&link), "{link}: {page}");
     }
+    // One point for each half hour.
+    let charts = page.split("class=\"spark small\"").skip(1).map(|chart| {
+        let points = chart.split("points=\"").nth(1).unwrap();
+        points[..points.find('"').unwrap()].split(' ').count()
+    });
+    assert_eq!(charts.collect::<Vec<_>>(), [48, 48], "one chart for the agent and one for the batch: {page}");
     let (_, sorted) = shown.page("/overview?window=24h&sort=answer-rate").await;
     assert!(sorted.contains("<th scope=\"col\" aria-sort=\"ascending\">"), "{sorted}");
     assert!(page.len() < 120_000, "{} bytes", page.len());
     for age in ["id=\"counted\">Counted <time data-age=\"", "Summed up <time data-age=\""] {
         assert!(page.contains(age), "every figure says how old it is: {page}");
     }
+}
+
+#[tokio::test]
+async fn overview_shows_sip_codes_rising_reasons_and_problems_of_the_webhook() {
+    let shown = start(Duration::from_millis(50)).await;
+    let failed = |n: i64, minutes, reason: &str, code: &str| {
+        call(
+            n,
+            minutes,
+            doc! { "status": "failed", "outcome": "failed", "failureReason": reason, "sipCode": code },
+        )
+    };
+    let day = 24 * 60;
+    let rising = (0..12).map(|n| failed(n, 5, "trunk <b>refused", "503"));
+    let steady = (20..32).map(|n| failed(n, 6, "no route", "404"));
+    let before = (40..52).map(|n| failed(n, day + 5, "no route", "404"));
+    let few = (60..66).map(|n| failed(n, day + 6, "trunk <b>refused", "503"));
+    shown.stack.calls.insert_many(rising.chain(steady).chain(before).chain(few)).await.unwrap();
+    let database = shown.stack.calls.client().database(&shown.stack.calls.namespace().db);
+    let check = doc! { "$set": { "checkedAt": DateTime::now(), "problems": ["auto_disabled", "of_a_later_version"] } };
+    let checks = database.collection::<Document>("reconciliation");
+    checks.update_one(doc! { "_id": "webhook" }, check).upsert(true).await.unwrap();
+
+    let page = until("the overview shows its sums", async || {
+        let (_, page) = shown.page("/overview").await;
+        (page.contains("Needs attention") && page.contains("SIP codes")).then_some(page)
+    })
+    .await;
+    for expected in [
+        "<a href=\"/calls?sip=503&#38;period=24h\">503 Service Unavailable</a>",
+        "<a href=\"/calls?sip=404&#38;period=24h\">404 Not Found</a>",
+        "<a href=\"/calls?reason=trunk+%3Cb%3Erefused&#38;period=24h\">“trunk &#60;b&#62;refused” failed 12 calls, after 6 in the period before</a>",
+        "ElevenLabs disabled the webhook after failed deliveries",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    assert!(!page.contains("“no route”"), "it is as frequent as before: {page}");
+    let (_, list) = shown.page("/calls?sip=503&period=24h").await;
+    assert!(list.contains("12 of about 42 calls"), "{list}");
 }

@@ -108,9 +108,12 @@ pub fn wrong_values(one: &Generated, evidence: Evidence, document: &Document) ->
     let is_failure = !["completed", "ended"].contains(&status);
     let has_turns = one.conversation["transcript"].as_array().is_some_and(|turns| !turns.is_empty());
     let id = if one.is_shared { "sharedCallId" } else { "callId" };
-    for (field, expected) in
-        [("status", Some(status)), ("outcome", Some(outcome)), (id, one.ids.call.as_deref())]
-    {
+    for (field, expected) in [
+        ("status", Some(status)),
+        ("outcome", Some(outcome)),
+        ("sipCode", one.sip_code(evidence)),
+        (id, one.ids.call.as_deref()),
+    ] {
         if text(field) != expected {
             wrong.push(format!("{field} is {:?} instead of {expected:?}", text(field)));
         }

@@ -72,6 +72,8 @@ macro_rules! actions {
 actions! {
     /// Whole telephone numbers were shown although pages mask them.
     RevealNumbers = "reveal_numbers", "saw whole telephone numbers";
+    /// Calls were exported with whole telephone numbers.
+    ExportNumbers = "export_numbers", "exported with whole telephone numbers";
     /// A dead letter was sent again with another body.
     EditDeadLetter = "edit_dead_letter", "edited and sent again";
     /// A dead letter was sent again.
@@ -124,6 +126,8 @@ impl Action {
 pub enum ObjectKind {
     /// A call, by one of its ids.
     Call,
+    /// Several calls, by the filter of their list.
+    Calls,
     /// A dead letter, by its number.
     DeadLetter,
     /// Several dead letters, in words.
@@ -135,12 +139,14 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
-    const ALL: [Self; 5] = [Self::Call, Self::DeadLetter, Self::DeadLetters, Self::Endpoint, Self::Delivery];
+    const ALL: [Self; 6] =
+        [Self::Call, Self::Calls, Self::DeadLetter, Self::DeadLetters, Self::Endpoint, Self::Delivery];
 
     /// The stored word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Call => "call",
+            Self::Calls => "calls",
             Self::DeadLetter => "dead_letter",
             Self::DeadLetters => "dead_letters",
             Self::Endpoint => "endpoint",
@@ -168,7 +174,7 @@ impl Object {
     pub fn new(kind: ObjectKind, name: &str) -> Self {
         let name = cut(name, MAX_OBJECT);
         let masked = match kind {
-            ObjectKind::DeadLetters => Numbers::Masked.text(&name),
+            ObjectKind::Calls | ObjectKind::DeadLetters => Numbers::Masked.text(&name),
             // Long digits are usual in an id.
             ObjectKind::Call | ObjectKind::DeadLetter | ObjectKind::Endpoint | ObjectKind::Delivery => {
                 Numbers::Masked.id(&name)

@@ -64,7 +64,12 @@ impl Problem {
         }
     }
 
-    /// The problem and its remedy, for the log.
+    /// The problem of a word.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|problem| problem.label() == label)
+    }
+
+    /// The problem and its remedy, for the log and the console.
     pub fn description(self) -> &'static str {
         match self {
             Self::Missing => {

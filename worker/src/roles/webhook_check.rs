@@ -147,6 +147,7 @@ async fn check(context: &Context, api: &ElevenLabs, url: &str, registration: Reg
     }
     let events = context.config.elevenlabs_events.names();
     let found = drift::findings(&current, url, events, Timestamp::now(), INTERVAL);
+    record(context, &found).await;
     for problem in Problem::ALL {
         let of_kind: Vec<_> = found.iter().filter(|finding| finding.problem == problem).collect();
         context.metrics.registration(problem.label(), !of_kind.is_empty());
@@ -158,6 +159,15 @@ async fn check(context: &Context, api: &ElevenLabs, url: &str, registration: Reg
         }
     }
     true
+}
+
+/// Keeps the problems for the console.
+async fn record(context: &Context, found: &[Finding]) {
+    let is_found = |problem: &Problem| found.iter().any(|finding| finding.problem == *problem);
+    let labels: Vec<_> = Problem::ALL.into_iter().filter(is_found).map(Problem::label).collect();
+    if let Err(error) = context.store.record_registration_problems(&labels, Timestamp::now()).await {
+        tracing::warn!(%error, "the console does not learn what the check of the webhook at ElevenLabs found");
+    }
 }
 
 /// Logs findings of one kind.

@@ -31,6 +31,8 @@ pub enum Lease {
     Registration,
     /// Publishing changes of calls.
     Deliver,
+    /// Adding the last digits of numbers to calls of earlier versions.
+    NumberEnds,
 }
 
 impl Lease {
@@ -40,6 +42,7 @@ impl Lease {
             Self::Pass => "pass",
             Self::Registration => "registration",
             Self::Deliver => "deliver",
+            Self::NumberEnds => "numberEnds",
         }
     }
 }

@@ -33,6 +33,7 @@ mod lookup;
 mod merge;
 mod mongo_calls;
 mod notes;
+mod number_ends;
 mod of_call;
 mod outcomes;
 mod placement_state;
@@ -40,6 +41,7 @@ mod placements;
 mod preview;
 mod reconciliation;
 mod recordings;
+mod registration_problems;
 mod report;
 mod revision;
 mod statement;
@@ -66,6 +68,7 @@ pub use self::{
     key::Key,
     leases::Lease,
     notes::NotedCall,
+    number_ends::FillState,
     placement_state::PlacementState,
     placements::{NewPlacement, PlacementResult, PlacementStart},
     preview::{Difference, Preview},

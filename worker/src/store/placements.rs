@@ -167,7 +167,8 @@ fn document(new: &NewPlacement) -> Option<Document> {
         placement: Some(Placement { id: new.id.clone(), request: Some(new.request.clone()) }),
         parties: new.parties.clone(),
         ..event.into()
-    };
+    }
+    .with_number_ends();
     let mut document = Document::try_from(insert::new_document(&patch, new.at).ok()?).ok()?;
     document.insert(
         "_placement",

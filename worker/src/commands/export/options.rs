@@ -118,7 +118,7 @@ impl Selection {
             ("failureReason", one(&self.failure_reason)),
         ];
         let fields = fields.into_iter().filter(|(_, values)| !values.is_empty()).collect();
-        ExportFilter { since: period.since, until: period.until, length: None, fields }
+        ExportFilter { since: period.since, until: period.until, length: None, last_digits: None, fields }
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Fact {
     DurationSecs,
     /// ElevenLabs' credits.
     Cost,
+    /// The SIP response code with which the call failed.
+    SipCode,
     /// Why the conversation ended, in ElevenLabs' words.
     TerminationReason,
     /// ElevenLabs' analysis: `success`, `failure` or `unknown`.
@@ -77,7 +79,7 @@ pub type Facts = BTreeMap<Fact, FactValue>;
 
 impl Fact {
     /// Every fact, in the order of the document.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Direction,
         Self::Channel,
         Self::FromNumber,
@@ -87,6 +89,7 @@ impl Fact {
         Self::EndedAt,
         Self::DurationSecs,
         Self::Cost,
+        Self::SipCode,
         Self::TerminationReason,
         Self::CallSuccessful,
         Self::Summary,
@@ -108,6 +111,8 @@ impl Fact {
             Self::EndedAt              => ("endedAt",              FactType::Time,   Prevails::Larger),
             Self::DurationSecs         => ("durationSecs",         FactType::Number, Prevails::Larger),
             Self::Cost                 => ("cost",                 FactType::Number, Prevails::Larger),
+            // A code of the callee (6xx) says more than a code of a proxy.
+            Self::SipCode              => ("sipCode",              FactType::Text,   Prevails::Larger),
             Self::TerminationReason    => ("terminationReason",    FactType::Text,   Prevails::Smaller),
             // `failure` and `success` are smaller than `unknown`.
             Self::CallSuccessful       => ("callSuccessful",       FactType::Text,   Prevails::Smaller),

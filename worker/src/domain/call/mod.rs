@@ -13,10 +13,12 @@ mod field;
 mod from_event;
 mod history;
 mod join;
+mod number_ends;
 mod outcome;
 mod own_event;
 mod patch;
 mod placement;
+mod sip;
 pub mod size;
 mod status;
 mod transcript_state;
@@ -28,10 +30,12 @@ pub use self::{
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
     field::Field,
     history::{HISTORY_LIMIT, HistoryEntry},
+    number_ends::{END_DIGITS, NumberEnds},
     outcome::{Evidence, Outcome, OutcomeClaim, outcome, status_of_sip_code},
     own_event::{OwnEvent, unconcluded},
     patch::CallPatch,
     placement::Placement,
+    sip::{is_sip_failure, sip_phrase},
     size::Attachment,
     status::Status,
     transcript_state::TranscriptState,

@@ -11,6 +11,7 @@ use super::{
     fact::Facts,
     field::Field,
     history::HistoryEntry,
+    number_ends::NumberEnds,
     outcome::OutcomeClaim,
     placement::Placement,
     transcript_state::TranscriptState,
@@ -32,6 +33,8 @@ pub struct CallPatch {
     pub placement: Option<Placement>,
     /// The agent, the agent's telephone number and the callee.
     pub parties: Parties,
+    /// The last digits of the numbers, by which lists find the call.
+    pub number_ends: NumberEnds,
     /// The facts that are known.
     pub facts: Facts,
     /// The status that prevails.
@@ -76,6 +79,7 @@ impl CallPatch {
             parent_call_id: None,
             placement: None,
             parties: Parties::default(),
+            number_ends: NumberEnds::default(),
             facts: Facts::new(),
             status: None,
             outcome: None,
@@ -95,6 +99,13 @@ impl CallPatch {
     /// Whether the patch names a conversation or a placement. Otherwise all its events name the call alone.
     pub fn is_linked(&self) -> bool {
         self.conversation_id.is_some() || self.placement.is_some()
+    }
+
+    /// The patch with the ends of its numbers as well.
+    #[must_use]
+    pub fn with_number_ends(mut self) -> Self {
+        self.number_ends.merge(NumberEnds::of_parties(&self.parties, &self.facts));
+        self
     }
 
     /// The patch without its claims about the transcript.

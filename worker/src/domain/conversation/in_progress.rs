@@ -50,6 +50,7 @@ pub fn observe(
         outcome,
         ..event.into()
     }
+    .with_number_ends()
 }
 
 #[cfg(test)]

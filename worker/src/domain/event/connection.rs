@@ -2,7 +2,7 @@
 
 use super::spelling::normalize;
 use crate::domain::{
-    call::{Fact, FactValue, Facts},
+    call::{Fact, FactValue, Facts, is_sip_failure},
     text::{MAX_WORD, cut},
 };
 
@@ -19,6 +19,11 @@ pub(super) fn is_inbound(direction: &str) -> Option<bool> {
 pub(super) fn set_direction(facts: &mut Facts, is_inbound: Option<bool>) {
     let word = is_inbound.map(|inbound| if inbound { "inbound" } else { "outbound" });
     set(facts, Fact::Direction, word, MAX_WORD);
+}
+
+/// Sets the SIP code, if it is that of a failure. Twilio also gives codes such as 200.
+pub(super) fn set_sip_code(facts: &mut Facts, code: Option<&str>) {
+    set(facts, Fact::SipCode, code.filter(|code| is_sip_failure(code)), MAX_WORD);
 }
 
 /// Sets a fact to a text, cut to `most` characters. A blank text says nothing.

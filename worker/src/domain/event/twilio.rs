@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{
     call_event::Event,
-    connection::{is_inbound, set, set_direction},
+    connection::{is_inbound, set, set_direction, set_sip_code},
     envelope::Envelope,
     error::ParseError,
     field_names::FieldNames,
@@ -111,6 +111,7 @@ fn facts<'a>(text: &impl Fn(&str) -> Option<&'a str>, is_inbound: Option<bool>) 
     set(&mut facts, Fact::Channel, Some("twilio"), MAX_WORD);
     set_direction(&mut facts, is_inbound);
     set(&mut facts, Fact::FromNumber, text("From").or(text("Caller")), MAX_PARTY);
+    set_sip_code(&mut facts, text("SipResponseCode"));
     facts
 }
 

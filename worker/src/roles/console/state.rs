@@ -17,14 +17,13 @@ use super::{
         choices::ChoicesCache,
         figures::FiguresCache,
         letter_work::LetterWork,
-        period::PeriodSample,
     },
 };
 use crate::{
     Context,
     dead_letters::IndexedLetters,
     elevenlabs::ElevenLabs,
-    store::views::{BatchFigures, Figures, Views, Window},
+    store::views::{BatchFigures, Figures, PeriodFigures, Views, Window},
 };
 
 /// The data, settings and connections from which pages are made.
@@ -47,7 +46,7 @@ pub struct Console {
     pub letter_work: LetterWork,
     pub choices: ChoicesCache,
     pub figures: FiguresCache<Window, Figures>,
-    pub periods: FiguresCache<Window, PeriodSample>,
+    pub periods: FiguresCache<Window, PeriodFigures>,
     /// The sums of batches, by the id of the batch.
     pub batches: FiguresCache<String, BatchFigures>,
     /// Slots for exports.

@@ -6,7 +6,7 @@ use csv::{Error, Terminator, Writer, WriterBuilder};
 use serde_json::{Map, Value};
 
 /// The columns, in their order. A later version adds columns at the end.
-const COLUMNS: [&str; 37] = [
+const COLUMNS: [&str; 38] = [
     "placementId",
     "callId",
     "conversationId",
@@ -26,6 +26,7 @@ const COLUMNS: [&str; 37] = [
     "endedAt",
     "durationSecs",
     "cost",
+    "sipCode",
     "terminationReason",
     "callSuccessful",
     "summary",

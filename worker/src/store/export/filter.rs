@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::time::before,
-    store::views::{Conditions, Length, Plan},
+    store::views::{Conditions, LastDigits, Length, Plan},
 };
 
 /// The conditions of an export. It contains the calls that meet all of them.
@@ -18,6 +18,8 @@ pub struct ExportFilter {
     pub until: Timestamp,
     /// Only calls of these lengths.
     pub length: Option<Length>,
+    /// Only calls with a number that ends with these digits.
+    pub last_digits: Option<LastDigits>,
     /// Names of fields, each with the values of which a call must have one.
     pub fields: Vec<(&'static str, Vec<String>)>,
 }
@@ -30,6 +32,9 @@ impl ExportFilter {
         conditions.length = self.length;
         for (field, values) in &self.fields {
             conditions.with(field, values.iter().map(String::as_str));
+        }
+        if let Some(digits) = &self.last_digits {
+            conditions.with_last_digits(digits.clone());
         }
         conditions.plan_of_all()
     }

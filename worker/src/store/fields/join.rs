@@ -28,6 +28,8 @@ pub(super) enum Join {
     Largest,
     /// The later state of a transcript prevails.
     FurthestTranscript,
+    /// The texts of both, each once, in ascending order.
+    Union,
     /// The union of both histories.
     Events,
 }
@@ -50,6 +52,11 @@ impl Join {
             }
             Self::Largest => rawdoc! { "$max": [path, value.expression()?] }.into(),
             Self::FurthestTranscript => furthest(&path, value.expression()?).into(),
+            Self::Union => {
+                // `$setUnion` promises no order.
+                let union = rawdoc! { "$setUnion": [{ "$ifNull": [path, []] }, value.expression()?] };
+                rawdoc! { "$sortArray": { "input": union, "sortBy": 1 } }.into()
+            }
             Self::Events => history::union(&path, value.expression()?).into(),
         })
     }

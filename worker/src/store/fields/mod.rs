@@ -28,7 +28,6 @@ mod values;
 
 use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 
-use self::values::VALUES;
 pub(super) use self::{
     history::{bounded_history, extended_history, read_entry, stored_event_ids},
     join::pending_transcript_state,
@@ -36,10 +35,15 @@ pub(super) use self::{
     scope::Scope,
     status::append as append_status,
 };
+use self::{
+    join::Join,
+    value::Value,
+    values::{NUMBER_ENDS, VALUES},
+};
 use super::error::Unstorable;
 #[cfg(doc)]
 use crate::domain::call::Fact;
-use crate::domain::call::{CallPatch, Field};
+use crate::domain::call::{CallPatch, Field, NumberEnds};
 
 /// Appends the fields of `patch`. The result is the document of a new call.
 ///
@@ -115,6 +119,11 @@ fn values_layer(within: &str, patch: &CallPatch, scope: Scope) -> Result<RawDocu
     Ok(layer)
 }
 
+/// The expression that adds `ends` to the ends of a document, as a layer.
+pub(super) fn number_ends_layer(ends: &NumberEnds) -> Result<RawDocumentBuf, Unstorable> {
+    Ok(rawdoc! { NUMBER_ENDS: Join::Union.expression("$", NUMBER_ENDS, Value::Texts(ends))? })
+}
+
 /// Reads the fields of `document` as a patch. `None` if a field is missing that every call has.
 pub(super) fn read(document: &Document, scope: Scope) -> Option<CallPatch> {
     let mut patch = CallPatch::empty();
@@ -130,7 +139,8 @@ pub(super) fn read(document: &Document, scope: Scope) -> Option<CallPatch> {
     patch.facts = facts::read(document);
     patch.fields =
         Field::ALL.into_iter().filter_map(|field| Some((field, latest::read(document, field)?))).collect();
-    Some(patch)
+    // Documents of earlier versions have no ends of numbers.
+    Some(patch.with_number_ends())
 }
 
 #[cfg(test)]

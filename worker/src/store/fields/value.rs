@@ -1,12 +1,12 @@
 //! The value of a field, and its two forms in BSON.
 
 use jiff::Timestamp;
-use mongodb::bson::{RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 use serde_json::{Map, Value as Json};
 
 use super::{history, literal::literal};
 use crate::{
-    domain::call::HistoryEntry,
+    domain::call::{HistoryEntry, NumberEnds},
     store::{
         convert::{bson_date, json_to_raw},
         error::{UNSTORABLE, Unstorable},
@@ -20,6 +20,8 @@ pub(super) enum Value<'a> {
     Date(Timestamp),
     /// A text.
     Text(&'a str),
+    /// Texts, each once, in ascending order.
+    Texts(&'a NumberEnds),
     /// An object of a sender.
     Object(&'a Map<String, Json>),
     /// Events of the call.
@@ -32,6 +34,7 @@ impl Value<'_> {
         match self {
             Self::Date(time) => fields.append(name, bson_date(*time)),
             Self::Text(text) => fields.append(name, *text),
+            Self::Texts(texts) => fields.append(name, texts.iter().collect::<RawArrayBuf>()),
             Self::Object(object) => fields.append(name, json_to_raw(object).ok_or(UNSTORABLE)?),
             Self::History(entries) => fields.append(name, history::sorted(entries)),
         }
@@ -43,6 +46,7 @@ impl Value<'_> {
         Ok(match self {
             Self::Date(time) => bson_date(*time).into(),
             Self::Text(text) => literal(text),
+            Self::Texts(texts) => texts.iter().map(literal).collect::<RawArrayBuf>().into(),
             Self::Object(object) => rawdoc! { "$literal": json_to_raw(object).ok_or(UNSTORABLE)? }.into(),
             Self::History(entries) => history::literal_entries(entries).into(),
         })

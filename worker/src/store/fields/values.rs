@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{CallPatch, Placement, TranscriptState},
+        call::{CallPatch, NumberEnds, Placement, TranscriptState},
         event::{CallId, ConversationId, PlacementId},
     },
     store::convert::{document_to_json, timestamp},
@@ -51,8 +51,11 @@ const fn required(row: Row) -> Row {
     Row { is_required: true, ..row }
 }
 
+/// The last digits of the numbers.
+pub(super) const NUMBER_ENDS: &CStr = cstr!("_numberEnds");
+
 /// The fields that are joined one by one, in their order in a document.
-pub(super) static VALUES: [Row; 15] = [
+pub(super) static VALUES: [Row; 16] = [
     row(
         cstr!("callId"),
         Scope::Document,
@@ -146,6 +149,16 @@ pub(super) static VALUES: [Row; 15] = [
         Join::Smallest,
         |patch| text(patch.parties.to_number.as_deref()),
         |patch, value| put(&mut patch.parties.to_number, owned(value)),
+    ),
+    row(
+        NUMBER_ENDS,
+        Scope::Call,
+        Join::Union,
+        |patch| (!patch.number_ends.is_empty()).then_some(Value::Texts(&patch.number_ends)),
+        |patch, value| {
+            patch.number_ends = NumberEnds::stored(value.as_array()?.iter().filter_map(owned));
+            Some(())
+        },
     ),
     row(
         cstr!("parentCallId"),

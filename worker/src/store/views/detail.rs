@@ -88,6 +88,8 @@ pub struct Detail {
     pub analysis: Map<String, Value>,
     /// Why the conversation ended.
     pub termination_reason: Option<String>,
+    /// The SIP response code with which the call failed.
+    pub sip_code: Option<String>,
     /// Id of the recording's file.
     pub audio_file: Option<String>,
     /// The payloads of the call, with their sizes in bytes.
@@ -232,6 +234,7 @@ impl Detail {
             turns_total: whole_number(call, "_turns").and_then(|n| usize::try_from(n).ok()).unwrap_or(0),
             turns: array("transcript").iter().map(bson_to_value).collect(),
             analysis: document("analysis").map(document_to_json).unwrap_or_default(),
+            sip_code: text("sipCode"),
             termination_reason: document("metadata")
                 .and_then(|metadata| metadata.get_str("termination_reason").ok())
                 .filter(|reason| !reason.is_empty())

@@ -16,7 +16,7 @@ use mongodb::{
 
 use super::{
     connection::Views,
-    plan::{outcome_index, reason_index, time_index},
+    plan::{index_of, outcome_index, reason_index, time_index},
     row::beginning,
     window::Window,
 };
@@ -29,13 +29,13 @@ use crate::{
 };
 
 /// Longest time that the server counts.
-const MAX_COUNTING_TIME: Duration = Duration::from_secs(15);
+pub(super) const MAX_COUNTING_TIME: Duration = Duration::from_secs(15);
 /// Number of transcripts whose waiting times are read: the latest ones.
 const MAX_WAITS: i64 = 500;
 /// Number of calls that are searched for these transcripts.
 const MAX_SCANNED: i64 = 5000;
-/// Number of reasons that are listed: the most frequent ones.
-const MAX_REASONS: i64 = 8;
+/// Number of reasons and of SIP codes that are listed: the most frequent ones.
+const MAX_LISTED: i64 = 8;
 
 /// The number of calls that were created within one step, by outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub struct Figures {
     pub reasons: Vec<(String, u64)>,
     /// Number of calls that failed for any reason.
     pub failed: u64,
+    /// The most frequent SIP codes of failures, each with the number of calls.
+    pub sip_codes: Vec<(String, u64)>,
+    /// Number of calls that failed with any SIP code.
+    pub failed_by_sip: u64,
     /// The times from the end of a call to its transcript, for the latest transcripts, in ascending order.
     pub waits: Vec<Duration>,
 }
@@ -94,11 +98,12 @@ impl Views {
         let since = starts.first().copied().unwrap_or(now);
         let counted = self.store.run(async move {
             let counts = by_time(&calls, since, window).await?;
-            let (reasons, failed) = by_reason(&calls, since).await?;
+            let reasons = failures_by("failureReason", reason_index(), &calls, since).await?;
+            let codes = failures_by("sipCode", index_of("sipCode"), &calls, since).await?;
             let waits = waits(&calls, since).await?;
-            Ok((counts, reasons, failed, waits))
+            Ok((counts, reasons, codes, waits))
         });
-        let (counts, reasons, failed, waits) = counted.await?;
+        let (counts, (reasons, failed), (sip_codes, failed_by_sip), waits) = counted.await?;
         let empty = |at| Bucket { at, outcomes: [0; Outcome::ALL.len()], open: 0 };
         let mut buckets: Vec<_> = starts.into_iter().map(empty).collect();
         for (n, outcome, count) in counts {
@@ -109,7 +114,7 @@ impl Views {
                 *number += count;
             }
         }
-        Ok(Figures { at: now, window, buckets, reasons, failed, waits })
+        Ok(Figures { at: now, window, buckets, reasons, failed, sip_codes, failed_by_sip, waits })
     }
 }
 
@@ -119,14 +124,11 @@ async fn by_time(
     since: Timestamp,
     window: Window,
 ) -> Result<Vec<(i64, Option<usize>, u64)>> {
-    let step = i64::try_from(window.step().as_millis()).expect("hours");
-    let age = doc! { "$subtract": ["$createdAt", bson_date(since)] };
-    let bucket = doc! { "$toLong": { "$floor": { "$divide": [age, step] } } };
     // A condition that every value meets, so that the server jumps from one value to the next.
     let any = doc! { "$gte": Bson::MinKey };
     let stages = [
         doc! { "$match": { "outcome": &any, "direction": &any, "createdAt": { "$gte": bson_date(since) } } },
-        doc! { "$group": { "_id": { "n": bucket, "outcome": "$outcome" }, "calls": { "$sum": 1 } } },
+        doc! { "$group": { "_id": { "n": bucket_of(since, window), "outcome": "$outcome" }, "calls": { "$sum": 1 } } },
     ];
     let hint = Hint::Keys(outcome_index());
     let cursor = calls.aggregate(stages).hint(hint).max_time(MAX_COUNTING_TIME).await?;
@@ -142,18 +144,30 @@ async fn by_time(
         .collect())
 }
 
-/// The most frequent reasons, and the number of all failed calls.
-async fn by_reason(calls: &Collection<Document>, since: Timestamp) -> Result<(Vec<(String, u64)>, u64)> {
+/// The expression for the step in which a call was created.
+pub(super) fn bucket_of(since: Timestamp, window: Window) -> Document {
+    let step = i64::try_from(window.step().as_millis()).expect("hours");
+    let age = doc! { "$subtract": ["$createdAt", bson_date(since)] };
+    doc! { "$toLong": { "$floor": { "$divide": [age, step] } } }
+}
+
+/// The most frequent values of `field`, and the number of all calls with a value. `index` begins with the field.
+async fn failures_by(
+    field: &str,
+    index: Document,
+    calls: &Collection<Document>,
+    since: Timestamp,
+) -> Result<(Vec<(String, u64)>, u64)> {
     let stages = [
-        doc! { "$match": { "failureReason": { "$gt": "" }, "createdAt": { "$gte": bson_date(since) } } },
-        doc! { "$group": { "_id": "$failureReason", "calls": { "$sum": 1 } } },
+        doc! { "$match": { field: { "$gt": "" }, "createdAt": { "$gte": bson_date(since) } } },
+        doc! { "$group": { "_id": format!("${field}"), "calls": { "$sum": 1 } } },
         doc! { "$sort": { "calls": -1, "_id": 1 } },
         doc! { "$facet": {
-            "most": [{ "$limit": MAX_REASONS }, { "$set": { "_id": beginning("$_id") } }],
+            "most": [{ "$limit": MAX_LISTED }, { "$set": { "_id": beginning("$_id") } }],
             "all": [{ "$group": { "_id": Bson::Null, "calls": { "$sum": "$calls" } } }],
         } },
     ];
-    let cursor = calls.aggregate(stages).hint(Hint::Keys(reason_index())).max_time(MAX_COUNTING_TIME);
+    let cursor = calls.aggregate(stages).hint(Hint::Keys(index)).max_time(MAX_COUNTING_TIME);
     let Some(found) = cursor.await?.try_next().await? else { return Ok((Vec::new(), 0)) };
     let groups = |name: &str| -> Vec<Document> {
         let array = found.get_array(name).map(Vec::as_slice).unwrap_or_default();
@@ -163,8 +177,8 @@ async fn by_reason(calls: &Collection<Document>, since: Timestamp) -> Result<(Ve
         group.get("calls").and_then(number).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
     };
     let most = groups("most");
-    let reasons = most.iter().filter_map(|group| Some((group.get_str("_id").ok()?.to_owned(), count(group))));
-    Ok((reasons.collect(), groups("all").first().map_or(0, count)))
+    let most = most.iter().filter_map(|group| Some((group.get_str("_id").ok()?.to_owned(), count(group))));
+    Ok((most.collect(), groups("all").first().map_or(0, count)))
 }
 
 /// The waiting times of the latest transcripts.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{length::Length, plan::Conditions, row::CallRow};
+use super::{last_digits::LastDigits, length::Length, plan::Conditions, row::CallRow};
 use crate::{
     domain::{
         call::{MAX_CALL, Outcome, Status},
@@ -40,6 +40,8 @@ pub struct Filter {
     pub length: Option<Length>,
     /// Only calls that failed for one of these reasons, at most [`MAX_REASONS`].
     pub reasons: Option<Vec<String>>,
+    /// Only calls that failed with this SIP response code.
+    pub sip_code: Option<String>,
     /// Only calls that were created at this time or later.
     pub since: Option<Timestamp>,
     /// Only calls that were created at this time or earlier.
@@ -53,6 +55,8 @@ pub enum Search {
     Id(String),
     /// The callee's number, in all its spellings.
     Number(Vec<String>),
+    /// The last digits of the caller's or of the callee's number.
+    LastDigits(LastDigits),
 }
 
 /// A filter by the state of calls, as people ask for it.
@@ -110,9 +114,12 @@ impl Filter {
         if let Some(Search::Number(numbers)) = &self.search {
             fields.push(("toNumber", numbers.clone()));
         }
-        for (field, value) in
-            [("batchCallId", &self.batch), ("campaignId", &self.campaign), ("agentId", &self.agent)]
-        {
+        for (field, value) in [
+            ("batchCallId", &self.batch),
+            ("campaignId", &self.campaign),
+            ("sipCode", &self.sip_code),
+            ("agentId", &self.agent),
+        ] {
             fields.extend(value.iter().map(|value| (field, vec![value.clone()])));
         }
         if let Some(reasons) = &self.reasons {
@@ -145,7 +152,17 @@ impl Filter {
         for (field, values) in self.fields() {
             conditions.with(field, values);
         }
+        if let Some(digits) = self.last_digits() {
+            conditions.with_last_digits(digits.clone());
+        }
         conditions
+    }
+
+    fn last_digits(&self) -> Option<&LastDigits> {
+        match &self.search {
+            Some(Search::LastDigits(digits)) => Some(digits),
+            _ => None,
+        }
     }
 
     /// The export of the calls that the list shows at `now`. `None`: the list is a search for an id, which is
@@ -155,7 +172,13 @@ impl Filter {
             return None;
         }
         let until = self.latest().map_or(now, |latest| after(latest, Duration::from_millis(1)).min(now));
-        Some(ExportFilter { since: self.earliest(), until, length: self.length, fields: self.fields() })
+        Some(ExportFilter {
+            since: self.earliest(),
+            until,
+            length: self.length,
+            last_digits: self.last_digits().cloned(),
+            fields: self.fields(),
+        })
     }
 
     /// Whether the list shows `call`. Agrees with the query.
@@ -164,6 +187,10 @@ impl Filter {
             None => true,
             Some(Search::Number(numbers)) => {
                 call.to_number.as_ref().is_some_and(|number| numbers.contains(number))
+            }
+            Some(Search::LastDigits(digits)) => {
+                let numbers = [&call.to_number, &call.from_number];
+                numbers.into_iter().flatten().any(|number| digits.is_end_of(number))
             }
             Some(Search::Id(id)) => {
                 [&call.call_id, &call.shared_call_id, &call.conversation_id, &call.placement_id]
@@ -188,6 +215,7 @@ fn value<'a>(call: &'a CallRow, field: &str) -> Option<&'a str> {
         "batchCallId" => call.batch.as_deref(),
         "campaignId" => call.campaign.as_deref(),
         "agentId" => call.agent_id.as_deref(),
+        "sipCode" => call.sip_code.as_deref(),
         "failureReason" => call.failure_reason.as_deref(),
         "status" => call.status.map(Status::as_str),
         "outcome" => call.outcome.map(Outcome::as_str),
@@ -210,12 +238,14 @@ mod tests {
         let call = CallRow {
             call_id: Some("CA1".to_owned()),
             to_number: Some("+65".to_owned()),
+            from_number: Some("+12025550199".to_owned()),
             status: Some(Status::Busy),
             outcome: Some(Outcome::Busy),
             agent_id: Some("agent_1".to_owned()),
             batch: Some("btc_1".to_owned()),
             direction: Some("outbound".to_owned()),
             failure_reason: Some("busy".to_owned()),
+            sip_code: Some("486".to_owned()),
             created_at: second(50),
             stated_length: Some(10),
             ..CallRow::empty()
@@ -230,6 +260,8 @@ mod tests {
             (search(Search::Id("A1".to_owned())), false),
             (search(Search::Number(vec!["+65".to_owned()])), true),
             (search(Search::Number(vec!["+6".to_owned()])), false),
+            (search(Search::LastDigits(LastDigits::new("0199").unwrap())), true),
+            (search(Search::LastDigits(LastDigits::new("10199").unwrap())), false),
             (result(ResultFilter::Over(vec![Outcome::Answered, Outcome::Busy])), true),
             (result(ResultFilter::Over(vec![Outcome::Answered])), false),
             (result(ResultFilter::Going(second(60))), false),
@@ -237,6 +269,8 @@ mod tests {
             (Filter { statuses: vec![Status::Ended], ..Filter::default() }, false),
             (Filter { agent: text("agent_1"), batch: text("btc_1"), ..Filter::default() }, true),
             (Filter { agent: text("agent_1"), batch: text("btc_2"), ..Filter::default() }, false),
+            (Filter { sip_code: text("486"), ..Filter::default() }, true),
+            (Filter { sip_code: text("603"), ..Filter::default() }, false),
             (Filter { campaign: text("btc_1"), ..Filter::default() }, false),
             (Filter { direction: Some("outbound"), ..Filter::default() }, true),
             (Filter { evaluation: Some("failure"), ..Filter::default() }, false),

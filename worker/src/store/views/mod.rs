@@ -14,17 +14,20 @@ mod detail;
 mod endpoints;
 mod figures;
 mod filter;
+mod last_digits;
 mod length;
 mod list;
 mod matches;
 mod notes;
 mod period;
 mod plan;
+mod rising;
 mod row;
+mod trends;
 mod watch;
 mod window;
 
-pub(super) use self::plan::{METADATA, Plan, Range, list_indexes, order, time_index};
+pub(super) use self::plan::{METADATA, NUMBER_ENDS, Plan, Range, list_indexes, order, time_index};
 pub(super) use self::row::beginning;
 pub use self::{
     audio::{AudioFile, Chunks},
@@ -38,11 +41,13 @@ pub use self::{
     endpoints::DeliveryPage,
     figures::{Bucket, Figures},
     filter::{Filter, MAX_REASONS, ResultFilter, Search},
+    last_digits::LastDigits,
     length::Length,
     list::{Listed, PAGE},
     matches::Matches,
     period::{Compared, PeriodFigures},
     plan::{Conditions, Cursor, DIRECTIONS, Direction, MetadataText},
+    rising::RisingReason,
     row::CallRow,
     watch::{Change, Changes},
     window::Window,

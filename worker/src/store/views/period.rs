@@ -9,6 +9,8 @@ use super::{
     connection::Views,
     filter::{Filter, ResultFilter},
     matches::Matches,
+    rising::RisingReason,
+    trends::TrendsOf,
     window::Window,
 };
 use crate::{
@@ -18,6 +20,9 @@ use crate::{
         statistics::{Grouping, Statistics, Sums, statistics},
     },
 };
+
+/// Age from which a check of the webhook says nothing any more. A worker checks every hour.
+const MAX_CHECK_AGE: Duration = Duration::from_hours(3);
 
 /// A group of calls in both windows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Compared {
     pub now: Sums,
     /// The sums of the window before.
     pub before: Sums,
+    /// The calls in each step of the window. Empty: not counted.
+    pub trend: Vec<u64>,
 }
 
 /// The sums of a window.
@@ -49,19 +56,39 @@ pub struct PeriodFigures {
     pub stuck: Option<Matches>,
     /// The endpoints that get events.
     pub endpoints: Vec<Endpoint>,
+    /// Failure reasons that became much more frequent.
+    pub rising: Vec<RisingReason>,
+    /// The labels of the problems of the webhook at ElevenLabs, if it was checked lately.
+    pub registration_problems: Vec<String>,
 }
 
 impl Views {
     /// The sums of `window` at `now`.
     pub async fn period_figures(&self, window: Window, now: Timestamp) -> Result<PeriodFigures, StoreError> {
         let length = window.length();
-        let (agents, total) = self.compare(Grouping::Agent, length, now).await?;
-        let (batches, _) = self.compare(Grouping::Batch, length, now).await?;
+        let (mut agents, total) = self.compare(Grouping::Agent, length, now).await?;
+        let (mut batches, _) = self.compare(Grouping::Batch, length, now).await?;
+        for (of, groups) in [(TrendsOf::Agents, &mut agents), (TrendsOf::Batches, &mut batches)] {
+            let ids = groups.iter().filter_map(|group| group.is.as_ref());
+            let mut trends = self.trends(of, ids, window, now).await?;
+            for group in groups {
+                group.trend = group.is.as_ref().and_then(|id| trends.remove(id)).unwrap_or_default();
+            }
+        }
         let stuck = Filter { result: Some(ResultFilter::Stuck(now)), ..Filter::default() };
         // A busy server may not count in time. The other figures are shown without this one.
         let stuck = self.matches(&stuck).await.ok().flatten();
-        let endpoints = self.store.endpoints().await?;
-        Ok(PeriodFigures { at: now, window, total, agents, batches, stuck, endpoints })
+        Ok(PeriodFigures {
+            at: now,
+            window,
+            total,
+            agents,
+            batches,
+            stuck,
+            endpoints: self.store.endpoints().await?,
+            rising: self.rising_reasons(window, now).await?,
+            registration_problems: self.store.registration_problems(before(now, MAX_CHECK_AGE)).await?,
+        })
     }
 
     /// The groups of the last `length` at `now` with those of the `length` before, and all calls.
@@ -82,13 +109,20 @@ impl Views {
 
 /// Pairs the groups of two periods. A group that is only in the earlier one has no calls in the current one.
 fn compared(current: Statistics, earlier: Statistics) -> (Vec<Compared>, Compared) {
-    let total = Compared { is: None, name: None, now: current.total, before: earlier.total };
+    let total =
+        Compared { is: None, name: None, now: current.total, before: earlier.total, trend: Vec::new() };
     let mut before: HashMap<_, _> =
         earlier.groups.into_iter().map(|group| (group.is.clone(), group)).collect();
     let mut groups = Vec::new();
     for group in current.groups {
         let before = before.remove(&group.is).map(|group| group.sums).unwrap_or_default();
-        groups.push(Compared { is: group.is, name: group.agent_name, now: group.sums, before });
+        groups.push(Compared {
+            is: group.is,
+            name: group.agent_name,
+            now: group.sums,
+            before,
+            trend: Vec::new(),
+        });
     }
     let mut gone: Vec<_> = before.into_values().collect();
     gone.sort_by(|a, b| (b.sums.calls, &a.is).cmp(&(a.sums.calls, &b.is)));
@@ -97,6 +131,7 @@ fn compared(current: Statistics, earlier: Statistics) -> (Vec<Compared>, Compare
         name: group.agent_name,
         now: Sums::default(),
         before: group.sums,
+        trend: Vec::new(),
     }));
     (groups, total)
 }

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
-use super::length::Length;
+use super::{last_digits::LastDigits, length::Length};
 use crate::{
     domain::call::{Outcome, Status},
     store::convert::{bson_date, date},
@@ -17,6 +17,9 @@ use crate::{
 pub const DIRECTIONS: [&str; 2] = ["inbound", "outbound"];
 /// The internal field with the caller's own texts: see [`MetadataText`].
 pub(in crate::store) const METADATA: &str = "_metadata";
+
+/// The internal field with the last digits of the numbers: see [`crate::domain::call::NumberEnds`].
+pub(in crate::store) const NUMBER_ENDS: &str = "_numberEnds";
 
 /// One of the caller's own texts, as lists find it: `name=value`. A name contains no `=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +107,8 @@ pub struct Conditions {
     fields: Vec<Condition>,
     /// Only calls of these lengths. No index covers it.
     pub length: Option<Length>,
+    /// Only calls with a number that ends with these digits.
+    last_digits: Option<LastDigits>,
     /// Only calls that were created at this time or later.
     pub since: Option<Timestamp>,
     /// Only calls that were created at this time or earlier.
@@ -120,6 +125,8 @@ pub(in crate::store) struct Plan {
     /// The conditions that the index does not cover.
     pub rest: Vec<Condition>,
     length: Option<Length>,
+    /// The digits, if the index does not have all of them.
+    last_digits: Option<LastDigits>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
 }
@@ -129,11 +136,13 @@ const MAX_SCANS: usize = 200;
 
 /// The fields of each index before the time. If several indexes can answer a list, an earlier one is
 /// preferred.
-const INDEXES: [&[&str]; 9] = [
+const INDEXES: [&[&str]; 11] = [
     &["toNumber"],
     &[METADATA],
+    &[NUMBER_ENDS],
     &["batchCallId"],
     &["campaignId"],
+    &["sipCode"],
     &["fromNumber"],
     &["failureReason", "status"],
     &["agentId", "direction", "outcome"],
@@ -144,7 +153,7 @@ const INDEXES: [&[&str]; 9] = [
 impl Conditions {
     /// Only calls that were created from `since` to `until`.
     pub fn created(since: Option<Timestamp>, until: Option<Timestamp>) -> Self {
-        Self { fields: Vec::new(), length: None, since, until }
+        Self { since, until, ..Self::default() }
     }
 
     /// Adds a condition: `field` has one of `values`.
@@ -157,8 +166,14 @@ impl Conditions {
         self.with(METADATA, [text.into_stored()]);
     }
 
+    /// Adds a condition: the number of the caller or of the callee ends with these digits.
+    pub fn with_last_digits(&mut self, digits: LastDigits) {
+        self.with(NUMBER_ENDS, [digits.end()]);
+        self.last_digits = Some(digits).filter(LastDigits::is_beyond_index);
+    }
+
     /// The plans for these conditions, the preferred one first. There is at least one. If an index covers all
-    /// conditions besides the length, its plan is the only one.
+    /// conditions besides the length and further digits, its plan is the only one.
     pub(in crate::store) fn plans(&self) -> Vec<Plan> {
         if self.fields.is_empty() {
             return vec![self.plan(&[], None)];
@@ -205,14 +220,22 @@ impl Conditions {
         let rest = (0..self.fields.len()).filter(|n| !used.contains(n));
         let rest = rest.map(|n| self.fields[n].clone()).collect();
         let index = if index.is_empty() { time_index() } else { list_index(index) };
-        Plan { index, bounds, rest, length: self.length, since: self.since, until: self.until }
+        Plan {
+            index,
+            bounds,
+            rest,
+            length: self.length,
+            last_digits: self.last_digits.clone(),
+            since: self.since,
+            until: self.until,
+        }
     }
 }
 
 impl Plan {
     /// Whether the index covers all conditions.
     pub fn is_exact(&self) -> bool {
-        self.rest.is_empty() && self.length.is_none()
+        self.rest.is_empty() && self.length.is_none() && self.last_digits.is_none()
     }
 
     /// The number of ordered scans that the server merges. A null is two values for the server.
@@ -267,7 +290,8 @@ impl Plan {
             let values: Vec<_> = condition.values.iter().map(|value| doc! { "$literal": value }).collect();
             doc! { "$in": [format!("${}", condition.field), values] }
         });
-        let meets: Vec<_> = meets.chain(self.length.map(Length::expression)).collect();
+        let meets = meets.chain(self.length.map(Length::expression));
+        let meets: Vec<_> = meets.chain(self.last_digits.as_ref().map(LastDigits::expression)).collect();
         if meets.is_empty() { true.into() } else { doc! { "$and": meets }.into() }
     }
 
@@ -275,7 +299,8 @@ impl Plan {
     pub fn query(&self, range: Range) -> Document {
         let mut query = self.bounds(range);
         let rest = self.rest.iter().map(|condition| Document::from_iter([condition.query()]));
-        let rest: Vec<_> = rest.chain(self.length.map(Length::query)).collect();
+        let rest = rest.chain(self.length.map(Length::query));
+        let rest: Vec<_> = rest.chain(self.last_digits.as_ref().map(LastDigits::query)).collect();
         if !rest.is_empty() {
             query.insert("$and", rest);
         }

@@ -57,6 +57,8 @@ pub struct CallRow {
     pub cost: Option<u64>,
     /// Reason of the failure.
     pub failure_reason: Option<String>,
+    /// The SIP response code with which the call failed.
+    pub sip_code: Option<String>,
     /// The earliest known time of the call.
     pub created_at: Timestamp,
     /// Length of the call, if known.
@@ -84,7 +86,7 @@ pub(super) fn fields() -> Document {
         "callSuccessful": 1, "summary": start_of("$summary", MAX_ROW_SUMMARY), "cost": 1, "durationSecs": 1,
         "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"),
         "fromNumber": beginning("$fromNumber"),
-        "status": 1, "failureReason": beginning("$failureReason"),
+        "status": 1, "failureReason": beginning("$failureReason"), "sipCode": 1,
         "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
         "history.status": 1, "history.at": 1,
     }
@@ -131,6 +133,7 @@ impl CallRow {
             summary: text("summary"),
             cost: whole_number(call, "cost"),
             failure_reason: text("failureReason").map(|reason| cut(&reason, MAX_REASON)),
+            sip_code: text("sipCode"),
             created_at: date(call, "createdAt")?,
             duration: duration(call),
             stated_length: whole_number(call, LENGTH),
@@ -166,6 +169,7 @@ impl CallRow {
             summary: None,
             cost: None,
             failure_reason: None,
+            sip_code: None,
             created_at: Timestamp::UNIX_EPOCH,
             duration: None,
             stated_length: None,

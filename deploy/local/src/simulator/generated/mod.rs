@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub(super) use self::plan::after;
 pub(super) use self::shapes::{foreign, trace};
-use self::truth::{facts, outcome, reason, status};
+use self::truth::{facts, outcome, reason, sip_code, status};
 pub use self::{
     plan::{Channel, Ending, Ids, Plan},
     truth::Evidence,
@@ -153,6 +153,11 @@ impl Generated {
     /// Why the call failed, if its status is a failure.
     pub fn reason(&self, evidence: Evidence) -> Option<&'static str> {
         reason(&self.plan, self.existing(evidence))
+    }
+
+    /// The SIP response code in the document, if `evidence` arrived beside the conversation.
+    pub fn sip_code(&self, evidence: Evidence) -> Option<&'static str> {
+        sip_code(&self.plan, self.existing(evidence))
     }
 
     /// Every fact that the document must have. Dates are Unix seconds. Null: the field must be absent.

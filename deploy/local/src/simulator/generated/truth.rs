@@ -61,6 +61,20 @@ pub fn reason(plan: &Plan, evidence: Evidence) -> Option<&'static str> {
     })
 }
 
+/// The SIP response code with which the call failed, if `evidence` has one.
+pub fn sip_code(plan: &Plan, evidence: Evidence) -> Option<&'static str> {
+    match (plan.channel, plan.ending) {
+        (Channel::Twilio, _) if !evidence.callbacks && !evidence.failure => None,
+        (Channel::Twilio, Ending::Rejected) => Some("603"),
+        (Channel::Twilio, Ending::NotConnected) => Some("503"),
+        (Channel::SipTrunk, _) if !evidence.failure => None,
+        (Channel::SipTrunk, Ending::Busy) => Some("486"),
+        (Channel::SipTrunk, Ending::NoAnswer) => Some("480"),
+        (Channel::SipTrunk, Ending::Rejected | Ending::NotConnected | Ending::Failed) => Some("503"),
+        _ => None,
+    }
+}
+
 /// Every fact that the conversation states. Dates are Unix seconds. Null: the field must be absent.
 pub fn facts(plan: &Plan, ids: &Ids) -> Map<String, Value> {
     let time = |known: bool, at: jiff::Timestamp| known.then(|| at.as_second());

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     facts::dynamic_variables,
-    payload::{at_path, call_result, never_connected, word},
+    payload::{at_path, call_result, never_connected, sip_code, text, word},
 };
 use crate::domain::{
     call::{Evidence, Field, Outcome, Status, failure_reason, outcome},
@@ -132,19 +132,6 @@ fn failure_detail(body: &Map<String, Value>) -> Option<String> {
         (Some(words), Some(code)) => Some(format!("{words} (SIP {code})")),
         (None, Some(code)) => Some(format!("SIP {code}")),
         (words, None) => words,
-    }
-}
-
-/// The SIP code of Twilio or of the trunk.
-fn sip_code(body: &Map<String, Value>) -> Option<String> {
-    text(body, "sip_status_code").or_else(|| text(body, "SipResponseCode"))
-}
-
-fn text(body: &Map<String, Value>, field: &str) -> Option<String> {
-    match body.get(field)? {
-        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }
 

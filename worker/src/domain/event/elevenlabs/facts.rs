@@ -4,13 +4,13 @@ use serde_json::{Map, Value};
 
 use super::{
     connection::Connection,
-    payload::{PLACEMENT_VARIABLE, at_path, whole_number},
+    payload::{PLACEMENT_VARIABLE, at_path, sip_code, whole_number},
     times::{ConversationTimes, is_over},
 };
 use crate::domain::{
     call::{Fact, FactValue, Facts},
     event::{
-        connection::{is_inbound, set, set_direction},
+        connection::{is_inbound, set, set_direction, set_sip_code},
         parties,
     },
     text::{MAX_PARTY, MAX_REASON, MAX_SUMMARY, MAX_WORD},
@@ -68,6 +68,8 @@ pub(super) fn of_failure(data: &Map<String, Value>) -> Facts {
     set_direction(&mut facts, Some(is_inbound == Some(true)));
     let caller = ["From", "Caller", "from_number"].into_iter().find_map(|field| parties::read(body(field)?));
     set(&mut facts, Fact::FromNumber, caller.as_deref(), MAX_PARTY);
+    let code = at_path(data, &["metadata", "body"]).and_then(Value::as_object).and_then(sip_code);
+    set_sip_code(&mut facts, code.as_deref());
     facts
 }
 

@@ -43,3 +43,17 @@ pub(super) fn call_result(conversation: &Map<String, Value>) -> Option<String> {
     let paths = [["metadata", "phone_call", "call_result"], ["metadata", "whatsapp", "call_result"]];
     paths.iter().find_map(|path| at_path(conversation, path)?.as_str()).map(normalize)
 }
+
+/// The SIP code of Twilio or of the trunk.
+pub(super) fn sip_code(body: &Map<String, Value>) -> Option<String> {
+    text(body, "sip_status_code").or_else(|| text(body, "SipResponseCode"))
+}
+
+/// The text or the number in a field.
+pub(super) fn text(body: &Map<String, Value>, field: &str) -> Option<String> {
+    match body.get(field)? {
+        Value::String(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}

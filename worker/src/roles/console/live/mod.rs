@@ -7,4 +7,3 @@ pub mod choices;
 pub mod figures;
 pub mod frame;
 pub mod letter_work;
-pub mod period;

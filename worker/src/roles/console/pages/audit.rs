@@ -69,6 +69,7 @@ fn described(object: &Object) -> (String, String) {
     let name = &object.name;
     match object.kind {
         ObjectKind::Call => (format!("call {name}"), address::of_call(name)),
+        ObjectKind::Calls => (format!("calls: {name}"), String::new()),
         ObjectKind::DeadLetter => (format!("dead letter {name}"), format!("/dead-letters/{name}")),
         ObjectKind::DeadLetters => (name.clone(), String::new()),
         ObjectKind::Endpoint => (format!("endpoint {name}"), address::of_endpoint(name)),

@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    roles::console::{state::Console, view::filter::Params},
+    domain::audit::{Action, Object, ObjectKind},
+    roles::console::{audit, state::Console, view::filter::Params},
     store::{CallView, ExportPages, Include, StoreError, call_json, csv_header, csv_rows, mask_numbers},
 };
 
@@ -28,7 +29,9 @@ pub type Slot = OwnedSemaphorePermit;
 /// `GET /calls.csv`, with the parameters of `GET /calls`.
 pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let (params, now) = (Params::read(&query.unwrap_or_default()), Timestamp::now());
-    let slot = match slot(&console) {
+    let filter = params.query();
+    let selected = if filter.is_empty() { "all" } else { &filter };
+    let slot = match begin(&console, selected).await {
         Ok(slot) => slot,
         Err(refused) => return refused.into_response(),
     };
@@ -68,12 +71,18 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A slot for an export.
-pub fn slot(console: &Console) -> Result<Slot, Refused> {
+/// A slot for an export of the `selected` calls. If the table has whole telephone numbers, the audit has an entry.
+pub async fn begin(console: &Console, selected: &str) -> Result<Slot, Refused> {
     if !console.health().mongodb {
         return Err(Refused::NoDatabase);
     }
-    console.exports.clone().try_acquire_owned().map_err(|_full| Refused::NoSlot)
+    let slot = console.exports.clone().try_acquire_owned().map_err(|_full| Refused::NoSlot)?;
+    if console.numbers == Numbers::Whole {
+        let calls = Object::new(ObjectKind::Calls, selected);
+        let recorded = audit::record_first(console, Action::ExportNumbers, calls).await;
+        recorded.map_err(|_error| Refused::NoDatabase)?;
+    }
+    Ok(slot)
 }
 
 /// The answer with the calls of `pages` as a table, whose file is named after `name` and the time. An error ends the

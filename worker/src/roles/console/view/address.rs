@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use aftercall_common::phone_numbers::Numbers;
 
+use super::format;
 use crate::store::views::CallRow;
 
 /// The address of the page of the call that `name` identifies.
@@ -14,6 +15,16 @@ pub fn of_call(name: &str) -> String {
 /// The address of the page of the batch `id`. Empty if the address would show a telephone number that is masked.
 pub fn of_batch(id: &str, numbers: Numbers) -> String {
     if numbers.id(id) == id { format!("/batches/{}", segment(id)) } else { String::new() }
+}
+
+/// The address of the calls of a period that failed for this reason. Empty if the address would show a telephone number
+/// that is masked.
+pub fn of_reason(reason: &str, period: &str, numbers: Numbers) -> String {
+    if format::sender_text(reason, numbers) != reason {
+        return String::new();
+    }
+    let query = form_urlencoded::Serializer::new(String::new()).append_pair("reason", reason).finish();
+    format!("/calls?{query}&period={period}")
 }
 
 /// The address of the page of the endpoint `id`.

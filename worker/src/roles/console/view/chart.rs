@@ -191,6 +191,8 @@ mod tests {
             ],
             reasons: Vec::new(),
             failed: 2,
+            sip_codes: Vec::new(),
+            failed_by_sip: 0,
             waits: Vec::new(),
         };
         let chart = BarChart::new(&figures);

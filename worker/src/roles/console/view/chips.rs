@@ -28,7 +28,7 @@ pub fn chips(params: &Params, choices: &Choices, numbers: Numbers) -> Vec<Chip> 
     let agent = || agent_name(&params.agent, named.and_then(|agent| agent.name.as_deref()), numbers);
     let evaluation = EVALUATIONS.iter().find(|(word, _)| params.evaluation == Some(*word));
     let statuses: Vec<_> = params.statuses.iter().map(|status| tone::status_text(Some(*status))).collect();
-    let conditions: [Condition; 13] = [
+    let conditions: [Condition; 14] = [
         ("Search", text(&params.q), |params| params.q.clear()),
         ("Outcome", params.result.as_ref().map(results), |params| params.result = None),
         ("Status", text(&statuses.join(", ")), |params| params.statuses.clear()),
@@ -39,6 +39,7 @@ pub fn chips(params: &Params, choices: &Choices, numbers: Numbers) -> Vec<Chip> 
         ("Evaluation", evaluation.map(|(_, name)| (*name).to_owned()), |params| params.evaluation = None),
         ("Duration", params.length.map(length::name), |params| params.length = None),
         ("Reason", text(&params.reason), |params| params.reason.clear()),
+        ("SIP code", text(&params.sip), |params| params.sip.clear()),
         ("Created", params.period.map(|period| period.name.to_owned()), |params| params.period = None),
         ("From", moment(&params.since), |params| params.since.clear()),
         ("To", moment(&params.until), |params| params.until.clear()),

@@ -10,21 +10,23 @@ use mongodb::bson::oid::ObjectId;
 use super::length;
 use crate::{
     domain::{
-        call::{Outcome, Status},
+        call::{Outcome, Status, is_sip_failure},
         time::after,
     },
-    store::views::{Cursor, DIRECTIONS, Direction, Filter, Length, MAX_REASONS, ResultFilter, Search},
+    store::views::{
+        Cursor, DIRECTIONS, Direction, Filter, LastDigits, Length, MAX_REASONS, ResultFilter, Search,
+    },
 };
 
 /// Most characters that are taken from a field.
 const MAX_TEXT: usize = 256;
-/// A text with at least this many digits can be a telephone number.
+/// A text with a plus sign and at least this many digits is a whole telephone number.
 const MIN_NUMBER_DIGITS: usize = 7;
 
 /// The parameters of the URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Params {
-    /// An id, the first characters of an id, or a telephone number.
+    /// An id, the first characters of an id, a telephone number, or its last digits.
     pub q: String,
     /// How the calls turned out. `None`: any call.
     pub result: Option<ResultChoice>,
@@ -44,6 +46,8 @@ pub struct Params {
     pub length: Option<Length>,
     /// A part of a failure reason.
     pub reason: String,
+    /// The SIP response code of a failure. Empty: any code, or none.
+    pub sip: String,
     /// A period that ends now, such as `24h`.
     pub period: Option<Period>,
     /// Earliest creation time, UTC, as a browser's field writes it: `2026-11-25T14:00`. Empty: no limit.
@@ -111,6 +115,7 @@ impl Params {
                 }
                 "duration" => params.length = length::read(value.trim()),
                 "reason" => params.reason = text(),
+                "sip" => params.sip = Some(text()).filter(|code| is_sip_failure(code)).unwrap_or_default(),
                 "period" => params.period = PERIODS.into_iter().find(|period| period.word == value),
                 "since" => params.since = moment(&value).map(|_| text()).unwrap_or_default(),
                 "until" => params.until = moment(&value).map(|_| text()).unwrap_or_default(),
@@ -141,6 +146,7 @@ impl Params {
             ("evaluation", self.evaluation.unwrap_or_default()),
             ("duration", &duration),
             ("reason", &self.reason),
+            ("sip", &self.sip),
             ("period", self.period.map_or("", |period| period.word)),
             ("since", &self.since),
             ("until", &self.until),
@@ -211,6 +217,7 @@ impl Params {
             evaluation: self.evaluation,
             length: self.length,
             reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known)),
+            sip_code: text(&self.sip),
             since: [period, moment(&self.since)].into_iter().flatten().max(),
             until,
         }
@@ -260,19 +267,20 @@ fn reasons(text: &str, known: &[String]) -> Vec<String> {
     found
 }
 
-/// A telephone number if the text can be one, else an id.
+/// A telephone number, or its last digits if the text has no plus sign, or an id.
 fn search(text: &str) -> Option<Search> {
     if text.is_empty() {
         return None;
     }
+    let id = Search::Id(text.to_owned());
+    if !text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')) {
+        return Some(id);
+    }
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    let is_number = digits.len() >= MIN_NUMBER_DIGITS
-        && text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.'));
-    Some(if is_number {
-        Search::Number(vec![format!("+{digits}"), digits])
-    } else {
-        Search::Id(text.to_owned())
-    })
+    if text.starts_with('+') && digits.len() >= MIN_NUMBER_DIGITS {
+        return Some(Search::Number(vec![format!("+{digits}"), digits]));
+    }
+    Some(LastDigits::new(&digits).map_or(id, Search::LastDigits))
 }
 
 /// `2026-11-25T14:00`, with seconds or without, in UTC.
@@ -315,6 +323,8 @@ mod tests {
             ("evaluation=failure",                              "evaluation=failure"),
             ("reason=a&duration=0-10",                          "duration=-10&reason=a"),
             ("duration=&reason=a",                              "reason=a"),
+            ("sip=486&q=&reason=a",                             "reason=a&sip=486"),
+            ("sip=200",                                         ""),
             ("status=sold&period=1y&since=soon&older=x.y",      ""),
             ("since=2026-11-25T14%3A00",                        "since=2026-11-25T14%3A00"),
             ("older=1790000000000.507f1f77bcf86cd799439011",    "older=1790000000000.507f1f77bcf86cd799439011"),
@@ -329,14 +339,18 @@ mod tests {
     }
 
     #[test]
-    fn a_search_text_is_a_telephone_number_or_an_id() {
+    fn a_search_text_is_a_telephone_number_its_last_digits_or_an_id() {
         let number = |digits: &str| Some(Search::Number(vec![format!("+{digits}"), digits.to_owned()]));
+        let last = |digits: &str| LastDigits::new(digits).map(Search::LastDigits);
         let id = |id: &str| Some(Search::Id(id.to_owned()));
         #[rustfmt::skip]
         let table = [
             ("",                   None),
             ("+65 8000-0001",      number("6580000001")),
-            ("6580000001",         number("6580000001")),
+            ("6580000001",         last("6580000001")),
+            ("555-0123",           last("5550123")),
+            ("0123",               last("0123")),
+            ("+6580",              last("6580")),
             ("CA6580000001",       id("CA6580000001")),
             ("123",                id("123")),
             ("conv_1",             id("conv_1")),

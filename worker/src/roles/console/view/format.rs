@@ -5,7 +5,7 @@ use std::time::Duration;
 use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
 
-use crate::domain::time::between;
+use crate::domain::{call::sip_phrase, time::between};
 
 /// The time from `at` to `now`, in its largest unit: `12 s`, `3 min`, `5 h`, `2 d`.
 pub fn age(at: Timestamp, now: Timestamp) -> String {
@@ -102,6 +102,11 @@ pub fn words(label: &str, numbers: Numbers) -> String {
 /// An identifier that a sender chose, cut and masked like [`sender_text`].
 pub fn id(id: &str, numbers: Numbers) -> String {
     numbers.id(&cut(id, MAX_TEXT)).into_owned()
+}
+
+/// A SIP response code with its phrase, if that is known.
+pub fn sip_code(code: &str) -> String {
+    sip_phrase(code).map_or_else(|| code.to_owned(), |phrase| format!("{code} {phrase}"))
 }
 
 #[cfg(test)]

@@ -112,6 +112,15 @@ fn apply(operator: &str, operand: &Bson, variables: &Variables) -> Option<Bson> 
         "$first" => return array(operand).into_iter().next(),
         "$last" => return array(operand).into_iter().next_back(),
         "$concatArrays" => Bson::Array(operands().iter().flat_map(array).collect()),
+        "$setUnion" => {
+            let mut union = Vec::new();
+            for item in operands().iter().flat_map(array) {
+                if !union.contains(&item) {
+                    union.push(item);
+                }
+            }
+            Bson::Array(union)
+        }
         "$slice" => {
             let last = nth(1).as_i32().and_then(|n| usize::try_from(-n).ok()).expect("the last items");
             let items = array(&operands()[0]);
@@ -153,8 +162,9 @@ fn apply_to_fields(operator: &str, operand: &Bson, variables: &Variables) -> Opt
             Some(Bson::Array(input().into_iter().map(changed).collect()))
         }
         "$sortArray" => {
-            let by = operand.get_document("sortBy").unwrap();
+            let by = operand.get_document("sortBy").ok();
             let key = |item: &Bson| -> Bson {
+                let Some(by) = by else { return item.clone() };
                 by.keys().map(|name| at_path(item, name).unwrap_or(Bson::Null)).collect::<Vec<_>>().into()
             };
             let mut items = input();

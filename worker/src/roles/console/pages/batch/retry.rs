@@ -21,7 +21,7 @@ const CALLS: usize = 1000;
 
 /// `GET /batches/{id}/retry.csv`: the latest call of each recipient that may be called again.
 pub async fn csv(State(console): State<Arc<Console>>, Path(id): Path<String>) -> Response {
-    let slot = match export::slot(&console) {
+    let slot = match export::begin(&console, &format!("batch {id}, to try again")).await {
         Ok(slot) => slot,
         Err(refused) => return refused.into_response(),
     };

@@ -20,5 +20,6 @@ pub use self::{
     letter::show,
     list::list,
     outcome::outcome,
+    selection::Params,
     work::{cancel, show as show_work, start as start_work},
 };

@@ -1,11 +1,18 @@
 //! What needs attention, each with the page that shows it. Pure.
 
+use std::collections::BTreeMap;
+
 use aftercall_common::phone_numbers::Numbers;
 
 use super::groups::{By, href};
 use crate::{
+    dead_letters::GroupCount,
     domain::delivery::{Endpoint, Reason, State},
-    roles::console::view::{choices::agent_name, format},
+    registration::drift::Problem,
+    roles::console::{
+        pages::dead_letters::Params,
+        view::{address, choices::agent_name, format},
+    },
     store::views::PeriodFigures,
 };
 
@@ -20,13 +27,26 @@ pub(super) struct Item {
     pub href: String,
 }
 
-/// What needs attention. `letters`: dead letters by reason, and whether there are older ones.
-pub(super) fn items(
-    figures: &PeriodFigures,
-    letters: &[(String, u64)],
-    has_older_letters: bool,
-    numbers: Numbers,
-) -> Vec<Item> {
+/// The dead letters by reason.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Letters {
+    by_reason: BTreeMap<String, u64>,
+    /// Whether all dead letters are counted.
+    is_complete: bool,
+}
+
+impl Letters {
+    pub fn new(groups: &[GroupCount], is_complete: bool) -> Self {
+        let mut by_reason = BTreeMap::new();
+        for found in groups {
+            *by_reason.entry(found.group.reason.clone()).or_insert(0) += found.count;
+        }
+        Self { by_reason, is_complete }
+    }
+}
+
+/// What needs attention.
+pub(super) fn items(figures: &PeriodFigures, letters: &Letters, numbers: Numbers) -> Vec<Item> {
     let period = figures.window.as_str();
     let mut items = Vec::new();
     if let Some(stuck) = figures.stuck.filter(|stuck| stuck.calls > 0) {
@@ -52,18 +72,28 @@ pub(super) fn items(
             href: format!("/calls?evaluation=failure&period={period}"),
         });
     }
-    for (reason, count) in letters {
-        let older = if has_older_letters { "at least " } else { "" };
-        items.push(Item {
-            text: format!(
-                "{older}{} dead {}: {}",
-                format::count(*count),
-                plural("letter", "letters", *count),
-                format::words(reason, Numbers::Whole)
-            ),
-            href: "/dead-letters".to_owned(),
-        });
-    }
+    items.extend(figures.rising.iter().map(|rising| Item {
+        text: format!(
+            "“{}” failed {}, after {} in the period before",
+            format::sender_text(&rising.reason, numbers),
+            calls(rising.now),
+            format::count(rising.before)
+        ),
+        href: address::of_reason(&rising.reason, period, numbers),
+    }));
+    let problems = figures.registration_problems.iter().filter_map(|label| Problem::from_label(label));
+    items
+        .extend(problems.map(|problem| Item { text: problem.description().to_owned(), href: String::new() }));
+    let at_least = if letters.is_complete { "" } else { "at least " };
+    items.extend(letters.by_reason.iter().map(|(reason, count)| Item {
+        text: format!(
+            "{at_least}{} dead {}: {}",
+            format::count(*count),
+            plural("letter", "letters", *count),
+            format::words(reason, Numbers::Whole)
+        ),
+        href: Params { reason: reason.clone(), ..Params::default() }.address(),
+    }));
     items.extend(figures.endpoints.iter().filter_map(endpoint));
     let silent = figures.agents.iter().filter(|agent| agent.now.calls == 0 && agent.before.calls > 0);
     items.extend(silent.take(MAX_AGENTS).filter_map(|agent| {

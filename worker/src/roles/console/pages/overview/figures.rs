@@ -10,6 +10,7 @@ use crate::{
     roles::console::{
         live::broker_samples::Sample,
         view::{
+            address,
             chart::{self, BarChart},
             format,
             share::{Share, percent, scaled},
@@ -38,6 +39,8 @@ pub(super) struct CallFigures {
     pub reasons: Vec<Share>,
     /// Failed calls with a reason that is not listed. `None`: all reasons are listed.
     pub others: Option<Share>,
+    /// Failed calls by SIP code.
+    pub sip_codes: Vec<Share>,
     /// The numbers of the chart: time, and calls of each tone.
     pub table: Vec<(String, [String; 4])>,
     /// When the calls were counted: Unix milliseconds, and the age as a text.
@@ -84,6 +87,7 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
         outcomes: outcome_shares(figures.window, &calls),
         reasons,
         others,
+        sip_codes: sip_shares(figures),
         table: table.collect(),
         counted_at: figures.at.as_millisecond(),
         age: format::age(figures.at, now),
@@ -109,11 +113,8 @@ fn outcome_shares(window: Window, calls: &Bucket) -> Vec<Share> {
 fn reason_shares(figures: &Figures, numbers: Numbers) -> (Vec<Share>, Option<Share>) {
     let period = figures.window.as_str();
     let shares = figures.reasons.iter().map(|(reason, n)| {
-        let query = form_urlencoded::Serializer::new(String::new()).append_pair("reason", reason).finish();
-        let shown = format::sender_text(reason, numbers);
-        // A link would reveal a telephone number that is masked in the text.
-        let href = if shown == *reason { format!("/calls?{query}&period={period}") } else { String::new() };
-        Share::new(shown, href, *n, figures.failed)
+        let href = address::of_reason(reason, period, numbers);
+        Share::new(format::sender_text(reason, numbers), href, *n, figures.failed)
     });
     let listed: u64 = figures.reasons.iter().map(|(_, n)| n).sum();
     let rest = figures.failed.saturating_sub(listed);
@@ -122,6 +123,16 @@ fn reason_shares(figures: &Figures, numbers: Numbers) -> (Vec<Share>, Option<Sha
     let mut shares = scaled(shares.chain(others).collect());
     let others = if rest > 0 { shares.pop() } else { None };
     (shares, others)
+}
+
+/// The share of each SIP code in the calls that failed with one.
+fn sip_shares(figures: &Figures) -> Vec<Share> {
+    let period = figures.window.as_str();
+    let shares = figures.sip_codes.iter().map(|(code, n)| {
+        let href = format!("/calls?sip={code}&period={period}");
+        Share::new(format::sip_code(code), href, *n, figures.failed_by_sip)
+    });
+    scaled(shares.collect())
 }
 
 /// The figures about webhooks. `None`: there is no sample yet.

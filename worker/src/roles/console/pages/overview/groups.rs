@@ -6,7 +6,7 @@ use aftercall_common::phone_numbers::Numbers;
 
 use crate::{
     domain::call::Outcome,
-    roles::console::view::{address, choices::agent_name, format},
+    roles::console::view::{address, chart, choices::agent_name, format},
     store::{Sums, views::Compared},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct GroupRow {
     pub calls: String,
     /// The change of the number of calls against the window before.
     pub change: String,
+    /// Points of the line of calls over time, and the most calls of a step. `None`: not counted.
+    pub trend: Option<(String, String)>,
     /// Calls that a person answered, and their share of the calls that are over.
     pub answered: String,
     pub answer_rate: String,
@@ -131,7 +133,7 @@ pub(super) fn groups(by: By, groups: &[Compared], sort: Sort, period: &str, numb
                 (name, href(by, id, period, numbers))
             }
         };
-        GroupRow { name, href, ..row(&group.now, &group.before) }
+        GroupRow { name, href, trend: trend(&group.trend), ..row(&group.now, &group.before) }
     });
     let (name, heading) = match by {
         By::Agent => ("agent", "Agent"),
@@ -162,12 +164,20 @@ pub(super) fn row(now: &Sums, before: &Sums) -> GroupRow {
         href: String::new(),
         calls: format::count(now.calls),
         change: change(now.calls, before.calls),
+        trend: None,
         answered: format::count(now.of(Outcome::Answered)),
         answer_rate: percent(now.answer_rate()),
         success_rate: percent(now.success_rate()),
         minutes: format::count((now.seconds + 30) / 60),
         cost: format::count(now.cost),
     }
+}
+
+/// The line of these numbers.
+fn trend(calls: &[u64]) -> Option<(String, String)> {
+    let most = calls.iter().max()?;
+    let values: Vec<_> = calls.iter().map(|calls| chart::count(*calls)).collect();
+    Some((chart::sparkline(&values), format::count(*most)))
 }
 
 /// The change of a number, as a percentage.
@@ -206,7 +216,13 @@ mod tests {
         let group = |name: &str, calls, answered, success| {
             let mut now = Sums { calls, success, failure: 10 - success, ..Sums::default() };
             (now.outcomes[0], now.outcomes[1]) = (answered, calls - answered);
-            Compared { is: Some(name.to_owned()), name: None, now, before: Sums::default() }
+            Compared {
+                is: Some(name.to_owned()),
+                name: None,
+                now,
+                before: Sums::default(),
+                trend: vec![1, 0],
+            }
         };
         let open = Compared { now: Sums { calls: 1, ..Sums::default() }, ..group("open", 1, 0, 0) };
         let all = [group("a", 30, 20, 9), group("b", 20, 2, 10), group("c", 10, 5, 3), open];
@@ -230,6 +246,7 @@ mod tests {
             name: None,
             now: Sums { calls, ..Sums::default() },
             before: Sums::default(),
+            trend: Vec::new(),
         };
         let all =
             [group(Some("b 1"), 2), group(None, 2), group(Some("+6581234567"), 1), group(Some("b2"), 0)];

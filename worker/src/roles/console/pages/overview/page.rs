@@ -1,6 +1,6 @@
 //! `GET /overview`: figures about calls and webhooks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
@@ -12,13 +12,12 @@ use axum::{
 use jiff::Timestamp;
 
 use super::{
-    attention::{self, Item},
+    attention::{self, Item, Letters},
     figures::{CallFigures, WebhookFigures, call_figures, webhook_figures},
     groups::{self, By, GroupRow, Groups, Sort},
 };
 use crate::{
     roles::console::{
-        live::period::{self, PeriodSample},
         pages::shell::{self, Shell},
         state::Console,
         view::{
@@ -26,8 +25,11 @@ use crate::{
             format,
         },
     },
-    store::views::Window,
+    store::views::{PeriodFigures, Window},
 };
+
+/// Longest time that the page waits for the index of dead letters. Then it shows what is known.
+const LETTERS_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Address of the section.
 pub const SECTION: &str = "/overview";
@@ -57,12 +59,10 @@ struct Period {
 }
 
 impl Period {
-    fn new(sample: &PeriodSample, sort: Sort, numbers: Numbers, now: Timestamp) -> Self {
-        let figures = &sample.figures;
+    fn new(figures: &PeriodFigures, letters: &Letters, sort: Sort, numbers: Numbers, now: Timestamp) -> Self {
         let period = figures.window.as_str();
-        let letters = &sample.letters;
         Self {
-            attention: attention::items(figures, &letters.by_reason, letters.has_older, numbers),
+            attention: attention::items(figures, letters, numbers),
             total: groups::row(&figures.total.now, &figures.total.before),
             tables: [
                 groups::groups(By::Agent, &figures.agents, sort, period, numbers),
@@ -93,6 +93,15 @@ impl Overview {
         }
     }
 
+    /// The time of one step of a chart.
+    fn step_name(&self) -> &'static str {
+        match self.window {
+            Window::Hour => "a minute",
+            Window::Day => "half an hour",
+            Window::Week => "four hours",
+        }
+    }
+
     fn window_name(&self) -> String {
         name(self.window).to_lowercase()
     }
@@ -115,12 +124,13 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let window = parameter("window").and_then(|word| Window::from_word(&word)).unwrap_or(Window::Day);
     let sort = parameter("sort").and_then(|word| Sort::from_word(&word)).unwrap_or_default();
     let can_count = console.health().mongodb;
-    let (views, jetstream) = (console.views.clone(), console.context.jetstream.clone());
+    let (views, summed) = (console.views.clone(), console.views.clone());
     let count = async move { views.figures(window, Timestamp::now()).await };
-    let sample = period::sample(console.views.clone(), jetstream, window);
-    let (figures, period) = tokio::join!(
+    let sum = async move { summed.period_figures(window, Timestamp::now()).await };
+    let (figures, period, letters) = tokio::join!(
         console.figures.get(&console.tasks, can_count, window, count),
-        console.periods.get(&console.tasks, can_count, window, sample),
+        console.periods.get(&console.tasks, can_count, window, sum),
+        letters(&console),
     );
     let (numbers, now) = (console.numbers, Timestamp::now());
     let template = Overview {
@@ -128,8 +138,15 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         window,
         sort,
         calls: figures.map(|figures| call_figures(&figures, numbers, now)),
-        period: period.map(|sample| Period::new(&sample, sort, numbers, now)),
+        period: period.map(|period| Period::new(&period, &letters, sort, numbers, now)),
         webhooks: webhook_figures(&console.broker.all()),
     };
     shell::render(StatusCode::OK, &template)
+}
+
+/// The dead letters by reason. Empty if the broker does not answer; every page says so.
+async fn letters(console: &Console) -> Letters {
+    let update = console.letters.update(&console.context.jetstream, false);
+    let is_complete = matches!(tokio::time::timeout(LETTERS_TIMEOUT, update).await, Ok(Ok(())));
+    Letters::new(&console.letters.get().groups(), is_complete)
 }
