@@ -195,6 +195,7 @@ async fn lookup_whose_worker_is_gone_is_answered_by_another_one() {
         assert_eq!(lost.payload, repeated.payload);
         let answer = json!({ "status": "busy" }).to_string();
         broker.publish(repeated.reply.unwrap(), answer.into()).await.unwrap();
+        broker.flush().await.unwrap();
     });
     let asking = tokio::time::timeout(Duration::from_secs(10), stack.lookup(json!({ "callSid": "c" })));
     let answer = asking.await.expect("the answer comes before the time limit of the gateway");
