@@ -105,7 +105,7 @@ const MAX_COUNTED: i64 = 10_000;
 
 const FILTERS: [(&str, &str); 14] = [
     ("digits", "q=0001"),
-    ("digits", "q=5550001"),
+    ("number", "q=%2B12025550001"),
     ("outcome", "outcome=answered"),
     ("outcome", "outcome=stuck"),
     ("status", "status=ended"),
@@ -135,7 +135,7 @@ fn stored(n: i64) -> Document {
         fields.insert("callSuccessful", "success");
     }
     if n % 5 == 0 {
-        fields.extend(doc! { "toNumber": "+12025550001", "_numberEnds": ["0001"] });
+        fields.extend(doc! { "toNumber": "+12025550001", "_numberSuffixes": ["0001"] });
     }
     call(n, 1, fields)
 }

@@ -129,7 +129,7 @@ async fn overview_shows_sip_codes_rising_reasons_and_problems_of_the_webhook() {
     for expected in [
         "<a href=\"/calls?sip=503&#38;period=24h\">503 Service Unavailable</a>",
         "<a href=\"/calls?sip=404&#38;period=24h\">404 Not Found</a>",
-        "<a href=\"/calls?reason=trunk+%3Cb%3Erefused&#38;period=24h\">“trunk &#60;b&#62;refused” failed 12 calls, after 6 in the period before</a>",
+        "<a href=\"/calls?reason=trunk+%3Cb%3Erefused&#38;period=24h\">12 calls failed with “trunk &#60;b&#62;refused”; 6 in the period before</a>",
         "ElevenLabs disabled the webhook after failed deliveries",
     ] {
         assert!(page.contains(expected), "{expected}: {page}");

@@ -112,6 +112,11 @@ impl LetterIndex {
         held == stored || (self.is_cut && held < stored)
     }
 
+    /// Whether older numbers were left out.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// The groups, the largest first.
     pub fn groups(&self) -> Vec<GroupCount> {
         let mut counts = vec![(0, 0); self.groups.len()];

@@ -4,7 +4,7 @@ pub mod api;
 pub(crate) mod console;
 pub mod deliver;
 mod gauges;
-mod number_ends;
+mod number_suffixes;
 pub mod reconcile;
 mod retention;
 pub mod transcripts;
@@ -30,7 +30,7 @@ pub(crate) async fn run(
     roles.spawn(gauges::run(context.clone(), stop.clone()));
     if context.config.roles.has(Role::Status) {
         roles.spawn(ingestion::run(context.clone(), stop.clone()));
-        roles.spawn(number_ends::run(context.clone(), stop.clone()));
+        roles.spawn(number_suffixes::run(context.clone(), stop.clone()));
         if let Some(retention) = context.config.retention() {
             roles.spawn(retention::run(context.clone(), retention, stop.clone()));
         }

@@ -32,7 +32,7 @@ pub enum Lease {
     /// Publishing changes of calls.
     Deliver,
     /// Adding the last digits of numbers to calls of earlier versions.
-    NumberEnds,
+    NumberSuffixes,
 }
 
 impl Lease {
@@ -42,7 +42,7 @@ impl Lease {
             Self::Pass => "pass",
             Self::Registration => "registration",
             Self::Deliver => "deliver",
-            Self::NumberEnds => "numberEnds",
+            Self::NumberSuffixes => "numberSuffixes",
         }
     }
 }

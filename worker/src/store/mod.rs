@@ -33,7 +33,7 @@ mod lookup;
 mod merge;
 mod mongo_calls;
 mod notes;
-mod number_ends;
+mod number_suffixes;
 mod of_call;
 mod outcomes;
 mod placement_state;
@@ -68,11 +68,12 @@ pub use self::{
     key::Key,
     leases::Lease,
     notes::NotedCall,
-    number_ends::FillState,
+    number_suffixes::FillState,
     placement_state::PlacementState,
     placements::{NewPlacement, PlacementResult, PlacementStart},
     preview::{Difference, Preview},
     recordings::{RecordingState, RecordingUpload, fetched_recording},
+    registration_problems::RegistrationCheck,
     report::{Plan, Question, calls_of_batch, calls_of_conversations, questions},
     statement::statement,
     statistics::{Group, Grouping, MAX_GROUPS, Statistics, Sums, statistics},

@@ -168,7 +168,7 @@ fn document(new: &NewPlacement) -> Option<Document> {
         parties: new.parties.clone(),
         ..event.into()
     }
-    .with_number_ends();
+    .with_number_suffixes();
     let mut document = Document::try_from(insert::new_document(&patch, new.at).ok()?).ok()?;
     document.insert(
         "_placement",

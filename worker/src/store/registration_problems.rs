@@ -13,6 +13,15 @@ use super::{
 /// The `_id` of the document in the collection of the leases.
 const ID: &str = "webhook";
 
+/// A check of the webhook at ElevenLabs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrationCheck {
+    /// When.
+    pub at: Timestamp,
+    /// The labels of the problems that it found.
+    pub problems: Vec<String>,
+}
+
 impl Store {
     /// Keeps the labels of the problems that the check at `now` found.
     pub async fn record_registration_problems(
@@ -27,16 +36,18 @@ impl Store {
             .map(drop)
     }
 
-    /// The labels of the problems that a check at `since` or later found. Empty if there was no check.
-    pub async fn registration_problems(&self, since: Timestamp) -> Result<Vec<String>, StoreError> {
+    /// The latest check. `None`: there was none at `since` or later.
+    pub async fn registration_check(
+        &self,
+        since: Timestamp,
+    ) -> Result<Option<RegistrationCheck>, StoreError> {
         let collection = self.leases();
         let found =
             self.run(async move { collection.find_one(doc! { "_id": ID }).max_time(SERVER_TIME).await });
-        let Some(found) = found.await?.filter(|found| date(found, "checkedAt").is_some_and(|at| at >= since))
-        else {
-            return Ok(Vec::new());
-        };
+        let Some(found) = found.await? else { return Ok(None) };
+        let Some(at) = date(&found, "checkedAt").filter(|at| *at >= since) else { return Ok(None) };
         let problems = found.get_array("problems").into_iter().flatten();
-        Ok(problems.filter_map(Bson::as_str).map(str::to_owned).collect())
+        let problems = problems.filter_map(Bson::as_str).map(str::to_owned).collect();
+        Ok(Some(RegistrationCheck { at, problems }))
     }
 }

@@ -29,10 +29,10 @@ impl Addresses {
     ///
     /// Fails if an address that an option names cannot be used. The error names the option.
     pub fn choose(options: &Options, file: &Path) -> anyhow::Result<Self> {
-        // Held until all ports are chosen, so that none of them is chosen a second time.
-        let _held = listen_on_options(options)?;
+        // Each address is held until all are chosen, so that none is chosen a second time.
+        let mut held = listen_on_options(options)?;
         let [nats, nats_monitor, mongod, simulator] =
-            server_ports(file, ["nats", "nats-monitor", "mongod", "simulator"])?;
+            server_ports(file, ["nats", "nats-monitor", "mongod", "simulator"], &mut held)?;
         let more_workers = (1..options.workers).map(|_| Ok((Ipv4Addr::LOCALHOST, ports::free()?).into()));
         Ok(Self {
             nats,
@@ -76,19 +76,35 @@ fn alternative(address: SocketAddr) -> SocketAddr {
 
 /// Ports for the servers in `names`. A port that an earlier run has written to `file` is used again if it is
 /// free.
-fn server_ports<const N: usize>(file: &Path, names: [&str; N]) -> anyhow::Result<[u16; N]> {
+fn server_ports<const N: usize>(
+    file: &Path,
+    names: [&str; N],
+    held: &mut Vec<TcpListener>,
+) -> anyhow::Result<[u16; N]> {
     let earlier = std::fs::read_to_string(file).unwrap_or_default();
     // An unreadable file means new ports.
     let mut known: BTreeMap<String, u16> = serde_json::from_str(&earlier).unwrap_or_default();
     let mut ports = [0; N];
+    // The known ports first, so that no other server gets one of them.
     for (port, name) in ports.iter_mut().zip(names) {
-        let free = |port: &u16| ports::is_free((Ipv4Addr::LOCALHOST, *port).into());
-        *port = known.get(name).copied().filter(free).map_or_else(ports::free, Ok)?;
+        let listener = known.get(name).and_then(|port| listen(*port).ok());
+        *port = listener.as_ref().map_or(0, |_| known[name]);
+        held.extend(listener);
+    }
+    for (port, name) in ports.iter_mut().zip(names) {
+        if *port == 0 {
+            *port = ports::free()?;
+            held.push(listen(*port)?);
+        }
         known.insert(name.to_owned(), *port);
     }
     std::fs::write(file, serde_json::to_string(&known)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(ports)
+}
+
+fn listen(port: u16) -> std::io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port))
 }
 
 #[cfg(test)]
@@ -118,5 +134,25 @@ mod tests {
         assert_ne!(second.nats, first.nats);
         assert_eq!(second.mongod, first.mongod);
         assert_eq!(second.more_workers.len(), 1);
+    }
+
+    #[test]
+    fn no_port_is_chosen_twice_if_an_earlier_run_had_the_next_ports_of_this_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ports.json");
+        let next = ports::free().unwrap() + 1;
+        std::fs::write(&file, serde_json::json!({ "mongod": next, "simulator": next + 1 }).to_string())
+            .unwrap();
+        let free: Vec<_> = ["--listen", "--gateway-admin", "--worker-admin", "--console"]
+            .into_iter()
+            .flat_map(|option| [option, "127.0.0.1:0"])
+            .collect();
+        let chosen = Addresses::choose(&options(&[free, vec!["--workers", "4"]].concat()), &file).unwrap();
+        let workers = chosen.more_workers.iter().map(SocketAddr::port);
+        let servers = [chosen.nats, chosen.nats_monitor, chosen.mongod, chosen.simulator];
+        let mut all: Vec<_> = workers.chain(servers).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 7, "{chosen:?}");
     }
 }

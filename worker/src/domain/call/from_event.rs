@@ -6,7 +6,7 @@ use super::{
     claims::{FieldClaim, StatusClaim},
     field::Field,
     history::HistoryEntry,
-    number_ends::NumberEnds,
+    number_suffixes::NumberSuffixes,
     outcome::OutcomeClaim,
     patch::CallPatch,
     placement::Placement,
@@ -47,7 +47,7 @@ impl CallPatch {
             (is_over && !event.is_leg).then_some(TranscriptState::Pending)
         };
         let mut patch = Self {
-            number_ends: NumberEnds::of_parties(&event.parties, &event.facts),
+            number_suffixes: NumberSuffixes::of_parties(&event.parties, &event.facts),
             call_id: event.call_id,
             conversation_id: event.conversation_id,
             parent_call_id: event.parent_call_id,

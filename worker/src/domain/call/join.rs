@@ -39,7 +39,7 @@ impl CallPatch {
         keep_smaller(&mut self.parties.agent_id, other.parties.agent_id);
         keep_smaller(&mut self.parties.agent_phone_number_id, other.parties.agent_phone_number_id);
         keep_smaller(&mut self.parties.to_number, other.parties.to_number);
-        self.number_ends.merge(other.number_ends);
+        self.number_suffixes.merge(other.number_suffixes);
         if let Some(theirs) = other.status
             && self.status.as_ref().is_none_or(|ours| ours.key() < theirs.key())
         {

@@ -13,7 +13,7 @@ mod field;
 mod from_event;
 mod history;
 mod join;
-mod number_ends;
+mod number_suffixes;
 mod outcome;
 mod own_event;
 mod patch;
@@ -30,7 +30,7 @@ pub use self::{
     failure::{FAILURE_CLASSES, failure_class, failure_reason},
     field::Field,
     history::{HISTORY_LIMIT, HistoryEntry},
-    number_ends::{END_DIGITS, NumberEnds},
+    number_suffixes::{NumberSuffixes, SUFFIX_DIGITS, digits},
     outcome::{Evidence, Outcome, OutcomeClaim, outcome, status_of_sip_code},
     own_event::{OwnEvent, unconcluded},
     patch::CallPatch,

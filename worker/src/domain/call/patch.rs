@@ -11,7 +11,7 @@ use super::{
     fact::Facts,
     field::Field,
     history::HistoryEntry,
-    number_ends::NumberEnds,
+    number_suffixes::NumberSuffixes,
     outcome::OutcomeClaim,
     placement::Placement,
     transcript_state::TranscriptState,
@@ -34,7 +34,7 @@ pub struct CallPatch {
     /// The agent, the agent's telephone number and the callee.
     pub parties: Parties,
     /// The last digits of the numbers, by which lists find the call.
-    pub number_ends: NumberEnds,
+    pub number_suffixes: NumberSuffixes,
     /// The facts that are known.
     pub facts: Facts,
     /// The status that prevails.
@@ -79,7 +79,7 @@ impl CallPatch {
             parent_call_id: None,
             placement: None,
             parties: Parties::default(),
-            number_ends: NumberEnds::default(),
+            number_suffixes: NumberSuffixes::default(),
             facts: Facts::new(),
             status: None,
             outcome: None,
@@ -101,10 +101,10 @@ impl CallPatch {
         self.conversation_id.is_some() || self.placement.is_some()
     }
 
-    /// The patch with the ends of its numbers as well.
+    /// The patch with the suffixes of its numbers as well.
     #[must_use]
-    pub fn with_number_ends(mut self) -> Self {
-        self.number_ends.merge(NumberEnds::of_parties(&self.parties, &self.facts));
+    pub fn with_number_suffixes(mut self) -> Self {
+        self.number_suffixes.merge(NumberSuffixes::of_parties(&self.parties, &self.facts));
         self
     }
 

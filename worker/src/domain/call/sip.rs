@@ -1,4 +1,5 @@
-//! The SIP response codes with which calls fail (RFC 3261, section 21; RFC 8197 for 607).
+//! The SIP response codes with which calls fail (RFC 3261, section 21; 580 is from RFC 3312, 607 from
+//! RFC 8197, 608 from RFC 8688).
 
 /// The codes that carriers send most often, with their phrases.
 const PHRASES: [(&str, &str); 24] = [

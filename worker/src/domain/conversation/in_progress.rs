@@ -50,7 +50,7 @@ pub fn observe(
         outcome,
         ..event.into()
     }
-    .with_number_ends()
+    .with_number_suffixes()
 }
 
 #[cfg(test)]

@@ -38,12 +38,12 @@ pub(super) use self::{
 use self::{
     join::Join,
     value::Value,
-    values::{NUMBER_ENDS, VALUES},
+    values::{NUMBER_SUFFIXES, VALUES},
 };
 use super::error::Unstorable;
 #[cfg(doc)]
 use crate::domain::call::Fact;
-use crate::domain::call::{CallPatch, Field, NumberEnds};
+use crate::domain::call::{CallPatch, Field, NumberSuffixes};
 
 /// Appends the fields of `patch`. The result is the document of a new call.
 ///
@@ -119,9 +119,9 @@ fn values_layer(within: &str, patch: &CallPatch, scope: Scope) -> Result<RawDocu
     Ok(layer)
 }
 
-/// The expression that adds `ends` to the ends of a document, as a layer.
-pub(super) fn number_ends_layer(ends: &NumberEnds) -> Result<RawDocumentBuf, Unstorable> {
-    Ok(rawdoc! { NUMBER_ENDS: Join::Union.expression("$", NUMBER_ENDS, Value::Texts(ends))? })
+/// The expression that adds `suffixes` to those of a document, as a layer.
+pub(super) fn number_suffixes_layer(suffixes: &NumberSuffixes) -> Result<RawDocumentBuf, Unstorable> {
+    Ok(rawdoc! { NUMBER_SUFFIXES: Join::Union.expression("$", NUMBER_SUFFIXES, Value::Texts(suffixes))? })
 }
 
 /// Reads the fields of `document` as a patch. `None` if a field is missing that every call has.
@@ -139,8 +139,8 @@ pub(super) fn read(document: &Document, scope: Scope) -> Option<CallPatch> {
     patch.facts = facts::read(document);
     patch.fields =
         Field::ALL.into_iter().filter_map(|field| Some((field, latest::read(document, field)?))).collect();
-    // Documents of earlier versions have no ends of numbers.
-    Some(patch.with_number_ends())
+    // Documents of earlier versions have no suffixes of numbers.
+    Some(patch.with_number_suffixes())
 }
 
 #[cfg(test)]

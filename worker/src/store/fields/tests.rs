@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     domain::{
         call::{
-            Fact, FactType, FactValue, FieldClaim, HISTORY_LIMIT, HistoryEntry, NumberEnds, Outcome,
+            Fact, FactType, FactValue, FieldClaim, HISTORY_LIMIT, HistoryEntry, NumberSuffixes, Outcome,
             OutcomeClaim, Placement, Status, StatusClaim, TranscriptState,
         },
         event::{CallId, ConversationId, Parties, PlacementId},
@@ -56,7 +56,7 @@ fn sample(n: usize) -> CallPatch {
             event_id: event_id.clone(),
             failure_reason: status.is_failure().then(|| format!("$reason{n}")),
         }),
-        number_ends: NumberEnds::of([format!("+000{n}").as_str(), "+1111"]),
+        number_suffixes: NumberSuffixes::of([format!("+000{n}").as_str(), "+1111"]),
         facts: Fact::ALL
             .into_iter()
             .enumerate()

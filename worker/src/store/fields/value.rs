@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{history, literal::literal};
 use crate::{
-    domain::call::{HistoryEntry, NumberEnds},
+    domain::call::{HistoryEntry, NumberSuffixes},
     store::{
         convert::{bson_date, json_to_raw},
         error::{UNSTORABLE, Unstorable},
@@ -21,7 +21,7 @@ pub(super) enum Value<'a> {
     /// A text.
     Text(&'a str),
     /// Texts, each once, in ascending order.
-    Texts(&'a NumberEnds),
+    Texts(&'a NumberSuffixes),
     /// An object of a sender.
     Object(&'a Map<String, Json>),
     /// Events of the call.

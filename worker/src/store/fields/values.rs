@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{CallPatch, NumberEnds, Placement, TranscriptState},
+        call::{CallPatch, NumberSuffixes, Placement, TranscriptState},
         event::{CallId, ConversationId, PlacementId},
     },
     store::convert::{document_to_json, timestamp},
@@ -52,7 +52,7 @@ const fn required(row: Row) -> Row {
 }
 
 /// The last digits of the numbers.
-pub(super) const NUMBER_ENDS: &CStr = cstr!("_numberEnds");
+pub(super) const NUMBER_SUFFIXES: &CStr = cstr!("_numberSuffixes");
 
 /// The fields that are joined one by one, in their order in a document.
 pub(super) static VALUES: [Row; 16] = [
@@ -151,12 +151,12 @@ pub(super) static VALUES: [Row; 16] = [
         |patch, value| put(&mut patch.parties.to_number, owned(value)),
     ),
     row(
-        NUMBER_ENDS,
+        NUMBER_SUFFIXES,
         Scope::Call,
         Join::Union,
-        |patch| (!patch.number_ends.is_empty()).then_some(Value::Texts(&patch.number_ends)),
+        |patch| (!patch.number_suffixes.is_empty()).then_some(Value::Texts(&patch.number_suffixes)),
         |patch, value| {
-            patch.number_ends = NumberEnds::stored(value.as_array()?.iter().filter_map(owned));
+            patch.number_suffixes = NumberSuffixes::stored(value.as_array()?.iter().filter_map(owned));
             Some(())
         },
     ),

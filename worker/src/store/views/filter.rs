@@ -190,7 +190,9 @@ impl Filter {
             }
             Some(Search::LastDigits(digits)) => {
                 let numbers = [&call.to_number, &call.from_number];
-                numbers.into_iter().flatten().any(|number| digits.is_end_of(number))
+                call.number_suffixes.iter().any(|suffix| suffix == digits.suffix())
+                    && (!digits.is_beyond_index()
+                        || numbers.into_iter().flatten().any(|number| digits.is_end_of(number)))
             }
             Some(Search::Id(id)) => {
                 [&call.call_id, &call.shared_call_id, &call.conversation_id, &call.placement_id]
@@ -239,6 +241,7 @@ mod tests {
             call_id: Some("CA1".to_owned()),
             to_number: Some("+65".to_owned()),
             from_number: Some("+12025550199".to_owned()),
+            number_suffixes: vec!["0199".to_owned()],
             status: Some(Status::Busy),
             outcome: Some(Outcome::Busy),
             agent_id: Some("agent_1".to_owned()),
@@ -261,6 +264,7 @@ mod tests {
             (search(Search::Number(vec!["+65".to_owned()])), true),
             (search(Search::Number(vec!["+6".to_owned()])), false),
             (search(Search::LastDigits(LastDigits::new("0199").unwrap())), true),
+            (search(Search::LastDigits(LastDigits::new("50199").unwrap())), true),
             (search(Search::LastDigits(LastDigits::new("10199").unwrap())), false),
             (result(ResultFilter::Over(vec![Outcome::Answered, Outcome::Busy])), true),
             (result(ResultFilter::Over(vec![Outcome::Answered])), false),

@@ -2,9 +2,9 @@
 
 use mongodb::bson::{Document, doc};
 
-use crate::domain::call::END_DIGITS;
+use crate::domain::call::{SUFFIX_DIGITS, digits};
 
-/// The last digits of a number, of the caller or of the callee: at least [`END_DIGITS`] digits.
+/// The last digits of a number, of the caller or of the callee: at least [`SUFFIX_DIGITS`] digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastDigits(String);
 
@@ -15,26 +15,24 @@ impl LastDigits {
     /// the number has the code of the country.
     pub fn new(text: &str) -> Option<Self> {
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        let last = digits.len().checked_sub(END_DIGITS)?;
+        let last = digits.len().checked_sub(SUFFIX_DIGITS)?;
         let zeros = digits.bytes().take(last).take_while(|digit| *digit == b'0').count();
         Some(Self(digits[zeros..].to_owned()))
     }
 
     /// The digits that the index has.
-    pub(super) fn end(&self) -> &str {
-        &self.0[self.0.len() - END_DIGITS..]
+    pub(super) fn suffix(&self) -> &str {
+        &self.0[self.0.len() - SUFFIX_DIGITS..]
     }
 
     /// Whether there are more digits than the index has.
     pub(super) fn is_beyond_index(&self) -> bool {
-        self.0.len() > END_DIGITS
+        self.0.len() > SUFFIX_DIGITS
     }
 
     /// Whether `number` ends with the digits.
     pub(super) fn is_end_of(&self, number: &str) -> bool {
-        let user = number.split_once('@').map_or(number, |(user, _host)| user);
-        let digits: String = user.chars().filter(char::is_ascii_digit).collect();
-        digits.ends_with(&self.0)
+        digits(number).ends_with(&self.0)
     }
 
     /// The condition as a query.
@@ -52,7 +50,7 @@ impl LastDigits {
     /// A regular expression for numbers in any spelling, and for addresses such as `sip:+15550100@example.com`.
     fn pattern(&self) -> String {
         let digits: Vec<_> = self.0.chars().map(String::from).collect();
-        format!("{}[^0-9@]*(@.*)?$", digits.join("[^0-9@]*"))
+        format!("^[^@]*{}[^0-9@]*(@.*)?$", digits.join("[^0-9@]*"))
     }
 }
 

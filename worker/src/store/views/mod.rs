@@ -27,7 +27,7 @@ mod trends;
 mod watch;
 mod window;
 
-pub(super) use self::plan::{METADATA, NUMBER_ENDS, Plan, Range, list_indexes, order, time_index};
+pub(super) use self::plan::{METADATA, NUMBER_SUFFIXES, Plan, Range, list_indexes, order, time_index};
 pub(super) use self::row::beginning;
 pub use self::{
     audio::{AudioFile, Chunks},

@@ -17,11 +17,12 @@ use crate::{
     domain::{delivery::Endpoint, time::before},
     store::{
         error::StoreError,
+        registration_problems::RegistrationCheck,
         statistics::{Grouping, Statistics, Sums, statistics},
     },
 };
 
-/// Age from which a check of the webhook says nothing any more. A worker checks every hour.
+/// Age from which a check of the webhook is ignored. A worker checks every hour.
 const MAX_CHECK_AGE: Duration = Duration::from_hours(3);
 
 /// A group of calls in both windows.
@@ -58,8 +59,8 @@ pub struct PeriodFigures {
     pub endpoints: Vec<Endpoint>,
     /// Failure reasons that became much more frequent.
     pub rising: Vec<RisingReason>,
-    /// The labels of the problems of the webhook at ElevenLabs, if it was checked lately.
-    pub registration_problems: Vec<String>,
+    /// The latest check of the webhook at ElevenLabs, if it is not old.
+    pub registration: Option<RegistrationCheck>,
 }
 
 impl Views {
@@ -70,14 +71,13 @@ impl Views {
         let (mut batches, _) = self.compare(Grouping::Batch, length, now).await?;
         for (of, groups) in [(TrendsOf::Agents, &mut agents), (TrendsOf::Batches, &mut batches)] {
             let ids = groups.iter().filter_map(|group| group.is.as_ref());
-            let mut trends = self.trends(of, ids, window, now).await?;
+            let mut trends = optional("calls over time", self.trends(of, ids, window, now).await);
             for group in groups {
                 group.trend = group.is.as_ref().and_then(|id| trends.remove(id)).unwrap_or_default();
             }
         }
         let stuck = Filter { result: Some(ResultFilter::Stuck(now)), ..Filter::default() };
-        // A busy server may not count in time. The other figures are shown without this one.
-        let stuck = self.matches(&stuck).await.ok().flatten();
+        let stuck = optional("stuck calls", self.matches(&stuck).await);
         Ok(PeriodFigures {
             at: now,
             window,
@@ -86,8 +86,8 @@ impl Views {
             batches,
             stuck,
             endpoints: self.store.endpoints().await?,
-            rising: self.rising_reasons(window, now).await?,
-            registration_problems: self.store.registration_problems(before(now, MAX_CHECK_AGE)).await?,
+            rising: optional("rising failure reasons", self.rising_reasons(window, now).await),
+            registration: self.store.registration_check(before(now, MAX_CHECK_AGE)).await?,
         })
     }
 
@@ -105,6 +105,15 @@ impl Views {
         let (current, earlier) = (ask(since, now).await?, ask(before(since, length), since).await?);
         Ok(compared(current, earlier))
     }
+}
+
+/// A part without which the other figures are shown: a busy server may not count it in time, and a server that builds an
+/// index refuses to.
+fn optional<T: Default>(part: &str, counted: Result<T, StoreError>) -> T {
+    counted.unwrap_or_else(|error| {
+        tracing::warn!(part, %error, "a part of the overview was not counted");
+        T::default()
+    })
 }
 
 /// Pairs the groups of two periods. A group that is only in the earlier one has no calls in the current one.

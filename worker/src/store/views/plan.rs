@@ -18,8 +18,8 @@ pub const DIRECTIONS: [&str; 2] = ["inbound", "outbound"];
 /// The internal field with the caller's own texts: see [`MetadataText`].
 pub(in crate::store) const METADATA: &str = "_metadata";
 
-/// The internal field with the last digits of the numbers: see [`crate::domain::call::NumberEnds`].
-pub(in crate::store) const NUMBER_ENDS: &str = "_numberEnds";
+/// The internal field with the last digits of the numbers: see [`crate::domain::call::NumberSuffixes`].
+pub(in crate::store) const NUMBER_SUFFIXES: &str = "_numberSuffixes";
 
 /// One of the caller's own texts, as lists find it: `name=value`. A name contains no `=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +139,7 @@ const MAX_SCANS: usize = 200;
 const INDEXES: [&[&str]; 11] = [
     &["toNumber"],
     &[METADATA],
-    &[NUMBER_ENDS],
+    &[NUMBER_SUFFIXES],
     &["batchCallId"],
     &["campaignId"],
     &["sipCode"],
@@ -168,7 +168,7 @@ impl Conditions {
 
     /// Adds a condition: the number of the caller or of the callee ends with these digits.
     pub fn with_last_digits(&mut self, digits: LastDigits) {
-        self.with(NUMBER_ENDS, [digits.end()]);
+        self.with(NUMBER_SUFFIXES, [digits.suffix()]);
         self.last_digits = Some(digits).filter(LastDigits::is_beyond_index);
     }
 
@@ -288,7 +288,12 @@ impl Plan {
     pub fn rest_expression(&self) -> Bson {
         let meets = self.rest.iter().map(|condition| {
             let values: Vec<_> = condition.values.iter().map(|value| doc! { "$literal": value }).collect();
-            doc! { "$in": [format!("${}", condition.field), values] }
+            let field = format!("${}", condition.field);
+            if !is_array(condition.field) {
+                return doc! { "$in": [field, values] };
+            }
+            let common = doc! { "$setIntersection": [{ "$ifNull": [field, []] }, values] };
+            doc! { "$ne": [common, []] }
         });
         let meets = meets.chain(self.length.map(Length::expression));
         let meets: Vec<_> = meets.chain(self.last_digits.as_ref().map(LastDigits::expression)).collect();
@@ -321,6 +326,11 @@ impl Condition {
 /// Whether a query can name every value of a field.
 fn has_few_values(field: &str) -> bool {
     matches!(field, "status" | "outcome" | "direction")
+}
+
+/// Whether a field has several values. A call meets a condition if one of them does.
+fn is_array(field: &str) -> bool {
+    matches!(field, METADATA | NUMBER_SUFFIXES)
 }
 
 /// Every value of a field that has few values.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 
-use super::length::LENGTH;
+use super::{length::LENGTH, plan::NUMBER_SUFFIXES};
 use crate::{
     domain::{
         call::{Outcome, Status},
@@ -35,6 +35,8 @@ pub struct CallRow {
     pub to_number: Option<String>,
     /// The number of the caller.
     pub from_number: Option<String>,
+    /// The last digits of the numbers.
+    pub number_suffixes: Vec<String>,
     /// Status. `None` if this version does not know the stored word.
     pub status: Option<Status>,
     /// How the call turned out. `None`: it is not over, or a worker of an earlier version wrote it.
@@ -86,7 +88,7 @@ pub(super) fn fields() -> Document {
         "callSuccessful": 1, "summary": start_of("$summary", MAX_ROW_SUMMARY), "cost": 1, "durationSecs": 1,
         "callId": 1, "sharedCallId": 1, "conversationId": 1, "_placementId": 1, "toNumber": beginning("$toNumber"),
         "fromNumber": beginning("$fromNumber"),
-        "status": 1, "failureReason": beginning("$failureReason"), "sipCode": 1,
+        "status": 1, "failureReason": beginning("$failureReason"), "sipCode": 1, NUMBER_SUFFIXES: 1,
         "createdAt": 1, "transcriptState": 1, "metadata.call_duration_secs": 1, "rawResponse.CallDuration": 1,
         "history.status": 1, "history.at": 1,
     }
@@ -122,6 +124,13 @@ impl CallRow {
             // Earlier versions stored texts of any length.
             to_number: text("toNumber").map(|number| cut(&number, MAX_PARTY)),
             from_number: text("fromNumber").map(|number| cut(&number, MAX_PARTY)),
+            number_suffixes: call
+                .get_array(NUMBER_SUFFIXES)
+                .into_iter()
+                .flatten()
+                .filter_map(Bson::as_str)
+                .map(str::to_owned)
+                .collect(),
             status: call.get_str("status").ok().and_then(Status::from_word),
             outcome: call.get_str("outcome").ok().and_then(Outcome::from_word),
             direction: text("direction"),
@@ -158,6 +167,7 @@ impl CallRow {
             placement_id: None,
             to_number: None,
             from_number: None,
+            number_suffixes: Vec::new(),
             status: None,
             outcome: None,
             direction: None,
@@ -186,7 +196,9 @@ pub(super) fn duration(call: &Document) -> Option<Duration> {
     let metadata = call.get_document("metadata").ok().and_then(|metadata| metadata.get("call_duration_secs"));
     let twilio = call.get_document("rawResponse").ok().and_then(|raw| raw.get("CallDuration"));
     let stated = [call.get("durationSecs"), metadata, twilio].into_iter().flatten().filter_map(seconds);
-    stated.map(Duration::from_secs).next().or_else(|| time_between_answer_and_end(call))
+    let known = stated.map(Duration::from_secs).next().or_else(|| time_between_answer_and_end(call));
+    // Some sources say 0 for a call that nobody answered.
+    known.filter(|time| !time.is_zero())
 }
 
 fn seconds(value: &Bson) -> Option<u64> {

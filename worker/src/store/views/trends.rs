@@ -54,6 +54,9 @@ impl Views {
         let since = starts.first().copied().unwrap_or(now);
         let (field, index, others) = of.keys();
         let ids: Vec<_> = ids.into_iter().take(MAX_TRENDS).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
         let mut counted = doc! { field: { "$in": ids }, "createdAt": { "$gte": bson_date(since) } };
         // A condition that every value meets, so that the server jumps from one value to the next.
         for name in others {

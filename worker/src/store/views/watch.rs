@@ -8,7 +8,7 @@ use mongodb::{
     },
 };
 
-use super::connection::Views;
+use super::{connection::Views, plan::NUMBER_SUFFIXES};
 use crate::store::{
     change_stream::{MAX_AWAIT, check_alive},
     error::StoreError,
@@ -34,11 +34,21 @@ impl Views {
             // Only the id of the document: the caller reads the rows of many changed documents at once.
             let stages = [
                 doc! { "$match": { "operationType": { "$in": ["insert", "update", "replace", "delete"] } } },
+                doc! { "$match": { "$nor": [suffixes_added()] } },
                 doc! { "$project": { "operationType": 1, "documentKey": 1 } },
             ];
             calls.watch().pipeline(stages).max_await_time(MAX_AWAIT).await
         });
         Ok(Changes(opened.await?))
+    }
+}
+
+/// The addition of the last digits of numbers to a call of an earlier version: every other change of these digits raises
+/// the revision.
+fn suffixes_added() -> Document {
+    doc! {
+        format!("updateDescription.updatedFields.{NUMBER_SUFFIXES}"): { "$exists": true },
+        "updateDescription.updatedFields.revision": { "$exists": false },
     }
 }
 

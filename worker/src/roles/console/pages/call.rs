@@ -209,7 +209,7 @@ fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&
         ("Answered by", call.answered_by.as_deref().map(text)),
         ("Ended by", call.termination_reason.as_deref().map(text)),
         ("SIP code", call.sip_code.as_deref().map(|code| format::sip_code(&text(code)))),
-        ("Duration", call.row.duration.filter(|time| !time.is_zero()).map(format::talk_time)),
+        ("Duration", call.row.duration.map(format::talk_time)),
         ("Cost", call.cost.map(|credits| format!("{} credits", format::count(credits)))),
         ("Campaign", call.campaign_id.as_deref().map(text)),
         (

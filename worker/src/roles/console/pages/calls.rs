@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
 use axum::{
     extract::{RawQuery, State},
@@ -90,14 +91,14 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let mut shell = Shell::new(&console, "/calls");
     let topic = params.page_at(None).query();
     shell.events = format!("/events?topic=calls&seen={seen}&{topic}");
-    let (newer, older) = neighbours(&params, listed);
+    let (newer, older) = neighbours(&params, listed, console.numbers);
     let template = Calls {
         shell,
         form: Form::new(&params, &choices, console.numbers),
         chips: chips(&params, &choices, console.numbers),
         rows: listed.calls.iter().map(|row| Row::new(row, console.numbers, now)).collect(),
         count: count(answer.matches, answer.total, params.is_filtered()),
-        export: if params.searches_id() {
+        export: if params.searches_id(console.numbers) {
             String::new()
         } else {
             params.page_at(None).address_at("/calls.csv")
@@ -110,7 +111,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         newer,
         older,
         answered: answer.answered,
-        too_many: listed.more && params.searches_id(),
+        too_many: listed.more && params.searches_id(console.numbers),
         is_partial: listed.next.is_some() && listed.calls.len() < PAGE,
         params: &params,
     };
@@ -118,7 +119,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
 }
 
 async fn ask(console: &Console, params: &Params, choices: &Choices, now: Timestamp) -> Answer {
-    let (views, filter) = (&console.views, params.filter(&choices.reasons, now));
+    let (views, filter) = (&console.views, params.filter(&choices.reasons, console.numbers, now));
     let matches =
         async { if params.is_filtered() { views.matches(&filter).await.ok().flatten() } else { None } };
     let (found, matches, total) = tokio::join!(views.list(&filter, params.cursor), matches, views.count());
@@ -146,8 +147,8 @@ fn count(matches: Option<Matches>, total: Option<u64>, is_filtered: bool) -> Str
 }
 
 /// Addresses of the pages with newer and with older calls.
-fn neighbours(params: &Params, listed: &Listed) -> (Option<String>, Option<String>) {
-    if params.searches_id() {
+fn neighbours(params: &Params, listed: &Listed, numbers: Numbers) -> (Option<String>, Option<String>) {
+    if params.searches_id(numbers) {
         return (None, None); // One page. The page asks the user for more characters of the id.
     }
     let to = |cursor: Option<Cursor>, direction| {

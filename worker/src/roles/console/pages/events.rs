@@ -80,7 +80,11 @@ pub async fn events(
     let topic = match parameter("topic").as_deref() {
         Some("calls") => {
             let known = console.choices.get(&console.views, console.health()).await;
-            Topic::List(Box::new(Params::read(&query).filter(&known.reasons, Timestamp::now())))
+            Topic::List(Box::new(Params::read(&query).filter(
+                &known.reasons,
+                console.numbers,
+                Timestamp::now(),
+            )))
         }
         Some("call") => {
             parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()).map_or(Topic::None, Topic::Call)

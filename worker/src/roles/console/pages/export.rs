@@ -29,16 +29,18 @@ pub type Slot = OwnedSemaphorePermit;
 /// `GET /calls.csv`, with the parameters of `GET /calls`.
 pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let (params, now) = (Params::read(&query.unwrap_or_default()), Timestamp::now());
-    let filter = params.query();
-    let selected = if filter.is_empty() { "all" } else { &filter };
-    let slot = match begin(&console, selected).await {
+    let slot = match slot(&console) {
         Ok(slot) => slot,
         Err(refused) => return refused.into_response(),
     };
     let choices = console.choices.get(&console.views, console.health()).await;
-    let Some(filter) = params.filter(&choices.reasons, now).export(now) else {
+    let Some(filter) = params.filter(&choices.reasons, console.numbers, now).export(now) else {
         return (StatusCode::BAD_REQUEST, "a search for an id cannot be exported\n").into_response();
     };
+    let query = params.query();
+    if let Err(refused) = record(&console, if query.is_empty() { "all" } else { &query }).await {
+        return refused.into_response();
+    }
     let pages = stream::unfold(console.views.export(filter), async |mut pages: ExportPages| {
         let page = pages.next().await.transpose()?;
         Some((page.map(|page| page.calls().collect()), pages))
@@ -71,18 +73,22 @@ impl IntoResponse for Refused {
     }
 }
 
-/// A slot for an export of the `selected` calls. If the table has whole telephone numbers, the audit has an entry.
-pub async fn begin(console: &Console, selected: &str) -> Result<Slot, Refused> {
+/// A slot for an export.
+pub fn slot(console: &Console) -> Result<Slot, Refused> {
     if !console.health().mongodb {
         return Err(Refused::NoDatabase);
     }
-    let slot = console.exports.clone().try_acquire_owned().map_err(|_full| Refused::NoSlot)?;
-    if console.numbers == Numbers::Whole {
-        let calls = Object::new(ObjectKind::Calls, selected);
-        let recorded = audit::record_first(console, Action::ExportNumbers, calls).await;
-        recorded.map_err(|_error| Refused::NoDatabase)?;
+    console.exports.clone().try_acquire_owned().map_err(|_full| Refused::NoSlot)
+}
+
+/// Records that the `selected` calls are exported, if the table has whole telephone numbers.
+pub async fn record(console: &Console, selected: &str) -> Result<(), Refused> {
+    if console.numbers == Numbers::Masked {
+        return Ok(());
     }
-    Ok(slot)
+    let calls = Object::new(ObjectKind::Calls, selected);
+    let recorded = audit::record_first(console, Action::ExportNumbers, calls).await;
+    recorded.map_err(|_error| Refused::NoDatabase)
 }
 
 /// The answer with the calls of `pages` as a table, whose file is named after `name` and the time. An error ends the

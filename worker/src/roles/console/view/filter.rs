@@ -10,7 +10,7 @@ use mongodb::bson::oid::ObjectId;
 use super::length;
 use crate::{
     domain::{
-        call::{Outcome, Status, is_sip_failure},
+        call::{Outcome, SUFFIX_DIGITS, Status, is_sip_failure},
         time::after,
     },
     store::views::{
@@ -20,7 +20,7 @@ use crate::{
 
 /// Most characters that are taken from a field.
 const MAX_TEXT: usize = 256;
-/// A text with a plus sign and at least this many digits is a whole telephone number.
+/// A text with at least this many digits can be a whole telephone number.
 const MIN_NUMBER_DIGITS: usize = 7;
 
 /// The parameters of the URL.
@@ -184,8 +184,8 @@ impl Params {
     }
 
     /// Whether the text searched for is an id.
-    pub fn searches_id(&self) -> bool {
-        matches!(search(&self.q), Some(Search::Id(_)))
+    pub fn searches_id(&self, numbers: Numbers) -> bool {
+        matches!(search(&self.q, numbers), Some(Search::Id(_)))
     }
 
     /// Whether `word` is chosen as an outcome.
@@ -195,7 +195,7 @@ impl Params {
 
     /// The filter for the database. It contains the `known` failure reasons that match the reason searched
     /// for.
-    pub fn filter(&self, known: &[String], now: Timestamp) -> Filter {
+    pub fn filter(&self, known: &[String], numbers: Numbers, now: Timestamp) -> Filter {
         let period = self.period.map(|period| {
             now.checked_sub(std::time::Duration::from_hours(period.hours)).unwrap_or(Timestamp::MIN)
         });
@@ -203,7 +203,7 @@ impl Params {
         let until = moment(&self.until).map(|until| after(until, std::time::Duration::from_millis(59_999)));
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Filter {
-            search: search(&self.q),
+            search: search(&self.q, numbers),
             result: self.result.as_ref().map(|result| match result {
                 ResultChoice::Over(outcomes) => ResultFilter::Over(outcomes.clone()),
                 ResultChoice::Going => ResultFilter::Going(now),
@@ -267,20 +267,31 @@ fn reasons(text: &str, known: &[String]) -> Vec<String> {
     found
 }
 
-/// A telephone number, or its last digits if the text has no plus sign, or an id.
-fn search(text: &str) -> Option<Search> {
+/// A telephone number or its last digits if the text can be one, else an id.
+///
+/// While numbers are masked, only exactly [`SUFFIX_DIGITS`] digits are a part of a number. Otherwise a few searches with
+/// one more digit each would reveal every masked number.
+fn search(text: &str, numbers: Numbers) -> Option<Search> {
     if text.is_empty() {
         return None;
     }
-    let id = Search::Id(text.to_owned());
-    if !text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.')) {
-        return Some(id);
-    }
+    let has_plus = text.starts_with('+');
+    let is_number =
+        text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.'));
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-    if text.starts_with('+') && digits.len() >= MIN_NUMBER_DIGITS {
-        return Some(Search::Number(vec![format!("+{digits}"), digits]));
+    let is_part = digits.len() == SUFFIX_DIGITS || numbers == Numbers::Whole;
+    if is_number
+        && !has_plus
+        && is_part
+        && let Some(last) = LastDigits::new(&digits)
+    {
+        return Some(Search::LastDigits(last));
     }
-    Some(LastDigits::new(&digits).map_or(id, Search::LastDigits))
+    Some(if is_number && digits.len() >= MIN_NUMBER_DIGITS {
+        Search::Number(vec![format!("+{digits}"), digits])
+    } else {
+        Search::Id(text.to_owned())
+    })
 }
 
 /// `2026-11-25T14:00`, with seconds or without, in UTC.
@@ -344,19 +355,21 @@ mod tests {
         let last = |digits: &str| LastDigits::new(digits).map(Search::LastDigits);
         let id = |id: &str| Some(Search::Id(id.to_owned()));
         #[rustfmt::skip]
-        let table = [
-            ("",                   None),
-            ("+65 8000-0001",      number("6580000001")),
-            ("6580000001",         last("6580000001")),
-            ("555-0123",           last("5550123")),
-            ("0123",               last("0123")),
-            ("+6580",              last("6580")),
-            ("CA6580000001",       id("CA6580000001")),
-            ("123",                id("123")),
-            ("conv_1",             id("conv_1")),
+        let table = [ // text, search while numbers are masked, search while they are shown
+            ("",               None,                 None),
+            ("+65 8000-0001",  number("6580000001"), number("6580000001")),
+            ("6580000001",     number("6580000001"), last("6580000001")),
+            ("555-0123",       number("5550123"),    last("5550123")),
+            ("50123",          id("50123"),          last("50123")),
+            ("01-23",          last("0123"),         last("0123")),
+            ("+6580",          id("+6580"),          id("+6580")),
+            ("CA6580000001",   id("CA6580000001"),   id("CA6580000001")),
+            ("123",            id("123"),            id("123")),
+            ("conv_1",         id("conv_1"),         id("conv_1")),
         ];
-        for (text, expected) in table {
-            assert_eq!(search(text), expected, "{text}");
+        for (text, masked, whole) in table {
+            assert_eq!(search(text, Numbers::Masked), masked, "{text}");
+            assert_eq!(search(text, Numbers::Whole), whole, "{text}");
         }
     }
 
@@ -369,7 +382,7 @@ mod tests {
         let numbers = ["no route to 6581234567".to_owned()];
         assert_eq!(reasons("no route to 658•••••67", &numbers), numbers, "a masked reason is found");
         let params = Params::read("reason=answer&period=1h&since=1970-01-01T00:01&until=1970-01-01T00:02");
-        let filter = params.filter(&known, second(90));
+        let filter = params.filter(&known, Numbers::Masked, second(90));
         assert_eq!(filter.reasons.unwrap(), ["No answer"]);
         assert_eq!(filter.since, Some(second(60)), "the later of period and since");
         assert_eq!(filter.until.unwrap().as_second(), 179);

@@ -89,8 +89,7 @@ impl Row {
             note: text(note, MAX_NOTE),
             is_reviewed: row.is_reviewed,
             agent,
-            // Some sources say 0 for a call that nobody answered.
-            duration: row.duration.filter(|time| !time.is_zero()).map(format::talk_time).unwrap_or_default(),
+            duration: row.duration.map(format::talk_time).unwrap_or_default(),
             cost: row.cost.map(format::count).unwrap_or_default(),
             iso: row.created_at.to_string(),
             moment: format::moment(row.created_at),

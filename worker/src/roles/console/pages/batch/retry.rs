@@ -21,7 +21,7 @@ const CALLS: usize = 1000;
 
 /// `GET /batches/{id}/retry.csv`: the latest call of each recipient that may be called again.
 pub async fn csv(State(console): State<Arc<Console>>, Path(id): Path<String>) -> Response {
-    let slot = match export::begin(&console, &format!("batch {id}, to try again")).await {
+    let slot = match export::slot(&console) {
         Ok(slot) => slot,
         Err(refused) => return refused.into_response(),
     };
@@ -34,6 +34,9 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(id): Path<String>) ->
             return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
         }
     };
+    if let Err(refused) = export::record(&console, &format!("batch {id}, to try again")).await {
+        return refused.into_response();
+    }
     let views = console.views.clone();
     let pages = stream::unfold(calls.into_iter(), move |mut calls| {
         let views = views.clone();

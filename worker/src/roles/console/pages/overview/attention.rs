@@ -29,13 +29,13 @@ pub(super) struct Item {
 
 /// The dead letters by reason.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Letters {
+pub(super) struct DeadLetterCounts {
     by_reason: BTreeMap<String, u64>,
     /// Whether all dead letters are counted.
     is_complete: bool,
 }
 
-impl Letters {
+impl DeadLetterCounts {
     pub fn new(groups: &[GroupCount], is_complete: bool) -> Self {
         let mut by_reason = BTreeMap::new();
         for found in groups {
@@ -46,7 +46,7 @@ impl Letters {
 }
 
 /// What needs attention.
-pub(super) fn items(figures: &PeriodFigures, letters: &Letters, numbers: Numbers) -> Vec<Item> {
+pub(super) fn items(figures: &PeriodFigures, letters: &DeadLetterCounts, numbers: Numbers) -> Vec<Item> {
     let period = figures.window.as_str();
     let mut items = Vec::new();
     if let Some(stuck) = figures.stuck.filter(|stuck| stuck.calls > 0) {
@@ -74,16 +74,23 @@ pub(super) fn items(figures: &PeriodFigures, letters: &Letters, numbers: Numbers
     }
     items.extend(figures.rising.iter().map(|rising| Item {
         text: format!(
-            "“{}” failed {}, after {} in the period before",
-            format::sender_text(&rising.reason, numbers),
+            "{} failed with “{}”; {} in the period before",
             calls(rising.now),
+            format::sender_text(&rising.reason, numbers),
             format::count(rising.before)
         ),
         href: address::of_reason(&rising.reason, period, numbers),
     }));
-    let problems = figures.registration_problems.iter().filter_map(|label| Problem::from_label(label));
-    items
-        .extend(problems.map(|problem| Item { text: problem.description().to_owned(), href: String::new() }));
+    if let Some(check) = &figures.registration {
+        let problems = check.problems.iter().filter_map(|label| Problem::from_label(label));
+        // An agent with a webhook of its own may be intended. The log names it.
+        let problems = problems.filter(|problem| *problem != Problem::Overridden);
+        let age = format::age(check.at, figures.at);
+        items.extend(problems.map(|problem| Item {
+            text: format!("{} (checked {age} before this count)", problem.description()),
+            href: String::new(),
+        }));
+    }
     let at_least = if letters.is_complete { "" } else { "at least " };
     items.extend(letters.by_reason.iter().map(|(reason, count)| Item {
         text: format!(

@@ -12,7 +12,7 @@ use axum::{
 use jiff::Timestamp;
 
 use super::{
-    attention::{self, Item, Letters},
+    attention::{self, DeadLetterCounts, Item},
     figures::{CallFigures, WebhookFigures, call_figures, webhook_figures},
     groups::{self, By, GroupRow, Groups, Sort},
 };
@@ -59,7 +59,13 @@ struct Period {
 }
 
 impl Period {
-    fn new(figures: &PeriodFigures, letters: &Letters, sort: Sort, numbers: Numbers, now: Timestamp) -> Self {
+    fn new(
+        figures: &PeriodFigures,
+        letters: &DeadLetterCounts,
+        sort: Sort,
+        numbers: Numbers,
+        now: Timestamp,
+    ) -> Self {
         let period = figures.window.as_str();
         Self {
             attention: attention::items(figures, letters, numbers),
@@ -144,9 +150,10 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     shell::render(StatusCode::OK, &template)
 }
 
-/// The dead letters by reason. Empty if the broker does not answer; every page says so.
-async fn letters(console: &Console) -> Letters {
+/// The dead letters by reason. If the broker does not answer in time, they are those of the latest answer.
+async fn letters(console: &Console) -> DeadLetterCounts {
     let update = console.letters.update(&console.context.jetstream, false);
     let is_complete = matches!(tokio::time::timeout(LETTERS_TIMEOUT, update).await, Ok(Ok(())));
-    Letters::new(&console.letters.get().groups(), is_complete)
+    let index = console.letters.get();
+    DeadLetterCounts::new(&index.groups(), is_complete && !index.is_cut())
 }

@@ -40,7 +40,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
             }
         }
     }
-    if let Err(error) = context.store.end_lease(Lease::NumberEnds, &owner).await {
+    if let Err(error) = context.store.end_lease(Lease::NumberSuffixes, &owner).await {
         tracing::debug!(%error, "the lease for adding the last digits of numbers is not returned; it ends by itself");
     }
     stop.cancelled().await;
@@ -48,14 +48,14 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
 
 /// Does one part of the work. Returns the pause until the next one, or `None` if the work is finished.
 async fn work(context: &Context, owner: &str) -> Result<Option<Duration>, StoreError> {
-    if context.store.has_number_ends().await? {
+    if context.store.has_number_suffixes().await? {
         return Ok(None);
     }
     let now = Timestamp::now();
-    if !context.store.lease(Lease::NumberEnds, owner, now, LEASE).await? {
+    if !context.store.lease(Lease::NumberSuffixes, owner, now, LEASE).await? {
         return Ok(Some(INTERVAL));
     }
-    Ok(match context.store.fill_number_ends(now).await? {
+    Ok(match context.store.fill_number_suffixes(now).await? {
         FillState::Behind => Some(PAUSE),
         FillState::UpToDate => Some(INTERVAL),
         FillState::Complete => {

@@ -6,21 +6,21 @@ use super::fact::{Fact, FactValue, Facts};
 use crate::domain::event::Parties;
 
 /// Digits of an end.
-pub const END_DIGITS: usize = 4;
+pub const SUFFIX_DIGITS: usize = 4;
 
-/// The ends of all numbers that any event has named for a call, of the caller and of the callee.
+/// The suffixes of all numbers that any event has named for a call, of the caller and of the callee.
 ///
-/// Sources may disagree about a number. So the ends are a superset of those of the numbers that prevail.
+/// Sources may disagree about a number. So the suffixes are a superset of those of the numbers that prevail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NumberEnds(BTreeSet<String>);
+pub struct NumberSuffixes(BTreeSet<String>);
 
-impl NumberEnds {
-    /// The ends of these texts. A text with fewer than [`END_DIGITS`] digits has none.
+impl NumberSuffixes {
+    /// The suffixes of these texts. A text with fewer than [`SUFFIX_DIGITS`] digits has none.
     pub fn of<'a>(numbers: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(numbers.into_iter().filter_map(end).collect())
+        Self(numbers.into_iter().filter_map(suffix).collect())
     }
 
-    /// The ends of the numbers that a patch names.
+    /// The suffixes of the numbers that a patch names.
     pub(super) fn of_parties(parties: &Parties, facts: &Facts) -> Self {
         let caller = match facts.get(&Fact::FromNumber) {
             Some(FactValue::Text(number)) => Some(number.as_str()),
@@ -29,9 +29,9 @@ impl NumberEnds {
         Self::of(parties.to_number.as_deref().into_iter().chain(caller))
     }
 
-    /// The ends as they are stored.
-    pub fn stored(ends: impl IntoIterator<Item = String>) -> Self {
-        Self(ends.into_iter().collect())
+    /// The suffixes as they are stored.
+    pub fn stored(suffixes: impl IntoIterator<Item = String>) -> Self {
+        Self(suffixes.into_iter().collect())
     }
 
     /// Whether no number is known.
@@ -39,22 +39,27 @@ impl NumberEnds {
         self.0.is_empty()
     }
 
-    /// The ends in ascending order.
+    /// The suffixes in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// The ends of both.
+    /// The suffixes of both.
     pub(super) fn merge(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 }
 
-/// The last digits of a number. Of an address such as `sip:+15550100@example.com`, the user part counts.
-fn end(number: &str) -> Option<String> {
+/// The last digits of a number.
+fn suffix(number: &str) -> Option<String> {
+    let digits = digits(number);
+    digits.len().checked_sub(SUFFIX_DIGITS).map(|start| digits[start..].to_owned())
+}
+
+/// The digits of a number in any spelling. Of an address such as `sip:+15550100@example.com`, only the user part counts.
+pub fn digits(number: &str) -> String {
     let user = number.split_once('@').map_or(number, |(user, _host)| user);
-    let digits: String = user.chars().filter(char::is_ascii_digit).collect();
-    digits.len().checked_sub(END_DIGITS).map(|start| digits[start..].to_owned())
+    user.chars().filter(char::is_ascii_digit).collect()
 }
 
 #[cfg(test)]
@@ -62,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_the_last_digits_of_a_number_in_any_spelling() {
+    fn a_suffix_is_the_last_digits_of_a_number_in_any_spelling() {
         for (number, expected) in [
             ("+6580000001", Some("0001")),
             ("+1 (202) 555-01 23", Some("0123")),
@@ -71,7 +76,7 @@ mod tests {
             ("123", None),
             ("anonymous", None),
         ] {
-            assert_eq!(end(number).as_deref(), expected, "{number}");
+            assert_eq!(suffix(number).as_deref(), expected, "{number}");
         }
     }
 }
