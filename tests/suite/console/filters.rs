@@ -1,7 +1,8 @@
 //! The filters of the list of calls: what they find, how many, and what they cost the database.
 
-use std::time::Duration;
+use std::{io::Read as _, time::Duration};
 
+use flate2::read::GzDecoder;
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Database,
@@ -259,6 +260,14 @@ async fn the_calls_of_a_list_are_exported_with_masked_numbers() {
         "{table}"
     );
     assert!(lines[1].contains(",'=1+1,"), "a cell is no formula: {}", lines[1]);
+    // As a browser asks for it.
+    let compressed =
+        shown.get("/calls.csv?outcome=busy").header("accept-encoding", "gzip").send().await.unwrap();
+    assert_eq!(compressed.headers()["content-encoding"], "gzip");
+    let bytes = compressed.bytes().await.unwrap();
+    let mut unpacked = String::new();
+    GzDecoder::new(&bytes[..]).read_to_string(&mut unpacked).unwrap();
+    assert_eq!(unpacked, table);
     let (_, short) = shown.page("/calls.csv?outcome=busy&duration=-10").await;
     assert_eq!(short.lines().count(), 1 + 5, "{short}");
     assert_eq!(shown.page("/calls.csv?q=CA00001").await.0, 400);

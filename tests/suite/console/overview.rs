@@ -70,9 +70,9 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
         (page.contains("By batch") && page.contains("By outcome")).then_some(page)
     })
     .await;
-    assert_eq!(cells(&page, "Anna"), ["5", "", "+150 %", "2", "50 %", "50 %", "2", "1,150"]);
-    assert_eq!(cells(&page, "btc_1"), ["2", "", "new", "2", "100 %", "50 %", "2", "1,150"]);
-    assert_eq!(cells(&page, "All calls"), ["5", "", "+67 %", "2", "50 %", "50 %", "2", "1,150"]);
+    assert_eq!(cells(&page, "Anna"), ["5", "+150 %", "2", "50 %", "50 %", "2", "1,150"]);
+    assert_eq!(cells(&page, "btc_1"), ["2", "new", "2", "100 %", "50 %", "2", "1,150"]);
+    assert_eq!(cells(&page, "All calls"), ["5", "+67 %", "2", "50 %", "50 %", "2", "1,150"]);
     let links = [
         ("/calls?agent=agent_1&#38;period=24h", "Anna"),
         ("/batches/btc_1", "btc_1"),
@@ -129,7 +129,7 @@ async fn overview_shows_sip_codes_rising_reasons_and_problems_of_the_webhook() {
     for expected in [
         "<a href=\"/calls?sip=503&#38;period=24h\">503 Service Unavailable</a>",
         "<a href=\"/calls?sip=404&#38;period=24h\">404 Not Found</a>",
-        "<a href=\"/calls?reason=trunk+%3Cb%3Erefused&#38;period=24h\">12 calls failed with “trunk &#60;b&#62;refused”; 6 in the period before</a>",
+        "<a href=\"/calls?reason=trunk+%3Cb%3Erefused&#38;period=24h\">12 calls ended with “trunk &#60;b&#62;refused”; 6 in the period before</a>",
         "ElevenLabs disabled the webhook after failed deliveries",
     ] {
         assert!(page.contains(expected), "{expected}: {page}");

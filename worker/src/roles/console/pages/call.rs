@@ -18,7 +18,10 @@ use super::{
     shell::{self, Shell},
 };
 use crate::{
-    domain::{call::HISTORY_LIMIT, event::ConversationId},
+    domain::{
+        call::{Disposition, HISTORY_LIMIT},
+        event::ConversationId,
+    },
     roles::{
         console::{
             state::Console,
@@ -154,7 +157,7 @@ fn template(
             .batch_call_id
             .as_deref()
             .map(|id| (address::of_batch(id, numbers), format::id(id, numbers))),
-        told: told(call, &criteria),
+        told: told(call, &criteria, now),
         status_reason: timeline::status_reason(call),
         steps: timeline::steps(call, numbers),
         activities: activities::activities(call, job, now),
@@ -246,11 +249,14 @@ fn variables(call: &Detail, numbers: Numbers) -> Vec<(String, String)> {
 }
 
 /// How the call turned out, as one sentence.
-fn told(call: &Detail, criteria: &[Criterion]) -> String {
+fn told(call: &Detail, criteria: &[Criterion], now: Timestamp) -> String {
+    let disposition = Disposition::of(call.row.status, call.row.outcome, call.row.created_at, now);
+    let is_stuck = disposition == Disposition::Stuck;
     let missed = criteria.iter().filter(|criterion| criterion.verdict == Verdict::Missed);
     sentence(&Known {
         outcome: call.outcome,
         status: call.row.status,
+        is_stuck,
         duration: call.row.duration,
         answered_by: call.answered_by.as_deref(),
         successful: call.successful.as_deref(),

@@ -112,7 +112,8 @@ pub fn table(
     let name = format!("attachment; filename=\"{name}-{}.csv\"", now.strftime("%Y-%m-%dT%H%MZ"));
     let headers =
         [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, name)];
-    (headers, Body::from_stream(header.chain(rows))).into_response()
+    // The compression of answers polls a body again after its end.
+    (headers, Body::from_stream(header.chain(rows).fuse())).into_response()
 }
 
 fn rows(calls: Vec<CallView>, numbers: Numbers) -> io::Result<Bytes> {

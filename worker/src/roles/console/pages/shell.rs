@@ -1,5 +1,6 @@
 //! The frame that all pages share, and pages with a single message.
 
+use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
 use axum::{
     http::StatusCode,
@@ -28,6 +29,8 @@ pub struct Shell {
     pub dead_letters: Option<u64>,
     /// Whether test calls are offered.
     pub test_calls: bool,
+    /// Whether telephone numbers are masked.
+    pub masks_numbers: bool,
     /// The person for whom the page is made. `None`: nobody has logged in.
     pub person: Option<Person>,
     /// Address of the event stream that keeps the page up to date.
@@ -45,6 +48,7 @@ impl Shell {
             nats: health.nats,
             dead_letters: console.broker.dead_letters(),
             test_calls: console.context.config.console_test_calls,
+            masks_numbers: console.numbers == Numbers::Masked,
             person: user::person(),
             events: "/events".to_owned(),
         }

@@ -168,6 +168,7 @@ fn active(params: &Params) -> usize {
         params.evaluation.is_some(),
         params.length.is_some(),
         !params.reason.is_empty(),
+        !params.sip.is_empty(),
         params.period.is_some(),
         !params.since.is_empty() || !params.until.is_empty(),
     ];

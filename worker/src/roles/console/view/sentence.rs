@@ -15,6 +15,8 @@ pub struct Known<'a> {
     pub outcome: Option<Outcome>,
     /// The status.
     pub status: Option<Status>,
+    /// Whether no event ended the call, although it began longer ago than a call can last.
+    pub is_stuck: bool,
     /// Length of the conversation.
     pub duration: Option<Duration>,
     /// The kind of party that answered, in the provider's word.
@@ -30,7 +32,8 @@ pub struct Known<'a> {
 /// The sentence about a call, with a period.
 pub fn sentence(known: &Known) -> String {
     let Some(outcome) = known.outcome.or_else(|| known.status.and_then(Outcome::of_status)) else {
-        return in_progress(known.status).to_owned();
+        let stuck = "No event has ended the call, although it began longer ago than a call can last.";
+        return if known.is_stuck { stuck } else { in_progress(known.status) }.to_owned();
     };
     let mut parts = vec![beginning(outcome, known)];
     match known.successful {

@@ -72,9 +72,11 @@ pub(super) fn items(figures: &PeriodFigures, letters: &DeadLetterCounts, numbers
             href: format!("/calls?evaluation=failure&period={period}"),
         });
     }
-    items.extend(figures.rising.iter().map(|rising| Item {
+    // Without calls before, every reason is new.
+    let has_before = figures.total.before.calls > 0;
+    items.extend(figures.rising.iter().filter(|_| has_before).map(|rising| Item {
         text: format!(
-            "{} failed with “{}”; {} in the period before",
+            "{} ended with “{}”; {} in the period before",
             calls(rising.now),
             format::sender_text(&rising.reason, numbers),
             format::count(rising.before)
