@@ -188,17 +188,19 @@ async fn lookup_whose_worker_is_gone_is_answered_by_another_one() {
     let stack = TestStack::builder().without_worker().start().await;
     let broker = async_nats::connect(stack.nats.url()).await.unwrap();
     let mut workers = broker.subscribe(STATUS_SUBJECT).await.unwrap();
-    broker.flush().await.unwrap();
-    let answering = tokio::spawn(async move {
+    // The broker answers after it has processed the subscription.
+    async_nats::jetstream::new(broker.clone()).query_account().await.unwrap();
+    let answering = async {
         let lost = workers.next().await.unwrap();
         let repeated = workers.next().await.unwrap();
         assert_eq!(lost.payload, repeated.payload);
         let answer = json!({ "status": "busy" }).to_string();
         broker.publish(repeated.reply.unwrap(), answer.into()).await.unwrap();
         broker.flush().await.unwrap();
-    });
-    let asking = tokio::time::timeout(Duration::from_secs(10), stack.lookup(json!({ "callSid": "c" })));
-    let answer = asking.await.expect("the answer comes before the time limit of the gateway");
+    };
+    let both = async { tokio::join!(stack.lookup(json!({ "callSid": "c" })), answering) };
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(10), both)
+        .await
+        .expect("the second request and its answer come before the time limit of the gateway");
     assert_eq!((answer.status, &answer.body["status"]), (200, &json!("busy")), "{}", answer.body);
-    answering.await.unwrap();
 }

@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// Duration of the lease. If the worker is killed, the work waits this long for another one.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// Pause between two parts, so that the work leaves most of the database's time to others.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Interval at which new calls are examined, and at which the other workers try to get the lease.
 const INTERVAL: Duration = Duration::from_secs(30);
 const FIRST_RETRY_DELAY: Duration = Duration::from_secs(1);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 
 /// Works until everything is done, and then waits for `stop`.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {

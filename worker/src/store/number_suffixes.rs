@@ -24,7 +24,7 @@ use crate::domain::{
 /// Calls that are read together.
 const PAGE: i64 = 500;
 /// A worker may give a document its `_id` this long before the document is stored.
-const LATEST_ID: Duration = Duration::from_secs(60);
+const LATEST_ID: Duration = Duration::from_mins(1);
 /// Workers of the earlier version may run this long beside the first one of this version.
 const UPGRADE: Duration = Duration::from_hours(1);
 

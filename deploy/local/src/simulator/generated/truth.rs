@@ -63,16 +63,20 @@ pub fn reason(plan: &Plan, evidence: Evidence) -> Option<&'static str> {
 
 /// The SIP response code with which the call failed, if `evidence` has one.
 pub fn sip_code(plan: &Plan, evidence: Evidence) -> Option<&'static str> {
-    match (plan.channel, plan.ending) {
-        (Channel::Twilio, _) if !evidence.callbacks && !evidence.failure => None,
-        (Channel::Twilio, Ending::Rejected) => Some("603"),
-        (Channel::Twilio, Ending::NotConnected) => Some("503"),
-        (Channel::SipTrunk, _) if !evidence.failure => None,
-        (Channel::SipTrunk, Ending::Busy) => Some("486"),
-        (Channel::SipTrunk, Ending::NoAnswer) => Some("480"),
-        (Channel::SipTrunk, Ending::Rejected | Ending::NotConnected | Ending::Failed) => Some("503"),
-        _ => None,
-    }
+    let is_known = match plan.channel {
+        Channel::Twilio => evidence.callbacks || evidence.failure,
+        Channel::SipTrunk => evidence.failure,
+        _ => false,
+    };
+    let is_trunk = plan.channel == Channel::SipTrunk;
+    Some(match plan.ending {
+        _ if !is_known => return None,
+        Ending::Busy if is_trunk => "486",
+        Ending::NoAnswer if is_trunk => "480",
+        Ending::Rejected if !is_trunk => "603",
+        Ending::Rejected | Ending::NotConnected => "503",
+        _ => return None,
+    })
 }
 
 /// Every fact that the conversation states. Dates are Unix seconds. Null: the field must be absent.

@@ -30,7 +30,7 @@ pub struct Shell {
     /// Whether test calls are offered.
     pub test_calls: bool,
     /// Whether telephone numbers are masked.
-    pub masks_numbers: bool,
+    pub numbers: Numbers,
     /// The person for whom the page is made. `None`: nobody has logged in.
     pub person: Option<Person>,
     /// Address of the event stream that keeps the page up to date.
@@ -38,6 +38,11 @@ pub struct Shell {
 }
 
 impl Shell {
+    /// Whether telephone numbers are masked.
+    pub fn masks_numbers(&self) -> bool {
+        self.numbers == Numbers::Masked
+    }
+
     /// The frame of a page in `section`. Its event stream has no events about calls.
     pub fn new(console: &Console, section: &'static str) -> Self {
         let health = console.health();
@@ -48,7 +53,7 @@ impl Shell {
             nats: health.nats,
             dead_letters: console.broker.dead_letters(),
             test_calls: console.context.config.console_test_calls,
-            masks_numbers: console.numbers == Numbers::Masked,
+            numbers: console.numbers,
             person: user::person(),
             events: "/events".to_owned(),
         }
