@@ -66,7 +66,7 @@ async fn serve(answering: &Arc<Answering>, stop: &CancellationToken) -> Result<(
     for endpoint in Endpoint::ALL {
         endpoints.push((endpoint, service.endpoint(endpoint.subject()).await?));
     }
-    nats.flush().await?; // Now the broker knows the service.
+    nats.flush().await?; // The subscriptions are on their way to the broker.
     answering.context.answers_lookups.store(true, Ordering::Relaxed);
     let ended = endpoints.into_iter().map(|(endpoint, requests)| {
         answer_all(requests, endpoint.parallel(), stop, move |request: Request| {
