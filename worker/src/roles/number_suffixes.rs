@@ -1,7 +1,7 @@
 //! Adds the last digits of numbers to the calls of an earlier version, so that the console finds them.
 //!
 //! The work begins with the first worker of this version, and takes one worker a few minutes for a million
-//! calls. It is repeated for an hour, because older workers may run beside the first one of this version.
+//! calls. A second pass follows an hour later, because older workers may run beside the first one of this version.
 
 use std::{sync::Arc, time::Duration};
 

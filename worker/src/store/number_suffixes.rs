@@ -81,13 +81,12 @@ impl Store {
 
     async fn add_suffixes(&self, calls: &[Document]) -> Result<(), StoreError> {
         let failures = command::run(self, Kind::Update, calls.iter().filter_map(change)).await?;
-        for (_, failure) in &failures {
-            match failure {
-                Failure::Transient(code) => {
-                    return Err(StoreError::Unavailable(format!("an update failed with the code {code}")));
-                }
-                Failure::Duplicate | Failure::Final(..) => {}
-            }
+        let transient = failures.iter().find_map(|(_, failure)| match failure {
+            Failure::Transient(code) => Some(code),
+            Failure::Duplicate | Failure::Final(..) => None,
+        });
+        if let Some(code) = transient {
+            return Err(StoreError::Unavailable(format!("an update failed with the code {code}")));
         }
         if !failures.is_empty() {
             let calls = failures.len();

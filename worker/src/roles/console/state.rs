@@ -1,8 +1,11 @@
 //! The state that all requests to the console share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use aftercall_common::{phone_numbers::Numbers, process::broker::is_connected};
@@ -25,6 +28,9 @@ use crate::{
     elevenlabs::ElevenLabs,
     store::views::{BatchFigures, Figures, PeriodFigures, Views, Window},
 };
+
+/// Longest time that a page waits for the index of dead letters. Then it shows what is known.
+const INDEX_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The data, settings and connections from which pages are made.
 pub struct Console {
@@ -60,6 +66,13 @@ impl Console {
     /// The servers that answer.
     pub fn health(&self) -> Health {
         Health { mongodb: self.mongodb.load(Ordering::Relaxed), nats: is_connected(&self.context.nats) }
+    }
+
+    /// Adds new dead letters to their index, as far as that takes a moment. Returns whether all are added: a slow or
+    /// absent broker leaves the index as it was.
+    pub async fn update_letters(&self) -> bool {
+        let update = self.letters.update(&self.context.jetstream, false);
+        matches!(tokio::time::timeout(INDEX_TIMEOUT, update).await, Ok(Ok(())))
     }
 
     /// Counts the dead letters, and tells all pages if their number has changed.

@@ -14,7 +14,7 @@ impl LastDigits {
     /// Zeros at the beginning are left out, if enough digits remain: within a country, people write a zero where
     /// the number has the code of the country.
     pub fn new(text: &str) -> Option<Self> {
-        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        let digits = digits(text);
         let last = digits.len().checked_sub(SUFFIX_DIGITS)?;
         let zeros = digits.bytes().take(last).take_while(|digit| *digit == b'0').count();
         Some(Self(digits[zeros..].to_owned()))

@@ -17,7 +17,7 @@ const PAUSE: f64 = 1.0;
 pub struct Talk {
     /// The turns, as ElevenLabs gives them.
     pub turns: Vec<Value>,
-    /// ElevenLabs' analysis. Null: there is none.
+    /// ElevenLabs' analysis. The value is null if a conversation has none.
     pub analysis: Value,
     /// Length in seconds.
     pub seconds: i64,

@@ -10,7 +10,7 @@ use mongodb::bson::oid::ObjectId;
 use super::length;
 use crate::{
     domain::{
-        call::{Outcome, SUFFIX_DIGITS, Status, is_sip_failure},
+        call::{Outcome, SUFFIX_DIGITS, Status, digits, is_sip_failure},
         time::after,
     },
     store::views::{
@@ -278,12 +278,12 @@ fn search(text: &str, numbers: Numbers) -> Option<Search> {
     let has_plus = text.starts_with('+');
     let is_number =
         text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.'));
-    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    let digits = digits(text);
     let is_part = digits.len() == SUFFIX_DIGITS || numbers == Numbers::Whole;
     if is_number
         && !has_plus
         && is_part
-        && let Some(last) = LastDigits::new(&digits)
+        && let Some(last) = LastDigits::new(text)
     {
         return Some(Search::LastDigits(last));
     }

@@ -1,6 +1,6 @@
 //! `GET /dead-letters`: dead letters by reason and type, and a list of them or of one group.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
@@ -26,8 +26,6 @@ use crate::{
     },
 };
 
-/// Longest time that the page waits for the index. Then it shows what is known.
-const INDEX_TIMEOUT: Duration = Duration::from_millis(50);
 /// Most groups that are shown.
 const MAX_GROUPS: usize = 50;
 
@@ -90,8 +88,8 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         return shell::broker_unavailable(&console, SECTION);
     }
     let jetstream = &console.context.jetstream;
-    let updating = console.letters.update(jetstream, false);
-    let _late_or_failed = tokio::time::timeout(INDEX_TIMEOUT, updating).await;
+    // The template says whether the index has all dead letters.
+    let _is_complete = console.update_letters().await;
     let page = queue::query(jetstream, async |queue| find(&console, queue, &params).await);
     let Some(found) = page.await else {
         return shell::broker_unavailable(&console, SECTION);

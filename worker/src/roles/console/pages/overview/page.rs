@@ -1,6 +1,6 @@
 //! `GET /overview`: figures about calls and webhooks.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
@@ -27,9 +27,6 @@ use crate::{
     },
     store::views::{PeriodFigures, Window},
 };
-
-/// Longest time that the page waits for the index of dead letters. Then it shows what is known.
-const LETTERS_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// Address of the section.
 pub const SECTION: &str = "/overview";
@@ -152,8 +149,7 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
 
 /// The dead letters by reason. If the broker does not answer in time, they are those of the latest answer.
 async fn letters(console: &Console) -> DeadLetterCounts {
-    let update = console.letters.update(&console.context.jetstream, false);
-    let is_complete = matches!(tokio::time::timeout(LETTERS_TIMEOUT, update).await, Ok(Ok(())));
+    let is_complete = console.update_letters().await;
     let index = console.letters.get();
     DeadLetterCounts::new(&index.groups(), is_complete && !index.is_cut())
 }
