@@ -11,7 +11,7 @@ use mongodb::{
 
 use super::{ConsoleStack, start};
 
-/// A call number `n` that began `minutes` ago.
+/// A call number `n` that began `minutes` ago. Calls of the same minute are in no certain order.
 pub fn call(n: i64, minutes: i64, fields: Document) -> Document {
     let at = DateTime::from_millis(DateTime::now().timestamp_millis() - minutes * 60_000 - n);
     let mut call = doc! {
@@ -217,7 +217,8 @@ async fn a_page_that_no_index_serves_goes_on_until_every_call_is_found() {
     for first in (0..STORED).step_by(3000) {
         shown.stack.calls.insert_many((first..first + 3000).map(stored)).await.unwrap();
     }
-    let old = (0..3).map(|n| call(90_000 + n, 9, doc! { "status": "ended", "callSuccessful": "failure" }));
+    let old =
+        (0..3).map(|n| call(90_000 + n, 9 + n, doc! { "status": "ended", "callSuccessful": "failure" }));
     shown.stack.calls.insert_many(old).await.unwrap();
     let (mut address, mut ids, mut pages) = ("/calls?evaluation=failure".to_owned(), Vec::new(), 0);
     loop {
