@@ -234,6 +234,26 @@ async fn a_page_that_no_index_serves_goes_on_until_every_call_is_found() {
 }
 
 #[tokio::test]
+async fn a_filter_that_cannot_be_read_shows_and_exports_no_calls() {
+    let shown = start(Duration::from_millis(50)).await;
+    shown.stack.calls.insert_one(call(1, 1, doc! { "status": "failed", "sipCode": "503" })).await.unwrap();
+    for (query, text) in [
+        ("sip=50&period=24h", "The filter sip takes the SIP response code of a failure, 400 to 699."),
+        ("agnet=agent_1", "There is no filter with the name “agnet”."),
+    ] {
+        let (status, page) = shown.page(&format!("/calls?{query}")).await;
+        assert_eq!(status, 422, "{query}");
+        assert!(page.contains(text) && !page.contains("CA00001") && !page.contains("calls.csv"), "{page}");
+        let (status, table) = shown.page(&format!("/calls.csv?{query}")).await;
+        assert_eq!((status, table.as_str()), (422, format!("{text}\n").as_str()), "{query}");
+    }
+    let (_, page) = shown.page("/calls?sip=50&period=24h").await;
+    let without = page.split("role=\"alert\"").nth(1).unwrap().split("href=\"").nth(1).unwrap();
+    let without = &without[..without.find('"').unwrap()];
+    assert!(shown.page(without).await.1.contains("CA00001"), "{without}");
+}
+
+#[tokio::test]
 async fn the_calls_of_a_list_are_exported_with_masked_numbers() {
     let shown = start(Duration::from_millis(50)).await;
     // More calls than a page of the list and than a page of the export.

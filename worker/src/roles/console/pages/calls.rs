@@ -19,7 +19,7 @@ use crate::{
             address,
             chips::{Chip, chips},
             choices::Form,
-            filter::Params,
+            filter::{Params, Problem},
             format,
             row::Row,
         },
@@ -37,12 +37,14 @@ struct Calls<'a> {
     rows: Vec<Row>,
     /// How many calls match, of how many. Empty: unknown.
     count: String,
-    /// Address of the calls as a table. Empty: a search for an id is not exported.
+    /// Address of the calls as a table. Empty: a search for an id is not exported, nor is a list with a problem.
     export: String,
     /// Address of the page of the batch to which all calls belong. Empty: none.
     batch: String,
     newer: Option<String>,
     older: Option<String>,
+    /// What cannot be read of the filter. Such a list has no calls.
+    problem: Option<Problem>,
     /// Whether the database answered.
     answered: bool,
     /// Whether more calls match the id searched for than the page shows.
@@ -70,8 +72,8 @@ struct Answer {
 /// `GET /calls`
 pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let params = Params::read(&query);
-    if params.query() != query {
+    let (params, problem) = Params::read_all(&query);
+    if problem.is_none() && params.query() != query {
         return Redirect::to(&params.address()).into_response(); // Every view has one address.
     }
     // The version is taken before the database is read, so that later changes reach the page as events.
@@ -81,7 +83,9 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let (mut answer, mut choices) = (Answer::default(), Arc::new(Choices::default()));
     if health.mongodb {
         choices = console.choices.get(&console.views, health).await;
-        answer = ask(&console, &params, &choices, now).await;
+        if problem.is_none() {
+            answer = ask(&console, &params, &choices, now).await;
+        }
     }
     let listed = &answer.listed;
     if answer.answered && !listed.more && matches!(params.cursor, Some((_, Direction::Newer))) {
@@ -89,8 +93,15 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         return Redirect::to(&params.page_at(None).address()).into_response();
     }
     let mut shell = Shell::new(&console, "/calls");
-    let topic = params.page_at(None).query();
-    shell.events = format!("/events?topic=calls&seen={seen}&{topic}");
+    if problem.is_none() {
+        let topic = params.page_at(None).query();
+        shell.events = format!("/events?topic=calls&seen={seen}&{topic}");
+    }
+    let status = match &problem {
+        Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        None if answer.answered => StatusCode::OK,
+        None => StatusCode::SERVICE_UNAVAILABLE,
+    };
     let (newer, older) = neighbours(&params, listed, console.numbers);
     let template = Calls {
         shell,
@@ -98,7 +109,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         chips: chips(&params, &choices, console.numbers),
         rows: listed.calls.iter().map(|row| Row::new(row, console.numbers, now)).collect(),
         count: count(answer.matches, answer.total, params.is_filtered()),
-        export: if params.searches_id(console.numbers) {
+        export: if problem.is_some() || params.searches_id(console.numbers) {
             String::new()
         } else {
             params.page_at(None).address_at("/calls.csv")
@@ -110,12 +121,13 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         },
         newer,
         older,
+        problem,
         answered: answer.answered,
         too_many: listed.more && params.searches_id(console.numbers),
         is_partial: listed.next.is_some() && listed.calls.len() < PAGE,
         params: &params,
     };
-    shell::render(if answer.answered { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &template)
+    shell::render(status, &template)
 }
 
 async fn ask(console: &Console, params: &Params, choices: &Choices, now: Timestamp) -> Answer {

@@ -7,6 +7,7 @@ use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
 use mongodb::bson::oid::ObjectId;
 
+pub use self::problem::Problem;
 use super::length;
 use crate::{
     domain::{
@@ -17,6 +18,8 @@ use crate::{
         Cursor, DIRECTIONS, Direction, Filter, LastDigits, Length, MAX_REASONS, ResultFilter, Search,
     },
 };
+
+mod problem;
 
 /// Most characters that are taken from a field.
 const MAX_TEXT: usize = 256;
@@ -96,37 +99,61 @@ pub const PERIODS: [Period; 4] = [
 ];
 
 impl Params {
-    /// Reads the query of a URL. Unknown parameters and invalid values are ignored.
+    /// Reads the query of a URL. What cannot be read is left out.
     pub fn read(query: &str) -> Self {
-        let mut params = Self::default();
-        let (mut statuses, mut results) = (Vec::new(), Vec::new());
+        Self::read_all(query).0
+    }
+
+    /// Reads the query of a URL: the parameters that can be read, and what is wrong with the first other one.
+    pub fn read_all(query: &str) -> (Self, Option<Problem>) {
+        let (mut params, mut problem) = (Self::default(), None);
+        let mut results = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let text = || value.trim().chars().take(MAX_TEXT).collect::<String>();
-            match &*name {
-                "q" => params.q = text(),
-                "outcome" => results.extend(value.split(',').map(str::to_owned)),
-                "status" => statuses.extend(value.split(',').filter_map(Status::from_word)),
-                "agent" => params.agent = text(),
-                "batch" => params.batch = text(),
-                "campaign" => params.campaign = text(),
-                "direction" => params.direction = DIRECTIONS.into_iter().find(|word| *word == value),
-                "evaluation" => {
-                    params.evaluation = EVALUATIONS.iter().map(|(word, _)| *word).find(|word| *word == value);
-                }
-                "duration" => params.length = length::read(value.trim()),
-                "reason" => params.reason = text(),
-                "sip" => params.sip = Some(text()).filter(|code| is_sip_failure(code)).unwrap_or_default(),
-                "period" => params.period = PERIODS.into_iter().find(|period| period.word == value),
-                "since" => params.since = moment(&value).map(|_| text()).unwrap_or_default(),
-                "until" => params.until = moment(&value).map(|_| text()).unwrap_or_default(),
-                "older" => params.cursor = cursor(&value).map(|cursor| (cursor, Direction::Older)),
-                "newer" => params.cursor = cursor(&value).map(|cursor| (cursor, Direction::Newer)),
-                _ => {}
+            let value: String = value.trim().chars().take(MAX_TEXT).collect();
+            if !value.is_empty() && !params.take(&name, value, &mut results) {
+                problem.get_or_insert_with(|| Problem::new(&name));
             }
         }
-        params.statuses = Status::ALL.into_iter().filter(|status| statuses.contains(status)).collect();
+        params.statuses = Status::ALL.into_iter().filter(|status| params.statuses.contains(status)).collect();
         params.result = ResultChoice::read(&results);
-        params
+        (params, problem)
+    }
+
+    /// Takes the value of a parameter, and adds the words of an outcome to `results`. Returns whether it can be read.
+    fn take(&mut self, name: &str, value: String, results: &mut Vec<String>) -> bool {
+        match name {
+            "q" => self.q = value,
+            "agent" => self.agent = value,
+            "batch" => self.batch = value,
+            "campaign" => self.campaign = value,
+            "reason" => self.reason = value,
+            "sip" if is_sip_failure(&value) => self.sip = value,
+            "since" if moment(&value).is_some() => self.since = value,
+            "until" if moment(&value).is_some() => self.until = value,
+            "outcome" => {
+                results.extend(value.split(',').map(str::to_owned));
+                return value.split(',').all(ResultChoice::is_word);
+            }
+            "status" => {
+                self.statuses.extend(value.split(',').filter_map(Status::from_word));
+                return value.split(',').all(|word| Status::from_word(word).is_some());
+            }
+            "direction" => {
+                return set(&mut self.direction, DIRECTIONS.into_iter().find(|word| *word == value));
+            }
+            "evaluation" => {
+                let mut words = EVALUATIONS.iter().map(|(word, _)| *word);
+                return set(&mut self.evaluation, words.find(|word| *word == value));
+            }
+            "duration" => return set(&mut self.length, length::read(&value)),
+            "period" => {
+                return set(&mut self.period, PERIODS.into_iter().find(|period| period.word == value));
+            }
+            "older" => return set(&mut self.cursor, cursor(&value).map(|cursor| (cursor, Direction::Older))),
+            "newer" => return set(&mut self.cursor, cursor(&value).map(|cursor| (cursor, Direction::Newer))),
+            _ => return false,
+        }
+        true
     }
 
     /// The query that [`Params::read`] turns into these parameters.
@@ -224,7 +251,19 @@ impl Params {
     }
 }
 
+/// Sets `field` if there is a value. Returns whether there is one.
+fn set<T>(field: &mut Option<T>, value: Option<T>) -> bool {
+    let is_readable = value.is_some();
+    *field = value;
+    is_readable
+}
+
 impl ResultChoice {
+    /// Whether `word` is one of the words that a choice has.
+    fn is_word(word: &str) -> bool {
+        [GOING, STUCK].contains(&word) || Outcome::from_word(word).is_some()
+    }
+
     /// The choice with these words. Calls in progress and stuck calls are a choice of their own, because no index
     /// serves them together with outcomes.
     fn read(words: &[String]) -> Option<Self> {
@@ -347,6 +386,32 @@ mod tests {
             assert_eq!(Params::read(address), params, "{sent}");
         }
         assert_eq!(Params::read(&format!("q={}", "x".repeat(1000))).q.len(), MAX_TEXT);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_what_is_taken() {
+        #[rustfmt::skip]
+        let table = [
+            ("q=a&sip=486&duration=-10&outcome=busy,going&period=&other=", None),
+            ("sip=200",          Some("The filter sip takes the SIP response code of a failure, 400 to 699.")),
+            ("outcome=busy,lost", Some("The filter outcome takes answered, voicemail, busy,")),
+            ("status=sold",      Some("The filter status takes initiated, ")),
+            ("direction=up",     Some("The filter direction takes inbound, outbound.")),
+            ("evaluation=good",  Some("The filter evaluation takes success, failure, unknown.")),
+            ("duration=10",      Some("The filter duration takes seconds, such as 10-60, 300- or -10.")),
+            ("period=1y",        Some("The filter period takes 1h, 24h, 7d, 30d.")),
+            ("until=soon",       Some("The filter until takes a time in UTC, such as 2026-11-25T14:00.")),
+            ("older=x.y",        Some("The filter older takes a position in the list, as its links have it.")),
+            ("agnet=a&sip=1",    Some("There is no filter with the name “agnet”.")),
+            ("%2B6580000001<a>=1", Some("There is no filter with the name “a”.")),
+        ];
+        for (query, expected) in table {
+            let problem = Params::read_all(query).1.map(|problem| problem.text);
+            match expected {
+                Some(text) => assert!(problem.as_ref().unwrap().starts_with(text), "{query}: {problem:?}"),
+                None => assert_eq!(problem, None, "{query}"),
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,56 @@
+//! A parameter of the list that cannot be read. Pure.
+
+use super::{EVALUATIONS, GOING, PERIODS, STUCK};
+use crate::{
+    domain::call::{Outcome, Status},
+    store::views::DIRECTIONS,
+};
+
+/// Most characters of an unknown name that the text repeats.
+const MAX_NAME: usize = 32;
+
+/// A parameter that cannot be read. The list is not shown then, because it would have more calls than were asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong, and what the parameter takes.
+    pub text: String,
+}
+
+impl Problem {
+    /// The value of the parameter `name` cannot be read, or there is no such parameter.
+    pub(super) fn new(name: &str) -> Self {
+        let text = match (values(name), form(name)) {
+            (Some(values), _) => format!("The filter {name} takes {}.", values.join(", ")),
+            (None, Some(form)) => format!("The filter {name} takes {form}."),
+            (None, None) => {
+                // A name from outside may be anything, a telephone number too.
+                let name: String = name.chars().filter(char::is_ascii_alphabetic).take(MAX_NAME).collect();
+                format!("There is no filter with the name “{name}”.")
+            }
+        };
+        Self { text }
+    }
+}
+
+/// The values of a filter that has few.
+fn values(name: &str) -> Option<Vec<&'static str>> {
+    Some(match name {
+        "outcome" => Outcome::ALL.into_iter().map(Outcome::as_str).chain([GOING, STUCK]).collect(),
+        "status" => Status::ALL.into_iter().map(Status::as_str).collect(),
+        "direction" => DIRECTIONS.to_vec(),
+        "evaluation" => EVALUATIONS.iter().map(|(word, _)| *word).collect(),
+        "period" => PERIODS.iter().map(|period| period.word).collect(),
+        _ => return None,
+    })
+}
+
+/// What the values of another filter look like.
+fn form(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "duration" => "seconds, such as 10-60, 300- or -10",
+        "sip" => "the SIP response code of a failure, 400 to 699",
+        "since" | "until" => "a time in UTC, such as 2026-11-25T14:00",
+        "older" | "newer" => "a position in the list, as its links have it",
+        _ => return None,
+    })
+}
