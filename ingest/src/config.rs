@@ -9,6 +9,7 @@ mod origins;
 mod policy;
 mod public_url;
 mod secrets;
+mod spool_mode;
 
 use std::{
     fmt,
@@ -38,6 +39,7 @@ pub use self::{
     policy::{Anonymous, Policy, SECRET_FILE, SourcePolicy, Tolerance},
     public_url::PublicUrl,
     secrets::{HeaderSecret, ProviderSecrets, Secrets},
+    spool_mode::SpoolMode,
 };
 
 /// The settings of the gateway. The name of a variable is the name of its field, in upper case.
@@ -83,6 +85,8 @@ pub struct Config {
     /// Longest time from a complete request to the broker's acknowledgement, including the time in the queue.
     #[serde(deserialize_with = "positive")]
     pub publish_timeout: Duration,
+    /// Whether webhooks are written to `spool_dir` if the broker does not store them, or before they are published.
+    pub spool: SpoolMode,
     /// Folder that holds webhooks while the broker is unavailable. Unset: the gateway then answers webhooks
     /// with 503.
     pub spool_dir: Option<PathBuf>,
@@ -128,6 +132,7 @@ impl Default for Config {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(5),
+            spool: SpoolMode::default(),
             spool_dir: None,
             spool_max_bytes: NonZeroU64::new(1024 * MIB as u64).expect("a literal above zero"),
             shutdown_delay: Duration::ZERO,
@@ -163,6 +168,9 @@ impl Config {
         }
         if read.max_inflight_bytes < read.max_body_bytes {
             return Err(ConfigError::new("MAX_INFLIGHT_BYTES", "must be at least MAX_BODY_BYTES"));
+        }
+        if read.spool == SpoolMode::First && read.spool_dir.is_none() {
+            return Err(ConfigError::new("SPOOL_DIR", "must be set with SPOOL=first"));
         }
         read.broker().check()?;
         read.tls()?;
@@ -232,6 +240,7 @@ impl fmt::Display for Config {
         writeln!(f, "BODY_TIMEOUT={:?}", self.body_timeout)?;
         writeln!(f, "PUBLISH_TIMEOUT={:?}", self.publish_timeout)?;
         if let Some(folder) = &self.spool_dir {
+            writeln!(f, "SPOOL={}", self.spool.as_str())?;
             writeln!(f, "SPOOL_DIR={}", folder.display())?;
             writeln!(f, "SPOOL_MAX_BYTES={}", self.spool_max_bytes)?;
         }
@@ -314,6 +323,7 @@ mod tests {
             ("HEADER_TIMEOUT", "soon"),
             ("BODY_TIMEOUT", "0s"),
             ("PUBLISH_TIMEOUT", "0ms"),
+            ("SPOOL", "always"),
             ("SPOOL_MAX_BYTES", "0"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4317"),
             ("SHUTDOWN_DELAY", "5"),
@@ -331,6 +341,8 @@ mod tests {
         }
         let both = halves.map(|(name, _)| (name, "/nowhere/at.all"));
         assert_eq!(read(&both).unwrap_err().variable, "TLS_CERT_FILE");
+        assert_eq!(read(&[("SPOOL", "first")]).unwrap_err().variable, "SPOOL_DIR");
+        assert_eq!(read(&[("SPOOL", "first"), ("SPOOL_DIR", "/tmp")]).unwrap().spool, SpoolMode::First);
         let unsigned = read(&[("TWILIO_AUTH_TOKEN", "t0ken")]).unwrap_err();
         assert_eq!(unsigned.variable, "PUBLIC_URL", "{unsigned}");
         let closed = read(&[("PUBLIC_URL", "https://hooks.example.com")]).unwrap_err();

@@ -8,7 +8,7 @@ use aftercall_common::{
     process::{admin, broker::Role, config::ConfigError, trace::Tracer},
 };
 use async_nats::Client;
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,6 +35,8 @@ use crate::{
 const NAME: &str = "aftercall-ingest";
 /// Longest wait for the broker at the start.
 const BROKER_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for the broker to take what the spool holds, so that a gateway that is not started again leaves nothing.
+const SPOOL_DRAIN: Duration = Duration::from_secs(2);
 /// Longest wait for the NATS client to send its last bytes, after every request was answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -51,8 +53,8 @@ pub enum RunError {
     #[error(transparent)]
     Stream(EnsureError),
     /// The spool cannot be opened.
-    #[error("SPOOL_DIR: {0}")]
-    Spool(redb::Error),
+    #[error("SPOOL_DIR: {0:#}")]
+    Spool(anyhow::Error),
     /// A variable of OpenTelemetry is invalid.
     #[error("OTEL_EXPORTER_OTLP_ENDPOINT: {0:#}")]
     Traces(anyhow::Error),
@@ -109,12 +111,14 @@ impl Shared {
         Ok((Self { config, connections, client, tls, tracer, policy, metrics }, registry))
     }
 
-    fn open_spool(&self) -> Result<Option<Arc<Spool>>, RunError> {
-        let Some(folder) = &self.config.spool_dir else { return Ok(None) };
-        let max_bytes = self.config.spool_max_bytes.get();
+    /// Opens the spool, and what another mode has left in its folder.
+    fn open_spools(&self) -> Result<(Option<Arc<Spool>>, Option<Arc<Spool>>), RunError> {
+        let Some(folder) = &self.config.spool_dir else { return Ok((None, None)) };
+        let (mode, max_bytes) = (self.config.spool, self.config.spool_max_bytes.get());
         self.metrics.spool_max_bytes.set(i64::try_from(max_bytes).unwrap_or(i64::MAX));
-        let spool = Spool::open(folder, max_bytes, self.metrics.clone()).map_err(RunError::Spool)?;
-        Ok(Some(Arc::new(spool)))
+        let spool = Spool::open(folder, mode, max_bytes, self.metrics.clone()).map_err(RunError::Spool)?;
+        let left = Spool::open_left_by_other_mode(folder, mode, max_bytes, self.metrics.clone());
+        Ok((Some(Arc::new(spool)), left.map_err(RunError::Spool)?.map(Arc::new)))
     }
 }
 
@@ -152,11 +156,13 @@ impl RunningGateway {
         let (publisher, committer) =
             Publisher::new(client.clone(), streams.clone(), timeout, metrics.clone());
         tasks.tracker.spawn(committer.run(tasks.storing.clone()));
-        let spool = shared.open_spool()?;
-        let large_bodies = LargeBodies::new(client, metrics);
+        let (spool, left_by_other_mode) = shared.open_spools()?;
+        let large_bodies = LargeBodies::new(client, metrics.clone());
         let storage = Arc::new(Storage::new(publisher, large_bodies, spool.clone(), streams.clone()));
-        if let Some(spool) = spool.clone() {
-            tasks.tracker.spawn(spool::replay(storage.clone(), spool, tasks.storing.clone()));
+        let oldest = [metrics.spool_oldest, Gauge::default()];
+        for (spool, oldest) in [spool.clone(), left_by_other_mode].into_iter().zip(oldest) {
+            let Some(spool) = spool else { continue };
+            tasks.tracker.spawn(spool::replay(storage.clone(), spool, oldest, tasks.storing.clone()));
         }
 
         let gateway = Self { shared, streams, storage, spool, tasks };
@@ -180,7 +186,10 @@ impl RunningGateway {
         tasks.tracker.spawn(admin::serve(admin_listener, Arc::new(registry), readiness, reporting));
         let monitors = shared.config.nats_monitor_url.clone().unwrap_or_default();
         let (client, metrics) = (shared.client.clone(), shared.metrics.clone());
-        let watch = durability::watch(client, streams.clone(), monitors, metrics, tasks.storing.clone());
+        let spool = self.spool.clone();
+        let is_local = move || spool.as_ref().is_some_and(|spool| spool.comes_first());
+        let stop = tasks.storing.clone();
+        let watch = durability::watch(client, streams.clone(), is_local, monitors, metrics, stop);
         tasks.tracker.spawn(watch);
     }
 
@@ -222,7 +231,10 @@ impl RunningGateway {
     /// Stops all tasks, sends the last messages and traces, and returns an error if the settings of a stream
     /// have stopped the gateway.
     pub async fn drain(self) -> Result<(), RunError> {
-        let Self { shared: Shared { client, tracer, .. }, tasks, .. } = self;
+        let Self { shared: Shared { client, tracer, .. }, storage, spool, tasks, .. } = self;
+        if let Some(spool) = spool.filter(|_| storage.can_publish()) {
+            let _some_are_left = tokio::time::timeout(SPOOL_DRAIN, spool.until_empty()).await;
+        }
         tasks.storing.cancel();
         let ended = tasks.streams.await;
         if !matches!(tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await, Ok(Ok(()))) {

@@ -73,10 +73,12 @@ metrics! {
     publishes: Family<PublishLabels, Counter> = Family::default(),
         "publishes", "Webhooks by the outcome of the publish";
     spooled: Family<PublishLabels, Counter> = Family::default(),
-        "spooled", "Webhooks that the broker did not store, by the outcome in the spool";
+        "spooled", "Webhooks offered to the spool, by the outcome";
     spool_replayed: Counter = Counter::default(),
         "spool_replayed", "Webhooks published from the spool";
     spool_webhooks: Gauge = Gauge::default(), "spool_webhooks", "Webhooks in the spool";
+    spool_oldest: Gauge = Gauge::default(),
+        "spool_oldest_timestamp_seconds", "When the oldest webhook in the spool was received; 0: there is none";
     spool_bytes: Gauge = Gauge::default(), "spool_bytes", "Bytes of the webhooks in the spool";
     spool_max_bytes: Gauge = Gauge::default(), "spool_max_bytes", "Most bytes in the spool; 0 without a spool";
     batch_size: Histogram = Histogram::new(exponential_buckets(1.0, 2.0, 11)),

@@ -6,9 +6,12 @@ use aftercall_common::process::success_log::{MAX_LINES, SuccessLog, Sums};
 use hyper::StatusCode;
 
 use super::{rejection::Rejection, request::RequestHead, routes::Route, success::Success};
-use crate::storage::{
-    Accepted,
-    publisher::{PublishError, Stored},
+use crate::{
+    config::SpoolMode,
+    storage::{
+        Accepted,
+        publisher::{PublishError, Stored},
+    },
 };
 
 /// The parts of a log line that do not depend on the outcome.
@@ -37,7 +40,13 @@ impl RequestLog<'_> {
                     tracing::info!(route, status, %id, sequence, duplicate, bytes, duration_ms, trace_id, request_id, "webhook stored");
                 }
             }
-            Success::Accepted { id, accepted: Accepted::Spool { duplicate } } => {
+            Success::Accepted { id, accepted: Accepted::Spool { duplicate, mode: SpoolMode::First } } => {
+                let kind = if *duplicate { DUPLICATE } else { route };
+                if tracing::enabled!(tracing::Level::DEBUG) || successes.has_line(kind, Instant::now()) {
+                    tracing::info!(route, status, %id, spooled = true, duplicate, bytes, duration_ms, trace_id, request_id, "webhook stored");
+                }
+            }
+            Success::Accepted { id, accepted: Accepted::Spool { duplicate, mode: SpoolMode::Fallback } } => {
                 if tracing::enabled!(tracing::Level::DEBUG) || successes.has_line(SPOOLED, Instant::now()) {
                     tracing::warn!(route, status, %id, duplicate, bytes, duration_ms, trace_id, request_id, "webhook spooled");
                 }

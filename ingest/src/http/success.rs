@@ -43,7 +43,7 @@ impl Success {
                 )),
             ),
             // A webhook in the spool has no sequence number yet.
-            Self::Accepted { id, accepted: Accepted::Spool { duplicate } } => json(
+            Self::Accepted { id, accepted: Accepted::Spool { duplicate, .. } } => json(
                 StatusCode::OK,
                 Bytes::from(format!(
                     r#"{{"accepted":true,"id":"{id}","sequence":null,"duplicate":{duplicate},"spooled":true}}"#

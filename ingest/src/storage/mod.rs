@@ -5,6 +5,7 @@
 pub mod large_bodies;
 pub mod message;
 pub mod publisher;
+mod recent_ids;
 pub mod spool;
 
 use std::sync::Arc;
@@ -15,11 +16,12 @@ use async_nats::HeaderName;
 use crate::{
     admission::body::Body,
     broker::streams::Streams,
+    config::SpoolMode,
     storage::{
         large_bodies::LargeBodies,
         message::Webhook,
         publisher::{PublishError, PublishResult, Publisher, Stored},
-        spool::Spool,
+        spool::{Spool, SpoolError},
     },
 };
 
@@ -28,10 +30,12 @@ use crate::{
 pub enum Accepted {
     /// In the stream.
     Stream(Stored),
-    /// In the spool. The replay publishes it later.
+    /// In the spool. The replay publishes it.
     Spool {
         /// Whether the spool already had the webhook.
         duplicate: bool,
+        /// Whether the webhook is there because the broker has not stored it, or because it comes first.
+        mode: SpoolMode,
     },
 }
 
@@ -66,22 +70,31 @@ impl Storage {
         self.publisher.is_ready().is_ok()
     }
 
-    /// Stores `webhook` in the stream, or in the spool if the broker does not store it.
+    /// Stores `webhook` in the stream or in the spool: in the one if the other does not store it. The mode of the spool
+    /// says which is first.
     pub async fn store(&self, webhook: Webhook) -> Result<Accepted, PublishError> {
         let webhook = Arc::new(webhook);
+        let first = self.spool.as_ref().filter(|spool| spool.comes_first());
+        if let Some(spool) = first
+            && let Ok(accepted) = Self::store_in_spool(spool, webhook.clone()).await
+        {
+            return Ok(accepted);
+        }
         let error = match self.store_in_stream(&webhook).await {
             Ok(stored) => return Ok(Accepted::Stream(stored)),
             Err(error) => error,
         };
         let Some(spool) = &self.spool else { return Err(error) };
-        match spool.store(webhook).await {
-            Ok(duplicate) => Ok(Accepted::Spool { duplicate }),
-            Err(reason) => {
-                let (broker, spool) = (error.label(), reason.label());
-                tracing::error!(broker, spool, "neither the broker nor the spool has stored a webhook");
-                Err(error)
-            }
-        }
+        Self::store_in_spool(spool, webhook).await.map_err(|reason| {
+            let (broker, spool) = (error.label(), reason.label());
+            tracing::error!(broker, spool, "neither the broker nor the spool has stored a webhook");
+            error
+        })
+    }
+
+    async fn store_in_spool(spool: &Spool, webhook: Arc<Webhook>) -> Result<Accepted, SpoolError> {
+        let duplicate = spool.store(webhook).await?;
+        Ok(Accepted::Spool { duplicate, mode: spool.mode() })
     }
 
     /// Stores `webhook` in the stream. A body that is too large for a message goes to the object store.

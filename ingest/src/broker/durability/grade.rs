@@ -36,6 +36,9 @@ pub struct StorageSettings {
 pub enum Grade {
     /// The message is on disk. It survives a power cut.
     Synced,
+    /// The webhook is on the gateway's disk, and goes to the broker's disk from there. It survives a power cut, but not
+    /// the loss of the gateway's disk.
+    SyncedLocal,
     /// A majority of the servers has the message in memory. It survives the loss of one server.
     Replicated,
     /// One server has the message in memory. It survives a crash of the broker's process, but no power cut.
@@ -46,12 +49,14 @@ pub enum Grade {
 
 impl Grade {
     /// Every grade.
-    pub const ALL: [Self; 4] = [Self::Synced, Self::Replicated, Self::PageCache, Self::Unknown];
+    pub const ALL: [Self; 5] =
+        [Self::Synced, Self::SyncedLocal, Self::Replicated, Self::PageCache, Self::Unknown];
 
     /// The stable name in metrics and logs.
     pub fn label(self) -> &'static str {
         match self {
             Self::Synced => "synced",
+            Self::SyncedLocal => "synced-local",
             Self::Replicated => "replicated",
             Self::PageCache => "page-cache",
             Self::Unknown => "unknown",
@@ -60,6 +65,15 @@ impl Grade {
 }
 
 impl StorageSettings {
+    /// The durability grade of webhooks that the spool takes first (`SPOOL=first`). It is no better than that of the
+    /// broker, which has the webhook alone soon after.
+    pub fn local_grade(self) -> Grade {
+        match self.grade() {
+            Grade::Synced => Grade::SyncedLocal,
+            grade => grade,
+        }
+    }
+
     /// The durability grade of webhooks under these settings.
     pub fn grade(self) -> Grade {
         match self.sync {
@@ -107,6 +121,8 @@ mod tests {
         for (sync, replicas, is_asynchronous, expected) in table {
             let settings = StorageSettings { replicas, is_asynchronous, sync };
             assert_eq!(settings.grade(), expected, "{settings:?}");
+            let local = if expected == Grade::Synced { Grade::SyncedLocal } else { expected };
+            assert_eq!(settings.local_grade(), local, "{settings:?}");
         }
     }
 

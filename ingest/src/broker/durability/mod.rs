@@ -34,24 +34,37 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Keeps the durability metric up to date until `stop`. The settings are read at the start, after every
-/// reconnect, and again while a monitoring endpoint does not report its policy.
+/// reconnect, and again while a monitoring endpoint does not report its policy. `is_local` says whether the spool takes
+/// webhooks before the broker.
 pub async fn watch(
     client: Client,
     streams: Arc<Streams>,
+    is_local: impl Fn() -> bool + Send,
     monitors: MonitorUrls,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
     export(Grade::Unknown, &metrics);
-    stop.run_until_cancelled(watch_forever(&client, &streams, &monitors, &metrics)).await;
+    stop.run_until_cancelled(watch_forever(&client, &streams, is_local, &monitors, &metrics)).await;
 }
 
-async fn watch_forever(client: &Client, streams: &Streams, monitors: &MonitorUrls, metrics: &Metrics) {
+async fn watch_forever(
+    client: &Client,
+    streams: &Streams,
+    is_local: impl Fn() -> bool,
+    monitors: &MonitorUrls,
+    metrics: &Metrics,
+) {
+    let grade =
+        |settings: StorageSettings| if is_local() { settings.local_grade() } else { settings.grade() };
     let statistics = client.statistics();
     let context = jetstream::new(client.clone());
     let mut last_read: Option<(u64, StorageSettings)> = None;
     loop {
         let connection = statistics.connects.load(Ordering::Relaxed);
+        if let Some((_, settings)) = last_read {
+            export(grade(settings), metrics);
+        }
         let is_new = last_read.is_none_or(|(seen, _)| seen != connection);
         let is_incomplete =
             last_read.is_some_and(|(_, settings)| settings.sync.is_none()) && !monitors.is_empty();
@@ -61,9 +74,9 @@ async fn watch_forever(client: &Client, streams: &Streams, monitors: &MonitorUrl
         }
         match read_settings(&context, monitors).await {
             Ok(settings) => {
-                export(settings.grade(), metrics);
+                export(grade(settings), metrics);
                 if is_new || last_read.is_none_or(|(_, before)| before != settings) {
-                    log(settings, monitors);
+                    log(settings, grade(settings), monitors);
                 }
                 last_read = Some((connection, settings));
                 if settings.sync.is_none() && !monitors.is_empty() {
@@ -100,39 +113,50 @@ fn export(grade: Grade, metrics: &Metrics) {
 }
 
 /// Logs the grade: as a warning or an error if a power cut can lose a webhook that was answered 200.
-fn log(settings: StorageSettings, monitors: &MonitorUrls) {
-    let (grade, replicas) = (settings.grade().label(), settings.replicas);
+fn log(settings: StorageSettings, grade: Grade, monitors: &MonitorUrls) {
+    let (label, replicas) = (grade.label(), settings.replicas);
     let sync = match settings.sync {
         Some(SyncPolicy::Always) => "always".to_owned(),
         Some(SyncPolicy::Interval(interval)) => format!("{interval:?}"),
         None => "unknown".to_owned(),
     };
-    match settings.grade() {
+    match grade {
         Grade::Synced => {
-            tracing::info!(grade, sync, replicas, "a 200 means that the webhook is on the broker's disk");
+            tracing::info!(
+                grade = label,
+                sync,
+                replicas,
+                "a 200 means that the webhook is on the broker's disk"
+            );
         }
+        Grade::SyncedLocal => tracing::info!(
+            grade = label,
+            sync,
+            replicas,
+            "a 200 means that the webhook is on the gateway's disk, from where it goes to the broker's disk"
+        ),
         Grade::Replicated => tracing::warn!(
-            grade,
+            grade = label,
             sync,
             replicas,
             "a 200 means that most servers of the broker have the webhook in memory; a power cut of all of them \
              loses it. Set sync_interval: always on the broker"
         ),
         Grade::PageCache => tracing::error!(
-            grade,
+            grade = label,
             sync,
             replicas,
             "a 200 means that one server has the webhook in memory; a power cut loses it. Set sync_interval: \
              always on the broker"
         ),
         Grade::Unknown if monitors.is_empty() => tracing::warn!(
-            grade,
+            grade = label,
             replicas,
             "unknown whether a 200 means that the webhook is on disk: set NATS_MONITOR_URL, and sync_interval: \
              always on the broker"
         ),
         Grade::Unknown => tracing::warn!(
-            grade,
+            grade = label,
             replicas,
             "unknown whether a 200 means that the webhook is on disk: NATS_MONITOR_URL does not report it"
         ),

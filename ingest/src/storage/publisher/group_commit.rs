@@ -23,11 +23,11 @@ use std::{
 use super::{
     batching::{Batching, OpenBatch},
     in_flight::{InFlight, Publish, SinglesInFlight},
-    recent_ids::RecentIds,
     result::{PublishError, PublishResult, Stored},
     waiters::{PublishRequest, Waiters},
     wire::{self, AckId, Answer, BatchPosition, OutgoingMessage},
 };
+use crate::storage::recent_ids::RecentIds;
 
 /// The broker's limit on the messages of one atomic batch.
 pub const MAX_BATCH: usize = 1000;

@@ -18,7 +18,6 @@ mod committer;
 pub mod cost_model;
 pub mod group_commit;
 mod in_flight;
-mod recent_ids;
 mod result;
 mod waiters;
 pub mod wire;

@@ -1,48 +1,16 @@
-//! The file of the spool: one `redb` database.
-//!
-//! Invariants:
-//! - When [`Journal::append`] returns, the webhooks are on disk.
-//! - Positions only grow, so webhooks are read in the order of their arrival.
-//! - The journal holds an id at most once.
-//! - The bytes of all webhooks never exceed the maximum.
+//! What a store of the spool does.
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
-use async_nats::{HeaderMap, HeaderName, Subject};
-use bytes::Bytes;
-use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
-    backends::FileBackend,
-};
+use crate::storage::message::Webhook;
 
-use super::private_file;
-use crate::{
-    admission::body::Body,
-    storage::message::{Webhook, WebhookId},
-};
-
-/// Name of the file in `SPOOL_DIR`.
-const FILE: &str = "spool.redb";
-/// Most bytes of the file that are kept in memory.
-const CACHE_BYTES: usize = 4 * 1024 * 1024;
-
-type Id = [u8; 32];
-/// Id, subject, headers as JSON, body.
-type Row<'a> = (Id, &'a str, &'a [u8], &'a [u8]);
-/// The webhooks by position.
-const WEBHOOKS: TableDefinition<u64, Row> = TableDefinition::new("webhooks");
-/// The position of each id.
-const POSITIONS: TableDefinition<Id, u64> = TableDefinition::new("places");
-/// Sums over all webhooks, by name.
-const SUMS: TableDefinition<&str, u64> = TableDefinition::new("sums");
-const BYTES: &str = "bytes";
-
-type Headers = Vec<(String, String)>;
+/// Where a webhook is. Later webhooks have higher places.
+pub(super) type Place = Range<u64>;
 
 /// A webhook in the journal.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub position: u64,
+    pub place: Place,
     pub webhook: Webhook,
 }
 
@@ -64,153 +32,37 @@ pub(super) struct JournalSize {
     pub bytes: u64,
 }
 
-/// The open file. No other process can open it at the same time.
-pub(super) struct Journal {
-    database: Database,
-    size: JournalSize,
-    next_position: u64,
-}
+/// Webhooks on disk.
+///
+/// Invariants:
+/// - When [`Journal::append`] returns, the webhooks are on disk.
+/// - Places only grow, so webhooks are read in the order of their arrival.
+/// - The bytes of all webhooks never exceed the maximum.
+pub(super) trait Journal: Send + Sized + 'static {
+    /// Why the disk has not done what it was asked for.
+    type Error: std::error::Error + Send + Sync + 'static;
 
-impl Journal {
-    /// Opens the journal in `folder`, and creates it if it is missing. After a crash `redb` repairs the file.
-    pub fn open(folder: &Path) -> Result<Self, redb::Error> {
-        let file = private_file::open(folder, FILE)?;
-        let mut database =
-            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
-        // Writes the name of the file to disk. Without the name, a power cut would lose the file.
-        File::open(folder)?.sync_all()?;
-        let writing = database.begin_write()?;
-        let (size, next_position) = {
-            let webhooks = writing.open_table(WEBHOOKS)?;
-            writing.open_table(POSITIONS)?;
-            let sums = writing.open_table(SUMS)?;
-            let bytes = sums.get(BYTES)?.map_or(0, |bytes| bytes.value());
-            let next_position = webhooks.last()?.map_or(0, |(position, _)| position.value() + 1);
-            (JournalSize { webhooks: webhooks.len()?, bytes }, next_position)
-        };
-        writing.commit()?;
-        if size.webhooks == 0 {
-            // The file does not shrink otherwise.
-            database.compact().map_err(redb::Error::from)?;
-        }
-        Ok(Self { database, size, next_position })
-    }
+    /// Opens the journal in `folder`, and creates it if it is missing. No other process can open it at the same time.
+    fn open(folder: &Path) -> Result<Self, Self::Error>;
 
-    pub fn size(&self) -> JournalSize {
-        self.size
-    }
+    /// Whether `folder` has such a journal.
+    fn exists(folder: &Path) -> bool;
 
-    /// Stores `webhooks` with one sync. A webhook with which the journal would exceed `max_bytes` is left
-    /// out. Returns one outcome for each webhook.
-    pub fn append(
-        &mut self,
-        webhooks: &[Arc<Webhook>],
-        max_bytes: u64,
-    ) -> Result<Vec<Appended>, redb::Error> {
-        let (mut size, mut next_position) = (self.size, self.next_position);
-        let mut outcomes = Vec::with_capacity(webhooks.len());
-        let writing = self.database.begin_write()?;
-        {
-            let mut table = writing.open_table(WEBHOOKS)?;
-            let mut positions = writing.open_table(POSITIONS)?;
-            for webhook in webhooks {
-                let id = webhook.id.bytes();
-                if positions.get(id)?.is_some() {
-                    outcomes.push(Appended::Duplicate);
-                    continue;
-                }
-                let headers = encode_headers(&webhook.headers);
-                let body = webhook.body.whole();
-                let bytes = stored_bytes(&webhook.subject, &headers, &body);
-                if size.bytes + bytes > max_bytes {
-                    outcomes.push(Appended::Full);
-                    continue;
-                }
-                table.insert(next_position, (id, webhook.subject.as_str(), &headers[..], &body[..]))?;
-                positions.insert(id, next_position)?;
-                size = JournalSize { webhooks: size.webhooks + 1, bytes: size.bytes + bytes };
-                next_position += 1;
-                outcomes.push(Appended::Stored);
-            }
-            writing.open_table(SUMS)?.insert(BYTES, size.bytes)?;
-        }
-        writing.commit()?;
-        (self.size, self.next_position) = (size, next_position);
-        Ok(outcomes)
-    }
+    /// How much the journal holds.
+    fn size(&self) -> JournalSize;
 
-    /// Reads webhooks in the order of their arrival, from `position` on: at most `max_webhooks`, whose bodies
-    /// take at most `max_bytes`. The first webhook is returned whatever its size.
-    pub fn read(
-        &self,
-        position: u64,
-        max_webhooks: usize,
-        max_bytes: usize,
-    ) -> Result<Vec<Record>, redb::Error> {
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        let reading = self.database.begin_read()?;
-        for entry in reading.open_table(WEBHOOKS)?.range(position..)?.take(max_webhooks) {
-            let (position, value) = entry?;
-            let (id, subject, headers, body) = value.value();
-            bytes += body.len();
-            if bytes > max_bytes && !records.is_empty() {
-                break;
-            }
-            let webhook = Webhook {
-                subject: Subject::from(subject),
-                id: WebhookId::from(id),
-                headers: decode_headers(headers)?,
-                body: Body::unbudgeted(Bytes::copy_from_slice(body)),
-            };
-            records.push(Record { position: position.value(), webhook });
-        }
-        Ok(records)
-    }
+    /// Stores `webhooks` with one sync. A webhook with which the journal would exceed `max_bytes` is left out.
+    /// Returns one outcome for each webhook.
+    fn append(&mut self, webhooks: &[Arc<Webhook>], max_bytes: u64) -> Result<Vec<Appended>, Self::Error>;
 
-    /// Removes the webhooks at `positions`. A position without a webhook is ignored.
-    pub fn remove(&mut self, positions: &[u64]) -> Result<(), redb::Error> {
-        let mut size = self.size;
-        let writing = self.database.begin_write()?;
-        {
-            let mut table = writing.open_table(WEBHOOKS)?;
-            let mut ids = writing.open_table(POSITIONS)?;
-            for position in positions {
-                let Some(value) = table.remove(position)? else { continue };
-                let (id, subject, headers, body) = value.value();
-                ids.remove(id)?;
-                let bytes = size.bytes.saturating_sub(stored_bytes(subject, headers, body));
-                size = JournalSize { webhooks: size.webhooks - 1, bytes };
-            }
-            writing.open_table(SUMS)?.insert(BYTES, size.bytes)?;
-        }
-        writing.commit()?;
-        self.size = size;
-        Ok(())
-    }
-}
+    /// Reads webhooks in the order of their arrival, from `start` on: at most `max_webhooks`, whose bodies take at
+    /// most `max_bytes`. The first webhook is returned whatever its size.
+    fn read(&mut self, start: u64, max_webhooks: usize, max_bytes: usize)
+    -> Result<Vec<Record>, Self::Error>;
 
-/// The bytes that a webhook adds to the size of the journal.
-fn stored_bytes(subject: &str, headers: &[u8], body: &[u8]) -> u64 {
-    (size_of::<Id>() + subject.len() + headers.len() + body.len()) as u64
-}
-
-fn encode_headers(headers: &HeaderMap) -> Vec<u8> {
-    let pairs = headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.to_string(), value.as_str().to_owned()))
-    });
-    serde_json::to_vec(&pairs.collect::<Headers>()).expect("pairs of text are JSON")
-}
-
-fn decode_headers(json: &[u8]) -> Result<HeaderMap, redb::Error> {
-    let corrupted = || redb::Error::Corrupted("headers of a webhook cannot be read".to_owned());
-    let pairs: Headers = serde_json::from_slice(json).map_err(|_| corrupted())?;
-    let mut headers = HeaderMap::new();
-    for (name, value) in pairs {
-        let name: HeaderName = name.parse().map_err(|_| corrupted())?;
-        headers.append(name, value);
-    }
-    Ok(headers)
+    /// Removes the webhooks at these places. A place without a webhook is ignored.
+    fn remove(&mut self, places: &[Place]) -> Result<(), Self::Error>;
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

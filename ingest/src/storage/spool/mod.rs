@@ -1,8 +1,10 @@
-//! Stores webhooks on the gateway's own disk while the broker is away (`SPOOL_DIR`).
+//! Stores webhooks on the gateway's own disk (`SPOOL_DIR`).
 //!
-//! ElevenLabs does not repeat a failed `call_initiation_failure`, so a 503 for it loses the call. With a
-//! spool, a webhook that the broker does not store by its deadline is written to the journal and answered
-//! 200. When the broker is back, [`replay()`] publishes it.
+//! ElevenLabs does not repeat a failed `call_initiation_failure`, so a 503 for it loses the call. With
+//! `SPOOL=fallback`, a webhook that the broker does not store by its deadline is written to the journal and answered
+//! 200. With `SPOOL=first`, every webhook is written to the journal and answered 200, because a sync of the own disk is
+//! several times as fast as the broker. In both cases [`replay()`] publishes the webhooks, as soon as the broker takes
+//! them.
 //!
 //! Invariants:
 //! - `Ok` means that the webhook is on disk.
@@ -10,8 +12,10 @@
 //! - A webhook is removed only after the broker has acknowledged it. After a crash between these two steps it
 //!   is published twice with the same id, and the broker or the worker drops the duplicate.
 
+mod database;
 mod error;
 mod journal;
+mod log;
 mod private_file;
 mod replay;
 mod writer;
@@ -24,22 +28,36 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::{error::SpoolError, replay::replay};
 use self::{
-    journal::{Journal, Record},
+    database::WebhookDatabase,
+    journal::{Journal, Place, Record},
+    log::WebhookLog,
     writer::{Command, State, Writer},
 };
+pub use self::{error::SpoolError, replay::replay};
 use super::message::Webhook;
-use crate::metrics::{DUPLICATE, KEPT, Metrics};
+use crate::{
+    config::SpoolMode,
+    metrics::{DUPLICATE, KEPT, Metrics},
+};
 
 /// Longest queue for the writer. The queue for the broker has the same length.
 const MAX_QUEUED: usize = 8192;
-/// Longest wait for the disk.
-const STORE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval at which somebody who waits for an empty spool looks at it.
+const EMPTY_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The spool. A thread of its own reads and writes the file; it ends when the last handle is dropped.
+/// Longest wait for the disk. In the mode `first`, the broker can still store the webhook afterwards.
+fn store_timeout(mode: SpoolMode) -> Duration {
+    match mode {
+        SpoolMode::Fallback => Duration::from_secs(5),
+        SpoolMode::First => Duration::from_millis(500),
+    }
+}
+
+/// The spool. A thread of its own reads and writes the files; it ends when the last handle is dropped.
 #[derive(Debug)]
 pub struct Spool {
+    mode: SpoolMode,
     commands: mpsc::Sender<Command>,
     state: Arc<State>,
     metrics: Metrics,
@@ -47,8 +65,50 @@ pub struct Spool {
 
 impl Spool {
     /// Opens the spool in `folder`, which may hold at most `max_bytes` of webhooks.
-    pub fn open(folder: &Path, max_bytes: u64, metrics: Metrics) -> Result<Self, redb::Error> {
-        let journal = Journal::open(folder)?;
+    ///
+    /// # Errors
+    /// The files cannot be read or written, or another process has opened them.
+    pub fn open(
+        folder: &Path,
+        mode: SpoolMode,
+        max_bytes: u64,
+        metrics: Metrics,
+    ) -> Result<Self, anyhow::Error> {
+        match mode {
+            SpoolMode::Fallback => Self::start::<WebhookDatabase>(folder, mode, max_bytes, metrics),
+            SpoolMode::First => Self::start::<WebhookLog>(folder, mode, max_bytes, metrics),
+        }
+    }
+
+    /// Opens what was left in `folder` by the mode other than `mode`. `None`: nothing.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_left_by_other_mode(
+        folder: &Path,
+        mode: SpoolMode,
+        max_bytes: u64,
+        metrics: Metrics,
+    ) -> Result<Option<Self>, anyhow::Error> {
+        let other = mode.other();
+        let exists = match other {
+            SpoolMode::Fallback => WebhookDatabase::exists(folder),
+            SpoolMode::First => WebhookLog::exists(folder),
+        };
+        if !exists {
+            return Ok(None);
+        }
+        let left = Self::open(folder, other, max_bytes, metrics)?;
+        Ok((left.webhooks() > 0).then_some(left))
+    }
+
+    fn start<J: Journal>(
+        folder: &Path,
+        mode: SpoolMode,
+        max_bytes: u64,
+        metrics: Metrics,
+    ) -> Result<Self, anyhow::Error> {
+        let journal = J::open(folder)?;
         let size = journal.size();
         if size.webhooks > 0 {
             tracing::info!(
@@ -61,12 +121,29 @@ impl Spool {
         let state = Arc::new(State::default());
         let writer = Writer::new(folder.to_owned(), max_bytes, journal, state.clone(), metrics.clone());
         std::thread::Builder::new().name("spool".to_owned()).spawn(move || writer.run(queue))?;
-        Ok(Self { commands, state, metrics })
+        Ok(Self { mode, commands, state, metrics })
+    }
+
+    /// When webhooks are written to this spool.
+    pub fn mode(&self) -> SpoolMode {
+        self.mode
     }
 
     /// Whether the latest webhook did not fit into the spool.
     pub fn is_full(&self) -> bool {
         self.state.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Whether webhooks are to be written to the spool before they are published, and it can take them.
+    pub fn comes_first(&self) -> bool {
+        self.mode == SpoolMode::First && !self.is_full() && !self.state.is_stalled.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the spool is empty.
+    pub async fn until_empty(&self) {
+        while self.webhooks() > 0 {
+            tokio::time::sleep(EMPTY_CHECK_INTERVAL).await;
+        }
     }
 
     /// The number of webhooks in the spool.
@@ -79,12 +156,15 @@ impl Spool {
         let (reply, result) = oneshot::channel();
         let stored = match self.commands.try_send(Command::Append(webhook, reply)) {
             Ok(()) => {
-                let result = tokio::time::timeout(STORE_TIMEOUT, result).await;
+                let result = tokio::time::timeout(store_timeout(self.mode), result).await;
                 result.map_or(Err(SpoolError::TimedOut), |result| result.unwrap_or(Err(SpoolError::Disk)))
             }
             Err(mpsc::error::TrySendError::Full(_)) => Err(SpoolError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SpoolError::Disk),
         };
+        if stored == Err(SpoolError::TimedOut) {
+            self.state.is_stalled.store(true, Ordering::Relaxed);
+        }
         self.metrics.spooled(match stored {
             Ok(false) => KEPT,
             Ok(true) => DUPLICATE,
@@ -93,19 +173,19 @@ impl Spool {
         stored
     }
 
-    /// Reads webhooks in the order of their arrival, from `position` on: at most `max_webhooks` of
+    /// Reads webhooks in the order of their arrival, from the place `start` on: at most `max_webhooks` of
     /// `max_bytes` in all, but at least one. Returns none if the disk fails.
-    async fn read(&self, position: u64, max_webhooks: usize, max_bytes: usize) -> Vec<Record> {
+    async fn read(&self, start: u64, max_webhooks: usize, max_bytes: usize) -> Vec<Record> {
         let (reply, records) = oneshot::channel();
-        let command = Command::Read { position, max_webhooks, max_bytes, reply };
+        let command = Command::Read { start, max_webhooks, max_bytes, reply };
         let sent = self.commands.send(command).await;
         if sent.is_err() { Vec::new() } else { records.await.unwrap_or_default() }
     }
 
-    /// Removes the webhooks at `positions`.
-    async fn remove(&self, positions: Vec<u64>) -> Result<(), SpoolError> {
+    /// Removes the webhooks at `places`.
+    async fn remove(&self, places: Vec<Place>) -> Result<(), SpoolError> {
         let (reply, result) = oneshot::channel();
-        let sent = self.commands.send(Command::Remove(positions, reply)).await;
+        let sent = self.commands.send(Command::Remove(places, reply)).await;
         sent.map_err(|_| SpoolError::Disk)?;
         result.await.unwrap_or(Err(SpoolError::Disk))
     }

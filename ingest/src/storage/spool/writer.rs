@@ -8,11 +8,11 @@ use std::{
     },
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     error::SpoolError,
-    journal::{Appended, Journal, Record},
+    journal::{Appended, Journal, JournalSize, Place, Record},
 };
 use crate::{metrics::Metrics, storage::message::Webhook};
 
@@ -23,10 +23,10 @@ const MAX_APPENDED: usize = 1000;
 pub(super) enum Command {
     /// Stores a webhook. The result is whether the spool already had it.
     Append(Arc<Webhook>, oneshot::Sender<Result<bool, SpoolError>>),
-    /// Reads webhooks from `position` on.
-    Read { position: u64, max_webhooks: usize, max_bytes: usize, reply: oneshot::Sender<Vec<Record>> },
-    /// Removes the webhooks at these positions.
-    Remove(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
+    /// Reads webhooks from the place `start` on.
+    Read { start: u64, max_webhooks: usize, max_bytes: usize, reply: oneshot::Sender<Vec<Record>> },
+    /// Removes the webhooks at these places.
+    Remove(Vec<Place>, oneshot::Sender<Result<(), SpoolError>>),
 }
 
 /// The state of the journal, for other threads.
@@ -36,27 +36,28 @@ pub(super) struct State {
     pub webhooks: AtomicU64,
     /// Whether the latest webhook did not fit into the journal.
     pub is_full: AtomicBool,
+    /// Whether a webhook has waited for the disk in vain, and none was stored since.
+    pub is_stalled: AtomicBool,
+    /// Notified when webhooks were stored.
+    pub appended: Notify,
 }
 
-/// The only owner of the file.
-pub(super) struct Writer {
+/// The only owner of the files.
+pub(super) struct Writer<J> {
     folder: PathBuf,
     max_bytes: u64,
-    /// `None` after a failure of the disk. The next command opens the file again.
-    journal: Option<Journal>,
+    /// `None` after a failure of the disk. The next command opens the files again.
+    journal: Option<J>,
+    /// The size that the metrics include.
+    exported: JournalSize,
     state: Arc<State>,
     metrics: Metrics,
 }
 
-impl Writer {
-    pub fn new(
-        folder: PathBuf,
-        max_bytes: u64,
-        journal: Journal,
-        state: Arc<State>,
-        metrics: Metrics,
-    ) -> Self {
-        let writer = Self { folder, max_bytes, journal: Some(journal), state, metrics };
+impl<J: Journal> Writer<J> {
+    pub fn new(folder: PathBuf, max_bytes: u64, journal: J, state: Arc<State>, metrics: Metrics) -> Self {
+        let exported = JournalSize::default();
+        let mut writer = Self { folder, max_bytes, journal: Some(journal), exported, state, metrics };
         writer.export();
         writer
     }
@@ -74,20 +75,22 @@ impl Writer {
             }
             if !webhooks.is_empty() {
                 self.append(&webhooks, replies);
+                self.export();
+                self.state.appended.notify_one();
             }
             match next {
-                Some(Command::Read { position, max_webhooks, max_bytes, reply }) => {
-                    let records = self.with(|journal| journal.read(position, max_webhooks, max_bytes));
+                Some(Command::Read { start, max_webhooks, max_bytes, reply }) => {
+                    let records = self.with(|journal| journal.read(start, max_webhooks, max_bytes));
                     let _receiver_has_left = reply.send(records.unwrap_or_default());
                 }
-                Some(Command::Remove(positions, reply)) => {
-                    let removed = self.with(|journal| journal.remove(&positions));
+                Some(Command::Remove(places, reply)) => {
+                    let removed = self.with(|journal| journal.remove(&places));
                     self.state.is_full.store(false, Ordering::Relaxed);
+                    self.export(); // Before the reply: whoever has removed the last webhook sees an empty spool.
                     let _receiver_has_left = reply.send(removed.ok_or(SpoolError::Disk));
                 }
                 Some(Command::Append(..)) | None => {}
             }
-            self.export();
         }
     }
 
@@ -95,6 +98,7 @@ impl Writer {
         let max_bytes = self.max_bytes;
         match self.with(|journal| journal.append(webhooks, max_bytes)) {
             Some(outcomes) => {
+                self.state.is_stalled.store(false, Ordering::Relaxed);
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     self.state.is_full.store(outcome == Appended::Full, Ordering::Relaxed);
                     let _receiver_has_left = reply.send(match outcome {
@@ -110,12 +114,12 @@ impl Writer {
         }
     }
 
-    /// Runs `action` on the journal. `None` if the disk fails. The journal is closed then, because `redb` can
-    /// only write again after the file was closed and opened.
-    fn with<T>(&mut self, action: impl FnOnce(&mut Journal) -> Result<T, redb::Error>) -> Option<T> {
+    /// Runs `action` on the journal. `None` if the disk fails. The journal is closed then, because it can only be
+    /// written again after its files were closed and opened.
+    fn with<T>(&mut self, action: impl FnOnce(&mut J) -> Result<T, J::Error>) -> Option<T> {
         let result = match &mut self.journal {
             Some(journal) => action(journal),
-            None => Journal::open(&self.folder).and_then(|journal| action(self.journal.insert(journal))),
+            None => J::open(&self.folder).and_then(|journal| action(self.journal.insert(journal))),
         };
         result
             .inspect_err(|error| {
@@ -126,12 +130,20 @@ impl Writer {
     }
 
     /// Shows the size of the journal to other threads and in the metrics.
-    fn export(&self) {
-        if let Some(journal) = &self.journal {
-            let size = journal.size();
-            self.state.webhooks.store(size.webhooks, Ordering::Relaxed);
-            self.metrics.spool_webhooks.set(i64::try_from(size.webhooks).unwrap_or(i64::MAX));
-            self.metrics.spool_bytes.set(i64::try_from(size.bytes).unwrap_or(i64::MAX));
-        }
+    fn export(&mut self) {
+        let Some(journal) = &self.journal else { return };
+        let (size, before) = (journal.size(), self.exported);
+        self.exported = size;
+        self.state.webhooks.store(size.webhooks, Ordering::Relaxed);
+        // By differences: what another mode has left in the folder counts too.
+        self.metrics.spool_webhooks.inc_by(size.webhooks.cast_signed() - before.webhooks.cast_signed());
+        self.metrics.spool_bytes.inc_by(size.bytes.cast_signed() - before.bytes.cast_signed());
+    }
+}
+
+impl<J> Drop for Writer<J> {
+    fn drop(&mut self) {
+        self.metrics.spool_webhooks.dec_by(self.exported.webhooks.cast_signed());
+        self.metrics.spool_bytes.dec_by(self.exported.bytes.cast_signed());
     }
 }

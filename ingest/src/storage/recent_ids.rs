@@ -9,8 +9,7 @@ const GENERATION_SIZE: usize = 16 * 1024;
 
 /// The ids that were stored recently, by their first eight bytes.
 ///
-/// This set is only a hint, because the broker decides what is a duplicate. A forgotten id, or two ids with
-/// the same first eight bytes, cost one round trip.
+/// A forgotten id costs a second copy of the webhook with the same id, which the broker or the worker drops.
 #[derive(Debug, Default)]
 pub(super) struct RecentIds {
     young: HashSet<u64>,

@@ -1,0 +1,233 @@
+use std::{collections::BTreeSet, fs::OpenOptions, os::unix::fs::FileExt as _};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::storage::spool::journal::tests::{places, texts, webhook};
+
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+fn open(folder: &Path) -> WebhookLog {
+    WebhookLog::open(folder).unwrap()
+}
+
+/// A text of about `kib` KiB.
+fn long(name: &str, kib: usize) -> String {
+    format!("{name} {}", "x".repeat(kib * 1024))
+}
+
+/// The first words of all webhooks.
+fn words(log: &mut WebhookLog) -> Vec<String> {
+    let first = |text: String| text.split(' ').next().unwrap().to_owned();
+    texts(log, 0, usize::MAX, usize::MAX).into_iter().map(first).collect()
+}
+
+fn append(log: &mut WebhookLog, text: &str) {
+    assert_eq!(log.append(&[webhook(text)], MAX_BYTES).unwrap(), [Appended::Stored]);
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut names = names(&folder.join(FOLDER)).unwrap();
+    names.sort();
+    names.into_iter().map(|name| folder.join(FOLDER).join(name)).collect()
+}
+
+fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+#[test]
+fn a_record_that_was_not_written_completely_ends_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    for text in ["a", "b", "c"] {
+        append(&mut log, text);
+    }
+    let last = places(&mut log).pop().unwrap();
+    drop(log);
+    let (_, end) = split(last.end);
+    overwrite(&files(folder.path())[0], end - 1, b"?");
+    let mut log = open(folder.path());
+    assert_eq!(words(&mut log), ["a", "b"]);
+    append(&mut log, "d");
+    drop(log);
+    assert_eq!(words(&mut open(folder.path())), ["a", "b", "d"]);
+}
+
+#[test]
+fn removed_webhooks_stay_removed_after_a_crash_as_far_as_they_were_the_oldest() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    for text in ["a", "b", "c", "d"] {
+        append(&mut log, text);
+    }
+    let all = places(&mut log);
+    log.remove(&[all[0].clone(), all[1].clone(), all[3].clone()]).unwrap();
+    assert_eq!(words(&mut log), ["c"]);
+    append(&mut log, "e");
+    drop(log);
+    assert_eq!(words(&mut open(folder.path())), ["c", "d", "e"]);
+}
+
+#[test]
+fn files_are_used_again_and_their_earlier_webhooks_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    for n in 0..150 {
+        append(&mut log, &long(&format!("a{n}"), 1000));
+        if n % 10 == 9 {
+            let all = places(&mut log);
+            log.remove(&all).unwrap();
+        }
+    }
+    assert_eq!(log.size(), JournalSize::default());
+    assert!(files(folder.path()).len() <= 1 + MAX_SPARES, "{:?}", files(folder.path()));
+    // The bytes behind this record are those of an earlier use.
+    append(&mut log, &long("b", 1000));
+    drop(log);
+    assert_eq!(words(&mut open(folder.path())), ["b"]);
+}
+
+#[test]
+fn a_webhook_that_is_larger_than_a_file_has_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    append(&mut log, "a");
+    append(&mut log, &long("large", 20 * 1024));
+    append(&mut log, "b");
+    drop(log);
+    let mut log = open(folder.path());
+    assert_eq!(words(&mut log), ["a", "large", "b"]);
+    let all = places(&mut log);
+    log.remove(&all).unwrap();
+    drop(log);
+    drop(open(folder.path()));
+    let largest = files(folder.path()).iter().map(|path| path.metadata().unwrap().len()).max();
+    assert_eq!(largest, Some(SEGMENT_BYTES + segment::START), "its file is not kept");
+}
+
+#[test]
+fn the_files_are_bounded_if_a_webhook_is_left_in_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    let max_bytes = 16 * 1024 * 1024;
+    for n in 0..200 {
+        let outcome = log.append(&[webhook(&long(&format!("a{n}"), 1000))], max_bytes).unwrap();
+        if outcome == [Appended::Full] {
+            break;
+        }
+        // One webhook in sixteen is left.
+        let all = places(&mut log);
+        let last = all.last().unwrap().clone();
+        if n % 16 != 0 {
+            log.remove(&[last]).unwrap();
+        }
+    }
+    let size: u64 = files(folder.path()).iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(size <= 2 * max_bytes + (EXTRA_SEGMENTS + MAX_SPARES as u64) * (SEGMENT_BYTES + 64), "{size}");
+    assert!(log.size().bytes <= max_bytes);
+    // With the webhooks their files go.
+    let all = places(&mut log);
+    log.remove(&all).unwrap();
+    append(&mut log, "b");
+    assert_eq!(words(&mut log), ["b"]);
+}
+
+#[test]
+fn a_file_with_a_damaged_record_is_set_aside_and_the_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    for n in 0..20 {
+        append(&mut log, &long(&format!("a{n}"), 1000));
+    }
+    let second = places(&mut log)[1].clone();
+    let (_, offset) = split(second.start);
+    overwrite(&files(folder.path())[0], offset + 100, b"?");
+    log.window = Window::default(); // What is in memory is not damaged.
+    let before = words(&mut log);
+    let after = words(&mut log);
+    assert_eq!(before, ["a0"]);
+    assert!(after.first().is_some_and(|word| word == "a16"), "{after:?}");
+    let damaged = fs::read_dir(folder.path().join(FOLDER)).unwrap();
+    let is_damaged = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == "damaged");
+    assert_eq!(damaged.map(Result::unwrap).filter(is_damaged).count(), 1);
+    append(&mut log, "b");
+}
+
+#[test]
+fn a_file_whose_creation_was_interrupted_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let interrupted = folder.path().join(FOLDER).join("0000000000000009.log");
+    fs::write(&interrupted, [0; 100]).unwrap();
+    drop(open(folder.path()));
+    assert!(!interrupted.exists());
+}
+
+/// A step of a random test.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Adds a webhook with a body of this many KiB.
+    Append(usize),
+    /// Removes the webhook with this index, counted from the oldest.
+    Remove(usize),
+    /// Removes all webhooks.
+    RemoveAll,
+    /// Closes and opens the log.
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_usize..3000).prop_map(Step::Append),
+        3 => (0_usize..20).prop_map(Step::Remove),
+        1 => Just(Step::RemoveAll),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// No webhook is lost, none appears that was never added, and their order is that of their arrival. After the log
+    /// was opened again, removed webhooks may be in it.
+    #[test]
+    fn no_webhook_is_lost(steps in prop::collection::vec(step(), 1..60)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open(folder.path());
+        let (mut live, mut removed) = (BTreeSet::new(), BTreeSet::new());
+        for (n, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Append(kib) => {
+                    append(&mut log, &long(&format!("w{n:04}"), kib));
+                    live.insert(format!("w{n:04}"));
+                }
+                Step::Remove(index) => {
+                    let (words, places) = (words(&mut log), places(&mut log));
+                    if let Some((word, place)) = words.into_iter().zip(places).nth(index) {
+                        log.remove(&[place]).unwrap();
+                        live.remove(&word);
+                        removed.insert(word);
+                    }
+                }
+                Step::RemoveAll => {
+                    let all = places(&mut log);
+                    log.remove(&all).unwrap();
+                    removed.append(&mut live);
+                }
+                Step::Reopen => {
+                    drop(log);
+                    log = open(folder.path());
+                    let found: BTreeSet<_> = words(&mut log).into_iter().collect();
+                    prop_assert!(found.is_subset(&live.union(&removed).cloned().collect()));
+                    prop_assert!(live.is_subset(&found), "{live:?} {found:?}");
+                    live = found;
+                }
+            }
+            let found = words(&mut log);
+            prop_assert!(found.is_sorted());
+            prop_assert_eq!(found.len() as u64, log.size().webhooks);
+            prop_assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), live.clone());
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Reads a file in large pieces.
+
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
+
+/// Bytes that are read at a time.
+const PIECE: u64 = 256 * 1024;
+
+/// A piece of a segment in memory.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    segment: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// The bytes at `range` of the file of `segment`. `None`: the range goes beyond `end`.
+    pub fn read(
+        &mut self,
+        segment: u64,
+        file: &File,
+        range: Range<u64>,
+        end: u64,
+    ) -> io::Result<Option<&[u8]>> {
+        if range.end > end {
+            return Ok(None);
+        }
+        let held = self.start..self.start + self.bytes.len() as u64;
+        if self.segment != segment || range.start < held.start || range.end > held.end {
+            let length = (range.end - range.start).max(PIECE).min(end - range.start);
+            self.bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+            (self.segment, self.start) = (segment, range.start);
+            let read = file.read_exact_at(&mut self.bytes, range.start);
+            if read.is_err() {
+                self.bytes.clear();
+            }
+            read?;
+        }
+        let at = |offset: u64| usize::try_from(offset - self.start).unwrap_or(usize::MAX);
+        Ok(self.bytes.get(at(range.start)..at(range.end)))
+    }
+}
