@@ -68,6 +68,7 @@ mod simulator;
 mod slow_bodies;
 mod source_addresses;
 mod spool;
+mod spool_first;
 mod success_lines;
 mod timestamps;
 mod tls;

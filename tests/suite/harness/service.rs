@@ -97,6 +97,12 @@ impl Service {
         self.process = launcher().spawn(&self.command).await.unwrap();
     }
 
+    /// Starts the process again with another value of a variable.
+    pub async fn restart_with(&mut self, name: &str, value: &str) {
+        self.command = self.command.clone().env(name, value);
+        self.restart().await;
+    }
+
     /// Sends a signal to the process.
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal).unwrap();

@@ -136,7 +136,9 @@ impl Spool {
 
     /// Whether webhooks are to be written to the spool before they are published, and it can take them.
     pub fn comes_first(&self) -> bool {
-        self.mode == SpoolMode::First && !self.is_full() && !self.state.is_stalled.load(Ordering::Relaxed)
+        // A webhook that is too large for an empty spool says nothing about the next one.
+        let is_full = self.is_full() && self.webhooks() > 0;
+        self.mode == SpoolMode::First && !is_full && !self.state.is_stalled.load(Ordering::Relaxed)
     }
 
     /// Waits until the spool is empty.

@@ -22,6 +22,7 @@ pub(crate) mod naive;
 mod raw;
 mod release_build;
 mod replay;
+mod spool;
 mod steady;
 mod table;
 mod untrusted;
@@ -92,6 +93,8 @@ enum Benchmark {
     Events,
     /// A million webhooks processed after an outage, and the latency of new ones meanwhile
     Replay,
+    /// Webhooks per second if the gateway's own disk comes first (`SPOOL=first`)
+    Spool,
     /// Effect of ten thousand idle and a thousand slow connections on webhooks
     Connections,
     /// Effect of untrusted senders on webhooks
@@ -167,6 +170,9 @@ async fn run(bench: &Bench, options: &Options) -> anyhow::Result<(Vec<Table>, Ve
     }
     if chosen(Benchmark::Replay) {
         add(replay::run(bench, &options.replay).await?);
+    }
+    if chosen(Benchmark::Spool) {
+        add(spool::run(bench).await?);
     }
     if chosen(Benchmark::Connections) {
         add(connections::run(bench, &options.connections).await?);
