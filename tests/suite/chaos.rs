@@ -17,6 +17,7 @@ async fn every_fault_once_loses_nothing_and_leaves_every_call_right() {
         rate: 40.0,
         plan: Plan::Once,
         sync_always: true,
+        spool_first: false,
         folder: folder.path().to_owned(),
     };
     let verdict = chaos::quietly(launcher(), &round).await.unwrap();

@@ -9,8 +9,9 @@
 {{- end }}
 {{- if $ingest.spool.enabled }}
 {{- $most := include "aftercall.text" (dict "name" "ingest.spool.maxBytes" "value" $ingest.spool.maxBytes) | int64 }}
-{{- if ge $most (include "aftercall.bytes" $ingest.spool.size | int64) }}
-{{- fail (printf "ingest.spool.maxBytes: %d bytes do not fit on the volume of ingest.spool.size %s" $most $ingest.spool.size) }}
+{{- $files := add $most (ternary 83886080 0 $ingest.spool.first) }}
+{{- if ge $files (include "aftercall.bytes" $ingest.spool.size | int64) }}
+{{- fail (printf "ingest.spool.maxBytes: %d bytes do not fit on the volume of ingest.spool.size %s" $files $ingest.spool.size) }}
 {{- end }}
 {{- include "aftercall.checkVolumes" . }}
 {{- end }}

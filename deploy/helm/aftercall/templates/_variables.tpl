@@ -42,6 +42,7 @@ MAX_BODY_BYTES: { from: ingest.maxBodyBytes, value: {{ include "aftercall.text" 
 SHUTDOWN_DELAY: { from: ingest.shutdownDelay, value: {{ $ingest.shutdownDelay | quote }} }
 SHUTDOWN_GRACE: { from: ingest.shutdownGrace, value: {{ $ingest.shutdownGrace | quote }} }
 {{- if $ingest.spool.enabled }}
+SPOOL: { from: ingest.spool.first, value: {{ ternary "first" "fallback" $ingest.spool.first }} }
 SPOOL_DIR: { from: ingest.spool.enabled, value: /var/lib/aftercall/spool }
 SPOOL_MAX_BYTES: { from: ingest.spool.maxBytes, value: {{ include "aftercall.text" (dict "name" "ingest.spool.maxBytes" "value" $ingest.spool.maxBytes) | quote }} }
 {{- end }}

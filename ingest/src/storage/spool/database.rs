@@ -136,7 +136,7 @@ impl Journal for WebhookDatabase {
                 body: Body::unbudgeted(Bytes::copy_from_slice(body)),
             };
             let position = position.value();
-            records.push(Record { place: position..position + 1, webhook });
+            records.push(Record { place: position..position + 1, webhook: Arc::new(webhook) });
         }
         Ok(records)
     }

@@ -11,7 +11,7 @@ pub(super) type Place = Range<u64>;
 #[derive(Debug)]
 pub(super) struct Record {
     pub place: Place,
-    pub webhook: Webhook,
+    pub webhook: Arc<Webhook>,
 }
 
 /// The outcome of storing one webhook.

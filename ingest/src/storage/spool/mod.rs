@@ -50,7 +50,7 @@ const EMPTY_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 fn store_timeout(mode: SpoolMode) -> Duration {
     match mode {
         SpoolMode::Fallback => Duration::from_secs(5),
-        SpoolMode::First => Duration::from_millis(500),
+        SpoolMode::First => Duration::from_secs(2),
     }
 }
 

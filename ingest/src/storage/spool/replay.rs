@@ -29,6 +29,10 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// First and longest pause after the broker has not stored a webhook.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// Pause between two steps, as a multiple of the time that the first one took, and at most. Meanwhile webhooks gather, so
+/// that steps are large: a batch costs the broker milliseconds whatever is in it. A webhook that arrives later than this
+/// after a step is published at once.
+const GATHERING: (u32, Duration) = (3, Duration::from_millis(25));
 /// Longest time in which later webhooks are published while an earlier one waits for its next attempt.
 const MAX_ROUND: Duration = Duration::from_secs(5);
 
@@ -41,7 +45,7 @@ pub async fn replay(storage: Arc<Storage>, spool: Arc<Spool>, oldest: Gauge, sto
 /// Publishes in rounds. A round visits each webhook at most once; a webhook that the broker refuses stays for the next
 /// round and delays no other.
 async fn replay_forever(storage: &Storage, spool: &Spool, oldest: &Gauge) {
-    let mut delay = RETRY_DELAY.0;
+    let (mut delay, mut next) = (RETRY_DELAY.0, Instant::now());
     loop {
         if spool.webhooks() == 0 {
             oldest.set(0);
@@ -51,13 +55,25 @@ async fn replay_forever(storage: &Storage, spool: &Spool, oldest: &Gauge) {
                 oldest.set(received_at(&spool.read(0, 1, 0).await));
             }
             tokio::time::sleep(POLL_INTERVAL).await;
-        } else if round(storage, spool, oldest).await == RoundEnd::AllStored {
-            delay = RETRY_DELAY.0;
         } else {
-            let jitter = rand::rng().random_range(0.5..=1.0);
-            tokio::time::sleep(delay.mul_f64(jitter)).await;
-            delay = (delay * 2).min(RETRY_DELAY.1);
+            gather(spool, next).await;
+            let began = Instant::now();
+            if round(storage, spool, oldest).await == RoundEnd::AllStored {
+                delay = RETRY_DELAY.0;
+            } else {
+                let jitter = rand::rng().random_range(0.5..=1.0);
+                tokio::time::sleep(delay.mul_f64(jitter)).await;
+                delay = (delay * 2).min(RETRY_DELAY.1);
+            }
+            next = Instant::now() + (began.elapsed() * GATHERING.0).min(GATHERING.1);
         }
+    }
+}
+
+/// Waits until `next`, or until the spool holds as many webhooks as fit into a step.
+async fn gather(spool: &Spool, next: Instant) {
+    while spool.webhooks() < MAX_WEBHOOKS as u64 && Instant::now() < next {
+        let _time_is_up = tokio::time::timeout_at(next.into(), spool.state.appended.notified()).await;
     }
 }
 
@@ -126,7 +142,7 @@ fn log(spool: &Spool, webhooks: usize) {
 /// Publishes `records` together. Returns the places of the stored webhooks, and the number of failures.
 async fn publish(storage: &Storage, records: Vec<Record>) -> (Vec<Place>, usize) {
     let published = records.into_iter().map(async |record| {
-        let result = storage.store_in_stream(&Arc::new(record.webhook)).await;
+        let result = storage.store_in_stream(&record.webhook).await;
         (record.place, result)
     });
     let (mut stored, mut failed) = (Vec::new(), 0);

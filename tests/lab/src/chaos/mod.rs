@@ -50,6 +50,9 @@ pub struct Options {
     /// Cut the power N times, and inject no other fault
     #[arg(long, value_name = "N", conflicts_with = "minutes")]
     power_cuts: Option<usize>,
+    /// Write webhooks to the spool before they are published, in the gateway that has one
+    #[arg(long)]
+    spool_first: bool,
 }
 
 /// Settings of a round.
@@ -63,6 +66,8 @@ pub struct Round {
     pub plan: Plan,
     /// Whether the broker syncs a message before it acknowledges it. Without it a power cut loses webhooks.
     pub sync_always: bool,
+    /// Whether one of the gateways writes webhooks to its spool before it publishes them.
+    pub spool_first: bool,
     /// Folder for logs and history.
     pub folder: PathBuf,
 }
@@ -79,7 +84,8 @@ pub async fn command(data: &DataFolder, options: Options) -> anyhow::Result<Exit
         (Plan::For(time), 150.0, format!("{} minutes of faults", options.minutes))
     };
     println!("{title}  (--seed {seed})");
-    let round = Round { seed, rate: options.rate.unwrap_or(rate), plan, sync_always: true, folder };
+    let (rate, spool_first) = (options.rate.unwrap_or(rate), options.spool_first);
+    let round = Round { seed, rate, plan, sync_always: true, spool_first, folder };
     let report = run(Launcher::current()?, &round, &Progress::visible()).await?;
     print!("{}", report.table());
     if report.is_good(MAX_RECOVERY) {
@@ -107,7 +113,7 @@ async fn run(launcher: Launcher, round: &Round, progress: &Progress) -> anyhow::
         }
     };
     let faults: Vec<_> = Fault::all().filter(|fault| disk.is_some() || !fault.needs_disk()).collect();
-    let mut system = System::start(launcher, &round.folder, disk, round.sync_always).await?;
+    let mut system = System::start(launcher, round, disk).await?;
     let duplicates = if matches!(round.plan, Plan::PowerCuts(_)) { 0.01 } else { 0.2 };
     let profile = LoadProfile { rate: round.rate, duplicates };
     let load = Load::start(system.urls.clone(), system.http.clone(), round.seed, profile);

@@ -10,9 +10,10 @@
 //! Invariants:
 //! - Records are added to a file only while the log has stayed open: after a failed sync, the bytes behind a record may
 //!   be missing on disk although they can be read.
-//! - The files take at most twice the maximum of webhooks and five segments, although webhooks are removed in any
-//!   order.
+//! - The files take at most 80 MiB (five segments) more than the maximum of webhooks, in whatever order webhooks are
+//!   removed.
 
+mod fresh;
 mod record;
 mod segment;
 mod window;
@@ -26,6 +27,7 @@ use std::{
 };
 
 use self::{
+    fresh::Fresh,
     record::{Content, Outline, REMOVED_BYTES},
     segment::{SEGMENT_BYTES, Segment},
     window::Window,
@@ -42,7 +44,7 @@ const FOLDER: &str = "log";
 const LOCK: &str = "lock";
 /// Empty files that are kept for later segments.
 const MAX_SPARES: usize = 2;
-/// The files may take twice the maximum of webhooks, and this number of segments.
+/// The files may take the maximum of webhooks, and this number of segments.
 const EXTRA_SEGMENTS: u64 = 3;
 /// Bytes that are written at a time.
 const MAX_WRITE: usize = 1024 * 1024;
@@ -55,6 +57,7 @@ pub(super) struct WebhookLog {
     segments: BTreeMap<u64, Segment>,
     /// Files without webhooks.
     spares: Vec<Segment>,
+    fresh: Fresh,
     recent: RecentIds,
     window: Window,
     _lock: File,
@@ -90,8 +93,8 @@ impl Journal for WebhookLog {
         for (_, empty) in segments.extract_if(.., |_, segment| segment.webhooks == 0) {
             keep_spare(&mut spares, empty)?;
         }
-        let (recent, window) = (RecentIds::default(), Window::default());
-        let mut log = Self { folder, segments, spares, recent, window, _lock: lock };
+        let (fresh, recent, window) = (Fresh::default(), RecentIds::default(), Window::default());
+        let mut log = Self { folder, segments, spares, fresh, recent, window, _lock: lock };
         log.begin_segment(last + 1, 0)?;
         Ok(log)
     }
@@ -107,10 +110,10 @@ impl Journal for WebhookLog {
 
     fn append(&mut self, webhooks: &[Arc<Webhook>], max_bytes: u64) -> io::Result<Vec<Appended>> {
         let mut outcomes = Vec::with_capacity(webhooks.len());
-        let (mut added, mut records) = (HashSet::new(), Vec::new());
+        let (mut ids, mut added, mut records) = (HashSet::new(), Vec::new(), Vec::new());
         let mut bytes = self.size().bytes;
         for webhook in webhooks {
-            if self.recent.contains(webhook.id) || added.contains(&webhook.id) {
+            if self.recent.contains(webhook.id) || ids.contains(&webhook.id) {
                 outcomes.push(Appended::Duplicate);
                 continue;
             }
@@ -128,10 +131,12 @@ impl Journal for WebhookLog {
             }
             let segment = self.last();
             let start = segment.end + records.len() as u64;
-            segment.added(&(start..start + length));
+            let range = start..start + length;
+            segment.added(&range);
+            added.push((place(segment.number, &range), webhook));
             outline.write(&mut records, segment.number);
             bytes += length;
-            added.insert(webhook.id);
+            ids.insert(webhook.id);
             outcomes.push(Appended::Stored);
             if records.len() > MAX_WRITE {
                 self.write(&mut records)?;
@@ -141,13 +146,19 @@ impl Journal for WebhookLog {
             self.write(&mut records)?;
             self.last().sync()?;
         }
-        for id in added {
-            self.recent.insert(id);
+        for (place, webhook) in added {
+            self.recent.insert(webhook.id);
+            self.fresh.add(place, webhook.clone());
         }
         Ok(outcomes)
     }
 
     fn read(&mut self, start: u64, max_webhooks: usize, max_bytes: usize) -> io::Result<Vec<Record>> {
+        let start = self.oldest().max(start);
+        if let Some(fresh) = self.fresh.from(start) {
+            let is_live = |record: &Record| self.has(&record.place);
+            return Ok(bounded(fresh.filter(is_live), max_webhooks, max_bytes));
+        }
         let (mut records, mut bytes) = (Vec::new(), 0);
         let (number, offset) = split(start);
         let mut damaged = None;
@@ -169,7 +180,7 @@ impl Journal for WebhookLog {
                 if records.len() >= max_webhooks || (bytes > max_bytes && !records.is_empty()) {
                     break 'segments;
                 }
-                records.push(Record { place: place(segment.number, &range), webhook });
+                records.push(Record { place: place(segment.number, &range), webhook: Arc::new(webhook) });
             }
         }
         if let Some(number) = damaged {
@@ -185,6 +196,7 @@ impl Journal for WebhookLog {
                 segment.remove(&(start..start + (place.end - place.start)));
             }
         }
+        self.fresh.forget_below(self.oldest());
         self.retire_empty()?;
         self.note_removed()
     }
@@ -219,10 +231,23 @@ impl WebhookLog {
         empty.into_iter().try_for_each(|(_, segment)| keep_spare(&mut self.spares, segment))
     }
 
+    /// The place below which no webhook is in the log.
+    fn oldest(&self) -> u64 {
+        let oldest = self.segments.values().find(|segment| segment.webhooks > 0);
+        let last = self.segments.last_key_value().map(|(_, last)| join(last.number, last.end));
+        oldest.map(|segment| join(segment.number, segment.first())).or(last).unwrap_or(0)
+    }
+
+    /// Whether the webhook at `place` is in the log.
+    fn has(&self, place: &Place) -> bool {
+        let (number, offset) = split(place.start);
+        self.segments.get(&number).is_some_and(|segment| segment.has(offset))
+    }
+
     /// Whether records of `bytes` have room, in another file if need be.
     fn may_grow(&mut self, bytes: u64, max_bytes: u64) -> bool {
         let files: u64 = self.segments.values().map(|segment| segment.capacity).sum();
-        let most = max_bytes.saturating_mul(2).saturating_add(EXTRA_SEGMENTS * SEGMENT_BYTES);
+        let most = max_bytes.saturating_add(EXTRA_SEGMENTS * SEGMENT_BYTES);
         self.last().has_room(bytes) || files + bytes.max(SEGMENT_BYTES) <= most
     }
 
@@ -235,13 +260,11 @@ impl WebhookLog {
 
     /// Writes down below which place all webhooks are removed. The record is on disk with the next sync.
     fn note_removed(&mut self) -> io::Result<()> {
-        let oldest = self.segments.values().find(|segment| segment.webhooks > 0);
-        let below = oldest.map(|segment| join(segment.number, segment.first()));
+        let below = self.oldest();
         let last = self.last();
         if !last.has_room(REMOVED_BYTES as u64) {
             return Ok(());
         }
-        let below = below.unwrap_or_else(|| join(last.number, last.end));
         let (start, record) = (last.end, record::removed(below, last.number));
         last.write(&record)?;
         last.skip(&(start..last.end));
@@ -264,6 +287,16 @@ impl WebhookLog {
         );
         Ok(())
     }
+}
+
+/// The first of `records`: at most `max_webhooks`, whose bodies take at most `max_bytes`, but at least one.
+fn bounded(records: impl Iterator<Item = Record>, max_webhooks: usize, max_bytes: usize) -> Vec<Record> {
+    let mut bytes = 0;
+    let fits = |(n, record): &(usize, Record)| {
+        bytes += record.webhook.body.len();
+        *n == 0 || bytes <= max_bytes
+    };
+    records.take(max_webhooks).enumerate().take_while(fits).map(|(_, record)| record).collect()
 }
 
 /// Keeps the file of a segment without webhooks for a later segment, or deletes it.

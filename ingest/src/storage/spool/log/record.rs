@@ -140,3 +140,27 @@ fn take_text<'a>(content: &mut &'a [u8]) -> Option<&'a str> {
 fn number(length: usize) -> u32 {
     u32::try_from(length).expect("a body has at most 128 MiB")
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A record with a right checksum may say anything: the disk is not trusted more than a sender.
+        #[test]
+        fn any_content_is_read_or_refused(content in prop::collection::vec(any::<u8>(), 1..200)) {
+            for kind in [0, WEBHOOK, REMOVED] {
+                let mut record = vec![0; PREFIX_BYTES];
+                record.push(kind);
+                record.extend(&content);
+                seal(&mut record, 7);
+                let (prefix, content) = record.split_first_chunk().unwrap();
+                prop_assert_eq!(content_bytes(*prefix), Some(content.len()));
+                let _any = read(*prefix, content, 7);
+                prop_assert!(read(*prefix, content, 8).is_none(), "a record of another segment");
+            }
+        }
+    }
+}

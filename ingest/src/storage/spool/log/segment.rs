@@ -191,6 +191,11 @@ impl Segment {
         self.first
     }
 
+    /// Whether the webhook at `offset` was not removed.
+    pub fn has(&self, offset: u64) -> bool {
+        offset >= self.first && !self.removed.contains_key(&offset)
+    }
+
     /// The end of what was removed at `offset`. `None`: nothing was removed there.
     pub fn removed_at(&self, offset: u64) -> Option<u64> {
         self.removed.get(&offset).copied()
