@@ -8,7 +8,7 @@ use aftercall_common::{
     process::{admin, broker::Role, config::ConfigError, trace::Tracer},
 };
 use async_nats::Client;
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -159,9 +159,9 @@ impl RunningGateway {
         let (spool, left_by_other_mode) = shared.open_spools()?;
         let large_bodies = LargeBodies::new(client, metrics.clone());
         let storage = Arc::new(Storage::new(publisher, large_bodies, spool.clone(), streams.clone()));
-        let oldest = [metrics.spool_oldest, Gauge::default()];
-        for (spool, oldest) in [spool.clone(), left_by_other_mode].into_iter().zip(oldest) {
-            let Some(spool) = spool else { continue };
+        for spool in [spool.clone(), left_by_other_mode].into_iter().flatten() {
+            let oldest = metrics.spool_oldest(spool.mode().as_str());
+            tasks.tracker.spawn(spool.clone().answer(tasks.storing.clone()));
             tasks.tracker.spawn(spool::replay(storage.clone(), spool, oldest, tasks.storing.clone()));
         }
 

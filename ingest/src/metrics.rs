@@ -25,7 +25,7 @@ use prometheus_client::{
 
 pub use self::labels::{
     AuthenticityLabels, DUPLICATE, GradeLabels, KEPT, LabelValues, OK, ObservedLabels, PublishLabels,
-    RequestLabels, RouteLabels, STORED, SourceLabel,
+    RequestLabels, RouteLabels, STORED, SourceLabel, SpoolLabels,
 };
 
 /// Declares [`Metrics`] from one row for each metric: field, type, start value, name, help text.
@@ -77,7 +77,7 @@ metrics! {
     spool_replayed: Counter = Counter::default(),
         "spool_replayed", "Webhooks published from the spool";
     spool_webhooks: Gauge = Gauge::default(), "spool_webhooks", "Webhooks in the spool";
-    spool_oldest: Gauge = Gauge::default(),
+    spool_oldest: Family<SpoolLabels, Gauge> = Family::default(),
         "spool_oldest_timestamp_seconds", "When the oldest webhook in the spool was received; 0: there is none";
     spool_bytes: Gauge = Gauge::default(), "spool_bytes", "Bytes of the webhooks in the spool";
     spool_max_bytes: Gauge = Gauge::default(), "spool_max_bytes", "Most bytes in the spool; 0 without a spool";
@@ -207,6 +207,11 @@ impl Metrics {
     /// Counts an accepted webhook that `SOURCE_POLICY=enforce` would refuse with `code`.
     pub fn count_observed(&self, code: &'static str) {
         self.observed.get_or_create(&ObservedLabels { code }).inc();
+    }
+
+    /// When the oldest webhook in the spool of this mode was received, in Unix seconds; 0 if there is none.
+    pub fn spool_oldest(&self, mode: &'static str) -> Gauge {
+        self.spool_oldest.get_or_create(&SpoolLabels { mode }).clone()
     }
 
     /// Counts a webhook that was offered to the spool, by its outcome.

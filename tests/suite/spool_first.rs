@@ -1,10 +1,11 @@
 //! The spool first (`SPOOL=first`): a 200 follows the sync of the gateway's own disk, and the broker gets the webhook
 //! right after.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use aftercall_common::contract::streams;
 use aftercall_local::{nats, ports};
+use async_nats::jetstream;
 use futures_util::future::join_all;
 use mongodb::bson::doc;
 use nix::sys::signal::Signal;
@@ -24,8 +25,12 @@ fn busy(n: usize) -> Value {
 async fn until_empty(stack: &TestStack) {
     let webhooks = async || {
         let page = stack.gateway.metrics(&stack.http).await;
-        ["aftercall_spool_webhooks", "aftercall_spool_bytes", "aftercall_spool_oldest_timestamp_seconds"]
-            .map(|series| value(&page, series))
+        [
+            "aftercall_spool_webhooks",
+            "aftercall_spool_bytes",
+            "aftercall_spool_oldest_timestamp_seconds{mode=\"first\"}",
+        ]
+        .map(|series| value(&page, series))
     };
     until_equal("the spool", [Some(0.0); 3], webhooks).await;
 }
@@ -154,12 +159,37 @@ async fn large_bodies_and_a_broker_that_is_away_are_no_obstacle() {
     for n in 2..30 {
         assert_eq!(stack.webhook(&busy(n)).await["spooled"], true);
     }
-    let oldest = "aftercall_spool_oldest_timestamp_seconds";
+    let oldest = "aftercall_spool_oldest_timestamp_seconds{mode=\"first\"}";
     let is_known =
         async || value(&stack.gateway.metrics(&stack.http).await, oldest).is_some_and(|oldest| oldest > 1e9);
     until_equal("the oldest webhook is known", true, is_known).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
     stack.nats.restart().await.unwrap();
     until_equal("busy calls", 29, async || stack.count(doc! { "status": "busy" }).await).await;
+    until_empty(&stack).await;
+}
+
+#[tokio::test]
+async fn a_webhook_that_the_broker_refuses_delays_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let stack = setup(folder.path()).start().await;
+    // No message may have a body of 50,000 bytes or more.
+    let bodies = stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
+    let small = jetstream::stream::Config { max_message_size: 50_000, ..bodies.clone() };
+    stack.jetstream.update_stream(&small).await.unwrap();
+    let mut large = busy(900);
+    large["padding"] = "x".repeat(60_000).into();
+    for n in 0..20 {
+        if n % 5 == 0 {
+            large["call_id"] = format!("large{n}").into();
+            assert_eq!(stack.webhook(&large).await["spooled"], true);
+        }
+        assert_eq!(stack.webhook(&busy(n)).await["spooled"], true);
+    }
+    until_equal("busy calls", 20, async || stack.count(doc! { "status": "busy" }).await).await;
+    let left = async || value(&stack.gateway.metrics(&stack.http).await, "aftercall_spool_webhooks");
+    assert_eq!(left().await, Some(4.0));
+    // They stay until the broker takes them.
+    stack.jetstream.update_stream(&bodies).await.unwrap();
+    until_equal("busy calls", 24, async || stack.count(doc! { "status": "busy" }).await).await;
     until_empty(&stack).await;
 }

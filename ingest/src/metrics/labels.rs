@@ -83,8 +83,15 @@ pub struct RouteLabels {
 /// Labels of the durability grade.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct GradeLabels {
-    /// `synced`, `replicated`, `page-cache` or `unknown`.
+    /// `synced`, `synced-local`, `replicated`, `page-cache` or `unknown`.
     pub grade: &'static str,
+}
+
+/// Labels of the oldest webhook in the spool.
+#[derive(Clone, Debug, EncodeLabelSet, Hash, PartialEq, Eq)]
+pub struct SpoolLabels {
+    /// The mode in which the webhook was written: `fallback` or `first`.
+    pub mode: &'static str,
 }
 
 /// Labels of an accepted webhook that `SOURCE_POLICY=enforce` would refuse.

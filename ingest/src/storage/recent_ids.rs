@@ -4,16 +4,16 @@ use std::collections::HashSet;
 
 use crate::storage::message::WebhookId;
 
-/// Ids in each of the two generations. Both together take about half a megabyte.
+/// Ids in each of the two generations. Both together take less than two megabytes.
 const GENERATION_SIZE: usize = 16 * 1024;
 
-/// The ids that were stored recently, by their first eight bytes.
+/// The ids that were stored recently.
 ///
 /// A forgotten id costs a second copy of the webhook with the same id, which the broker or the worker drops.
 #[derive(Debug, Default)]
 pub(super) struct RecentIds {
-    young: HashSet<u64>,
-    old: HashSet<u64>,
+    young: HashSet<WebhookId>,
+    old: HashSet<WebhookId>,
 }
 
 impl RecentIds {
@@ -21,11 +21,11 @@ impl RecentIds {
         if self.young.len() >= GENERATION_SIZE {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(id.short());
+        self.young.insert(id);
     }
 
     pub fn contains(&self, id: WebhookId) -> bool {
-        self.young.contains(&id.short()) || self.old.contains(&id.short())
+        self.young.contains(&id) || self.old.contains(&id)
     }
 }
 

@@ -65,12 +65,13 @@ impl Grade {
 }
 
 impl StorageSettings {
-    /// The durability grade of webhooks that the spool takes first (`SPOOL=first`). It is no better than that of the
-    /// broker, which has the webhook alone soon after.
+    /// The durability grade of webhooks that the spool takes first (`SPOOL=first`): what they survive both there and in
+    /// the broker, which alone has them soon after.
     pub fn local_grade(self) -> Grade {
         match self.grade() {
             Grade::Synced => Grade::SyncedLocal,
-            grade => grade,
+            Grade::SyncedLocal | Grade::Replicated | Grade::PageCache => Grade::PageCache,
+            Grade::Unknown => Grade::Unknown,
         }
     }
 
@@ -121,7 +122,11 @@ mod tests {
         for (sync, replicas, is_asynchronous, expected) in table {
             let settings = StorageSettings { replicas, is_asynchronous, sync };
             assert_eq!(settings.grade(), expected, "{settings:?}");
-            let local = if expected == Grade::Synced { Grade::SyncedLocal } else { expected };
+            let local = match expected {
+                Grade::Synced => Grade::SyncedLocal,
+                Grade::Replicated => Grade::PageCache,
+                other => other,
+            };
             assert_eq!(settings.local_grade(), local, "{settings:?}");
         }
     }

@@ -77,6 +77,12 @@ async fn watch_forever(
                 export(grade(settings), metrics);
                 if is_new || last_read.is_none_or(|(_, before)| before != settings) {
                     log(settings, grade(settings), monitors);
+                    if is_local() && settings.sync != Some(SyncPolicy::Always) {
+                        tracing::warn!(
+                            "SPOOL=first helps only if the broker syncs too: a webhook leaves the gateway's disk when the \
+                             broker has acknowledged it. Set sync_interval: always on the broker"
+                        );
+                    }
                 }
                 last_read = Some((connection, settings));
                 if settings.sync.is_none() && !monitors.is_empty() {

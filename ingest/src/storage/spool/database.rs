@@ -12,7 +12,7 @@ use redb::{
 };
 
 use super::{
-    journal::{Appended, Journal, JournalSize, Place, Record},
+    journal::{Appended, Journal, JournalSize, Record, RecordRange},
     private_file,
 };
 use crate::{
@@ -136,19 +136,19 @@ impl Journal for WebhookDatabase {
                 body: Body::unbudgeted(Bytes::copy_from_slice(body)),
             };
             let position = position.value();
-            records.push(Record { place: position..position + 1, webhook: Arc::new(webhook) });
+            records.push(Record { range: position..position + 1, webhook: Arc::new(webhook) });
         }
         Ok(records)
     }
 
-    fn remove(&mut self, places: &[Place]) -> Result<(), redb::Error> {
+    fn remove(&mut self, ranges: &[RecordRange]) -> Result<(), redb::Error> {
         let mut size = self.size;
         let writing = self.database.begin_write()?;
         {
             let mut table = writing.open_table(WEBHOOKS)?;
             let mut ids = writing.open_table(POSITIONS)?;
-            for place in places {
-                let Some(value) = table.remove(place.start)? else { continue };
+            for range in ranges {
+                let Some(value) = table.remove(range.start)? else { continue };
                 let (id, subject, headers, body) = value.value();
                 ids.remove(id)?;
                 let bytes = size.bytes.saturating_sub(stored_bytes(subject, headers, body));

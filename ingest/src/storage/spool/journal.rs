@@ -1,16 +1,16 @@
-//! What a store of the spool does.
+//! The interface of the stores of the spool.
 
 use std::{ops::Range, path::Path, sync::Arc};
 
 use crate::storage::message::Webhook;
 
-/// Where a webhook is. Later webhooks have higher places.
-pub(super) type Place = Range<u64>;
+/// The positions of a record: its own, and that of the next record. Later webhooks have higher positions.
+pub(super) type RecordRange = Range<u64>;
 
 /// A webhook in the journal.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub place: Place,
+    pub range: RecordRange,
     pub webhook: Arc<Webhook>,
 }
 
@@ -36,10 +36,10 @@ pub(super) struct JournalSize {
 ///
 /// Invariants:
 /// - When [`Journal::append`] returns, the webhooks are on disk.
-/// - Places only grow, so webhooks are read in the order of their arrival.
+/// - Positions only grow, so webhooks are read in the order of their arrival.
 /// - The bytes of all webhooks never exceed the maximum.
 pub(super) trait Journal: Send + Sized + 'static {
-    /// Why the disk has not done what it was asked for.
+    /// The error of a disk operation.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Opens the journal in `folder`, and creates it if it is missing. No other process can open it at the same time.
@@ -55,13 +55,13 @@ pub(super) trait Journal: Send + Sized + 'static {
     /// Returns one outcome for each webhook.
     fn append(&mut self, webhooks: &[Arc<Webhook>], max_bytes: u64) -> Result<Vec<Appended>, Self::Error>;
 
-    /// Reads webhooks in the order of their arrival, from `start` on: at most `max_webhooks`, whose bodies take at
+    /// Reads webhooks in the order of their arrival, from the position `start` on: at most `max_webhooks`, whose bodies take at
     /// most `max_bytes`. The first webhook is returned whatever its size.
     fn read(&mut self, start: u64, max_webhooks: usize, max_bytes: usize)
     -> Result<Vec<Record>, Self::Error>;
 
-    /// Removes the webhooks at these places. A place without a webhook is ignored.
-    fn remove(&mut self, places: &[Place]) -> Result<(), Self::Error>;
+    /// Removes the webhooks at `ranges`. A range without a webhook is ignored.
+    fn remove(&mut self, ranges: &[RecordRange]) -> Result<(), Self::Error>;
 }
 
 #[cfg(test)]

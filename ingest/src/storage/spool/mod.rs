@@ -23,16 +23,17 @@ mod writer;
 use std::{
     path::Path,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use self::{
     database::WebhookDatabase,
-    journal::{Journal, Place, Record},
+    journal::{Journal, Record, RecordRange},
     log::WebhookLog,
-    writer::{Command, State, Writer},
+    writer::{Command, Results, State, Writer},
 };
 pub use self::{error::SpoolError, replay::replay};
 use super::message::Webhook;
@@ -43,7 +44,7 @@ use crate::{
 
 /// Longest queue for the writer. The queue for the broker has the same length.
 const MAX_QUEUED: usize = 8192;
-/// Interval at which somebody who waits for an empty spool looks at it.
+/// Interval at which [`Spool::until_empty`] checks the number of webhooks.
 const EMPTY_CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Longest wait for the disk. In the mode `first`, the broker can still store the webhook afterwards.
@@ -59,6 +60,7 @@ fn store_timeout(mode: SpoolMode) -> Duration {
 pub struct Spool {
     mode: SpoolMode,
     commands: mpsc::Sender<Command>,
+    results: Mutex<mpsc::Receiver<Results>>,
     state: Arc<State>,
     metrics: Metrics,
 }
@@ -118,10 +120,12 @@ impl Spool {
             );
         }
         let (commands, queue) = mpsc::channel(MAX_QUEUED);
+        let (writer_results, results) = mpsc::channel(MAX_QUEUED);
         let state = Arc::new(State::default());
-        let writer = Writer::new(folder.to_owned(), max_bytes, journal, state.clone(), metrics.clone());
+        let folder = folder.to_owned();
+        let writer = Writer::new(folder, max_bytes, journal, writer_results, state.clone(), metrics.clone());
         std::thread::Builder::new().name("spool".to_owned()).spawn(move || writer.run(queue))?;
-        Ok(Self { mode, commands, state, metrics })
+        Ok(Self { mode, commands, results: Mutex::new(results), state, metrics })
     }
 
     /// When webhooks are written to this spool.
@@ -138,7 +142,22 @@ impl Spool {
     pub fn comes_first(&self) -> bool {
         // A webhook that is too large for an empty spool says nothing about the next one.
         let is_full = self.is_full() && self.webhooks() > 0;
-        self.mode == SpoolMode::First && !is_full && !self.state.is_stalled.load(Ordering::Relaxed)
+        self.mode == SpoolMode::First && !is_full && !self.state.is_stalled()
+    }
+
+    /// Answers the requests of [`Self::store`], until `stop`.
+    pub async fn answer(self: Arc<Self>, stop: CancellationToken) {
+        let mut results = self.results.lock().await;
+        while let Some(Some(group)) = stop.run_until_cancelled(results.recv()).await {
+            for (request, result) in group {
+                let _request_has_left = request.send(result);
+            }
+        }
+    }
+
+    /// Waits until webhooks were stored, at most until `deadline`.
+    async fn appended_until(&self, deadline: Instant) {
+        let _time_is_up = tokio::time::timeout_at(deadline.into(), self.state.appended.notified()).await;
     }
 
     /// Waits until the spool is empty.
@@ -156,7 +175,7 @@ impl Spool {
     /// Writes `webhook` to disk. Returns whether the spool already had it.
     pub async fn store(&self, webhook: Arc<Webhook>) -> Result<bool, SpoolError> {
         let (reply, result) = oneshot::channel();
-        let stored = match self.commands.try_send(Command::Append(webhook, reply)) {
+        let stored = match self.commands.try_send(Command::Append(Arc::downgrade(&webhook), reply)) {
             Ok(()) => {
                 let result = tokio::time::timeout(store_timeout(self.mode), result).await;
                 result.map_or(Err(SpoolError::TimedOut), |result| result.unwrap_or(Err(SpoolError::Disk)))
@@ -164,8 +183,9 @@ impl Spool {
             Err(mpsc::error::TrySendError::Full(_)) => Err(SpoolError::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SpoolError::Disk),
         };
+        drop(webhook); // The writer skips a webhook that nobody waits for any more.
         if stored == Err(SpoolError::TimedOut) {
-            self.state.is_stalled.store(true, Ordering::Relaxed);
+            self.state.stalled();
         }
         self.metrics.spooled(match stored {
             Ok(false) => KEPT,
@@ -175,7 +195,7 @@ impl Spool {
         stored
     }
 
-    /// Reads webhooks in the order of their arrival, from the place `start` on: at most `max_webhooks` of
+    /// Reads webhooks in the order of their arrival, from the position `start` on: at most `max_webhooks` of
     /// `max_bytes` in all, but at least one. Returns none if the disk fails.
     async fn read(&self, start: u64, max_webhooks: usize, max_bytes: usize) -> Vec<Record> {
         let (reply, records) = oneshot::channel();
@@ -184,10 +204,10 @@ impl Spool {
         if sent.is_err() { Vec::new() } else { records.await.unwrap_or_default() }
     }
 
-    /// Removes the webhooks at `places`.
-    async fn remove(&self, places: Vec<Place>) -> Result<(), SpoolError> {
+    /// Removes the webhooks at `ranges`.
+    async fn remove(&self, ranges: Vec<RecordRange>) -> Result<(), SpoolError> {
         let (reply, result) = oneshot::channel();
-        let sent = self.commands.send(Command::Remove(places, reply)).await;
+        let sent = self.commands.send(Command::Remove(ranges, reply)).await;
         sent.map_err(|_| SpoolError::Disk)?;
         result.await.unwrap_or(Err(SpoolError::Disk))
     }

@@ -16,13 +16,21 @@ const FILE_MODE: u32 = 0o600;
 /// # Errors
 /// The folder belongs to another user, so its permissions cannot be narrowed.
 pub(super) fn open(folder: &Path, name: &str) -> io::Result<File> {
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
-    narrow(folder, FOLDER_MODE)?;
+    create_folder(folder)?;
     let path = folder.join(name);
     let mut options = File::options();
     let file = options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(&path)?;
     narrow(&path, FILE_MODE)?;
     Ok(file)
+}
+
+/// Creates `folder` if it is missing, and narrows its permissions.
+///
+/// # Errors
+/// As for [`open`].
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+    narrow(folder, FOLDER_MODE)
 }
 
 fn narrow(path: &Path, wanted: u32) -> io::Result<()> {

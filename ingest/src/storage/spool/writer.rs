@@ -3,31 +3,42 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::{
     error::SpoolError,
-    journal::{Appended, Journal, JournalSize, Place, Record},
+    journal::{Appended, Journal, JournalSize, Record, RecordRange},
 };
 use crate::{metrics::Metrics, storage::message::Webhook};
 
 /// Most webhooks that one sync writes to disk.
 const MAX_APPENDED: usize = 1000;
 
+/// Time in which webhooks are not offered to a disk that did not answer in time.
+const STALL_PAUSE: Duration = Duration::from_secs(5);
+
 /// A command for the thread, with the channel for its result.
 pub(super) enum Command {
-    /// Stores a webhook. The result is whether the spool already had it.
-    Append(Arc<Webhook>, oneshot::Sender<Result<bool, SpoolError>>),
-    /// Reads webhooks from the place `start` on.
+    /// Stores a webhook, if its request still waits. The result is whether the spool already had it.
+    Append(Weak<Webhook>, oneshot::Sender<StoreResult>),
+    /// Reads webhooks from the position `start` on.
     Read { start: u64, max_webhooks: usize, max_bytes: usize, reply: oneshot::Sender<Vec<Record>> },
-    /// Removes the webhooks at these places.
-    Remove(Vec<Place>, oneshot::Sender<Result<(), SpoolError>>),
+    /// Removes the webhooks at these ranges.
+    Remove(Vec<RecordRange>, oneshot::Sender<Result<(), SpoolError>>),
 }
+
+/// Requests with their results. The results of a group go to the runtime in one piece, because waking a task of the
+/// runtime from another thread costs a system call each time.
+pub(super) type Results = Vec<(oneshot::Sender<StoreResult>, StoreResult)>;
+
+/// Whether the spool already had a webhook, or why it does not hold it.
+pub(super) type StoreResult = Result<bool, SpoolError>;
 
 /// The state of the journal, for other threads.
 #[derive(Debug, Default)]
@@ -36,10 +47,34 @@ pub(super) struct State {
     pub webhooks: AtomicU64,
     /// Whether the latest webhook did not fit into the journal.
     pub is_full: AtomicBool,
-    /// Whether a webhook has waited for the disk in vain, and none was stored since.
-    pub is_stalled: AtomicBool,
+    /// When a wait for the disk timed out, if none has ended since.
+    stalled_at: Mutex<Option<Instant>>,
     /// Notified when webhooks were stored.
     pub appended: Notify,
+}
+
+impl State {
+    /// Whether the disk did not answer a short time ago.
+    pub fn is_stalled(&self) -> bool {
+        let stalled_at = *self.stalled_at.lock().unwrap_or_else(PoisonError::into_inner);
+        stalled_at.is_some_and(|at| at.elapsed() < STALL_PAUSE)
+    }
+
+    /// Notes that a wait for the disk timed out.
+    pub fn stalled(&self) {
+        let mut stalled_at = self.stalled_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if stalled_at.replace(Instant::now()).is_none() {
+            tracing::warn!("the disk of SPOOL_DIR does not answer in time");
+        }
+    }
+
+    /// Notes that a wait for the disk has ended.
+    fn answered(&self) {
+        let mut stalled_at = self.stalled_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if stalled_at.take().is_some() {
+            tracing::info!("the disk of SPOOL_DIR answers again");
+        }
+    }
 }
 
 /// The only owner of the files.
@@ -50,14 +85,23 @@ pub(super) struct Writer<J> {
     journal: Option<J>,
     /// The size that the metrics include.
     exported: JournalSize,
+    results: mpsc::Sender<Results>,
     state: Arc<State>,
     metrics: Metrics,
 }
 
 impl<J: Journal> Writer<J> {
-    pub fn new(folder: PathBuf, max_bytes: u64, journal: J, state: Arc<State>, metrics: Metrics) -> Self {
+    pub fn new(
+        folder: PathBuf,
+        max_bytes: u64,
+        journal: J,
+        results: mpsc::Sender<Results>,
+        state: Arc<State>,
+        metrics: Metrics,
+    ) -> Self {
         let exported = JournalSize::default();
-        let mut writer = Self { folder, max_bytes, journal: Some(journal), exported, state, metrics };
+        let mut writer =
+            Self { folder, max_bytes, journal: Some(journal), exported, results, state, metrics };
         writer.export();
         writer
     }
@@ -69,22 +113,24 @@ impl<J: Journal> Writer<J> {
             let mut next = Some(command);
             // All webhooks that are queued share one sync. Another command ends the group.
             while let Some(Command::Append(webhook, reply)) = next {
-                webhooks.push(webhook);
-                replies.push(reply);
+                if let Some(webhook) = webhook.upgrade() {
+                    webhooks.push(webhook);
+                    replies.push(reply);
+                }
                 next = if webhooks.len() < MAX_APPENDED { queue.try_recv().ok() } else { None };
             }
             if !webhooks.is_empty() {
                 self.append(&webhooks, replies);
-                self.export();
                 self.state.appended.notify_one();
             }
             match next {
                 Some(Command::Read { start, max_webhooks, max_bytes, reply }) => {
                     let records = self.with(|journal| journal.read(start, max_webhooks, max_bytes));
+                    self.export(); // Damaged webhooks are left out.
                     let _receiver_has_left = reply.send(records.unwrap_or_default());
                 }
-                Some(Command::Remove(places, reply)) => {
-                    let removed = self.with(|journal| journal.remove(&places));
+                Some(Command::Remove(ranges, reply)) => {
+                    let removed = self.with(|journal| journal.remove(&ranges));
                     self.state.is_full.store(false, Ordering::Relaxed);
                     self.export(); // Before the reply: whoever has removed the last webhook sees an empty spool.
                     let _receiver_has_left = reply.send(removed.ok_or(SpoolError::Disk));
@@ -94,24 +140,25 @@ impl<J: Journal> Writer<J> {
         }
     }
 
-    fn append(&mut self, webhooks: &[Arc<Webhook>], replies: Vec<oneshot::Sender<Result<bool, SpoolError>>>) {
+    fn append(&mut self, webhooks: &[Arc<Webhook>], replies: Vec<oneshot::Sender<StoreResult>>) {
         let max_bytes = self.max_bytes;
-        match self.with(|journal| journal.append(webhooks, max_bytes)) {
+        let outcomes = self.with(|journal| journal.append(webhooks, max_bytes));
+        self.state.answered();
+        self.export();
+        let results = match outcomes {
             Some(outcomes) => {
-                self.state.is_stalled.store(false, Ordering::Relaxed);
-                for (reply, outcome) in replies.into_iter().zip(outcomes) {
-                    self.state.is_full.store(outcome == Appended::Full, Ordering::Relaxed);
-                    let _receiver_has_left = reply.send(match outcome {
-                        Appended::Stored => Ok(false),
-                        Appended::Duplicate => Ok(true),
-                        Appended::Full => Err(SpoolError::Full),
-                    });
-                }
+                let is_full = outcomes.last() == Some(&Appended::Full);
+                self.state.is_full.store(is_full, Ordering::Relaxed);
+                let results = outcomes.into_iter().map(|outcome| match outcome {
+                    Appended::Stored => Ok(false),
+                    Appended::Duplicate => Ok(true),
+                    Appended::Full => Err(SpoolError::Full),
+                });
+                replies.into_iter().zip(results).collect()
             }
-            None => replies.into_iter().for_each(|reply| {
-                let _receiver_has_left = reply.send(Err(SpoolError::Disk));
-            }),
-        }
+            None => replies.into_iter().map(|reply| (reply, Err(SpoolError::Disk))).collect(),
+        };
+        let _gateway_has_ended = self.results.blocking_send(results);
     }
 
     /// Runs `action` on the journal. `None` if the disk fails. The journal is closed then, because it can only be

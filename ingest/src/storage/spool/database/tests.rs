@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::spool::journal::tests::{places, webhook};
+use crate::storage::spool::journal::tests::{ranges, webhook};
 
 #[test]
 fn an_id_is_removed_with_its_webhook() {
@@ -8,7 +8,7 @@ fn an_id_is_removed_with_its_webhook() {
     let append = |database: &mut WebhookDatabase| database.append(&[webhook("a")], 1024).unwrap();
     assert_eq!(append(&mut database), [Appended::Stored]);
     assert_eq!(append(&mut database), [Appended::Duplicate]);
-    let all = places(&mut database);
+    let all = ranges(&mut database);
     database.remove(&all).unwrap();
     assert_eq!(append(&mut database), [Appended::Stored]);
 }

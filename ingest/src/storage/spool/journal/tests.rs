@@ -36,8 +36,8 @@ pub fn texts<J: Journal>(journal: &mut J, start: u64, max_webhooks: usize, max_b
     records.iter().map(|record| String::from_utf8(record.webhook.body.whole().to_vec()).unwrap()).collect()
 }
 
-pub fn places<J: Journal>(journal: &mut J) -> Vec<Place> {
-    journal.read(0, usize::MAX, usize::MAX).unwrap().into_iter().map(|record| record.place).collect()
+pub fn ranges<J: Journal>(journal: &mut J) -> Vec<RecordRange> {
+    journal.read(0, usize::MAX, usize::MAX).unwrap().into_iter().map(|record| record.range).collect()
 }
 
 /// Runs a test for each kind of journal.
@@ -85,7 +85,11 @@ mod generic {
         assert_eq!(record.subject, original.subject);
 
         journal.append(&[webhook("d")], MAX_BYTES).unwrap();
-        assert_eq!(texts(&mut journal, 0, 10, 100), ["a", "b", "c", "d"], "places continue where they ended");
+        assert_eq!(
+            texts(&mut journal, 0, 10, 100),
+            ["a", "b", "c", "d"],
+            "positions continue where they ended"
+        );
     }
 
     pub fn a_read_is_bounded_but_returns_at_least_one_webhook<J: Journal>() {
@@ -98,7 +102,7 @@ mod generic {
             ["long one"],
             "the first webhook is read whatever its size"
         );
-        let first_end = places(&mut journal)[0].end;
+        let first_end = ranges(&mut journal)[0].end;
         assert_eq!(texts(&mut journal, first_end, 10, 100), ["b", "c"]);
     }
 
@@ -111,12 +115,12 @@ mod generic {
             journal.append(&[webhook("b"), webhook("c")], max_bytes).unwrap(),
             [Appended::Stored, Appended::Full]
         );
-        let first = places(&mut journal)[0].clone();
+        let first = ranges(&mut journal)[0].clone();
         let beyond = 1 << 40;
         journal.remove(&[first.clone(), first, beyond..beyond + 9]).unwrap();
         assert_eq!(journal.append(&[webhook("c")], max_bytes).unwrap(), [Appended::Stored]);
         assert_eq!(texts(&mut journal, 0, 10, 100), ["b", "c"]);
-        let all = places(&mut journal);
+        let all = ranges(&mut journal);
         journal.remove(&all).unwrap();
         assert_eq!(journal.size(), JournalSize::default());
         assert_eq!(journal.append(&[webhook("d")], max_bytes).unwrap(), [Appended::Stored]);

@@ -1,19 +1,20 @@
 //! The store of `SPOOL=first`: a log in files that are used again.
 //!
-//! The embedded stores that we measured need two to ten times the time of a sync for a group of webhooks
-//! (`deploy/SCALING.md`). This log needs one write and one sync into blocks that exist already.
+//! The embedded stores that were measured need two to ten times the time of a sync for a group of webhooks, and more
+//! processor time (`deploy/SCALING.md`). This log needs one write and one sync into blocks that exist already.
 //!
-//! A webhook is removed in memory. A record of the log says from time to time below which place all webhooks are
-//! removed. After a crash, some removed webhooks can therefore be in the log again. They are published a second time
-//! with the same id, and the broker or the worker drops them.
+//! A webhook is removed in memory. A checkpoint in the log says below which position all webhooks are removed. After a
+//! crash, some removed webhooks can therefore be in the log again. They are published a second time with the same id, and
+//! the broker or the worker drops them.
 //!
 //! Invariants:
-//! - Records are added to a file only while the log has stayed open: after a failed sync, the bytes behind a record may
-//!   be missing on disk although they can be read.
-//! - The files take at most 80 MiB (five segments) more than the maximum of webhooks, in whatever order webhooks are
-//!   removed.
+//! - Records are added to a file only if everything before them is on disk. After a failed sync, earlier bytes may be
+//!   missing on disk although they can be read.
+//! - The files take at most 80 MiB (five segments) more than the maximum of webhooks. A webhook that stays keeps its
+//!   file, so a log with many such files is full earlier.
+//! - Nothing in a file stops the log: damaged records are left out and reported, files that cannot be read are renamed.
 
-mod fresh;
+mod ranges;
 mod record;
 mod segment;
 mod window;
@@ -27,13 +28,12 @@ use std::{
 };
 
 use self::{
-    fresh::Fresh,
-    record::{Content, Outline, REMOVED_BYTES},
-    segment::{SEGMENT_BYTES, Segment},
+    record::{CHECKPOINT_BYTES, Content, RecordEncoder},
+    segment::{Opened, SEGMENT_BYTES, Scan, Segment, quarantine},
     window::Window,
 };
 use super::{
-    journal::{Appended, Journal, JournalSize, Place, Record},
+    journal::{Appended, Journal, JournalSize, Record, RecordRange},
     private_file,
 };
 use crate::storage::{message::Webhook, recent_ids::RecentIds};
@@ -42,7 +42,7 @@ use crate::storage::{message::Webhook, recent_ids::RecentIds};
 const FOLDER: &str = "log";
 /// File that one process locks.
 const LOCK: &str = "lock";
-/// Empty files that are kept for later segments.
+/// Files without webhooks that are kept for later segments.
 const MAX_SPARES: usize = 2;
 /// The files may take the maximum of webhooks, and this number of segments.
 const EXTRA_SEGMENTS: u64 = 3;
@@ -53,12 +53,17 @@ const MAX_WRITE: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct WebhookLog {
     folder: PathBuf,
-    /// By number. Records are added to the last one.
+    /// The segments with webhooks, and the current one, by number.
     segments: BTreeMap<u64, Segment>,
+    /// The segment to which records are added. `None`: the next record begins one.
+    current: Option<u64>,
+    /// The latest number that a segment had.
+    last_number: u64,
     /// Files without webhooks.
     spares: Vec<Segment>,
-    fresh: Fresh,
-    recent: RecentIds,
+    /// The position in the latest checkpoint.
+    checkpoint: u64,
+    recent_ids: RecentIds,
     window: Window,
     _lock: File,
 }
@@ -67,35 +72,32 @@ impl Journal for WebhookLog {
     type Error = io::Error;
 
     fn open(folder: &Path) -> io::Result<Self> {
-        drop(private_file::open(folder, LOCK)?); // Narrows the permissions of SPOOL_DIR too.
-        let folder = folder.join(FOLDER);
-        let lock = private_file::open(&folder, LOCK)?;
+        private_file::create_folder(folder)?;
+        let log_folder = folder.join(FOLDER);
+        let lock = private_file::open(&log_folder, LOCK)?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another process has opened the spool"),
             TryLockError::Error(error) => error,
         })?;
-        let (mut segments, mut spares) = (BTreeMap::new(), Vec::new());
-        let mut removed_below = 0;
-        for name in names(&folder)? {
-            let Some(mut segment) = Segment::open(&folder, &name)? else {
-                fs::remove_file(folder.join(&name))?; // Its creation was interrupted.
-                continue;
-            };
-            removed_below = segment.recover()?.max(removed_below);
-            segments.insert(segment.number, segment);
+        // Writes the name of the folder to disk.
+        File::open(folder)?.sync_all()?;
+        let mut log = Self {
+            folder: log_folder,
+            segments: BTreeMap::new(),
+            current: None,
+            last_number: 0,
+            spares: Vec::new(),
+            checkpoint: 0,
+            recent_ids: RecentIds::default(),
+            window: Window::default(),
+            _lock: lock,
+        };
+        for name in names(&log.folder)? {
+            log.recover(&name)?;
         }
-        let last = segments.last_key_value().map_or(0, |(number, _)| *number);
-        let (removed_number, removed_offset) = split(removed_below);
-        for segment in segments.values_mut().filter(|segment| segment.number <= removed_number) {
-            let below = if segment.number == removed_number { removed_offset } else { segment.end };
-            segment.remove_below(below)?;
-        }
-        for (_, empty) in segments.extract_if(.., |_, segment| segment.webhooks == 0) {
-            keep_spare(&mut spares, empty)?;
-        }
-        let (fresh, recent, window) = (Fresh::default(), RecentIds::default(), Window::default());
-        let mut log = Self { folder, segments, spares, fresh, recent, window, _lock: lock };
-        log.begin_segment(last + 1, 0)?;
+        log.apply_checkpoint()?;
+        log.continue_last();
+        log.retire_empty()?;
         Ok(log)
     }
 
@@ -110,203 +112,256 @@ impl Journal for WebhookLog {
 
     fn append(&mut self, webhooks: &[Arc<Webhook>], max_bytes: u64) -> io::Result<Vec<Appended>> {
         let mut outcomes = Vec::with_capacity(webhooks.len());
-        let (mut ids, mut added, mut records) = (HashSet::new(), Vec::new(), Vec::new());
-        let mut bytes = self.size().bytes;
+        let (mut ids, mut records) = (HashSet::new(), Vec::new());
+        let (mut bytes, mut can_grow) = (self.size().bytes, true);
         for webhook in webhooks {
-            if self.recent.contains(webhook.id) || ids.contains(&webhook.id) {
+            if self.recent_ids.contains(webhook.id) || ids.contains(&webhook.id) {
                 outcomes.push(Appended::Duplicate);
                 continue;
             }
-            let outline = Outline::of(webhook);
-            let length = outline.length as u64;
-            if bytes + length > max_bytes || !self.may_grow(records.len() as u64 + length, max_bytes) {
+            let encoder = RecordEncoder::new(webhook);
+            let length = encoder.length as u64;
+            if bytes + length <= max_bytes && can_grow && !self.has_room(records.len() as u64 + length) {
+                self.flush(&mut records)?;
+                can_grow = self.begin_segment(length, max_bytes);
+            }
+            let written = records.len() as u64;
+            let segment = self.current().filter(|segment| segment.has_room(written + length));
+            let Some(segment) = segment.filter(|_| bytes + length <= max_bytes) else {
                 outcomes.push(Appended::Full);
                 continue;
-            }
-            if !self.last().has_room(records.len() as u64 + length) {
-                self.write(&mut records)?;
-                self.last().sync()?;
-                let number = self.last().number + 1;
-                self.begin_segment(number, length)?;
-            }
-            let segment = self.last();
-            let start = segment.end + records.len() as u64;
+            };
+            let start = segment.end + written;
             let range = start..start + length;
-            segment.added(&range);
-            added.push((place(segment.number, &range), webhook));
-            outline.write(&mut records, segment.number);
-            bytes += length;
+            segment.count(&range);
+            encoder.write(&mut records, segment.number);
             ids.insert(webhook.id);
+            bytes += length;
             outcomes.push(Appended::Stored);
             if records.len() > MAX_WRITE {
-                self.write(&mut records)?;
+                segment.write(&records)?;
+                records.clear();
             }
         }
-        if !added.is_empty() {
-            self.write(&mut records)?;
-            self.last().sync()?;
+        if !ids.is_empty() {
+            self.flush(&mut records)?;
         }
-        for (place, webhook) in added {
-            self.recent.insert(webhook.id);
-            self.fresh.add(place, webhook.clone());
+        for id in ids {
+            self.recent_ids.insert(id);
         }
         Ok(outcomes)
     }
 
     fn read(&mut self, start: u64, max_webhooks: usize, max_bytes: usize) -> io::Result<Vec<Record>> {
-        let start = self.oldest().max(start);
-        if let Some(fresh) = self.fresh.from(start) {
-            let is_live = |record: &Record| self.has(&record.place);
-            return Ok(bounded(fresh.filter(is_live), max_webhooks, max_bytes));
+        loop {
+            let (records, damaged) = self.read_files(start, max_webhooks, max_bytes);
+            let Some(number) = damaged else { return Ok(records) };
+            self.leave_out_damage(number)?;
+            if !records.is_empty() {
+                return Ok(records);
+            }
         }
+    }
+
+    fn remove(&mut self, ranges: &[RecordRange]) -> io::Result<()> {
+        for range in ranges {
+            let (number, start) = split(range.start);
+            if let Some(segment) = self.segments.get_mut(&number) {
+                segment.remove(start..start + (range.end - range.start));
+            }
+        }
+        self.retire_empty()?;
+        self.write_checkpoint()
+    }
+}
+
+impl WebhookLog {
+    /// Reads the file `name` after a start.
+    fn recover(&mut self, name: &str) -> io::Result<()> {
+        let path = self.folder.join(name);
+        let mut segment = match Segment::open(&self.folder, name) {
+            Ok(Opened::Segment(segment)) => segment,
+            Ok(Opened::Unfinished) => return fs::remove_file(path),
+            Ok(Opened::Damaged) => return quarantine(&path),
+            Err(error) => {
+                tracing::error!(%error, "a file of the spool cannot be opened");
+                return quarantine(&path);
+            }
+        };
+        match segment.recover(&mut self.window) {
+            Ok(scan) => {
+                report(&segment, &scan);
+                self.checkpoint = self.checkpoint.max(scan.checkpoint);
+                self.last_number = self.last_number.max(segment.number);
+                self.segments.insert(segment.number, segment);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a file of the spool cannot be read");
+                self.last_number = self.last_number.max(segment.number);
+                quarantine(&path)
+            }
+        }
+    }
+
+    /// Removes what the latest checkpoint says.
+    fn apply_checkpoint(&mut self) -> io::Result<()> {
+        let (number, offset) = split(self.checkpoint);
+        for (_, segment) in self.segments.range_mut(..number) {
+            segment.clear();
+        }
+        match self.segments.get_mut(&number) {
+            Some(segment) => segment.remove_below(offset, &mut self.window),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds further records to the last segment, if the disk allows it.
+    fn continue_last(&mut self) {
+        let Some((number, last)) = self.segments.last_key_value() else { return };
+        match last.write_again() {
+            Ok(()) => self.current = Some(*number),
+            Err(error) => tracing::warn!(%error, "a file of the spool cannot be written any more"),
+        }
+    }
+
+    /// The segment to which records are added.
+    fn current(&mut self) -> Option<&mut Segment> {
+        self.segments.get_mut(&self.current?)
+    }
+
+    /// Whether records of `bytes` fit into the current segment.
+    fn has_room(&mut self, bytes: u64) -> bool {
+        self.current().is_some_and(|segment| segment.has_room(bytes))
+    }
+
+    /// Writes `records` to the current segment, empties them, and waits until everything is on disk.
+    fn flush(&mut self, records: &mut Vec<u8>) -> io::Result<()> {
+        let Some(segment) = self.current() else { return Ok(()) };
+        segment.write(records)?;
+        records.clear();
+        segment.sync()
+    }
+
+    /// Begins a segment with room for a record of `bytes`. Returns whether there is room for the file.
+    fn begin_segment(&mut self, bytes: u64, max_bytes: u64) -> bool {
+        let bytes = SEGMENT_BYTES.max(bytes);
+        let files: u64 = self.segments.values().map(|segment| segment.capacity).sum();
+        if files + bytes > max_bytes.saturating_add(EXTRA_SEGMENTS * SEGMENT_BYTES) {
+            return false;
+        }
+        let number = self.last_number + 1;
+        let spare = if bytes == SEGMENT_BYTES { self.spares.pop() } else { None };
+        let begun = match spare {
+            Some(spare) => spare.reuse(number),
+            None => Segment::create(&self.folder, number, bytes),
+        };
+        match begun {
+            Ok(segment) => {
+                self.segments.insert(number, segment);
+                (self.current, self.last_number) = (Some(number), number);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the spool has no room for another file: check the disk of SPOOL_DIR");
+                false
+            }
+        }
+    }
+
+    /// Keeps or deletes the files without webhooks to which no more records are added.
+    fn retire_empty(&mut self) -> io::Result<()> {
+        let current = self.current;
+        let is_retired =
+            |number: &u64, segment: &mut Segment| Some(*number) != current && segment.webhooks == 0;
+        for (_, segment) in self.segments.extract_if(.., is_retired) {
+            let is_ordinary = segment.capacity == SEGMENT_BYTES + segment::START;
+            if is_ordinary && self.spares.len() < MAX_SPARES {
+                self.spares.push(segment);
+            } else {
+                segment.delete()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The position below which no webhook is in the log.
+    fn oldest(&self) -> u64 {
+        let oldest = self.segments.values().find(|segment| segment.webhooks > 0);
+        oldest.map_or(join(self.last_number + 1, 0), |segment| join(segment.number, segment.first))
+    }
+
+    /// Writes down below which position all webhooks are removed. The record is on disk with the next sync.
+    fn write_checkpoint(&mut self) -> io::Result<()> {
+        let (oldest, latest) = (self.oldest(), self.checkpoint);
+        let Some(current) = self.current() else { return Ok(()) };
+        let position = oldest.min(join(current.number, current.end));
+        let record = record::checkpoint(position, current.number);
+        if position == latest || !current.has_room(CHECKPOINT_BYTES as u64) {
+            return Ok(());
+        }
+        let start = current.end;
+        current.write(&record)?;
+        current.mark_removed(start..current.end);
+        self.checkpoint = position;
+        Ok(())
+    }
+
+    /// Reads webhooks from the files. Returns also the number of a segment that has a damaged record behind them.
+    fn read_files(
+        &mut self,
+        start: u64,
+        max_webhooks: usize,
+        max_bytes: usize,
+    ) -> (Vec<Record>, Option<u64>) {
         let (mut records, mut bytes) = (Vec::new(), 0);
         let (number, offset) = split(start);
-        let mut damaged = None;
-        'segments: for segment in self.segments.range(number..).map(|(_, segment)| segment) {
+        for segment in self.segments.range(number..).map(|(_, segment)| segment) {
             let from = if segment.number == number { offset } else { 0 };
-            let mut offset = segment.first().max(from);
+            let mut offset = segment.first.max(from);
             while offset < segment.end {
                 if let Some(end) = segment.removed_at(offset) {
                     offset = end;
                     continue;
                 }
-                let Some((range, content)) = segment.record_at(offset, &mut self.window)? else {
-                    damaged = Some(segment.number);
-                    break 'segments;
+                let Ok(Some((range, content))) = segment.record_at(offset, &mut self.window) else {
+                    return (records, Some(segment.number));
                 };
                 offset = range.end;
                 let Content::Webhook(webhook) = content else { continue };
                 bytes += webhook.body.len();
                 if records.len() >= max_webhooks || (bytes > max_bytes && !records.is_empty()) {
-                    break 'segments;
+                    return (records, None);
                 }
-                records.push(Record { place: place(segment.number, &range), webhook: Arc::new(webhook) });
+                records.push(Record { range: positions(segment.number, &range), webhook: Arc::new(webhook) });
             }
         }
-        if let Some(number) = damaged {
-            self.set_aside(number)?;
-        }
-        Ok(records)
+        (records, None)
     }
 
-    fn remove(&mut self, places: &[Place]) -> io::Result<()> {
-        for place in places {
-            let (number, start) = split(place.start);
-            if let Some(segment) = self.segments.get_mut(&number) {
-                segment.remove(&(start..start + (place.end - place.start)));
+    /// Goes on without what cannot be read in a segment.
+    fn leave_out_damage(&mut self, number: u64) -> io::Result<()> {
+        let Some(segment) = self.segments.get_mut(&number) else { return Ok(()) };
+        self.window = Window::default();
+        match segment.leave_out_damage(&mut self.window) {
+            Ok(scan) => report(segment, &scan),
+            Err(error) => {
+                tracing::error!(%error, "a file of the spool cannot be read");
+                quarantine(segment.path())?;
+                self.segments.remove(&number);
+                self.current = self.current.filter(|current| *current != number);
             }
         }
-        self.fresh.forget_below(self.oldest());
-        self.retire_empty()?;
-        self.note_removed()
-    }
-}
-
-impl WebhookLog {
-    /// The segment to which records are added.
-    fn last(&mut self) -> &mut Segment {
-        self.segments.last_entry().expect("an open log has a segment").into_mut()
-    }
-
-    /// Begins the segment `number`, with room for a record of `bytes`.
-    fn begin_segment(&mut self, number: u64, bytes: u64) -> io::Result<()> {
-        let fits = |spare: &Segment| bytes + REMOVED_BYTES as u64 <= spare.capacity - segment::START;
-        let spare = self.spares.iter().position(fits).map(|n| self.spares.swap_remove(n));
-        let segment = match spare {
-            Some(spare) => spare.reuse(number)?,
-            None => {
-                let bytes = SEGMENT_BYTES.max(bytes + REMOVED_BYTES as u64);
-                Segment::create(&self.folder, number, bytes)?
-            }
-        };
-        self.segments.insert(number, segment);
-        self.retire_empty()
-    }
-
-    /// Keeps or deletes the files without webhooks to which no more records are added.
-    fn retire_empty(&mut self) -> io::Result<()> {
-        let last = self.last().number;
-        let is_empty = |number: &u64, segment: &mut Segment| *number != last && segment.webhooks == 0;
-        let empty: Vec<_> = self.segments.extract_if(.., is_empty).collect();
-        empty.into_iter().try_for_each(|(_, segment)| keep_spare(&mut self.spares, segment))
-    }
-
-    /// The place below which no webhook is in the log.
-    fn oldest(&self) -> u64 {
-        let oldest = self.segments.values().find(|segment| segment.webhooks > 0);
-        let last = self.segments.last_key_value().map(|(_, last)| join(last.number, last.end));
-        oldest.map(|segment| join(segment.number, segment.first())).or(last).unwrap_or(0)
-    }
-
-    /// Whether the webhook at `place` is in the log.
-    fn has(&self, place: &Place) -> bool {
-        let (number, offset) = split(place.start);
-        self.segments.get(&number).is_some_and(|segment| segment.has(offset))
-    }
-
-    /// Whether records of `bytes` have room, in another file if need be.
-    fn may_grow(&mut self, bytes: u64, max_bytes: u64) -> bool {
-        let files: u64 = self.segments.values().map(|segment| segment.capacity).sum();
-        let most = max_bytes.saturating_add(EXTRA_SEGMENTS * SEGMENT_BYTES);
-        self.last().has_room(bytes) || files + bytes.max(SEGMENT_BYTES) <= most
-    }
-
-    /// Writes `records` to the last segment, and empties them.
-    fn write(&mut self, records: &mut Vec<u8>) -> io::Result<()> {
-        let written = self.last().write(records);
-        records.clear();
-        written
-    }
-
-    /// Writes down below which place all webhooks are removed. The record is on disk with the next sync.
-    fn note_removed(&mut self) -> io::Result<()> {
-        let below = self.oldest();
-        let last = self.last();
-        if !last.has_room(REMOVED_BYTES as u64) {
-            return Ok(());
-        }
-        let (start, record) = (last.end, record::removed(below, last.number));
-        last.write(&record)?;
-        last.skip(&(start..last.end));
-        Ok(())
-    }
-
-    /// Gives up a segment of which a record cannot be read.
-    fn set_aside(&mut self, number: u64) -> io::Result<()> {
-        let Some(segment) = self.segments.remove(&number) else { return Ok(()) };
-        let webhooks = segment.webhooks;
-        if self.segments.range(number..).next().is_none() {
-            self.begin_segment(number + 1, 0)?;
-        }
-        let file = segment.set_aside()?;
-        let file = file.display();
-        tracing::error!(
-            %file,
-            webhooks,
-            "a file of the spool is damaged, and its webhooks cannot be published: check the disk of SPOOL_DIR"
-        );
         Ok(())
     }
 }
 
-/// The first of `records`: at most `max_webhooks`, whose bodies take at most `max_bytes`, but at least one.
-fn bounded(records: impl Iterator<Item = Record>, max_webhooks: usize, max_bytes: usize) -> Vec<Record> {
-    let mut bytes = 0;
-    let fits = |(n, record): &(usize, Record)| {
-        bytes += record.webhook.body.len();
-        *n == 0 || bytes <= max_bytes
-    };
-    records.take(max_webhooks).enumerate().take_while(fits).map(|(_, record)| record).collect()
-}
-
-/// Keeps the file of a segment without webhooks for a later segment, or deletes it.
-fn keep_spare(spares: &mut Vec<Segment>, empty: Segment) -> io::Result<()> {
-    let is_ordinary = empty.capacity == SEGMENT_BYTES + segment::START;
-    if is_ordinary && spares.len() < MAX_SPARES {
-        spares.push(empty);
-        return Ok(());
+/// Logs that a segment has lost bytes.
+fn report(segment: &Segment, scan: &Scan) {
+    if scan.damaged_bytes > 0 {
+        let (file, bytes) = (segment.path().display(), scan.damaged_bytes);
+        tracing::error!(%file, bytes, "the disk of SPOOL_DIR has damaged webhooks, which are not published");
     }
-    empty.delete()
 }
 
 /// The names of the segments in `folder`.
@@ -319,18 +374,18 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The place of a record of a segment.
-fn place(segment: u64, range: &Place) -> Place {
+/// The positions of a record of a segment.
+fn positions(segment: u64, range: &RecordRange) -> RecordRange {
     join(segment, range.start)..join(segment, range.end)
 }
 
-/// A place has the number of its segment in the upper 32 bits, and its offset in the lower ones.
+/// A position has the number of its segment in the upper 32 bits, and its offset in the lower ones.
 fn join(segment: u64, offset: u64) -> u64 {
     (segment << 32) | offset
 }
 
-fn split(place: u64) -> (u64, u64) {
-    (place >> 32, place & u64::from(u32::MAX))
+fn split(position: u64) -> (u64, u64) {
+    (position >> 32, position & u64::from(u32::MAX))
 }
 
 #[cfg(test)]

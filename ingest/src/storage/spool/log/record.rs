@@ -1,8 +1,9 @@
 //! A record of the log as bytes. Pure.
 //!
-//! A record is its length, a checksum, and its content: a kind, and what the kind says. The checksum includes the
-//! number of the segment, so that a record that was left over from an earlier use of the file is not taken for a new
-//! one. All numbers are little-endian.
+//! A record is a prefix and its content: a kind, and what the kind says. The prefix has a mark by which records are found
+//! behind damaged bytes, the length of the content, and its checksum. The checksum includes the number of the segment, so
+//! that a record that was left over from an earlier use of the file is not taken for a new one. All numbers are
+//! little-endian.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -12,32 +13,34 @@ use crate::{
     storage::message::{Webhook, WebhookId},
 };
 
-/// Bytes before the content: length and checksum.
-pub(super) const PREFIX_BYTES: usize = 8;
-/// Bytes of the record that says what is removed.
-pub(super) const REMOVED_BYTES: usize = PREFIX_BYTES + 1 + 8;
+/// The first bytes of each record.
+pub(super) const MARK: [u8; 4] = *b"\xa7rec";
+/// Bytes before the content: mark, length and checksum.
+pub(super) const PREFIX_BYTES: usize = 12;
+/// Bytes of a checkpoint.
+pub(super) const CHECKPOINT_BYTES: usize = PREFIX_BYTES + 1 + 8;
 const WEBHOOK: u8 = 1;
-const REMOVED: u8 = 2;
+const CHECKPOINT: u8 = 2;
 
 /// The content of a record.
 #[derive(Debug)]
 pub(super) enum Content {
     /// A webhook.
     Webhook(Webhook),
-    /// All webhooks at lower places than this one are removed.
-    Removed(u64),
+    /// All webhooks at lower positions than this one are removed.
+    Checkpoint(u64),
 }
 
-/// The length that the record of `webhook` has, and its headers as pairs.
-pub(super) struct Outline<'a> {
+/// Writes the record of a webhook.
+pub(super) struct RecordEncoder<'a> {
     webhook: &'a Webhook,
     headers: Vec<(&'a str, &'a str)>,
     /// Bytes of the whole record.
     pub length: usize,
 }
 
-impl<'a> Outline<'a> {
-    pub fn of(webhook: &'a Webhook) -> Self {
+impl<'a> RecordEncoder<'a> {
+    pub fn new(webhook: &'a Webhook) -> Self {
         let pairs = webhook.headers.iter();
         let headers: Vec<(&str, &str)> = pairs
             .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
@@ -62,36 +65,36 @@ impl<'a> Outline<'a> {
         for piece in self.webhook.body.pieces() {
             bytes.put_slice(piece);
         }
-        seal(&mut bytes[start..], segment);
+        write_prefix(&mut bytes[start..], segment);
     }
 }
 
-/// The record that says that all webhooks at places lower than `place` are removed.
-pub(super) fn removed(place: u64, segment: u64) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(REMOVED_BYTES);
+/// The record that says that all webhooks at positions lower than `position` are removed.
+pub(super) fn checkpoint(position: u64, segment: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(CHECKPOINT_BYTES);
     bytes.put_bytes(0, PREFIX_BYTES);
-    bytes.put_u8(REMOVED);
-    bytes.put_u64_le(place);
-    seal(&mut bytes, segment);
+    bytes.put_u8(CHECKPOINT);
+    bytes.put_u64_le(position);
+    write_prefix(&mut bytes, segment);
     bytes
 }
 
-/// The bytes of the content that begins after this prefix. `None`: no record begins here.
+/// The bytes of the content that follows this prefix. `None`: no record begins here.
 pub(super) fn content_bytes(prefix: [u8; PREFIX_BYTES]) -> Option<usize> {
-    let bytes = (&prefix[..]).get_u32_le();
+    let mut rest = prefix.strip_prefix(&MARK)?;
+    let bytes = rest.get_u32_le();
     (bytes > 0).then_some(bytes as usize)
 }
 
 /// Reads the content of a record of the segment with this number. `None`: these bytes are no such record.
-pub(super) fn read(prefix: [u8; PREFIX_BYTES], content: &[u8], segment: u64) -> Option<Content> {
-    let checksum_stored = (&prefix[4..]).get_u32_le();
-    if checksum(content, segment) != checksum_stored {
+pub(super) fn read(prefix: [u8; PREFIX_BYTES], mut content: &[u8], segment: u64) -> Option<Content> {
+    let (_, mut stored) = prefix.split_at(PREFIX_BYTES - 4);
+    if checksum(content, segment) != stored.get_u32_le() {
         return None;
     }
-    let mut content = content;
     match content.try_get_u8().ok()? {
         WEBHOOK => read_webhook(content).map(Content::Webhook),
-        REMOVED => content.try_get_u64_le().ok().map(Content::Removed),
+        CHECKPOINT => content.try_get_u64_le().ok().map(Content::Checkpoint),
         _ => None,
     }
 }
@@ -110,10 +113,10 @@ fn read_webhook(mut content: &[u8]) -> Option<Webhook> {
     Some(Webhook { subject, id: WebhookId::from(*id), headers, body })
 }
 
-/// Writes length and checksum into the prefix of `record`.
-fn seal(record: &mut [u8], segment: u64) {
-    let (prefix, content) = record.split_at_mut(PREFIX_BYTES);
-    let mut prefix = prefix;
+/// Writes the prefix of `record`, whose content is complete.
+fn write_prefix(record: &mut [u8], segment: u64) {
+    let (mut prefix, content) = record.split_at_mut(PREFIX_BYTES);
+    prefix.put_slice(&MARK);
     prefix.put_u32_le(number(content.len()));
     prefix.put_u32_le(checksum(content, segment));
 }
@@ -148,14 +151,14 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// A record with a right checksum may say anything: the disk is not trusted more than a sender.
+        /// Content with a valid checksum may still be malformed.
         #[test]
         fn any_content_is_read_or_refused(content in prop::collection::vec(any::<u8>(), 1..200)) {
-            for kind in [0, WEBHOOK, REMOVED] {
+            for kind in [0, WEBHOOK, CHECKPOINT] {
                 let mut record = vec![0; PREFIX_BYTES];
                 record.push(kind);
                 record.extend(&content);
-                seal(&mut record, 7);
+                write_prefix(&mut record, 7);
                 let (prefix, content) = record.split_first_chunk().unwrap();
                 prop_assert_eq!(content_bytes(*prefix), Some(content.len()));
                 let _any = read(*prefix, content, 7);

@@ -6,30 +6,34 @@
 //! - No webhook before [`Segment::first`] is in the log any more.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
+
 use super::{
-    record::{self, Content, PREFIX_BYTES},
+    ranges::Ranges,
+    record::{self, Content, MARK, PREFIX_BYTES},
     window::Window,
 };
 use crate::storage::spool::private_file;
 
-/// Bytes of an ordinary file. A webhook that is larger has a file of its own.
+/// Bytes of the records of an ordinary file. A webhook that is larger has a file of its own.
 pub(super) const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
-/// The first bytes of a file: what it is, and its number.
-const MAGIC: [u8; 8] = *b"aftrlog1";
 /// Offset of the first record.
-pub(super) const START: u64 = 16;
+pub(super) const START: u64 = 32;
+/// The first bytes of a file. The number of the segment and a checksum follow.
+const MAGIC: [u8; 8] = *b"aftrlog1";
+/// Numbers are lower, so that a position has room for them.
+const MAX_NUMBER: u64 = 1 << 31;
 /// Extension of a file that cannot be read. The gateway does not touch it again.
 const DAMAGED: &str = "damaged";
-/// Bytes that are written at a time to a new file.
-const ZEROS: usize = 1024 * 1024;
+/// Bytes of zeros that are written at a time.
+static ZEROS: [u8; 1024 * 1024] = [0; 1024 * 1024];
 
 /// A file of the log.
 #[derive(Debug)]
@@ -38,17 +42,37 @@ pub(super) struct Segment {
     pub number: u64,
     /// Offset of the next record.
     pub end: u64,
-    /// Webhooks in the segment that are in the log.
+    /// Webhooks of the segment that are in the log.
     pub webhooks: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Bytes of the file.
     pub capacity: u64,
-    first: u64,
-    /// What was removed behind `first`: start and end.
-    removed: BTreeMap<u64, u64>,
+    /// Offset before which no webhook is in the log any more.
+    pub first: u64,
+    /// Where no webhook is in the log, behind `first`.
+    removed: Ranges,
     path: PathBuf,
     file: File,
+}
+
+/// What an existing file is.
+pub(super) enum Opened {
+    /// A segment. It was not read yet.
+    Segment(Segment),
+    /// A file that was not finished when it was created.
+    Unfinished,
+    /// Something else.
+    Damaged,
+}
+
+/// What [`Segment::scan`] has found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// The latest checkpoint; 0 if there is none.
+    pub checkpoint: u64,
+    /// Bytes between records that are no records.
+    pub damaged_bytes: u64,
 }
 
 impl Segment {
@@ -56,14 +80,8 @@ impl Segment {
     pub fn create(folder: &Path, number: u64, bytes: u64) -> io::Result<Self> {
         let name = format!("{number:016}.log");
         let (path, capacity) = (folder.join(&name), bytes + START);
-        let filled = private_file::open(folder, &name).and_then(|mut file| {
-            let zeros = vec![0; ZEROS];
-            let mut left = capacity;
-            while left > 0 {
-                let piece = &zeros[..usize::try_from(left).unwrap_or(ZEROS).min(ZEROS)];
-                file.write_all(piece)?;
-                left -= piece.len() as u64;
-            }
+        let filled = private_file::open(folder, &name).and_then(|file| {
+            write_zeros(&file, 0..capacity)?;
             file.sync_all()?;
             // Writes the name of the file to disk. Without the name, a power cut would lose the file.
             File::open(folder)?.sync_all()?;
@@ -79,88 +97,152 @@ impl Segment {
     }
 
     fn begin(number: u64, capacity: u64, path: PathBuf, file: File) -> io::Result<Self> {
-        let mut start = Vec::from(MAGIC);
-        start.extend(number.to_le_bytes());
-        file.write_all_at(&start, 0)?;
-        Ok(Self {
-            number,
-            end: START,
-            webhooks: 0,
-            bytes: 0,
-            capacity,
-            first: START,
-            removed: BTreeMap::new(),
-            path,
-            file,
-        })
+        if number >= MAX_NUMBER {
+            return Err(io::Error::other("the log of the spool has no number for another file"));
+        }
+        file.write_all_at(&head(number), 0)?;
+        file.sync_data()?;
+        Ok(Self::new(number, capacity, path, file))
     }
 
-    /// Opens an existing file. `None`: it was never used.
-    pub fn open(folder: &Path, name: &str) -> io::Result<Option<Self>> {
+    fn new(number: u64, capacity: u64, path: PathBuf, file: File) -> Self {
+        let (first, end, removed) = (START, START, Ranges::default());
+        Self { number, end, webhooks: 0, bytes: 0, capacity, first, removed, path, file }
+    }
+
+    /// Opens an existing file.
+    pub fn open(folder: &Path, name: &str) -> io::Result<Opened> {
         let file = private_file::open(folder, name)?;
         let capacity = file.metadata()?.len();
         let mut start = [0; START as usize];
-        if capacity < START || file.read_exact_at(&mut start, 0).is_err() {
-            return Ok(None);
+        if capacity < START {
+            return Ok(Opened::Unfinished);
         }
-        let (magic, number) = start.split_at(MAGIC.len());
-        let Ok(number) = number.try_into().map(u64::from_le_bytes) else { return Ok(None) };
-        if magic != MAGIC {
-            return Ok(None);
+        file.read_exact_at(&mut start, 0)?;
+        if start == [0; START as usize] {
+            return Ok(Opened::Unfinished);
         }
-        let path = folder.join(name);
-        let (first, end) = (START, START);
-        let removed = BTreeMap::new();
-        Ok(Some(Self { number, end, webhooks: 0, bytes: 0, capacity, first, removed, path, file }))
+        let number = start[MAGIC.len()..].first_chunk().copied().map_or(u64::MAX, u64::from_le_bytes);
+        if start != head(number) || number >= MAX_NUMBER {
+            return Ok(Opened::Damaged);
+        }
+        Ok(Opened::Segment(Self::new(number, capacity, folder.join(name), file)))
     }
 
-    /// Counts the records, and finds their end. Returns the highest place below which all webhooks are removed, as the
-    /// segment says.
-    pub fn recover(&mut self) -> io::Result<u64> {
-        let (mut window, mut removed_below) = (Window::default(), 0);
-        self.end = self.capacity; // Until the first bytes that are no record.
-        let mut offset = START;
-        while let Some((range, content)) = self.record_at(offset, &mut window)? {
+    /// Finds all records, counts the webhooks that were not removed, and sets `end`.
+    pub fn recover(&mut self, window: &mut Window) -> io::Result<Scan> {
+        let (scan, end) = self.scan(self.capacity, window)?;
+        self.end = end;
+        Ok(scan)
+    }
+
+    /// Counts the webhooks again after some could not be read. They are not in the log any more.
+    pub fn leave_out_damage(&mut self, window: &mut Window) -> io::Result<Scan> {
+        let (mut scan, end) = self.scan(self.end, window)?;
+        if end < self.end {
+            scan.damaged_bytes += self.end - end;
+            self.mark_removed(end..self.end);
+        }
+        Ok(scan)
+    }
+
+    /// Counts the webhooks before `limit`. Returns also the end of the last record.
+    fn scan(&mut self, limit: u64, window: &mut Window) -> io::Result<(Scan, u64)> {
+        (self.webhooks, self.bytes) = (0, 0);
+        let (mut scan, mut offset) = (Scan::default(), self.first);
+        while let Some((range, content)) = self.next_record(offset, limit, window)? {
+            if range.start > offset {
+                scan.damaged_bytes += range.start - offset;
+                self.mark_removed(offset..range.start);
+            }
             offset = range.end;
             match content {
-                Content::Webhook(_) => self.added(&range),
-                Content::Removed(below) => {
-                    removed_below = removed_below.max(below);
-                    self.removed.insert(range.start, range.end);
+                Content::Webhook(_) if self.has(range.start) => self.count(&range),
+                Content::Webhook(_) => {}
+                Content::Checkpoint(position) => {
+                    scan.checkpoint = scan.checkpoint.max(position);
+                    self.mark_removed(range);
                 }
             }
         }
-        self.end = offset;
-        self.advance();
-        Ok(removed_below)
+        Ok((scan, offset))
+    }
+
+    /// The first record from `offset` on. `None`: there is none before `limit`.
+    fn next_record(
+        &self,
+        mut offset: u64,
+        limit: u64,
+        window: &mut Window,
+    ) -> io::Result<Option<(Range<u64>, Content)>> {
+        loop {
+            let found = self.read_at(offset, limit, window)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            let Some(mark) = window.find(self.number, &self.file, &MARK, offset + 1, limit)? else {
+                return Ok(None);
+            };
+            offset = mark;
+        }
+    }
+
+    /// The record at `offset`. `None`: it is damaged.
+    pub fn record_at(&self, offset: u64, window: &mut Window) -> io::Result<Option<(Range<u64>, Content)>> {
+        self.read_at(offset, self.end, window)
+    }
+
+    fn read_at(
+        &self,
+        offset: u64,
+        limit: u64,
+        window: &mut Window,
+    ) -> io::Result<Option<(Range<u64>, Content)>> {
+        let content_at = offset + PREFIX_BYTES as u64;
+        let prefix = window.read(self.number, &self.file, offset..content_at, limit)?;
+        let Some(prefix) = prefix.and_then(|prefix| prefix.first_chunk()).copied() else { return Ok(None) };
+        let Some(bytes) = record::content_bytes(prefix) else { return Ok(None) };
+        let end = content_at + bytes as u64;
+        let content = window.read(self.number, &self.file, content_at..end, limit)?;
+        let content = content.and_then(|content| record::read(prefix, content, self.number));
+        Ok(content.map(|content| (offset..end, content)))
     }
 
     /// Removes all webhooks before `offset`.
-    pub fn remove_below(&mut self, offset: u64) -> io::Result<()> {
-        let mut window = Window::default();
+    pub fn remove_below(&mut self, offset: u64, window: &mut Window) -> io::Result<()> {
         let mut next = self.first;
         while next < offset.min(self.end) {
-            let Some((range, content)) = self.record_at(next, &mut window)? else { break };
-            next = range.end;
-            if matches!(content, Content::Webhook(_)) {
-                self.remove(&range);
+            if let Some(end) = self.removed_at(next) {
+                next = end;
+                continue;
             }
+            let Some((range, _)) = self.record_at(next, window)? else { break };
+            next = range.end;
+            self.remove(range);
         }
         Ok(())
     }
 
-    /// The record at `offset`. `None`: there is none, or it is damaged.
-    pub fn record_at(&self, offset: u64, window: &mut Window) -> io::Result<Option<(Range<u64>, Content)>> {
-        let content_at = offset + PREFIX_BYTES as u64;
-        let Some(prefix) = window.read(self.number, &self.file, offset..content_at, self.end)? else {
-            return Ok(None);
-        };
-        let Some(prefix) = prefix.first_chunk().copied() else { return Ok(None) };
-        let Some(bytes) = record::content_bytes(prefix) else { return Ok(None) };
-        let end = content_at + bytes as u64;
-        let content = window.read(self.number, &self.file, content_at..end, self.end)?;
-        let content = content.and_then(|content| record::read(prefix, content, self.number));
-        Ok(content.map(|content| (offset..end, content)))
+    /// Removes all webhooks.
+    pub fn clear(&mut self) {
+        (self.webhooks, self.bytes, self.first) = (0, 0, self.end);
+        self.removed = Ranges::default();
+    }
+
+    /// Writes the whole file once more, with zeros behind `end`. After a crash or a failed sync, this makes sure that all
+    /// records before `end` are on disk, so that more can be added behind them.
+    pub fn write_again(&self) -> io::Result<()> {
+        let mut piece = vec![0; ZEROS.len()];
+        let mut offset = 0;
+        while offset < self.end {
+            let length = usize::try_from(self.end - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
+            let piece = &mut piece[..length];
+            self.file.read_exact_at(piece, offset)?;
+            self.file.write_all_at(piece, offset)?;
+            offset += length as u64;
+        }
+        write_zeros(&self.file, self.end..self.capacity)?;
+        self.file.sync_all()
     }
 
     /// Whether records of `bytes` fit behind `end`.
@@ -181,46 +263,37 @@ impl Segment {
     }
 
     /// Counts the webhook whose record is at `range`.
-    pub fn added(&mut self, range: &Range<u64>) {
+    pub fn count(&mut self, range: &Range<u64>) {
         self.webhooks += 1;
         self.bytes += range.end - range.start;
     }
 
-    /// Offset before which no webhook is in the log any more.
-    pub fn first(&self) -> u64 {
-        self.first
-    }
-
     /// Whether the webhook at `offset` was not removed.
     pub fn has(&self, offset: u64) -> bool {
-        offset >= self.first && !self.removed.contains_key(&offset)
+        offset >= self.first && self.removed.end_of(offset).is_none()
     }
 
     /// The end of what was removed at `offset`. `None`: nothing was removed there.
     pub fn removed_at(&self, offset: u64) -> Option<u64> {
-        self.removed.get(&offset).copied()
+        self.removed.end_of(offset)
     }
 
-    /// Removes the webhook whose record is at `range`. Returns whether it was in the log.
-    pub fn remove(&mut self, range: &Range<u64>) -> bool {
-        if range.start < self.first || range.end > self.end || self.removed.contains_key(&range.start) {
-            return false;
+    /// Removes the webhook whose record is at `range`. Does nothing if it was removed already.
+    pub fn remove(&mut self, range: Range<u64>) {
+        if range.end <= self.end && self.has(range.start) {
+            self.webhooks -= 1;
+            self.bytes -= range.end - range.start;
+            self.mark_removed(range);
         }
-        self.webhooks -= 1;
-        self.bytes -= range.end - range.start;
-        self.skip(range);
-        true
     }
 
     /// Notes that no webhook is at `range`.
-    pub fn skip(&mut self, range: &Range<u64>) {
-        self.removed.insert(range.start, range.end);
-        self.advance();
-    }
-
-    /// Moves `first` over everything that was removed.
-    fn advance(&mut self) {
-        while let Some(end) = self.removed.remove(&self.first) {
+    pub fn mark_removed(&mut self, range: Range<u64>) {
+        let start = range.start.max(self.first);
+        if start < range.end {
+            self.removed.add(start..range.end);
+        }
+        if let Some(end) = self.removed.take(self.first) {
             self.first = end;
         }
     }
@@ -230,10 +303,38 @@ impl Segment {
         fs::remove_file(&self.path)
     }
 
-    /// Sets the file aside, because it cannot be read. Returns its new name.
-    pub fn set_aside(self) -> io::Result<PathBuf> {
-        let path = self.path.with_extension(DAMAGED);
-        fs::rename(&self.path, &path)?;
-        Ok(path)
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
+}
+
+/// Renames a file that cannot be read, so that it stays for an operator.
+pub(super) fn quarantine(path: &Path) -> io::Result<()> {
+    let second = Timestamp::now().as_second();
+    let renamed = path.with_extension(format!("{second}.{DAMAGED}"));
+    fs::rename(path, &renamed)?;
+    let file = renamed.display();
+    tracing::error!(%file, "a file of the spool cannot be read: check the disk of SPOOL_DIR");
+    Ok(())
+}
+
+/// The first bytes of the file of the segment `number`.
+fn head(number: u64) -> [u8; START as usize] {
+    let mut head = [0; START as usize];
+    let (magic, rest) = head.split_at_mut(MAGIC.len());
+    magic.copy_from_slice(&MAGIC);
+    rest[..8].copy_from_slice(&number.to_le_bytes());
+    rest[8..12].copy_from_slice(&crc32fast::hash(&number.to_le_bytes()).to_le_bytes());
+    head
+}
+
+fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
+    let mut offset = range.start;
+    while offset < range.end {
+        let length = usize::try_from(range.end - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        file.write_all_at(&ZEROS[..length], offset)?;
+        offset += length as u64;
+    }
+    Ok(())
 }

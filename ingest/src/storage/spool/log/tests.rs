@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, fs::OpenOptions, os::unix::fs::FileExt as _};
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::spool::journal::tests::{places, texts, webhook};
+use crate::storage::spool::journal::tests::{ranges, texts, webhook};
 
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -43,7 +43,7 @@ fn a_record_that_was_not_written_completely_ends_the_log() {
     for text in ["a", "b", "c"] {
         append(&mut log, text);
     }
-    let last = places(&mut log).pop().unwrap();
+    let last = ranges(&mut log).pop().unwrap();
     drop(log);
     let (_, end) = split(last.end);
     overwrite(&files(folder.path())[0], end - 1, b"?");
@@ -55,31 +55,13 @@ fn a_record_that_was_not_written_completely_ends_the_log() {
 }
 
 #[test]
-fn bytes_that_a_failed_sync_has_not_written_hide_no_later_webhook() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut log = open(folder.path());
-    append(&mut log, "a");
-    append(&mut log, "b");
-    let unsynced = places(&mut log).pop().unwrap();
-    drop(log);
-    // The log is opened again after the failure. What was not written can still be read from memory, until the power
-    // is cut.
-    let mut log = open(folder.path());
-    append(&mut log, "c");
-    drop(log);
-    let (_, start) = split(unsynced.start);
-    overwrite(&files(folder.path())[0], start, &[0; 32]);
-    assert_eq!(words(&mut open(folder.path())), ["a", "c"]);
-}
-
-#[test]
 fn removed_webhooks_stay_removed_after_a_crash_as_far_as_they_were_the_oldest() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = open(folder.path());
     for text in ["a", "b", "c", "d"] {
         append(&mut log, text);
     }
-    let all = places(&mut log);
+    let all = ranges(&mut log);
     log.remove(&[all[0].clone(), all[1].clone(), all[3].clone()]).unwrap();
     assert_eq!(words(&mut log), ["c"]);
     append(&mut log, "e");
@@ -94,7 +76,7 @@ fn files_are_used_again_and_their_earlier_webhooks_are_not_read() {
     for n in 0..150 {
         append(&mut log, &long(&format!("a{n}"), 1000));
         if n % 10 == 9 {
-            let all = places(&mut log);
+            let all = ranges(&mut log);
             log.remove(&all).unwrap();
         }
     }
@@ -116,7 +98,7 @@ fn a_webhook_that_is_larger_than_a_file_has_its_own() {
     drop(log);
     let mut log = open(folder.path());
     assert_eq!(words(&mut log), ["a", "large", "b"]);
-    let all = places(&mut log);
+    let all = ranges(&mut log);
     log.remove(&all).unwrap();
     drop(log);
     drop(open(folder.path()));
@@ -135,7 +117,7 @@ fn the_files_are_bounded_if_a_webhook_is_left_in_each() {
             break;
         }
         // One webhook in sixteen is left.
-        let all = places(&mut log);
+        let all = ranges(&mut log);
         let last = all.last().unwrap().clone();
         if n % 16 != 0 {
             log.remove(&[last]).unwrap();
@@ -145,37 +127,77 @@ fn the_files_are_bounded_if_a_webhook_is_left_in_each() {
     assert!(size <= max_bytes + (EXTRA_SEGMENTS + MAX_SPARES as u64) * (SEGMENT_BYTES + 64), "{size}");
     assert!(log.size().bytes <= max_bytes);
     // With the webhooks their files go.
-    let all = places(&mut log);
+    let all = ranges(&mut log);
     log.remove(&all).unwrap();
     append(&mut log, "b");
     assert_eq!(words(&mut log), ["b"]);
 }
 
+/// Changes a byte in the body of the second of 20 webhooks.
+fn damage_second(log: &mut WebhookLog, folder: &Path) {
+    for n in 0..20 {
+        append(log, &long(&format!("a{n:02}"), 1000));
+    }
+    let second = ranges(log)[1].clone();
+    let (_, offset) = split(second.start);
+    overwrite(&files(folder)[0], offset + 500, b"?");
+    log.window = Window::default(); // What is in memory is not damaged.
+}
+
 #[test]
-fn a_file_with_a_damaged_record_is_set_aside_and_the_others_are_read() {
+fn a_damaged_webhook_is_left_out_and_the_others_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = open(folder.path());
-    for n in 0..20 {
-        append(&mut log, &long(&format!("a{n}"), 1000));
-    }
-    let second = places(&mut log)[1].clone();
-    let (_, offset) = split(second.start);
-    overwrite(&files(folder.path())[0], offset + 100, b"?");
-    (log.window, log.fresh) = Default::default(); // What is in memory is not damaged.
-    let before = words(&mut log);
-    let after = words(&mut log);
-    assert_eq!(before, ["a0"]);
-    assert!(after.first().is_some_and(|word| word == "a16"), "{after:?}");
-    let damaged = fs::read_dir(folder.path().join(FOLDER)).unwrap();
-    let is_damaged = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == "damaged");
-    assert_eq!(damaged.map(Result::unwrap).filter(is_damaged).count(), 1);
+    damage_second(&mut log, folder.path());
+    assert_eq!(words(&mut log), ["a00"], "those before it are read first");
+    let others: Vec<_> = (0..20).filter(|n| *n != 1).map(|n| format!("a{n:02}")).collect();
+    assert_eq!(words(&mut log), others);
+    assert_eq!(log.size().webhooks, 19);
+    let all = ranges(&mut log);
+    log.remove(&all).unwrap();
+    assert_eq!(log.size(), JournalSize::default());
+}
+
+#[test]
+fn a_damaged_webhook_is_left_out_after_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    damage_second(&mut log, folder.path());
+    drop(log);
+    let mut log = open(folder.path());
+    let others: Vec<_> = (0..20).filter(|n| *n != 1).map(|n| format!("a{n:02}")).collect();
+    assert_eq!(words(&mut log), others);
+}
+
+#[test]
+fn a_file_without_a_valid_head_is_kept_for_an_operator() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path());
+    damage_second(&mut log, folder.path());
+    drop(log);
+    overwrite(&files(folder.path())[0], 9, b"?");
+    let mut log = open(folder.path());
+    assert_eq!(words(&mut log).first().map(String::as_str), Some("a16"), "the second file is read");
+    let names = fs::read_dir(folder.path().join(FOLDER)).unwrap().map(|entry| entry.unwrap().path());
+    assert_eq!(names.filter(|path| path.extension().is_some_and(|kind| kind == "damaged")).count(), 1);
     append(&mut log, "b");
+    assert_eq!(words(&mut log).last().map(String::as_str), Some("b"));
+}
+
+#[test]
+fn opening_the_log_again_and_again_takes_no_more_room() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..20 {
+        append(&mut open(folder.path()), &format!("a{n:02}"));
+    }
+    assert_eq!(files(folder.path()).len(), 1);
+    assert_eq!(words(&mut open(folder.path())).len(), 20);
 }
 
 #[test]
 fn a_file_whose_creation_was_interrupted_is_removed() {
     let folder = tempfile::tempdir().unwrap();
-    drop(open(folder.path()));
+    append(&mut open(folder.path()), "a");
     let interrupted = folder.path().join(FOLDER).join("0000000000000009.log");
     fs::write(&interrupted, [0; 100]).unwrap();
     drop(open(folder.path()));
@@ -221,15 +243,15 @@ proptest! {
                     live.insert(format!("w{n:04}"));
                 }
                 Step::Remove(index) => {
-                    let (words, places) = (words(&mut log), places(&mut log));
-                    if let Some((word, place)) = words.into_iter().zip(places).nth(index) {
-                        log.remove(&[place]).unwrap();
+                    let (words, ranges) = (words(&mut log), ranges(&mut log));
+                    if let Some((word, range)) = words.into_iter().zip(ranges).nth(index) {
+                        log.remove(&[range]).unwrap();
                         live.remove(&word);
                         removed.insert(word);
                     }
                 }
                 Step::RemoveAll => {
-                    let all = places(&mut log);
+                    let all = ranges(&mut log);
                     log.remove(&all).unwrap();
                     removed.append(&mut live);
                 }

@@ -2,6 +2,8 @@
 
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
 
+use memchr::memmem;
+
 /// Bytes that are read at a time.
 const PIECE: u64 = 256 * 1024;
 
@@ -29,6 +31,7 @@ impl Window {
         if self.segment != segment || range.start < held.start || range.end > held.end {
             let length = (range.end - range.start).max(PIECE).min(end - range.start);
             self.bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
+            self.bytes.shrink_to(PIECE as usize);
             (self.segment, self.start) = (segment, range.start);
             let read = file.read_exact_at(&mut self.bytes, range.start);
             if read.is_err() {
@@ -38,5 +41,30 @@ impl Window {
         }
         let at = |offset: u64| usize::try_from(offset - self.start).unwrap_or(usize::MAX);
         Ok(self.bytes.get(at(range.start)..at(range.end)))
+    }
+
+    /// The offset from `start` on at which `pattern` begins. `None`: nowhere before `end`.
+    pub fn find(
+        &mut self,
+        segment: u64,
+        file: &File,
+        pattern: &[u8],
+        start: u64,
+        end: u64,
+    ) -> io::Result<Option<u64>> {
+        let overlap = pattern.len() as u64 - 1;
+        let mut from = start;
+        while from + overlap < end {
+            let to = end.min(from + PIECE);
+            let Some(piece) = self.read(segment, file, from..to, end)? else { break };
+            if let Some(found) = memmem::find(piece, pattern) {
+                return Ok(Some(from + found as u64));
+            }
+            from = to - overlap;
+            if to == end {
+                break;
+            }
+        }
+        Ok(None)
     }
 }
