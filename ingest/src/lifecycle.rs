@@ -75,6 +75,13 @@ struct Shared {
     metrics: Metrics,
 }
 
+/// The journals in `SPOOL_DIR`.
+#[derive(Default)]
+struct Spools {
+    spool: Option<Arc<Spool>>,
+    left_by_other_mode: Option<Arc<Spool>>,
+}
+
 /// The background tasks, and the tokens that stop them in this order.
 struct Tasks {
     tracker: TaskTracker,
@@ -112,13 +119,14 @@ impl Shared {
     }
 
     /// Opens the spool, and what another mode has left in its folder.
-    fn open_spools(&self) -> Result<(Option<Arc<Spool>>, Option<Arc<Spool>>), RunError> {
-        let Some(folder) = &self.config.spool_dir else { return Ok((None, None)) };
+    fn open_spools(&self) -> Result<Spools, RunError> {
+        let Some(folder) = &self.config.spool_dir else { return Ok(Spools::default()) };
         let (mode, max_bytes) = (self.config.spool, self.config.spool_max_bytes.get());
         self.metrics.spool_max_bytes.set(i64::try_from(max_bytes).unwrap_or(i64::MAX));
         let spool = Spool::open(folder, mode, max_bytes, self.metrics.clone()).map_err(RunError::Spool)?;
         let left = Spool::open_left_by_other_mode(folder, mode, max_bytes, self.metrics.clone());
-        Ok((Some(Arc::new(spool)), left.map_err(RunError::Spool)?.map(Arc::new)))
+        let left_by_other_mode = left.map_err(RunError::Spool)?.map(Arc::new);
+        Ok(Spools { spool: Some(Arc::new(spool)), left_by_other_mode })
     }
 }
 
@@ -156,7 +164,7 @@ impl RunningGateway {
         let (publisher, committer) =
             Publisher::new(client.clone(), streams.clone(), timeout, metrics.clone());
         tasks.tracker.spawn(committer.run(tasks.storing.clone()));
-        let (spool, left_by_other_mode) = shared.open_spools()?;
+        let Spools { spool, left_by_other_mode } = shared.open_spools()?;
         let large_bodies = LargeBodies::new(client, metrics.clone());
         let storage = Arc::new(Storage::new(publisher, large_bodies, spool.clone(), streams.clone()));
         for spool in [spool.clone(), left_by_other_mode].into_iter().flatten() {

@@ -21,6 +21,7 @@ impl SpoolMode {
     }
 
     /// The mode that this one is not.
+    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Fallback => Self::First,

@@ -113,7 +113,8 @@ async fn run(launcher: Launcher, round: &Round, progress: &Progress) -> anyhow::
         }
     };
     let faults: Vec<_> = Fault::all().filter(|fault| disk.is_some() || !fault.needs_disk()).collect();
-    let mut system = System::start(launcher, round, disk).await?;
+    let spool_mode = if round.spool_first { "first" } else { "fallback" };
+    let mut system = System::start(launcher, &round.folder, disk, round.sync_always, spool_mode).await?;
     let duplicates = if matches!(round.plan, Plan::PowerCuts(_)) { 0.01 } else { 0.2 };
     let profile = LoadProfile { rate: round.rate, duplicates };
     let load = Load::start(system.urls.clone(), system.http.clone(), round.seed, profile);

@@ -1,7 +1,11 @@
 //! The system under test: two gateways, two workers, broker, database and simulated API. Services reach the
 //! three servers through links that can be cut.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aftercall_common::contract::streams;
 use aftercall_local::{
@@ -16,7 +20,7 @@ use async_nats::jetstream::{self, consumer::PullConsumer};
 use mongodb::{Collection, bson};
 use tokio::net::TcpStream;
 
-use super::{Round, service::Service};
+use super::service::Service;
 use crate::{
     disk::{Disk, Lost},
     link::Link,
@@ -60,15 +64,20 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Starts everything for `round`, and waits until it is ready. Broker, database and spool use `disk`, if there is
-    /// one.
-    pub async fn start(launcher: Launcher, round: &Round, disk: Option<Disk>) -> anyhow::Result<Self> {
-        let Round { folder, sync_always, spool_first, .. } = round;
+    /// Starts everything, and waits until it is ready. Logs are written to `folder`. Broker, database and spool use
+    /// `disk`, if there is one. `sync_always`: whether the broker syncs before it acknowledges. `spool_mode`: the
+    /// variable `SPOOL` of the gateway that has a spool.
+    pub async fn start(
+        launcher: Launcher,
+        folder: &Path,
+        disk: Option<Disk>,
+        sync_always: bool,
+        spool_mode: &str,
+    ) -> anyhow::Result<Self> {
         let services = servers::shared_services();
         let data = |name: &str| disk.as_ref().map(|disk| disk.path().join(name));
         let broker = servers::locate(&NATS, &services).await?;
         let log = Some(folder.join("nats-server.log"));
-        let sync_always = *sync_always;
         let options = nats::Options { data: data("nats"), sync_always, log, ..nats::Options::default() };
         let broker = nats::start(&launcher, &broker, options).await?;
         let database = servers::locate(&MONGOD, &services).await?;
@@ -91,7 +100,7 @@ impl System {
             slow_clients: Vec::new(),
             poison: 0,
             power_cut_loss: Lost::default(),
-            logs: folder.clone(),
+            logs: folder.to_owned(),
             disk,
             launcher,
             broker,
@@ -105,8 +114,7 @@ impl System {
             command = command.env("LISTEN_ADDR", format!("127.0.0.1:{public}"));
             if n == 0 {
                 // The other gateway has no spool, so it answers 503 when the broker does not acknowledge.
-                let mode = if *spool_first { "first" } else { "fallback" };
-                command = command.env("SPOOL_DIR", &spool).env("SPOOL", mode);
+                command = command.env("SPOOL_DIR", &spool).env("SPOOL", spool_mode);
             }
             let gateway = system.launch((command, admin)).await?;
             system.gateways.push(gateway);

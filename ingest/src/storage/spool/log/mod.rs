@@ -369,7 +369,9 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = entry?.file_name();
-        names.extend(name.to_str().filter(|name| name.ends_with(".log")).map(str::to_owned));
+        if Path::new(&name).extension().is_some_and(|kind| kind == "log") {
+            names.extend(name.to_str().map(str::to_owned));
+        }
     }
     Ok(names)
 }

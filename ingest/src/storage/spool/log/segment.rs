@@ -24,8 +24,9 @@ use crate::storage::spool::private_file;
 
 /// Bytes of the records of an ordinary file. A webhook that is larger has a file of its own.
 pub(super) const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+const HEAD_BYTES: usize = 32;
 /// Offset of the first record.
-pub(super) const START: u64 = 32;
+pub(super) const START: u64 = HEAD_BYTES as u64;
 /// The first bytes of a file. The number of the segment and a checksum follow.
 const MAGIC: [u8; 8] = *b"aftrlog1";
 /// Numbers are lower, so that a position has room for them.
@@ -114,12 +115,12 @@ impl Segment {
     pub fn open(folder: &Path, name: &str) -> io::Result<Opened> {
         let file = private_file::open(folder, name)?;
         let capacity = file.metadata()?.len();
-        let mut start = [0; START as usize];
+        let mut start = [0; HEAD_BYTES];
         if capacity < START {
             return Ok(Opened::Unfinished);
         }
         file.read_exact_at(&mut start, 0)?;
-        if start == [0; START as usize] {
+        if start == [0; HEAD_BYTES] {
             return Ok(Opened::Unfinished);
         }
         let number = start[MAGIC.len()..].first_chunk().copied().map_or(u64::MAX, u64::from_le_bytes);
@@ -320,8 +321,8 @@ pub(super) fn quarantine(path: &Path) -> io::Result<()> {
 }
 
 /// The first bytes of the file of the segment `number`.
-fn head(number: u64) -> [u8; START as usize] {
-    let mut head = [0; START as usize];
+fn head(number: u64) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
     let (magic, rest) = head.split_at_mut(MAGIC.len());
     magic.copy_from_slice(&MAGIC);
     rest[..8].copy_from_slice(&number.to_le_bytes());

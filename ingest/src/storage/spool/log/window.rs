@@ -5,7 +5,8 @@ use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _};
 use memchr::memmem;
 
 /// Bytes that are read at a time.
-const PIECE: u64 = 256 * 1024;
+const PIECE_BYTES: usize = 256 * 1024;
+const PIECE: u64 = PIECE_BYTES as u64;
 
 /// A piece of a segment in memory.
 #[derive(Debug, Default)]
@@ -31,7 +32,7 @@ impl Window {
         if self.segment != segment || range.start < held.start || range.end > held.end {
             let length = (range.end - range.start).max(PIECE).min(end - range.start);
             self.bytes.resize(usize::try_from(length).unwrap_or(usize::MAX), 0);
-            self.bytes.shrink_to(PIECE as usize);
+            self.bytes.shrink_to(PIECE_BYTES);
             (self.segment, self.start) = (segment, range.start);
             let read = file.read_exact_at(&mut self.bytes, range.start);
             if read.is_err() {

@@ -1,6 +1,6 @@
 //! A parameter of the list that cannot be read. Pure.
 
-use super::{EVALUATIONS, GOING, PERIODS, STUCK};
+use super::words::{EVALUATIONS, GOING, PERIODS, STUCK};
 use crate::{
     domain::call::{Outcome, Status},
     store::views::DIRECTIONS,
