@@ -107,7 +107,7 @@ pub(crate) struct RunningGateway {
 
 impl Shared {
     async fn new(config: Config) -> Result<(Self, Registry), RunError> {
-        let connections = open_files::raise_limit(config.max_connections);
+        let connections = open_files::raise_limit(config.max_connections, spool::files(&config));
         let client = config.broker().connect(NAME, Role::Gateway).await.map_err(RunError::Broker)?;
         let tls = config.tls()?;
         let endpoint = config.otel_exporter_otlp_endpoint.as_ref();
@@ -119,14 +119,19 @@ impl Shared {
     }
 
     /// Opens the spool, and what another mode has left in its folder.
-    fn open_spools(&self) -> Result<Spools, RunError> {
-        let Some(folder) = &self.config.spool_dir else { return Ok(Spools::default()) };
+    async fn open_spools(&self) -> Result<Spools, RunError> {
+        let Some(folder) = self.config.spool_dir.clone() else { return Ok(Spools::default()) };
         let (mode, max_bytes) = (self.config.spool, self.config.spool_max_bytes.get());
         self.metrics.spool_max_bytes.set(i64::try_from(max_bytes).unwrap_or(i64::MAX));
-        let spool = Spool::open(folder, mode, max_bytes, self.metrics.clone()).map_err(RunError::Spool)?;
-        let left = Spool::open_left_by_other_mode(folder, mode, max_bytes, self.metrics.clone());
-        let left_by_other_mode = left.map_err(RunError::Spool)?.map(Arc::new);
-        Ok(Spools { spool: Some(Arc::new(spool)), left_by_other_mode })
+        let metrics = self.metrics.clone();
+        // A large spool takes a while to read.
+        let opened = tokio::task::spawn_blocking(move || {
+            let spool = Arc::new(Spool::open(&folder, mode, max_bytes, metrics.clone())?);
+            let left_by_other_mode = Spool::open_left_by_other_mode(&folder, mode, max_bytes, metrics)?;
+            let left_by_other_mode = left_by_other_mode.map(Arc::new);
+            anyhow::Ok(Spools { spool: Some(spool), left_by_other_mode })
+        });
+        opened.await.map_err(anyhow::Error::from).flatten().map_err(RunError::Spool)
     }
 }
 
@@ -164,7 +169,7 @@ impl RunningGateway {
         let (publisher, committer) =
             Publisher::new(client.clone(), streams.clone(), timeout, metrics.clone());
         tasks.tracker.spawn(committer.run(tasks.storing.clone()));
-        let Spools { spool, left_by_other_mode } = shared.open_spools()?;
+        let Spools { spool, left_by_other_mode } = shared.open_spools().await?;
         let large_bodies = LargeBodies::new(client, metrics.clone());
         let storage = Arc::new(Storage::new(publisher, large_bodies, spool.clone(), streams.clone()));
         for spool in [spool.clone(), left_by_other_mode].into_iter().flatten() {

@@ -76,13 +76,7 @@ async fn watch_forever(
             Ok(settings) => {
                 export(grade(settings), metrics);
                 if is_new || last_read.is_none_or(|(_, before)| before != settings) {
-                    log(settings, grade(settings), monitors);
-                    if is_local() && settings.sync != Some(SyncPolicy::Always) {
-                        tracing::warn!(
-                            "SPOOL=first helps only if the broker syncs too: a webhook leaves the gateway's disk when the \
-                             broker has acknowledged it. Set sync_interval: always on the broker"
-                        );
-                    }
+                    log(settings, grade(settings), is_local(), monitors);
                 }
                 last_read = Some((connection, settings));
                 if settings.sync.is_none() && !monitors.is_empty() {
@@ -119,7 +113,7 @@ fn export(grade: Grade, metrics: &Metrics) {
 }
 
 /// Logs the grade: as a warning or an error if a power cut can lose a webhook that was answered 200.
-fn log(settings: StorageSettings, grade: Grade, monitors: &MonitorUrls) {
+fn log(settings: StorageSettings, grade: Grade, is_local: bool, monitors: &MonitorUrls) {
     let (label, replicas) = (grade.label(), settings.replicas);
     let sync = match settings.sync {
         Some(SyncPolicy::Always) => "always".to_owned(),
@@ -140,6 +134,13 @@ fn log(settings: StorageSettings, grade: Grade, monitors: &MonitorUrls) {
             sync,
             replicas,
             "a 200 means that the webhook is on the gateway's disk, from where it goes to the broker's disk"
+        ),
+        Grade::Replicated | Grade::PageCache if is_local => tracing::error!(
+            grade = label,
+            sync,
+            replicas,
+            "a 200 means that the webhook is on the gateway's disk, but from there it goes to the memory of the broker, \
+             and a power cut loses it. Set sync_interval: always on the broker"
         ),
         Grade::Replicated => tracing::warn!(
             grade = label,

@@ -38,7 +38,7 @@ use self::{
 pub use self::{error::SpoolError, replay::replay};
 use super::message::Webhook;
 use crate::{
-    config::SpoolMode,
+    config::{Config, SpoolMode},
     metrics::{DUPLICATE, KEPT, Metrics},
 };
 
@@ -46,6 +46,14 @@ use crate::{
 const MAX_QUEUED: usize = 8192;
 /// Interval at which [`Spool::until_empty`] checks the number of webhooks.
 const EMPTY_CHECK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Most files that the spool of `config` has open.
+pub fn files(config: &Config) -> usize {
+    match (&config.spool_dir, config.spool) {
+        (None, _) | (_, SpoolMode::Fallback) => 0,
+        (Some(_), SpoolMode::First) => log::max_files(config.spool_max_bytes.get()),
+    }
+}
 
 /// Longest wait for the disk. In the mode `first`, the broker can still store the webhook afterwards.
 fn store_timeout(mode: SpoolMode) -> Duration {

@@ -28,6 +28,8 @@ use crate::{
 const MAX_WEBHOOKS: usize = 1000;
 /// Most bytes of these webhooks. New webhooks are published between the steps.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Most webhooks that are read at a time. New webhooks are written between the reads.
+const MAX_READ: usize = 128;
 /// Interval at which an idle replay checks for webhooks and for the broker.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// First and longest time until a webhook that the broker has not stored is published again.
@@ -43,8 +45,8 @@ pub async fn replay(storage: Arc<Storage>, spool: Arc<Spool>, oldest: Gauge, sto
     stop.run_until_cancelled(replay_forever(&storage, &spool, &oldest)).await;
 }
 
-/// Publishes in steps, from the oldest webhook on. A webhook that the broker refuses stays, is published again later, and
-/// delays no other.
+/// Publishes in steps, from the oldest webhook to the latest. A webhook that the broker refuses stays, and is published
+/// again later, when the steps have reached the latest webhook.
 async fn replay_forever(storage: &Storage, spool: &Spool, oldest: &Gauge) {
     let (mut start, mut retries, mut next_step) = (0, Retries::default(), Instant::now());
     loop {
@@ -64,37 +66,56 @@ async fn replay_forever(storage: &Storage, spool: &Spool, oldest: &Gauge) {
         }
         gather(spool, next_step).await;
         let began = Instant::now();
-        if retries.are_due(began) {
+        let (records, is_end) = read_step(spool, storage.max_message_body(), start).await;
+        if is_end && retries.are_due(began) {
             start = 0;
+            continue;
         }
-        let records = spool.read(start, MAX_WEBHOOKS, MAX_BYTES).await;
         let Some(last) = records.last() else {
-            // The end. Failed webhooks are left, or the disk fails.
             spool.appended_until(retries.due(began)).await;
             continue;
         };
-        if start == 0 {
-            oldest.set(received_at(&records));
+        if start == 0 || retries.due.is_none() {
+            oldest.set(received_at(&records)); // Everything before them is stored.
         }
-        start = last.range.end;
+        let next = last.range.end;
         let step = publish(storage, records).await;
-        let (count, left) = (step.stored.len(), step.failed);
-        let has_removed = spool.remove(step.stored).await.is_ok();
-        if has_removed && count > 0 {
-            spool.metrics.spool_replayed.inc_by(count as u64);
-            log(spool, count);
-        }
-        if left > 0 || !has_removed {
+        let is_removed = remove(spool, step.stored).await;
+        if step.failed > 0 || !is_removed {
             retries.failed(Instant::now());
         }
         if step.is_interrupted {
             start = 0;
             tokio::time::sleep_until(retries.due(began).into()).await;
-        } else if count == 0 {
-            tokio::time::sleep(POLL_INTERVAL).await;
+            retries.are_due(Instant::now());
+        } else {
+            start = next;
         }
         next_step = Instant::now() + (began.elapsed() * GATHERING.0).min(GATHERING.1);
     }
+}
+
+/// Removes webhooks that the broker has stored. Returns false if the disk fails. They are then published once more, and
+/// the broker drops the duplicates.
+async fn remove(spool: &Spool, stored: Vec<RecordRange>) -> bool {
+    let webhooks = stored.len();
+    if webhooks == 0 {
+        return true;
+    }
+    let is_removed = spool.remove(stored).await.is_ok();
+    if is_removed {
+        spool.metrics.spool_replayed.inc_by(webhooks as u64);
+        let left = spool.webhooks();
+        match spool.mode() {
+            SpoolMode::Fallback => {
+                tracing::info!(webhooks, left, "webhooks of the spool are stored by the broker");
+            }
+            SpoolMode::First => {
+                tracing::debug!(webhooks, left, "webhooks of the spool are stored by the broker");
+            }
+        }
+    }
+    is_removed
 }
 
 /// When webhooks that the broker has not stored are published again.
@@ -114,7 +135,7 @@ impl Retries {
         }
     }
 
-    /// Whether it is time. If so, all are published from the oldest on.
+    /// Whether it is time to publish from the oldest webhook on.
     fn are_due(&mut self, now: Instant) -> bool {
         let is_time = self.due.is_some_and(|due| due <= now);
         if is_time {
@@ -136,21 +157,38 @@ async fn gather(spool: &Spool, next: Instant) {
     }
 }
 
+/// The webhooks of the step that begins at `start`. A body of more than `large` bytes is stored in the object store, which
+/// may take seconds, so it has a step of its own. Returns also whether the step reaches the latest webhook.
+async fn read_step(spool: &Spool, large: usize, start: u64) -> (Vec<Record>, bool) {
+    let mut records = Vec::new();
+    let (mut next, mut bytes) = (start, 0);
+    while records.len() + MAX_READ <= MAX_WEBHOOKS && bytes < MAX_BYTES {
+        let read = spool.read(next, MAX_READ, MAX_BYTES - bytes).await;
+        let is_last = read.is_empty() || read.len() < MAX_READ && bytes < MAX_BYTES / 2;
+        for record in read {
+            let length = record.webhook.body.len();
+            if length > large && !records.is_empty() {
+                return (records, false);
+            }
+            next = record.range.end;
+            bytes += length;
+            records.push(record);
+            if length > large {
+                return (records, false);
+            }
+        }
+        if is_last {
+            return (records, true);
+        }
+    }
+    (records, false)
+}
+
 /// When the first of `records` was received, in Unix seconds; 0 if there is none.
 fn received_at(records: &[Record]) -> i64 {
     let header = records.first().and_then(|record| record.webhook.headers.get(names::RECEIVED_AT));
     let time = header.and_then(|time| time.as_str().parse::<Timestamp>().ok());
     time.map_or(0, Timestamp::as_second)
-}
-
-fn log(spool: &Spool, webhooks: usize) {
-    let left = spool.webhooks();
-    match spool.mode() {
-        SpoolMode::Fallback => {
-            tracing::info!(webhooks, left, "webhooks of the spool are stored by the broker");
-        }
-        SpoolMode::First => tracing::debug!(webhooks, left, "webhooks of the spool are stored by the broker"),
-    }
 }
 
 /// The result of a step.
@@ -160,7 +198,7 @@ struct Step {
     stored: Vec<RecordRange>,
     /// The number of other webhooks.
     failed: usize,
-    /// Whether the broker did not answer for one of them. The next ones would fail too.
+    /// Whether the broker has stored none of them, and did not answer for one. The next ones would fail too.
     is_interrupted: bool,
 }
 
@@ -190,5 +228,6 @@ async fn publish(storage: &Storage, records: Vec<Record>) -> Step {
             }
         }
     }
+    step.is_interrupted &= step.stored.is_empty();
     step
 }

@@ -22,10 +22,13 @@ mod window;
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File, TryLockError},
-    io,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
+
+use jiff::Timestamp;
 
 use self::{
     record::{CHECKPOINT_BYTES, Content, RecordEncoder},
@@ -46,8 +49,16 @@ const LOCK: &str = "lock";
 const MAX_SPARES: usize = 2;
 /// The files may take the maximum of webhooks, and this number of segments.
 const EXTRA_SEGMENTS: u64 = 3;
+/// Time in which no file is created after the disk had no room for one.
+const DISK_FULL_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes that are written at a time.
 const MAX_WRITE: usize = 1024 * 1024;
+
+/// Most files of a log with this maximum of webhooks.
+pub(super) fn max_files(max_bytes: u64) -> usize {
+    let segments = max_bytes.div_ceil(SEGMENT_BYTES) + EXTRA_SEGMENTS;
+    usize::try_from(segments).unwrap_or(usize::MAX).saturating_add(MAX_SPARES + 1)
+}
 
 /// The open log.
 #[derive(Debug)]
@@ -63,6 +74,8 @@ pub(super) struct WebhookLog {
     spares: Vec<Segment>,
     /// The position in the latest checkpoint.
     checkpoint: u64,
+    /// When the disk had no room for a file.
+    disk_full_at: Option<Instant>,
     recent_ids: RecentIds,
     window: Window,
     _lock: File,
@@ -88,6 +101,7 @@ impl Journal for WebhookLog {
             last_number: 0,
             spares: Vec::new(),
             checkpoint: 0,
+            disk_full_at: None,
             recent_ids: RecentIds::default(),
             window: Window::default(),
             _lock: lock,
@@ -98,6 +112,7 @@ impl Journal for WebhookLog {
         log.apply_checkpoint()?;
         log.continue_last();
         log.retire_empty()?;
+        log.window = Window::default(); // It was filled behind the ends of segments.
         Ok(log)
     }
 
@@ -123,7 +138,7 @@ impl Journal for WebhookLog {
             let length = encoder.length as u64;
             if bytes + length <= max_bytes && can_grow && !self.has_room(records.len() as u64 + length) {
                 self.flush(&mut records)?;
-                can_grow = self.begin_segment(length, max_bytes);
+                can_grow = self.begin_segment(length, max_bytes)?;
             }
             let written = records.len() as u64;
             let segment = self.current().filter(|segment| segment.has_room(written + length));
@@ -134,7 +149,7 @@ impl Journal for WebhookLog {
             let start = segment.end + written;
             let range = start..start + length;
             segment.count(&range);
-            encoder.write(&mut records, segment.number);
+            encoder.write(&mut records, segment.mark);
             ids.insert(webhook.id);
             bytes += length;
             outcomes.push(Appended::Stored);
@@ -156,8 +171,8 @@ impl Journal for WebhookLog {
         loop {
             let (records, damaged) = self.read_files(start, max_webhooks, max_bytes);
             let Some(number) = damaged else { return Ok(records) };
-            self.leave_out_damage(number)?;
-            if !records.is_empty() {
+            let has_changed = self.leave_out_damage(number)?;
+            if !records.is_empty() || !has_changed {
                 return Ok(records);
             }
         }
@@ -179,26 +194,22 @@ impl WebhookLog {
     /// Reads the file `name` after a start.
     fn recover(&mut self, name: &str) -> io::Result<()> {
         let path = self.folder.join(name);
-        let mut segment = match Segment::open(&self.folder, name) {
-            Ok(Opened::Segment(segment)) => segment,
-            Ok(Opened::Unfinished) => return fs::remove_file(path),
-            Ok(Opened::Damaged) => return quarantine(&path),
-            Err(error) => {
-                tracing::error!(%error, "a file of the spool cannot be opened");
-                return quarantine(&path);
-            }
+        let mut segment = match Segment::open(&self.folder, name)? {
+            Opened::Segment(segment) => segment,
+            Opened::Unfinished => return fs::remove_file(path),
+            Opened::Damaged => return quarantine(&path),
         };
+        self.last_number = self.last_number.max(segment.number);
         match segment.recover(&mut self.window) {
+            Ok(_) if self.segments.contains_key(&segment.number) => quarantine(&path),
             Ok(scan) => {
                 report(&segment, &scan);
                 self.checkpoint = self.checkpoint.max(scan.checkpoint);
-                self.last_number = self.last_number.max(segment.number);
                 self.segments.insert(segment.number, segment);
                 Ok(())
             }
             Err(error) => {
                 tracing::error!(%error, "a file of the spool cannot be read");
-                self.last_number = self.last_number.max(segment.number);
                 quarantine(&path)
             }
         }
@@ -243,14 +254,17 @@ impl WebhookLog {
         segment.sync()
     }
 
-    /// Begins a segment with room for a record of `bytes`. Returns whether there is room for the file.
-    fn begin_segment(&mut self, bytes: u64, max_bytes: u64) -> bool {
+    /// Begins a segment with room for a record of `bytes`. Returns whether there is room for its file.
+    fn begin_segment(&mut self, bytes: u64, max_bytes: u64) -> io::Result<bool> {
         let bytes = SEGMENT_BYTES.max(bytes);
         let files: u64 = self.segments.values().map(|segment| segment.capacity).sum();
-        if files + bytes > max_bytes.saturating_add(EXTRA_SEGMENTS * SEGMENT_BYTES) {
-            return false;
+        let is_disk_full = self.disk_full_at.is_some_and(|at| at.elapsed() < DISK_FULL_PAUSE);
+        if is_disk_full || files + bytes > max_bytes.saturating_add(EXTRA_SEGMENTS * SEGMENT_BYTES) {
+            return Ok(false);
         }
-        let number = self.last_number + 1;
+        // No number is used twice, even if the file with the highest one is lost.
+        let number = (self.last_number + 1).max(seconds());
+        self.last_number = number;
         let spare = if bytes == SEGMENT_BYTES { self.spares.pop() } else { None };
         let begun = match spare {
             Some(spare) => spare.reuse(number),
@@ -259,13 +273,15 @@ impl WebhookLog {
         match begun {
             Ok(segment) => {
                 self.segments.insert(number, segment);
-                (self.current, self.last_number) = (Some(number), number);
-                true
+                self.current = Some(number);
+                Ok(true)
             }
-            Err(error) => {
-                tracing::error!(%error, "the spool has no room for another file: check the disk of SPOOL_DIR");
-                false
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                tracing::error!(%error, "the disk of SPOOL_DIR has no room for another file of the spool");
+                self.disk_full_at = Some(Instant::now());
+                Ok(false)
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -296,7 +312,7 @@ impl WebhookLog {
         let (oldest, latest) = (self.oldest(), self.checkpoint);
         let Some(current) = self.current() else { return Ok(()) };
         let position = oldest.min(join(current.number, current.end));
-        let record = record::checkpoint(position, current.number);
+        let record = record::checkpoint(position, current.mark);
         if position == latest || !current.has_room(CHECKPOINT_BYTES as u64) {
             return Ok(());
         }
@@ -339,12 +355,15 @@ impl WebhookLog {
         (records, None)
     }
 
-    /// Goes on without what cannot be read in a segment.
-    fn leave_out_damage(&mut self, number: u64) -> io::Result<()> {
-        let Some(segment) = self.segments.get_mut(&number) else { return Ok(()) };
+    /// Goes on without what cannot be read in a segment. Returns whether there was any such thing.
+    fn leave_out_damage(&mut self, number: u64) -> io::Result<bool> {
+        let Some(segment) = self.segments.get_mut(&number) else { return Ok(false) };
         self.window = Window::default();
         match segment.leave_out_damage(&mut self.window) {
-            Ok(scan) => report(segment, &scan),
+            Ok(scan) => {
+                report(segment, &scan);
+                return Ok(scan.damaged_bytes > 0);
+            }
             Err(error) => {
                 tracing::error!(%error, "a file of the spool cannot be read");
                 quarantine(segment.path())?;
@@ -352,16 +371,26 @@ impl WebhookLog {
                 self.current = self.current.filter(|current| *current != number);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
-/// Logs that a segment has lost bytes.
+/// Logs that bytes of a segment cannot be read.
 fn report(segment: &Segment, scan: &Scan) {
     if scan.damaged_bytes > 0 {
         let (file, bytes) = (segment.path().display(), scan.damaged_bytes);
-        tracing::error!(%file, bytes, "the disk of SPOOL_DIR has damaged webhooks, which are not published");
+        tracing::error!(
+            %file,
+            bytes,
+            "bytes in the spool are no webhooks: the disk has damaged them, or the power was cut before they were answered"
+        );
     }
+}
+
+/// Seconds since 2026, or 0.
+fn seconds() -> u64 {
+    const BEGIN_OF_2026: i64 = 1_767_225_600;
+    u64::try_from(Timestamp::now().as_second() - BEGIN_OF_2026).unwrap_or(0)
 }
 
 /// The names of the segments in `folder`.

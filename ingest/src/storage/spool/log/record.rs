@@ -1,9 +1,8 @@
 //! A record of the log as bytes. Pure.
 //!
-//! A record is a prefix and its content: a kind, and what the kind says. The prefix has a mark by which records are found
-//! behind damaged bytes, the length of the content, and its checksum. The checksum includes the number of the segment, so
-//! that a record that was left over from an earlier use of the file is not taken for a new one. All numbers are
-//! little-endian.
+//! A record is a prefix and its content: a kind, and what the kind says. The prefix has a mark, the length of the content,
+//! and its checksum. By the mark, records are found behind damaged bytes. It is random, and new at each use of the file, so
+//! neither a left-over record nor the body of a webhook is taken for a record. All numbers are little-endian.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -13,10 +12,11 @@ use crate::{
     storage::message::{Webhook, WebhookId},
 };
 
-/// The first bytes of each record.
-pub(super) const MARK: [u8; 4] = *b"\xa7rec";
+/// The first bytes of each record of a segment.
+pub(super) type Mark = [u8; 8];
+
 /// Bytes before the content: mark, length and checksum.
-pub(super) const PREFIX_BYTES: usize = 12;
+pub(super) const PREFIX_BYTES: usize = 16;
 /// Bytes of a checkpoint.
 pub(super) const CHECKPOINT_BYTES: usize = PREFIX_BYTES + 1 + 8;
 const WEBHOOK: u8 = 1;
@@ -50,8 +50,8 @@ impl<'a> RecordEncoder<'a> {
         Self { webhook, headers, length: PREFIX_BYTES + content }
     }
 
-    /// Appends the record to `bytes`, as a record of the segment with this number.
-    pub fn write(&self, bytes: &mut Vec<u8>, segment: u64) {
+    /// Appends the record to `bytes`, as a record of the segment with this mark.
+    pub fn write(&self, bytes: &mut Vec<u8>, mark: Mark) {
         let start = bytes.len();
         bytes.put_bytes(0, PREFIX_BYTES);
         bytes.put_u8(WEBHOOK);
@@ -65,31 +65,31 @@ impl<'a> RecordEncoder<'a> {
         for piece in self.webhook.body.pieces() {
             bytes.put_slice(piece);
         }
-        write_prefix(&mut bytes[start..], segment);
+        write_prefix(&mut bytes[start..], mark);
     }
 }
 
 /// The record that says that all webhooks at positions lower than `position` are removed.
-pub(super) fn checkpoint(position: u64, segment: u64) -> Vec<u8> {
+pub(super) fn checkpoint(position: u64, mark: Mark) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(CHECKPOINT_BYTES);
     bytes.put_bytes(0, PREFIX_BYTES);
     bytes.put_u8(CHECKPOINT);
     bytes.put_u64_le(position);
-    write_prefix(&mut bytes, segment);
+    write_prefix(&mut bytes, mark);
     bytes
 }
 
 /// The bytes of the content that follows this prefix. `None`: no record begins here.
-pub(super) fn content_bytes(prefix: [u8; PREFIX_BYTES]) -> Option<usize> {
-    let mut rest = prefix.strip_prefix(&MARK)?;
+pub(super) fn content_bytes(prefix: [u8; PREFIX_BYTES], mark: Mark) -> Option<usize> {
+    let mut rest = prefix.strip_prefix(&mark)?;
     let bytes = rest.get_u32_le();
     (bytes > 0).then_some(bytes as usize)
 }
 
-/// Reads the content of a record of the segment with this number. `None`: these bytes are no such record.
-pub(super) fn read(prefix: [u8; PREFIX_BYTES], mut content: &[u8], segment: u64) -> Option<Content> {
+/// Reads the content of the record with this prefix. `None`: these bytes are no record.
+pub(super) fn read(prefix: [u8; PREFIX_BYTES], mut content: &[u8]) -> Option<Content> {
     let (_, mut stored) = prefix.split_at(PREFIX_BYTES - 4);
-    if checksum(content, segment) != stored.get_u32_le() {
+    if crc32fast::hash(content) != stored.get_u32_le() {
         return None;
     }
     match content.try_get_u8().ok()? {
@@ -114,18 +114,11 @@ fn read_webhook(mut content: &[u8]) -> Option<Webhook> {
 }
 
 /// Writes the prefix of `record`, whose content is complete.
-fn write_prefix(record: &mut [u8], segment: u64) {
+fn write_prefix(record: &mut [u8], mark: Mark) {
     let (mut prefix, content) = record.split_at_mut(PREFIX_BYTES);
-    prefix.put_slice(&MARK);
+    prefix.put_slice(&mark);
     prefix.put_u32_le(number(content.len()));
-    prefix.put_u32_le(checksum(content, segment));
-}
-
-fn checksum(content: &[u8], segment: u64) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&segment.to_le_bytes());
-    hasher.update(content);
-    hasher.finalize()
+    prefix.put_u32_le(crc32fast::hash(content));
 }
 
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
@@ -158,11 +151,13 @@ mod tests {
                 let mut record = vec![0; PREFIX_BYTES];
                 record.push(kind);
                 record.extend(&content);
-                write_prefix(&mut record, 7);
+                write_prefix(&mut record, *b"12345678");
                 let (prefix, content) = record.split_first_chunk().unwrap();
-                prop_assert_eq!(content_bytes(*prefix), Some(content.len()));
-                let _any = read(*prefix, content, 7);
-                prop_assert!(read(*prefix, content, 8).is_none(), "a record of another segment");
+                prop_assert_eq!(content_bytes(*prefix, *b"12345678"), Some(content.len()));
+                prop_assert_eq!(content_bytes(*prefix, *b"12345679"), None, "a record of an earlier use");
+                let _any = read(*prefix, content);
+                let changed = [content, b"?"].concat();
+                prop_assert!(read(*prefix, &changed).is_none());
             }
         }
     }

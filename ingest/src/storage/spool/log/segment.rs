@@ -4,6 +4,7 @@
 //! Invariants:
 //! - Every record lies within the file, and before [`Segment::end`].
 //! - No webhook before [`Segment::first`] is in the log any more.
+//! - The mark of the records is new at each use of the file.
 
 use std::{
     fs::{self, File},
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 
 use super::{
     ranges::Ranges,
-    record::{self, Content, MARK, PREFIX_BYTES},
+    record::{self, Content, Mark, PREFIX_BYTES},
     window::Window,
 };
 use crate::storage::spool::private_file;
@@ -27,7 +28,7 @@ pub(super) const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const HEAD_BYTES: usize = 32;
 /// Offset of the first record.
 pub(super) const START: u64 = HEAD_BYTES as u64;
-/// The first bytes of a file. The number of the segment and a checksum follow.
+/// The first bytes of a file. The number of the segment, the mark of its records, and a checksum follow.
 const MAGIC: [u8; 8] = *b"aftrlog1";
 /// Numbers are lower, so that a position has room for them.
 const MAX_NUMBER: u64 = 1 << 31;
@@ -49,6 +50,8 @@ pub(super) struct Segment {
     pub bytes: u64,
     /// Bytes of the file.
     pub capacity: u64,
+    /// The first bytes of each record.
+    pub mark: Mark,
     /// Offset before which no webhook is in the log any more.
     pub first: u64,
     /// Where no webhook is in the log, behind `first`.
@@ -88,27 +91,29 @@ impl Segment {
             File::open(folder)?.sync_all()?;
             Ok(file)
         });
-        let file = filled.inspect_err(|_error| drop(fs::remove_file(&path)))?;
-        Self::begin(number, capacity, path, file)
+        let begun = filled.and_then(|file| Self::begin(number, capacity, path.clone(), file));
+        begun.inspect_err(|_error| drop(fs::remove_file(&path)))
     }
 
     /// Uses the file again for the segment `number`. All its webhooks must have been removed.
     pub fn reuse(self, number: u64) -> io::Result<Self> {
-        Self::begin(number, self.capacity, self.path, self.file)
+        let begun = Self::begin(number, self.capacity, self.path.clone(), self.file);
+        begun.inspect_err(|_error| drop(fs::remove_file(&self.path)))
     }
 
     fn begin(number: u64, capacity: u64, path: PathBuf, file: File) -> io::Result<Self> {
         if number >= MAX_NUMBER {
             return Err(io::Error::other("the log of the spool has no number for another file"));
         }
-        file.write_all_at(&head(number), 0)?;
+        let mark = rand::random();
+        file.write_all_at(&head(number, mark), 0)?;
         file.sync_data()?;
-        Ok(Self::new(number, capacity, path, file))
+        Ok(Self::new(number, mark, capacity, path, file))
     }
 
-    fn new(number: u64, capacity: u64, path: PathBuf, file: File) -> Self {
+    fn new(number: u64, mark: Mark, capacity: u64, path: PathBuf, file: File) -> Self {
         let (first, end, removed) = (START, START, Ranges::default());
-        Self { number, end, webhooks: 0, bytes: 0, capacity, first, removed, path, file }
+        Self { number, end, webhooks: 0, bytes: 0, capacity, mark, first, removed, path, file }
     }
 
     /// Opens an existing file.
@@ -119,15 +124,18 @@ impl Segment {
         if capacity < START {
             return Ok(Opened::Unfinished);
         }
-        file.read_exact_at(&mut start, 0)?;
-        if start == [0; HEAD_BYTES] {
-            return Ok(Opened::Unfinished);
-        }
-        let number = start[MAGIC.len()..].first_chunk().copied().map_or(u64::MAX, u64::from_le_bytes);
-        if start != head(number) || number >= MAX_NUMBER {
+        if let Err(error) = file.read_exact_at(&mut start, 0) {
+            tracing::error!(%error, "a file of the spool cannot be read");
             return Ok(Opened::Damaged);
         }
-        Ok(Opened::Segment(Self::new(number, capacity, folder.join(name), file)))
+        let (_, rest) = start.split_at(MAGIC.len());
+        let (number, rest) = rest.split_at(8);
+        let number = number.first_chunk().copied().map_or(u64::MAX, u64::from_le_bytes);
+        let mark = rest.first_chunk().copied().unwrap_or_default();
+        if start == head(number, mark) && number < MAX_NUMBER {
+            return Ok(Opened::Segment(Self::new(number, mark, capacity, folder.join(name), file)));
+        }
+        Ok(if is_zero(&file, capacity).unwrap_or(false) { Opened::Unfinished } else { Opened::Damaged })
     }
 
     /// Finds all records, counts the webhooks that were not removed, and sets `end`.
@@ -181,7 +189,7 @@ impl Segment {
             if found.is_some() {
                 return Ok(found);
             }
-            let Some(mark) = window.find(self.number, &self.file, &MARK, offset + 1, limit)? else {
+            let Some(mark) = window.find(self.number, &self.file, &self.mark, offset + 1, limit)? else {
                 return Ok(None);
             };
             offset = mark;
@@ -202,10 +210,10 @@ impl Segment {
         let content_at = offset + PREFIX_BYTES as u64;
         let prefix = window.read(self.number, &self.file, offset..content_at, limit)?;
         let Some(prefix) = prefix.and_then(|prefix| prefix.first_chunk()).copied() else { return Ok(None) };
-        let Some(bytes) = record::content_bytes(prefix) else { return Ok(None) };
+        let Some(bytes) = record::content_bytes(prefix, self.mark) else { return Ok(None) };
         let end = content_at + bytes as u64;
         let content = window.read(self.number, &self.file, content_at..end, limit)?;
-        let content = content.and_then(|content| record::read(prefix, content, self.number));
+        let content = content.and_then(|content| record::read(prefix, content));
         Ok(content.map(|content| (offset..end, content)))
     }
 
@@ -321,13 +329,31 @@ pub(super) fn quarantine(path: &Path) -> io::Result<()> {
 }
 
 /// The first bytes of the file of the segment `number`.
-fn head(number: u64) -> [u8; HEAD_BYTES] {
+fn head(number: u64, mark: Mark) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
-    let (magic, rest) = head.split_at_mut(MAGIC.len());
-    magic.copy_from_slice(&MAGIC);
+    let (start, rest) = head.split_at_mut(MAGIC.len());
+    start.copy_from_slice(&MAGIC);
     rest[..8].copy_from_slice(&number.to_le_bytes());
-    rest[8..12].copy_from_slice(&crc32fast::hash(&number.to_le_bytes()).to_le_bytes());
+    rest[8..16].copy_from_slice(&mark);
+    let checksum = crc32fast::hash(&rest[..16]);
+    rest[16..20].copy_from_slice(&checksum.to_le_bytes());
     head
+}
+
+/// Whether a file has nothing but zeros.
+fn is_zero(file: &File, capacity: u64) -> io::Result<bool> {
+    let mut piece = vec![0; ZEROS.len()];
+    let mut offset = 0;
+    while offset < capacity {
+        let length = usize::try_from(capacity - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        let piece = &mut piece[..length];
+        file.read_exact_at(piece, offset)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += length as u64;
+    }
+    Ok(true)
 }
 
 fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
