@@ -152,6 +152,9 @@ impl Metrics {
             drop(self.publishes.get_or_create(&PublishLabels { outcome }));
         }
         drop(self.claim_checks.get_or_create(&PublishLabels { outcome: STORED }));
+        for mode in &values.spool_modes {
+            drop(self.spool_oldest(mode));
+        }
         for &outcome in [KEPT, DUPLICATE].iter().chain(&values.spool_errors) {
             drop(self.spooled.get_or_create(&PublishLabels { outcome }));
         }

@@ -12,6 +12,9 @@ pub enum SpoolMode {
 }
 
 impl SpoolMode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Fallback, Self::First];
+
     /// The value of the variable.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,6 +8,7 @@ use crate::{
         checks::AuthenticityError,
         signature::{Signature, UNCHECKED},
     },
+    config::SpoolMode,
     metrics::LabelValues,
     storage::{publisher::PublishError, spool::SpoolError},
 };
@@ -23,5 +24,6 @@ pub fn label_values() -> LabelValues {
         signatures: Signature::ALL.iter().map(|signature| signature.label()).chain([UNCHECKED]).collect(),
         publish_errors: PublishError::ALL.map(PublishError::label).into(),
         spool_errors: SpoolError::ALL.map(SpoolError::label).into(),
+        spool_modes: SpoolMode::ALL.map(SpoolMode::as_str).into(),
     }
 }

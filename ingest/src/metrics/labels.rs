@@ -29,6 +29,8 @@ pub struct LabelValues {
     pub publish_errors: Vec<&'static str>,
     /// The reasons why the spool does not keep a webhook.
     pub spool_errors: Vec<&'static str>,
+    /// The modes of the spool.
+    pub spool_modes: Vec<&'static str>,
 }
 
 /// Whether the sender of a webhook is listed.
