@@ -14,14 +14,16 @@
 //!   file, so a log with many such files is full earlier.
 //! - Nothing in a file stops the log: damaged records are left out and reported, files that cannot be read are renamed.
 
+mod position;
 mod ranges;
 mod record;
+mod recovery;
 mod segment;
 mod window;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,8 +33,9 @@ use std::{
 use jiff::Timestamp;
 
 use self::{
+    position::{join, positions, split},
     record::{CHECKPOINT_BYTES, Content, RecordEncoder},
-    segment::{Opened, SEGMENT_BYTES, Scan, Segment, quarantine},
+    segment::{SEGMENT_BYTES, Segment, quarantine, report},
     window::Window,
 };
 use super::{
@@ -106,11 +109,7 @@ impl Journal for WebhookLog {
             window: Window::default(),
             _lock: lock,
         };
-        for name in names(&log.folder)? {
-            log.recover(&name)?;
-        }
-        log.apply_checkpoint()?;
-        log.continue_last();
+        log.recover()?;
         log.retire_empty()?;
         log.window = Window::default(); // It was filled behind the ends of segments.
         Ok(log)
@@ -191,51 +190,6 @@ impl Journal for WebhookLog {
 }
 
 impl WebhookLog {
-    /// Reads the file `name` after a start.
-    fn recover(&mut self, name: &str) -> io::Result<()> {
-        let path = self.folder.join(name);
-        let mut segment = match Segment::open(&self.folder, name)? {
-            Opened::Segment(segment) => segment,
-            Opened::Unfinished => return fs::remove_file(path),
-            Opened::Damaged => return quarantine(&path),
-        };
-        self.last_number = self.last_number.max(segment.number);
-        match segment.recover(&mut self.window) {
-            Ok(_) if self.segments.contains_key(&segment.number) => quarantine(&path),
-            Ok(scan) => {
-                report(&segment, &scan);
-                self.checkpoint = self.checkpoint.max(scan.checkpoint);
-                self.segments.insert(segment.number, segment);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "a file of the spool cannot be read");
-                quarantine(&path)
-            }
-        }
-    }
-
-    /// Removes what the latest checkpoint says.
-    fn apply_checkpoint(&mut self) -> io::Result<()> {
-        let (number, offset) = split(self.checkpoint);
-        for (_, segment) in self.segments.range_mut(..number) {
-            segment.clear();
-        }
-        match self.segments.get_mut(&number) {
-            Some(segment) => segment.remove_below(offset, &mut self.window),
-            None => Ok(()),
-        }
-    }
-
-    /// Adds further records to the last segment, if the disk allows it.
-    fn continue_last(&mut self) {
-        let Some((number, last)) = self.segments.last_key_value() else { return };
-        match last.write_again() {
-            Ok(()) => self.current = Some(*number),
-            Err(error) => tracing::warn!(%error, "a file of the spool cannot be written any more"),
-        }
-    }
-
     /// The segment to which records are added.
     fn current(&mut self) -> Option<&mut Segment> {
         self.segments.get_mut(&self.current?)
@@ -375,48 +329,10 @@ impl WebhookLog {
     }
 }
 
-/// Logs that bytes of a segment cannot be read.
-fn report(segment: &Segment, scan: &Scan) {
-    if scan.damaged_bytes > 0 {
-        let (file, bytes) = (segment.path().display(), scan.damaged_bytes);
-        tracing::error!(
-            %file,
-            bytes,
-            "bytes in the spool are no webhooks: the disk has damaged them, or the power was cut before they were answered"
-        );
-    }
-}
-
 /// Seconds since 2026, or 0.
 fn seconds() -> u64 {
     const BEGIN_OF_2026: i64 = 1_767_225_600;
     u64::try_from(Timestamp::now().as_second() - BEGIN_OF_2026).unwrap_or(0)
-}
-
-/// The names of the segments in `folder`.
-fn names(folder: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        if Path::new(&name).extension().is_some_and(|kind| kind == "log") {
-            names.extend(name.to_str().map(str::to_owned));
-        }
-    }
-    Ok(names)
-}
-
-/// The positions of a record of a segment.
-fn positions(segment: u64, range: &RecordRange) -> RecordRange {
-    join(segment, range.start)..join(segment, range.end)
-}
-
-/// A position has the number of its segment in the upper 32 bits, and its offset in the lower ones.
-fn join(segment: u64, offset: u64) -> u64 {
-    (segment << 32) | offset
-}
-
-fn split(position: u64) -> (u64, u64) {
-    (position >> 32, position & u64::from(u32::MAX))
 }
 
 #[cfg(test)]

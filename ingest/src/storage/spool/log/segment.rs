@@ -328,6 +328,18 @@ pub(super) fn quarantine(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Logs that bytes of a segment cannot be read.
+pub(super) fn report(segment: &Segment, scan: &Scan) {
+    if scan.damaged_bytes > 0 {
+        let (file, bytes) = (segment.path().display(), scan.damaged_bytes);
+        tracing::error!(
+            %file,
+            bytes,
+            "bytes in the spool are no webhooks: the disk has damaged them, or the power was cut before they were answered"
+        );
+    }
+}
+
 /// The first bytes of the file of the segment `number`.
 fn head(number: u64, mark: Mark) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];

@@ -1,4 +1,8 @@
-use std::{collections::BTreeSet, fs::OpenOptions, os::unix::fs::FileExt as _};
+use std::{
+    collections::BTreeSet,
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+};
 
 use proptest::prelude::*;
 
@@ -27,9 +31,11 @@ fn append(log: &mut WebhookLog, text: &str) {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut names = names(&folder.join(FOLDER)).unwrap();
-    names.sort();
-    names.into_iter().map(|name| folder.join(FOLDER).join(name)).collect()
+    let entries = fs::read_dir(folder.join(FOLDER)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "log")).collect();
+    files.sort();
+    files
 }
 
 fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
