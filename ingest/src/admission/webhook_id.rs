@@ -18,6 +18,12 @@ impl WebhookId {
     pub(crate) fn bytes(self) -> [u8; 32] {
         self.0
     }
+
+    /// The first eight bytes. They are evenly distributed.
+    pub(crate) fn short(self) -> u64 {
+        let (first, _) = self.0.split_first_chunk().expect("32 bytes are more than 8");
+        u64::from_be_bytes(*first)
+    }
 }
 
 impl From<[u8; 32]> for WebhookId {

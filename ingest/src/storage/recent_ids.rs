@@ -1,8 +1,6 @@
 //! The ids of webhooks that were stored recently.
 
-use std::collections::HashSet;
-
-use crate::storage::message::WebhookId;
+use std::{collections::HashSet, hash::Hash};
 
 /// Ids in each of the two generations. Both together take less than two megabytes.
 const GENERATION_SIZE: usize = 16 * 1024;
@@ -10,21 +8,27 @@ const GENERATION_SIZE: usize = 16 * 1024;
 /// The ids that were stored recently.
 ///
 /// A forgotten id costs a second copy of the webhook with the same id, which the broker or the worker drops.
-#[derive(Debug, Default)]
-pub(super) struct RecentIds {
-    young: HashSet<WebhookId>,
-    old: HashSet<WebhookId>,
+#[derive(Debug)]
+pub(super) struct RecentIds<I> {
+    young: HashSet<I>,
+    old: HashSet<I>,
 }
 
-impl RecentIds {
-    pub fn insert(&mut self, id: WebhookId) {
+impl<I> Default for RecentIds<I> {
+    fn default() -> Self {
+        Self { young: HashSet::new(), old: HashSet::new() }
+    }
+}
+
+impl<I: Copy + Eq + Hash> RecentIds<I> {
+    pub fn insert(&mut self, id: I) {
         if self.young.len() >= GENERATION_SIZE {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id);
     }
 
-    pub fn contains(&self, id: WebhookId) -> bool {
+    pub fn contains(&self, id: I) -> bool {
         self.young.contains(&id) || self.old.contains(&id)
     }
 }
@@ -33,22 +37,14 @@ impl RecentIds {
 mod tests {
     use super::*;
 
-    fn id(n: u64) -> WebhookId {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&n.to_be_bytes());
-        bytes.into()
-    }
-
     #[test]
     fn the_latest_ids_are_remembered_within_a_bound() {
         let mut recent = RecentIds::default();
-        for n in 0..100_000 {
-            recent.insert(id(n));
-            assert!(
-                recent.contains(id(n)) && recent.contains(id(n.saturating_sub(GENERATION_SIZE as u64 - 1)))
-            );
+        for n in 0..100_000_u64 {
+            recent.insert(n);
+            assert!(recent.contains(n) && recent.contains(n.saturating_sub(GENERATION_SIZE as u64 - 1)));
         }
-        assert!(!recent.contains(id(0)));
+        assert!(!recent.contains(0));
         assert!(recent.young.len() + recent.old.len() <= 2 * GENERATION_SIZE);
     }
 }

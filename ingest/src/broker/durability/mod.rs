@@ -60,10 +60,13 @@ async fn watch_forever(
     let statistics = client.statistics();
     let context = jetstream::new(client.clone());
     let mut last_read: Option<(u64, StorageSettings)> = None;
+    let mut exported = Grade::Unknown;
     loop {
         let connection = statistics.connects.load(Ordering::Relaxed);
-        if let Some((_, settings)) = last_read {
-            export(grade(settings), metrics);
+        let present = last_read.map_or(Grade::Unknown, |(_, settings)| grade(settings));
+        if present != exported {
+            export(present, metrics);
+            exported = present;
         }
         let is_new = last_read.is_none_or(|(seen, _)| seen != connection);
         let is_incomplete =
@@ -74,9 +77,10 @@ async fn watch_forever(
         }
         match read_settings(&context, monitors).await {
             Ok(settings) => {
-                export(grade(settings), metrics);
+                exported = grade(settings);
+                export(exported, metrics);
                 if is_new || last_read.is_none_or(|(_, before)| before != settings) {
-                    log(settings, grade(settings), is_local(), monitors);
+                    log(settings, exported, is_local(), monitors);
                 }
                 last_read = Some((connection, settings));
                 if settings.sync.is_none() && !monitors.is_empty() {

@@ -48,7 +48,8 @@ pub struct GroupCommit<W> {
     queue: VecDeque<usize>,
     in_flight: BTreeMap<AckId, InFlight>,
     singles: SinglesInFlight,
-    recent_ids: RecentIds,
+    /// By their first eight bytes. This is only a hint, because the broker decides what is a duplicate.
+    recent_ids: RecentIds<u64>,
     last_ack: u64,
     outgoing: VecDeque<OutgoingMessage>,
     refused_batches: u64,
@@ -106,7 +107,7 @@ impl<W> GroupCommit<W> {
         let id = request.webhook.id;
         let Some(key) = self.waiters.add(request) else { return };
         // The broker refuses a whole batch if it already has one of the ids.
-        if self.recent_ids.contains(id) && self.singles.count() < MAX_SINGLES {
+        if self.recent_ids.contains(id.short()) && self.singles.count() < MAX_SINGLES {
             self.send_single(key, now);
         } else {
             self.queue.push_back(key);
@@ -319,7 +320,7 @@ impl<W> GroupCommit<W> {
 
     fn complete(&mut self, key: usize, result: PublishResult) {
         if result.is_ok() {
-            self.recent_ids.insert(self.waiters.webhook(key).id);
+            self.recent_ids.insert(self.waiters.webhook(key).id.short());
         }
         self.waiters.complete(key, result);
     }

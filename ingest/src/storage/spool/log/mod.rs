@@ -42,7 +42,10 @@ use super::{
     journal::{Appended, Journal, JournalSize, Record, RecordRange},
     private_file,
 };
-use crate::storage::{message::Webhook, recent_ids::RecentIds};
+use crate::storage::{
+    message::{Webhook, WebhookId},
+    recent_ids::RecentIds,
+};
 
 /// Folder in `SPOOL_DIR`.
 const FOLDER: &str = "log";
@@ -79,7 +82,7 @@ pub(super) struct WebhookLog {
     checkpoint: u64,
     /// When the disk had no room for a file.
     disk_full_at: Option<Instant>,
-    recent_ids: RecentIds,
+    recent_ids: RecentIds<WebhookId>,
     window: Window,
     _lock: File,
 }
