@@ -139,7 +139,7 @@ fn log(settings: StorageSettings, grade: Grade, is_local: bool, monitors: &Monit
             replicas,
             "a 200 means that the webhook is on the gateway's disk, from where it goes to the broker's disk"
         ),
-        Grade::Replicated | Grade::PageCache if is_local => tracing::error!(
+        Grade::PageCache if is_local => tracing::error!(
             grade = label,
             sync,
             replicas,

@@ -55,8 +55,8 @@ pub(super) trait Journal: Send + Sized + 'static {
     /// Returns one outcome for each webhook.
     fn append(&mut self, webhooks: &[Arc<Webhook>], max_bytes: u64) -> Result<Vec<Appended>, Self::Error>;
 
-    /// Reads webhooks in the order of their arrival, from the position `start` on: at most `max_webhooks`, whose bodies take at
-    /// most `max_bytes`. The first webhook is returned whatever its size.
+    /// Reads webhooks in the order of their arrival, from the position `start` on: at most `max_webhooks`, whose bodies
+    /// take at most `max_bytes`. The first webhook is returned whatever its size.
     fn read(&mut self, start: u64, max_webhooks: usize, max_bytes: usize)
     -> Result<Vec<Record>, Self::Error>;
 

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use super::{
     context::Bench,
     launch::{self, Implementation},
-    load::{self, Load, Outcome},
+    load::{self, Answers, Load},
     measure::Series,
     raw,
     table::{Row, Table},
@@ -42,25 +42,6 @@ struct Figures {
     aftercall: Answers,
     naive: Answers,
     raw: Series,
-}
-
-#[derive(Default)]
-struct Answers {
-    rate: Series,
-    p50: Series,
-    p99: Series,
-    cpu: Series,
-    resident: Series,
-}
-
-impl Answers {
-    fn push(&mut self, outcome: &Outcome) {
-        self.rate.push(outcome.per_second);
-        self.p50.push(outcome.p50);
-        self.p99.push(outcome.p99);
-        self.cpu.push(outcome.cpu);
-        self.resident.push(outcome.resident);
-    }
 }
 
 /// Measures every case.

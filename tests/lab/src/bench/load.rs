@@ -20,7 +20,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::measure::{self, Times};
+use super::measure::{self, Series, Times};
 
 /// Digits of the number that makes every body unique.
 const DIGITS: usize = 12;
@@ -50,6 +50,27 @@ pub struct Outcome {
     pub cpu: f64,
     /// Resident memory of the server at the end, in MiB.
     pub resident: f64,
+}
+
+/// The outcomes of several rounds.
+#[derive(Default)]
+pub struct Answers {
+    pub rate: Series,
+    pub p50: Series,
+    pub p99: Series,
+    pub cpu: Series,
+    pub resident: Series,
+}
+
+impl Answers {
+    /// Adds the outcome of a round.
+    pub fn push(&mut self, outcome: &Outcome) {
+        self.rate.push(outcome.per_second);
+        self.p50.push(outcome.p50);
+        self.p99.push(outcome.p99);
+        self.cpu.push(outcome.cpu);
+        self.resident.push(outcome.resident);
+    }
 }
 
 /// A request with a variable number.

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::{
     context::Bench,
     launch,
-    load::{self, Load, Outcome},
+    load::{self, Answers, Load, Outcome},
     measure::Series,
     table::{Row, Table, Target},
 };
@@ -33,14 +33,6 @@ enum Way {
     Unsynced,
 }
 
-#[derive(Default)]
-struct Answers {
-    rate: Series,
-    p50: Series,
-    p99: Series,
-    cpu: Series,
-}
-
 /// Measures every case.
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Target>)> {
     let (mut rows, mut targets) = (Vec::new(), Vec::new());
@@ -58,10 +50,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<(Table, Vec<Target>)> {
             {
                 let load = Load { connections, bytes, time: bench.time };
                 let (outcome, after) = measure(bench, way, load).await.with_context(|| format!("{way:?}"))?;
-                answers.rate.push(outcome.per_second);
-                answers.p50.push(outcome.p50);
-                answers.p99.push(outcome.p99);
-                answers.cpu.push(outcome.cpu);
+                answers.push(&outcome);
                 if way == Way::SpoolFirst {
                     drained.push(after.as_secs_f64());
                 }

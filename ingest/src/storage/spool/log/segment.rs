@@ -34,7 +34,7 @@ const MAGIC: [u8; 8] = *b"aftrlog1";
 const MAX_NUMBER: u64 = 1 << 31;
 /// Extension of a file that cannot be read. The gateway does not touch it again.
 const DAMAGED: &str = "damaged";
-/// Bytes of zeros that are written at a time.
+/// Zeros, as many as are written at a time.
 static ZEROS: [u8; 1024 * 1024] = [0; 1024 * 1024];
 
 /// A file of the log.
@@ -241,14 +241,10 @@ impl Segment {
     /// Writes the whole file once more, with zeros behind `end`. After a crash or a failed sync, this makes sure that all
     /// records before `end` are on disk, so that more can be added behind them.
     pub fn write_again(&self) -> io::Result<()> {
-        let mut piece = vec![0; ZEROS.len()];
-        let mut offset = 0;
-        while offset < self.end {
-            let length = usize::try_from(self.end - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
-            let piece = &mut piece[..length];
-            self.file.read_exact_at(piece, offset)?;
-            self.file.write_all_at(piece, offset)?;
-            offset += length as u64;
+        let mut bytes = vec![0; ZEROS.len()];
+        for (offset, length) in pieces(0..self.end) {
+            self.file.read_exact_at(&mut bytes[..length], offset)?;
+            self.file.write_all_at(&bytes[..length], offset)?;
         }
         write_zeros(&self.file, self.end..self.capacity)?;
         self.file.sync_all()
@@ -354,26 +350,24 @@ fn head(number: u64, mark: Mark) -> [u8; HEAD_BYTES] {
 
 /// Whether a file has nothing but zeros.
 fn is_zero(file: &File, capacity: u64) -> io::Result<bool> {
-    let mut piece = vec![0; ZEROS.len()];
-    let mut offset = 0;
-    while offset < capacity {
-        let length = usize::try_from(capacity - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
-        let piece = &mut piece[..length];
-        file.read_exact_at(piece, offset)?;
-        if piece.iter().any(|byte| *byte != 0) {
+    let mut bytes = vec![0; ZEROS.len()];
+    for (offset, length) in pieces(0..capacity) {
+        file.read_exact_at(&mut bytes[..length], offset)?;
+        if bytes[..length] != ZEROS[..length] {
             return Ok(false);
         }
-        offset += length as u64;
     }
     Ok(true)
 }
 
 fn write_zeros(file: &File, range: Range<u64>) -> io::Result<()> {
-    let mut offset = range.start;
-    while offset < range.end {
-        let length = usize::try_from(range.end - offset).unwrap_or(ZEROS.len()).min(ZEROS.len());
-        file.write_all_at(&ZEROS[..length], offset)?;
-        offset += length as u64;
-    }
-    Ok(())
+    pieces(range).try_for_each(|(offset, length)| file.write_all_at(&ZEROS[..length], offset))
+}
+
+/// Offset and length of the pieces of `range`, none longer than [`ZEROS`].
+fn pieces(range: Range<u64>) -> impl Iterator<Item = (u64, usize)> {
+    range.clone().step_by(ZEROS.len()).map(move |offset| {
+        let left = usize::try_from(range.end - offset).unwrap_or(ZEROS.len());
+        (offset, left.min(ZEROS.len()))
+    })
 }
