@@ -126,9 +126,11 @@ impl Campaign {
             // Only Twilio or the trunk tells a rejected call from a busy one.
             metadata["phone_call"]["call_result"] = "failed".into();
         }
-        if !ending.connects() {
-            metadata["call_duration_secs"] = Value::Null;
-        }
+        // A conversation begins when the callee answers.
+        let began = after(plan.began, if ending.connects() { plan.rings } else { 0 }).as_second();
+        let duration = ending.connects().then_some(talk.seconds);
+        metadata["start_time_unix_secs"] = began.into();
+        metadata["call_duration_secs"] = duration.into();
         metadata["termination_reason"] = talk.termination_reason.into();
         if ending == Ending::Failed {
             metadata["error"]["reason"] = "The language model did not answer in time".into();
@@ -139,6 +141,8 @@ impl Campaign {
         conversation["analysis"] = talk.analysis.clone();
         let mut summary = shapes::summary(&plan, &ids);
         summary["agent_name"] = agent.name.as_str().into();
+        summary["start_time_unix_secs"] = began.into();
+        summary["call_duration_secs"] = duration.unwrap_or(0).into();
         summary["message_count"] = talk.turns.len().into();
         summary["call_successful"] =
             talk.analysis.get("call_successful").cloned().unwrap_or("unknown".into());
@@ -175,7 +179,7 @@ impl Campaign {
     fn plan(&self, agent: &Agent, n: u32, ending: Ending, talk: &Talk, rng: &mut StdRng) -> Plan {
         let rings = if agent.inbound { 0 } else { rng.random_range(5..22) };
         let rings = if ending == Ending::NoAnswer { 40 } else { rings };
-        let length = ending.connects().then_some(talk.seconds);
+        let length = ending.connects().then_some(rings + talk.seconds);
         // Calls are spread evenly, with a little disorder.
         let (first, last) = (agent.from_minutes * 60, agent.to_minutes * 60);
         let step = (first - last) / i64::from(self.count(agent).max(1));
@@ -199,7 +203,7 @@ impl Campaign {
             is_detected: ending == Ending::Voicemail
                 && agent.channel() == Channel::Twilio
                 && n.is_multiple_of(2),
-            cost: length.map(|seconds| seconds * CREDITS_PER_SECOND),
+            cost: ending.connects().then_some(talk.seconds * CREDITS_PER_SECOND),
             batch: None,
             campaign: None,
             variables,

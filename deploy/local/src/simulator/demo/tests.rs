@@ -90,10 +90,11 @@ fn every_call_is_over_before_the_end_of_the_campaign_and_the_calls_take_hours() 
     let begins = today().calls().into_iter().map(|call| {
         let metadata = &call.conversation["metadata"];
         let began = metadata["start_time_unix_secs"].as_i64().unwrap();
-        assert!(
-            began + metadata["call_duration_secs"].as_i64().unwrap_or(0) + talk::ANALYSIS < until,
-            "{metadata}"
-        );
+        let ended = began + metadata["call_duration_secs"].as_i64().unwrap_or(0);
+        assert!(ended + talk::ANALYSIS < until, "{metadata}");
+        assert!(metadata["accepted_time_unix_secs"].as_i64().is_none_or(|at| at <= ended), "{metadata}");
+        let listed = ["start_time_unix_secs", "call_duration_secs"].map(|field| call.summary[field].as_i64());
+        assert_eq!(listed, [Some(began), Some(ended - began)], "{metadata}");
         began
     });
     let earliest = begins.min().unwrap();

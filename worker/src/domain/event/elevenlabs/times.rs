@@ -40,9 +40,15 @@ impl ConversationTimes {
         self.started_at.or(self.answered_at)
     }
 
-    /// When the conversation was over, if both its begin and its length are known.
+    /// When the conversation was over, if both its begin and its length are known. A length that ends before the
+    /// callee answered counts from the answer.
     pub fn ended_at(&self) -> Option<Timestamp> {
-        after(self.started_at?, self.duration_secs?)
+        let (started_at, duration) = (self.started_at?, self.duration_secs?);
+        let ended_at = after(started_at, duration)?;
+        match self.answered_at {
+            Some(answered_at) if ended_at < answered_at => after(answered_at, duration),
+            _ => Some(ended_at),
+        }
     }
 
     /// The time of the claims of a conversation that is over: [`Self::conclusion_after`] its begin.

@@ -144,6 +144,22 @@ fn the_claims_of_a_conversation_have_the_time_of_its_end() {
 }
 
 #[test]
+fn a_call_ends_after_the_callee_answered() {
+    let ended = |duration: i64| {
+        let patch = read(&conversation(&json!({
+            "accepted_time_unix_secs": 1_790_074_820, "call_duration_secs": duration,
+        })));
+        match patch.facts[&Fact::EndedAt] {
+            FactValue::Time(at) => at.as_second() - 1_790_074_800,
+            ref other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ended(61), 61);
+    assert_eq!(ended(20), 20);
+    assert_eq!(ended(18), 38, "a length that ends before the answer counts from it");
+}
+
+#[test]
 fn the_transcript_of_a_conversation_that_is_over_is_due() {
     use crate::domain::call::TranscriptState::{Pending, Saved};
     let turns = json!([{ "role": "agent", "message": "Hello." }]);
