@@ -16,6 +16,11 @@ use crate::harness::{until, until_equal};
 
 /// Publishes a dead letter with this reason and event type, whose body is about the call `call`.
 async fn publish(shown: &ConsoleStack, number: usize, reason: &str, kind: &str, call: &str) {
+    let body = json!({ "event_type": "call.busy", "call_id": call }).to_string();
+    publish_body(shown, number, reason, kind, &body).await;
+}
+
+async fn publish_body(shown: &ConsoleStack, number: usize, reason: &str, kind: &str, body: &str) {
     let mut headers = async_nats::HeaderMap::new();
     let sequence = (900_000 + number).to_string();
     for (name, value) in [
@@ -28,9 +33,15 @@ async fn publish(shown: &ConsoleStack, number: usize, reason: &str, kind: &str, 
     ] {
         headers.insert(name, value);
     }
-    let body = json!({ "event_type": "call.busy", "call_id": call }).to_string();
     let subject = streams::subject::dead_letter("status");
-    shown.stack.jetstream.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap();
+    shown
+        .stack
+        .jetstream
+        .publish_with_headers(subject, headers, body.to_owned().into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
 }
 
 async fn left(shown: &ConsoleStack) -> u64 {
@@ -68,7 +79,7 @@ async fn a_whole_group_is_sent_again_and_other_groups_stay() {
         browser.click("#page > .choices summary").await;
         browser.click("#page > .choices .primary").await;
         browser.read("h1", "Send dead letters again").await;
-        browser.read("#work", "Finished").await;
+        browser.read("#work", "Finished. Workers have processed these messages, and none came back.").await;
         browser.read("#work", "60").await;
         assert_eq!(browser.count(".cancel").await, 1, "the page replaces the progress only");
         assert!(
@@ -88,6 +99,37 @@ async fn a_whole_group_is_sent_again_and_other_groups_stay() {
         assert_eq!(browser.complaints().await, Vec::<String>::new());
     })
     .await;
+}
+
+#[tokio::test]
+async fn messages_that_fail_again_are_counted() {
+    let shown = start(Duration::from_millis(50)).await;
+    // The console takes a body that can be processed, and two that cannot.
+    for (n, body) in
+        [r#"{"event_type":"call.busy","call_id":"CAfine"}"#, r#"{"call_id":"x"}"#, "{}"].iter().enumerate()
+    {
+        publish_body(&shown, n, "unsupported_event", "call.busy", body).await;
+    }
+    until("all are indexed", async || {
+        let page = shown.page("/dead-letters").await.1;
+        page.contains("<td role=\"cell\" class=\"count\">3</td>").then_some(())
+    })
+    .await;
+    shown.post("/dead-letters/work", "work=replay&reason=unsupported_event&type=call.busy&end=99").await;
+    let page = until("workers have processed the messages", async || {
+        let page = shown.page("/dead-letters/work").await.1;
+        (page.contains("Finished.") && !page.contains("not processed all")).then_some(page)
+    })
+    .await;
+    for text in [
+        "<dt>Sent again</dt><dd>3</dd>",
+        "<dt>Dead letters again</dt><dd>2</dd>",
+        "Some messages failed again: they are new dead letters",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+    assert!(!page.contains("hx-trigger"), "the page is final: {page}");
+    assert_eq!(left(&shown).await, 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Invariants: at most [`MAX_LETTERS`] numbers and [`MAX_GROUPS`] groups are held; a number is held once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aftercall_common::contract::{
     provider::Provider,
@@ -44,6 +44,9 @@ fn source(subject: &str) -> &'static str {
     }
 }
 
+/// Where the message of a dead letter is stored: stream and sequence.
+pub type Place = (&'static str, u64);
+
 /// A group with its number of dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCount {
@@ -58,22 +61,30 @@ pub struct GroupCount {
 /// The numbers of the dead letters, each with its group.
 #[derive(Clone, Debug, Default)]
 pub struct LetterIndex {
-    /// Position of the group by number.
-    letters: BTreeMap<u64, usize>,
+    letters: BTreeMap<u64, Entry>,
     groups: Vec<Group>,
     positions: HashMap<Group, usize>,
     /// Whether older numbers were left out.
     is_cut: bool,
 }
 
+/// A dead letter.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Position of its group.
+    group: usize,
+    /// Where its message is stored. `None`: its headers name no place of a webhook or a job.
+    place: Option<Place>,
+}
+
 impl LetterIndex {
-    /// Adds a dead letter.
-    pub fn add(&mut self, number: u64, group: Group) {
-        let position = match self.positions.get(&group) {
+    /// Adds a dead letter, whose message is stored at `place`.
+    pub fn add(&mut self, number: u64, group: Group, place: Option<Place>) {
+        let group = match self.positions.get(&group) {
             Some(position) => *position,
             None => self.new_group(group),
         };
-        self.letters.insert(number, position);
+        self.letters.insert(number, Entry { group, place });
         if self.letters.len() > MAX_LETTERS {
             self.letters.pop_first();
             self.is_cut = true;
@@ -120,8 +131,8 @@ impl LetterIndex {
     /// The groups, the largest first.
     pub fn groups(&self) -> Vec<GroupCount> {
         let mut counts = vec![(0, 0); self.groups.len()];
-        for (number, group) in &self.letters {
-            let (count, newest) = &mut counts[*group];
+        for (number, letter) in &self.letters {
+            let (count, newest) = &mut counts[letter.group];
             (*count, *newest) = (*count + 1, *number);
         }
         let counted = self.groups.iter().zip(counts).filter(|(_, (count, _))| *count > 0);
@@ -142,7 +153,13 @@ impl LetterIndex {
         let is_in = |group: &Group| group.reason == reason && kind.is_none_or(|kind| group.kind == kind);
         let wanted: Vec<_> = self.groups.iter().map(is_in).collect();
         let newest_first = self.letters.range(..end).rev();
-        newest_first.filter(move |(_, group)| wanted[**group]).map(|(number, _)| *number)
+        newest_first.filter(move |(_, letter)| wanted[letter.group]).map(|(number, _)| *number)
+    }
+
+    /// How many dead letters from `first` on have their message at one of these `places`.
+    pub fn count_at(&self, first: u64, places: &HashSet<Place>) -> usize {
+        let letters = self.letters.range(first..).filter_map(|(_, letter)| letter.place);
+        letters.filter(|place| places.contains(place)).count()
     }
 }
 
@@ -158,7 +175,8 @@ mod tests {
         let mut index = LetterIndex::default();
         for number in 1..=9 {
             let kind = if number % 3 == 0 { "call.busy" } else { "call.ended" };
-            index.add(number, group(if number < 8 { "no_identifier" } else { "invalid_json" }, kind));
+            let reason = if number < 8 { "no_identifier" } else { "invalid_json" };
+            index.add(number, group(reason, kind), Some(("WEBHOOKS", 100 + number)));
         }
         index
     }
@@ -200,10 +218,18 @@ mod tests {
     }
 
     #[test]
+    fn dead_letters_of_certain_messages_are_counted() {
+        let mut index = index();
+        index.add(10, group("no_identifier", "call.busy"), None);
+        let places = [("WEBHOOKS", 103), ("WEBHOOKS", 105), ("WEBHOOKS", 107), ("TRANSCRIPTS", 106)].into();
+        assert_eq!([0, 4, 8].map(|first| index.count_at(first, &places)), [3, 2, 0]);
+    }
+
+    #[test]
     fn numbers_and_groups_are_bounded() {
         let mut index = LetterIndex::default();
         for number in 0..MAX_LETTERS as u64 + 10 {
-            index.add(number, group("no_identifier", &format!("call.{}", number % 1000)));
+            index.add(number, group("no_identifier", &format!("call.{}", number % 1000)), None);
         }
         assert_eq!(index.count_up_to(u64::MAX), MAX_LETTERS);
         assert!(index.is_complete(MAX_LETTERS as u64 + 10, u64::MAX), "the oldest are left out");

@@ -9,7 +9,8 @@ use aftercall_common::contract::streams::{DEAD_LETTERS, header};
 use async_nats::jetstream::{self, Message};
 
 use super::{
-    index::{Group, LetterIndex},
+    index::{Group, LetterIndex, Place},
+    origin::origin,
     queue::BrokerUnavailable,
 };
 use crate::broker::scan::Scan;
@@ -52,7 +53,8 @@ impl IndexedLetters {
         if state.last_sequence > progress.last {
             let mut scan = scan(context, progress.last + 1).await?;
             while let Some((number, message)) = scan.next().await.map_err(BrokerUnavailable::new)? {
-                self.get().add(number, group(&message));
+                let (group, place) = described(&message);
+                self.get().add(number, group, place);
                 progress.last = number;
             }
             progress.last = progress.last.max(state.last_sequence);
@@ -67,7 +69,8 @@ impl IndexedLetters {
         let mut fresh = LetterIndex::default();
         let mut scan = scan(context, 1).await?;
         while let Some((number, message)) = scan.next().await.map_err(BrokerUnavailable::new)? {
-            fresh.add(number, group(&message));
+            let (group, place) = described(&message);
+            fresh.add(number, group, place);
             progress.last = progress.last.max(number);
         }
         *self.get() = fresh;
@@ -79,7 +82,8 @@ async fn scan(context: &jetstream::Context, from: u64) -> Result<Scan, BrokerUna
     Scan::of_headers(context, DEAD_LETTERS, from).await.map_err(BrokerUnavailable::new)
 }
 
-fn group(message: &Message) -> Group {
+/// The group of a dead letter, and where its message is stored.
+fn described(message: &Message) -> (Group, Option<Place>) {
     let value = |name: &str| {
         message
             .headers
@@ -87,5 +91,8 @@ fn group(message: &Message) -> Group {
             .and_then(|headers| headers.get(name))
             .map_or("", async_nats::HeaderValue::as_str)
     };
-    Group::new(value(header::DEAD_REASON), value(header::DEAD_TYPE), value(header::DEAD_SUBJECT))
+    let subject = value(header::DEAD_SUBJECT);
+    let origin = origin(value(header::DEAD_STREAM), value(header::DEAD_SEQUENCE), subject).ok();
+    let group = Group::new(value(header::DEAD_REASON), value(header::DEAD_TYPE), subject);
+    (group, origin.map(|origin| (origin.stream, origin.sequence)))
 }

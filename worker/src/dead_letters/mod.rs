@@ -16,7 +16,7 @@ mod view;
 
 pub use self::{
     give_up::give_up,
-    index::{Group, GroupCount, LetterIndex},
+    index::{Group, GroupCount, LetterIndex, Place},
     indexed::IndexedLetters,
     origin::NotRedrivable,
     publish::publish,

@@ -37,7 +37,7 @@ pub struct Redriven {
     /// The id of the new message.
     pub id: String,
     /// The stream of the new message.
-    pub stream: String,
+    pub stream: &'static str,
     /// The sequence in this stream.
     pub sequence: u64,
 }
@@ -64,7 +64,7 @@ pub(crate) async fn redrive(
     let ack = publishing.await.map_err(|error| RedriveError::NotConfirmed(number, error.to_string()))?;
     let removed = dead_letters.delete_message(number).await;
     removed.map_err(|error| RedriveError::NotRemoved(number, error.to_string()))?;
-    Ok(Redriven { id, stream: ack.stream, sequence: ack.sequence })
+    Ok(Redriven { id, stream: origin.stream, sequence: ack.sequence })
 }
 
 /// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not

@@ -18,7 +18,7 @@ use super::{
     live::letter_work::{Busy, Progress, State, Work},
     state::Console,
 };
-use crate::dead_letters::{DeadLetterQueue, RedriveError};
+use crate::dead_letters::{DeadLetterQueue, Place, RedriveError};
 
 /// Dead letters in work at the same time.
 const PARALLEL: usize = 8;
@@ -73,7 +73,8 @@ pub fn start(
 
 /// What became of one dead letter.
 enum Outcome {
-    Done,
+    /// The place of the new message if it was sent again.
+    Done(Option<Place>),
     Gone,
     /// It must not be sent again. Others may.
     Failed(String),
@@ -95,6 +96,7 @@ async fn run(
     let late = |_elapsed| "NATS did not answer in time".to_owned();
     let queue =
         tokio::time::timeout(TIMEOUT, opening).await.map_err(late)?.map_err(|error| error.to_string())?;
+    console.letter_work.set_first_new(queue.end());
     let halt = cancel.child_token();
     let mut outcomes = stream::iter(numbers)
         .take_while(|_| ready(!halt.is_cancelled()))
@@ -108,11 +110,14 @@ async fn run(
         .buffer_unordered(PARALLEL);
     let mut stopped = None;
     while let Some((number, outcome)) = outcomes.next().await {
-        if matches!(outcome, Outcome::Done | Outcome::Gone) {
+        if matches!(outcome, Outcome::Done(_) | Outcome::Gone) {
             console.letters.get().remove(number);
         }
+        if let Outcome::Done(Some(place)) = outcome {
+            console.letter_work.add_sent(place);
+        }
         console.letter_work.update(|progress| match outcome {
-            Outcome::Done => progress.done += 1,
+            Outcome::Done(_) => progress.done += 1,
             Outcome::Gone => progress.gone += 1,
             Outcome::Failed(reason) => {
                 progress.failed += 1;
@@ -132,12 +137,12 @@ async fn run(
 async fn one(queue: &DeadLetterQueue, work: Work, number: u64) -> Outcome {
     match work {
         Work::Delete => match queue.remove(number).await {
-            Ok(true) => Outcome::Done,
+            Ok(true) => Outcome::Done(None),
             Ok(false) => Outcome::Gone,
             Err(error) => Outcome::Stop(error.to_string()),
         },
         Work::Replay => match queue.redrive(number, None).await {
-            Ok(Some(Ok(_))) => Outcome::Done,
+            Ok(Some(Ok(sent))) => Outcome::Done(Some((sent.stream, sent.sequence))),
             Ok(Some(Err(error @ RedriveError::NotRedrivable(..)))) => Outcome::Failed(error.to_string()),
             Ok(Some(Err(error))) => Outcome::Stop(error.to_string()),
             Ok(None) => Outcome::Gone,

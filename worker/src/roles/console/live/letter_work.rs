@@ -1,9 +1,14 @@
 //! The state of work on many dead letters: at most one runs in a process. Pure.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
+
+use crate::dead_letters::Place;
 
 /// What is done with each dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,22 +68,51 @@ impl Progress {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Busy;
 
+/// The messages that work sent again.
+#[derive(Clone, Debug, Default)]
+pub struct SentAgain {
+    /// Dead letters of these messages have this number or a higher one.
+    pub first_new: u64,
+    /// Where the messages are stored.
+    pub places: HashSet<Place>,
+}
+
+impl SentAgain {
+    /// The last message of each stream.
+    pub fn last(&self) -> Vec<Place> {
+        let mut last: Vec<Place> = Vec::new();
+        for (stream, sequence) in &self.places {
+            match last.iter_mut().find(|(other, _)| other == stream) {
+                Some((_, other)) => *other = (*other).max(*sequence),
+                None => last.push((stream, *sequence)),
+            }
+        }
+        last
+    }
+}
+
 /// The latest work of this process.
 #[derive(Default)]
-pub struct LetterWork(Mutex<Option<(Progress, CancellationToken)>>);
+pub struct LetterWork(Mutex<Option<Latest>>);
+
+struct Latest {
+    progress: Progress,
+    cancel: CancellationToken,
+    sent: SentAgain,
+}
 
 impl LetterWork {
     /// The latest work. `None`: none since the start of the process.
     pub fn progress(&self) -> Option<Progress> {
-        self.lock().as_ref().map(|(progress, _)| progress.clone())
+        self.lock().as_ref().map(|latest| latest.progress.clone())
     }
 
     /// Cancels the running work. Returns whether one was running.
     pub fn cancel(&self) -> bool {
         match &mut *self.lock() {
-            Some((progress, cancel)) if progress.is_running() => {
-                progress.state = State::Canceling;
-                cancel.cancel();
+            Some(latest) if latest.progress.is_running() => {
+                latest.progress.state = State::Canceling;
+                latest.cancel.cancel();
                 true
             }
             _ => false,
@@ -91,21 +125,40 @@ impl LetterWork {
     /// Other work is running.
     pub fn begin(&self, progress: Progress, cancel: CancellationToken) -> Result<(), Busy> {
         let mut latest = self.lock();
-        if latest.as_ref().is_some_and(|(latest, _)| latest.is_running()) {
+        if latest.as_ref().is_some_and(|latest| latest.progress.is_running()) {
             return Err(Busy);
         }
-        *latest = Some((progress, cancel));
+        *latest = Some(Latest { progress, cancel, sent: SentAgain::default() });
         Ok(())
     }
 
     /// Changes the latest work.
     pub fn update(&self, change: impl FnOnce(&mut Progress)) {
-        if let Some((progress, _)) = &mut *self.lock() {
-            change(progress);
+        if let Some(latest) = &mut *self.lock() {
+            change(&mut latest.progress);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Progress, CancellationToken)>> {
+    /// Sets the number from which on new dead letters count as messages that came back.
+    pub fn set_first_new(&self, number: u64) {
+        if let Some(latest) = &mut *self.lock() {
+            latest.sent.first_new = number;
+        }
+    }
+
+    /// Adds a message that was sent again.
+    pub fn add_sent(&self, place: Place) {
+        if let Some(latest) = &mut *self.lock() {
+            latest.sent.places.insert(place);
+        }
+    }
+
+    /// What `read` reads of the messages that the latest work sent again. `None`: there was no work.
+    pub fn sent<T>(&self, read: impl FnOnce(&SentAgain) -> T) -> Option<T> {
+        self.lock().as_ref().map(|latest| read(&latest.sent))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Latest>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -128,6 +181,14 @@ mod tests {
             failed: 0,
             failures: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_last_message_of_each_stream_is_known() {
+        let places = [("WEBHOOKS", 7), ("WEBHOOKS", 9), ("TRANSCRIPTS", 3), ("WEBHOOKS", 8)].into();
+        let mut last = SentAgain { first_new: 1, places }.last();
+        last.sort_unstable();
+        assert_eq!(last, [("TRANSCRIPTS", 3), ("WEBHOOKS", 9)]);
     }
 
     #[test]

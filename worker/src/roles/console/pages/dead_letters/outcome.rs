@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use aftercall_common::contract::streams::{self, consumer};
 use askama::Template;
 use axum::{
     extract::{Query, State},
@@ -15,10 +14,10 @@ use axum::{
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::queue::{self, SECTION, within_timeout};
+use super::queue::{self, SECTION};
 use crate::{
     broker::message::origin,
-    dead_letters::{BrokerUnavailable, Redriven},
+    dead_letters::Redriven,
     domain::event::{self, CallId, ConversationId, Envelope},
     roles::console::{
         pages::shell::{self, Shell},
@@ -66,7 +65,7 @@ pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> Strin
         event.call_id.as_ref().map(CallId::as_str).or(conversation).map(str::to_owned)
     });
     let sent = SentMessage {
-        stream: sent.stream.clone(),
+        stream: sent.stream.to_owned(),
         sequence: sent.sequence,
         after,
         event: sent.id.clone(),
@@ -112,14 +111,7 @@ pub async fn outcome(State(console): State<Arc<Console>>, Query(message): Query<
 async fn find_outcome(console: &Console, message: &SentMessage) -> Outcome {
     let jetstream = &console.context.jetstream;
     // Asked first: a worker writes the call or the dead letter before it acknowledges the message.
-    let transcripts = message.stream == streams::TRANSCRIPTS;
-    let name = if transcripts { consumer::TRANSCRIPTS } else { consumer::STATUS };
-    let is_acknowledged = within_timeout(async {
-        let found = jetstream.get_stream(&message.stream).await.map_err(BrokerUnavailable::new)?;
-        let consumer = found.consumer_info(name).await.map_err(BrokerUnavailable::new)?;
-        Ok(consumer.ack_floor.stream_sequence >= message.sequence)
-    });
-    let is_acknowledged = is_acknowledged.await == Some(true);
+    let is_acknowledged = queue::is_acknowledged(jetstream, &message.stream, message.sequence).await;
     let letter = queue::query(jetstream, async |queue| {
         queue.of_message(&message.stream, message.sequence, message.after).await
     });

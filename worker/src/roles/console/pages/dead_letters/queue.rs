@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aftercall_common::contract::streams::{self, consumer};
 use async_nats::jetstream;
 use axum::{http::StatusCode, response::Response};
 
@@ -33,6 +34,18 @@ pub async fn query<T>(
     query: impl AsyncFnOnce(&DeadLetterQueue) -> Result<T, BrokerUnavailable>,
 ) -> Option<T> {
     within_timeout(async { query(&DeadLetterQueue::open(jetstream).await?).await }).await
+}
+
+/// Whether a worker has processed the message `sequence` of `stream` and all messages before it. `false` if the broker
+/// does not answer in time.
+pub async fn is_acknowledged(jetstream: &jetstream::Context, stream: &str, sequence: u64) -> bool {
+    let name = if stream == streams::TRANSCRIPTS { consumer::TRANSCRIPTS } else { consumer::STATUS };
+    let floor = within_timeout(async {
+        let found = jetstream.get_stream(stream).await.map_err(BrokerUnavailable::new)?;
+        let consumer = found.consumer_info(name).await.map_err(BrokerUnavailable::new)?;
+        Ok(consumer.ack_floor.stream_sequence)
+    });
+    floor.await.is_some_and(|floor| floor >= sequence)
 }
 
 /// Why a dead letter is not there.

@@ -11,7 +11,7 @@ use axum::{
 };
 
 use super::{
-    queue::SECTION,
+    queue::{self, SECTION},
     selection::{FormError, Selection, read_form},
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     roles::console::{
         access::user,
         audit, letter_work,
-        live::letter_work::{Progress, State as WorkState, Work},
+        live::letter_work::{Progress, SentAgain, State as WorkState, Work},
         pages::shell::{self, Shell},
         state::Console,
         view::format,
@@ -48,24 +48,37 @@ struct WorkView {
     tone: &'static str,
     glyph: &'static str,
     is_running: bool,
-    is_replay: bool,
+    /// Whether the state will still change.
+    is_open: bool,
     taken: u64,
     total: u64,
     facts: Vec<(&'static str, String)>,
     failures: Vec<String>,
 }
 
+/// What became of the messages that were sent again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fate {
+    /// Whether workers have processed all of them.
+    is_known: bool,
+    /// How many are dead letters again.
+    returned: u64,
+}
+
 impl WorkView {
-    fn new(progress: &Progress) -> Self {
+    /// The texts of `progress`. `fate`: of the messages that were sent again; `None` if there is none.
+    fn new(progress: &Progress, fate: Option<Fate>) -> Self {
         let (title, done) = match progress.work {
             Work::Replay => ("Send dead letters again", "Sent again"),
             Work::Delete => ("Delete dead letters", "Deleted"),
         };
+        let is_open = progress.is_running() || fate.is_some_and(|fate| !fate.is_known);
+        let returned = fate.map_or(0, |fate| fate.returned);
         let (tone, glyph) = match &progress.state {
-            WorkState::Running | WorkState::Canceling => ("going", "ringing"),
-            WorkState::Finished if progress.failed == 0 => ("done", "done"),
-            WorkState::Finished | WorkState::Canceled => ("missed", "missed"),
             WorkState::Stopped(_) => ("failed", "failed"),
+            _ if is_open => ("going", "ringing"),
+            WorkState::Finished if progress.failed == 0 && returned == 0 => ("done", "done"),
+            _ => ("missed", "missed"),
         };
         let taken = progress.done + progress.gone + progress.failed;
         let count = |n: u64| Some(n).filter(|n| *n > 0).map(format::count);
@@ -73,6 +86,7 @@ impl WorkView {
             ("Selected", Some(format::count(progress.total))),
             (done, Some(format::count(progress.done))),
             ("Gone before", count(progress.gone)),
+            ("Dead letters again", fate.map(|fate| format::count(fate.returned))),
             ("Must not be sent", count(progress.failed)),
             ("Left", count(progress.total - taken.min(progress.total))),
             ("Ended", progress.ended_at.map(format::moment)),
@@ -84,11 +98,11 @@ impl WorkView {
             iso: progress.started_at.to_string(),
             moment: format::moment(progress.started_at),
             time: format::short_moment(progress.started_at),
-            state: state_text(&progress.state),
+            state: format!("{}{}", state_text(&progress.state), fate.map_or("", fate_text)),
             tone,
             glyph,
             is_running: progress.is_running(),
-            is_replay: progress.work == Work::Replay,
+            is_open,
             taken,
             total: progress.total,
             facts: facts.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect(),
@@ -109,10 +123,38 @@ fn state_text(state: &WorkState) -> String {
     }
 }
 
+fn fate_text(fate: Fate) -> &'static str {
+    match fate {
+        Fate { is_known: false, .. } => " Workers have not processed all of these messages yet.",
+        Fate { returned: 0, .. } => " Workers have processed these messages, and none came back.",
+        Fate { .. } => {
+            " Some messages failed again: they are new dead letters, with new numbers. What made them fail is not \
+             mended yet."
+        }
+    }
+}
+
 /// `GET /dead-letters/work`
 pub async fn show(State(console): State<Arc<Console>>) -> Response {
-    let work = console.letter_work.progress().as_ref().map(WorkView::new);
+    let work = match console.letter_work.progress() {
+        Some(progress) => Some(WorkView::new(&progress, fate(&console).await)),
+        None => None,
+    };
     shell::render(StatusCode::OK, &Page { shell: Shell::new(&console, SECTION), work })
+}
+
+/// What became of the messages that the latest work sent again. `None`: it sent none.
+async fn fate(console: &Console) -> Option<Fate> {
+    let last = console.letter_work.sent(SentAgain::last).filter(|last| !last.is_empty())?;
+    // Asked first: a worker stores the dead letter before it acknowledges the message.
+    let mut is_known = true;
+    for (stream, sequence) in last {
+        is_known &= queue::is_acknowledged(&console.context.jetstream, stream, sequence).await;
+    }
+    is_known &= console.update_letters().await;
+    let count = |sent: &SentAgain| console.letters.get().count_at(sent.first_new, &sent.places);
+    let returned = console.letter_work.sent(count).unwrap_or(0);
+    Some(Fate { is_known, returned: returned as u64 })
 }
 
 /// `POST /dead-letters/work`
