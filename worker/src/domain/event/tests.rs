@@ -158,13 +158,20 @@ fn a_transcription_decides_the_status_by_its_call_result() {
 fn a_failed_initiation_keeps_its_reason_and_the_answer_of_the_carrier() {
     let twilio = json!({ "type": "twilio", "body": {
         "CallSid": "CA2", "CallStatus": "no-answer", "To": "+6580000002", "SipResponseCode": "487" } });
+    let failed = json!({ "type": "twilio", "body": {
+        "CallSid": "CA2", "CallStatus": "failed", "To": "+6580000002", "SipResponseCode": "503" } });
+    let strange = json!({ "type": "twilio", "body": {
+        "CallSid": "CA2", "CallStatus": "failed", "To": "+6580000002", "SipResponseCode": "599" } });
     let sip = json!({ "type": "sip", "body": {
         "to_number": 6_580_000_003_i64, "sip_status_code": 503, "error_reason": "trunk refused the call", "call_sid": "s-3" } });
     #[rustfmt::skip]
     let table = [ // reason, metadata, failure reason, call id, callee
-        ("no-answer", &twilio, "no-answer",                                 "CA2", "+6580000002"),
-        ("unknown",   &sip,    "unknown: trunk refused the call (SIP 503)", "s-3", "6580000003"),
-        ("new-word",  &sip,    "new-word",                                  "s-3", "6580000003"),
+        ("no-answer", &twilio,  "no-answer",                                 "CA2", "+6580000002"),
+        ("unknown",   &twilio,  "unknown: no-answer (SIP 487)",              "CA2", "+6580000002"),
+        ("unknown",   &failed,  "unknown: Service Unavailable (SIP 503)",    "CA2", "+6580000002"),
+        ("unknown",   &strange, "unknown: failed (SIP 599)",                 "CA2", "+6580000002"),
+        ("unknown",   &sip,     "unknown: trunk refused the call (SIP 503)", "s-3", "6580000003"),
+        ("new-word",  &sip,     "new-word",                                  "s-3", "6580000003"),
     ];
     for (reason, metadata, expected, call_id, callee) in table {
         let data = json!({ "conversation_id": "conv_2", "failure_reason": reason, "metadata": metadata });

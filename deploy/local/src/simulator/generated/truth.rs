@@ -54,7 +54,7 @@ pub fn reason(plan: &Plan, evidence: Evidence) -> Option<&'static str> {
         Ending::NoAnswer => termination_reason(plan),
         Ending::Busy | Ending::Rejected => "Recipient was busy",
         Ending::NotConnected if evidence.failure && plan.channel == Channel::Twilio => {
-            "unknown: failed (SIP 503)"
+            "unknown: Service Unavailable (SIP 503)"
         }
         Ending::NotConnected if evidence.failure => "unknown: simulated: the trunk did not connect (SIP 503)",
         Ending::NotConnected => "Call failed",

@@ -9,7 +9,7 @@ use super::{
     payload::{at_path, call_result, never_connected, sip_code, text, word},
 };
 use crate::domain::{
-    call::{Evidence, Field, Outcome, Status, failure_reason, outcome},
+    call::{Evidence, Field, Outcome, Status, failure_reason, outcome, sip_phrase},
     event::{kind::Kind, spelling::normalize},
     text::{MAX_REASON, cut},
 };
@@ -123,11 +123,14 @@ fn initiation_failure(data: &Map<String, Value>) -> Claims {
     }
 }
 
-/// The words and the SIP code that Twilio or a SIP trunk gives for a failure, in one line.
+/// The words and the SIP code that Twilio or a SIP trunk gives for a failure, in one line. Twilio has a `CallStatus`
+/// alone, and `failed` says less than the phrase of the code.
 fn failure_detail(body: &Map<String, Value>) -> Option<String> {
-    let words =
-        text(body, "error_reason").or_else(|| text(body, "sip_status")).or_else(|| text(body, "CallStatus"));
     let code = sip_code(body);
+    let phrase = || code.as_deref().and_then(sip_phrase).map(str::to_owned);
+    let words = text(body, "error_reason").or_else(|| text(body, "sip_status"));
+    let status = || text(body, "CallStatus");
+    let words = words.or_else(|| status().filter(|word| word != "failed")).or_else(phrase).or_else(status);
     match (words, code) {
         (Some(words), Some(code)) => Some(format!("{words} (SIP {code})")),
         (None, Some(code)) => Some(format!("SIP {code}")),
