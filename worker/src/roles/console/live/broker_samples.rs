@@ -1,4 +1,4 @@
-//! Samples of the broker's state: webhooks per second, waiting webhooks, dead letters.
+//! Samples of the broker's state: webhooks per second, the latest webhooks, waiting webhooks, dead letters.
 //!
 //! One task samples at intervals, so the load on the broker does not depend on the number of viewers.
 
@@ -8,8 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aftercall_common::contract::streams::{self, consumer};
-use async_nats::jetstream;
+use aftercall_common::contract::{
+    provider::Provider,
+    streams::{self, consumer},
+};
+use async_nats::jetstream::{
+    self,
+    stream::{DirectGetErrorKind, Stream},
+};
 use jiff::Timestamp;
 
 use crate::domain::time::between;
@@ -24,7 +30,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// The broker's state at one time.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Webhooks stored per second since the previous sample.
+    /// Webhooks stored since the previous sample.
+    pub stored: u64,
+    /// The same per second.
     pub per_second: f64,
     /// Webhooks that are stored and not yet in the database.
     pub waiting: u64,
@@ -41,6 +49,7 @@ struct Inner {
     samples: VecDeque<Sample>,
     /// When the latest sample was taken, and the last sequence of the webhooks then.
     last: Option<(Instant, u64)>,
+    latest: Vec<(Provider, Timestamp)>,
     dead_letters: Option<u64>,
 }
 
@@ -48,6 +57,11 @@ impl BrokerSamples {
     /// The samples, the latest last.
     pub fn all(&self) -> Vec<Sample> {
         self.lock().samples.iter().copied().collect()
+    }
+
+    /// When the latest webhook of each provider was stored. Without those of which none is stored.
+    pub fn latest(&self) -> Vec<(Provider, Timestamp)> {
+        self.lock().latest.clone()
     }
 
     /// Number of dead letters at the latest count. `None` before the first count.
@@ -65,20 +79,24 @@ impl BrokerSamples {
     /// Takes a sample. If the broker does not answer, this sample and the next one are left out, because a
     /// rate needs two consecutive answers.
     pub async fn take_sample(&self, context: &jetstream::Context) {
-        let Ok(Some((sequence, waiting, lag))) = tokio::time::timeout(TIMEOUT, query(context)).await else {
+        let before = self.lock().last.map(|(_, sequence)| sequence);
+        let Ok(Some(state)) = tokio::time::timeout(TIMEOUT, query(context, before)).await else {
             self.lock().last = None;
             return;
         };
+        let State { sequence, waiting, lag, latest } = state;
         let now = Instant::now();
         let mut inner = self.lock();
+        inner.latest = latest.unwrap_or_else(|| std::mem::take(&mut inner.latest));
         if let Some((at, before)) = inner.last.replace((now, sequence)) {
             let seconds = now.duration_since(at).as_secs_f64().max(0.001);
+            let stored = sequence.saturating_sub(before);
             #[expect(clippy::cast_precision_loss, reason = "webhooks of a few seconds")]
-            let per_second = sequence.saturating_sub(before) as f64 / seconds;
+            let per_second = stored as f64 / seconds;
             if inner.samples.len() == MAX_SAMPLES {
                 inner.samples.pop_front();
             }
-            inner.samples.push_back(Sample { per_second, waiting, lag });
+            inner.samples.push_back(Sample { stored, per_second, waiting, lag });
         }
     }
 
@@ -93,8 +111,18 @@ async fn count(context: &jetstream::Context, stream: &str) -> Option<u64> {
     Some(stream.cached_info().state.messages)
 }
 
-/// The last sequence of the webhooks, how many of them wait, and how long the oldest has waited.
-async fn query(context: &jetstream::Context) -> Option<(u64, u64, Duration)> {
+/// What the broker says about the webhooks.
+struct State {
+    /// The last sequence.
+    sequence: u64,
+    waiting: u64,
+    lag: Duration,
+    /// `None`: no webhook was stored since the last sample.
+    latest: Option<Vec<(Provider, Timestamp)>>,
+}
+
+/// Asks the broker. `before`: the last sequence of the last sample.
+async fn query(context: &jetstream::Context, before: Option<u64>) -> Option<State> {
     let webhooks = context.get_stream(streams::WEBHOOKS).await.ok()?;
     let status = webhooks.consumer_info(consumer::STATUS).await.ok()?;
     let waiting = status.num_pending + status.num_ack_pending as u64;
@@ -107,5 +135,23 @@ async fn query(context: &jetstream::Context) -> Option<(u64, u64, Duration)> {
             lag = between(stored_at, Timestamp::now());
         }
     }
-    Some((webhooks.cached_info().state.last_sequence, waiting, lag))
+    let sequence = webhooks.cached_info().state.last_sequence;
+    let latest = if before == Some(sequence) { None } else { Some(latest(&webhooks).await?) };
+    Some(State { sequence, waiting, lag, latest })
+}
+
+/// When the latest webhook of each provider was stored. `None`: the broker does not answer.
+async fn latest(webhooks: &Stream) -> Option<Vec<(Provider, Timestamp)>> {
+    let mut latest = Vec::new();
+    for provider in Provider::ALL {
+        match webhooks.direct_get_last_for_subject(provider.subject()).await {
+            Ok(message) => {
+                let stored_at = Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).ok()?;
+                latest.push((*provider, stored_at));
+            }
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
+            Err(_error) => return None,
+        }
+    }
+    Some(latest)
 }

@@ -1,8 +1,8 @@
 //! The figures of the overview, as texts and shares. Pure.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
-use aftercall_common::phone_numbers::Numbers;
+use aftercall_common::{contract::provider::Provider, phone_numbers::Numbers};
 use jiff::Timestamp;
 
 use crate::{
@@ -52,8 +52,12 @@ pub(super) struct CallFigures {
 
 /// The figures about webhooks, as texts.
 pub(super) struct WebhookFigures {
+    /// The latest webhook of each provider: name, Unix milliseconds, age. The latest of all is first.
+    pub latest: Vec<(&'static str, i64, String)>,
     pub per_second: String,
     pub max_per_second: String,
+    /// Webhooks of all samples.
+    pub stored: String,
     /// Points of the line over the samples.
     pub points: String,
     pub waiting: String,
@@ -135,12 +139,32 @@ fn sip_shares(figures: &Figures) -> Vec<Share> {
     scaled(shares.collect())
 }
 
-/// The figures about webhooks. `None`: there is no sample yet.
-pub(super) fn webhook_figures(samples: &[Sample]) -> Option<WebhookFigures> {
+/// A rate per second. A rate above 0 is never shown as 0.
+fn rate(rate: f64) -> String {
+    match rate {
+        0.0 => "0".to_owned(),
+        ..0.05 => "under 0.1".to_owned(),
+        ..9.95 => format!("{rate:.1}"),
+        _ => format!("{rate:.0}"),
+    }
+}
+
+/// The figures about webhooks. `latest`: when the latest webhook of each provider was stored. `None`: there is no
+/// sample yet.
+pub(super) fn webhook_figures(
+    samples: &[Sample],
+    mut latest: Vec<(Provider, Timestamp)>,
+    now: Timestamp,
+) -> Option<WebhookFigures> {
     let last = samples.last()?;
     let values: Vec<_> = samples.iter().map(|sample| sample.per_second).collect();
-    let rate = |rate: f64| if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
+    latest.sort_by_key(|(_, at)| Reverse(*at));
+    let latest = latest
+        .into_iter()
+        .map(|(provider, at)| (provider.title(), at.as_millisecond(), format::age(at, now)));
     Some(WebhookFigures {
+        latest: latest.collect(),
+        stored: format::count(samples.iter().map(|sample| sample.stored).sum()),
         per_second: rate(last.per_second),
         max_per_second: rate(values.iter().copied().fold(0.0, f64::max)),
         points: chart::sparkline(&values),

@@ -142,7 +142,7 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         sort,
         calls: figures.map(|figures| call_figures(&figures, numbers, now)),
         period: period.map(|period| Period::new(&period, &letters, sort, numbers, now)),
-        webhooks: webhook_figures(&console.broker.all()),
+        webhooks: webhook_figures(&console.broker.all(), console.broker.latest(), now),
     };
     shell::render(StatusCode::OK, &template)
 }
