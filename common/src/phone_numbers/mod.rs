@@ -55,6 +55,12 @@ impl Numbers {
         self.masked(id, |found| found.plus)
     }
 
+    /// Whether the first `length` bytes of an identifier end within a number that [`Self::id`] masks.
+    pub fn splits_id(self, id: &str, length: usize) -> bool {
+        let splits = |found: Found| found.plus && found.range.start < length && length < found.range.end;
+        self == Self::Masked && find(id).any(splits)
+    }
+
     fn masked(self, text: &str, is_number: impl Fn(&Found) -> bool) -> Cow<'_, str> {
         if self == Self::Whole {
             return text.into();

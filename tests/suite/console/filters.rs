@@ -246,6 +246,8 @@ async fn a_filter_that_cannot_be_read_shows_and_exports_no_calls() {
         assert!(page.contains(text) && !page.contains("CA00001") && !page.contains("calls.csv"), "{page}");
         let (status, table) = shown.page(&format!("/calls.csv?{query}")).await;
         assert_eq!((status, table.as_str()), (422, format!("{text}\n").as_str()), "{query}");
+        let (status, events) = shown.page(&format!("/events?topic=calls&seen=0&{query}")).await;
+        assert_eq!((status, events.as_str()), (422, format!("{text}\n").as_str()), "{query}");
     }
     let (_, page) = shown.page("/calls?sip=50&period=24h").await;
     let without = page.split("role=\"alert\"").nth(1).unwrap().split("href=\"").nth(1).unwrap();

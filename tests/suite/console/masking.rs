@@ -95,6 +95,18 @@ async fn every_page_masks_telephone_numbers_in_every_notation() {
     let (_, found) =
         shown.page("/calls?reason=no+route+to+658%E2%80%A2%E2%80%A2%E2%80%A2%E2%80%A2%E2%80%A267").await;
     assert!(found.contains("id=\"c-"), "{found}");
+    // No search tells digits that the pages do not show.
+    for (query, finds) in [
+        ("reason=no+route+to+658", true),
+        ("reason=no+route+to+6581", false),
+        ("reason=34567", false),
+        ("q=CA", true),
+        ("q=CA%2B6581", false),
+        ("q=CA%2B6581234567", true),
+    ] {
+        let (status, found) = shown.page(&format!("/calls?{query}")).await;
+        assert_eq!((status, found.contains("id=\"c-")), (200, finds), "{query}");
+    }
 
     let (code, out, errors) = shown.stack.command(&["report"], &[]).await;
     assert_eq!(code, Some(0), "{errors}");

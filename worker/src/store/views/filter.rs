@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{last_digits::LastDigits, length::Length, plan::Conditions, row::CallRow};
+use super::{id_prefix::IdPrefix, last_digits::LastDigits, length::Length, plan::Conditions, row::CallRow};
 use crate::{
     domain::{
         call::{MAX_CALL, Outcome, Status},
@@ -52,7 +52,7 @@ pub struct Filter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Search {
     /// The beginning of a call id, a conversation id or the id of a placement.
-    Id(String),
+    Id(IdPrefix),
     /// The callee's number, in all its spellings.
     Number(Vec<String>),
     /// The last digits of the caller's or of the callee's number.
@@ -198,7 +198,7 @@ impl Filter {
                 [&call.call_id, &call.shared_call_id, &call.conversation_id, &call.placement_id]
                     .into_iter()
                     .flatten()
-                    .any(|own| own.starts_with(id))
+                    .any(|own| id.finds(own))
             }
         };
         is_named
@@ -229,6 +229,8 @@ fn value<'a>(call: &'a CallRow, field: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use aftercall_common::phone_numbers::Numbers;
+
     use super::*;
 
     fn second(n: i64) -> Timestamp {
@@ -259,8 +261,8 @@ mod tests {
         #[rustfmt::skip]
         let table = [
             (Filter::default(), true),
-            (search(Search::Id("CA".to_owned())), true),
-            (search(Search::Id("A1".to_owned())), false),
+            (search(Search::Id(IdPrefix::new("CA", Numbers::Masked))), true),
+            (search(Search::Id(IdPrefix::new("A1", Numbers::Masked))), false),
             (search(Search::Number(vec!["+65".to_owned()])), true),
             (search(Search::Number(vec!["+6".to_owned()])), false),
             (search(Search::LastDigits(LastDigits::new("0199").unwrap())), true),
@@ -317,7 +319,8 @@ mod tests {
             export.fields,
             [("status", ["initiated", "ringing", "answered"].map(str::to_owned).to_vec())]
         );
-        let search = Filter { search: Some(Search::Id("CA1".to_owned())), ..Filter::default() };
+        let search =
+            Filter { search: Some(Search::Id(IdPrefix::new("CA1", Numbers::Masked))), ..Filter::default() };
         assert_eq!(search.export(now), None);
     }
 }

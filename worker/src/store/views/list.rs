@@ -14,6 +14,7 @@ use mongodb::{
 use super::{
     connection::{SERVER_TIME, Views},
     filter::{Filter, Search},
+    id_prefix::IdPrefix,
     plan::{Cursor, Direction, Plan, Range, order},
     row::{self, CallRow},
 };
@@ -127,16 +128,17 @@ async fn find(
 
 /// The calls with an id that begins with `id`. There are few of them, because people usually search for a
 /// whole id.
-async fn page_by_id(calls: &Collection<Document>, id: &str, filter: &Filter) -> Result<Listed> {
+async fn page_by_id(calls: &Collection<Document>, id: &IdPrefix, filter: &Filter) -> Result<Listed> {
     let mut found: Vec<CallRow> = Vec::new();
-    let beyond = format!("{id}\u{10ffff}");
+    let begin = id.as_str();
+    let beyond = format!("{begin}\u{10ffff}");
     for field in ["callId", "sharedCallId", "conversationId", "_placementId"] {
         let mut query = filter.conditions().plans()[0].query(Range::default());
-        query.insert(field, doc! { "$gte": id, "$lt": &beyond });
+        query.insert(field, doc! { "$gte": begin, "$lt": &beyond });
         let order = doc! { field: 1 };
         let rows = find(calls, &query, &order, PAGE + 1, &row::fields(), Some(order.clone())).await?;
-        let rows = rows.iter().filter_map(CallRow::read);
-        for row in rows {
+        let rows = rows.iter().filter(|row| row.get_str(field).is_ok_and(|own| id.finds(own)));
+        for row in rows.filter_map(CallRow::read) {
             if found.iter().all(|other| other.id != row.id) {
                 found.push(row);
             }

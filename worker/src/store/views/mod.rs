@@ -14,6 +14,7 @@ mod detail;
 mod endpoints;
 mod figures;
 mod filter;
+mod id_prefix;
 mod last_digits;
 mod length;
 mod list;
@@ -41,6 +42,7 @@ pub use self::{
     endpoints::DeliveryPage,
     figures::{Bucket, Figures},
     filter::{Filter, MAX_REASONS, ResultFilter, Search},
+    id_prefix::IdPrefix,
     last_digits::LastDigits,
     length::Length,
     list::{Listed, PAGE},

@@ -72,7 +72,7 @@ struct Answer {
 /// `GET /calls`
 pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
-    let (params, problem) = Params::read_all(&query);
+    let (params, problem) = Params::read(&query);
     if problem.is_none() && params.query() != query {
         return Redirect::to(&params.address()).into_response(); // Every view has one address.
     }

@@ -39,6 +39,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Longest duration of a stream. The page then connects again, for which it needs a valid session.
 const MAX_DURATION: Duration = Duration::from_hours(1);
 
+/// The parameters of a stream. The other ones are the filter of its list.
+const PARAMETERS: [&str; 2] = ["topic", "seen"];
+
 /// The calls about which a page wants events.
 enum Topic {
     /// No calls.
@@ -79,12 +82,14 @@ pub async fn events(
     };
     let topic = match parameter("topic").as_deref() {
         Some("calls") => {
+            let pairs = form_urlencoded::parse(query.as_bytes());
+            let own = pairs.filter(|(name, _)| !PARAMETERS.contains(&name.as_ref()));
+            let (params, problem) = Params::read_pairs(own);
+            if let Some(problem) = problem {
+                return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
+            }
             let known = console.choices.get(&console.views, console.health()).await;
-            Topic::List(Box::new(Params::read(&query).filter(
-                &known.reasons,
-                console.numbers,
-                Timestamp::now(),
-            )))
+            Topic::List(Box::new(params.filter(&known.reasons, console.numbers, Timestamp::now())))
         }
         Some("call") => {
             parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()).map_or(Topic::None, Topic::Call)

@@ -29,7 +29,7 @@ pub type Slot = OwnedSemaphorePermit;
 /// `GET /calls.csv`, with the parameters of `GET /calls`.
 pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let now = Timestamp::now();
-    let (params, problem) = Params::read_all(&query.unwrap_or_default());
+    let (params, problem) = Params::read(&query.unwrap_or_default());
     if let Some(problem) = problem {
         return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
     }

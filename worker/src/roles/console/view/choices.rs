@@ -170,7 +170,7 @@ fn active(params: &Params) -> usize {
         !params.reason.is_empty(),
         !params.sip.is_empty(),
         params.period.is_some(),
-        !params.since.is_empty() || !params.until.is_empty(),
+        params.since.is_some() || params.until.is_some(),
     ];
     is_given.into_iter().filter(|given| *given).count()
 }
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_duration_of_the_address_is_offered() {
         let shown = |query: &str| -> Vec<(String, bool)> {
-            let durations = durations(&Params::read(query));
+            let durations = durations(&Params::read(query).0);
             durations.into_iter().map(|choice| (choice.name, choice.is_chosen)).collect()
         };
         assert_eq!(shown("").len(), 4);
@@ -197,7 +197,7 @@ mod tests {
         let agents = vec![agent("agent_2", Some("Ben")), agent("agent_1", None), agent("+6581234567", None)];
         let choices = Choices { agents, ..Choices::default() };
         let shown = |query: &str| -> Vec<(String, bool)> {
-            let form = Form::new(&Params::read(query), &choices, Numbers::Masked);
+            let form = Form::new(&Params::read(query).0, &choices, Numbers::Masked);
             form.agents.into_iter().map(|agent| (agent.name, agent.is_chosen)).collect()
         };
         let entry = |name: &str, is_chosen| (name.to_owned(), is_chosen);

@@ -3,32 +3,30 @@
 //! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark a view,
 //! share it, and return to it.
 
+use std::borrow::Cow;
+
 use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
 use mongodb::bson::oid::ObjectId;
 
+use self::{
+    problem::MAX_TEXT,
+    search::{reasons, search},
+};
 pub use self::{
     problem::Problem,
     words::{EVALUATIONS, GOING, PERIODS, Period, STUCK},
 };
 use super::length;
 use crate::{
-    domain::{
-        call::{Outcome, SUFFIX_DIGITS, Status, digits, is_sip_failure},
-        time::after,
-    },
-    store::views::{
-        Cursor, DIRECTIONS, Direction, Filter, LastDigits, Length, MAX_REASONS, ResultFilter, Search,
-    },
+    domain::call::{Outcome, Status, is_sip_failure},
+    store::views::{Cursor, DIRECTIONS, Direction, Filter, Length, ResultFilter, Search},
 };
 
+mod moment;
 mod problem;
+mod search;
 mod words;
-
-/// Most characters that are taken from a field.
-const MAX_TEXT: usize = 256;
-/// A text with at least this many digits can be a whole telephone number.
-const MIN_NUMBER_DIGITS: usize = 7;
 
 /// The parameters of the URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,10 +55,11 @@ pub struct Params {
     pub sip: String,
     /// A period that ends now, such as `24h`.
     pub period: Option<Period>,
-    /// Earliest creation time, UTC, as a browser's field writes it: `2026-11-25T14:00`. Empty: no limit.
-    pub since: String,
-    /// Latest creation time, in the same form. Empty: no limit.
-    pub until: String,
+    /// Earliest creation time, in whole seconds.
+    pub since: Option<Timestamp>,
+    /// Latest creation time, in whole seconds. A whole minute includes all of its seconds, because the field of the
+    /// form has none.
+    pub until: Option<Timestamp>,
     /// The page shows the calls that are older or newer than this call. `None`: it shows the newest calls.
     pub cursor: Option<(Cursor, Direction)>,
 }
@@ -77,17 +76,19 @@ pub enum ResultChoice {
 }
 
 impl Params {
-    /// Reads the query of a URL. What cannot be read is left out.
-    pub fn read(query: &str) -> Self {
-        Self::read_all(query).0
+    /// Reads the query of a URL: the parameters that can be read, and what is wrong with the first other one.
+    pub fn read(query: &str) -> (Self, Option<Problem>) {
+        Self::read_pairs(form_urlencoded::parse(query.as_bytes()))
     }
 
-    /// Reads the query of a URL: the parameters that can be read, and what is wrong with the first other one.
-    pub fn read_all(query: &str) -> (Self, Option<Problem>) {
+    /// Reads the names and the values of parameters, as [`Params::read`].
+    pub fn read_pairs<'a>(
+        pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    ) -> (Self, Option<Problem>) {
         let (mut params, mut problem) = (Self::default(), None);
         let mut results = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            let value: String = value.trim().chars().take(MAX_TEXT).collect();
+        for (name, value) in pairs {
+            let value = value.trim();
             if !value.is_empty() && !params.take(&name, value, &mut results) {
                 problem.get_or_insert_with(|| Problem::new(&name));
             }
@@ -98,23 +99,28 @@ impl Params {
     }
 
     /// Takes the value of a parameter, and adds the words of an outcome to `results`. Returns whether it can be read.
-    fn take(&mut self, name: &str, value: String, results: &mut Vec<String>) -> bool {
+    /// A value that cannot be read changes nothing.
+    fn take(&mut self, name: &str, value: &str, results: &mut Vec<String>) -> bool {
+        if value.chars().count() > MAX_TEXT {
+            return false;
+        }
         match name {
-            "q" => self.q = value,
-            "agent" => self.agent = value,
-            "batch" => self.batch = value,
-            "campaign" => self.campaign = value,
-            "reason" => self.reason = value,
-            "sip" if is_sip_failure(&value) => self.sip = value,
-            "since" if moment(&value).is_some() => self.since = value,
-            "until" if moment(&value).is_some() => self.until = value,
-            "outcome" => {
+            "q" => value.clone_into(&mut self.q),
+            "agent" => value.clone_into(&mut self.agent),
+            "batch" => value.clone_into(&mut self.batch),
+            "campaign" => value.clone_into(&mut self.campaign),
+            "reason" => value.clone_into(&mut self.reason),
+            "sip" if is_sip_failure(value) => value.clone_into(&mut self.sip),
+            "since" => return set(&mut self.since, moment::read(value)),
+            "until" => return set(&mut self.until, moment::read(value)),
+            "outcome" if value.split(',').all(ResultChoice::is_word) => {
                 results.extend(value.split(',').map(str::to_owned));
-                return value.split(',').all(ResultChoice::is_word);
             }
             "status" => {
-                self.statuses.extend(value.split(',').filter_map(Status::from_word));
-                return value.split(',').all(|word| Status::from_word(word).is_some());
+                let statuses: Option<Vec<_>> = value.split(',').map(Status::from_word).collect();
+                let is_readable = statuses.is_some();
+                self.statuses.extend(statuses.into_iter().flatten());
+                return is_readable;
             }
             "direction" => {
                 return set(&mut self.direction, DIRECTIONS.into_iter().find(|word| *word == value));
@@ -123,12 +129,12 @@ impl Params {
                 let mut words = EVALUATIONS.iter().map(|(word, _)| *word);
                 return set(&mut self.evaluation, words.find(|word| *word == value));
             }
-            "duration" => return set(&mut self.length, length::read(&value)),
+            "duration" => return set(&mut self.length, length::read(value)),
             "period" => {
                 return set(&mut self.period, PERIODS.into_iter().find(|period| period.word == value));
             }
-            "older" => return set(&mut self.cursor, cursor(&value).map(|cursor| (cursor, Direction::Older))),
-            "newer" => return set(&mut self.cursor, cursor(&value).map(|cursor| (cursor, Direction::Newer))),
+            "older" => return set(&mut self.cursor, cursor(value).map(|cursor| (cursor, Direction::Older))),
+            "newer" => return set(&mut self.cursor, cursor(value).map(|cursor| (cursor, Direction::Newer))),
             _ => return false,
         }
         true
@@ -140,6 +146,7 @@ impl Params {
         let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
         let results = self.result.as_ref().map(ResultChoice::words).unwrap_or_default();
         let duration = self.length.map(length::text).unwrap_or_default();
+        let [since, until] = self.since_and_until();
         for (name, value) in [
             ("q", self.q.as_str()),
             ("outcome", &results.join(",")),
@@ -153,8 +160,8 @@ impl Params {
             ("reason", &self.reason),
             ("sip", &self.sip),
             ("period", self.period.map_or("", |period| period.word)),
-            ("since", &self.since),
-            ("until", &self.until),
+            ("since", &since),
+            ("until", &until),
         ] {
             if !value.is_empty() {
                 query.append_pair(name, value);
@@ -193,6 +200,11 @@ impl Params {
         matches!(search(&self.q, numbers), Some(Search::Id(_)))
     }
 
+    /// The earliest and the latest creation time, as the fields of the form take them. Empty: no limit.
+    pub fn since_and_until(&self) -> [String; 2] {
+        [self.since, self.until].map(|at| at.map(moment::text).unwrap_or_default())
+    }
+
     /// Whether `word` is chosen as an outcome.
     pub fn has_result(&self, word: &str) -> bool {
         self.result.as_ref().is_some_and(|result| result.words().contains(&word))
@@ -204,8 +216,6 @@ impl Params {
         let period = self.period.map(|period| {
             now.checked_sub(std::time::Duration::from_hours(period.hours)).unwrap_or(Timestamp::MIN)
         });
-        // The field has no seconds. The filter includes the whole last minute.
-        let until = moment(&self.until).map(|until| after(until, std::time::Duration::from_millis(59_999)));
         let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         Filter {
             search: search(&self.q, numbers),
@@ -221,10 +231,10 @@ impl Params {
             direction: self.direction,
             evaluation: self.evaluation,
             length: self.length,
-            reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known)),
+            reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known, numbers)),
             sip_code: text(&self.sip),
-            since: [period, moment(&self.since)].into_iter().flatten().max(),
-            until,
+            since: [period, self.since].into_iter().flatten().max(),
+            until: self.until.map(moment::end),
         }
     }
 }
@@ -232,7 +242,9 @@ impl Params {
 /// Sets `field` if there is a value. Returns whether there is one.
 fn set<T>(field: &mut Option<T>, value: Option<T>) -> bool {
     let is_readable = value.is_some();
-    *field = value;
+    if is_readable {
+        *field = value;
+    }
     is_readable
 }
 
@@ -266,57 +278,6 @@ impl ResultChoice {
     }
 }
 
-/// The known reasons that contain `text`, in upper or lower case. If one reason equals `text`, it is the only
-/// result. `text` may contain masked telephone numbers, because the form offers reasons with masked numbers.
-fn reasons(text: &str, known: &[String]) -> Vec<String> {
-    let wanted = text.to_lowercase();
-    let contains = |reason: &str| reason.to_lowercase().contains(&wanted);
-    let mut found: Vec<_> = known
-        .iter()
-        .filter(|reason| contains(reason) || contains(&Numbers::Masked.text(reason)))
-        .cloned()
-        .collect();
-    found.sort_by_key(|reason| reason != text);
-    if found.first().is_some_and(|first| first == text) {
-        found.truncate(1); // A link of the overview names exactly one reason.
-    }
-    found.truncate(MAX_REASONS);
-    found
-}
-
-/// A telephone number or its last digits if the text can be one, else an id.
-///
-/// While numbers are masked, only exactly [`SUFFIX_DIGITS`] digits are a part of a number. Otherwise a few searches with
-/// one more digit each would reveal every masked number.
-fn search(text: &str, numbers: Numbers) -> Option<Search> {
-    if text.is_empty() {
-        return None;
-    }
-    let has_plus = text.starts_with('+');
-    let is_number =
-        text.chars().all(|c| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.'));
-    let digits = digits(text);
-    let is_part = digits.len() == SUFFIX_DIGITS || numbers == Numbers::Whole;
-    if is_number
-        && !has_plus
-        && is_part
-        && let Some(last) = LastDigits::new(text)
-    {
-        return Some(Search::LastDigits(last));
-    }
-    Some(if is_number && digits.len() >= MIN_NUMBER_DIGITS {
-        Search::Number(vec![format!("+{digits}"), digits])
-    } else {
-        Search::Id(text.to_owned())
-    })
-}
-
-/// `2026-11-25T14:00`, with seconds or without, in UTC.
-fn moment(text: &str) -> Option<Timestamp> {
-    let time: jiff::civil::DateTime = text.trim().parse().ok()?;
-    time.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|time| time.timestamp())
-}
-
 /// A position in a list, as addresses write it.
 pub fn cursor_text(cursor: Cursor) -> String {
     format!("{}.{}", cursor.at.as_millisecond(), cursor.id.to_hex())
@@ -344,7 +305,8 @@ mod tests {
             ("q=&outcome=&status=&agent=&reason=&period=&since=&until=", ""),
             ("q=+CA1+&period=24h",                              "q=CA1&period=24h"),
             ("status=busy&status=initiated&status=busy",        "status=initiated%2Cbusy"),
-            ("outcome=busy&outcome=answered&outcome=lost",      "outcome=answered%2Cbusy"),
+            ("outcome=busy&outcome=answered",                   "outcome=answered%2Cbusy"),
+            ("outcome=busy%2Clost&status=busy%2Clost",          ""),
             ("outcome=busy&outcome=stuck&outcome=going",        "outcome=stuck"),
             ("batch=b&agent=a&direction=inbound",               "agent=a&batch=b&direction=inbound"),
             ("direction=up&evaluation=good&campaign=c",         "campaign=c"),
@@ -355,15 +317,16 @@ mod tests {
             ("sip=200",                                         ""),
             ("status=sold&period=1y&since=soon&older=x.y",      ""),
             ("since=2026-11-25T14%3A00",                        "since=2026-11-25T14%3A00"),
+            ("since=2026-11-25T14%3A00%2B02%3A00",              "since=2026-11-25T12%3A00"),
+            ("until=2026-11-25T14%3A00%3A30Z",                  "until=2026-11-25T14%3A00%3A30"),
             ("older=1790000000000.507f1f77bcf86cd799439011",    "older=1790000000000.507f1f77bcf86cd799439011"),
             ("reason=a%26b&other=1",                            "reason=a%26b"),
         ];
         for (sent, address) in table {
-            let params = Params::read(sent);
+            let params = Params::read(sent).0;
             assert_eq!(params.query(), address, "{sent}");
-            assert_eq!(Params::read(address), params, "{sent}");
+            assert_eq!(Params::read(address).0, params, "{sent}");
         }
-        assert_eq!(Params::read(&format!("q={}", "x".repeat(1000))).q.len(), MAX_TEXT);
     }
 
     #[test]
@@ -378,56 +341,33 @@ mod tests {
             ("evaluation=good",  Some("The filter evaluation takes success, failure, unknown.")),
             ("duration=10",      Some("The filter duration takes seconds, such as 10-60, 300- or -10.")),
             ("period=1y",        Some("The filter period takes 1h, 24h, 7d, 30d.")),
-            ("until=soon",       Some("The filter until takes a time in UTC, such as 2026-11-25T14:00.")),
+            ("until=soon",       Some("The filter until takes a time, such as 2026-11-25T14:00 (in UTC) or 2026-11-25T14:00-05:00.")),
             ("older=x.y",        Some("The filter older takes a position in the list, as its links have it.")),
             ("agnet=a&sip=1",    Some("There is no filter with the name “agnet”.")),
-            ("%2B6580000001<a>=1", Some("There is no filter with the name “a”.")),
+            ("agent_id=1&sip=1", Some("There is no filter with the name “agent_id”.")),
+            ("1=1",              Some("There is no filter with the name “1”.")),
+            ("%2B6580000001%00<a>=1", Some("There is no filter with the name “+65••••••01<a>”.")),
         ];
         for (query, expected) in table {
-            let problem = Params::read_all(query).1.map(|problem| problem.text);
+            let problem = Params::read(query).1.map(|problem| problem.text);
             match expected {
                 Some(text) => assert!(problem.as_ref().unwrap().starts_with(text), "{query}: {problem:?}"),
                 None => assert_eq!(problem, None, "{query}"),
             }
         }
-    }
-
-    #[test]
-    fn a_search_text_is_a_telephone_number_its_last_digits_or_an_id() {
-        let number = |digits: &str| Some(Search::Number(vec![format!("+{digits}"), digits.to_owned()]));
-        let last = |digits: &str| LastDigits::new(digits).map(Search::LastDigits);
-        let id = |id: &str| Some(Search::Id(id.to_owned()));
-        #[rustfmt::skip]
-        let table = [ // text, search while numbers are masked, search while they are shown
-            ("",               None,                 None),
-            ("+65 8000-0001",  number("6580000001"), number("6580000001")),
-            ("6580000001",     number("6580000001"), last("6580000001")),
-            ("555-0123",       number("5550123"),    last("5550123")),
-            ("50123",          id("50123"),          last("50123")),
-            ("01-23",          last("0123"),         last("0123")),
-            ("+6580",          id("+6580"),          id("+6580")),
-            ("CA6580000001",   id("CA6580000001"),   id("CA6580000001")),
-            ("123",            id("123"),            id("123")),
-            ("conv_1",         id("conv_1"),         id("conv_1")),
-        ];
-        for (text, masked, whole) in table {
-            assert_eq!(search(text, Numbers::Masked), masked, "{text}");
-            assert_eq!(search(text, Numbers::Whole), whole, "{text}");
+        let (longest, too_long) = ("x".repeat(MAX_TEXT), "x".repeat(MAX_TEXT + 1));
+        for name in ["q", "agent", "batch", "campaign", "reason"] {
+            assert_eq!(Params::read(&format!("{name}={longest}")).1, None, "{name}");
+            let problem = Params::read(&format!("{name}={too_long}")).1.unwrap();
+            assert_eq!(problem.text, format!("The filter {name} takes at most {MAX_TEXT} characters."));
         }
     }
 
     #[test]
-    fn a_reason_matches_exactly_or_as_a_part() {
-        let known = ["Busy", "Recipient was busy", "No answer"].map(str::to_owned);
-        assert_eq!(reasons("busy", &known), ["Busy", "Recipient was busy"]);
-        assert_eq!(reasons("Busy", &known), ["Busy"], "an equal reason is the only result");
-        assert_eq!(reasons("x", &known), Vec::<String>::new());
-        let numbers = ["no route to 6581234567".to_owned()];
-        assert_eq!(reasons("no route to 658•••••67", &numbers), numbers, "a masked reason is found");
-        let params = Params::read("reason=answer&period=1h&since=1970-01-01T00:01&until=1970-01-01T00:02");
-        let filter = params.filter(&known, Numbers::Masked, second(90));
-        assert_eq!(filter.reasons.unwrap(), ["No answer"]);
+    fn the_filter_has_the_later_begin_and_the_whole_last_minute() {
+        let (params, _) = Params::read("period=1h&since=1970-01-01T00:01&until=1970-01-01T00:02");
+        let filter = params.filter(&[], Numbers::Masked, second(90));
         assert_eq!(filter.since, Some(second(60)), "the later of period and since");
-        assert_eq!(filter.until.unwrap().as_second(), 179);
+        assert_eq!(filter.until.unwrap().as_millisecond(), 179_999);
     }
 }

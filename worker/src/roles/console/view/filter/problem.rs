@@ -1,11 +1,16 @@
 //! A parameter of the list that cannot be read. Pure.
 
+use aftercall_common::phone_numbers::Numbers;
+
 use super::words::{EVALUATIONS, GOING, PERIODS, STUCK};
 use crate::{
     domain::call::{Outcome, Status},
+    roles::console::view::format,
     store::views::DIRECTIONS,
 };
 
+/// Most characters of a value: as many as pages show of a text, so that every link can be read.
+pub const MAX_TEXT: usize = format::MAX_TEXT;
 /// Most characters of an unknown name that the text repeats.
 const MAX_NAME: usize = 32;
 
@@ -24,7 +29,8 @@ impl Problem {
             (None, Some(form)) => format!("The filter {name} takes {form}."),
             (None, None) => {
                 // A name from outside may be anything, a telephone number too.
-                let name: String = name.chars().filter(char::is_ascii_alphabetic).take(MAX_NAME).collect();
+                let name: String = name.chars().filter(|c| !c.is_control()).collect();
+                let name = format::cut(&Numbers::Masked.text(&name), MAX_NAME);
                 format!("There is no filter with the name “{name}”.")
             }
         };
@@ -49,7 +55,8 @@ fn form(name: &str) -> Option<&'static str> {
     Some(match name {
         "duration" => "seconds, such as 10-60, 300- or -10",
         "sip" => "the SIP response code of a failure, 400 to 699",
-        "since" | "until" => "a time in UTC, such as 2026-11-25T14:00",
+        "since" | "until" => "a time, such as 2026-11-25T14:00 (in UTC) or 2026-11-25T14:00-05:00",
+        "q" | "agent" | "batch" | "campaign" | "reason" => "at most 500 characters",
         "older" | "newer" => "a position in the list, as its links have it",
         _ => return None,
     })
