@@ -77,6 +77,10 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
         ("/calls?agent=agent_1&#38;period=24h", "Anna"),
         ("/batches/btc_1", "btc_1"),
         ("/calls?outcome=stuck", "1 call is stuck"),
+        (
+            "/calls?outcome=voicemail%2Cbusy%2Cno_answer%2Crejected%2Cunreachable%2Ccanceled&#38;period=24h",
+            "All that were not reached: 2",
+        ),
         ("/calls?evaluation=failure&#38;period=24h", "1 conversation was not successful"),
         ("/dead-letters?reason=unsupported_event", "1 dead letter: unsupported event"),
         ("/endpoints/ep_0123456789abcdef", "endpoint ep_0123456789abcdef is paused"),
@@ -98,6 +102,12 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
     for age in ["id=\"counted\">Counted <time data-age=\"", "Summed up <time data-age=\""] {
         assert!(page.contains(age), "every figure says how old it is: {page}");
     }
+    until("the overview says when the latest webhook came", async || {
+        let (_, page) = shown.page("/overview").await;
+        let latest = page.split("<dt>Latest webhook</dt>").nth(1)?.split("</div>").next()?;
+        (latest.contains("ElevenLabs: <time") && !latest.contains("Twilio")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -55,10 +55,7 @@ pub fn chips(params: &Params, choices: &Choices, numbers: Numbers) -> Vec<Chip> 
 
 fn results(result: &ResultChoice) -> String {
     match result {
-        ResultChoice::Over(outcomes) => {
-            let names: Vec<_> = outcomes.iter().map(|outcome| tone::outcome_text(*outcome)).collect();
-            names.join(", ")
-        }
+        ResultChoice::Over(outcomes) => tone::outcomes_text(outcomes),
         ResultChoice::Going => "in progress".to_owned(),
         ResultChoice::Stuck => tone::disposition_text(Disposition::Stuck).to_owned(),
     }

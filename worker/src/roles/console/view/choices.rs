@@ -3,7 +3,7 @@
 use aftercall_common::phone_numbers::Numbers;
 
 use super::{
-    filter::{EVALUATIONS, GOING, PERIODS, Params, STUCK},
+    filter::{EVALUATIONS, GOING, PERIODS, Params, ResultChoice, STUCK},
     format, length, tone,
 };
 use crate::{
@@ -55,9 +55,12 @@ impl Form {
     pub fn new(params: &Params, choices: &Choices, numbers: Numbers) -> Self {
         let results = results(params);
         let chosen: Vec<_> = results.iter().filter(|result| result.is_chosen).collect();
-        let results_summary = match chosen[..] {
-            [] => "any".to_owned(),
-            [result] => result.name.to_owned(),
+        let results_summary = match (&params.result, &chosen[..]) {
+            (_, []) => "any".to_owned(),
+            (_, [result]) => result.name.to_owned(),
+            (Some(ResultChoice::Over(outcomes)), _) if *outcomes == Tone::Missed.outcomes() => {
+                tone::outcomes_text(outcomes)
+            }
             _ => format!("{} chosen", chosen.len()),
         };
         // A masked text would find nothing, and the whole text would show the telephone number.

@@ -38,6 +38,19 @@ impl Share {
         Self::of_disposition(Disposition::Over(outcome), href, n, whole)
     }
 
+    /// The share of the calls that did not reach the person, if `n` gives the number with an outcome. `None`: there
+    /// is none.
+    pub fn of_missed(
+        n: impl Fn(Outcome) -> u64,
+        href: impl Fn(Vec<Outcome>) -> String,
+        whole: u64,
+    ) -> Option<Self> {
+        let outcomes = Tone::Missed.outcomes();
+        let missed = outcomes.iter().map(|outcome| n(*outcome)).sum();
+        let share = || Self::new(Tone::Missed.name().to_owned(), href(outcomes), missed, whole);
+        (missed > 0).then(share)
+    }
+
     /// The share of the calls that stand like this.
     pub fn of_disposition(disposition: Disposition, href: String, n: u64, whole: u64) -> Self {
         Self {

@@ -21,6 +21,14 @@ pub fn outcome_text(outcome: Outcome) -> &'static str {
     }
 }
 
+/// Several outcomes in plain words.
+pub fn outcomes_text(outcomes: &[Outcome]) -> String {
+    if outcomes == Tone::Missed.outcomes() {
+        return Tone::Missed.name().to_owned();
+    }
+    outcomes.iter().map(|outcome| outcome_text(*outcome)).collect::<Vec<_>>().join(", ")
+}
+
 /// How a call stands, in plain words.
 pub fn disposition_text(disposition: Disposition) -> &'static str {
     match disposition {
@@ -73,6 +81,11 @@ impl Tone {
             | Outcome::Canceled => Self::Missed,
             Outcome::Failed | Outcome::Unknown => Self::Failed,
         }
+    }
+
+    /// The outcomes with this tone, in the order of [`Outcome::ALL`].
+    pub fn outcomes(self) -> Vec<Outcome> {
+        Outcome::ALL.into_iter().filter(|outcome| Self::of_outcome(*outcome) == self).collect()
     }
 
     /// The tone of a call that stands like this.

@@ -35,6 +35,8 @@ pub(super) struct Texts {
     pub minutes: String,
     pub cost: String,
     pub outcomes: Vec<Share>,
+    /// The calls that did not reach the person. `None`: none.
+    pub missed: Option<Share>,
     /// Numbers of the bar: calls that are over, and all calls.
     pub progress: (u64, u64),
 }
@@ -70,6 +72,11 @@ pub(super) fn texts(id: &str, figures: &BatchFigures, numbers: Numbers) -> Texts
         minutes: format::count((sums.seconds + 30) / 60),
         cost: format::count(sums.cost),
         outcomes: outcomes(id, figures, numbers),
+        missed: Share::of_missed(
+            |outcome| sums.of(outcome),
+            |outcomes| self::calls(id, Some(ResultChoice::Over(outcomes)), numbers),
+            sums.calls,
+        ),
         progress: (sums.over(), sums.calls),
     }
 }
@@ -136,6 +143,13 @@ mod tests {
                 ("in progress", "2", "/calls?outcome=going&batch=btc+1"),
                 ("stuck", "1", "/calls?outcome=stuck&batch=btc+1"),
             ]
+        );
+        let missed = texts.missed.unwrap();
+        let href =
+            "/calls?outcome=voicemail%2Cbusy%2Cno_answer%2Crejected%2Cunreachable%2Ccanceled&batch=btc+1";
+        assert_eq!(
+            (missed.count.as_str(), missed.percent.as_str(), missed.href.as_str()),
+            ("3", "30 %", href)
         );
         assert_eq!(calls("+6581234567", None, Numbers::Masked), "", "a masked number is in no address");
     }

@@ -12,6 +12,7 @@ use crate::{
         view::{
             address,
             chart::{self, BarChart},
+            filter::{PERIODS, Params, ResultChoice},
             format,
             share::{Share, percent, scaled},
             tone::Tone,
@@ -36,6 +37,8 @@ pub(super) struct CallFigures {
     pub chart: BarChart,
     pub tones: Vec<(Tone, String)>,
     pub outcomes: Vec<Share>,
+    /// The calls that did not reach the person. `None`: none.
+    pub missed: Option<Share>,
     pub reasons: Vec<Share>,
     /// Failed calls with a reason that is not listed. `None`: all reasons are listed.
     pub others: Option<Share>,
@@ -69,12 +72,7 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
     let calls = figures.total();
     let total = calls.calls();
     let over: u64 = calls.outcomes.iter().sum();
-    let answered: u64 = Outcome::ALL
-        .iter()
-        .zip(calls.outcomes)
-        .filter(|(outcome, _)| **outcome == Outcome::Answered)
-        .map(|(_, n)| n)
-        .sum();
+    let answered = count_of(&calls, Outcome::Answered);
     let quantile = |fraction| chart::quantile(&figures.waits, fraction).map(format::delay);
     let table = figures
         .buckets
@@ -89,6 +87,11 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
         chart: BarChart::new(figures),
         tones: Tone::ALL.into_iter().zip(chart::by_tone(&calls).map(format::count)).collect(),
         outcomes: outcome_shares(figures.window, &calls),
+        missed: Share::of_missed(
+            |outcome| count_of(&calls, outcome),
+            |outcomes| calls_over(figures.window, outcomes),
+            total,
+        ),
         reasons,
         others,
         sip_codes: sip_shares(figures),
@@ -99,11 +102,22 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
     }
 }
 
+/// The number of calls with this outcome.
+fn count_of(calls: &Bucket, outcome: Outcome) -> u64 {
+    Outcome::ALL.into_iter().zip(calls.outcomes).find(|(other, _)| *other == outcome).map_or(0, |(_, n)| n)
+}
+
+/// The address of the calls of a window with one of these outcomes.
+fn calls_over(window: Window, outcomes: Vec<Outcome>) -> String {
+    let period = PERIODS.into_iter().find(|period| period.word == window.as_str());
+    Params { result: Some(ResultChoice::Over(outcomes)), period, ..Params::default() }.address()
+}
+
 /// The share of each outcome in all calls.
 fn outcome_shares(window: Window, calls: &Bucket) -> Vec<Share> {
-    let (period, total) = (window.as_str(), calls.calls());
-    let over = Outcome::ALL.into_iter().zip(calls.outcomes).map(|(outcome, n)| {
-        Share::of_outcome(outcome, format!("/calls?outcome={}&period={period}", outcome.as_str()), n, total)
+    let total = calls.calls();
+    let over = Outcome::ALL.into_iter().map(|outcome| {
+        Share::of_outcome(outcome, calls_over(window, vec![outcome]), count_of(calls, outcome), total)
     });
     let open = Share {
         glyph: "ringing",
@@ -171,4 +185,37 @@ pub(super) fn webhook_figures(
         waiting: format::count(last.waiting),
         lag: if last.waiting == 0 { "none".to_owned() } else { format::delay(last.lag) },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_above_nothing_is_not_shown_as_nothing() {
+        assert_eq!(
+            [0.0, 0.01, 0.06, 9.94, 9.96, 250.4].map(rate),
+            ["0", "under 0.1", "0.1", "9.9", "10", "250"]
+        );
+    }
+
+    #[test]
+    fn a_count_leads_to_its_calls_in_the_same_window() {
+        for window in Window::ALL {
+            let href = calls_over(window, vec![Outcome::Busy, Outcome::NoAnswer]);
+            assert_eq!(href, format!("/calls?outcome=busy%2Cno_answer&period={}", window.as_str()));
+        }
+    }
+
+    #[test]
+    fn the_latest_webhook_of_all_is_first() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let sample = |stored| Sample { stored, per_second: 0.2, waiting: 0, lag: Duration::ZERO };
+        let latest = vec![(Provider::ElevenLabs, at(10)), (Provider::Twilio, at(70))];
+        let shown = webhook_figures(&[sample(1), sample(2)], latest, at(80)).unwrap();
+        let named: Vec<_> = shown.latest.iter().map(|(name, _, age)| (*name, age.as_str())).collect();
+        assert_eq!(named, [("Twilio", "10 s"), ("ElevenLabs", "1 min")]);
+        assert_eq!(shown.stored, "3");
+        assert!(webhook_figures(&[], Vec::new(), at(0)).is_none());
+    }
 }
