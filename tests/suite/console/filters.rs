@@ -10,6 +10,7 @@ use mongodb::{
 };
 
 use super::{ConsoleStack, start};
+use crate::harness::until;
 
 /// A call number `n` that began `minutes` ago. Calls of the same minute are in no certain order.
 pub fn call(n: i64, minutes: i64, fields: Document) -> Document {
@@ -105,8 +106,8 @@ const MAX_EXAMINED: i64 = 2000;
 const MAX_COUNTED: i64 = 10_000;
 
 const FILTERS: [(&str, &str); 14] = [
-    ("digits", "q=0001"),
-    ("number", "q=%2B12025550001"),
+    ("q", "q=0001"),
+    ("q", "q=%2B12025550001"),
     ("outcome", "outcome=answered"),
     ("outcome", "outcome=stuck"),
     ("status", "status=ended"),
@@ -240,6 +241,7 @@ async fn a_filter_that_cannot_be_read_shows_and_exports_no_calls() {
     for (query, text) in [
         ("sip=50&period=24h", "The filter sip takes the SIP response code of a failure, 400 to 699."),
         ("agnet=agent_1", "There is no filter with the name “agnet”."),
+        ("period=1h&period=30d", "The filter period is given twice."),
     ] {
         let (status, page) = shown.page(&format!("/calls?{query}")).await;
         assert_eq!(status, 422, "{query}");
@@ -249,10 +251,44 @@ async fn a_filter_that_cannot_be_read_shows_and_exports_no_calls() {
         let (status, events) = shown.page(&format!("/events?topic=calls&seen=0&{query}")).await;
         assert_eq!((status, events.as_str()), (422, format!("{text}\n").as_str()), "{query}");
     }
+    // What has no pages takes no position in the list, and a stream its own parameters only.
+    for path in [
+        "/calls.csv?older=1.507f1f77bcf86cd799439011",
+        "/events?topic=calls&newer=1.507f1f77bcf86cd799439011",
+        "/events?topic=CALLS",
+        "/events?topic=call&id=CA00001",
+        "/events?topic=calls&seen=new",
+    ] {
+        assert_eq!(shown.page(path).await.0, 422, "{path}");
+    }
+    assert_eq!(shown.page(&format!("/calls/CA00001?turns={}", u64::MAX)).await.0, 200);
     let (_, page) = shown.page("/calls?sip=50&period=24h").await;
     let without = page.split("role=\"alert\"").nth(1).unwrap().split("href=\"").nth(1).unwrap();
     let without = &without[..without.find('"').unwrap()];
     assert!(shown.page(without).await.1.contains("CA00001"), "{without}");
+}
+
+#[tokio::test]
+async fn a_list_that_leaves_out_failure_reasons_says_so() {
+    let shown = start(Duration::from_millis(50)).await;
+    let calls = (0..20).map(|n| {
+        let reason = format!("gateway refused 65812345{n:02}");
+        call(n, n, doc! { "status": "failed", "outcome": "failed", "failureReason": reason })
+    });
+    shown.stack.calls.insert_many(calls).await.unwrap();
+    // The reasons are read now and then.
+    until("the reasons are known", async || {
+        let (_, page) = shown.page("/calls?reason=gateway").await;
+        (page.contains("15 of about 20 calls") && page.contains("so calls are left out")).then_some(())
+    })
+    .await;
+    let (status, table) = shown.page("/calls.csv?reason=gateway").await;
+    assert!(status == 422 && table.starts_with("more failure reasons contain"), "{status} {table}");
+    // A new reason is found at once, although the reasons for suggestions were read before.
+    let new =
+        call(30, 1, doc! { "status": "failed", "outcome": "failed", "failureReason": "freshly refused" });
+    shown.stack.calls.insert_one(new).await.unwrap();
+    assert_eq!(found(&shown, "reason=freshly+refused").await.0, ["CA00030"]);
 }
 
 #[tokio::test]

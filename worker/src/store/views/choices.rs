@@ -13,10 +13,10 @@ use super::{
 };
 use crate::store::error::StoreError;
 
-/// Most reasons that are offered.
-const MAX_REASONS: i64 = 500;
+/// Most reasons that are read: the first ones in alphabetical order.
+pub const MAX_KNOWN_REASONS: usize = 500;
 /// Most agents, batches and campaigns that are offered.
-const MAX_OFFERED: i64 = 200;
+const MAX_OFFERED: usize = 200;
 
 /// An agent of stored calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Views {
     /// The values that a filter can have.
     pub async fn choices(&self) -> Result<Choices, StoreError> {
         let (reasons, agents, batches, campaigns) = tokio::try_join!(
-            self.values("failureReason", doc! {}, reason_index(), MAX_REASONS),
+            self.values("failureReason", doc! {}, reason_index(), MAX_KNOWN_REASONS),
             self.values("agentId", doc! { "name": { "$first": "$agentName" } }, agent_index(), MAX_OFFERED),
             self.values("batchCallId", doc! {}, index_of("batchCallId"), MAX_OFFERED),
             self.values("campaignId", doc! {}, index_of("campaignId"), MAX_OFFERED),
@@ -72,7 +72,7 @@ impl Views {
         field: &'static str,
         fields: Document,
         index: Document,
-        most: i64,
+        most: usize,
     ) -> Result<Vec<Document>, StoreError> {
         let calls = self.store.calls.clone();
         let mut group = doc! { "_id": format!("${field}") };
@@ -82,7 +82,7 @@ impl Views {
                 doc! { "$match": { field: { "$gt": "" } } },
                 doc! { "$sort": { field: 1 } },
                 doc! { "$group": group },
-                doc! { "$limit": most },
+                doc! { "$limit": i64::try_from(most).unwrap_or(i64::MAX) },
                 // A filter compares whole texts. A longer text would be cut and would match nothing, so it is not
                 // offered.
                 doc! { "$match": { "$expr": { "$lte": [{ "$strLenCP": "$_id" }, MAX_TEXT] } } },

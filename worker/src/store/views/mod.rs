@@ -35,7 +35,7 @@ pub use self::{
     audit::AuditPage,
     batch::{BatchFigures, Recipients},
     calls::CallPage,
-    choices::{Agent, Choices},
+    choices::{Agent, Choices, MAX_KNOWN_REASONS},
     connection::{Reader, Views},
     content::{Content, Part},
     detail::{Detail, RAW_FIELDS, TURNS_A_PAGE},

@@ -10,7 +10,7 @@ use std::{
 
 use aftercall_common::contract::{
     provider::Provider,
-    streams::{self, consumer},
+    streams::{self, consumer, header},
 };
 use async_nats::jetstream::{
     self,
@@ -59,7 +59,7 @@ impl BrokerSamples {
         self.lock().samples.iter().copied().collect()
     }
 
-    /// When the latest webhook of each provider was stored. Without those of which none is stored.
+    /// When the latest webhook of each provider came. Without those of which none is stored.
     pub fn latest(&self) -> Vec<(Provider, Timestamp)> {
         self.lock().latest.clone()
     }
@@ -87,7 +87,13 @@ impl BrokerSamples {
         let State { sequence, waiting, lag, latest } = state;
         let now = Instant::now();
         let mut inner = self.lock();
-        inner.latest = latest.unwrap_or_else(|| std::mem::take(&mut inner.latest));
+        for (provider, at) in latest.unwrap_or_default() {
+            // A message that was sent again is older than the latest webhook.
+            match inner.latest.iter_mut().find(|(known, _)| *known == provider) {
+                Some((_, known)) => *known = at.max(*known),
+                None => inner.latest.push((provider, at)),
+            }
+        }
         if let Some((at, before)) = inner.last.replace((now, sequence)) {
             let seconds = now.duration_since(at).as_secs_f64().max(0.001);
             let stored = sequence.saturating_sub(before);
@@ -140,14 +146,17 @@ async fn query(context: &jetstream::Context, before: Option<u64>) -> Option<Stat
     Some(State { sequence, waiting, lag, latest })
 }
 
-/// When the latest webhook of each provider was stored. `None`: the broker does not answer.
+/// When the gateway received the latest message of each provider. A message that was sent again keeps this time. `None`:
+/// the broker does not answer.
 async fn latest(webhooks: &Stream) -> Option<Vec<(Provider, Timestamp)>> {
     let mut latest = Vec::new();
     for provider in Provider::ALL {
         match webhooks.direct_get_last_for_subject(provider.subject()).await {
             Ok(message) => {
-                let stored_at = Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).ok()?;
-                latest.push((*provider, stored_at));
+                let received_at =
+                    message.headers.get(header::RECEIVED_AT).and_then(|at| at.as_str().parse().ok());
+                let stored_at = || Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).ok();
+                latest.push((*provider, received_at.or_else(stored_at)?));
             }
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
             Err(_error) => return None,

@@ -41,6 +41,8 @@ use crate::{
     store::views::{Detail, TURNS_A_PAGE},
 };
 
+/// Most turns that are skipped. A document has room for fewer.
+const MAX_SKIPPED: usize = 10_000_000;
 /// Most characters shown of a summary.
 const MAX_SUMMARY: usize = 5_000;
 /// Most dynamic variables that are shown.
@@ -103,7 +105,7 @@ pub async fn show(
     let seen = console.broadcast.version();
     let query = query.unwrap_or_default();
     let skip = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "turns");
-    let skip = skip.and_then(|(_, skip)| skip.parse().ok()).unwrap_or(0_usize);
+    let skip = skip.and_then(|(_, skip)| skip.parse().ok()).unwrap_or(0_usize).min(MAX_SKIPPED);
     let detail = match console.views.detail(&name, skip).await {
         Ok(Some(detail)) => detail,
         Ok(None) => {
@@ -161,7 +163,7 @@ fn template(
         status_reason: timeline::status_reason(call),
         steps: timeline::steps(call, numbers),
         activities: activities::activities(call, job, now),
-        summary: summary.map(|text| numbers.text(&format::cut(text, MAX_SUMMARY)).into_owned()),
+        summary: summary.map(|text| format::masked(text, MAX_SUMMARY, numbers)),
         collected: analysis::collected(&call.analysis, numbers),
         criteria,
         deliveries: deliveries(call, numbers),

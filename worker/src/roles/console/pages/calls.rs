@@ -47,8 +47,8 @@ struct Calls<'a> {
     problem: Option<Problem>,
     /// Whether the database answered.
     answered: bool,
-    /// Whether more calls match the id searched for than the page shows.
-    too_many: bool,
+    /// Why calls that match are left out. Empty: none are.
+    left_out: &'static str,
     /// Whether the page ended before it was full, because no index covers the filter.
     is_partial: bool,
 }
@@ -123,7 +123,13 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         older,
         problem,
         answered: answer.answered,
-        too_many: listed.more && params.searches_id(console.numbers),
+        left_out: if listed.more && params.searches_id(console.numbers) {
+            "More calls match. Enter more characters of the id."
+        } else if params.searches_some_reasons(&choices.reasons, console.numbers) {
+            "More failure reasons contain this text than one list can have, so calls are left out. Enter more of the reason."
+        } else {
+            ""
+        },
         is_partial: listed.next.is_some() && listed.calls.len() < PAGE,
         params: &params,
     };

@@ -29,7 +29,7 @@ use crate::{
             frame::frame,
         },
         state::Console,
-        view::filter::Params,
+        view::filter::{Params, Problem},
     },
     store::views::Filter,
 };
@@ -80,23 +80,28 @@ pub async fn events(
     let parameter = |name: &str| {
         form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == name).map(|(_, value)| value)
     };
+    let refuse = |text: &str| (StatusCode::UNPROCESSABLE_ENTITY, format!("{text}\n")).into_response();
     let topic = match parameter("topic").as_deref() {
         Some("calls") => {
             let pairs = form_urlencoded::parse(query.as_bytes());
             let own = pairs.filter(|(name, _)| !PARAMETERS.contains(&name.as_ref()));
             let (params, problem) = Params::read_pairs(own);
-            if let Some(problem) = problem {
-                return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
+            if let Some(problem) = problem.or(params.cursor.map(|_| Problem::position())) {
+                return refuse(&problem.text);
             }
             let known = console.choices.get(&console.views, console.health()).await;
             Topic::List(Box::new(params.filter(&known.reasons, console.numbers, Timestamp::now())))
         }
-        Some("call") => {
-            parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()).map_or(Topic::None, Topic::Call)
-        }
-        _ => Topic::None,
+        Some("call") => match parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()) {
+            Some(id) => Topic::Call(id),
+            None => return refuse("id takes the id of a document"),
+        },
+        Some(_) => return refuse("topic takes calls or call"),
+        None => Topic::None,
     };
-    let seen = parameter("seen").and_then(|seen| seen.parse().ok()).unwrap_or(0);
+    let Ok(seen) = parameter("seen").map_or(Ok(0), |seen| seen.parse()) else {
+        return refuse("seen takes a version of the calls");
+    };
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),

@@ -16,7 +16,11 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     domain::audit::{Action, Object, ObjectKind},
-    roles::console::{audit, state::Console, view::filter::Params},
+    roles::console::{
+        audit,
+        state::Console,
+        view::filter::{Params, Problem},
+    },
     store::{CallView, ExportPages, Include, StoreError, call_json, csv_header, csv_rows, mask_numbers},
 };
 
@@ -30,7 +34,8 @@ pub type Slot = OwnedSemaphorePermit;
 pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let now = Timestamp::now();
     let (params, problem) = Params::read(&query.unwrap_or_default());
-    if let Some(problem) = problem {
+    let position = params.cursor.map(|_| Problem::position());
+    if let Some(problem) = problem.or(position) {
         return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
     }
     let slot = match slot(&console) {
@@ -38,6 +43,11 @@ pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery)
         Err(refused) => return refused.into_response(),
     };
     let choices = console.choices.get(&console.views, console.health()).await;
+    if params.searches_some_reasons(&choices.reasons, console.numbers) {
+        let text =
+            "more failure reasons contain this text than one table can have; enter more of the reason\n";
+        return (StatusCode::UNPROCESSABLE_ENTITY, text).into_response();
+    }
     let Some(filter) = params.filter(&choices.reasons, console.numbers, now).export(now) else {
         return (StatusCode::BAD_REQUEST, "a search for an id cannot be exported\n").into_response();
     };

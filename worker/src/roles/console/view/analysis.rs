@@ -105,7 +105,7 @@ fn entries<'a>(
 
 fn rationale(result: &Value, numbers: Numbers) -> String {
     let text = result.get("rationale").and_then(Value::as_str).unwrap_or_default();
-    numbers.text(&format::cut(text, MAX_RATIONALE)).into_owned()
+    format::masked(text, MAX_RATIONALE, numbers)
 }
 
 /// A value in words. `None`: it says nothing.
@@ -117,7 +117,7 @@ fn plain(value: &Value, numbers: Numbers) -> Option<String> {
         Value::String(text) => text.clone(),
         Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
-    Some(numbers.text(&format::cut(&text, MAX_TEXT)).into_owned()).filter(|text| !text.trim().is_empty())
+    Some(format::masked(&text, MAX_TEXT, numbers)).filter(|text| !text.trim().is_empty())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The form that filters the list of calls, as texts. Pure.
 
+use std::collections::BTreeSet;
+
 use aftercall_common::phone_numbers::Numbers;
 
 use super::{
@@ -75,7 +77,6 @@ impl Form {
             };
             words.iter().map(choice).collect()
         };
-        let reasons = choices.reasons.iter().take(MAX_REASONS);
         Self {
             results_summary,
             agents: agents(params, choices, numbers),
@@ -84,7 +85,7 @@ impl Form {
             directions: fixed(&DIRECTIONS.map(|word| (word, word)), params.direction),
             evaluations: fixed(&EVALUATIONS, params.evaluation),
             durations: durations(params),
-            reasons: reasons.map(|reason| format::sender_text(reason, numbers)).collect(),
+            reasons: offered_reasons(&choices.reasons, numbers),
             periods: fixed(
                 &PERIODS.map(|period| (period.word, period.name)),
                 params.period.map(|period| period.word),
@@ -93,6 +94,13 @@ impl Form {
             results,
         }
     }
+}
+
+/// The reasons as the pages show them, each once. Their order is that of the shown texts, because the order of whole
+/// numbers would tell something about masked ones.
+fn offered_reasons(known: &[String], numbers: Numbers) -> Vec<String> {
+    let shown: BTreeSet<_> = known.iter().map(|reason| format::sender_text(reason, numbers)).collect();
+    shown.into_iter().take(MAX_REASONS).collect()
 }
 
 fn results(params: &Params) -> Vec<ResultBox> {
@@ -182,6 +190,13 @@ fn active(params: &Params) -> usize {
 mod tests {
     use super::*;
     use crate::store::views::Agent;
+
+    #[test]
+    fn offered_reasons_tell_nothing_about_masked_numbers() {
+        let known = ["to +6555000011", "to +6577000022", "to +6588000011"].map(str::to_owned);
+        assert_eq!(offered_reasons(&known, Numbers::Masked), ["to +65••••••11", "to +65••••••22"]);
+        assert_eq!(offered_reasons(&known, Numbers::Whole), known);
+    }
 
     #[test]
     fn a_duration_of_the_address_is_offered() {

@@ -119,7 +119,7 @@ fn only(endpoint: &Endpoint, numbers: Numbers) -> Vec<(&'static str, String)> {
     [(types, &filter.types), ("agents", &filter.agents), ("batches", &filter.batches)]
         .into_iter()
         .filter(|(_, list)| !list.is_empty())
-        .map(|(name, list)| (name, numbers.text(&format::cut(&list.join(", "), MAX_TEXT)).into_owned()))
+        .map(|(name, list)| (name, format::masked(&list.join(", "), MAX_TEXT, numbers)))
         .collect()
 }
 

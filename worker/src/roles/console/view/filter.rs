@@ -3,7 +3,7 @@
 //! Invariant: every view has exactly one address ([`Params::query`]), so that people can bookmark a view,
 //! share it, and return to it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use aftercall_common::phone_numbers::Numbers;
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use mongodb::bson::oid::ObjectId;
 use self::{
     problem::MAX_TEXT,
     search::{reasons, search},
+    words::{LISTS, NAMES},
 };
 pub use self::{
     problem::Problem,
@@ -86,22 +87,36 @@ impl Params {
         pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
     ) -> (Self, Option<Problem>) {
         let (mut params, mut problem) = (Self::default(), None);
-        let mut results = Vec::new();
+        let (mut results, mut seen) = (Vec::new(), BTreeSet::new());
         for (name, value) in pairs {
             let value = value.trim();
-            if !value.is_empty() && !params.take(&name, value, &mut results) {
+            if value.is_empty() && NAMES.contains(&name.as_ref()) {
+                continue; // A form sends each of its fields.
+            }
+            // The fields with boxes come once for each box.
+            let is_twice = !LISTS.contains(&name.as_ref()) && !seen.insert(name.clone());
+            if is_twice {
+                problem.get_or_insert_with(|| Problem::twice(&name));
+            } else if !params.take(&name, value, &mut results) {
                 problem.get_or_insert_with(|| Problem::new(&name));
             }
         }
+        if seen.contains("older") && seen.contains("newer") {
+            problem.get_or_insert_with(|| Problem::twice("older"));
+        }
         params.statuses = Status::ALL.into_iter().filter(|status| params.statuses.contains(status)).collect();
-        params.result = ResultChoice::read(&results);
+        match ResultChoice::read(&results) {
+            Ok(result) => params.result = result,
+            Err(mixed) => problem = problem.or(Some(mixed)),
+        }
         (params, problem)
     }
 
     /// Takes the value of a parameter, and adds the words of an outcome to `results`. Returns whether it can be read.
     /// A value that cannot be read changes nothing.
     fn take(&mut self, name: &str, value: &str, results: &mut Vec<String>) -> bool {
-        if value.chars().count() > MAX_TEXT {
+        // The parser puts the replacement character for bytes that are no text.
+        if value.chars().count() > MAX_TEXT || value.contains(char::REPLACEMENT_CHARACTER) {
             return false;
         }
         match name {
@@ -205,6 +220,11 @@ impl Params {
         [self.since, self.until].map(|at| at.map(moment::text).unwrap_or_default())
     }
 
+    /// Whether a list leaves out calls, because more reasons match than one filter has, or not all are known.
+    pub fn searches_some_reasons(&self, known: &[String], numbers: Numbers) -> bool {
+        !self.reason.is_empty() && reasons(&self.reason, known, numbers).is_partial
+    }
+
     /// Whether `word` is chosen as an outcome.
     pub fn has_result(&self, word: &str) -> bool {
         self.result.as_ref().is_some_and(|result| result.words().contains(&word))
@@ -231,7 +251,7 @@ impl Params {
             direction: self.direction,
             evaluation: self.evaluation,
             length: self.length,
-            reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known, numbers)),
+            reasons: (!self.reason.is_empty()).then(|| reasons(&self.reason, known, numbers).found),
             sip_code: text(&self.sip),
             since: [period, self.since].into_iter().flatten().max(),
             until: self.until.map(moment::end),
@@ -254,18 +274,18 @@ impl ResultChoice {
         [GOING, STUCK].contains(&word) || Outcome::from_word(word).is_some()
     }
 
-    /// The choice with these words. Calls in progress and stuck calls are a choice of their own, because no index
-    /// serves them together with outcomes.
-    fn read(words: &[String]) -> Option<Self> {
+    /// The choice with these words; none without words. Calls in progress and stuck calls are a choice of their own,
+    /// because no index serves them together with outcomes.
+    fn read(words: &[String]) -> Result<Option<Self>, Problem> {
         let has = |word: &str| words.iter().any(|other| other == word);
-        if has(STUCK) {
-            return Some(Self::Stuck);
-        }
-        if has(GOING) {
-            return Some(Self::Going);
-        }
         let outcomes: Vec<_> = Outcome::ALL.into_iter().filter(|outcome| has(outcome.as_str())).collect();
-        (!outcomes.is_empty()).then_some(Self::Over(outcomes))
+        match (has(GOING), has(STUCK), outcomes.is_empty()) {
+            (false, false, true) => Ok(None),
+            (false, false, false) => Ok(Some(Self::Over(outcomes))),
+            (true, false, true) => Ok(Some(Self::Going)),
+            (false, true, true) => Ok(Some(Self::Stuck)),
+            _ => Err(Problem::new("outcome")),
+        }
     }
 
     /// The words in the URL.
@@ -302,12 +322,13 @@ mod tests {
     fn every_view_has_one_address() {
         #[rustfmt::skip]
         let table = [ // query as a form sends it, query in the address
-            ("q=&outcome=&status=&agent=&reason=&period=&since=&until=", ""),
+            ("q=&outcome=&status=&agent=&reason=+&period=&since=&until=", ""),
             ("q=+CA1+&period=24h",                              "q=CA1&period=24h"),
             ("status=busy&status=initiated&status=busy",        "status=initiated%2Cbusy"),
             ("outcome=busy&outcome=answered",                   "outcome=answered%2Cbusy"),
             ("outcome=busy%2Clost&status=busy%2Clost",          ""),
-            ("outcome=busy&outcome=stuck&outcome=going",        "outcome=stuck"),
+            ("outcome=stuck&outcome=stuck",                     "outcome=stuck"),
+            ("outcome=busy&outcome=stuck",                      ""),
             ("batch=b&agent=a&direction=inbound",               "agent=a&batch=b&direction=inbound"),
             ("direction=up&evaluation=good&campaign=c",         "campaign=c"),
             ("evaluation=failure",                              "evaluation=failure"),
@@ -333,7 +354,13 @@ mod tests {
     fn what_cannot_be_read_is_named_with_what_is_taken() {
         #[rustfmt::skip]
         let table = [
-            ("q=a&sip=486&duration=-10&outcome=busy,going&period=&other=", None),
+            ("q=a&sip=486&duration=-10&outcome=busy,failed&period=", None),
+            ("outcome=busy,going", Some("The filter outcome takes answered, voicemail, busy,")),
+            ("agent=a&agent=b",  Some("The filter agent is given twice.")),
+            ("older=1.507f1f77bcf86cd799439011&newer=1.507f1f77bcf86cd799439011", Some("The filter older is given twice, or with newer.")),
+            ("other=",           Some("There is no filter with the name “other”.")),
+            ("agent=a%ff",       Some("The filter agent takes a text of at most 500 characters.")),
+            ("duration=%2B10-60", Some("The filter duration takes ")),
             ("sip=200",          Some("The filter sip takes the SIP response code of a failure, 400 to 699.")),
             ("outcome=busy,lost", Some("The filter outcome takes answered, voicemail, busy,")),
             ("status=sold",      Some("The filter status takes initiated, ")),
@@ -359,7 +386,10 @@ mod tests {
         for name in ["q", "agent", "batch", "campaign", "reason"] {
             assert_eq!(Params::read(&format!("{name}={longest}")).1, None, "{name}");
             let problem = Params::read(&format!("{name}={too_long}")).1.unwrap();
-            assert_eq!(problem.text, format!("The filter {name} takes at most {MAX_TEXT} characters."));
+            assert_eq!(
+                problem.text,
+                format!("The filter {name} takes a text of at most {MAX_TEXT} characters.")
+            );
         }
     }
 

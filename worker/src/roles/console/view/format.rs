@@ -89,9 +89,29 @@ pub fn cut(text: &str, max: usize) -> String {
     }
 }
 
-/// A text that a sender wrote, as a page shows it: cut, with telephone numbers masked if `numbers` says so.
+/// Characters behind the shown ones that are looked at, so that a telephone number is known although only a part of it
+/// is shown: more than the longest number has.
+const BEYOND: usize = 128;
+
+/// The first characters of `text`, and enough more of it to mask them.
+fn beginning(text: &str, max: usize) -> &str {
+    text.char_indices().nth(max + BEYOND).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A text that a sender wrote, with at most `max` characters. Telephone numbers are masked if `numbers` says so, and
+/// before the text is cut, because a part of a number does not look like one.
+pub fn masked(text: &str, max: usize, numbers: Numbers) -> String {
+    cut(&numbers.text(beginning(text, max)), max)
+}
+
+/// An identifier that a sender chose, as [`masked`].
+pub fn masked_id(id: &str, max: usize, numbers: Numbers) -> String {
+    cut(&numbers.id(beginning(id, max)), max)
+}
+
+/// A text that a sender wrote, as a page shows it: [`masked`].
 pub fn sender_text(text: &str, numbers: Numbers) -> String {
-    numbers.text(&cut(text, MAX_TEXT)).into_owned()
+    masked(text, MAX_TEXT, numbers)
 }
 
 /// A label such as `no_identifier` in words, as [`sender_text`].
@@ -101,7 +121,7 @@ pub fn words(label: &str, numbers: Numbers) -> String {
 
 /// An identifier that a sender chose, cut and masked like [`sender_text`].
 pub fn id(id: &str, numbers: Numbers) -> String {
-    numbers.id(&cut(id, MAX_TEXT)).into_owned()
+    masked_id(id, MAX_TEXT, numbers)
 }
 
 /// A SIP response code with its phrase, if that is known.
@@ -112,6 +132,18 @@ pub fn sip_code(code: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_at_the_end_of_a_cut_text_is_masked() {
+        for before in 0..40 {
+            let text = format!("{} +6581234567 {}", "x".repeat(before), "y".repeat(500));
+            let shown = [masked(&text, 30, Numbers::Masked), masked_id(&text, 30, Numbers::Masked)];
+            for shown in shown {
+                assert!(shown.chars().count() <= 31 && !shown.contains("658"), "{before}: {shown}");
+            }
+        }
+        assert_eq!(masked("a +6581234567", 9, Numbers::Whole), "a +658123…");
+    }
 
     #[test]
     fn values_are_written_in_their_largest_unit() {

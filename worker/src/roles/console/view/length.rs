@@ -17,6 +17,9 @@ pub fn offered() -> impl Iterator<Item = Length> {
 
 /// Reads `10-60`: from 10 s, shorter than 60 s. Each of the two may be missing, but not both. `None`: another text.
 pub fn read(text: &str) -> Option<Length> {
+    if !text.chars().all(|c| c.is_ascii_digit() || c == '-') {
+        return None; // The parser of numbers takes a plus sign.
+    }
     let (from, below) = text.split_once('-')?;
     let seconds = |text: &str| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) };
     let length = Length { from: seconds(from)?.unwrap_or(0), below: seconds(below)? };
@@ -57,7 +60,7 @@ mod tests {
             ("20-",    Some(("20-",   "20 s and longer"))),
             ("-7",     Some(("-7",    "under 7 s"))),
             ("20-90",  Some(("20-90", "20 s to 90 s"))),
-            ("60-60", None), ("90-20", None), ("0-0", None), ("-", None), ("0-", None), ("", None), ("10", None),
+            ("+10-60", None), ("60-60", None), ("90-20", None), ("0-0", None), ("-", None), ("0-", None), ("", None), ("10", None),
             ("10-x", None), ("1-2-3", None), ("99999999999-", None),
         ];
         for (given, expected) in table {

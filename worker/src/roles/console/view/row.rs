@@ -58,12 +58,11 @@ impl Row {
     /// The texts for `row`.
     pub fn new(row: &CallRow, numbers: Numbers, now: Timestamp) -> Self {
         let disposition = Disposition::of(row.status, row.outcome, row.created_at, now);
-        // Masked before it is cut: a part of a telephone number may not look like one.
-        let text = |text: &str, max: usize| format::cut(&numbers.text(text), max);
+        let text = |text: &str, max: usize| format::masked(text, max, numbers);
         let note = row.failure_reason.as_deref().or(row.summary.as_deref()).unwrap_or_default();
         let agent = match (&row.agent_name, &row.agent_id) {
             (Some(name), _) if !name.is_empty() => text(name, MAX_AGENT),
-            (_, Some(id)) => numbers.id(&format::cut(id, MAX_AGENT)).into_owned(),
+            (_, Some(id)) => format::masked_id(id, MAX_AGENT, numbers),
             _ => String::new(),
         };
         let name = row.name().map(|name| format::id(name, numbers));

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use aftercall_common::phone_numbers::Numbers;
 use serde_json::Value;
 
-use super::format::{self, cut};
+use super::format;
 
 /// Most tools that are shown of one turn.
 const MAX_TOOLS: usize = 20;
@@ -64,7 +64,7 @@ impl Tool {
         let latency = result.and_then(|result| result.get("tool_latency_secs")?.as_f64());
         let latency = latency.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         Self {
-            name: numbers.text(&cut(name, 64)).into_owned(),
+            name: format::masked(name, 64, numbers),
             arguments: text(call, "params_as_json"),
             result: text(result, "result_value"),
             failed: result.is_some_and(|result| result.get("is_error") == Some(&Value::Bool(true))),
@@ -82,7 +82,7 @@ fn readable(text: &str, numbers: Numbers) -> String {
         numbers.payload(&mut json);
         return serde_json::to_string_pretty(&json).unwrap_or_default();
     }
-    numbers.text(&cut(text, MAX_VALUE)).into_owned()
+    format::masked(text, MAX_VALUE, numbers)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use aftercall_common::phone_numbers::Numbers;
 use serde_json::Value;
 
 use super::{
-    format::{self, cut},
+    format,
     tools::{self, Tool},
 };
 
@@ -51,11 +51,11 @@ impl Turn {
             speaker: match role {
                 "agent" => "Agent".to_owned(),
                 "user" => user.to_owned(),
-                other => cut(&numbers.text(&cut(other, 32)), 32),
+                other => format::masked(other, 32, numbers),
             },
             time: second.map(format::talk_time).unwrap_or_default(),
             second: second.map(|second| second.as_secs_f64().to_string()).unwrap_or_default(),
-            text: numbers.text(&cut(&message, MAX_TEXT)).into_owned(),
+            text: format::masked(&message, MAX_TEXT, numbers),
             tools,
             interrupted: turn.get("interrupted").and_then(Value::as_bool).unwrap_or(false),
         }

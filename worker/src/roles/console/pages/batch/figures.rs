@@ -60,9 +60,9 @@ pub(super) fn texts(id: &str, figures: &BatchFigures, numbers: Numbers) -> Texts
         reached_rate: percent(recipients.reached, recipients.all),
         to_retry: match recipients.to_retry {
             0 => String::new(),
-            1 => "1 recipient was not reached, and another call may reach it.".to_owned(),
+            1 => "1 recipient can be called again.".to_owned(),
             n => {
-                format!("{} recipients were not reached, and another call may reach them.", format::count(n))
+                format!("{} recipients can be called again.", format::count(n))
             }
         },
         answered: format::count(sums.of(Outcome::Answered)),

@@ -169,7 +169,7 @@ pub async fn start(State(console): State<Arc<Console>>, RawForm(body): RawForm) 
     if !console.health().nats {
         return shell::broker_unavailable(&console, SECTION);
     }
-    let (numbers, selected) = match selection {
+    let (mut numbers, selected) = match selection {
         Selection::Numbers(numbers) => {
             let count = format::count(numbers.len() as u64);
             (numbers, format!("{count} selected dead letters"))
@@ -188,6 +188,7 @@ pub async fn start(State(console): State<Arc<Console>>, RawForm(body): RawForm) 
             )
         }
     };
+    numbers.sort_unstable(); // The oldest is sent first.
     if numbers.is_empty() {
         return refuse(StatusCode::NOT_FOUND, "None of these dead letters are left.");
     }

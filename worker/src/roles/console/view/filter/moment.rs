@@ -8,15 +8,19 @@ use crate::domain::time::after;
 
 /// Reads `2026-11-25T14:00`, with seconds or without, in UTC or with an offset. Parts of a second do not count.
 pub fn read(text: &str) -> Option<Timestamp> {
+    // The parsers take names of zones, and forms without separators, which people write by mistake.
+    let is_plain = text.chars().all(|c| c.is_ascii_digit() || "+-:TZ. ".contains(c));
+    let has_time = text.contains(':') || text.len() == "2026-11-25".len();
+    if !is_plain || !has_time {
+        return None;
+    }
     let at = match text.parse::<Timestamp>() {
         Ok(at) => at,
-        // The parser of times without an offset ignores what follows the time.
-        Err(_) if text.chars().all(|c| c.is_ascii_digit() || "-:T. ".contains(c)) => {
-            text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()
-        }
-        Err(_) => return None,
+        // The parser of times without an offset ignores an offset that it cannot read.
+        Err(_) if text.contains(['+', 'Z']) => return None,
+        Err(_) => text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp(),
     };
-    Timestamp::from_second(at.as_second()).ok()
+    Timestamp::from_second(at.as_second()).ok().filter(|at| *at >= Timestamp::UNIX_EPOCH)
 }
 
 /// The text that [`read`] turns into `at`, as the field of a browser takes it.
@@ -52,6 +56,11 @@ mod tests {
             ("2026-11-25T14:00 05:00",        None), // A plus sign in an address is a space.
             ("2026-11-25T14:00[Asia/Tokyo]",  None),
             ("2026-11-25T14:00 tomorrow",     None),
+            ("2026-11-25T14:00+05:00[Asia/Tokyo]", None),
+            ("2026-11-25 2026",               None),
+            ("20261125",                      None),
+            ("-000001-01-01",                 None),
+            ("1969-12-31",                    None),
             ("2026-11-31T14:00",              None),
             ("soon",                          None),
         ];

@@ -22,20 +22,35 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// The parameter `name` is there twice.
+    pub(super) fn twice(name: &str) -> Self {
+        let with = if ["older", "newer"].contains(&name) { ", or with newer" } else { "" };
+        Self { text: format!("The filter {} is given twice{with}.", shown(name)) }
+    }
+
+    /// What has no pages takes no position in the list.
+    pub fn position() -> Self {
+        Self { text: "The filters older and newer select a page of the list.".to_owned() }
+    }
+
     /// The value of the parameter `name` cannot be read, or there is no such parameter.
     pub(super) fn new(name: &str) -> Self {
         let text = match (values(name), form(name)) {
-            (Some(values), _) => format!("The filter {name} takes {}.", values.join(", ")),
-            (None, Some(form)) => format!("The filter {name} takes {form}."),
-            (None, None) => {
-                // A name from outside may be anything, a telephone number too.
-                let name: String = name.chars().filter(|c| !c.is_control()).collect();
-                let name = format::cut(&Numbers::Masked.text(&name), MAX_NAME);
-                format!("There is no filter with the name “{name}”.")
+            (Some(values), _) => {
+                let alone = if name == "outcome" { "; going and stuck stand alone" } else { "" };
+                format!("The filter {name} takes {}{alone}.", values.join(", "))
             }
+            (None, Some(form)) => format!("The filter {name} takes {form}."),
+            (None, None) => format!("There is no filter with the name “{}”.", shown(name)),
         };
         Self { text }
     }
+}
+
+/// A name from outside, which may be anything, a telephone number too.
+fn shown(name: &str) -> String {
+    let name: String = name.chars().filter(|c| !c.is_control()).collect();
+    format::masked(&name, MAX_NAME, Numbers::Masked)
 }
 
 /// The values of a filter that has few.
@@ -56,7 +71,7 @@ fn form(name: &str) -> Option<&'static str> {
         "duration" => "seconds, such as 10-60, 300- or -10",
         "sip" => "the SIP response code of a failure, 400 to 699",
         "since" | "until" => "a time, such as 2026-11-25T14:00 (in UTC) or 2026-11-25T14:00-05:00",
-        "q" | "agent" | "batch" | "campaign" | "reason" => "at most 500 characters",
+        "q" | "agent" | "batch" | "campaign" | "reason" => "a text of at most 500 characters",
         "older" | "newer" => "a position in the list, as its links have it",
         _ => return None,
     })

@@ -7,7 +7,7 @@ use aftercall_common::phone_numbers::Numbers;
 
 use crate::{
     domain::call::{SUFFIX_DIGITS, digits},
-    store::views::{IdPrefix, LastDigits, MAX_REASONS, Search},
+    store::views::{IdPrefix, LastDigits, MAX_KNOWN_REASONS, MAX_REASONS, Search},
 };
 
 /// A text with at least this many digits can be a whole telephone number.
@@ -38,16 +38,33 @@ pub fn search(text: &str, numbers: Numbers) -> Option<Search> {
     })
 }
 
-/// The known reasons that contain `text` as the pages show them, in upper or lower case. If `text` is a whole reason,
-/// the result has no others, because a link of the overview names exactly one.
-pub fn reasons(text: &str, known: &[String], numbers: Numbers) -> Vec<String> {
+/// Failure reasons that a text finds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reasons {
+    /// The reasons.
+    pub found: Vec<String>,
+    /// Whether there may be others.
+    pub is_partial: bool,
+}
+
+/// The reason `text`, and the known reasons that contain it as the pages show them, in upper or lower case. If `text` is
+/// a whole known reason, the result has no others, because a link of the overview names exactly one.
+pub fn reasons(text: &str, known: &[String], numbers: Numbers) -> Reasons {
     let wanted = text.to_lowercase();
     let shown = known.iter().map(|reason| (reason, numbers.text(reason)));
     let mut found: Vec<_> = shown.filter(|(_, shown)| shown.to_lowercase().contains(&wanted)).collect();
-    if found.iter().any(|(_, shown)| shown == text) {
+    let is_whole = found.iter().any(|(_, shown)| shown == text);
+    if is_whole {
         found.retain(|(_, shown)| shown == text);
     }
-    found.into_iter().map(|(reason, _)| reason.clone()).take(MAX_REASONS).collect()
+    let mut found: Vec<_> = found.into_iter().map(|(reason, _)| reason.clone()).collect();
+    // A call may have come since the reasons were read, and not all reasons are read.
+    if !is_whole && numbers.text(text) == text {
+        found.insert(0, text.to_owned());
+    }
+    let is_partial = found.len() > MAX_REASONS || (!is_whole && known.len() >= MAX_KNOWN_REASONS);
+    found.truncate(MAX_REASONS);
+    Reasons { found, is_partial }
 }
 
 #[cfg(test)]
@@ -82,16 +99,36 @@ mod tests {
     #[test]
     fn a_reason_matches_exactly_or_as_a_part() {
         let known = ["Busy", "Recipient was busy", "No answer"].map(str::to_owned);
-        let found = |text: &str| reasons(text, &known, Numbers::Masked);
-        assert_eq!(found("busy"), ["Busy", "Recipient was busy"]);
+        let found = |text: &str| reasons(text, &known, Numbers::Masked).found;
+        assert_eq!(found("busy"), ["busy", "Busy", "Recipient was busy"]);
         assert_eq!(found("Busy"), ["Busy"], "an equal reason is the only result");
-        assert_eq!(found("x"), Vec::<String>::new());
+        assert_eq!(found("x"), ["x"], "a reason that is not known yet");
+    }
+
+    #[test]
+    fn a_search_that_leaves_out_reasons_says_so() {
+        let known = |n| (0..n).map(|n| format!("reason {n}")).collect::<Vec<_>>();
+        #[rustfmt::skip]
+        let table = [ // known reasons, text, number of found ones, whether others may match
+            (15,                "reason",   16, false),
+            (16,                "reason",   16, true),
+            (16,                "reason 3", 1,  false),
+            (MAX_KNOWN_REASONS, "reason 3", 1,  false),
+            (MAX_KNOWN_REASONS, "other",    1,  true),
+        ];
+        for (n, text, count, is_partial) in table {
+            let reasons = reasons(text, &known(n), Numbers::Masked);
+            assert_eq!((reasons.found.len(), reasons.is_partial), (count, is_partial), "{n} {text}");
+        }
     }
 
     #[test]
     fn a_masked_number_in_a_reason_cannot_be_guessed() {
         let known = ["no route to 6581234567", "no route to 6589999967"].map(str::to_owned);
-        let found = |text: &str, numbers| reasons(text, &known, numbers).len();
+        let found = |text: &str, numbers| {
+            let found = reasons(text, &known, numbers).found;
+            found.iter().filter(|reason| known.contains(reason)).count()
+        };
         #[rustfmt::skip]
         let table = [ // text, found while numbers are masked, found while they are shown
             ("no route to",             2, 2),
