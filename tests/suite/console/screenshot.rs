@@ -60,6 +60,7 @@ async fn the_picture_in_the_readme_has_the_size_of_the_page() {
             browser.read("#page", agent).await;
             browser.read("#page", batch).await;
         }
+        browser.read("#page", "Latest webhook").await; // From the first samples of the broker.
         let is_simulated = browser.eval("document.querySelector('.simulated').innerText").await;
         assert_eq!(is_simulated, "Simulated calls", "the page says that no telephone rang");
 

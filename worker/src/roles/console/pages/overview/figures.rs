@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     domain::{call::Outcome, time::between},
     roles::console::{
-        live::broker_samples::Sample,
+        live::broker_samples::{INTERVAL, Sample},
         view::{
             address,
             chart::{self, BarChart},
@@ -59,7 +59,7 @@ pub(super) struct WebhookFigures {
     pub latest: Vec<(&'static str, i64, String)>,
     pub per_second: String,
     pub max_per_second: String,
-    /// Webhooks of all samples.
+    /// Webhooks of all samples, and the time that the samples span.
     pub stored: String,
     /// Points of the line over the samples.
     pub points: String,
@@ -172,13 +172,15 @@ pub(super) fn webhook_figures(
 ) -> Option<WebhookFigures> {
     let last = samples.last()?;
     let values: Vec<_> = samples.iter().map(|sample| sample.per_second).collect();
+    let stored = samples.iter().map(|sample| sample.stored).sum();
+    let span = u32::try_from(samples.len()).unwrap_or(u32::MAX);
     latest.sort_by_key(|(_, at)| Reverse(*at));
     let latest = latest
         .into_iter()
         .map(|(provider, at)| (provider.title(), at.as_millisecond(), format::age(at, now)));
     Some(WebhookFigures {
         latest: latest.collect(),
-        stored: format::count(samples.iter().map(|sample| sample.stored).sum()),
+        stored: format!("{} in {}", format::count(stored), format::duration(INTERVAL * span)),
         per_second: rate(last.per_second),
         max_per_second: rate(values.iter().copied().fold(0.0, f64::max)),
         points: chart::sparkline(&values),
@@ -215,7 +217,7 @@ mod tests {
         let shown = webhook_figures(&[sample(1), sample(2)], latest, at(80)).unwrap();
         let named: Vec<_> = shown.latest.iter().map(|(name, _, age)| (*name, age.as_str())).collect();
         assert_eq!(named, [("Twilio", "10 s"), ("ElevenLabs", "1 min")]);
-        assert_eq!(shown.stored, "3");
+        assert_eq!(shown.stored, "3 in 10 s");
         assert!(webhook_figures(&[], Vec::new(), at(0)).is_none());
     }
 }
