@@ -13,7 +13,9 @@ class Receiver(BaseHTTPRequestHandler):
             event = Webhook(os.environ["WEBHOOK_SECRET"]).verify(body, dict(self.headers))
         except (WebhookVerificationError, ValueError):
             return self.answer(401)
-        print(event["type"], event["data"].get("callId"), event["data"].get("status"), flush=True)
+        call = event["data"]
+        # One write for a line, because events come at the same time.
+        print(f"{event['type']} {call.get('callId')} {call.get('status')}\n", end="", flush=True)
         self.answer(204)
 
     def answer(self, status):

@@ -96,6 +96,8 @@ async fn a_webhook_that_the_spool_has_no_room_for_goes_to_the_broker() {
     let folder = tempfile::tempdir().unwrap();
     let setup = setup(folder.path()).gateway_env("SPOOL_MAX_BYTES", "3000");
     let mut stack = setup.gateway_env("PUBLISH_TIMEOUT", "300ms").start().await;
+    // A gateway whose spool has room is ready before the broker has the stream.
+    stack.gateway.until_part(&stack.http, "stream", "ok").await;
     let mut large = busy(900);
     large["padding"] = "x".repeat(4000).into();
     assert!(stack.webhook(&large).await["sequence"].is_u64());
