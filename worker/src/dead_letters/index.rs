@@ -2,7 +2,7 @@
 //!
 //! Invariants: at most [`MAX_LETTERS`] numbers and [`MAX_GROUPS`] groups are held; a number is held once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aftercall_common::contract::{
     provider::Provider,
@@ -157,7 +157,7 @@ impl LetterIndex {
     }
 
     /// How many dead letters from `first` on have their message at one of these `places`.
-    pub fn count_at(&self, first: u64, places: &HashSet<Place>) -> usize {
+    pub fn count_at(&self, first: u64, places: &BTreeSet<Place>) -> usize {
         let letters = self.letters.range(first..).filter_map(|(_, letter)| letter.place);
         letters.filter(|place| places.contains(place)).count()
     }

@@ -3,7 +3,7 @@
 //! One task samples at intervals, so the load on the broker does not depend on the number of viewers.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -49,7 +49,7 @@ struct Inner {
     samples: VecDeque<Sample>,
     /// When the latest sample was taken, and the last sequence of the webhooks then.
     last: Option<(Instant, u64)>,
-    latest: Vec<(Provider, Timestamp)>,
+    latest: HashMap<Provider, Timestamp>,
     dead_letters: Option<u64>,
 }
 
@@ -61,7 +61,8 @@ impl BrokerSamples {
 
     /// When the latest webhook of each provider came. Without those of which none is stored.
     pub fn latest(&self) -> Vec<(Provider, Timestamp)> {
-        self.lock().latest.clone()
+        let inner = self.lock();
+        Provider::ALL.iter().filter_map(|provider| Some((*provider, *inner.latest.get(provider)?))).collect()
     }
 
     /// Number of dead letters at the latest count. `None` before the first count.
@@ -89,10 +90,8 @@ impl BrokerSamples {
         let mut inner = self.lock();
         for (provider, at) in latest.unwrap_or_default() {
             // A message that was sent again is older than the latest webhook.
-            match inner.latest.iter_mut().find(|(known, _)| *known == provider) {
-                Some((_, known)) => *known = at.max(*known),
-                None => inner.latest.push((provider, at)),
-            }
+            let known = inner.latest.entry(provider).or_insert(at);
+            *known = at.max(*known);
         }
         if let Some((at, before)) = inner.last.replace((now, sequence)) {
             let seconds = now.duration_since(at).as_secs_f64().max(0.001);

@@ -1,7 +1,7 @@
 //! The state of work on many dead letters: at most one runs in a process. Pure.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -74,20 +74,14 @@ pub struct SentAgain {
     /// Dead letters of these messages have this number or a higher one.
     pub first_new: u64,
     /// Where the messages are stored.
-    pub places: HashSet<Place>,
+    pub places: BTreeSet<Place>,
 }
 
 impl SentAgain {
     /// The last message of each stream.
     pub fn last(&self) -> Vec<Place> {
-        let mut last: Vec<Place> = Vec::new();
-        for (stream, sequence) in &self.places {
-            match last.iter_mut().find(|(other, _)| other == stream) {
-                Some((_, other)) => *other = (*other).max(*sequence),
-                None => last.push((stream, *sequence)),
-            }
-        }
-        last
+        // The places are in order, and the map keeps the last value of a key.
+        self.places.iter().copied().collect::<BTreeMap<_, _>>().into_iter().collect()
     }
 }
 

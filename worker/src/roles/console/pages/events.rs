@@ -29,7 +29,7 @@ use crate::{
             frame::frame,
         },
         state::Console,
-        view::filter::{Params, Problem},
+        view::filter::Params,
     },
     store::views::Filter,
 };
@@ -85,8 +85,8 @@ pub async fn events(
         Some("calls") => {
             let pairs = form_urlencoded::parse(query.as_bytes());
             let own = pairs.filter(|(name, _)| !PARAMETERS.contains(&name.as_ref()));
-            let (params, problem) = Params::read_pairs(own);
-            if let Some(problem) = problem.or(params.cursor.map(|_| Problem::position())) {
+            let (params, problem) = Params::read_whole(own);
+            if let Some(problem) = problem {
                 return refuse(&problem.text);
             }
             let known = console.choices.get(&console.views, console.health()).await;

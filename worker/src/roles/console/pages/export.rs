@@ -16,11 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     domain::audit::{Action, Object, ObjectKind},
-    roles::console::{
-        audit,
-        state::Console,
-        view::filter::{Params, Problem},
-    },
+    roles::console::{audit, state::Console, view::filter::Params},
     store::{CallView, ExportPages, Include, StoreError, call_json, csv_header, csv_rows, mask_numbers},
 };
 
@@ -33,9 +29,9 @@ pub type Slot = OwnedSemaphorePermit;
 /// `GET /calls.csv`, with the parameters of `GET /calls`.
 pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let now = Timestamp::now();
-    let (params, problem) = Params::read(&query.unwrap_or_default());
-    let position = params.cursor.map(|_| Problem::position());
-    if let Some(problem) = problem.or(position) {
+    let query = query.unwrap_or_default();
+    let (params, problem) = Params::read_whole(form_urlencoded::parse(query.as_bytes()));
+    if let Some(problem) = problem {
         return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
     }
     let slot = match slot(&console) {

@@ -55,7 +55,10 @@ pub fn chips(params: &Params, choices: &Choices, numbers: Numbers) -> Vec<Chip> 
 
 fn results(result: &ResultChoice) -> String {
     match result {
-        ResultChoice::Over(outcomes) => tone::outcomes_text(outcomes),
+        ResultChoice::Over(outcomes) => tone::group_name(outcomes).map_or_else(
+            || outcomes.iter().map(|outcome| tone::outcome_text(*outcome)).collect::<Vec<_>>().join(", "),
+            str::to_owned,
+        ),
         ResultChoice::Going => "in progress".to_owned(),
         ResultChoice::Stuck => tone::disposition_text(Disposition::Stuck).to_owned(),
     }

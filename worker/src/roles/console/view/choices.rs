@@ -57,13 +57,15 @@ impl Form {
     pub fn new(params: &Params, choices: &Choices, numbers: Numbers) -> Self {
         let results = results(params);
         let chosen: Vec<_> = results.iter().filter(|result| result.is_chosen).collect();
-        let results_summary = match (&params.result, &chosen[..]) {
-            (_, []) => "any".to_owned(),
-            (_, [result]) => result.name.to_owned(),
-            (Some(ResultChoice::Over(outcomes)), _) if *outcomes == Tone::Missed.outcomes() => {
-                tone::outcomes_text(outcomes)
-            }
-            _ => format!("{} chosen", chosen.len()),
+        let group = match &params.result {
+            Some(ResultChoice::Over(outcomes)) => tone::group_name(outcomes),
+            _ => None,
+        };
+        let results_summary = match (group, &chosen[..]) {
+            (Some(group), _) => group.to_owned(),
+            (None, []) => "any".to_owned(),
+            (None, [result]) => result.name.to_owned(),
+            (None, _) => format!("{} chosen", chosen.len()),
         };
         // A masked text would find nothing, and the whole text would show the telephone number.
         let offered = |texts: &[String]| -> Vec<String> {

@@ -12,7 +12,7 @@ use mongodb::bson::oid::ObjectId;
 use self::{
     problem::MAX_TEXT,
     search::{reasons, search},
-    words::{LISTS, NAMES},
+    words::LISTS,
 };
 pub use self::{
     problem::Problem,
@@ -82,15 +82,21 @@ impl Params {
         Self::read_pairs(form_urlencoded::parse(query.as_bytes()))
     }
 
-    /// Reads the names and the values of parameters, as [`Params::read`].
-    pub fn read_pairs<'a>(
+    /// Reads parameters as [`Params::read`], for all calls of a list. A position in the list is a problem.
+    pub fn read_whole<'a>(
         pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
     ) -> (Self, Option<Problem>) {
+        let (params, problem) = Self::read_pairs(pairs);
+        let problem = problem.or(params.cursor.map(|_| Problem::position()));
+        (params, problem)
+    }
+
+    fn read_pairs<'a>(pairs: impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)>) -> (Self, Option<Problem>) {
         let (mut params, mut problem) = (Self::default(), None);
         let (mut results, mut seen) = (Vec::new(), BTreeSet::new());
         for (name, value) in pairs {
             let value = value.trim();
-            if value.is_empty() && NAMES.contains(&name.as_ref()) {
+            if value.is_empty() && problem::is_filter(&name) {
                 continue; // A form sends each of its fields.
             }
             // The fields with boxes come once for each box.

@@ -38,8 +38,8 @@ impl Share {
         Self::of_disposition(Disposition::Over(outcome), href, n, whole)
     }
 
-    /// The share of the calls that did not reach the person, if `n` gives the number with an outcome. `None`: there
-    /// is none.
+    /// The share of the calls that did not reach the person. `n` gives the number of calls with an outcome, and `href`
+    /// the address of the calls with any of some outcomes. `None`: every call reached the person.
     pub fn of_missed(
         n: impl Fn(Outcome) -> u64,
         href: impl Fn(Vec<Outcome>) -> String,

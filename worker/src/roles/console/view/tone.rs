@@ -21,12 +21,9 @@ pub fn outcome_text(outcome: Outcome) -> &'static str {
     }
 }
 
-/// Several outcomes in plain words.
-pub fn outcomes_text(outcomes: &[Outcome]) -> String {
-    if outcomes == Tone::Missed.outcomes() {
-        return Tone::Missed.name().to_owned();
-    }
-    outcomes.iter().map(|outcome| outcome_text(*outcome)).collect::<Vec<_>>().join(", ")
+/// The name of the outcomes together, if they are those that did not reach the person.
+pub fn group_name(outcomes: &[Outcome]) -> Option<&'static str> {
+    (outcomes == Tone::Missed.outcomes()).then(|| Tone::Missed.name())
 }
 
 /// How a call stands, in plain words.

@@ -61,9 +61,7 @@ pub(super) fn texts(id: &str, figures: &BatchFigures, numbers: Numbers) -> Texts
         to_retry: match recipients.to_retry {
             0 => String::new(),
             1 => "1 recipient can be called again.".to_owned(),
-            n => {
-                format!("{} recipients can be called again.", format::count(n))
-            }
+            n => format!("{} recipients can be called again.", format::count(n)),
         },
         answered: format::count(sums.of(Outcome::Answered)),
         answer_rate: percent(sums.of(Outcome::Answered), sums.over()),

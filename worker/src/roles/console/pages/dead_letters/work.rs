@@ -66,7 +66,7 @@ struct Fate {
 }
 
 impl WorkView {
-    /// The texts of `progress`. `fate`: of the messages that were sent again; `None` if there is none.
+    /// The texts of `progress`. `fate` is what became of the messages that were sent again. `None`: none were.
     fn new(progress: &Progress, fate: Option<Fate>) -> Self {
         let (title, done) = match progress.work {
             Work::Replay => ("Send dead letters again", "Sent again"),

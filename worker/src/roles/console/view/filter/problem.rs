@@ -29,7 +29,7 @@ impl Problem {
     }
 
     /// What has no pages takes no position in the list.
-    pub fn position() -> Self {
+    pub(super) fn position() -> Self {
         Self { text: "The filters older and newer select a page of the list.".to_owned() }
     }
 
@@ -45,6 +45,11 @@ impl Problem {
         };
         Self { text }
     }
+}
+
+/// Whether there is a filter with this name.
+pub fn is_filter(name: &str) -> bool {
+    values(name).is_some() || form(name).is_some()
 }
 
 /// A name from outside, which may be anything, a telephone number too.

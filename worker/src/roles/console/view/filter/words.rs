@@ -2,12 +2,6 @@
 
 /// The names of the filters that have several values.
 pub const LISTS: [&str; 2] = ["outcome", "status"];
-/// The names of all filters.
-#[rustfmt::skip]
-pub const NAMES: [&str; 16] = [
-    "q", "outcome", "status", "agent", "batch", "campaign", "direction", "evaluation", "duration", "reason", "sip",
-    "period", "since", "until", "older", "newer",
-];
 
 /// The words of `outcome` for calls in progress and for stuck calls.
 pub const GOING: &str = "going";
