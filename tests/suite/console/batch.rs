@@ -94,6 +94,8 @@ async fn a_batch_shows_its_progress_and_the_recipients_to_try_again() {
 
     let answer = shown.get("/batches/btcal_1/retry.csv").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "text/csv; charset=utf-8");
+    let name = answer.headers()["content-disposition"].to_str().unwrap();
+    assert!(name.starts_with("attachment; filename=\"to-try-again-btcal_1-2"), "{name}");
     let table = answer.text().await.unwrap();
     let rows: Vec<_> = table.lines().skip(1).map(|row| row[1..8].to_owned()).collect();
     assert_eq!(rows, ["CA00006", "CA00011", "CA00010", "CA00004"], "{table}");

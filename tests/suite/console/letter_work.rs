@@ -130,6 +130,14 @@ async fn messages_that_fail_again_are_counted() {
     }
     assert!(!page.contains("hx-trigger"), "the page is final: {page}");
     assert_eq!(left(&shown).await, 2);
+    publish(&shown, 3, "unsupported_event", "call.busy", "CAnew").await;
+    let list = shown.page("/dead-letters").await.1;
+    assert_eq!(list.matches(">sent again before</span>").count(), 2, "{list}");
+    let (again, new) = (shown.page("/dead-letters/4").await.1, shown.page("/dead-letters/6").await.1);
+    assert!(
+        again.contains("<dt>Sent again before</dt>") && !new.contains("Sent again before"),
+        "{again}{new}"
+    );
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use super::origin::{NotRedrivable, Origin, is_kept, origin};
 use crate::domain::time::rfc3339;
 
+/// Begin of the id of a message that was sent again.
+const REDRIVEN_ID: &str = "replayed:";
 /// All subjects of the stream.
 const ALL_SUBJECTS: &str = "dead-letters.>";
 
@@ -53,6 +55,11 @@ impl DeadLetter {
         text.parse().map_or_else(|_error| text.to_owned(), rfc3339)
     }
 
+    /// Whether the message had been sent again, and became a dead letter once more.
+    pub(crate) fn was_redriven(&self) -> bool {
+        self.header(header::DEAD_ID).starts_with(REDRIVEN_ID)
+    }
+
     /// Bytes of the body, which may be in the object store.
     pub(crate) fn bytes(&self) -> usize {
         self.header(header::BODY_BYTES).parse().unwrap_or(self.0.payload.len())
@@ -72,7 +79,7 @@ impl DeadLetter {
         let mut headers: HeaderMap = kept
             .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))
             .collect();
-        let id = format!("replayed:{}:{}", origin.stream, origin.sequence);
+        let id = format!("{REDRIVEN_ID}{}:{}", origin.stream, origin.sequence);
         headers.insert(NATS_MESSAGE_ID, id.as_str());
         // Without this header, another stream with the same subject could acknowledge the message.
         headers.insert(NATS_EXPECTED_STREAM, origin.stream);

@@ -19,6 +19,8 @@ pub struct DeadLetterView {
     pub detail: String,
     /// How often the message was delivered.
     pub attempts: String,
+    /// Whether it had been sent again as another dead letter before.
+    pub was_redriven: bool,
     /// Stream and sequence of the original message.
     pub origin: (String, String),
     /// Subject of the original message.
@@ -46,6 +48,7 @@ impl From<DeadLetter> for DeadLetterView {
             reason: text(header::DEAD_REASON),
             detail: text(header::DEAD_DETAIL),
             attempts: text(header::DEAD_ATTEMPTS),
+            was_redriven: dead_letter.was_redriven(),
             origin: (text(header::DEAD_STREAM), text(header::DEAD_SEQUENCE)),
             subject: text(header::DEAD_SUBJECT),
             received_at: text(header::RECEIVED_AT),

@@ -16,12 +16,19 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     domain::audit::{Action, Object, ObjectKind},
-    roles::console::{audit, state::Console, view::filter::Params},
+    roles::console::{
+        audit,
+        state::Console,
+        view::{filter::Params, format},
+    },
     store::{CallView, ExportPages, Include, StoreError, call_json, csv_header, csv_rows, mask_numbers},
 };
 
 /// Most exports at the same time. Each reads as fast as its browser takes the table.
 pub const MAX_EXPORTS: usize = 2;
+
+/// Most characters of a batch's id in the name of a file.
+const MAX_NAME: usize = 64;
 
 /// A slot for an export.
 pub type Slot = OwnedSemaphorePermit;
@@ -55,7 +62,19 @@ pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery)
         let page = pages.next().await.transpose()?;
         Some((page.map(|page| page.calls().collect()), pages))
     });
-    table("calls", pages, console.numbers, slot, now)
+    let name = file_name("calls", &params.batch, console.numbers);
+    table(&name, pages, console.numbers, slot, now)
+}
+
+/// The name of the file with the calls of a batch, without the time and the ending. An empty `batch`: of any batch.
+pub fn file_name(name: &str, batch: &str, numbers: Numbers) -> String {
+    if batch.is_empty() {
+        return name.to_owned();
+    }
+    let batch = format::id(batch, numbers);
+    let batch = batch.chars().take(MAX_NAME);
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+    format!("{name}-{}", batch.map(plain).collect::<String>())
 }
 
 /// Why an export does not begin.
@@ -133,4 +152,22 @@ fn rows(calls: Vec<CallView>, numbers: Numbers) -> io::Result<Bytes> {
         call
     });
     csv_rows(calls).map(Bytes::from).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_a_batch_is_named_after_it() {
+        for (batch, expected) in [
+            ("", "calls"),
+            ("btcal_3x", "calls-btcal_3x"),
+            ("a/../b\"\r\n", "calls-a----b---"),
+            ("+6581234567", "calls--65------67"),
+        ] {
+            assert_eq!(file_name("calls", batch, Numbers::Masked), expected);
+        }
+        assert_eq!(file_name("calls", &"x".repeat(200), Numbers::Masked).len(), "calls-".len() + MAX_NAME);
+    }
 }

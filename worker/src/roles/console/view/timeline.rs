@@ -193,14 +193,7 @@ pub fn status_reason(call: &Detail) -> String {
         );
     };
     let at = format::clock(entry.at);
-    let others = claims_another_status(&call.history, call.row.status);
-    let rest = match call.row.status {
-        _ if !others => "",
-        Some(status) if status.is_failure() => {
-            " A failure overrides every other status; of two failures, the later one counts."
-        }
-        _ => " No other event claims a later status.",
-    };
+    let rest = call.row.status.map(|status| precedence(&call.history, status)).unwrap_or_default();
     let reported = call.row.status.map_or("another status", claim);
     format!("{} reported at {at} {reported}.{rest}", reporter(entry))
 }
@@ -233,10 +226,23 @@ fn claim(status: Status) -> &'static str {
     }
 }
 
-/// Whether an event claims another status than the one that the call has.
-fn claims_another_status(history: &[HistoryEntry], status: Option<Status>) -> bool {
-    let word = status.map(Status::as_str);
-    history.iter().any(|entry| entry.status.is_some() && entry.status.as_deref() != word)
+/// Why `status` counts, and not another status that an event claims, as a sentence that follows another. Empty if no
+/// event claims another status.
+fn precedence(history: &[HistoryEntry], status: Status) -> &'static str {
+    let claimed = history.iter().filter_map(|entry| entry.status.as_deref().and_then(Status::from_word));
+    let others: Vec<_> = claimed.filter(|other| *other != status).collect();
+    let has_other_failure = |rank| others.iter().any(|other| other.is_failure() && other.rank() == rank);
+    if others.is_empty() {
+        ""
+    } else if !status.is_failure() {
+        " No other event claims a later status."
+    } else if has_other_failure(status.rank()) {
+        " Of two such failures, the one with the later time counts."
+    } else if others.iter().any(|other| other.is_failure()) {
+        " Another event says only that the call failed; the more specific failure counts."
+    } else {
+        " A failure overrides every other status."
+    }
 }
 
 #[cfg(test)]
@@ -262,10 +268,28 @@ mod tests {
     }
 
     #[test]
-    fn events_with_the_status_of_the_call_claim_no_other() {
-        let same = [entry(1, 1, Some(Status::NoAnswer), "twilio"), entry(2, 2, None, "elevenlabs")];
-        assert!(!claims_another_status(&same, Some(Status::NoAnswer)));
-        assert!(claims_another_status(&same, Some(Status::Busy)));
+    fn the_status_is_explained_by_the_rule_that_chose_it() {
+        use Status::{Answered, Busy, Ended, Failed, InitiationFailed, NoAnswer};
+        let table: [(&[Status], Status, &str); 6] = [
+            (&[NoAnswer], NoAnswer, ""),
+            (&[Answered, Ended], Ended, " No other event claims a later status."),
+            (&[Answered, Failed], Failed, " A failure overrides every other status."),
+            (
+                &[InitiationFailed, Busy],
+                Busy,
+                " Another event says only that the call failed; the more specific failure counts.",
+            ),
+            (&[NoAnswer, Busy], Busy, " Of two such failures, the one with the later time counts."),
+            (
+                &[Failed, InitiationFailed],
+                InitiationFailed,
+                " Of two such failures, the one with the later time counts.",
+            ),
+        ];
+        for (claims, status, expected) in table {
+            let history: Vec<_> = claims.iter().map(|claim| entry(1, 1, Some(*claim), "twilio")).collect();
+            assert_eq!(precedence(&history, status), expected, "{claims:?}");
+        }
     }
 
     #[test]

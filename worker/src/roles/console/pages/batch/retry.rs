@@ -48,7 +48,8 @@ pub async fn csv(State(console): State<Arc<Console>>, Path(id): Path<String>) ->
             Some((views.retried_calls(ids).await, calls))
         }
     });
-    export::table("to-try-again", pages, console.numbers, slot, Timestamp::now())
+    let name = export::file_name("to-try-again", &id, console.numbers);
+    export::table(&name, pages, console.numbers, slot, Timestamp::now())
 }
 
 /// The calls of the table. `None`: the batch has no call.

@@ -79,7 +79,9 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
 fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
     let delivered =
         if letter.attempts == "1" { "once".to_owned() } else { format!("{} times", letter.attempts) };
+    let before = if letter.was_redriven { "yes, and it was rejected once more" } else { "" };
     let facts = [
+        ("Sent again before", before.to_owned()),
         ("Rejected at", format::moment(letter.dead_lettered_at)),
         ("Delivered", delivered),
         ("Origin", format!("{} {} · {}", letter.origin.0, letter.origin.1, letter.subject)),

@@ -16,6 +16,8 @@ pub struct Row {
     pub reason: String,
     pub detail: String,
     pub size: String,
+    /// Whether it had been sent again as another dead letter before.
+    pub was_redriven: bool,
 }
 
 impl Row {
@@ -29,6 +31,7 @@ impl Row {
             reason: format::words(&letter.reason, Numbers::Whole),
             detail: format::sender_text(&letter.detail, numbers),
             size: format::bytes(letter.bytes as u64),
+            was_redriven: letter.was_redriven,
         }
     }
 }
