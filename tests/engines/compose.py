@@ -9,8 +9,8 @@ import signal
 import time
 
 from client import PROVIDER, SENDERS
-from docker import renew_rust
-from host import Failure, Run, expect, until
+from docker import ADDRESS, renew_rust
+from host import Failure, Run, call, expect, until
 from installation import API_TOKEN, GATEWAYS, SECRETS, WORKERS, Compose
 
 # Webhooks per second of the loads, and the longest answer that a rolling update may cause, in seconds.
@@ -27,6 +27,7 @@ def stage():
         try:
             check_webhooks(installed)
             check_monitoring(installed)
+            check_console(installed)
             check_rotation(installed)
             check_crash_after_hangup(installed)
             check_broker_outage(installed)
@@ -71,17 +72,31 @@ def check_webhooks(installed):
 
 
 def check_monitoring(installed):
-    """Prometheus reaches every gateway and worker."""
+    """Prometheus reaches every gateway, worker and console."""
 
     def targets():
         url = "http://127.0.0.1:9090/api/v1/targets"
         shown = installed.compose("exec", "-T", "prometheus", "wget", "-q", "-O-", url, check=False)
         found = json.loads(shown)["data"]["activeTargets"] if shown.startswith("{") else []
         up = {target["scrapeUrl"].split("/")[2].split(":")[0] for target in found if target["health"] == "up"}
-        return up >= {*GATEWAYS, *WORKERS}
+        return up >= {*GATEWAYS, *WORKERS, "console"}
 
-    until("Prometheus scrapes gateways and workers", targets, interval=1)
-    installed.run.say("Prometheus scrapes both gateways and both workers")
+    until("Prometheus scrapes gateways, workers and the console", targets, interval=1)
+    installed.run.say("Prometheus scrapes gateways, workers and the console")
+
+
+def check_console(installed):
+    """The console takes its password, shows the call, and is reachable from this machine only."""
+    lines = (installed.folder / ".env").read_text().splitlines()
+    password = dict(line.split("=", 1) for line in lines)["CONSOLE_PASSWORD"]
+    curl = [*installed.docker.enter, "curl", "--silent", "--show-error", "--max-time", "10", "--location"]
+    jar, console = installed.run.folder / "cookies", "http://127.0.0.1:9082"
+    login = ["--cookie-jar", jar, "--cookie", jar, "--header", f"Origin: {console}"]
+    login += ["--data-urlencode", f"secret={password}", "--data-urlencode", "next=/calls/conv_engines"]
+    expect("the call in the console", "A greeting." in call(*curl, *login, f"{console}/login"), True)
+    elsewhere = [*installed.stranger.enter, "curl", "--silent", "--max-time", "10", f"http://{ADDRESS}:9082"]
+    expect("the console from another machine", call(*elsewhere, check=False), "")
+    installed.run.say("the console shows the call, and only on this machine")
 
 
 def hang_up(installed):

@@ -19,6 +19,8 @@ class Docker:
         supplies.packages("docker.io", "iptables", "iproute2")
         self.run = run
         self.network = run.namespace("docker")
+        # Not `ip netns exec`, which hides the control groups.
+        self.enter = ["nsenter", f"--net=/run/netns/{self.network}"]
         self.environment = self.prepare()
         self.start()
 
@@ -43,11 +45,9 @@ class Docker:
     def start(self):
         """Starts the daemon. Its data are in memory, and are removed with the run."""
         folder = self.run.folder
-        # Not `ip netns exec`, which hides the control groups.
-        enter = ["nsenter", f"--net=/run/netns/{self.network}"]
         options = [f"--data-root={self.run.disk}/docker", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
         options += [f"--host=unix://{folder}/docker.sock", "--bip=172.31.250.1/24"]
-        daemon = self.run.start("dockerd", *enter, "/usr/sbin/dockerd", *options, grace=60)
+        daemon = self.run.start("dockerd", *self.enter, "/usr/sbin/dockerd", *options, grace=60)
         self.run.callback(self.stop_containers)
 
         def is_up():

@@ -64,6 +64,7 @@ async fn compose_file_and_chart_are_valid() {
     let wanted = [
         "alertmanager",
         "caddy",
+        "console",
         "grafana",
         "ingest-1",
         "ingest-2",

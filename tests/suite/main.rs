@@ -9,6 +9,7 @@
 mod harness;
 
 mod access;
+mod alert_receivers;
 mod alerts;
 mod authenticity;
 mod backlog;
