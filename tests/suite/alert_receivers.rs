@@ -2,12 +2,13 @@
 
 use std::{os::unix::fs::symlink, path::Path, process::Stdio};
 
+use aftercall_local::ports;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
     endpoints::receiver::Receiver,
-    harness::{ports, test_timeout, tool, until},
+    harness::{test_timeout, tool, until},
 };
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus/start-alertmanager");

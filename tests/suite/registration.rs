@@ -368,9 +368,9 @@ async fn worker_that_cannot_register_runs_on() {
     let (code, shown, stderr) = stack.command(&["register"], &folder_as_file).await;
     assert!(code == Some(1) && stderr.contains("SECRET_FILE: cannot write"), "{stderr}");
     assert!(shown.is_empty() && !stderr.contains("wsec_"), "{shown} {stderr}");
-    assert_eq!(stack.simulator.webhooks().len(), 0, "a webhook whose secret is lost");
+    assert_eq!(stack.simulator.webhooks().len(), 0, "no webhook is left whose secret is lost");
 
-    // A webhook whose secret nobody saved stays as it is, and the log says what to do.
+    // The webhook exists, but `SECRET_FILE` does not: the webhook stays as it is, and the log says what to do.
     assert_eq!(
         register(&stack, &["--secret-file", folder.path().join("s").to_str().unwrap()]).await.0,
         Some(0)

@@ -1,7 +1,7 @@
 //! Creates and updates the streams and the consumers.
 //!
-//! Idempotent. Missing streams and consumers are created. Settings that an operator has tuned (replicas, size
-//! limits, placement) are kept. A stream with settings that lose accepted messages is refused.
+//! Idempotent. Missing streams and consumers are created. Size limits and placement that an operator has set are kept;
+//! copies and retention are only raised. A stream with settings that lose accepted messages is refused.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ pub async fn ensure(context: &jetstream::Context, replicas: usize) -> Result<(),
     Ok(())
 }
 
-/// Creates or updates the streams that the gateway uses. It needs no permission to create consumers.
+/// Creates or updates the streams that the gateway uses. The caller needs no permission to create consumers.
 ///
 /// # Errors
 /// See [`EnsureError`].
@@ -84,7 +84,7 @@ async fn ensure_consumer(
     let Err(error) = context.create_consumer_on_stream(config, stream).await else { return Ok(()) };
     if has_lost_its_store(&error) {
         // The next try creates the consumer again. Its position is lost, because the files held it.
-        let _gone_already = context.delete_consumer_from_stream(&name, stream).await;
+        let _ignored = context.delete_consumer_from_stream(&name, stream).await;
     }
     Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))
 }
@@ -106,9 +106,10 @@ async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<
     let webhooks = context.get_stream(WEBHOOKS).await.map_err(|error| reading(&error))?;
     let max_age = bodies_max_age(webhooks.cached_info().config.max_age);
     match context.get_stream(&name).await {
-        Ok(found) if found.cached_info().config.max_age == max_age => Ok(()),
         Ok(found) => {
-            let config = Config { max_age, ..found.cached_info().config.clone() };
+            let Some(config) = merge_bucket(&found.cached_info().config, max_age, replicas) else {
+                return Ok(());
+            };
             let updated = context.update_stream(config).await;
             updated.map(drop).map_err(|error| EnsureError::broker(format!("updating stream {name}"), &error))
         }
@@ -166,12 +167,13 @@ fn is_not_found(error: &jetstream::context::GetStreamError) -> bool {
     matches!(error.kind(), JetStream(cause) if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// Refuses a stream with settings that lose accepted webhooks.
+/// Refuses a stream with settings that lose accepted messages.
 fn contradiction(found: &Config) -> Result<(), EnsureError> {
     let (setting, remedy) = if found.discard == DiscardPolicy::Old && has_limit(found) {
         ("discard policy 'old' and a size limit", "remove the limit or set discard to 'new'")
     } else if found.max_messages_per_subject > 0 && !found.discard_new_per_subject {
-        // The broker evicts messages at this limit under every discard policy.
+        // At this limit the broker evicts messages even with the discard policy 'new', unless
+        // `discard_new_per_subject` is set.
         ("a limit of messages per subject", "remove the limit")
     } else if found.retention != RetentionPolicy::Limits {
         ("a retention other than 'limits'", "retention cannot be edited: move the messages and recreate it")
@@ -192,8 +194,15 @@ fn has_limit(config: &Config) -> bool {
     config.max_bytes > 0 || config.max_messages > 0
 }
 
-/// The settings that the stream should have: values of `wanted` where the contract fixes them, values of
-/// `found` for all others.
+/// The settings that the stream of the object store should have. `None`: it has them.
+fn merge_bucket(found: &Config, max_age: Duration, replicas: usize) -> Option<Config> {
+    let num_replicas = found.num_replicas.max(replicas);
+    let is_right = found.max_age == max_age && found.num_replicas == num_replicas;
+    (!is_right).then(|| Config { max_age, num_replicas, ..found.clone() })
+}
+
+/// The settings that the stream should have: values of `wanted` where the contract fixes them, the larger value for
+/// copies and retention, values of `found` for all others.
 fn merge(found: &Config, wanted: Config) -> Config {
     Config {
         subjects: wanted.subjects,
@@ -219,10 +228,29 @@ mod tests {
     }
 
     #[test]
+    fn the_object_store_has_as_many_copies_as_the_streams() {
+        const DAY: Duration = Duration::from_hours(24);
+        #[rustfmt::skip]
+        let table = [ // copies and age that it has, copies that are wanted, copies and age that it gets
+            ((1, DAY),     1, None),
+            ((1, DAY),     3, Some((3, DAY))),
+            ((3, DAY),     1, None),
+            ((3, DAY * 2), 1, Some((3, DAY))),
+        ];
+        for ((num_replicas, max_age), replicas, expected) in table {
+            let found =
+                Config { num_replicas, max_age, description: Some("kept".to_owned()), ..Config::default() };
+            let merged = merge_bucket(&found, DAY, replicas);
+            assert!(merged.iter().all(|merged| merged.description == found.description));
+            assert_eq!(merged.map(|merged| (merged.num_replicas, merged.max_age)), expected);
+        }
+    }
+
+    #[test]
     fn settings_that_lose_messages_are_refused() {
         #[rustfmt::skip]
         let table = [
-            ("as we make it",   webhooks(),                                                       None),
+            ("defaults",        webhooks(),                                                       None),
             ("old, unlimited",  Config { discard: DiscardPolicy::Old, ..webhooks() },             None),
             ("old, limited",    Config { discard: DiscardPolicy::Old, max_messages: 9, ..webhooks() }, Some("discard")),
             ("per subject",     Config { max_messages_per_subject: 9, ..webhooks() },             Some("per subject")),

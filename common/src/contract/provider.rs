@@ -1,8 +1,8 @@
 //! The providers of webhooks. Gateway and worker share this list.
 //!
 //! A row of `providers!` names a provider and its outside names. Paths, subjects and labels follow from them.
-//! Gateway and worker match on [`Provider`] without a wildcard, so a provider without rules for its
-//! signature, or without a parser, does not compile.
+//! Gateway and worker match on [`Provider`] without a wildcard, so the code compiles only when a new provider has
+//! rules for its signature and a parser.
 
 /// Declares [`Provider`] from one row for each provider. A row has its name, the segment of its path and
 /// subject, the header of its signature, and the variable of the gateway with its secrets.
@@ -18,12 +18,12 @@ macro_rules! providers {
             /// Every provider.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// The name that texts for people use.
+            /// The name for people.
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)+ }
             }
 
-            /// The word in the history of a call.
+            /// The value of `origin` in the history of a call.
             pub const fn word(self) -> &'static str {
                 match self { $(Self::$name => $segment,)+ }
             }

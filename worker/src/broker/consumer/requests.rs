@@ -1,4 +1,4 @@
-//! Pulls messages with one request at a time, so that a worker receives neighbouring messages of the stream.
+//! Pulls messages with one request at a time, so that a worker receives consecutive messages of the stream.
 //!
 //! If several requests wait, the broker gives one message to each of them in turn. Two workers would then
 //! each receive some events of every call. This takes twice as many statements, and the statements conflict.
@@ -21,10 +21,10 @@ use async_nats::{
 };
 use futures_util::{FutureExt as _, StreamExt as _};
 
-/// How often the broker sends a heartbeat. After twice this time without a heartbeat, the connection is
+/// How often the broker sends a heartbeat. After twice this time without a message or a heartbeat, the connection is
 /// treated as lost.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often the connection is checked. A request is lost when the client reconnects.
+/// How often [`Requests::next`] checks whether the client has reconnected. The open request is lost then.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits at the broker.
 const REQUEST_EXPIRY: Duration = Duration::from_secs(30);
@@ -33,14 +33,14 @@ const PRIORITIES: usize = 10;
 /// Description of the answer after the last message of a request.
 const COMPLETED: &str = "Batch Completed";
 
-/// Why a request ended without messages.
+/// Why no messages could be received.
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupted {
     /// The request could not be sent.
     #[error("the request for messages could not be sent: {0}")]
     NotSent(String),
-    /// The broker sent no heartbeat.
-    #[error("the broker sent no heartbeat")]
+    /// The broker sent neither a message nor a heartbeat.
+    #[error("the broker sent neither a message nor a heartbeat")]
     NoHeartbeat,
     /// The consumer does not exist any more, or refuses the request.
     #[error("the broker refuses the request for messages: {status} {description}")]
@@ -66,7 +66,7 @@ pub struct Requests {
     /// Number of messages that the open request may still bring. 0 if no request is open.
     left: usize,
     statistics: Arc<Statistics>,
-    /// Number of the connection that the request was sent on.
+    /// How often the client had connected when the request was sent.
     connection: u64,
     /// When the request was sent or the broker last answered.
     last_heard: Instant,
@@ -128,7 +128,7 @@ impl Requests {
         }
     }
 
-    /// Returns `first` and the messages that were received after it until now, but no more than the open
+    /// Returns `first`, if given, and the messages that were received after it until now, but no more than the open
     /// request may bring.
     pub fn ready(&mut self, first: Option<NatsMessage>) -> Result<Vec<Message>, Interrupted> {
         let (mut messages, mut next) = (Vec::new(), first.or_else(|| self.poll()));

@@ -1,7 +1,7 @@
 //! The reason of a failed call, and the class of a reason.
 //!
-//! The reason is a text of the payload, or else the text of the status. Metrics show only the class, because
-//! a text of a sender may hold names and numbers.
+//! The reason comes from the payload, else from the status. Metrics show only the class, because the text of a sender
+//! may contain names and telephone numbers.
 
 use serde_json::{Map, Value};
 
@@ -19,11 +19,11 @@ pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
         .filter_map(|field| payload.get(field)?.as_str())
         .map(str::trim)
         .find(|reason| !reason.is_empty());
-    cut(given.unwrap_or(text_of(status)), MAX_REASON)
+    cut(given.unwrap_or(default_reason(status)), MAX_REASON)
 }
 
-/// The reason if the payload gives none.
-fn text_of(status: Status) -> &'static str {
+/// The reason of a failure whose payload gives none.
+fn default_reason(status: Status) -> &'static str {
     match status {
         Status::InitiationFailed => "Call could not be initiated",
         Status::Busy => "Recipient was busy",

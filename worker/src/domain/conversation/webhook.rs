@@ -9,14 +9,14 @@ use crate::domain::event::{
     never_connected, read_time,
 };
 
-/// 2100-01-01 in Unix seconds. A later start of a conversation is invalid. The parser checks whether a
-/// start lies in the future, because only the parser knows when the event was stored.
+/// 2100-01-01 in Unix seconds. A start at or after this time is invalid. The parser checks whether a start lies in the
+/// future, because only the parser knows when the event was stored.
 const MAX_START: i64 = 4_102_444_800;
 
 /// The webhook that a conversation would have had.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MissingWebhook {
-    /// Id of the event. It follows from the conversation, so an event that is found in several ways counts once.
+    /// Id of the event. It comes from the id of the conversation, so an event that is found in several ways counts once.
     pub id: String,
     /// Body. The same conversation always gives the same body.
     pub body: Value,
@@ -39,7 +39,7 @@ pub fn missing_webhook(
 ) -> Option<MissingWebhook> {
     let status = conversation.get("status").and_then(ConversationStatus::read);
     let is_final = status.is_some_and(ConversationStatus::is_final);
-    // A call that was not connected has no conversation, so its status may stay as it is.
+    // The status of a call that was not connected may never become final.
     if !is_final && !never_connected(&conversation) {
         return None;
     }

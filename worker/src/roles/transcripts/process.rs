@@ -86,45 +86,55 @@ async fn fetch(
         store_event(ports, job, conversation, now).await?;
     }
     let schedule = policy::Schedule {
-        // Counted from the time stored in the call, because a restored job does not restart the wait.
+        // Counted from the time stored in the call, so that a restored job does not restart the wait.
         give_up_at: after(pending.since.unwrap_or(now), give_up_after),
         closed_until: api.closed_until(now),
         jitter: ports.random(),
     };
-    match decide(answer, job, &schedule, now) {
-        Next::Save(turns) => {
-            let count = turns.len();
-            save(ports, job, turns, now, span).await?;
-            ports.metrics().transcript(TranscriptOutcome::Saved);
-            if let Some(since) = pending.since {
-                ports.metrics().transcript_delay(between(since, now));
-            }
-            tracing::info!(
-                conversation_id,
-                turns = count,
-                attempt = job.attempt,
-                trace_id,
-                "transcript saved"
-            );
-        }
+    let resolved = match decide(answer, job, &schedule, now) {
+        Next::Save(turns) => save(ports, job, turns, now, span).await?,
         Next::GiveUp(reason) => {
-            // The reason is not logged, because it can contain text of ElevenLabs with personal data.
-            tracing::warn!(conversation_id, attempt = job.attempt, trace_id, "transcript given up");
-            store(ports, job, TranscriptResolution::Unavailable { reason, at: now }).await?;
-            ports.metrics().transcript(TranscriptOutcome::Unavailable);
+            resolve(ports, job, TranscriptResolution::Unavailable { reason, at: now }).await?
         }
         Next::Retry { at, attempt, reason } => {
             let job = Job { attempt, ..job.clone() };
             ports.schedule_job(&job, at).await.map_err(JobError::Broker)?;
             ports.metrics().transcript(TranscriptOutcome::Waiting);
             tracing::info!(conversation_id, attempt, next = %at, reason, trace_id, "the transcript is not ready; asking again later");
+            return Ok(());
         }
+    };
+    let attempt = job.attempt;
+    match resolved {
+        Resolved::Saved => {
+            ports.metrics().transcript(TranscriptOutcome::Saved);
+            if let Some(since) = pending.since {
+                ports.metrics().transcript_delay(between(since, now));
+            }
+            tracing::info!(conversation_id, attempt, trace_id, "transcript saved");
+        }
+        Resolved::Unavailable => {
+            ports.metrics().transcript(TranscriptOutcome::Unavailable);
+            // The reason is not logged, because it can contain text of ElevenLabs with personal data.
+            tracing::warn!(conversation_id, attempt, trace_id, "transcript given up");
+        }
+        Resolved::Before => tracing::debug!(conversation_id, "the transcript is no longer pending"),
     }
     Ok(())
 }
 
-/// Stores what a conversation that is over says about its call: status, outcome and facts. The turns are stored
-/// with the outcome of the job.
+/// How a transcript was resolved.
+enum Resolved {
+    /// It is saved.
+    Saved,
+    /// The call says why it has none.
+    Unavailable,
+    /// Another source had resolved it before.
+    Before,
+}
+
+/// Stores the facts of a conversation that is over: status, outcome and metadata. Does nothing while it is in
+/// progress. The turns are stored with the outcome of the job.
 async fn store_event(
     ports: &impl Ports,
     job: &Job,
@@ -156,7 +166,7 @@ async fn save(
     turns: Vec<Value>,
     now: Timestamp,
     span: &Span,
-) -> Result<(), JobError> {
+) -> Result<Resolved, JobError> {
     let file = fetched_transcript(&job.conversation_id);
     let (turns, attachment) = fit_transcript(&file, turns);
     if let Some(attachment) = attachment {
@@ -171,7 +181,7 @@ async fn save(
     };
     let mut saving = ports.tracer().child("update agent_calls", Kind::Client, span);
     saving.set("db.system.name", || "mongodb");
-    store(ports, job, resolution).await
+    resolve(ports, job, resolution).await
 }
 
 /// Asks ElevenLabs for the conversation.
@@ -190,10 +200,17 @@ async fn ask(
     answer
 }
 
-/// Stores the outcome of `job`. The job is done only when no transcript of the call is pending.
-async fn store(ports: &impl Ports, job: &Job, resolution: TranscriptResolution) -> Result<(), JobError> {
+/// Resolves the transcript of `job`. Fails with [`JobError::Moved`] if the document was merged into another one
+/// meanwhile and the transcript is still pending.
+async fn resolve(
+    ports: &impl Ports,
+    job: &Job,
+    resolution: TranscriptResolution,
+) -> Result<Resolved, JobError> {
+    let mut is_saved = matches!(resolution, TranscriptResolution::Saved { .. });
     let stored = match ports.calls().resolve_transcript(&job.conversation_id, resolution).await {
         Err(StoreError::Refused(why)) => {
+            is_saved = false;
             let reason = format!("it cannot be stored: {why}");
             let unavailable = TranscriptResolution::Unavailable { reason, at: ports.now() };
             ports.calls().resolve_transcript(&job.conversation_id, unavailable).await?
@@ -201,10 +218,10 @@ async fn store(ports: &impl Ports, job: &Job, resolution: TranscriptResolution) 
         stored => stored?,
     };
     if stored {
-        return Ok(());
+        return Ok(if is_saved { Resolved::Saved } else { Resolved::Unavailable });
     }
     match ports.calls().pending_transcript(&job.conversation_id).await? {
         Some(_) => Err(JobError::Moved),
-        None => Ok(()),
+        None => Ok(Resolved::Before),
     }
 }

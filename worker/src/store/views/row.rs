@@ -1,4 +1,4 @@
-//! A call in a list. Pure.
+//! One row of the list of calls. Pure.
 
 use std::time::Duration;
 
@@ -23,9 +23,9 @@ use crate::{
 pub struct CallRow {
     /// The `_id` of its document.
     pub id: ObjectId,
-    /// Call id.
+    /// Call id that only this document has.
     pub call_id: Option<String>,
-    /// Call id, if the call has several conversations.
+    /// Call id that several conversations share. Then `call_id` is `None`.
     pub shared_call_id: Option<String>,
     /// Conversation id.
     pub conversation_id: Option<String>,
@@ -55,7 +55,7 @@ pub struct CallRow {
     pub evaluation: Option<String>,
     /// The beginning of the summary of the conversation.
     pub summary: Option<String>,
-    /// ElevenLabs' credits.
+    /// Cost in ElevenLabs' credits.
     pub cost: Option<u64>,
     /// Reason of the failure.
     pub failure_reason: Option<String>,
@@ -63,9 +63,9 @@ pub struct CallRow {
     pub sip_code: Option<String>,
     /// The earliest known time of the call.
     pub created_at: Timestamp,
-    /// Length of the call, if known.
+    /// The length to show: `durationSecs`, or another source for calls of earlier versions.
     pub duration: Option<Duration>,
-    /// Length of the call in seconds, as all sources together state it.
+    /// The stored field `durationSecs`. Filters use it.
     pub stated_length: Option<u64>,
     /// The ids by which notes on the call are found.
     pub note_ids: Vec<String>,
@@ -75,7 +75,7 @@ pub struct CallRow {
     pub transcript: Option<String>,
 }
 
-/// Most characters of a text that the server returns. Earlier versions stored texts of any length.
+/// Most characters of a text that MongoDB returns. Earlier versions stored texts of any length.
 pub(super) const MAX_TEXT: i32 = 1000;
 
 /// Most characters of a summary that the server returns for a list.
@@ -190,8 +190,8 @@ impl CallRow {
     }
 }
 
-/// The length of a call: as all sources together state it. A call that a worker of an earlier version wrote has
-/// no such field; then it is the length from ElevenLabs, else from Twilio, else the time between answer and end.
+/// The length of a call: `durationSecs`. A call of an earlier version has no such field; then it is the length from
+/// ElevenLabs, else from Twilio, else the time between answer and end.
 pub(super) fn duration(call: &Document) -> Option<Duration> {
     let metadata = call.get_document("metadata").ok().and_then(|metadata| metadata.get("call_duration_secs"));
     let twilio = call.get_document("rawResponse").ok().and_then(|raw| raw.get("CallDuration"));

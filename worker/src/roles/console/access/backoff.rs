@@ -1,9 +1,9 @@
-//! Delays the logins of sources that have sent wrong logins. Pure: the time is an argument.
+//! Delays logins after wrong logins from the same source. Pure: the time is an argument.
 //!
 //! Invariants:
 //! - A source waits at most [`LONGEST`]. The console forgets a source when [`FORGOTTEN_AFTER`] has passed
 //!   since the last wrong login of the source.
-//! - Requests with a session do not come here, so a browser that is logged in is never delayed.
+//! - Requests with a session are not checked here, so a browser that is logged in is never delayed.
 //! - At most [`MAX_SOURCES`] sources are remembered.
 
 use std::{
@@ -15,18 +15,18 @@ use std::{
 use aftercall_common::http::{SourceLog, source_of};
 use axum::http::HeaderMap;
 
-/// Number of wrong logins from which on a client has to wait.
+/// Number of wrong logins after which a client has to wait.
 const CLIENT_ALLOWANCE: u32 = 5;
-/// Number of wrong logins from which on a proxy has to wait. It is higher because a proxy has many clients.
+/// Number of wrong logins after which a proxy has to wait. It is higher because a proxy has many clients.
 const PROXY_ALLOWANCE: u32 = 50;
-/// Interval at which one wrong login of a proxy is forgotten. A single client can send one wrong login a
-/// minute, and must not lock out the other clients of its proxy.
+/// Interval at which one wrong login of a proxy is forgotten. A client that has to wait can send one wrong login a
+/// minute, so one client alone cannot lock out the other clients of its proxy.
 const PROXY_FORGIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest time that a source has to wait.
 const LONGEST: Duration = Duration::from_mins(1);
 /// A source is forgotten when this time has passed since its last wrong login.
 const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
-/// Most sources that are remembered. At the limit, the source with the oldest wrong login is forgotten.
+/// Most sources that are remembered. At the limit, the source whose last wrong login is oldest is forgotten.
 const MAX_SOURCES: usize = 4096;
 /// Most characters kept of a client's name in `X-Forwarded-For`.
 const MAX_NAME: usize = 64;
@@ -36,7 +36,8 @@ const MAX_NAME: usize = 64;
 pub struct Source {
     /// The address of the peer. For IPv6 its /64 network, because one machine can use all addresses of it.
     peer: IpAddr,
-    /// The client, if the peer is a proxy and names one. An empty name stands for all clients of the proxy.
+    /// The last entry of `X-Forwarded-For`. `None`: the request has no such header. An empty name stands for all
+    /// clients of the peer.
     client: Option<String>,
 }
 
@@ -64,7 +65,7 @@ impl Source {
         self.peer
     }
 
-    /// The keys under which the source is counted, each with the number of wrong logins that have no delay.
+    /// The keys under which the source is counted, each with the number of wrong logins after which it has to wait.
     fn keys(&self) -> impl Iterator<Item = (Self, u32)> {
         let proxy = Self { peer: self.peer, client: Some(String::new()) };
         let proxy = self.client.is_some().then_some((proxy, PROXY_ALLOWANCE));
@@ -77,7 +78,20 @@ impl Source {
 struct Record {
     wrong: u32,
     last: Instant,
+    /// Until when wrong logins of a proxy were forgotten.
+    forgiven: Instant,
     until: Instant,
+}
+
+impl Record {
+    /// Forgets one wrong login for each whole interval that has passed.
+    fn forgive(&mut self, now: Instant) {
+        let passed =
+            now.saturating_duration_since(self.forgiven).as_secs() / PROXY_FORGIVE_INTERVAL.as_secs();
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        self.wrong = self.wrong.saturating_sub(passed);
+        self.forgiven += PROXY_FORGIVE_INTERVAL * passed;
+    }
 }
 
 /// The outcome of an attempt to log in.
@@ -127,11 +141,10 @@ impl Attempts {
         self.make_room(now);
         for (key, allowed) in source.keys() {
             let is_proxy = allowed == PROXY_ALLOWANCE;
-            let record = self.sources.entry(key).or_insert(Record { wrong: 0, last: now, until: now });
+            let record =
+                self.sources.entry(key).or_insert(Record { wrong: 0, last: now, forgiven: now, until: now });
             if is_proxy {
-                let passed =
-                    now.saturating_duration_since(record.last).as_secs() / PROXY_FORGIVE_INTERVAL.as_secs();
-                record.wrong = record.wrong.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
+                record.forgive(now);
             }
             record.wrong = record.wrong.saturating_add(1);
             record.last = now;
@@ -151,7 +164,8 @@ impl Attempts {
     }
 }
 
-/// How long a source waits after `wrong` wrong logins, of which `allowed` have no delay.
+/// How long a source waits after `wrong` wrong logins: one second after `allowed` of them, twice as long after each
+/// further one.
 fn wait_after(wrong: u32, allowed: u32) -> Duration {
     match wrong.checked_sub(allowed) {
         Some(over) => Duration::from_secs(1 << over.min(6)).min(LONGEST),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{Disposition, HISTORY_LIMIT},
+        call::{Disposition, HISTORY_LIMIT, Status},
         event::ConversationId,
     },
     roles::{
@@ -154,7 +154,7 @@ fn template(
         row: Row::new(&call.row, numbers, now),
         ids: ids(call, numbers),
         others: others(&call.other_conversations, numbers),
-        facts: facts(call, now, &text),
+        facts: facts(call, &text),
         batch: call
             .batch_call_id
             .as_deref()
@@ -172,7 +172,8 @@ fn template(
         transcript_state: match call.row.transcript.as_deref() {
             Some("owed") => "The transcript has not arrived yet. Aftercall is requesting it from ElevenLabs.",
             Some("unavailable") => "There is no transcript.",
-            _ => "There was no conversation.",
+            _ if call.row.status.is_none_or(Status::is_finished) => "There was no conversation.",
+            _ => "There was no conversation yet.",
         },
         transcript_error: call.transcript_error.as_deref().map(text),
         turns: Turn::of_page(&call.turns, user, numbers),
@@ -202,7 +203,7 @@ fn others(conversations: &[String], numbers: Numbers) -> Vec<(String, String)> {
     conversations.iter().map(|id| (address::of_call(id), format::id(id, numbers))).collect()
 }
 
-fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
+fn facts(call: &Detail, text: &dyn Fn(&str) -> String) -> Vec<(&'static str, String)> {
     let optional = [
         ("Status", Some(tone::status_text(call.row.status).to_owned())),
         ("Analysis", call.successful.as_deref().map(text)),
@@ -217,14 +218,7 @@ fn facts(call: &Detail, now: Timestamp, text: &dyn Fn(&str) -> String) -> Vec<(&
         ("Duration", call.row.duration.map(format::talk_time)),
         ("Cost", call.cost.map(|credits| format!("{} credits", format::count(credits)))),
         ("Campaign", call.campaign_id.as_deref().map(text)),
-        (
-            "Created",
-            Some(format!(
-                "{} ({} ago)",
-                format::moment(call.row.created_at),
-                format::age(call.row.created_at, now)
-            )),
-        ),
+        ("Created", Some(format::moment(call.row.created_at))),
         ("Last updated", call.updated_at.map(format::moment)),
     ];
     optional.into_iter().filter_map(|(name, fact)| Some((name, fact?))).collect()

@@ -235,7 +235,7 @@ fn precedence(history: &[HistoryEntry], status: Status) -> &'static str {
     if others.is_empty() {
         ""
     } else if !status.is_failure() {
-        " No other event claims a later status."
+        " No event claims a status beyond it."
     } else if has_other_failure(status.rank()) {
         " Of two such failures, the one with the later time counts."
     } else if others.iter().any(|other| other.is_failure()) {
@@ -272,7 +272,7 @@ mod tests {
         use Status::{Answered, Busy, Ended, Failed, InitiationFailed, NoAnswer};
         let table: [(&[Status], Status, &str); 6] = [
             (&[NoAnswer], NoAnswer, ""),
-            (&[Answered, Ended], Ended, " No other event claims a later status."),
+            (&[Answered, Ended], Ended, " No event claims a status beyond it."),
             (&[Answered, Failed], Failed, " A failure overrides every other status."),
             (
                 &[InitiationFailed, Busy],

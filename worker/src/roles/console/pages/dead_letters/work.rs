@@ -98,7 +98,8 @@ impl WorkView {
             iso: progress.started_at.to_string(),
             moment: format::moment(progress.started_at),
             time: format::short_moment(progress.started_at),
-            state: format!("{}{}", state_text(&progress.state), fate.map_or("", fate_text)),
+            state: state_text(&progress.state)
+                + &fate.map(|fate| fate_text(fate, progress.done)).unwrap_or_default(),
             tone,
             glyph,
             is_running: progress.is_running(),
@@ -123,14 +124,16 @@ fn state_text(state: &WorkState) -> String {
     }
 }
 
-fn fate_text(fate: Fate) -> &'static str {
+/// What became of the `sent` messages.
+fn fate_text(fate: Fate, sent: u64) -> String {
     match fate {
-        Fate { is_known: false, .. } => " Workers have not processed all of these messages yet.",
-        Fate { returned: 0, .. } => " Workers have processed these messages, and none came back.",
-        Fate { .. } => {
-            " Some messages failed again: they are new dead letters, with new numbers. What made them fail is not \
-             mended yet."
-        }
+        Fate { is_known: false, .. } => " Workers have not processed all of these messages yet.".to_owned(),
+        Fate { returned: 0, .. } => " Workers have processed these messages, and none came back.".to_owned(),
+        Fate { returned, .. } => format!(
+            " {} of {} failed again. Each is a new dead letter with a new number. What made it fail is not mended yet.",
+            format::count(returned),
+            format::count(sent)
+        ),
     }
 }
 
