@@ -1,6 +1,6 @@
 //! Reads a text symbol by symbol, and decodes each notation of a symbol.
 //!
-//! Telephone numbers may contain percent-escapes (`%2B`), HTML entities (`&#43;`), JSON escapes (`\u002b`),
+//! Telephone numbers may contain percent-escapes (`%2B`), HTML entities (`&#43;`), JSON escapes (`\u002b`, `\n`),
 //! digits of other scripts, and several kinds of dashes and spaces. All of them are read as the plain ASCII
 //! symbol.
 
@@ -61,10 +61,22 @@ fn entity(rest: &str) -> Option<(char, usize)> {
     Some((symbol, end + 1))
 }
 
-/// Decodes `\u002b`, which occurs in JSON that is read as text.
+/// Most backslashes of an escape: four times JSON within JSON.
+const MAX_BACKSLASHES: usize = 8;
+
+/// Decodes `\u002b` and `\n`, which occur in JSON that is read as text, and `\\n`, which is encoded twice.
 fn json(rest: &str) -> Option<(char, usize)> {
-    let unit = escaped_unit(rest.as_bytes())?;
-    Some((char::from_u32(unit.into())?, 6))
+    let backslashes = rest.bytes().take(MAX_BACKSLASHES).take_while(|byte| *byte == b'\\').count();
+    let escape = &rest.as_bytes()[backslashes - 1..];
+    if let Some(unit) = escaped_unit(escape) {
+        return Some((char::from_u32(unit.into())?, backslashes + 5));
+    }
+    let symbol = match escape.get(1)? {
+        b't' => '\t',
+        b'n' | b'r' | b'f' | b'b' => '\n',
+        _ => return None,
+    };
+    Some((symbol, backslashes + 1))
 }
 
 /// The equivalent ASCII symbol.

@@ -87,3 +87,44 @@ async fn pages_of_dead_letters_skip_deleted_ones() {
     let (_, older) = shown.page("/dead-letters?before=110").await;
     assert_eq!(numbers(&older), (1..20).rev().collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn two_edits_of_one_dead_letter_are_both_sent_and_both_recorded() {
+    let shown = start(Duration::from_millis(50)).await;
+    shown.stack.webhook(&json!({ "event_type": "call.bussy", "call_id": "CAtwo" })).await;
+    until_equal("dead letters", 1, async || {
+        shown.stack.jetstream.get_stream(streams::DEAD_LETTERS).await.unwrap().cached_info().state.messages
+    })
+    .await;
+    let edit = async |call: &str| {
+        let body = json!({ "event_type": "call.busy", "call_id": call }).to_string();
+        let form = form_urlencoded::Serializer::new(String::new()).append_pair("body", &body).finish();
+        shown.post("/dead-letters/1/replay", &form).await
+    };
+    let (one, other) = tokio::join!(edit("CAone"), edit("CAother"));
+    // The second may also be so late that it finds no dead letter any more.
+    let sent: Vec<_> = [("CAone", one), ("CAother", other)]
+        .into_iter()
+        .filter(|(_, (status, _))| *status != 404)
+        .map(|(call, (status, page))| {
+            assert_eq!(status, 200, "{page}");
+            call
+        })
+        .collect();
+    for call in &sent {
+        shown.stack.until_call(call, doc! { "status": "busy" }).await;
+    }
+    let (_, audit) = shown.page("/audit").await;
+    assert_eq!(audit.matches("edited and sent again").count(), sent.len(), "{audit}");
+}
+
+#[tokio::test]
+async fn the_outcome_of_a_message_is_asked_of_known_streams_only() {
+    let shown = start(Duration::from_millis(50)).await;
+    // The broker would end the connection.
+    let long = "A".repeat(5000);
+    for (stream, status) in [("WEBHOOKS", 200), ("TRANSCRIPTS", 200), (long.as_str(), 404), ("CALLS", 404)] {
+        let found = shown.page(&format!("/sent?stream={stream}&sequence=1&after=1&event=e")).await;
+        assert_eq!(found.0, status, "{}", &stream[..5]);
+    }
+}

@@ -322,6 +322,7 @@ async fn many_messages_are_sent_again_in_several_requests() {
     for (body, text) in [
         ("state=failed", "Choose an endpoint or a call first."),
         ("endpoint=ep_1", "This is not the id of an endpoint."),
+        (&format!("endpoint={endpoint}&stat=delivered"), "There is no filter “stat”."),
     ] {
         let (status, page) = shown.post("/deliveries/replay", body).await;
         assert!(status == 422 && page.contains(text), "{body}: {status} {page}");
@@ -342,4 +343,20 @@ async fn requests_of_other_sites_change_no_endpoint() {
     }
     let (status, page) = shown.page(&format!("/endpoints/{}", added.0)).await;
     assert!(status == 200 && page.contains("active"), "{page}");
+}
+
+#[tokio::test]
+async fn an_old_secret_cannot_stay_valid_for_ever() {
+    let shown = start().await;
+    let added = add(&shown.stack, "https://example.com/hook", &[]).await;
+    for (overlap, expected, text) in [
+        ("70000000h", 422, "An old secret can stay valid for 30 days at most."),
+        ("721h", 422, "An old secret can stay valid for 30 days at most."),
+        ("720h", 200, "New secret"),
+        ("0s", 200, "New secret"),
+    ] {
+        let (status, page) =
+            shown.post(&format!("/endpoints/{}/rotate", added.0), &format!("overlap={overlap}")).await;
+        assert!(status == expected && page.contains(text), "{overlap}: {status} {page}");
+    }
 }

@@ -39,7 +39,13 @@ fn digits(page: &str) -> String {
 }
 
 fn report(failure: &str) -> Value {
-    let turns: Vec<_> = FORMS.iter().map(|form| json!({ "role": "user", "message": form })).collect();
+    let mut turns: Vec<_> = FORMS.iter().map(|form| json!({ "role": "user", "message": form })).collect();
+    // JSON within a text. A long one is shown as it is.
+    let arguments = json!({ "reply": "Call:\n6581234567\tor\r6581234567" }).to_string();
+    let result = json!({ "reply": "Call:\n6581234567", "more": "x".repeat(5000) }).to_string();
+    turns.push(json!({ "role": "agent", "message": "I looked it up.",
+        "tool_calls": [{ "request_id": "t", "tool_name": "look up", "params_as_json": arguments }],
+        "tool_results": [{ "request_id": "t", "tool_name": "look up", "result_value": result }] }));
     json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_000, "data": {
         "agent_id": "a", "conversation_id": "conv_hidden", "status": "failed", "transcript": turns,
         "metadata": {
@@ -49,8 +55,11 @@ fn report(failure: &str) -> Value {
         },
         "analysis": {
             "transcript_summary": "She asked to be called at 6581234567",
-            "data_collection_results": { "phone": { "value": "6581234567 (mobile)" } },
+            "data_collection_results": {
+                "phone": { "value": "6581234567 (mobile)" }, "nested": { "value": { "n": "x\n6581234567" } },
+            },
         },
+        "conversation_initiation_client_data": { "dynamic_variables": { "given": { "n": "x\n6581234567" } } },
     } })
 }
 
@@ -87,7 +96,7 @@ async fn every_page_masks_telephone_numbers_in_every_notation() {
         }
     }
     let (_, page) = shown.page(&call).await;
-    assert_eq!(page.matches("class=\"said\"").count(), FORMS.len());
+    assert_eq!(page.matches("class=\"said\"").count(), FORMS.len() + 1);
     assert!(page.contains("no route to 658•••••67") && page.contains("called at 658•••••67"), "{page}");
     let (_, raw) = shown.page(&format!("{call}/raw/metadata?download")).await;
     assert!(raw.contains("1790000000"), "{raw}");
@@ -171,4 +180,29 @@ async fn long_stored_texts_do_not_make_a_list_large() {
     assert!(shown.page("/calls").await.1.contains("trunk said no"));
     let (code, out, errors) = shown.stack.command(&["report"], &[]).await;
     assert!(code == Some(0) && out.len() < 100_000, "{} {errors}", out.len());
+}
+
+#[tokio::test]
+async fn a_hidden_number_cannot_be_found_by_many_searches() {
+    let shown = start(std::time::Duration::from_millis(50)).await;
+    shown.stack.webhook(&event("CAhidden", "busy", 1)).await;
+    shown.stack.until_call("CAhidden", doc! { "status": "busy" }).await;
+    let search = async |number: &str| shown.page(&format!("/calls?q=%2B{number}")).await;
+    let mut refused = None;
+    for n in 0..110 {
+        // A search that finds the call does not count.
+        assert!(n % 10 > 0 || n >= 100 || search("12025550123").await.1.contains("CAhidden"), "{n}");
+        let (status, page) = search(&format!("1202555{:04}", 9000 + n)).await;
+        if status != 200 {
+            assert!(status == 429 && page.contains("too many searches for a number found nothing"), "{page}");
+            refused = Some(n);
+            break;
+        }
+    }
+    assert_eq!(refused, Some(100));
+    for path in ["/calls?q=0123", "/calls?q=%2B12025550123", "/calls.csv?q=%2B12025550123"] {
+        assert_eq!(shown.page(path).await.0, 429, "{path}");
+    }
+    let (status, page) = shown.page("/calls?q=CAhidden&outcome=busy").await;
+    assert!(status == 200 && page.contains("CAhidden"), "a search for an id: {page}");
 }

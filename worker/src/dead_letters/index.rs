@@ -1,6 +1,8 @@
 //! The numbers of the dead letters by reason and type. Pure.
 //!
-//! Invariants: at most [`MAX_LETTERS`] numbers and [`MAX_GROUPS`] groups are held; a number is held once.
+//! Invariants:
+//! - At most [`MAX_LETTERS`] numbers are held, each once.
+//! - At most [`MAX_GROUPS`] groups are held, and one more for each known reason.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,11 +11,13 @@ use aftercall_common::contract::{
     streams::subject::{TRANSCRIPT_DUE, WebhookSubject},
 };
 
+use crate::domain::reason::Reason;
+
 /// Most numbers. Beyond, the oldest are left out.
 const MAX_LETTERS: usize = 200_000;
-/// Most groups. Beyond, dead letters come into one group of others.
+/// Most groups with a type. Beyond, dead letters come into one group of other types for each reason.
 const MAX_GROUPS: usize = 200;
-/// Reason and type of the group of others.
+/// Type of the dead letters without a group of their type, and reason of those whose reason is not known.
 const OTHERS: &str = "other";
 
 /// Dead letters with the same cause.
@@ -63,6 +67,8 @@ pub struct GroupCount {
 pub struct LetterIndex {
     letters: BTreeMap<u64, Entry>,
     groups: Vec<Group>,
+    /// Number of letters in each group.
+    sizes: Vec<usize>,
     positions: HashMap<Group, usize>,
     /// Whether older numbers were left out.
     is_cut: bool,
@@ -84,32 +90,58 @@ impl LetterIndex {
             Some(position) => *position,
             None => self.new_group(group),
         };
-        self.letters.insert(number, Entry { group, place });
+        self.sizes[group] += 1;
+        if let Some(before) = self.letters.insert(number, Entry { group, place }) {
+            self.sizes[before.group] -= 1;
+        }
         if self.letters.len() > MAX_LETTERS {
-            self.letters.pop_first();
+            self.remove_first();
             self.is_cut = true;
         }
     }
 
+    /// The position of a group that has none. It takes the place of an empty group, if there are too many.
     fn new_group(&mut self, group: Group) -> usize {
-        let others = Group { reason: OTHERS.to_owned(), kind: OTHERS.to_owned() };
-        let group = if self.groups.len() < MAX_GROUPS - 1 { group } else { others };
-        if let Some(position) = self.positions.get(&group) {
-            return *position;
+        if self.groups.len() < MAX_GROUPS {
+            return self.push(group);
         }
+        if let Some(empty) = self.sizes.iter().position(|size| *size == 0) {
+            self.positions.remove(&self.groups[empty]);
+            self.positions.insert(group.clone(), empty);
+            self.groups[empty] = group;
+            return empty;
+        }
+        let is_known = Reason::of_dead_letters().any(|known| known.label() == group.reason);
+        let reason = if is_known { group.reason } else { OTHERS.to_owned() };
+        let others = Group { reason, kind: OTHERS.to_owned() };
+        self.positions.get(&others).copied().unwrap_or_else(|| self.push(others))
+    }
+
+    fn push(&mut self, group: Group) -> usize {
         self.groups.push(group.clone());
+        self.sizes.push(0);
         self.positions.insert(group, self.groups.len() - 1);
         self.groups.len() - 1
     }
 
     /// Removes a dead letter.
     pub fn remove(&mut self, number: u64) {
-        self.letters.remove(&number);
+        if let Some(removed) = self.letters.remove(&number) {
+            self.sizes[removed.group] -= 1;
+        }
     }
 
     /// Removes the dead letters before `first`.
     pub fn remove_before(&mut self, first: u64) {
-        self.letters = self.letters.split_off(&first);
+        while self.letters.first_key_value().is_some_and(|(number, _)| *number < first) {
+            self.remove_first();
+        }
+    }
+
+    fn remove_first(&mut self) {
+        if let Some((_, removed)) = self.letters.pop_first() {
+            self.sizes[removed.group] -= 1;
+        }
     }
 
     /// The number of dead letters up to `last`.
@@ -234,9 +266,41 @@ mod tests {
         assert_eq!(index.count_up_to(u64::MAX), MAX_LETTERS);
         assert!(index.is_complete(MAX_LETTERS as u64 + 10, u64::MAX), "the oldest are left out");
         let groups = index.groups();
-        assert_eq!(groups.len(), MAX_GROUPS);
-        assert_eq!(groups[0].group, group(OTHERS, OTHERS));
+        assert_eq!(groups.len(), MAX_GROUPS + 1);
+        assert_eq!(groups[0].group, group("no_identifier", OTHERS), "the reason is kept");
         assert_eq!(groups.iter().map(|found| found.count).sum::<u64>(), MAX_LETTERS as u64);
+        for number in 0..1000 {
+            index.add(1_000_000 + number, group(&format!("reason {number}"), "call.x"), None);
+        }
+        assert_eq!(index.groups().len(), MAX_GROUPS + 2, "unknown reasons are one group");
+    }
+
+    #[test]
+    fn a_group_without_dead_letters_makes_room_for_another() {
+        let mut index = LetterIndex::default();
+        let full = MAX_GROUPS as u64;
+        for number in 0..full {
+            index.add(number, group("no_identifier", &format!("call.{number}")), None);
+        }
+        index.remove(7);
+        index.remove_before(3);
+        index.add(3, group("no_identifier", "call.again"), None); // A number is held once.
+        for (number, kind) in
+            [(1000, "call.a"), (1001, "call.b"), (1002, "call.c"), (1003, "call.d"), (1004, "call.e")]
+        {
+            index.add(number, group("invalid_json", kind), None);
+        }
+        let kinds = index
+            .groups()
+            .into_iter()
+            .map(|found| (found.group.kind, found.count))
+            .collect::<HashMap<_, _>>();
+        for (kind, count) in [("call.a", 1), ("call.d", 1), ("call.again", 1), (OTHERS, 1)] {
+            assert_eq!(kinds.get(kind), Some(&count), "{kind}");
+        }
+        assert!(!kinds.contains_key("call.7") && !kinds.contains_key("call.1"));
+        assert_eq!(index.numbers("invalid_json", None, u64::MAX).count(), 5);
+        assert_eq!(index.count_up_to(u64::MAX), MAX_GROUPS - 4 + 5);
     }
 
     #[test]

@@ -62,9 +62,13 @@ pub(crate) async fn redrive(
         Ok::<_, async_nats::Error>(context.publish_with_headers(origin.subject, headers, body).await?.await?)
     };
     let ack = publishing.await.map_err(|error| RedriveError::NotConfirmed(number, error.to_string()))?;
-    let removed = dead_letters.delete_message(number).await;
-    removed.map_err(|error| RedriveError::NotRemoved(number, error.to_string()))?;
-    Ok(Redriven { id, stream: origin.stream, sequence: ack.sequence })
+    let redriven = Redriven { id, stream: origin.stream, sequence: ack.sequence };
+    let Err(error) = dead_letters.delete_message(number).await else { return Ok(redriven) };
+    // Somebody else may have sent it again or deleted it meanwhile.
+    match DeadLetter::at(dead_letters, number).await {
+        Ok(None) => Ok(redriven),
+        _ => Err(RedriveError::NotRemoved(number, error.to_string())),
+    }
 }
 
 /// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not

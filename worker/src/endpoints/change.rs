@@ -125,7 +125,7 @@ pub async fn set_filter(
 /// Gives `endpoint` a new secret. The old one stays valid for `overlap`.
 ///
 /// # Errors
-/// [`EndpointError::NoSecret`], [`EndpointError::TooManySecrets`], [`EndpointError::Changed`],
+/// [`EndpointError::NoSecret`], [`EndpointError::NotRotated`], [`EndpointError::Changed`],
 /// [`EndpointError::Store`]
 pub async fn rotate(
     context: &Context,

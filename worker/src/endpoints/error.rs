@@ -1,7 +1,7 @@
 //! Why an endpoint cannot be added or changed, and why messages cannot be sent again.
 
 use crate::{
-    domain::delivery::{EndpointId, UrlError, secret::TooManySecrets},
+    domain::delivery::{EndpointId, UrlError, secret::NotRotated},
     store::StoreError,
 };
 
@@ -17,9 +17,9 @@ pub enum EndpointError {
     /// The endpoint is raw.
     #[error("endpoint {0} is raw: it has no secret of ours")]
     NoSecret(EndpointId),
-    /// Too many secrets of the endpoint are valid.
+    /// Too many secrets would be valid, or one for too long.
     #[error(transparent)]
-    TooManySecrets(#[from] TooManySecrets),
+    NotRotated(#[from] NotRotated),
     /// Somebody else changed the secrets in between.
     #[error("endpoint {0} was changed at the same time; its secret was not rotated")]
     Changed(EndpointId),

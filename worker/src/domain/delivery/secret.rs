@@ -16,6 +16,8 @@ pub const SECRET_BYTES: usize = 32;
 const PREFIX: &str = "whsec_";
 /// Most valid secrets, and so most signatures of a request.
 const MAX_VALID: usize = 4;
+/// Longest time that an old secret stays valid.
+const MAX_OVERLAP: Duration = Duration::from_hours(30 * 24);
 
 /// A secret: `whsec_` and 32 random bytes in base64. Its debug form hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,28 +65,32 @@ impl Secrets {
     /// already should.
     ///
     /// # Errors
-    /// Too many secrets are still valid.
-    pub fn rotated(
-        &self,
-        new: SigningSecret,
-        overlap: Duration,
-        now: Timestamp,
-    ) -> Result<Self, TooManySecrets> {
+    /// Too many secrets are still valid, or `overlap` is longer than [`MAX_OVERLAP`].
+    pub fn rotated(&self, new: SigningSecret, overlap: Duration, now: Timestamp) -> Result<Self, NotRotated> {
+        if overlap > MAX_OVERLAP {
+            return Err(NotRotated::OverlapTooLong);
+        }
         let latest = after(now, overlap);
         let old =
             self.0.iter().map(|(secret, end)| (secret.clone(), end.map_or(latest, |end| end.min(latest))));
         let old = old.filter(|(_, end)| *end > now).map(|(secret, end)| (secret, Some(end)));
         let rotated = Self(std::iter::once((new, None)).chain(old).collect());
-        if rotated.0.len() > MAX_VALID { Err(TooManySecrets) } else { Ok(rotated) }
+        if rotated.0.len() > MAX_VALID { Err(NotRotated::TooManySecrets) } else { Ok(rotated) }
     }
 }
 
-/// The endpoint has the most secrets that it may have.
+/// Why secrets are not rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the endpoint has {MAX_VALID} valid secrets; wait until an old one ends, or rotate with a shorter overlap"
-)]
-pub struct TooManySecrets;
+pub enum NotRotated {
+    /// The endpoint has the most secrets that it may have.
+    #[error(
+        "the endpoint has {MAX_VALID} valid secrets; wait until an old one ends, or rotate with a shorter overlap"
+    )]
+    TooManySecrets,
+    /// The old secret would be valid for too long.
+    #[error("an old secret can stay valid for 30 days at most")]
+    OverlapTooLong,
+}
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +122,10 @@ mod tests {
         // Without an overlap, the old secrets end at once.
         assert_eq!(twice.rotated(secret(4), Duration::ZERO, now), Ok(Secrets::one(secret(4))));
         let full = twice.rotated(secret(4), day, now).unwrap();
-        assert_eq!(full.rotated(secret(5), day, now), Err(TooManySecrets));
+        assert_eq!(full.rotated(secret(5), day, now), Err(NotRotated::TooManySecrets));
+        // At the longest overlap the end is a time that the database keeps exactly.
+        assert!(secrets.rotated(secret(3), MAX_OVERLAP, now).is_ok());
+        let longer = MAX_OVERLAP + Duration::from_secs(1);
+        assert_eq!(secrets.rotated(secret(3), longer, now), Err(NotRotated::OverlapTooLong));
     }
 }

@@ -20,7 +20,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
 
 use super::{
-    access::{auth::Access, backoff::Source, named::Peer, stream_limits::StreamLimits},
+    access::{
+        auth::Access, backoff::Source, named::Peer, number_searches::NumberSearches,
+        stream_limits::StreamLimits,
+    },
     live::{
         broadcast::{Broadcast, Update},
         broker_samples::{self, BrokerSamples},
@@ -80,6 +83,7 @@ pub async fn run(
         numbers: Numbers::shown(config.console_show_numbers),
         broadcast: Broadcast::default(),
         stream_limits: StreamLimits::default(),
+        number_searches: NumberSearches::default(),
         // Before the first ping, MongoDB counts as available. A page that is requested earlier then waits for
         // MongoDB, and does not report an outage.
         mongodb: AtomicBool::new(true),

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    access::{auth::Access, stream_limits::StreamLimits},
+    access::{auth::Access, number_searches::NumberSearches, stream_limits::StreamLimits},
     live::{
         broadcast::{Broadcast, Health, Update},
         broker_samples::BrokerSamples,
@@ -43,6 +43,7 @@ pub struct Console {
     pub numbers: Numbers,
     pub broadcast: Broadcast,
     pub stream_limits: StreamLimits,
+    pub number_searches: NumberSearches,
     /// Whether MongoDB answered the latest ping.
     pub mongodb: AtomicBool,
     pub broker: BrokerSamples,

@@ -68,6 +68,8 @@ impl Row {
 fn described(object: &Object) -> (String, String) {
     let name = &object.name;
     match object.kind {
+        // The stored name of a call is masked, so an address with it leads nowhere.
+        ObjectKind::Call if name.contains('•') => (format!("call {name}"), String::new()),
         ObjectKind::Call => (format!("call {name}"), address::of_call(name)),
         ObjectKind::Calls => (format!("calls: {name}"), String::new()),
         ObjectKind::DeadLetter => (format!("dead letter {name}"), format!("/dead-letters/{name}")),

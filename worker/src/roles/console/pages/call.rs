@@ -7,7 +7,7 @@ use askama::Template;
 use axum::{
     extract::{Path, RawQuery, State},
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse as _, Redirect, Response},
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -114,6 +114,11 @@ pub async fn show(
         }
         Err(error) => return shell::database_unavailable(&console, "/calls", &error),
     };
+    if detail.turns.is_empty() && detail.turns_total > 0 {
+        let last = (detail.turns_total - 1) / TURNS_A_PAGE * TURNS_A_PAGE;
+        let address = format!("{}?turns={last}#transcript", address::of_call(&name));
+        return Redirect::to(&address).into_response();
+    }
     let (job, notes) = tokio::join!(transcript_job(&console, &detail), console.views.notes(&detail.row));
     let notes = notes.ok().map(|notes| NotesView::new(&notes));
     let mut shell = Shell::new(&console, "/calls");

@@ -1,6 +1,6 @@
 //! `GET /calls`: the list of calls.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::shell::{self, Shell};
 use crate::{
     roles::console::{
+        access::user,
         state::Console,
         view::{
             address,
@@ -76,6 +77,10 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     if problem.is_none() && params.query() != query {
         return Redirect::to(&params.address()).into_response(); // Every view has one address.
     }
+    let searches_number = problem.is_none() && params.searches_hidden_number(console.numbers);
+    if searches_number && let Err(refused) = take_number_search(&console) {
+        return refused;
+    }
     // The version is taken before the database is read, so that later changes reach the page as events.
     let seen = console.broadcast.version();
     let now = Timestamp::now();
@@ -88,6 +93,9 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         }
     }
     let listed = &answer.listed;
+    if searches_number && !(answer.answered && listed.calls.is_empty()) {
+        console.number_searches.give_back(&user::author().name);
+    }
     if answer.answered && !listed.more && matches!(params.cursor, Some((_, Direction::Newer))) {
         // There are no newer calls than the ones found, so this is the first page.
         return Redirect::to(&params.page_at(None).address()).into_response();
@@ -134,6 +142,23 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         params: &params,
     };
     shell::render(status, &template)
+}
+
+/// Takes one of the searches for a hidden number that the present person may make without finding anything.
+///
+/// # Errors
+/// The page that says how long the person has to wait.
+#[expect(clippy::result_large_err, reason = "the error is the answer")]
+pub fn take_number_search(console: &Console) -> Result<(), Response> {
+    let person = user::author().name;
+    let Err(wait) = console.number_searches.take(&person, Instant::now()) else { return Ok(()) };
+    tracing::warn!(by = person, "searches for numbers that find nothing have reached their limit");
+    let text = format!(
+        "Numbers are masked, and too many searches for a number found nothing. Search again in {}.",
+        format::duration(wait)
+    );
+    let title = "Too many searches for numbers";
+    Err(shell::message(console, "/calls", StatusCode::TOO_MANY_REQUESTS, title, &text))
 }
 
 async fn ask(console: &Console, params: &Params, choices: &Choices, now: Timestamp) -> Answer {

@@ -14,6 +14,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::calls::take_number_search;
 use crate::{
     domain::audit::{Action, Object, ObjectKind},
     roles::console::{
@@ -40,6 +41,11 @@ pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery)
     let (params, problem) = Params::read_whole(form_urlencoded::parse(query.as_bytes()));
     if let Some(problem) = problem {
         return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
+    }
+    if params.searches_hidden_number(console.numbers)
+        && let Err(refused) = take_number_search(&console)
+    {
+        return refused;
     }
     let slot = match slot(&console) {
         Ok(slot) => slot,

@@ -221,6 +221,12 @@ impl Params {
         matches!(search(&self.q, numbers), Some(Search::Id(_)))
     }
 
+    /// Whether the text searched for is a number, or a part of one, that pages do not show.
+    pub fn searches_hidden_number(&self, numbers: Numbers) -> bool {
+        let is_number = matches!(search(&self.q, numbers), Some(Search::Number(_) | Search::LastDigits(_)));
+        is_number && numbers == Numbers::Masked
+    }
+
     /// The earliest and the latest creation time, as the fields of the form take them. Empty: no limit.
     pub fn since_and_until(&self) -> [String; 2] {
         [self.since, self.until].map(|at| at.map(moment::text).unwrap_or_default())

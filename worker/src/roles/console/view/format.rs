@@ -93,8 +93,8 @@ pub fn cut(text: &str, max: usize) -> String {
 /// is shown: more than the longest number has.
 const BEYOND: usize = 128;
 
-/// The first characters of `text`, and enough more of it to mask them.
-fn beginning(text: &str, max: usize) -> &str {
+/// The first `max` characters of `text`, and enough more of it to mask them. Masking a long text is expensive.
+pub fn beginning(text: &str, max: usize) -> &str {
     text.char_indices().nth(max + BEYOND).map_or(text, |(end, _)| &text[..end])
 }
 

@@ -58,20 +58,25 @@ pub async fn redrive(
 
 async fn send(console: &Arc<Console>, letter: &DeadLetterView, edited: Option<String>) -> Response {
     let (number, is_edited) = (letter.number, edited.is_some());
+    let action = if is_edited { Action::EditDeadLetter } else { Action::ReplayDeadLetter };
     let body = edited.clone().map_or_else(|| letter.body.clone(), Bytes::from);
     let sending = queue::query(&console.context.jetstream, async |queue| {
         Ok((queue.redrive(number, edited.clone().map(Bytes::from)).await?, queue.end()))
     });
     let (sent, end) = match sending.await {
         Some((Some(Ok(sent)), end)) => (sent, end),
-        Some((Some(Err(error)), _)) => return not_sent(console, &error, edited.as_deref()),
+        Some((Some(Err(error)), _)) => {
+            if matches!(error, RedriveError::NotRemoved(..)) {
+                audit::record(console, action, Object::dead_letter(number)).await;
+            }
+            return not_sent(console, &error, edited.as_deref());
+        }
         Some((None, _)) => return keep(console, Missing::Gone, edited.as_deref()),
         None => return keep(console, Missing::Unavailable, edited.as_deref()),
     };
     console.letters.get().remove(number);
     let sequence = sent.sequence;
     tracing::info!(letter = number, sequence, edited = is_edited, "dead letter sent again from the console");
-    let action = if is_edited { Action::EditDeadLetter } else { Action::ReplayDeadLetter };
     audit::record(console, action, Object::dead_letter(number)).await;
     Redirect::to(&outcome::address(&letter.subject, &sent, &body, end)).into_response()
 }
@@ -87,7 +92,11 @@ fn not_sent(console: &Console, error: &RedriveError, entered: Option<&str>) -> R
         RedriveError::NotRedrivable(..) => StatusCode::UNPROCESSABLE_ENTITY,
         RedriveError::NotConfirmed(..) | RedriveError::NotRemoved(..) => StatusCode::BAD_GATEWAY,
     };
-    let (title, text) = ("Not sent again", error.to_string());
+    let title = match error {
+        RedriveError::NotRemoved(..) => "Sent again, and still in this list",
+        _ => "Not sent again",
+    };
+    let text = error.to_string();
     match entered {
         Some(body) => edit::unsent_page(console, status, title, &text, body),
         None => shell::message(console, SECTION, status, title, &text),

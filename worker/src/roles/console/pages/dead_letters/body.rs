@@ -8,12 +8,12 @@ use aftercall_common::{
     phone_numbers::Numbers,
 };
 
-use crate::dead_letters::DeadLetterView;
+use crate::{dead_letters::DeadLetterView, roles::console::view::format};
 
 /// Most characters shown of a body.
 const MAX_CHARS: usize = 100_000;
 /// Largest body, in bytes, that can be edited on a page.
-const MAX_EDITABLE_BYTES: usize = 1024 * 1024;
+pub const MAX_EDITABLE_BYTES: usize = 1024 * 1024;
 
 /// Whether the body can be edited in a form. A large body, a body in the object store, and a body that is no
 /// text cannot be edited.
@@ -38,10 +38,8 @@ pub fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
         numbers.payload(&mut json);
         serde_json::to_string_pretty(&json).unwrap_or_default()
     } else {
-        // Cut before masking, because masking a long text is expensive.
         let text = String::from_utf8_lossy(body);
-        let end = text.char_indices().nth(MAX_CHARS + 1).map_or(text.len(), |(end, _)| end);
-        numbers.text(&text[..end]).into_owned()
+        numbers.text(format::beginning(&text, MAX_CHARS + 1)).into_owned()
     };
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => (text[..end].to_owned(), true),

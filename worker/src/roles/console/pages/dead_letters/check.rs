@@ -3,7 +3,8 @@
 use aftercall_common::json;
 use serde::de::IgnoredAny;
 
-use crate::{broker::message::origin, domain::event, ingestion};
+use super::body::MAX_EDITABLE_BYTES;
+use crate::{broker::message::origin, domain::event, ingestion, roles::console::view::format};
 
 /// Most characters that are shown of the line with the error.
 const MAX_SHOWN: usize = 80;
@@ -24,6 +25,11 @@ pub struct Problem {
 /// # Errors
 /// The body has not the form that its provider sends, or it would become a dead letter again.
 pub fn check(subject: &str, body: &str) -> Result<(), Problem> {
+    if body.len() > MAX_EDITABLE_BYTES {
+        let (has, most) = (format::bytes(body.len() as u64), format::bytes(MAX_EDITABLE_BYTES as u64));
+        let text = format!("The body has {has}; an edited body has {most} at most.");
+        return Err(Problem { text, line: String::new(), can_be_forced: false });
+    }
     if is_form(subject, body) {
         check_form(body)?;
     } else {
@@ -115,6 +121,7 @@ mod tests {
             (TWILIO,     "CallSid=CA1&\nTo=1",                  "line 1, column 13"),
             (TWILIO,     "CallSid=CA1&To=\u{e9}",               "line 1, column 16"),
             (TWILIO,     "{\"CallSid\": }",                    "line 1, column 13"),
+            (TWILIO,     &"1".repeat(MAX_EDITABLE_BYTES + 1),  "1.0 MiB at most"),
         ];
         for (subject, body, expected) in table {
             let problem = check(subject, body).unwrap_err();

@@ -39,6 +39,8 @@ struct List {
     groups: Vec<GroupRow>,
     /// Whether all dead letters are counted in their groups.
     is_counted: bool,
+    /// Number of groups that are not listed.
+    other_groups: usize,
     letters: Vec<Row>,
     count: String,
     /// Work that runs, in words.
@@ -140,6 +142,7 @@ fn template(console: &Console, params: &Params, found: &Found) -> List {
         } else {
             Vec::new()
         },
+        other_groups: groups.len().saturating_sub(MAX_GROUPS),
         chosen,
         is_counted,
         older: last.map(|before| Params { before: Some(before), ..params.clone() }.address()),

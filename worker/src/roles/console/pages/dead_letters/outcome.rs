@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use aftercall_common::contract::streams::{TRANSCRIPTS, WEBHOOKS};
 use askama::Template;
 use axum::{
     extract::{Query, State},
@@ -98,6 +99,11 @@ struct Page {
 
 /// `GET /sent`
 pub async fn outcome(State(console): State<Arc<Console>>, Query(message): Query<SentMessage>) -> Response {
+    // The broker ends a connection that asks it for a very long name.
+    if ![WEBHOOKS, TRANSCRIPTS].contains(&message.stream.as_str()) {
+        let text = format!("Messages are sent to {WEBHOOKS} or {TRANSCRIPTS}.");
+        return shell::message(&console, SECTION, StatusCode::NOT_FOUND, "No such stream", &text);
+    }
     let template = Page {
         shell: Shell::new(&console, SECTION),
         address: message.address(),

@@ -7,8 +7,12 @@ use crate::{
         delivery::{DeliveryState, EndpointId},
         time::{read_moment, rfc3339},
     },
+    roles::console::view::format,
     store::DeliveryFilter,
 };
+
+/// Most characters of the name of an unknown field that are shown.
+const MAX_NAME: usize = 40;
 
 /// The fields of the filter, as they were entered. Empty fields select everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub struct Params {
     pub before: String,
     /// Number of messages that were sent again by the form before.
     pub sent: u64,
+    /// The name of a field that is not known.
+    pub unknown: Option<String>,
 }
 
 /// A field that cannot be read: its name, and why.
@@ -37,7 +43,7 @@ impl Params {
         Self { endpoint: endpoint.to_string(), ..Self::default() }
     }
 
-    /// Reads a query or a submitted form. Unknown fields are left out.
+    /// Reads a query or a submitted form.
     pub fn read(query: &[u8]) -> Self {
         let mut params = Self::default();
         for (name, value) in form_urlencoded::parse(query) {
@@ -52,7 +58,10 @@ impl Params {
                     params.sent = value.parse().unwrap_or(0);
                     continue;
                 }
-                _ => continue,
+                _ => {
+                    params.unknown.get_or_insert_with(|| format::cut(&name, MAX_NAME));
+                    continue;
+                }
             };
             value.trim().clone_into(field);
         }
@@ -62,9 +71,13 @@ impl Params {
     /// What the fields select at the time `now`.
     ///
     /// # Errors
-    /// A field cannot be read.
+    /// A field cannot be read, or is not known.
     pub fn filter(&self, now: Timestamp) -> Result<DeliveryFilter, Problem> {
         let problem = |field, text: &str| Problem { field, text: text.to_owned() };
+        if let Some(name) = &self.unknown {
+            let known = "endpoint, state, call, since and until";
+            return Err(problem("", &format!("There is no filter “{name}”. The filters are {known}.")));
+        }
         let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let moment = |field, text: &String| {
             let read = set(text).map(|text| read_moment(&text, now)).transpose();

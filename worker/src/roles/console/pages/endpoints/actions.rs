@@ -134,7 +134,7 @@ pub async fn rotate(
             let old_until = (!overlap.is_zero()).then(|| format::moment(rotated.old_until));
             secret::page(&console, "New secret", &endpoint, Some(&rotated.secret), old_until)
         }
-        Err(EndpointError::TooManySecrets(error)) => {
+        Err(EndpointError::NotRotated(error)) => {
             refuse_entry(format!("{}.", capitalized(&error.to_string()))).await
         }
         Err(error) => refuse(&console, &error),
@@ -177,7 +177,7 @@ fn refuse(console: &Console, error: &EndpointError) -> Response {
         EndpointError::Url(_)
         | EndpointError::Filter(_)
         | EndpointError::NoSecret(_)
-        | EndpointError::TooManySecrets(_)
+        | EndpointError::NotRotated(_)
         | EndpointError::Store(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     let text = format!("{}.", capitalized(&error.to_string()));

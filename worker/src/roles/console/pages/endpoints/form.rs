@@ -44,7 +44,7 @@ impl Problem {
             EndpointError::Url(_) => "url",
             EndpointError::Filter(_) => "types",
             EndpointError::NoSecret(_)
-            | EndpointError::TooManySecrets(_)
+            | EndpointError::NotRotated(_)
             | EndpointError::Changed(_)
             | EndpointError::Unknown(_)
             | EndpointError::Store(_) => "",
