@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use crate::{
-    endpoints::receiver::Receiver,
+    endpoints::receiver::{Received, Receiver},
     harness::{test_timeout, tool, until},
 };
 
@@ -17,7 +17,9 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/prometheus/
 fn start(folder: &Path, port: u16, vars: &[(&str, String)]) -> Option<Child> {
     // Debian has another name for it than the image.
     symlink(tool("prometheus-alertmanager")?, folder.join("alertmanager")).unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(folder.to_owned()).chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(path).unwrap();
     let mut command = Command::new("sh");
     command.arg(SCRIPT).arg(format!("--web.listen-address=127.0.0.1:{port}"));
     command.args(["--cluster.listen-address=", "--storage.path=data"]);
@@ -43,7 +45,7 @@ async fn alerts_reach_the_receivers_that_the_environment_names() {
     })
     .await;
     let bodies = until("both receivers have the alert", async || {
-        let bodies: Vec<_> = receiver.received().iter().map(|request| request.json()).collect();
+        let bodies: Vec<_> = receiver.received().iter().map(Received::json).collect();
         let slack = bodies.iter().find(|body| !body["attachments"].is_null())?.clone();
         let webhook = bodies.iter().find(|body| !body["alerts"].is_null())?.clone();
         Some((slack["attachments"][0].clone(), webhook))

@@ -65,7 +65,7 @@ impl Secrets {
     /// already should.
     ///
     /// # Errors
-    /// Too many secrets are still valid, or `overlap` is longer than [`MAX_OVERLAP`].
+    /// Too many secrets are still valid, or `overlap` is longer than 30 days.
     pub fn rotated(&self, new: SigningSecret, overlap: Duration, now: Timestamp) -> Result<Self, NotRotated> {
         if overlap > MAX_OVERLAP {
             return Err(NotRotated::OverlapTooLong);

@@ -110,7 +110,9 @@ fn signed_form_with_too_many_parameters_is_refused() {
         let names: BTreeSet<_> = (0..count).map(|n| format!("n{n}")).collect();
         let mut mac = Hmac::<Sha1>::new_from_slice(TOKEN.as_bytes()).unwrap();
         mac.update(format!("https://hooks.example.com{PATH}CallSidCA1").as_bytes());
-        names.iter().for_each(|name| mac.update(name.as_bytes()));
+        for name in &names {
+            mac.update(name.as_bytes());
+        }
         let signature = BASE64_STANDARD.encode(mac.finalize().into_bytes());
         let names: Vec<_> = names.into_iter().collect();
         let form = format!("CallSid=CA1&{}", names.join("&"));
