@@ -151,6 +151,9 @@ impl Metrics {
         for &outcome in [STORED, DUPLICATE].iter().chain(&values.publish_errors) {
             drop(self.publishes.get_or_create(&PublishLabels { outcome }));
         }
+        for labels in UnreadableLabels::all() {
+            drop(self.connections_unreadable.get_or_create(&labels));
+        }
         drop(self.claim_checks.get_or_create(&PublishLabels { outcome: STORED }));
         for mode in &values.spool_modes {
             drop(self.spool_oldest(mode));

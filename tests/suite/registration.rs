@@ -124,7 +124,7 @@ pub async fn create_foreign(stack: &TestStack) -> String {
     answer.json::<Value>().await.unwrap()["webhook_id"].as_str().unwrap().to_owned()
 }
 
-/// Binds the workspace to the webhook `id`.
+/// Binds the webhook `id` to the workspace.
 pub async fn bind_workspace(stack: &TestStack, id: &str) {
     let webhooks =
         json!({ "post_call_webhook_id": id, "events": ["transcript"], "transcript_format": "json" });
@@ -142,13 +142,13 @@ pub async fn bound(stack: &TestStack) -> Value {
     get(stack, SETTINGS).await["webhooks"]["post_call_webhook_id"].clone()
 }
 
-/// A stack without a worker, whose later workers check the registration, and read many agents per second.
+/// A stack without workers. Workers that a test adds check the registration, and read 100 agents per second.
 pub async fn checking() -> TestStack {
     let builder = TestStack::builder().without_worker().worker_env("RECONCILE_RATE", "100");
     builder.worker_env("ELEVENLABS_STATUS_CALLBACK_URL", URL).start().await
 }
 
-/// A stack without a worker, whose later workers register the webhook and write its secret to `file`.
+/// A stack without workers. Workers that a test adds register the webhook and write its secret to `file`.
 async fn registering(file: &Path) -> TestStack {
     let builder = TestStack::builder().without_worker().worker_env("REGISTER", "true");
     let builder = builder.worker_env("SECRET_FILE", file.to_str().unwrap());
@@ -159,7 +159,7 @@ async fn registering(file: &Path) -> TestStack {
 pub async fn checked(stack: &TestStack, n: usize) -> String {
     until("the worker has checked the registration", async || {
         let metrics = stack.workers[n].metrics(&stack.http).await;
-        // The last one that a check sets.
+        // The last metric that a check sets.
         metrics.contains(r#"registration_problems{reason="failing"}"#).then_some(metrics)
     })
     .await

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     fn webhooks() -> Config {
-        streams(1).into_iter().next().expect("three streams")
+        streams(1).into_iter().next().expect("WEBHOOKS is first")
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! rules for its signature and a parser.
 
 /// Declares [`Provider`] from one row for each provider. A row has its name, the segment of its path and
-/// subject, the header of its signature, and the variable of the gateway with its secrets.
+/// subject, the header of its signature, and the variable of the gateway that holds its secrets.
 macro_rules! providers {
     ($($(#[$doc:meta])+ $name:ident: $segment:literal, $signature_header:literal, $secret:literal;)+) => {
         /// A service that posts webhooks to the gateway.

@@ -184,6 +184,13 @@ pub struct UnreadableLabels {
     pub reason: &'static str,
 }
 
+impl UnreadableLabels {
+    /// The labels of every reason.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Reason::ALL.into_iter().map(|reason| Self { reason: reason.label() })
+    }
+}
+
 /// Counts and logs the connections of a listener that have no valid request.
 pub struct Unreadable {
     counts: Family<UnreadableLabels, Counter>,
@@ -191,11 +198,8 @@ pub struct Unreadable {
 }
 
 impl Unreadable {
-    /// Counts in `counts`, and creates the counters of all reasons with the value 0.
+    /// Counts in `counts`.
     pub fn new(counts: Family<UnreadableLabels, Counter>) -> Self {
-        for reason in Reason::ALL {
-            drop(counts.get_or_create(&UnreadableLabels { reason: reason.label() }));
-        }
         Self { counts, ..Self::default() }
     }
 

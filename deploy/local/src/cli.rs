@@ -35,8 +35,8 @@ enum Program {
 
 #[derive(Debug, Args)]
 struct Local {
-    /// Folder for data, logs and downloaded servers [default: .aftercall in the workspace, or aftercall in the
-    /// user's folder for data]
+    /// Folder for data, logs and downloaded servers [default: .aftercall in the workspace, or `aftercall` in
+    /// the user's folder for data]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -56,9 +56,10 @@ enum Command {
 /// Serves the simulated ElevenLabs API.
 #[derive(Debug, Parser)]
 struct SimulatorOptions {
+    /// Address on which the API listens
     #[arg(long)]
     listen: SocketAddr,
-    /// Base URL of the gateway that receives its webhooks
+    /// Base URL of the gateway that receives the simulated webhooks
     #[arg(long)]
     gateway: Option<String>,
     #[command(flatten)]
@@ -88,7 +89,7 @@ pub fn simulator(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The exit status. Prints an error.
+/// Prints the error, if any, and returns the exit status.
 fn report(ended: anyhow::Result<ExitCode>) -> ExitCode {
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -106,7 +107,7 @@ fn run(local: Local, caller: Caller) -> anyhow::Result<ExitCode> {
             Command::Reset(options) => reset::run(&data, &options).map(|()| ExitCode::SUCCESS),
         }
     });
-    // Background tasks hold nothing that has to be finished.
+    // No background task has work that must be finished.
     runtime.shutdown_background();
     code
 }

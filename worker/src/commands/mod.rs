@@ -1,4 +1,4 @@
-//! Commands: they run once, print their result, and end.
+//! The commands of `aftercall-worker`. Each runs once, prints its result, and ends.
 //!
 //! Each command has a folder. Its file `options` defines the arguments.
 

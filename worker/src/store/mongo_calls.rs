@@ -53,9 +53,8 @@ impl Calls for Store {
             .map(|call| PendingTranscript { since: call.pending_since() }))
     }
 
-    /// `false` may also mean that a transaction was just merging the call. The update waits for the
-    /// transaction, and then does not find the document, because it was merged into another document. The
-    /// caller has to look the call up again.
+    /// `false` has a second cause: a transaction merged the document into another one. The update waits for the
+    /// transaction, and then does not find the document. The caller has to look the call up again.
     async fn resolve_transcript(
         &self,
         conversation: &ConversationId,

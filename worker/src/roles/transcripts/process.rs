@@ -1,4 +1,5 @@
-//! Processes one job: asks ElevenLabs, decides, stores the outcome, acknowledges.
+//! Processes one job: fetches the conversation from ElevenLabs, stores its transcript or schedules the next try, and
+//! acknowledges the message.
 //!
 //! Invariant: a job is acknowledged only after its outcome, or the job that follows it, is stored.
 

@@ -52,7 +52,7 @@ impl Window {
     }
 
     /// Length of the window.
-    pub(super) fn length(self) -> Duration {
+    pub fn length(self) -> Duration {
         self.step() * self.buckets()
     }
 

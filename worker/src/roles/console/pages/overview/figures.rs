@@ -27,6 +27,8 @@ const OLD_AFTER: Duration = Duration::from_mins(1);
 /// The figures about calls, as texts.
 pub(super) struct CallFigures {
     pub total: String,
+    /// The average time between two calls. `None`: there are no calls.
+    pub interval: Option<String>,
     /// Share of the calls with an outcome that a person answered. `None`: no call has an outcome.
     pub answer_rate: Option<String>,
     /// Median and 95th percentile of the time until a transcript was saved. `None`: no transcript was
@@ -81,6 +83,7 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
     let (reasons, others) = reason_shares(figures, numbers);
     CallFigures {
         total: format::count(total),
+        interval: interval(figures.window, total),
         answer_rate: (over > 0).then(|| percent(answered, over)),
         transcript_delay: quantile(0.5).zip(quantile(0.95)),
         transcripts: figures.waits.len(),
@@ -100,6 +103,12 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
         age: format::age(figures.at, now),
         is_old: between(figures.at, now) > OLD_AFTER,
     }
+}
+
+/// The average time between two of `calls`. `None`: there are none.
+fn interval(window: Window, calls: u64) -> Option<String> {
+    let milliseconds = u64::try_from(window.length().as_millis()).ok()?.checked_div(calls)?;
+    Some(format::delay(Duration::from_millis(milliseconds)))
 }
 
 /// The number of calls with this outcome.
@@ -199,6 +208,14 @@ mod tests {
             [0.0, 0.01, 0.06, 9.94, 9.96, 250.4].map(rate),
             ["0", "under 0.1", "0.1", "9.9", "10", "250"]
         );
+    }
+
+    #[test]
+    fn the_average_time_between_calls_is_told() {
+        let table = [(0, None), (1, Some("1 d")), (112, Some("12 min")), (200_000, Some("0.4 s"))];
+        for (calls, expected) in table {
+            assert_eq!(interval(Window::Day, calls).as_deref(), expected, "{calls}");
+        }
     }
 
     #[test]

@@ -48,6 +48,8 @@ struct Overview {
 /// Sums by agent and by batch, and what needs attention, as texts.
 struct Period {
     attention: Vec<Item>,
+    /// How long before the count the webhook at ElevenLabs was checked and found right. `None`: it was not.
+    webhook_checked: Option<String>,
     total: GroupRow,
     tables: [Groups; 2],
     /// When the calls were summed up: Unix milliseconds, and the age as a text.
@@ -66,6 +68,11 @@ impl Period {
         let period = figures.window.as_str();
         Self {
             attention: attention::items(figures, letters, numbers),
+            webhook_checked: figures
+                .registration
+                .as_ref()
+                .filter(|check| check.problems.is_empty())
+                .map(|check| format::age(check.at, figures.at)),
             total: groups::row(&figures.total.now, &figures.total.before),
             tables: [
                 groups::groups(By::Agent, &figures.agents, sort, period, numbers),
