@@ -54,7 +54,9 @@ async fn placed_call_is_one_document_from_the_request_to_the_transcript() {
     assert_eq!(answer.status, 201, "{}", answer.body);
     let (call, conversation) =
         (answer.body["callId"].as_str().unwrap(), answer.body["conversationId"].as_str());
-    assert!(call.starts_with("CA") && answer.body["status"] == "initiated");
+    assert!(call.starts_with("CA"), "{call}");
+    // The answer has the stored status, and the webhook of the simulated conversation may have been applied already.
+    assert!([json!("initiated"), json!("completed")].contains(&answer.body["status"]), "{}", answer.body);
     let found = stack.until_call(call, doc! { "status": "completed", "transcriptState": "saved" }).await;
     assert_eq!(found.get_str("conversationId").ok(), conversation);
     assert_eq!(found.get_str("toNumber").unwrap(), "+15005550000");

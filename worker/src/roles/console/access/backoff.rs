@@ -220,6 +220,12 @@ mod tests {
             assert_eq!(attempts.attempt(&other, now, || true), Attempt::Right, "minute {minute}");
             now += LONGEST;
         }
+        // Nor do several attackers together, as long as they are slow.
+        for n in 0..PROXY_ALLOWANCE * 4 {
+            wrong(&mut attempts, &source("10.0.0.1", Some(&format!("198.51.100.{n}"))), now);
+            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Right, "{n}");
+            now += PROXY_FORGIVE_INTERVAL - Duration::from_secs(1);
+        }
         let networks =
             [source("10.0.0.1", Some("2001:db8::1")), source("10.0.0.1", Some("2001:db8:0:0:9::2"))];
         assert_eq!(networks[0], networks[1], "one /64 is one client");
