@@ -33,6 +33,7 @@ def stage():
             check_broker_outage(installed)
             check_wrong_configuration(installed)
             check_rolling_update(installed)
+            check_restarts(installed)
         except Failure:
             print(installed.compose("ps", "--all"))
             print(installed.compose("logs", "--tail=15", *GATEWAYS, *WORKERS, "caddy"))
@@ -158,6 +159,13 @@ def check_wrong_configuration(installed):
     expect("containers", installed.containers(), before)
     installed.configure(*settings)
     installed.run.say("an upgrade with a wrong setting names it and replaces nothing")
+
+
+def check_restarts(installed):
+    """Nothing that was not killed ended by itself, also what has no health check."""
+    services = ("alertmanager", "caddy", "console", "grafana", "prometheus", *WORKERS)
+    restarts = {service: installed.inspect(service, "RestartCount") for service in services}
+    expect("restarts", restarts, dict.fromkeys(services, "0"))
 
 
 def check_rolling_update(installed):
