@@ -36,7 +36,7 @@ def stage():
             check_restarts(installed)
         except Failure:
             print(installed.compose("ps", "--all"))
-            print(installed.compose("logs", "--tail=15", *GATEWAYS, *WORKERS, "caddy"))
+            print(installed.compose("logs", "--tail=15", *GATEWAYS, *WORKERS, "caddy", "alertmanager"))
             raise
 
 

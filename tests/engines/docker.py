@@ -93,6 +93,7 @@ def build_stand_ins(docker, finished):
     programs |= {"prometheus": "/usr/bin/prometheus", "alertmanager": "/usr/bin/prometheus-alertmanager"}
     for name, path in programs.items():
         shutil.copy(path, context / name)
+    shutil.copytree("/usr/share/prometheus/alertmanager", context / "alertmanager-templates")
     shutil.copytree(supplies.mongosh() / "node_modules", context / "mongosh", symlinks=True)
     shutil.copytree(Path(__file__).with_name("images"), context, dirs_exist_ok=True)
     shutil.copytree(finished, context / "finished")
