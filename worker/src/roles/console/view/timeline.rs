@@ -231,12 +231,11 @@ fn claim(status: Status) -> &'static str {
 fn precedence(history: &[HistoryEntry], status: Status) -> &'static str {
     let claimed = history.iter().filter_map(|entry| entry.status.as_deref().and_then(Status::from_word));
     let others: Vec<_> = claimed.filter(|other| *other != status).collect();
-    let has_other_failure = |rank| others.iter().any(|other| other.is_failure() && other.rank() == rank);
     if others.is_empty() {
         ""
     } else if !status.is_failure() {
         " No event claims a status beyond it."
-    } else if has_other_failure(status.rank()) {
+    } else if others.iter().any(|other| other.rank() == status.rank()) {
         " Of two such failures, the one with the later time counts."
     } else if others.iter().any(|other| other.is_failure()) {
         " Another event says only that the call failed; the more specific failure counts."

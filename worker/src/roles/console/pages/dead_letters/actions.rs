@@ -58,26 +58,26 @@ pub async fn redrive(
 
 async fn send(console: &Arc<Console>, letter: &DeadLetterView, edited: Option<String>) -> Response {
     let (number, is_edited) = (letter.number, edited.is_some());
-    let action = if is_edited { Action::EditDeadLetter } else { Action::ReplayDeadLetter };
     let body = edited.clone().map_or_else(|| letter.body.clone(), Bytes::from);
     let sending = queue::query(&console.context.jetstream, async |queue| {
         Ok((queue.redrive(number, edited.clone().map(Bytes::from)).await?, queue.end()))
     });
-    let (sent, end) = match sending.await {
-        Some((Some(Ok(sent)), end)) => (sent, end),
-        Some((Some(Err(error)), _)) => {
-            if matches!(error, RedriveError::NotRemoved(..)) {
-                audit::record(console, action, Object::dead_letter(number)).await;
-            }
-            return not_sent(console, &error, edited.as_deref());
-        }
+    let (redriven, end) = match sending.await {
+        Some((Some(redriven), end)) => (redriven, end),
         Some((None, _)) => return keep(console, Missing::Gone, edited.as_deref()),
         None => return keep(console, Missing::Unavailable, edited.as_deref()),
+    };
+    if matches!(redriven, Ok(_) | Err(RedriveError::NotRemoved(..))) {
+        let action = if is_edited { Action::EditDeadLetter } else { Action::ReplayDeadLetter };
+        audit::record(console, action, Object::dead_letter(number)).await;
+    }
+    let sent = match redriven {
+        Ok(sent) => sent,
+        Err(error) => return not_sent(console, &error, edited.as_deref()),
     };
     console.letters.get().remove(number);
     let sequence = sent.sequence;
     tracing::info!(letter = number, sequence, edited = is_edited, "dead letter sent again from the console");
-    audit::record(console, action, Object::dead_letter(number)).await;
     Redirect::to(&outcome::address(&letter.subject, &sent, &body, end)).into_response()
 }
 
@@ -88,13 +88,10 @@ fn keep(console: &Console, missing: Missing, entered: Option<&str>) -> Response 
 
 fn not_sent(console: &Console, error: &RedriveError, entered: Option<&str>) -> Response {
     tracing::warn!(%error, "the console could not send a dead letter again");
-    let status = match error {
-        RedriveError::NotRedrivable(..) => StatusCode::UNPROCESSABLE_ENTITY,
-        RedriveError::NotConfirmed(..) | RedriveError::NotRemoved(..) => StatusCode::BAD_GATEWAY,
-    };
-    let title = match error {
-        RedriveError::NotRemoved(..) => "Sent again, and still in this list",
-        _ => "Not sent again",
+    let (status, title) = match error {
+        RedriveError::NotRedrivable(..) => (StatusCode::UNPROCESSABLE_ENTITY, "Not sent again"),
+        RedriveError::NotConfirmed(..) => (StatusCode::BAD_GATEWAY, "Not sent again"),
+        RedriveError::NotRemoved(..) => (StatusCode::BAD_GATEWAY, "Sent again, and still in this list"),
     };
     let text = error.to_string();
     match entered {

@@ -39,7 +39,7 @@ pub fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
         serde_json::to_string_pretty(&json).unwrap_or_default()
     } else {
         let text = String::from_utf8_lossy(body);
-        numbers.text(format::beginning(&text, MAX_CHARS + 1)).into_owned()
+        numbers.text(format::beginning(&text, MAX_CHARS)).into_owned()
     };
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => (text[..end].to_owned(), true),
