@@ -149,8 +149,41 @@ async fn unfinished_request_heads_are_closed_after_the_timeout() {
     assert_eq!((silent.as_str(), half.as_str()), ("", ""));
     // The time limit also applies to the next request of a connection.
     let mut idle = stack.connect_from([127, 0, 0, 1]).await;
-    let answer = exchange(&mut idle, webhook("c").as_bytes()).await;
-    assert_eq!(answer.matches("HTTP/1.1 200 ").count(), 1, "{answer}");
+    let answer = exchange(&mut idle, request("no webhook").as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 400 ").count(), 1, "{answer}");
+    let mut half = stack.connect_from([127, 0, 0, 1]).await;
+    half.write_all(webhook("c").as_bytes()).await.unwrap();
+    let read = within("the gateway answers", half.read(&mut [0; 1024])).await.unwrap();
+    let answer = exchange(&mut half, b"POST / HTTP/1.1\r\nhost").await;
+    assert!(read > 0 && answer.is_empty(), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_of_proxies_and_of_the_provider_stay_open() {
+    let stack = TestStack::builder()
+        .without_worker()
+        .gateway_env("TRUSTED_PROXIES", "127.0.0.8")
+        .gateway_env("HEADER_TIMEOUT", "300ms")
+        .start()
+        .await;
+    // A proxy whose first request was refused, and a sender whose first request was accepted.
+    let forwarded = |request: String| request.replace("host: x", "host: x\r\nx-forwarded-for: 34.67.146.145");
+    let connections = [
+        ([127, 0, 0, 8], forwarded(request("no webhook")), "HTTP/1.1 400 ", forwarded(webhook("p"))),
+        ([127, 0, 0, 9], webhook("a"), "HTTP/1.1 200 ", webhook("b")),
+    ];
+    let used = connections.map(async |(source, first, status, second)| {
+        let mut socket = stack.connect_from(source).await;
+        for (request, status, idle) in [(first, status, 0), (second, "HTTP/1.1 200 ", 1500)] {
+            tokio::time::sleep(Duration::from_millis(idle)).await;
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = [0; 2048];
+            let read = within("the gateway answers", socket.read(&mut answer)).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert!(answer.starts_with(status), "{source:?} after {idle} ms: {answer}");
+        }
+    });
+    join_all(used).await;
 }
 
 #[tokio::test]

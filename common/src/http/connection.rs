@@ -25,7 +25,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    guarded::Guarded,
+    guarded::{Guarded, Waits},
     idle::Activity,
     per_source::PerSource,
     proxy_protocol::{self, HeaderError, Origin},
@@ -52,6 +52,7 @@ pub(super) struct Connection {
     /// Once cancelled, an idle connection closes, and a busy one closes after its answer.
     pub hang_up: CancellationToken,
     pub activity: Arc<Activity>,
+    pub waits: Waits,
     pub peer: SocketAddr,
     pub unreadable: Arc<Unreadable>,
 }
@@ -182,7 +183,7 @@ impl Connection {
                 }))
             })
         });
-        let guarded = Guarded::new(socket, self.activity.clone());
+        let guarded = Guarded::new(socket, self.activity.clone(), self.waits);
         let mut connection = self.http.serve_connection(TokioIo::new(guarded), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,

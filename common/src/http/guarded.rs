@@ -8,6 +8,9 @@
 //! A peer that takes no byte of an answer for [`STALL_TIMEOUT`] loses the connection. Otherwise such a peer
 //! would hold the answer and its connection for ever.
 //!
+//! The stream also ends the wait for a request ([`Waits`]). hyper has one time for both waits, of which no idle
+//! connection can have more than another.
+//!
 //! Invariant: an answer of a handler is never dropped. An answer counts as hyper's own only if it is written
 //! while no request is being answered and every earlier answer has been flushed.
 
@@ -21,20 +24,75 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 use super::idle::Activity;
+
+/// Idle time of a connection with an authenticated request. It is longer than the idle times of most pools of
+/// HTTP clients, see [`PROXY_IDLE_TIMEOUT`].
+const AUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// Idle time of a connection from a trusted proxy.
+///
+/// The client must be the one that closes an idle connection: a request that it sends while the server closes is
+/// lost, and a proxy answers it with 502, because it must not repeat a POST. Idle times of proxies: 60 s for
+/// nginx and for load balancers of AWS, 90 s for Traefik, 120 s for Caddy, 600 s for load balancers of Google
+/// Cloud.
+const PROXY_IDLE_TIMEOUT: Duration = Duration::from_secs(650);
 
 /// Longest time in which a peer takes no byte of an answer.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of first bytes that are kept until the first request is read.
 const MAX_OPENING: usize = 2048;
 
+/// How long the server waits for a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// From the first byte of a head to its last.
+    head: Duration,
+    /// After an answer, until the first byte of the next head.
+    idle: Duration,
+    /// The same, once a request was authenticated.
+    authenticated_idle: Duration,
+}
+
+impl Waits {
+    /// The waits for a client that connects directly.
+    pub(super) fn for_client(head: Duration) -> Self {
+        Self { head, idle: head, authenticated_idle: head.max(AUTHENTICATED_IDLE_TIMEOUT) }
+    }
+
+    /// The waits for a trusted proxy.
+    pub(super) fn for_proxy(head: Duration) -> Self {
+        let idle = head.max(PROXY_IDLE_TIMEOUT);
+        Self { head, idle, authenticated_idle: idle }
+    }
+}
+
+/// What an idle connection waits for, in the order in which it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Awaited {
+    /// The first byte of a head.
+    FirstByte,
+    /// The rest of a head.
+    RestOfHead,
+}
+
+/// The wait for a request.
+struct Wait {
+    /// Number of requests before it.
+    requests: u64,
+    awaited: Awaited,
+    end: Pin<Box<Sleep>>,
+}
+
 /// The byte stream of a connection.
 pub(super) struct Guarded<S> {
     socket: S,
     activity: Arc<Activity>,
+    waits: Waits,
+    /// The latest wait for a request.
+    wait: Option<Wait>,
     /// The first bytes, until the first request is read.
     opening: Vec<u8>,
     /// Number of requests whose answers are flushed completely.
@@ -46,8 +104,17 @@ pub(super) struct Guarded<S> {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(socket: S, activity: Arc<Activity>) -> Self {
-        Self { socket, activity, opening: Vec::new(), flushed: 0, refused: None, stall: None }
+    pub(super) fn new(socket: S, activity: Arc<Activity>, waits: Waits) -> Self {
+        Self {
+            socket,
+            activity,
+            waits,
+            wait: None,
+            opening: Vec::new(),
+            flushed: 0,
+            refused: None,
+            stall: None,
+        }
     }
 
     /// The stream, the first bytes (empty once a request was read), and the status of the dropped answer.
@@ -66,6 +133,22 @@ impl<S> Guarded<S> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes of the answer")))
     }
 
+    /// The wait for the request after `requests` others, of which `awaited` is next. It begins now if it has not
+    /// begun yet.
+    fn wait(&mut self, requests: u64, awaited: Awaited) -> &mut Wait {
+        let time = match awaited {
+            Awaited::RestOfHead => self.waits.head,
+            Awaited::FirstByte if self.activity.is_trusted() => self.waits.authenticated_idle,
+            Awaited::FirstByte => self.waits.idle,
+        };
+        let wait = self.wait.get_or_insert_with(|| Wait { requests, awaited, end: Box::pin(sleep(time)) });
+        if wait.requests != requests || wait.awaited < awaited {
+            (wait.requests, wait.awaited) = (requests, awaited);
+            wait.end.as_mut().reset(Instant::now() + time);
+        }
+        wait
+    }
+
     /// Whether no request is being answered, and every answer is flushed.
     pub(super) fn is_answered(&self) -> bool {
         self.activity.is_idle() && self.activity.requests() == self.flushed
@@ -78,15 +161,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.activity.requests() > 0 {
+        let requests = self.activity.requests();
+        if requests > 0 {
             self.opening = Vec::new();
+        }
+        if !self.is_answered() {
             return Pin::new(&mut self.socket).poll_read(cx, buffer);
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        let Poll::Ready(read) = Pin::new(&mut self.socket).poll_read(cx, buffer) else {
+            ready!(self.wait(requests, Awaited::FirstByte).end.as_mut().poll(cx));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no complete request in time")));
+        };
+        read?;
         let read = &buffer.filled()[before..];
-        let room = MAX_OPENING - self.opening.len();
-        self.opening.extend_from_slice(&read[..read.len().min(room)]);
+        self.wait(requests, Awaited::RestOfHead);
+        if requests == 0 {
+            let room = MAX_OPENING - self.opening.len();
+            self.opening.extend_from_slice(&read[..read.len().min(room)]);
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -137,11 +230,17 @@ mod tests {
 
     use super::{super::idle::IdleConnections, *};
 
+    const WAITS: Waits = Waits {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(20),
+        authenticated_idle: Duration::from_mins(1),
+    };
+
     #[tokio::test]
     async fn only_answers_of_hyper_itself_are_dropped() {
         let (inside, mut outside) = tokio::io::duplex(1024);
         let activity = Arc::new(Arc::new(IdleConnections::default()).join());
-        let mut guarded = Guarded::new(inside, activity.clone());
+        let mut guarded = Guarded::new(inside, activity.clone(), WAITS);
         let bad = b"HTTP/1.1 400 Bad Request\r\n\r\n";
 
         activity.set_busy();
@@ -166,7 +265,7 @@ mod tests {
     async fn a_peer_that_takes_no_bytes_loses_the_connection() {
         let (inside, mut outside) = tokio::io::duplex(16);
         let activity = Arc::new(Arc::new(IdleConnections::default()).join());
-        let mut guarded = Guarded::new(inside, activity.clone());
+        let mut guarded = Guarded::new(inside, activity.clone(), WAITS);
         activity.set_busy();
         let slow = async {
             for _ in 0..4 {
@@ -184,7 +283,7 @@ mod tests {
     async fn first_bytes_are_kept_until_the_first_request() {
         let (inside, mut outside) = tokio::io::duplex(8192);
         let activity = Arc::new(Arc::new(IdleConnections::default()).join());
-        let mut guarded = Guarded::new(inside, activity.clone());
+        let mut guarded = Guarded::new(inside, activity.clone(), WAITS);
         outside.write_all(&[b'x'; 5000]).await.unwrap();
         let mut buffer = [0; 5000];
         guarded.read_exact(&mut buffer).await.unwrap();
@@ -193,5 +292,49 @@ mod tests {
         outside.write_all(b"more").await.unwrap();
         guarded.read_exact(&mut buffer[..4]).await.unwrap();
         assert!(guarded.opening.capacity() == 0, "nothing is kept once requests come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_awaited_for_as_long_as_the_client_may_be_idle() {
+        let (inside, mut outside) = tokio::io::duplex(1024);
+        let activity = Arc::new(Arc::new(IdleConnections::default()).join());
+        let mut guarded = Guarded::new(inside, activity.clone(), WAITS);
+        let mut byte = [0];
+        let mut answer = async |is_authenticated: bool| {
+            activity.set_busy();
+            if is_authenticated {
+                activity.mark_trusted();
+            }
+            activity.set_idle();
+            guarded.flush().await.unwrap();
+            let began = Instant::now();
+            let error = guarded.read_exact(&mut byte).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            began.elapsed().as_secs()
+        };
+        assert_eq!((answer(false).await, answer(true).await), (20, 60));
+
+        // Each byte of a head gets only what is left of the time.
+        activity.set_busy();
+        activity.set_idle();
+        guarded.flush().await.unwrap();
+        sleep(Duration::from_secs(30)).await;
+        let began = Instant::now();
+        for _ in 0..4 {
+            outside.write_all(b"x").await.unwrap();
+            guarded.read_exact(&mut byte).await.unwrap();
+            sleep(Duration::from_secs(2)).await;
+        }
+        guarded.read_exact(&mut byte).await.unwrap_err();
+        assert_eq!(began.elapsed().as_secs(), 10);
+
+        // A body may take as long as it likes: this stream does not bound it.
+        activity.set_busy();
+        let late = async {
+            sleep(Duration::from_mins(10)).await;
+            outside.write_all(b"x").await.unwrap();
+        };
+        let (read, ()) = tokio::join!(guarded.read_exact(&mut byte), late);
+        read.unwrap();
     }
 }

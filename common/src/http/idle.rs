@@ -102,6 +102,11 @@ impl Activity {
         self.trusted.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the connection has brought an authenticated request.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
+    }
+
     fn leave(&self, queues: &mut Queues) {
         let number = self.number.swap(BUSY, Ordering::Relaxed);
         // The connection may have become trusted since it was added.

@@ -81,6 +81,13 @@ impl fmt::Debug for PerSource {
 #[derive(Debug)]
 pub(super) struct SourcePermit(Option<(Arc<PerSource>, IpAddr)>);
 
+impl SourcePermit {
+    /// Whether the address of the connection has no limit.
+    pub(super) fn is_exempt(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 impl Drop for SourcePermit {
     fn drop(&mut self) {
         if let Some((sources, source)) = self.0.take() {

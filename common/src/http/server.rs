@@ -7,7 +7,6 @@ use hyper::{
     body::{Body, Incoming},
     server::conn::http1,
 };
-use hyper_util::rt::TokioTimer;
 use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use socket2::SockRef;
 use tokio::{
@@ -18,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connection::{BoxError, Connection},
+    guarded::Waits,
     idle::IdleConnections,
     per_source::{PerSource, SourcePermit},
     proxy_protocol::ProxyProtocol,
@@ -41,7 +41,8 @@ pub struct Limits {
     /// to admit a new one. While no connection is idle, new ones wait.
     pub connections: usize,
     /// Time for the first byte of a connection, and time for a complete request head after the first byte or
-    /// after the previous answer. A TLS handshake gets the same time in addition.
+    /// after the previous answer. A TLS handshake gets the same time in addition. Trusted proxies and
+    /// connections with an authenticated request may be idle for longer after an answer.
     pub header_timeout: Duration,
     /// Time for which the server still accepts connections after the stop, while every answer closes its
     /// connection. Load balancers need this time to notice that the process is not ready. After that, open
@@ -89,7 +90,7 @@ struct Shared<H> {
 /// The permits of an admitted connection, released when dropped.
 struct Admission {
     _slot: OwnedSemaphorePermit,
-    _source: Option<SourcePermit>,
+    source: Option<SourcePermit>,
 }
 
 impl Server {
@@ -121,7 +122,7 @@ impl Server {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let idle = Arc::new(IdleConnections::default());
         let connections = TaskTracker::new();
-        let http = http_builder(limits);
+        let http = http_builder();
         let header_timeout = limits.header_timeout;
         let shared =
             Arc::new(Shared { handler, http, header_timeout, sources, tls, open, stop, hang_up, unreadable });
@@ -147,7 +148,7 @@ impl Server {
                 continue;
             }
             let Some(slot) = close.run_until_cancelled(admit(&slots, &idle, &displaced)).await else { break };
-            let admission = Admission { _slot: slot, _source: source };
+            let admission = Admission { _slot: slot, source };
             let is_proxied = proxy_protocol.is_spoken_by(peer.ip());
             connections.spawn(shared.clone().run(socket, peer, is_proxied, &idle, admission));
         }
@@ -174,11 +175,15 @@ impl<H> Shared<H> {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
+        // After a header of the PROXY protocol, the bytes come from the client and not from the proxy.
+        let is_proxy = !is_proxied && admission.source.as_ref().is_some_and(SourcePermit::is_exempt);
+        let waits = if is_proxy { Waits::for_proxy } else { Waits::for_client }(self.header_timeout);
         let connection = Connection {
             http: self.http.clone(),
             stop: self.stop.clone(),
             hang_up: self.hang_up.clone(),
             activity: Arc::new(idle.join()),
+            waits,
             peer,
             unreadable: self.unreadable.clone(),
         };
@@ -208,9 +213,9 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     listener.accept().await
 }
 
-fn http_builder(limits: Limits) -> http1::Builder {
+fn http_builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(limits.header_timeout).max_buf_size(MAX_HEAD_BYTES);
+    http.max_buf_size(MAX_HEAD_BYTES);
     http.writev(false); // Answers are small: copying one behind its head costs less than two writes.
     http
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use aftercall_common::http::Authenticated;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
@@ -145,12 +146,18 @@ async fn authenticate(console: &Arc<Console>, mut request: Request, next: Next) 
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let person = caller.as_ref().map(|caller| console.access.person(caller));
+    let is_logged_in = caller.is_some();
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
     let serving = user::serve_for(person, next.run(request));
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, serving).await;
-    answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response())
+    let mut answer =
+        answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response());
+    if is_logged_in {
+        answer.extensions_mut().insert(Authenticated);
+    }
+    answer
 }
 
 async fn not_found(State(console): State<Arc<Console>>) -> Response {
