@@ -1,14 +1,23 @@
 //! Outgoing events: the stream `CALLS`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use aftercall_common::contract::streams::CALLS;
+use aftercall_worker::store::{Position, Scanned};
 use async_nats::header::NATS_MESSAGE_ID;
 use futures_util::future::join_all;
-use mongodb::bson::doc;
+use jiff::Timestamp;
+use mongodb::bson::{DateTime, doc};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::harness::{TestStack, recently, until, until_equal};
+use crate::{
+    harness::{Mongo, TestStack, recently, until, until_equal},
+    inserts,
+};
 
 /// A message of the stream `CALLS`.
 #[derive(Debug)]
@@ -79,7 +88,8 @@ async fn following() -> TestStack {
     let stack = TestStack::start().await;
     let database = stack.calls.client().database(&stack.calls.namespace().db);
     let state = database.collection::<mongodb::bson::Document>("deliver");
-    until("a position is stored", async || state.find_one(doc! {}).await.unwrap()).await;
+    let read = doc! { "token": { "$ne": null } };
+    until("a position is stored", async || state.find_one(read.clone()).await.unwrap()).await;
     stack
 }
 
@@ -168,7 +178,8 @@ async fn lost_history_of_the_database_is_replaced_by_a_scan() {
     complete_and_in_order(&stack, 1).await;
     let database = stack.calls.client().database(&stack.calls.namespace().db);
     let state = database.collection::<mongodb::bson::Document>("deliver");
-    let position = until("a position is stored", async || state.find_one(doc! {}).await.unwrap()).await;
+    let read = doc! { "token": { "$ne": null } };
+    let position = until("a position is stored", async || state.find_one(read.clone()).await.unwrap()).await;
     stack.workers[0].kill().await;
     // The server cannot read this token. It refuses it like a token whose changes its history no longer has.
     assert!(position.get_document("token").unwrap().contains_key("_data"), "{position}");
@@ -182,6 +193,55 @@ async fn lost_history_of_the_database_is_replaced_by_a_scan() {
         "{}",
         stack.workers[0].log()
     );
+}
+
+#[tokio::test]
+async fn first_scan_that_did_not_end_begins_at_the_same_time_again() {
+    let mut stack = following().await;
+    stack.workers[0].kill().await;
+    let hours_ago =
+        |hours: i64| DateTime::from_millis(DateTime::now().timestamp_millis() - hours * 3_600_000);
+    let database = stack.calls.client().database(&stack.calls.namespace().db);
+    let state = database.collection::<mongodb::bson::Document>("deliver");
+    let begin = doc! { "$set": { "token": null, "time": hours_ago(2) } };
+    state.update_one(doc! {}, begin).await.unwrap();
+    for (call_id, hours) in [("before", 3), ("since", 1)] {
+        let revision = hours_ago(hours).timestamp_millis();
+        let call = doc! { "callId": call_id, "status": "busy", "outcome": "busy", "revision": revision };
+        stack.calls.insert_one(call).await.unwrap();
+    }
+    stack.workers[0].restart().await;
+    until("events", async || (stack.stored(CALLS).await >= 2).then_some(())).await;
+    post(&stack, 0, "call.busy", 0).await;
+    until_equal("the call after the scan is published", true, async || {
+        events(&stack).await.iter().any(|event| event.call_id() == "c0")
+    })
+    .await;
+    let events = events(&stack).await;
+    assert!(events.iter().any(|event| event.call_id() == "since"), "{events:?}");
+    assert!(!events.iter().any(|event| event.call_id() == "before"), "{events:?}");
+}
+
+#[tokio::test]
+async fn scan_finds_the_changed_documents_of_many_pages() {
+    let mongo = Mongo::shared().await;
+    let (store, calls) = inserts::store(&mongo, "scanning").await;
+    let call = |n: i32| doc! { "callId": n.to_string(), "revision": i64::from(n % 1500) };
+    let inserted = calls.insert_many((0..4500).map(call)).await.unwrap().inserted_ids;
+    // Not written by a worker, and before all others.
+    calls.insert_one(doc! { "_id": "text", "revision": 5000_i64 }).await.unwrap();
+    let (mut found, mut last, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let page = store.scan(Scanned::Calls, 1499, last).await.unwrap();
+        found.extend(page.changed);
+        pages += 1;
+        last = page.next;
+        if last.is_none() {
+            break;
+        }
+    }
+    let changed = [1499, 2999, 4499].map(|n: usize| inserted[&n].as_object_id().unwrap());
+    assert_eq!((found, pages), (changed.to_vec(), 3));
 }
 
 #[tokio::test]
@@ -209,4 +269,55 @@ async fn forget_publishes_that_the_call_was_erased_and_erases_its_events() {
             );
         }
     }
+}
+
+/// The position of a stream that begins now.
+fn beginning() -> Position {
+    Position { token: None, time: Timestamp::now() }
+}
+
+#[tokio::test]
+async fn change_streams_open_while_calls_change() {
+    let mongo = Mongo::shared().await;
+    let (store, calls) = inserts::store(&mongo, "opening").await;
+    let status = |n: u32| doc! { "$set": { "status": if n.is_multiple_of(2) { "ringing" } else { "busy" } } };
+    calls.insert_one(doc! { "callId": "c" }).await.unwrap();
+    let stop = CancellationToken::new();
+    let writing = (0..4).map(|_| async {
+        for n in 0.. {
+            if stop.is_cancelled() {
+                return;
+            }
+            calls.update_one(doc! { "callId": "c" }, status(n)).await.unwrap();
+        }
+    });
+    let opening = async {
+        let _stops = stop.clone().drop_guard();
+        let mut without_position = 0;
+        for _ in 0..20 {
+            let mut changes = store.changes_since(beginning()).await.unwrap();
+            without_position += usize::from(changes.position().token.is_none());
+            let (change, _) = changes.next().await.unwrap();
+            assert!(change.is_some());
+        }
+        without_position
+    };
+    let (without_position, _) = tokio::join!(opening, join_all(writing));
+    assert!(without_position > 0, "no stream began with a change, so the test shows nothing");
+}
+
+#[tokio::test]
+async fn continued_change_stream_keeps_the_time_of_its_position() {
+    let mongo = Mongo::shared().await;
+    let (store, calls) = inserts::store(&mongo, "continuing").await;
+    let (nothing, position) = store.changes_since(beginning()).await.unwrap().next().await.unwrap();
+    assert_eq!(nothing, None);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    calls.insert_one(doc! { "callId": "c" }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let opened = Timestamp::now();
+    let mut changes = store.changes_since(position.clone()).await.unwrap();
+    assert_eq!(changes.position().time, position.time, "nothing was read yet");
+    let (change, after) = changes.next().await.unwrap();
+    assert!(change.is_some() && after.time < opened, "{} is after {opened}", after.time);
 }

@@ -24,7 +24,7 @@ use crate::domain::delivery::EventType;
 pub(super) const MAX_AWAIT: Duration = Duration::from_millis(500);
 
 /// The events of [`EventType::OF_A_CHANGE`], each with the field whose change causes it.
-const PARTS: [(EventType, &str); EventType::OF_A_CHANGE.len()] = [
+const FIELDS: [(EventType, &str); EventType::OF_A_CHANGE.len()] = [
     (EventType::Status, "status"),
     (EventType::Outcome, "outcome"),
     (EventType::Transcript, "transcriptState"),
@@ -33,25 +33,26 @@ const PARTS: [(EventType, &str); EventType::OF_A_CHANGE.len()] = [
 /// A change of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallChange {
-    /// The `_id` of the document of the call, or of its ids in `erased_calls`.
+    /// The `_id` of the call's document. An erased call has the same `_id` in `erased_calls`.
     pub id: ObjectId,
-    /// The events that the change causes, if the call has the changed part.
+    /// The events that the change causes, if the call has the changed field.
     pub events: Vec<EventType>,
 }
 
-/// A position in the change stream: everything before it was read.
+/// A position in the change stream: everything before it was published.
 #[derive(Clone, Debug)]
 pub struct Position {
-    /// Continues the stream behind this position.
-    pub token: ResumeToken,
-    /// All changes that were committed before this time are before the position.
+    /// Continues the stream after this position. `None`: no change was read yet, so calls are scanned from `time` on.
+    pub token: Option<ResumeToken>,
+    /// All changes that were committed before this time are before the position. It comes from the clocks of the
+    /// server and of the workers, so it may be off by their difference.
     pub time: Timestamp,
 }
 
 /// Why changes cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangesError {
-    /// The server no longer has the changes behind the position.
+    /// The server no longer has the changes after the position.
     #[error("MongoDB no longer has the changes since the last published one")]
     HistoryLost,
     /// The database failed.
@@ -59,24 +60,26 @@ pub enum ChangesError {
     Store(#[from] StoreError),
 }
 
-/// The changes of all calls behind a position, in the order of their commits.
+/// The changes of all calls after a position, in the order of their commits.
 pub struct CallChanges {
     changes: ChangeStream<RawDocumentBuf>,
-    position: Position,
+    /// See [`Position::time`].
+    time: Timestamp,
 }
 
 impl Store {
-    /// Opens the stream of changes behind `position`. Without a position, it has every change that a later read may
-    /// not see.
+    /// Opens the stream of changes after `position`. Without a token, the stream starts so early that each change is in
+    /// the stream, or visible to every later read.
     ///
     /// # Errors
     /// See [`ChangesError`].
-    pub async fn changes_since(&self, position: Option<ResumeToken>) -> Result<CallChanges, ChangesError> {
-        let (database, now) = (self.database.clone(), Timestamp::now());
+    pub async fn changes_since(&self, position: Position) -> Result<CallChanges, ChangesError> {
+        let database = self.database.clone();
+        let Position { token, time } = position;
         let opened = self.run(async move {
             let changes = database.watch().pipeline(stages()).max_await_time(MAX_AWAIT);
-            let changes = match position {
-                Some(position) => changes.resume_after(position),
+            let changes = match token {
+                Some(token) => changes.resume_after(token),
                 None => changes.start_at_operation_time(committed_time(&database).await?),
             };
             match changes.await {
@@ -85,52 +88,57 @@ impl Store {
                 Err(error) => Err(error),
             }
         });
-        let changes: ChangeStream<RawDocumentBuf> = opened.await??;
-        let token = changes.resume_token().ok_or_else(without_token)?;
-        Ok(CallChanges { changes, position: Position { token, time: now } })
+        Ok(CallChanges { changes: opened.await??, time })
     }
 }
 
 impl CallChanges {
-    /// The next change, or `None` if nothing changes within half a second. [`Self::position`] is behind it
-    /// then. The future must not be dropped before it is done.
+    /// Waits for the next change. Returns it with the position after it. No change: none came within [`MAX_AWAIT`],
+    /// or a document changed that is no call of a worker.
+    ///
+    /// The future must not be dropped before it is done (RUST-937).
     ///
     /// # Errors
     /// See [`ChangesError`].
-    pub async fn next(&mut self) -> Result<Option<CallChange>, ChangesError> {
+    pub async fn next(&mut self) -> Result<(Option<CallChange>, Position), ChangesError> {
         let asked_at = Timestamp::now();
         let event = match self.changes.next_if_any().await {
             Ok(event) => event,
             Err(error) if is_history_lost(&error) => return Err(ChangesError::HistoryLost),
             Err(error) => return Err(StoreError::from(error).into()),
         };
-        if event.is_none() {
+        let time = if let Some(event) = &event {
+            let time = event.get_timestamp("clusterTime").ok();
+            time.and_then(|time| Timestamp::from_second(i64::from(time.time)).ok())
+        } else {
             check_alive(&self.changes)?;
-        }
-        self.position.token = self.changes.resume_token().ok_or_else(without_token)?;
-        let Some(event) = event else {
-            self.position.time = asked_at;
-            return Ok(None);
+            Some(asked_at)
         };
-        if let Ok(time) = event.get_timestamp("clusterTime") {
-            let time = Timestamp::from_second(i64::from(time.time)).unwrap_or(Timestamp::UNIX_EPOCH);
-            self.position.time = self.position.time.max(time);
+        self.time = time.map_or(self.time, |time| self.time.max(time));
+        let position = self.position();
+        if position.token.is_none() {
+            return Err(StoreError::Unavailable(
+                "MongoDB returned a change stream without a token".to_owned(),
+            )
+            .into());
         }
-        Ok(change(&event))
+        Ok((event.as_ref().and_then(change), position))
     }
 
-    /// The position behind the last change that was returned.
-    pub fn position(&self) -> &Position {
-        &self.position
+    /// The position after the last change that was returned. Before the first one, it has no token if the stream begins
+    /// with changes that the server knows already: then the driver has no token of its begin.
+    pub fn position(&self) -> Position {
+        Position { token: self.changes.resume_token(), time: self.time }
     }
 }
 
-/// The time up to which a read sees every write. A write may be later and still be on its way to a majority; a stream
-/// from now on would begin behind it, and a read would not see it yet.
+/// The latest time of which every write is committed by a majority, so that reads see it. The stream must not start at
+/// the current time: a write may have an earlier time and not be committed yet. Then neither the stream nor a read would
+/// have the write.
 async fn committed_time(database: &Database) -> Result<BsonTimestamp, Error> {
     let mut session = database.client().start_session().await?;
     database.collection::<Document>(COLLECTION).find_one(doc! { "_id": null }).session(&mut session).await?;
-    session.operation_time().ok_or_else(|| Error::custom("the server tells no operation time".to_owned()))
+    session.operation_time().ok_or_else(|| Error::custom("MongoDB returned no operationTime".to_owned()))
 }
 
 /// The stages that select the changes and reduce them to what [`change`] reads.
@@ -138,29 +146,28 @@ fn stages() -> [Document; 2] {
     let mut fields = doc! {
         "operationType": 1, "clusterTime": 1, "collection": "$ns.coll", "id": "$documentKey._id",
     };
-    let mut some_part = Vec::new();
-    for (_, field) in PARTS {
+    let mut any_field = Vec::new();
+    for (_, field) in FIELDS {
         let path = format!("updateDescription.updatedFields.{field}");
         fields.insert(field, doc! { "$ne": [{ "$type": format!("${path}") }, "missing"] });
-        some_part.push(doc! { path: { "$exists": true } });
+        any_field.push(doc! { path: { "$exists": true } });
     }
     let of_calls = doc! {
         "ns.coll": COLLECTION,
         "$or": [
             { "operationType": { "$in": ["insert", "replace"] } },
-            { "operationType": "update", "$or": some_part },
+            { "operationType": "update", "$or": any_field },
         ],
     };
     let of_erased = doc! { "ns.coll": ERASED, "operationType": { "$in": ["insert", "replace"] } };
     [doc! { "$match": { "$or": [of_calls, of_erased] } }, doc! { "$project": fields }]
 }
 
-/// Reads a change that [`stages`] reduced. `None` if the id of the document is not an `ObjectId`, as no
-/// document of a worker has it.
+/// Reads a change that [`stages`] reduced. `None`: the id of the document is not an `ObjectId`, so no worker wrote it.
 fn change(event: &RawDocumentBuf) -> Option<CallChange> {
     let id = event.get_object_id("id").ok()?;
     let is_updated = |field: &str| event.get_bool(field).unwrap_or(true);
-    let updated = PARTS.into_iter().filter(|(_, field)| is_updated(field)).map(|(event, _)| event);
+    let updated = FIELDS.into_iter().filter(|(_, field)| is_updated(field)).map(|(event, _)| event);
     let events = match (event.get_str("collection").ok()?, event.get_str("operationType").ok()?) {
         (ERASED, _) => vec![EventType::Erased],
         (_, "insert") => [EventType::Created].into_iter().chain(EventType::OF_A_CHANGE).collect(),
@@ -170,7 +177,7 @@ fn change(event: &RawDocumentBuf) -> Option<CallChange> {
     Some(CallChange { id, events })
 }
 
-/// Fails if the stream of changes has ended. A stream that has no change at the moment has not.
+/// Fails if the stream of changes has ended. A stream without a change at the moment goes on.
 pub(super) fn check_alive<T: DeserializeOwned>(changes: &ChangeStream<T>) -> Result<(), StoreError> {
     if changes.is_alive() {
         return Ok(());
@@ -178,12 +185,8 @@ pub(super) fn check_alive<T: DeserializeOwned>(changes: &ChangeStream<T>) -> Res
     Err(StoreError::Unavailable("the change stream has ended".to_owned()))
 }
 
-/// Whether the server no longer has the changes behind a token: the codes of `InvalidResumeToken`,
+/// Whether the server no longer has the changes after a token: the codes of `InvalidResumeToken`,
 /// `ChangeStreamFatalError`, `ChangeStreamHistoryLost`, and of a token that the server cannot read.
 fn is_history_lost(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if matches!(command.code, 260 | 280 | 286 | 50_811))
-}
-
-fn without_token() -> StoreError {
-    StoreError::Unavailable("the change stream has no resume token".to_owned())
 }

@@ -59,6 +59,7 @@ pub use self::{
     change_stream::{CallChange, CallChanges, ChangesError, Position},
     connection::Store,
     convert::value_to_bson,
+    deliver::{ScanPage, Scanned},
     deliveries::{DeliveryFilter, DeliveryRecord},
     delivery_figures::DeliveryFigures,
     erase::content_of,

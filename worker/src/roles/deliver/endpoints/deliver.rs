@@ -201,14 +201,16 @@ impl Deliverer {
         let (store, now) = (&self.context.store, Timestamp::now());
         let updated = match outcome {
             Outcome::Accepted if endpoint.failing_since.is_none() => return,
-            Outcome::Accepted => store.endpoint_works(&endpoint.id).await,
+            Outcome::Accepted => store.clear_endpoint_failing(&endpoint.id).await,
             Outcome::Failed(error) if !error.may_pass() => return,
             Outcome::Gone => self.stop_endpoint(endpoint, Reason::Gone).await,
             Outcome::Refused { .. } | Outcome::Failed(_) if endpoint.has_failed_too_long(now) => {
                 self.stop_endpoint(endpoint, Reason::Failing).await
             }
             Outcome::Refused { .. } | Outcome::Failed(_) if endpoint.failing_since.is_some() => return,
-            Outcome::Refused { .. } | Outcome::Failed(_) => store.endpoint_fails(&endpoint.id, now).await,
+            Outcome::Refused { .. } | Outcome::Failed(_) => {
+                store.record_endpoint_failing(&endpoint.id, now).await
+            }
         };
         if let Err(error) = updated {
             tracing::warn!(endpoint = %endpoint.id, %error, "the state of an endpoint was not stored");
