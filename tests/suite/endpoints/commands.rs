@@ -1,5 +1,6 @@
 //! The commands `endpoints` and `deliveries`.
 
+use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use super::{Answer, Receiver, add, json_lines, publish, stack, until_delivery};
@@ -190,4 +191,21 @@ async fn neither_secrets_nor_tokens_of_urls_reach_output_and_logs() {
     for hidden in [secret.as_str(), &new, "whsec_", "t0ken"] {
         assert!(!shown.contains(hidden), "{hidden}: {shown}");
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_beyond_the_limit_is_refused() {
+    let stack = stack().await;
+    let database = stack.calls.client().database(&stack.calls.namespace().db);
+    let endpoints = database.collection::<Document>("endpoints");
+    // This version cannot read them, but they count.
+    endpoints.insert_many((0..100).map(|n| doc! { "_id": n })).await.unwrap();
+    let (code, said, log) = stack.command(&["endpoints", "add", "http://127.0.0.1:9/"], &[]).await;
+    assert!(
+        code == Some(1) && format!("{said}{log}").contains("there are 100 endpoints already"),
+        "{said}{log}"
+    );
+    assert_eq!(endpoints.count_documents(doc! {}).await.unwrap(), 100);
+    endpoints.delete_one(doc! { "_id": 0 }).await.unwrap();
+    add(&stack, "http://127.0.0.1:9/", &[]).await;
 }

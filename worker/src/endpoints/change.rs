@@ -57,8 +57,7 @@ pub struct Rotation {
 /// Adds an endpoint. A repetition with the same id adds nothing.
 ///
 /// # Errors
-/// [`EndpointError::Url`], [`EndpointError::Filter`], [`EndpointError::Store`]: too many endpoints exist, or the
-/// database is unavailable.
+/// [`EndpointError::Url`], [`EndpointError::Filter`], [`EndpointError::TooMany`], [`EndpointError::Store`]
 pub async fn add(context: &Context, new: NewEndpoint) -> Result<Added, EndpointError> {
     let NewEndpoint { id, url, kind, filter, since } = new;
     if let Some(existing) = context.store.endpoint(&id).await? {
@@ -82,7 +81,11 @@ pub async fn add(context: &Context, new: NewEndpoint) -> Result<Added, EndpointE
         created_at: now,
         failing_since: None,
     };
-    let Err(error) = context.store.add_endpoint(&endpoint).await else { return Ok(Added::Now(endpoint)) };
+    let error = match context.store.add_endpoint(&endpoint).await {
+        Ok(true) => return Ok(Added::Now(endpoint)),
+        Ok(false) => return Err(EndpointError::TooMany),
+        Err(error) => error,
+    };
     // Another request with this id was faster, or the answer to the own insertion was lost.
     match context.store.endpoint(&endpoint.id).await? {
         Some(stored) if stored.secrets == endpoint.secrets && stored.kind == Kind::Events => {

@@ -1,7 +1,7 @@
 //! Why an endpoint cannot be added or changed, and why messages cannot be sent again.
 
 use crate::{
-    domain::delivery::{EndpointId, UrlError, secret::NotRotated},
+    domain::delivery::{EndpointId, UrlError, endpoint::MAX_ENDPOINTS, secret::NotRotated},
     store::StoreError,
 };
 
@@ -14,6 +14,9 @@ pub enum EndpointError {
     /// The filter is wrong. Holds a sentence with the reason.
     #[error("{0}")]
     Filter(String),
+    /// [`MAX_ENDPOINTS`] exist.
+    #[error("there are {MAX_ENDPOINTS} endpoints already, which is the limit; `endpoints remove` makes room")]
+    TooMany,
     /// The endpoint is raw.
     #[error("endpoint {0} is raw: it has no secret of ours")]
     NoSecret(EndpointId),

@@ -1,7 +1,7 @@
 //! Endpoints of the operator's systems: the collection `endpoints`.
 //!
-//! The collection holds the secrets of signatures as they are, because the worker has to sign with them. Access to
-//! the database is access to the secrets.
+//! The collection holds the signing secrets in plain text, because the worker has to sign with them. Everyone who can
+//! read the database can read them.
 
 use std::time::Duration;
 
@@ -24,34 +24,39 @@ use crate::domain::delivery::{
 };
 
 const COLLECTION: &str = "endpoints";
+/// Most documents that are read. It is more than [`MAX_ENDPOINTS`], because documents that cannot be read count too.
+const MAX_READ: i64 = 1000;
 
 impl Store {
     pub(super) fn endpoints_collection(&self) -> Collection<Document> {
         self.database.collection(COLLECTION)
     }
 
-    /// All endpoints, the oldest first. A document that no version of Aftercall wrote is left out.
+    /// All endpoints, the oldest first. A document that this version cannot read is left out.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let found = self.run(all(self.endpoints_collection(), SERVER_TIME)).await?;
-        Ok(found.iter().filter_map(read).collect())
+        Ok(found.iter().filter_map(from_document).collect())
     }
 
-    /// The endpoint `id`.
+    /// The endpoint `id`. `None`: it does not exist, or this version cannot read it.
     pub async fn endpoint(&self, id: &EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let found = self.run(find(self.endpoints_collection(), id.clone(), SERVER_TIME)).await?;
-        Ok(found.as_ref().and_then(read))
+        Ok(found.as_ref().and_then(from_document))
     }
 
-    /// Adds an endpoint.
-    ///
-    /// # Errors
-    /// [`MAX_ENDPOINTS`] exist, or the database is unavailable.
-    pub async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<(), StoreError> {
-        if self.endpoints().await?.len() >= MAX_ENDPOINTS {
-            return Err(StoreError::Refused(format!("{MAX_ENDPOINTS} endpoints exist already")));
+    /// Adds an endpoint. Returns false, and adds none, if [`MAX_ENDPOINTS`] exist.
+    pub async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<bool, StoreError> {
+        let (endpoints, document) = (self.endpoints_collection(), to_document(endpoint));
+        // Counted after the insertion, so that additions at the same time do not exceed the limit together.
+        let count = self.run(async move {
+            endpoints.insert_one(document).await?;
+            endpoints.count_documents(doc! {}).max_time(SERVER_TIME).await
+        });
+        if count.await? <= MAX_ENDPOINTS as u64 {
+            return Ok(true);
         }
-        let (endpoints, document) = (self.endpoints_collection(), written(endpoint));
-        self.run(async move { endpoints.insert_one(document).await }).await.map(drop)
+        self.remove_endpoint(&endpoint.id).await?;
+        Ok(false)
     }
 
     /// Removes an endpoint. Returns whether it existed.
@@ -61,20 +66,19 @@ impl Store {
         Ok(removed.deleted_count > 0)
     }
 
-    /// Replaces the secrets of an endpoint, unless they have changed from `before`. Returns whether they were
-    /// replaced.
+    /// Replaces the secrets of an endpoint if the stored ones still are `before`. Returns whether they were replaced.
     pub async fn replace_secrets(
         &self,
         id: &EndpointId,
         before: &Secrets,
         secrets: &Secrets,
     ) -> Result<bool, StoreError> {
-        let filter = doc! { "_id": id.as_str(), "secrets": written_secrets(before) };
-        self.update_endpoint(filter, doc! { "$set": { "secrets": written_secrets(secrets) } }).await
+        let filter = doc! { "_id": id.as_str(), "secrets": secrets_to_documents(before) };
+        self.update_endpoint(filter, doc! { "$set": { "secrets": secrets_to_documents(secrets) } }).await
     }
 
-    /// Sets the state of an endpoint. Returns whether the endpoint exists. An active endpoint counts as one that
-    /// has not failed yet.
+    /// Sets the state of an endpoint. Returns whether the endpoint exists. Activating an endpoint also removes its
+    /// `reason` and `failingSince`.
     pub async fn set_endpoint_state(&self, id: &EndpointId, state: State) -> Result<bool, StoreError> {
         let update = match state.reason() {
             Some(reason) => doc! { "$set": { "state": state.as_str(), "reason": reason } },
@@ -100,14 +104,14 @@ impl Store {
         self.update_endpoint(filter, doc! { "$set": set }).await
     }
 
-    /// Records that every attempt fails since `at`, unless an earlier time is recorded.
-    pub async fn endpoint_fails(&self, id: &EndpointId, at: Timestamp) -> Result<(), StoreError> {
+    /// Records that every attempt fails since `at`, unless a time is recorded already.
+    pub async fn record_endpoint_failing(&self, id: &EndpointId, at: Timestamp) -> Result<(), StoreError> {
         let filter = doc! { "_id": id.as_str(), "failingSince": null };
         self.update_endpoint(filter, doc! { "$set": { "failingSince": bson_date(at) } }).await.map(drop)
     }
 
     /// Records that an attempt succeeded.
-    pub async fn endpoint_works(&self, id: &EndpointId) -> Result<(), StoreError> {
+    pub async fn clear_endpoint_failing(&self, id: &EndpointId) -> Result<(), StoreError> {
         let update = doc! { "$unset": { "failingSince": "" } };
         self.update_endpoint(doc! { "_id": id.as_str() }, update).await.map(drop)
     }
@@ -121,8 +125,7 @@ impl Store {
 
 /// Reads all endpoints, the oldest first.
 pub(super) async fn all(endpoints: Collection<Document>, max_time: Duration) -> DriverResult<Vec<Document>> {
-    let most = i64::try_from(MAX_ENDPOINTS).unwrap_or(i64::MAX);
-    let found = endpoints.find(doc! {}).sort(doc! { "createdAt": 1, "_id": 1 }).limit(most);
+    let found = endpoints.find(doc! {}).sort(doc! { "createdAt": 1, "_id": 1 }).limit(MAX_READ);
     found.max_time(max_time).await?.try_collect().await
 }
 
@@ -135,7 +138,7 @@ pub(super) async fn find(
     endpoints.find_one(doc! { "_id": id.as_str() }).max_time(max_time).await
 }
 
-fn written(endpoint: &Endpoint) -> Document {
+fn to_document(endpoint: &Endpoint) -> Document {
     let Filter { types, agents, batches } = &endpoint.filter;
     let mut document = doc! {
         "_id": endpoint.id.as_str(),
@@ -144,7 +147,7 @@ fn written(endpoint: &Endpoint) -> Document {
         "types": types,
         "agents": agents,
         "batches": batches,
-        "secrets": written_secrets(&endpoint.secrets),
+        "secrets": secrets_to_documents(&endpoint.secrets),
         "state": endpoint.state.as_str(),
         "since": bson_date(endpoint.since),
         "createdAt": bson_date(endpoint.created_at),
@@ -155,7 +158,7 @@ fn written(endpoint: &Endpoint) -> Document {
     document
 }
 
-fn written_secrets(secrets: &Secrets) -> Vec<Document> {
+fn secrets_to_documents(secrets: &Secrets) -> Vec<Document> {
     let secret = |(secret, end): &(SigningSecret, Option<Timestamp>)| {
         let mut document = doc! { "secret": secret.expose() };
         if let Some(end) = end {
@@ -166,7 +169,7 @@ fn written_secrets(secrets: &Secrets) -> Vec<Document> {
     secrets.0.iter().map(secret).collect()
 }
 
-pub(super) fn read(document: &Document) -> Option<Endpoint> {
+pub(super) fn from_document(document: &Document) -> Option<Endpoint> {
     let text = |field: &str| document.get_str(field).ok();
     let list = |field: &str| -> Vec<String> {
         let entries = document.get_array(field).map(Vec::as_slice).unwrap_or_default();
@@ -214,7 +217,7 @@ mod tests {
             created_at: at,
             failing_since: None,
         };
-        assert_eq!(read(&written(&endpoint)), Some(endpoint));
-        assert_eq!(read(&doc! { "_id": "other" }), None);
+        assert_eq!(from_document(&to_document(&endpoint)), Some(endpoint));
+        assert_eq!(from_document(&doc! { "_id": "other" }), None);
     }
 }

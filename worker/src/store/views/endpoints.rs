@@ -27,13 +27,13 @@ impl Views {
     /// All endpoints, the oldest first.
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let found = self.ask(endpoints::all(self.store.endpoints_collection(), SERVER_TIME)).await?;
-        Ok(found.iter().filter_map(endpoints::read).collect())
+        Ok(found.iter().filter_map(endpoints::from_document).collect())
     }
 
     /// The endpoint `id`.
     pub async fn endpoint(&self, id: &EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let found = endpoints::find(self.store.endpoints_collection(), id.clone(), SERVER_TIME);
-        Ok(self.ask(found).await?.as_ref().and_then(endpoints::read))
+        Ok(self.ask(found).await?.as_ref().and_then(endpoints::from_document))
     }
 
     /// Figures about the deliveries to each of these endpoints.

@@ -176,6 +176,7 @@ fn refuse(console: &Console, error: &EndpointError) -> Response {
         EndpointError::Changed(_) => StatusCode::CONFLICT,
         EndpointError::Url(_)
         | EndpointError::Filter(_)
+        | EndpointError::TooMany
         | EndpointError::NoSecret(_)
         | EndpointError::NotRotated(_)
         | EndpointError::Store(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -43,7 +43,8 @@ impl Problem {
         let field = match error {
             EndpointError::Url(_) => "url",
             EndpointError::Filter(_) => "types",
-            EndpointError::NoSecret(_)
+            EndpointError::TooMany
+            | EndpointError::NoSecret(_)
             | EndpointError::NotRotated(_)
             | EndpointError::Changed(_)
             | EndpointError::Unknown(_)

@@ -1,5 +1,5 @@
-//! The page that shows a new secret. Nothing else ever shows it, so it is the answer to the request that made it, and
-//! has no address.
+//! The page that shows a new secret. A secret is shown only once, so the page is the response to the POST that created
+//! the secret, and has no address of its own.
 
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
@@ -21,13 +21,13 @@ struct Page<'a> {
     title: &'a str,
     url: String,
     href: String,
-    /// The secret. `None`: the endpoint is raw.
+    /// The secret. `None`: the endpoint gets raw webhooks, which have the signature of their provider.
     secret: Option<&'a str>,
-    /// Until when requests are signed by the old secret too. `None`: there is no old secret.
+    /// End of the time in which requests are signed by the old secret too. `None`: no old secret is valid.
     old_until: Option<String>,
 }
 
-/// The page about `endpoint` with its new secret.
+/// The page after `endpoint` was added, or after its secret was rotated.
 pub fn page(
     console: &Console,
     title: &str,
