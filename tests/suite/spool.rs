@@ -57,6 +57,7 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     stack.gateway.until_ready(&stack.http).await;
     assert_eq!(stack.webhook(&busy(8)).await["duplicate"], true);
 
+    let restarted = jiff::Timestamp::now();
     stack.nats.restart().await.unwrap();
     until_equal("busy calls", 200, async || stack.count(doc! { "status": "busy" }).await).await;
     stack.until_call("CA1", doc! { "status": "no_answer" }).await;
@@ -66,11 +67,12 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     .await;
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 201, "each webhook is stored once");
 
-    // The message has the id and the headers of the time when the webhook arrived.
+    // `Aftercall-Received-At` is the time of arrival, not of the publication.
     let first = stack.message(streams::WEBHOOKS, 2).await;
     let (id, received) = (first.headers.get("Nats-Msg-Id"), first.headers.get("Aftercall-Received-At"));
     assert_eq!(id.map(|id| id.as_str().len()), Some(64));
-    assert!(received.is_some());
+    let received: jiff::Timestamp = received.unwrap().as_str().parse().unwrap();
+    assert!(received < restarted, "{received} is after the start of the broker at {restarted}");
     // New webhooks go to the broker.
     assert!(stack.webhook(&busy(200)).await["sequence"].is_u64());
 }
@@ -97,14 +99,22 @@ async fn webhooks_are_spooled_while_the_broker_hangs_or_is_full() {
     assert_eq!(stack.webhook(&busy(1)).await["spooled"], true);
     stack.nats.thaw().unwrap();
     stack.until_call("c1", doc! { "status": "busy" }).await;
+    let spooled = async || stack.gateway.metrics(&stack.http).await.contains("aftercall_spool_webhooks 0\n");
+    until_equal("an empty spool", true, spooled).await;
+    assert_eq!(
+        stack.stored(streams::WEBHOOKS).await,
+        1,
+        "it is stored once, also if the broker had it already"
+    );
 
     let full = jetstream::stream::Config { max_messages: 1, ..config(&stack).await };
     stack.jetstream.update_stream(&full).await.unwrap();
     assert_eq!(stack.webhook(&busy(2)).await["spooled"], true);
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let roomy = jetstream::stream::Config { max_messages: -1, ..full };
-    stack.jetstream.update_stream(&roomy).await.unwrap();
+    let unlimited = jetstream::stream::Config { max_messages: -1, ..full };
+    stack.jetstream.update_stream(&unlimited).await.unwrap();
     stack.until_call("c2", doc! { "status": "busy" }).await;
+    assert_eq!(stack.stored(streams::WEBHOOKS).await, 2);
 }
 
 async fn config(stack: &TestStack) -> jetstream::stream::Config {

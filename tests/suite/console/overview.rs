@@ -79,7 +79,7 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
         ("/calls?outcome=stuck", "1 call is stuck"),
         (
             "/calls?outcome=voicemail%2Cbusy%2Cno_answer%2Crejected%2Cunreachable%2Ccanceled&#38;period=24h",
-            "All that were not reached: 2",
+            "show them",
         ),
         ("/calls?evaluation=failure&#38;period=24h", "1 conversation was not successful"),
         ("/dead-letters?reason=unsupported_event", "1 dead letter: unsupported event"),
@@ -90,6 +90,7 @@ async fn overview_compares_agents_and_batches_with_the_day_before_and_lists_what
         let link = format!("<a href=\"{href}\">{text}");
         assert!(page.contains(&link), "{link}: {page}");
     }
+    assert!(page.contains("2 calls were not answered ("), "{page}");
     // One point for each half hour.
     let charts = page.split("class=\"spark small\"").skip(1).map(|chart| {
         let points = chart.split("points=\"").nth(1).unwrap();

@@ -44,7 +44,7 @@ async fn killed_export_continues_without_loss_and_without_repetition() {
     while !path.exists() {
         let (state_before, written_before) = (state(&path), written());
         let mut export = stored.command(&args).spawn().unwrap();
-        // In turn before and after the first state of a run. Then the file goes on behind this state.
+        // In turn before and after the first state of a run. Then the file goes on after this state.
         until("the export has come further, or ends", async || {
             let is_further = match kills {
                 0 | 3 => written() > written_before + 1_000_000,

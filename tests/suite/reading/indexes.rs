@@ -83,7 +83,7 @@ async fn each_filter_and_each_pair_is_answered_from_an_index() {
             names.len() == 1 || EXACT.iter().any(|exact| names.iter().all(|name| exact.contains(name)));
         let most = if is_exact { MAX_EXACT_KEYS } else { MAX_KEYS };
         let mut path = format!("{CALLS}?{query}");
-        // The first page, and the page behind it.
+        // The first page, and the page after it.
         for _ in 0..2 {
             database.run_command(doc! { "profile": 0 }).await.unwrap();
             database.collection::<Document>("system.profile").drop().await.unwrap();

@@ -27,20 +27,21 @@ pub(crate) const TAIL_LINES: usize = 12;
 /// Pause between two calls of the condition in [`Process::until`].
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running program. Dropping it ends the program.
+/// A program that runs under a guard. Dropping it ends the program.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     pid: i32,
+    /// The process that started the program, and that ends with it (`guard.rs`).
     guard: Child,
     /// Standard input of the guard. The guard stops the program when this pipe closes.
-    alive: Option<ChildStdin>,
+    guard_stdin: Option<ChildStdin>,
     log: PathBuf,
 }
 
 impl Process {
-    pub(super) fn new(name: String, pid: i32, guard: Child, alive: ChildStdin, log: PathBuf) -> Self {
-        Self { name, pid, guard, alive: Some(alive), log }
+    pub(super) fn new(name: String, pid: i32, guard: Child, guard_stdin: ChildStdin, log: PathBuf) -> Self {
+        Self { name, pid, guard, guard_stdin: Some(guard_stdin), log }
     }
 
     /// Name of the program in messages.
@@ -58,17 +59,18 @@ impl Process {
         &self.log
     }
 
-    /// The last `lines` lines of the log that are not empty, each cut to 300 characters.
+    /// The last `lines` lines of the log that are not empty, each cut to 300 characters. Only the last 16 KiB of the log
+    /// are read.
     pub fn log_tail(&self, lines: usize) -> String {
         tail(&self.log, lines).unwrap_or_else(|error| format!("{}: {error}", self.log.display()))
     }
 
-    /// Whether the program is still running.
+    /// Whether the program is still running: its guard ends with it.
     pub fn is_running(&mut self) -> bool {
         matches!(self.guard.try_wait(), Ok(None))
     }
 
-    /// Sends `signal` to the program. After SIGSTOP, waits until every thread has stopped.
+    /// Sends `signal` to the program. After SIGSTOP, blocks until every thread has stopped, which takes milliseconds.
     ///
     /// Fails if the program does not run any more.
     pub fn signal(&mut self, signal: Signal) -> anyhow::Result<()> {
@@ -152,12 +154,12 @@ impl Process {
 impl Drop for Process {
     /// Ends the program, and waits up to 2 seconds so that its port and its files are free again.
     fn drop(&mut self) {
-        drop(self.alive.take());
+        drop(self.guard_stdin.take());
         let deadline = Instant::now() + DROP_TIMEOUT;
         while self.is_running() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // A guard that was killed itself could not stop its program.
+        // If the guard was killed by a signal, it could not stop the program.
         if matches!(self.guard.try_wait(), Ok(Some(status)) if status.signal().is_some()) {
             let _ended = nix::sys::signal::kill(Pid::from_raw(self.pid), Signal::SIGKILL);
         }
@@ -166,7 +168,7 @@ impl Drop for Process {
 
 /// Whether every thread has stopped. On a busy machine a thread may run on for a while after the signal.
 ///
-/// True if the system has no `/proc`.
+/// True if the system has no `/proc`, or if the process has ended.
 fn is_stopped(pid: u32) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads.flatten().all(|thread| {

@@ -128,6 +128,7 @@ pub fn compare(calls: &[Call], found: &[Found]) -> Comparison {
         }
     }
     let mut comparison = Comparison { documents: (calls.len(), found.len()), ..Comparison::default() };
+    let mut matched = vec![false; found.len()];
     for document in found {
         let status = document.status.clone().unwrap_or_else(|| "(none)".to_owned());
         comparison.statuses.entry(status).or_default().1 += 1;
@@ -141,6 +142,9 @@ pub fn compare(calls: &[Call], found: &[Found]) -> Comparison {
             ids.into_iter().flatten().filter_map(|id| by_id.get(id.as_str())).flatten().copied().collect();
         documents.sort_unstable();
         documents.dedup();
+        for n in &documents {
+            matched[*n] = true;
+        }
         let difference = match documents.as_slice() {
             [] => Some("no document".to_owned()),
             [n] => difference(expected, &found[*n]),
@@ -150,6 +154,10 @@ pub fn compare(calls: &[Call], found: &[Found]) -> Comparison {
             let id = ids.into_iter().flatten().next().cloned().unwrap_or_default();
             comparison.wrong.push((id, difference));
         }
+    }
+    for (document, _) in found.iter().zip(matched).filter(|(_, matched)| !matched) {
+        let id = document.call_id.clone().or_else(|| document.conversation_id.clone()).unwrap_or_default();
+        comparison.wrong.push((id, "a document that belongs to no call".to_owned()));
     }
     comparison
 }

@@ -124,7 +124,7 @@ fn target(data: &DataFolder, options: &Options) -> anyhow::Result<Target> {
     if let (Some(url), Some(uri)) = (&options.url, &options.mongodb_uri) {
         return Ok(Target { url: webhooks(url), mongodb_uri: uri.clone(), database: DATABASE.to_owned() });
     }
-    let running = data.running().ok().with_context(|| {
+    let running = data.running().with_context(|| {
         format!("nothing runs in {}: start it with `{} up`", data.root().display(), data.command())
     })?;
     Ok(Target {
@@ -136,7 +136,7 @@ fn target(data: &DataFolder, options: &Options) -> anyhow::Result<Target> {
 
 async fn collection(target: &Target) -> anyhow::Result<Collection<Document>> {
     let mut options =
-        ClientOptions::parse(&target.mongodb_uri).await.context("--mongodb-uri cannot be used")?;
+        ClientOptions::parse(&target.mongodb_uri).await.context("the URI of MongoDB cannot be used")?;
     options.server_selection_timeout = Some(Duration::from_secs(5));
     let database = Client::with_options(options)?.database(&target.database);
     database.run_command(mongodb::bson::doc! { "ping": 1 }).await.context("MongoDB does not answer")?;

@@ -61,10 +61,11 @@ impl Activity {
     }
 }
 
-/// The sum of the series in a metrics page that begin with `series`.
-fn sum(page: &str, series: &str) -> f64 {
-    let lines = page.lines().filter(|line| line.starts_with(series));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+/// The sum of the values of all lines of a metrics page that begin with `prefix`.
+fn sum(page: &str, prefix: &str) -> f64 {
+    let lines = page.lines().filter(|line| line.starts_with(prefix));
+    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.fold(0.0, |sum, value| sum + value) // `sum` of nothing is -0.0, which a line would show.
 }
 
 /// The counts in one line. `problems`: warnings and errors in the logs.
@@ -84,7 +85,7 @@ mod tests {
         let page =
             "# TYPE a counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\nab_total 9\na_total_created 7\n";
         for (series, expected) in [("a_total{", 5.0), ("a_total{x=\"2\"}", 3.0), ("none", 0.0)] {
-            assert!((sum(page, series) - expected).abs() < f64::EPSILON, "{series}");
+            assert_eq!(sum(page, series).to_string(), expected.to_string(), "{series}");
         }
     }
 
