@@ -8,8 +8,9 @@
 //! A peer that takes no byte of an answer for [`STALL_TIMEOUT`] loses the connection. Otherwise such a peer
 //! would hold the answer and its connection for ever.
 //!
-//! The stream also ends the wait for a request ([`Waits`]). hyper has one time for both waits, of which no idle
-//! connection can have more than another.
+//! The stream also ends the wait for a request after the times in [`Waits`]. hyper has a single timeout for the whole
+//! wait, the same for every connection. Here the wait for the first byte of a head has a timeout of its own, which
+//! depends on the client.
 //!
 //! Invariant: an answer of a handler is never dropped. An answer counts as hyper's own only if it is written
 //! while no request is being answered and every earlier answer has been flushed.
@@ -29,10 +30,10 @@ use tokio::{
 
 use super::idle::Activity;
 
-/// Idle time of a connection with an authenticated request. It is longer than the idle times of most pools of
-/// HTTP clients, see [`PROXY_IDLE_TIMEOUT`].
+/// Shortest idle time of a connection with an authenticated request. It is longer than the idle times of most pools
+/// of HTTP clients, see [`PROXY_IDLE_TIMEOUT`].
 const AUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// Idle time of a connection from a trusted proxy.
+/// Shortest idle time of a connection from a trusted proxy.
 ///
 /// The client must be the one that closes an idle connection: a request that it sends while the server closes is
 /// lost, and a proxy answers it with 502, because it must not repeat a POST. Idle times of proxies: 60 s for
@@ -40,19 +41,19 @@ const AUTHENTICATED_IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// Cloud.
 const PROXY_IDLE_TIMEOUT: Duration = Duration::from_secs(650);
 
-/// Longest time in which a peer takes no byte of an answer.
+/// A connection is closed if its peer reads no byte of an answer for this time.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Number of first bytes that are kept until the first request is read.
-const MAX_OPENING: usize = 2048;
+/// Most first bytes of a connection that are kept until the first request is read.
+const MAX_OPENING_BYTES: usize = 2048;
 
 /// How long the server waits for a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
     /// From the first byte of a head to its last.
     head: Duration,
-    /// After an answer, until the first byte of the next head.
+    /// Until the first byte of a head, on a new connection or after an answer.
     idle: Duration,
-    /// The same, once a request was authenticated.
+    /// The same, once the connection has had an authenticated request.
     authenticated_idle: Duration,
 }
 
@@ -69,7 +70,7 @@ impl Waits {
     }
 }
 
-/// What an idle connection waits for, in the order in which it comes.
+/// The part of the next request that an idle connection waits for, in the order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Awaited {
     /// The first byte of a head.
@@ -97,7 +98,7 @@ pub(super) struct Guarded<S> {
     opening: Vec<u8>,
     /// Number of requests whose answers are flushed completely.
     flushed: u64,
-    /// Status of the dropped answer.
+    /// Status of hyper's own error answer, which was dropped.
     refused: Option<u16>,
     /// End of the time for the next bytes of an answer, while the peer takes none.
     stall: Option<Pin<Box<Sleep>>>,
@@ -123,7 +124,7 @@ impl<S> Guarded<S> {
     }
 
     /// The result of a write, or an error once the peer has taken no byte for too long.
-    fn progressed<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn or_stalled<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
             return written;
@@ -133,8 +134,8 @@ impl<S> Guarded<S> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer takes no bytes of the answer")))
     }
 
-    /// The wait for the request after `requests` others, of which `awaited` is next. It begins now if it has not
-    /// begun yet.
+    /// The wait for the next request, after `requests` earlier ones. `awaited` is the part of it that is missing. The
+    /// wait begins now if it has not begun yet.
     fn wait(&mut self, requests: u64, awaited: Awaited) -> &mut Wait {
         let time = match awaited {
             Awaited::RestOfHead => self.waits.head,
@@ -177,7 +178,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
         let read = &buffer.filled()[before..];
         self.wait(requests, Awaited::RestOfHead);
         if requests == 0 {
-            let room = MAX_OPENING - self.opening.len();
+            let room = MAX_OPENING_BYTES - self.opening.len();
             self.opening.extend_from_slice(&read[..read.len().min(room)]);
         }
         Poll::Ready(Ok(()))
@@ -193,12 +194,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut self.socket).poll_write(cx, bytes);
-        self.progressed(written, cx)
+        self.or_stalled(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
-        ready!(self.progressed(flushed, cx))?;
+        ready!(self.or_stalled(flushed, cx))?;
         if self.activity.is_idle() {
             self.flushed = self.activity.requests();
         }
@@ -209,11 +210,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         if self.refused.is_some() {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        // With TLS, a shutdown writes bytes too.
+        let shut = Pin::new(&mut self.socket).poll_shutdown(cx);
+        self.or_stalled(shut, cx)
     }
 }
 
-/// The status of an answer that begins with `bytes`, if hyper sends such answers by itself.
+/// The status of an answer that begins with `bytes`, if hyper sends it for a head that it cannot read.
 fn refusal(bytes: &[u8]) -> Option<u16> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
     match status {
@@ -287,7 +290,7 @@ mod tests {
         outside.write_all(&[b'x'; 5000]).await.unwrap();
         let mut buffer = [0; 5000];
         guarded.read_exact(&mut buffer).await.unwrap();
-        assert_eq!(guarded.opening, [b'x'; MAX_OPENING]);
+        assert_eq!(guarded.opening, [b'x'; MAX_OPENING_BYTES]);
         activity.set_busy();
         outside.write_all(b"more").await.unwrap();
         guarded.read_exact(&mut buffer[..4]).await.unwrap();
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_are_awaited_for_as_long_as_the_client_may_be_idle() {
+    async fn idle_time_depends_on_the_client_and_a_head_has_one_time_for_all_its_bytes() {
         let (inside, mut outside) = tokio::io::duplex(1024);
         let activity = Arc::new(Arc::new(IdleConnections::default()).join());
         let mut guarded = Guarded::new(inside, activity.clone(), WAITS);

@@ -216,7 +216,7 @@ async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
 fn http_builder() -> http1::Builder {
     let mut http = http1::Builder::new();
     http.max_buf_size(MAX_HEAD_BYTES);
-    http.writev(false); // Answers are small: copying one behind its head costs less than two writes.
+    http.writev(false); // Answers are small: copying one to its head costs less than two writes.
     http
 }
 

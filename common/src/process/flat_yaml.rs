@@ -1,12 +1,12 @@
 //! Reads variables from a flat YAML file: `KEY: value` lines, comments and quoted values. Pure.
 //!
 //! Values stay texts: `true`, `0755` and `1e3` are passed on as they are written, because each setting reads
-//! its own text. A structure that has no meaning as a variable is an error, so that no part of the file is
-//! ignored silently.
+//! its own text. White space at both ends is removed, also inside quotes. A structure that has no meaning as a
+//! variable is an error, so that no part of the file is ignored silently.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-/// A part of the file that is no variable. It contains no part of the text, which may be secret.
+/// Error: a line of the file is not a variable. The error never contains text of the file, which may be secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} {problem}")]
 pub struct YamlError {
@@ -17,21 +17,21 @@ pub struct YamlError {
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Problem {
-    #[error("is not valid YAML")]
+    #[error("is not valid YAML; put a value with special characters in quotes")]
     Invalid,
     #[error("is not KEY: value")]
-    NoPair,
+    NotKeyValue,
     #[error("begins with a key that is not the name of a variable (letters, digits, _)")]
     InvalidKey,
-    #[error("repeats the key of an earlier line")]
+    #[error("repeats the key of an earlier line; small and capital letters are the same")]
     RepeatedKey,
     #[error("is nested: each variable must be one line KEY: value")]
     Nested,
     #[error("begins a list: write the items as one text, with commas between them")]
     List,
-    #[error("has a value that begins with &, * or !, which YAML does not take as text: put it in quotes")]
-    NoText,
-    #[error("begins a second document")]
+    #[error("has a value that begins with &, * or !, which YAML does not read as text: put it in quotes")]
+    NotPlainText,
+    #[error("begins a second document: remove the line ---")]
     SecondDocument,
 }
 
@@ -58,13 +58,13 @@ pub fn read(text: &str) -> Result<Vec<(String, String)>, YamlError> {
             Event::MappingStart(..) if !is_in_mapping => is_in_mapping = true,
             Event::MappingStart(..) => return wrong(Problem::Nested),
             Event::SequenceStart(..) => return wrong(Problem::List),
-            Event::Alias(_) => return wrong(Problem::NoText),
+            Event::Alias(_) => return wrong(Problem::NotPlainText),
             Event::Scalar(_, _, anchor, ref tag) if anchor != 0 || tag.is_some() => {
-                return wrong(Problem::NoText);
+                return wrong(Problem::NotPlainText);
             }
             // A file of comments only.
             Event::Scalar(ref text, style, ..) if !is_in_mapping && is_null(text, style) => {}
-            Event::Scalar(..) if !is_in_mapping => return wrong(Problem::NoPair),
+            Event::Scalar(..) if !is_in_mapping => return wrong(Problem::NotKeyValue),
             Event::Scalar(text, style, ..) => match key.take() {
                 Some(name) => {
                     let value = if is_null(&text, style) { "" } else { text.trim() };
@@ -131,13 +131,13 @@ mod tests {
             ("A: 1\nSOURCES:\n  - s3cret\n",      3, Problem::List),
             ("A: [s3cret]\n",                     1, Problem::List),
             ("- s3cret\n",                        1, Problem::List),
-            ("A: 1\nTOKEN: !s3cret\n",            2, Problem::NoText),
-            ("A: 1\nTOKEN: &s3cret\n",            2, Problem::NoText),
-            ("A: &s3cret x\n",                    1, Problem::NoText),
+            ("A: 1\nTOKEN: !s3cret\n",            2, Problem::NotPlainText),
+            ("A: 1\nTOKEN: &s3cret\n",            2, Problem::NotPlainText),
+            ("A: &s3cret x\n",                    1, Problem::NotPlainText),
             ("A: 1\n\nnats-s3cret: x\n",          3, Problem::InvalidKey),
             ("A: 1\n? [s3cret]\n: x\n",           2, Problem::List),
             ("A: 1\nB: 2\na: s3cret\n",           3, Problem::RepeatedKey),
-            ("A=s3cret\n",                        1, Problem::NoPair),
+            ("A=s3cret\n",                        1, Problem::NotKeyValue),
             ("A: 1\n---\nB: s3cret\n",            2, Problem::SecondDocument),
             ("A: 1\nB: *s3cret\n",                2, Problem::Invalid),
             ("A: 1\nB: \"s3cret\n",               2, Problem::Invalid),

@@ -66,7 +66,7 @@ pub fn sender(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Result<S
 /// `forwarded` holds the value of every `X-Forwarded-For` line in the order received. The search goes through
 /// the hops from right to left, because each trusted proxy appends the address of its own peer. The first hop
 /// that is not a trusted proxy is the client. If every hop is a trusted proxy, the leftmost hop is the
-/// client. Azure's gateways write a port behind the address (`v4:port`, `[v6]`, `[v6]:port`); the port is
+/// client. Azure's gateways write a port after the address (`v4:port`, `[v6]`, `[v6]:port`); the port is
 /// ignored. Any other form of a hop gives `None`, because the hops to its left cannot be trusted.
 pub fn client<'a>(
     peer: IpAddr,

@@ -24,16 +24,16 @@ pub(crate) enum Success {
     Status(Bytes),
     /// A call was placed.
     Placed(Placed),
-    /// Stored calls, or a part of one.
+    /// A list of calls, one call, its transcript or its recording.
     Read(Answer),
-    /// The description of the public listener.
+    /// The `OpenAPI` description of the public API.
     Description { is_head: bool },
-    /// The methods of a route.
+    /// The methods of a route, as the answer to OPTIONS.
     Options { allow: &'static str },
 }
 
 impl Success {
-    /// The answer.
+    /// Builds the response.
     pub fn answer(self) -> Answer {
         match self {
             Self::Accepted { id, accepted: Accepted::Stream(Stored { sequence, duplicate }) } => json(
@@ -63,7 +63,7 @@ impl Success {
     }
 }
 
-/// The public listener as `OpenAPI` 3.1. The crate in `deploy/openapi` writes this file from the code.
+/// The public API as `OpenAPI` 3.1. The crate `deploy/openapi` generates the file from the code.
 const DESCRIPTION: &[u8] = include_bytes!("../../../deploy/openapi.json");
 
 const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");

@@ -59,7 +59,7 @@ pub struct OrderedPublisher {
 }
 
 impl OrderedPublisher {
-    /// Publishes behind the present last message of `stream`. What is published has to be read after this.
+    /// Publishes after the present last message of `stream`. What is published has to be read after this.
     ///
     /// # Errors
     /// The broker does not answer, or has no such stream.

@@ -15,7 +15,7 @@ pub const MAX_SUMMARY: usize = 4000;
 /// The last character of a text that was cut.
 const CUT_MARK: char = '…';
 
-/// Bytes before and behind the end of a cut text in which a telephone number is looked for: more than a number has.
+/// Bytes before and after the end of a cut text in which a telephone number is looked for: more than a number has.
 const AROUND_END: usize = 128;
 
 /// The text with at most `most` characters. A longer text is cut and ends in `…`. A telephone number is left out and not

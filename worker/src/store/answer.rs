@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{call_view::CallView, convert::bson_to_value};
 use crate::domain::call::{Fact, size};
 
-/// The fields before and behind the facts, in the order of the JSON.
+/// The fields before and after the facts, in the order of the JSON.
 const IDS: [&str; 7] =
     ["agentId", "agentPhoneNumberId", "toNumber", "status", "outcome", "failureReason", "answeredBy"];
 const DETAILS: [&str; 10] = [

@@ -12,7 +12,7 @@ use mongodb::{
 
 use super::{
     connection::Store,
-    convert::{behind, bson_date, date},
+    convert::{bson_date, date, listed_after},
     error::StoreError,
     views::Cursor,
 };
@@ -40,24 +40,24 @@ impl Store {
 
     /// Adds an entry.
     pub async fn record_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let (audit, document) = (self.audit_collection(), written(entry));
+        let (audit, document) = (self.audit_collection(), to_document(entry));
         self.run(async move { audit.insert_one(document).await }).await.map(drop)
     }
 }
 
-/// Reads at most `limit` entries before `before`, the latest first.
+/// Reads at most `limit` entries that are older than `before`, the latest first.
 pub(super) async fn page(
     audit: Collection<Document>,
     before: Option<Cursor>,
     limit: i64,
     max_time: Duration,
 ) -> DriverResult<Vec<Document>> {
-    let conditions = before.map_or_else(Document::new, |before| behind("at", before.at, before.id));
+    let conditions = before.map_or_else(Document::new, |before| listed_after("at", before.at, before.id));
     let found = audit.find(conditions).sort(doc! { "at": -1, "_id": -1 }).limit(limit);
     found.max_time(max_time).await?.try_collect().await
 }
 
-fn written(entry: &AuditEntry) -> Document {
+fn to_document(entry: &AuditEntry) -> Document {
     doc! {
         "at": bson_date(entry.at),
         "by": &entry.by.name,
@@ -68,15 +68,18 @@ fn written(entry: &AuditEntry) -> Document {
     }
 }
 
-/// Reads an entry with its position. `None`: another version wrote it, and this one does not know its words.
-pub(super) fn read(document: &Document) -> Option<(Cursor, AuditEntry)> {
+/// The position of an entry in the list.
+pub(super) fn position(document: &Document) -> Option<Cursor> {
+    Some(Cursor { at: date(document, "at")?, id: document.get_object_id("_id").ok()? })
+}
+
+/// Reads an entry. `None`: it has an action, a login or a kind that this version does not know.
+pub(super) fn from_document(document: &Document) -> Option<AuditEntry> {
     let text = |field: &str| document.get_str(field).ok();
-    let at = date(document, "at")?;
-    let entry = AuditEntry {
-        at,
+    Some(AuditEntry {
+        at: date(document, "at")?,
         by: Person { name: text("by")?.to_owned(), login: Login::parse(text("login")?)? },
         action: Action::parse(text("action")?)?,
         object: Object { kind: ObjectKind::parse(text("kind")?)?, name: text("object")?.to_owned() },
-    };
-    Some((Cursor { at, id: document.get_object_id("_id").ok()? }, entry))
+    })
 }

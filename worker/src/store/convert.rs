@@ -11,9 +11,9 @@ pub fn bson_date(time: Timestamp) -> DateTime {
     DateTime::from_millis(time.as_millisecond())
 }
 
-/// The condition: a document comes behind the one with this time in `field` and this `_id`, in a list with the latest
+/// The condition: a document comes after the one with this time in `field` and this `_id`, in a list with the latest
 /// first.
-pub(super) fn behind(field: &str, at: Timestamp, id: impl Into<Bson>) -> Document {
+pub(super) fn listed_after(field: &str, at: Timestamp, id: impl Into<Bson>) -> Document {
     let at = bson_date(at);
     // The first condition is a bound of the index.
     doc! { field: { "$lte": at }, "$or": [{ field: { "$lt": at } }, { field: at, "_id": { "$lt": id } }] }

@@ -16,7 +16,7 @@ use mongodb::{
 
 use super::{
     connection::{SERVER_TIME, Store},
-    convert::{behind, bson_date, date},
+    convert::{bson_date, date, listed_after},
     error::StoreError,
 };
 use crate::domain::delivery::{Attempt, Delivery, DeliveryState};
@@ -189,7 +189,7 @@ pub(super) async fn page(
 pub(super) fn conditions(filter: &DeliveryFilter, before: Option<&DeliveryRecord>) -> Document {
     let mut conditions = filter_conditions(filter);
     if let Some(before) = before {
-        let earlier = behind("createdAt", before.created_at, &before.delivery.id);
+        let earlier = listed_after("createdAt", before.created_at, &before.delivery.id);
         conditions = doc! { "$and": [conditions, earlier] };
     }
     conditions

@@ -98,7 +98,7 @@ impl Store {
     }
 }
 
-/// Reads a part of a JSON array, and skips the items before and behind it.
+/// Reads a part of a JSON array, and skips the items before and after it.
 mod turns {
     use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Decides when webhooks are published: one by one, or together in an atomic batch.
 //!
 //! Webhooks are published one by one as they arrive while that is cheaper ([`super::cost_model`]). Otherwise
-//! the first webhook opens a batch. More webhooks arrive while the broker prepares to stage it. When the
-//! broker acknowledges the first message, all webhooks that are queued follow, and the last one commits the
-//! batch. So no webhook waits for a batch to fill.
+//! the first webhook opens a batch. While the broker prepares to stage the batch, more webhooks arrive and are
+//! queued. When the broker acknowledges the first message, all webhooks that are queued follow, and the last
+//! one commits the batch. So no webhook waits for a batch to fill.
 //!
 //! Pure: `arrive`, `acknowledged` and `advance` take the time as an argument. `next_publish` returns the
 //! messages that the committer task has to send, and `completed` the requests that it has to answer.
@@ -11,7 +11,7 @@
 //! Invariants:
 //! - Every request is completed exactly once, and by its deadline.
 //! - A request succeeds only after the broker has acknowledged its message.
-//! - A message id is in flight at most once, as long as a request waits for it.
+//! - While requests wait for a message, it is in flight at most once.
 //! - The number of messages in flight is bounded, even if no request waits for them any more. Otherwise more
 //!   and more messages would wait for a broker that hangs.
 
@@ -31,12 +31,13 @@ use crate::storage::recent_ids::RecentIds;
 
 /// The broker's limit on the messages of one atomic batch.
 pub const MAX_BATCH: usize = 1000;
-/// Most bytes of one batch. The second message is added whatever its size.
+/// Most bytes of all bodies of one batch. The second message is added whatever its size, because a batch of one
+/// message saves nothing.
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
-/// Most single messages in flight. Together with a batch they fit into the buffer of the NATS client, so that
-/// it does not block.
+/// Single messages in flight from which on queued webhooks wait. Those of a refused batch are published all the same.
+/// Together with a batch they fit into the buffer of the NATS client, so that it does not block.
 const MAX_SINGLES: usize = 1000;
-/// After this time an acknowledgement counts as lost.
+/// After this time an acknowledgement counts as lost, if no request waits for it.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// All requests that are queued or in flight. `W` receives the result of a request.
@@ -48,7 +49,8 @@ pub struct GroupCommit<W> {
     queue: VecDeque<usize>,
     in_flight: BTreeMap<AckId, InFlight>,
     singles: SinglesInFlight,
-    /// By their first eight bytes. This is only a hint, because the broker decides what is a duplicate.
+    /// The first eight bytes of the ids of recently stored webhooks. They are only a hint, because the broker decides
+    /// what is a duplicate.
     recent_ids: RecentIds<u64>,
     last_ack: u64,
     outgoing: VecDeque<OutgoingMessage>,
@@ -102,7 +104,8 @@ impl<W> GroupCommit<W> {
         self.waiters.completed()
     }
 
-    /// Adds a request. [`Self::advance`] publishes it.
+    /// Adds a request. If a webhook with its id was stored recently, it is published at once; otherwise
+    /// [`Self::advance`] publishes it.
     pub fn arrive(&mut self, request: PublishRequest<W>, now: Instant) {
         let id = request.webhook.id;
         let Some(key) = self.waiters.add(request) else { return };
@@ -130,7 +133,7 @@ impl<W> GroupCommit<W> {
         }
     }
 
-    /// Takes the broker's answer. An answer that is not expected any more is ignored.
+    /// Takes the broker's answer. An answer to a publish that was given up is ignored.
     pub fn acknowledged(&mut self, ack: AckId, answer: Answer, now: Instant) {
         let Some(InFlight { publish, .. }) = self.in_flight.remove(&ack) else { return };
         let batch = self.batching.take(ack);
@@ -154,7 +157,7 @@ impl<W> GroupCommit<W> {
         self.waiters.fail_all(PublishError::ConnectionLost);
     }
 
-    /// Completes all requests whose deadline has passed.
+    /// Completes all requests whose deadline has passed, and gives up what no request waits for any more.
     pub fn expire(&mut self, now: Instant) {
         let waiters = &mut self.waiters;
         self.queue.retain(|&key| {
@@ -267,7 +270,8 @@ impl<W> GroupCommit<W> {
             // The batch was abandoned: no request waits for its first webhook.
             (None, _) => self.waiters.remove(key),
             (Some(batch), Answer::Staged) if !self.queue.is_empty() => self.commit_batch(batch, key, now),
-            // No other webhook has arrived, so a batch would save nothing.
+            // No other webhook has arrived, so a batch would save nothing. The broker drops a batch that is not
+            // committed.
             (Some(_), Answer::Staged) => self.send_single(key, now),
             (Some(_), Answer::Stored { .. } | Answer::NoStream | Answer::Refused(_) | Answer::Garbled) => {
                 self.batching.pause(now);
@@ -305,8 +309,8 @@ impl<W> GroupCommit<W> {
         }
     }
 
-    /// Publishes the messages of a refused batch one by one, so that the broker answers each of them. The
-    /// broker has stored nothing of a refused batch.
+    /// Publishes the messages of a batch one by one, because the broker refused it or its answer cannot be used. The
+    /// broker then answers each of them. It recognizes those that it has stored as duplicates.
     fn publish_again_singly(&mut self, keys: Vec<usize>, now: Instant) {
         self.refused_batches += 1;
         for key in keys {

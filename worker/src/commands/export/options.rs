@@ -86,7 +86,7 @@ pub(super) enum Format {
 pub(super) struct Period {
     /// First millisecond.
     pub since: Option<Timestamp>,
-    /// First millisecond behind the period.
+    /// First millisecond after the period.
     pub until: Timestamp,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The lines go to `FILE.partial`. The state in `FILE.state` says which call was the last one within how many
 //! bytes; it is written after these bytes are on disk, about once a second. A run that continues cuts the file to
-//! this length and reads on behind this call, so that no call is lost and none is written twice. In the end
+//! this length and reads on after this call, so that no call is lost and none is written twice. In the end
 //! `FILE.partial` becomes `FILE`: a file with this name is complete.
 
 use std::{

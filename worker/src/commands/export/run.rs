@@ -52,7 +52,7 @@ pub async fn run(store: &Store, options: &Options, shows_numbers: bool) -> anyho
     }
 }
 
-/// Writes the header, if it is missing, and all calls behind the last one that is written.
+/// Writes the header, if it is missing, and all calls after the last one that is written.
 async fn write(
     store: &Store,
     filter: ExportFilter,

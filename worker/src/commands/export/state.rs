@@ -61,7 +61,7 @@ impl State {
         }
     }
 
-    /// The position behind which the export continues.
+    /// The position after which the export continues.
     pub fn cursor(&self) -> anyhow::Result<Option<Cursor>> {
         let cursor = |last: &Position| {
             let id = ObjectId::parse_str(&last.id).context("the state has no valid position")?;

@@ -1,6 +1,6 @@
 //! Pages of an export.
 //!
-//! A page is one query that begins behind the last call of the page before. So nothing stays open at the server
+//! A page is one query that begins after the last call of the page before. So nothing stays open at the server
 //! between two pages: no cursor, no snapshot. A page that could not be read is read again.
 //!
 //! The newest call comes first. `createdAt` of a stored call can only become earlier, so a call that is not read
@@ -87,7 +87,7 @@ impl Drop for ExportPages {
 }
 
 impl Store {
-    /// The calls that meet `filter`, the newest first, from behind the position `from`.
+    /// The calls that meet `filter`, the newest first, from after the position `from`.
     pub fn export(&self, filter: ExportFilter, from: Option<Cursor>) -> ExportPages {
         let (sender, pages) = mpsc::channel(READ_AHEAD);
         let stop = CancellationToken::new();
@@ -128,7 +128,7 @@ async fn read(
     }
 }
 
-/// The page behind `from`. `None` if there are no more calls.
+/// The page after `from`. `None` if there are no more calls.
 async fn page(
     calls: &Collection<RawDocumentBuf>,
     plan: &Plan,

@@ -17,7 +17,7 @@ const PAGE: usize = 100;
 pub struct AuditPage {
     /// The entries.
     pub entries: Vec<AuditEntry>,
-    /// The position behind which the next page begins. `None`: this is the last page.
+    /// The position after which the next page begins. `None`: this is the last page.
     pub next: Option<Cursor>,
 }
 
@@ -27,8 +27,8 @@ impl Views {
         let limit = i64::try_from(PAGE + 1).unwrap_or(i64::MAX);
         let found = self.ask(audit::page(self.store.audit_collection(), before, limit, SERVER_TIME)).await?;
         let more = found.len() > PAGE;
-        let known: Vec<_> = found.iter().take(PAGE).filter_map(audit::read).collect();
-        let next = known.last().filter(|_| more).map(|(position, _)| *position);
-        Ok(AuditPage { entries: known.into_iter().map(|(_, entry)| entry).collect(), next })
+        let shown = &found[..found.len().min(PAGE)];
+        let next = shown.last().filter(|_| more).and_then(audit::position);
+        Ok(AuditPage { entries: shown.iter().filter_map(audit::from_document).collect(), next })
     }
 }

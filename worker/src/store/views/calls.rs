@@ -32,12 +32,12 @@ const MAX_EXAMINED: u64 = 1000;
 pub struct CallPage {
     /// The calls, with the fields that the JSON of a call needs.
     pub calls: Vec<CallView>,
-    /// The position behind which the next page begins. `None`: there are no more calls.
+    /// The position after which the next page begins. `None`: there are no more calls.
     pub next: Option<Cursor>,
 }
 
 impl Views {
-    /// The first `limit` calls behind `after` that meet the conditions, or fewer: see [`CallPage::next`].
+    /// The first `limit` calls after `after` that meet the conditions, or fewer: see [`CallPage::next`].
     pub async fn calls(
         &self,
         conditions: &Conditions,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::store::{call_view::CallView, convert::bson_to_value, error::StoreError};
 
-/// Bytes before and behind the turns.
+/// Bytes before and after the turns.
 const OPENING: &[u8] = br#"{"turns":"#;
 const CLOSING: &[u8] = b"}";
 /// Bytes of a tag.
@@ -91,7 +91,7 @@ impl Views {
         Ok(Some(Content { tag: file_tag(&file), length: file.length, bytes }))
     }
 
-    /// The turns in a file, with the bytes before and behind them.
+    /// The turns in a file, with the bytes before and after them.
     async fn transcript_of_file(&self, id: &str, part: Part) -> Result<Option<Content>, StoreError> {
         let Some(file) = self.transcript_file(id).await? else { return Ok(None) };
         let (opening, closing) = (OPENING.len() as u64, CLOSING.len() as u64);

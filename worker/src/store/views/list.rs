@@ -1,4 +1,4 @@
-//! Pages of the list of calls. A page begins behind a given call and not behind a number of calls, so the
+//! Pages of the list of calls. A page begins after a given call and not after a number of calls, so the
 //! thousandth page costs as much as the first.
 
 use std::cmp::Reverse;
@@ -32,7 +32,7 @@ pub struct Listed {
     pub calls: Vec<CallRow>,
     /// Whether there are more calls in the requested direction, or may be: see [`Self::next`].
     pub more: bool,
-    /// The position behind which the next page in this direction begins. A page has fewer calls than [`PAGE`]
+    /// The position after which the next page in this direction begins. A page has fewer calls than [`PAGE`]
     /// although there may be more if few of the examined calls match.
     pub next: Option<Cursor>,
 }

@@ -37,7 +37,7 @@ impl MetadataText {
     }
 }
 
-/// The position of a call in the list. A page begins directly behind this position, or ends directly before
+/// The position of a call in the list. A page begins directly after this position, or ends directly before
 /// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {

@@ -114,7 +114,7 @@ impl Journal for WebhookLog {
         };
         log.recover()?;
         log.retire_empty()?;
-        log.window = Window::default(); // It was filled behind the ends of segments.
+        log.window = Window::default(); // It was filled after the ends of segments.
         Ok(log)
     }
 
@@ -280,7 +280,7 @@ impl WebhookLog {
         Ok(())
     }
 
-    /// Reads webhooks from the files. Returns also the number of a segment that has a damaged record behind them.
+    /// Reads webhooks from the files. Returns also the number of a segment that has a damaged record after them.
     fn read_files(
         &mut self,
         start: u64,

@@ -1,8 +1,9 @@
 //! A record of the log as bytes. Pure.
 //!
-//! A record is a prefix and its content: a kind, and what the kind says. The prefix has a mark, the length of the content,
-//! and its checksum. By the mark, records are found behind damaged bytes. It is random, and new at each use of the file, so
-//! neither a left-over record nor the body of a webhook is taken for a record. All numbers are little-endian.
+//! A record is a prefix and its content. The prefix has a mark, the length of the content, and the checksum of the
+//! content. The content has one byte for its kind, and the fields of this kind. After damaged bytes, the next record is
+//! found by its mark. The mark is random, and a file that is used again gets a new one, so neither a record of the
+//! earlier use nor the body of a webhook is taken for a record. All numbers are little-endian.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subject};
 use bytes::{Buf as _, BufMut as _, Bytes};
@@ -27,7 +28,7 @@ const CHECKPOINT: u8 = 2;
 pub(super) enum Content {
     /// A webhook.
     Webhook(Webhook),
-    /// All webhooks at lower positions than this one are removed.
+    /// All webhooks at positions lower than this number are removed.
     Checkpoint(u64),
 }
 
@@ -57,7 +58,7 @@ impl<'a> RecordEncoder<'a> {
         bytes.put_u8(WEBHOOK);
         bytes.put_slice(&self.webhook.id.bytes());
         put_text(bytes, &self.webhook.subject);
-        bytes.put_u32_le(number(self.headers.len()));
+        bytes.put_u32_le(to_u32(self.headers.len()));
         for (name, value) in &self.headers {
             put_text(bytes, name);
             put_text(bytes, value);
@@ -79,17 +80,17 @@ pub(super) fn checkpoint(position: u64, mark: Mark) -> Vec<u8> {
     bytes
 }
 
-/// The bytes of the content that follows this prefix. `None`: no record begins here.
-pub(super) fn content_bytes(prefix: [u8; PREFIX_BYTES], mark: Mark) -> Option<usize> {
+/// The length of the content after this prefix, in bytes. `None`: no record begins here.
+pub(super) fn content_length(prefix: [u8; PREFIX_BYTES], mark: Mark) -> Option<usize> {
     let mut rest = prefix.strip_prefix(&mark)?;
-    let bytes = rest.get_u32_le();
-    (bytes > 0).then_some(bytes as usize)
+    let length = rest.get_u32_le();
+    (length > 0).then_some(length as usize)
 }
 
 /// Reads the content of the record with this prefix. `None`: these bytes are no record.
 pub(super) fn read(prefix: [u8; PREFIX_BYTES], mut content: &[u8]) -> Option<Content> {
-    let (_, mut stored) = prefix.split_at(PREFIX_BYTES - 4);
-    if crc32fast::hash(content) != stored.get_u32_le() {
+    let (_, mut checksum) = prefix.split_at(PREFIX_BYTES - 4);
+    if crc32fast::hash(content) != checksum.get_u32_le() {
         return None;
     }
     match content.try_get_u8().ok()? {
@@ -117,12 +118,12 @@ fn read_webhook(mut content: &[u8]) -> Option<Webhook> {
 fn write_prefix(record: &mut [u8], mark: Mark) {
     let (mut prefix, content) = record.split_at_mut(PREFIX_BYTES);
     prefix.put_slice(&mark);
-    prefix.put_u32_le(number(content.len()));
+    prefix.put_u32_le(to_u32(content.len()));
     prefix.put_u32_le(crc32fast::hash(content));
 }
 
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.put_u32_le(number(text.len()));
+    bytes.put_u32_le(to_u32(text.len()));
     bytes.put_slice(text.as_bytes());
 }
 
@@ -133,8 +134,8 @@ fn take_text<'a>(content: &mut &'a [u8]) -> Option<&'a str> {
     str::from_utf8(text).ok()
 }
 
-fn number(length: usize) -> u32 {
-    u32::try_from(length).expect("a body has at most 128 MiB")
+fn to_u32(length: usize) -> u32 {
+    u32::try_from(length).expect("a record is shorter than 4 GiB, because a body has at most 128 MiB")
 }
 
 #[cfg(test)]
@@ -153,8 +154,8 @@ mod tests {
                 record.extend(&content);
                 write_prefix(&mut record, *b"12345678");
                 let (prefix, content) = record.split_first_chunk().unwrap();
-                prop_assert_eq!(content_bytes(*prefix, *b"12345678"), Some(content.len()));
-                prop_assert_eq!(content_bytes(*prefix, *b"12345679"), None, "a record of an earlier use");
+                prop_assert_eq!(content_length(*prefix, *b"12345678"), Some(content.len()));
+                prop_assert_eq!(content_length(*prefix, *b"12345679"), None, "a record of an earlier use");
                 let _any = read(*prefix, content);
                 let changed = [content, b"?"].concat();
                 prop_assert!(read(*prefix, &changed).is_none());

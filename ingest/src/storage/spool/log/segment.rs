@@ -54,7 +54,7 @@ pub(super) struct Segment {
     pub mark: Mark,
     /// Offset before which no webhook is in the log any more.
     pub first: u64,
-    /// Where no webhook is in the log, behind `first`.
+    /// Where no webhook is in the log, after `first`.
     removed: Ranges,
     path: PathBuf,
     file: File,
@@ -210,7 +210,7 @@ impl Segment {
         let content_at = offset + PREFIX_BYTES as u64;
         let prefix = window.read(self.number, &self.file, offset..content_at, limit)?;
         let Some(prefix) = prefix.and_then(|prefix| prefix.first_chunk()).copied() else { return Ok(None) };
-        let Some(bytes) = record::content_bytes(prefix, self.mark) else { return Ok(None) };
+        let Some(bytes) = record::content_length(prefix, self.mark) else { return Ok(None) };
         let end = content_at + bytes as u64;
         let content = window.read(self.number, &self.file, content_at..end, limit)?;
         let content = content.and_then(|content| record::read(prefix, content));
@@ -238,8 +238,8 @@ impl Segment {
         self.removed = Ranges::default();
     }
 
-    /// Writes the whole file once more, with zeros behind `end`. After a crash or a failed sync, this makes sure that all
-    /// records before `end` are on disk, so that more can be added behind them.
+    /// Writes the whole file once more, with zeros after `end`. After a crash or a failed sync, this makes sure that all
+    /// records before `end` are on disk, so that more can be added after them.
     pub fn write_again(&self) -> io::Result<()> {
         let mut bytes = vec![0; ZEROS.len()];
         for (offset, length) in pieces(0..self.end) {
@@ -250,7 +250,7 @@ impl Segment {
         self.file.sync_all()
     }
 
-    /// Whether records of `bytes` fit behind `end`.
+    /// Whether records of `bytes` fit after `end`.
     pub fn has_room(&self, bytes: u64) -> bool {
         self.end + bytes <= self.capacity
     }

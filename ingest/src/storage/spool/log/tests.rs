@@ -88,7 +88,7 @@ fn files_are_used_again_and_their_earlier_webhooks_are_not_read() {
     }
     assert_eq!(log.size(), JournalSize::default());
     assert!(files(folder.path()).len() <= 1 + MAX_SPARES, "{:?}", files(folder.path()));
-    // The bytes behind this record are those of an earlier use.
+    // The bytes after this record are those of an earlier use.
     append(&mut log, &long("b", 1000));
     drop(log);
     assert_eq!(words(&mut open(folder.path())), ["b"]);

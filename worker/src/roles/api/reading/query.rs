@@ -61,7 +61,7 @@ pub struct ListRequest {
     pub conditions: Conditions,
     /// Digest of the filters, for cursors.
     pub filters: FilterDigest,
-    /// The page begins behind this position.
+    /// The page begins after this position.
     pub after: Option<Cursor>,
     /// Most calls on the page.
     pub limit: usize,

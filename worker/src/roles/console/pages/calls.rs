@@ -120,7 +120,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         export: if problem.is_some() || params.searches_id(console.numbers) {
             String::new()
         } else {
-            params.page_at(None).address_at("/calls.csv")
+            params.csv_address()
         },
         batch: if params.batch.is_empty() {
             String::new()

@@ -204,7 +204,7 @@ mod tests {
             [Tone::Done, Tone::Going, Tone::Missed]
         );
         assert!(
-            bar.title.ends_with("10 calls: 5 answered, 3 no outcome yet, 2 not reached"),
+            bar.title.ends_with("10 calls: 5 answered, 3 no outcome yet, 2 not answered"),
             "{}",
             bar.title
         );

@@ -200,8 +200,13 @@ impl Params {
         self.address_at("/calls")
     }
 
+    /// The address of the table of all calls with this filter.
+    pub fn csv_address(&self) -> String {
+        self.page_at(None).address_at("/calls.csv")
+    }
+
     /// The address of the page at `path` with this filter.
-    pub fn address_at(&self, path: &str) -> String {
+    fn address_at(&self, path: &str) -> String {
         let query = self.query();
         if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
     }

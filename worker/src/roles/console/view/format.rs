@@ -89,7 +89,7 @@ pub fn cut(text: &str, max: usize) -> String {
     }
 }
 
-/// Characters behind the shown ones that are looked at, so that a telephone number is known although only a part of it
+/// Characters after the shown ones that are looked at, so that a telephone number is known although only a part of it
 /// is shown: more than the longest number has.
 const BEYOND: usize = 128;
 

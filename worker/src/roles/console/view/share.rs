@@ -1,7 +1,9 @@
 //! Shares in a whole, each as a row with a bar. Pure.
 
 use super::{
-    chart, format,
+    chart,
+    filter::{Params, ResultChoice},
+    format,
     tone::{self, Tone},
 };
 use crate::domain::call::{Disposition, Outcome};
@@ -38,19 +40,6 @@ impl Share {
         Self::of_disposition(Disposition::Over(outcome), href, n, whole)
     }
 
-    /// The share of the calls that did not reach the person. `n` gives the number of calls with an outcome, and `href`
-    /// the address of the calls with any of some outcomes. `None`: every call reached the person.
-    pub fn of_missed(
-        n: impl Fn(Outcome) -> u64,
-        href: impl Fn(Vec<Outcome>) -> String,
-        whole: u64,
-    ) -> Option<Self> {
-        let outcomes = Tone::Missed.outcomes();
-        let missed = outcomes.iter().map(|outcome| n(*outcome)).sum();
-        let share = || Self::new(Tone::Missed.name().to_owned(), href(outcomes), missed, whole);
-        (missed > 0).then(share)
-    }
-
     /// The share of the calls that stand like this.
     pub fn of_disposition(disposition: Disposition, href: String, n: u64, whole: u64) -> Self {
         Self {
@@ -58,6 +47,36 @@ impl Share {
             tone: Tone::of_disposition(disposition).class(),
             ..Self::new(tone::disposition_text(disposition).to_owned(), href, n, whole)
         }
+    }
+}
+
+/// The calls that nobody answered.
+pub struct Missed {
+    /// How many they are, as a sentence without its end.
+    pub sentence: String,
+    /// Address of their list.
+    pub href: String,
+    /// Address of their table.
+    pub csv: String,
+}
+
+impl Missed {
+    /// The calls among those of `filter` that nobody answered. `n` gives the number of calls with an outcome, and
+    /// `whole` is the number of all calls. `None`: there are none.
+    pub fn new(n: impl Fn(Outcome) -> u64, filter: Params, whole: u64) -> Option<Self> {
+        let outcomes = Tone::Missed.outcomes();
+        let missed = outcomes.iter().map(|outcome| n(*outcome)).sum();
+        let calls = match missed {
+            0 => return None,
+            1 => "1 call was".to_owned(),
+            _ => format!("{} calls were", format::count(missed)),
+        };
+        let filter = Params { result: Some(ResultChoice::Over(outcomes)), ..filter };
+        Some(Self {
+            sentence: format!("{calls} {} ({})", Tone::Missed.name(), percent(missed, whole)),
+            href: filter.address(),
+            csv: filter.csv_address(),
+        })
     }
 }
 

@@ -21,7 +21,7 @@ pub fn outcome_text(outcome: Outcome) -> &'static str {
     }
 }
 
-/// The name of the outcomes together, if they are those that did not reach the person.
+/// The name of the outcomes together, if they are those that nobody answered.
 pub fn group_name(outcomes: &[Outcome]) -> Option<&'static str> {
     (outcomes == Tone::Missed.outcomes()).then(|| Tone::Missed.name())
 }
@@ -44,7 +44,7 @@ pub enum Tone {
     Going,
     /// A person answered, and the conversation has ended.
     Done,
-    /// The call did not reach the person.
+    /// Nobody answered the call. A voicemail box may have.
     Missed,
     /// The call failed for a technical reason, or nobody knows how it ended.
     Failed,
@@ -109,7 +109,7 @@ impl Tone {
         match self {
             Self::Going => "no outcome yet",
             Self::Done => "answered",
-            Self::Missed => "not reached",
+            Self::Missed => "not answered",
             Self::Failed => "failed",
         }
     }

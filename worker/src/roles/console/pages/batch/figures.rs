@@ -7,7 +7,7 @@ use crate::{
     roles::console::view::{
         filter::{Params, ResultChoice},
         format,
-        share::{Share, percent, scaled},
+        share::{Missed, Share, percent, scaled},
     },
     store::views::BatchFigures,
 };
@@ -35,8 +35,8 @@ pub(super) struct Texts {
     pub minutes: String,
     pub cost: String,
     pub outcomes: Vec<Share>,
-    /// The calls that did not reach the person. `None`: none.
-    pub missed: Option<Share>,
+    /// The calls that nobody answered. `None`: none, or the id is masked.
+    pub missed: Option<Missed>,
     /// Numbers of the bar: calls that are over, and all calls.
     pub progress: (u64, u64),
 }
@@ -70,11 +70,8 @@ pub(super) fn texts(id: &str, figures: &BatchFigures, numbers: Numbers) -> Texts
         minutes: format::count((sums.seconds + 30) / 60),
         cost: format::count(sums.cost),
         outcomes: outcomes(id, figures, numbers),
-        missed: Share::of_missed(
-            |outcome| sums.of(outcome),
-            |outcomes| self::calls(id, Some(ResultChoice::Over(outcomes)), numbers),
-            sums.calls,
-        ),
+        missed: filter(id, numbers)
+            .and_then(|filter| Missed::new(|outcome| sums.of(outcome), filter, sums.calls)),
         progress: (sums.over(), sums.calls),
     }
 }
@@ -103,10 +100,12 @@ fn outcomes(id: &str, figures: &BatchFigures, numbers: Numbers) -> Vec<Share> {
 /// The address of the calls of the batch `id` that turned out like this. Empty if the address would show a telephone
 /// number that is masked.
 pub(super) fn calls(id: &str, result: Option<ResultChoice>, numbers: Numbers) -> String {
-    if numbers.id(id) != id {
-        return String::new();
-    }
-    Params { batch: id.to_owned(), result, ..Params::default() }.address()
+    filter(id, numbers).map(|filter| Params { result, ..filter }.address()).unwrap_or_default()
+}
+
+/// The filter of the calls of the batch `id`. `None`: an address with it would show a telephone number that is masked.
+fn filter(id: &str, numbers: Numbers) -> Option<Params> {
+    (numbers.id(id) == id).then(|| Params { batch: id.to_owned(), ..Params::default() })
 }
 
 #[cfg(test)]
@@ -143,12 +142,10 @@ mod tests {
             ]
         );
         let missed = texts.missed.unwrap();
-        let href =
-            "/calls?outcome=voicemail%2Cbusy%2Cno_answer%2Crejected%2Cunreachable%2Ccanceled&batch=btc+1";
-        assert_eq!(
-            (missed.count.as_str(), missed.percent.as_str(), missed.href.as_str()),
-            ("3", "30 %", href)
-        );
+        let filter = "outcome=voicemail%2Cbusy%2Cno_answer%2Crejected%2Cunreachable%2Ccanceled&batch=btc+1";
+        assert_eq!(missed.sentence, "3 calls were not answered (30 %)");
+        assert_eq!(missed.href, format!("/calls?{filter}"));
+        assert_eq!(missed.csv, format!("/calls.csv?{filter}"));
         assert_eq!(calls("+6581234567", None, Numbers::Masked), "", "a masked number is in no address");
     }
 }

@@ -48,7 +48,7 @@ pub async fn redrive(
         return queue::not_found(&console);
     }
     if let Some(body) = &edited
-        && let Err(problem) = check::check(&letter.subject, body)
+        && let Err(problem) = check::check(&letter.subject, body).await
         && !(problem.can_be_forced && form.anyway.is_some())
     {
         return edit::refused(&console, &letter, body.clone(), problem).await;

@@ -1,9 +1,9 @@
-//! Checks an edited body before it is sent. Pure.
+//! Checks an edited body before it is sent.
 
 use aftercall_common::json;
 use serde::de::IgnoredAny;
 
-use super::body::MAX_EDITABLE_BYTES;
+use super::{body::MAX_EDITABLE_BYTES, compute::compute};
 use crate::{broker::message::origin, domain::event, ingestion, roles::console::view::format};
 
 /// Most characters that are shown of the line with the error.
@@ -24,7 +24,12 @@ pub struct Problem {
 ///
 /// # Errors
 /// The body has not the form that its provider sends, or it would become a dead letter again.
-pub fn check(subject: &str, body: &str) -> Result<(), Problem> {
+pub async fn check(subject: &str, body: &str) -> Result<(), Problem> {
+    let (subject, body) = (subject.to_owned(), body.to_owned());
+    compute(move || check_body(&subject, &body)).await
+}
+
+fn check_body(subject: &str, body: &str) -> Result<(), Problem> {
     if body.len() > MAX_EDITABLE_BYTES {
         let (has, most) = (format::bytes(body.len() as u64), format::bytes(MAX_EDITABLE_BYTES as u64));
         let text = format!("The body has {has}; an edited body has {most} at most.");
@@ -124,7 +129,7 @@ mod tests {
             (TWILIO,     &"1".repeat(MAX_EDITABLE_BYTES + 1),  "1.0 MiB at most"),
         ];
         for (subject, body, expected) in table {
-            let problem = check(subject, body).unwrap_err();
+            let problem = check_body(subject, body).unwrap_err();
             assert!(problem.text.contains(expected), "{body:?}: {}", problem.text);
             assert!(!problem.can_be_forced, "{body:?}");
             assert!(problem.line.chars().count() <= MAX_SHOWN);
@@ -143,7 +148,7 @@ mod tests {
             (TWILIO,     "CallStatus=busy",                                     Some("no identifier")),
         ];
         for (subject, body, expected) in table {
-            match (check(subject, body), expected) {
+            match (check_body(subject, body), expected) {
                 (Ok(()), None) => {}
                 (Err(problem), Some(reason)) => {
                     assert!(problem.text.contains(reason) && problem.can_be_forced, "{}", problem.text);

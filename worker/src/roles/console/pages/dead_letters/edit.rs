@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
 use axum::{
     Form,
@@ -15,6 +16,7 @@ use serde::Deserialize;
 use super::{
     body::{is_editable, normalize_line_ends, readable},
     check::{self, Problem},
+    compute::compute,
     difference::{Line, difference},
     queue::{self, Missing, SECTION},
     row::Row,
@@ -77,7 +79,7 @@ pub async fn compare(
     let body = normalize_line_ends(&form.body);
     match queue::letter(&console, number).await {
         Ok(letter) if is_editable(&letter) => {
-            let problem = check::check(&letter.subject, &body).err();
+            let problem = check::check(&letter.subject, &body).await.err();
             page(&console, &letter, StatusCode::OK, body, problem, true).await
         }
         Ok(_) => not_editable(&console),
@@ -113,13 +115,19 @@ async fn page(
         }
         return shell::database_unavailable(console, SECTION, &error);
     }
-    let received = String::from_utf8_lossy(&letter.body);
-    let (original, _) = readable(&letter.body, aftercall_common::phone_numbers::Numbers::Whole);
+    let (subject, received, edited) = (letter.subject.clone(), letter.body.clone(), body.clone());
+    let (original, difference) = compute(move || {
+        let (original, _) = readable(&received, Numbers::Whole);
+        let received = String::from_utf8_lossy(&received);
+        let difference = is_compared.then(|| difference(&subject, &received, &edited));
+        (original, difference.unwrap_or_default())
+    })
+    .await;
     let (stream, sequence) = &letter.origin;
     let edit = Edit {
         shell: Shell::new(console, SECTION),
         row: Row::new(letter, console.numbers, Timestamp::now()),
-        difference: if is_compared { difference(&letter.subject, &received, &body) } else { Vec::new() },
+        difference,
         is_compared,
         original,
         kept: format!("It stays in the stream {stream} as number {sequence} until it expires there."),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     body::{is_editable, readable},
+    compute::compute,
     queue::{self, SECTION, TIMEOUT},
     row::Row,
 };
@@ -52,7 +53,8 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
         }
         None => None,
     };
-    let (body, cut) = readable(large_body.as_ref().unwrap_or(&letter.body), console.numbers);
+    let (text, numbers) = (large_body.clone().unwrap_or_else(|| letter.body.clone()), console.numbers);
+    let (body, cut) = compute(move || readable(&text, numbers)).await;
     let notes = [
         (cut, "Only the beginning is shown."),
         (

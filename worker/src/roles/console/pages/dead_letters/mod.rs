@@ -4,6 +4,7 @@
 mod actions;
 mod body;
 mod check;
+mod compute;
 mod difference;
 mod edit;
 mod letter;

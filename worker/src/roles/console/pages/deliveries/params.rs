@@ -22,7 +22,7 @@ pub struct Params {
     pub call: String,
     pub since: String,
     pub until: String,
-    /// The page begins behind the delivery with this id.
+    /// The page begins after the delivery with this id.
     pub before: String,
     /// Number of messages that were sent again by the form before.
     pub sent: u64,
@@ -124,7 +124,7 @@ impl Params {
         self.address_before("")
     }
 
-    /// The address of the page of the list behind the delivery `before`.
+    /// The address of the page of the list after the delivery `before`.
     pub fn address_before(&self, before: &str) -> String {
         let before = Some(("before", before)).filter(|(_, id)| !id.is_empty());
         let query = form_urlencoded::Serializer::new(String::new())

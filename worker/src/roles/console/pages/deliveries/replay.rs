@@ -103,7 +103,7 @@ fn selected(params: &Params, count: u64) -> String {
     format!("{} of {of}", format::count(count))
 }
 
-/// Sends at most [`MAX_MESSAGES`] messages of the deliveries behind `before`, and keeps account in `replayed`.
+/// Sends at most [`MAX_MESSAGES`] messages of the deliveries after `before` in the list, and keeps account in `replayed`.
 async fn replay(
     console: &Console,
     filter: &DeliveryFilter,

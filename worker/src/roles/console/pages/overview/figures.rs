@@ -14,7 +14,7 @@ use crate::{
             chart::{self, BarChart},
             filter::{PERIODS, Params, ResultChoice},
             format,
-            share::{Share, percent, scaled},
+            share::{Missed, Share, percent, scaled},
             tone::Tone,
         },
     },
@@ -34,13 +34,13 @@ pub(super) struct CallFigures {
     /// Median and 95th percentile of the time until a transcript was saved. `None`: no transcript was
     /// fetched.
     pub transcript_delay: Option<(String, String)>,
-    /// Number of transcripts behind `transcript_delay`.
+    /// Number of transcripts from which `transcript_delay` comes.
     pub transcripts: usize,
     pub chart: BarChart,
     pub tones: Vec<(Tone, String)>,
     pub outcomes: Vec<Share>,
-    /// The calls that did not reach the person. `None`: none.
-    pub missed: Option<Share>,
+    /// The calls that nobody answered. `None`: none.
+    pub missed: Option<Missed>,
     pub reasons: Vec<Share>,
     /// Failed calls with a reason that is not listed. `None`: all reasons are listed.
     pub others: Option<Share>,
@@ -90,11 +90,7 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
         chart: BarChart::new(figures),
         tones: Tone::ALL.into_iter().zip(chart::by_tone(&calls).map(format::count)).collect(),
         outcomes: outcome_shares(figures.window, &calls),
-        missed: Share::of_missed(
-            |outcome| count_of(&calls, outcome),
-            |outcomes| calls_over(figures.window, outcomes),
-            total,
-        ),
+        missed: Missed::new(|outcome| count_of(&calls, outcome), filter(figures.window), total),
         reasons,
         others,
         sip_codes: sip_shares(figures),
@@ -116,17 +112,19 @@ fn count_of(calls: &Bucket, outcome: Outcome) -> u64 {
     Outcome::ALL.into_iter().zip(calls.outcomes).find(|(other, _)| *other == outcome).map_or(0, |(_, n)| n)
 }
 
-/// The address of the calls of a window with one of these outcomes.
-fn calls_over(window: Window, outcomes: Vec<Outcome>) -> String {
+/// The filter of the calls of a window.
+fn filter(window: Window) -> Params {
     let period = PERIODS.into_iter().find(|period| period.word == window.as_str());
-    Params { result: Some(ResultChoice::Over(outcomes)), period, ..Params::default() }.address()
+    Params { period, ..Params::default() }
 }
 
 /// The share of each outcome in all calls.
 fn outcome_shares(window: Window, calls: &Bucket) -> Vec<Share> {
     let total = calls.calls();
     let over = Outcome::ALL.into_iter().map(|outcome| {
-        Share::of_outcome(outcome, calls_over(window, vec![outcome]), count_of(calls, outcome), total)
+        let result = Some(ResultChoice::Over(vec![outcome]));
+        let href = Params { result, ..filter(window) }.address();
+        Share::of_outcome(outcome, href, count_of(calls, outcome), total)
     });
     let open = Share {
         glyph: "ringing",
@@ -221,8 +219,7 @@ mod tests {
     #[test]
     fn a_count_leads_to_its_calls_in_the_same_window() {
         for window in Window::ALL {
-            let href = calls_over(window, vec![Outcome::Busy, Outcome::NoAnswer]);
-            assert_eq!(href, format!("/calls?outcome=busy%2Cno_answer&period={}", window.as_str()));
+            assert_eq!(filter(window).address(), format!("/calls?period={}", window.as_str()));
         }
     }
 
