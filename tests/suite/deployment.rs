@@ -199,7 +199,8 @@ async fn deployment_settings_agree_with_the_code() {
     // SHUTDOWN_GRACE is 20 s by default.
     assert!(given > 2 * delay + 20, "{given} s for twice {delay} s and 20 s");
 
-    // A gateway holds up to 256 MiB of bodies, a worker up to 32 MiB. The limit leaves room for the process.
+    // A gateway holds bodies of MAX_INFLIGHT_BYTES (256 MiB), a worker one of MAX_BODY_BYTES (32 MiB). The limit leaves
+    // room for the process.
     for objects in [&parsed["default"], &parsed["everything"]] {
         for container in objects.as_array().unwrap().iter().flat_map(|one| {
             one["spec"]["template"]["spec"]["containers"].as_array().cloned().unwrap_or_default()
@@ -319,7 +320,7 @@ fn inhibitions_name_existing_alerts() {
 
 /// Highest exposure of a unit, on the scale of `systemd-analyze security` from 0 to 10. The web servers of
 /// Debian have about 9.
-const EXPOSURE: f64 = 1.5;
+const MAX_EXPOSURE: f64 = 1.5;
 
 #[tokio::test]
 async fn systemd_units_are_valid_and_expose_little() {
@@ -344,7 +345,7 @@ async fn systemd_units_are_valid_and_expose_little() {
             .lines()
             .rev()
             .find_map(|line| line.split(": ").nth(1)?.split(' ').next()?.parse::<f64>().ok());
-        assert!(level.is_some_and(|level| level <= EXPOSURE), "{unit}: {level:?}\n{said}");
+        assert!(level.is_some_and(|level| level <= MAX_EXPOSURE), "{unit}: {level:?}\n{said}");
     }
 }
 

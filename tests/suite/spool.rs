@@ -15,13 +15,13 @@ async fn stack(folder: &Path, vars: &[(&str, &str)]) -> TestStack {
     let setup = TestStack::builder().gateway_env("SPOOL_DIR", folder.to_str().unwrap());
     let setup = vars.iter().fold(setup, |setup, (name, value)| setup.gateway_env(name, value));
     let stack = setup.start().await;
-    // A gateway with a spool is ready before it has checked the streams.
-    let known = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
-    until_equal("the readiness of the streams", json!("ok"), known).await;
+    // With a spool, the gateway is ready before the streams are checked. The tests wait for that.
+    let streams = async || stack.gateway.readiness(&stack.http).await.1["parts"]["stream"].clone();
+    until_equal("the readiness of the streams", json!("ok"), streams).await;
     stack
 }
 
-fn busy(n: usize) -> Value {
+fn busy_webhook(n: usize) -> Value {
     json!({ "event_type": "call.busy", "call_id": format!("c{n}") })
 }
 
@@ -36,26 +36,26 @@ async fn kill_broker(stack: &mut TestStack) {
 async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
-    assert_eq!(stack.webhook(&busy(0)).await["sequence"], 1);
+    assert_eq!(stack.webhook(&busy_webhook(0)).await["sequence"], 1);
     kill_broker(&mut stack).await;
     let (status, ready) = stack.gateway.readiness(&stack.http).await;
     assert_eq!((status, &ready["ready"]), (200, &json!(true)), "the gateway must stay ready: {ready}");
 
-    for answer in join_all((1..200).map(|n| stack.post_to(CALL_STATUS, busy(n).to_string()))).await {
+    for answer in join_all((1..200).map(|n| stack.post_to(CALL_STATUS, busy_webhook(n).to_string()))).await {
         assert_eq!((answer.status, &answer.body["spooled"]), (200, &json!(true)), "{}", answer.body);
         assert_eq!((&answer.body["sequence"], &answer.body["duplicate"]), (&Value::Null, &json!(false)));
     }
-    let again = stack.webhook(&busy(7)).await;
+    let again = stack.webhook(&busy_webhook(7)).await;
     assert_eq!(again["duplicate"], true, "{again}");
     // Only the unavailable broker knows that this webhook is a duplicate.
-    assert_eq!(stack.webhook(&busy(0)).await["duplicate"], false);
+    assert_eq!(stack.webhook(&busy_webhook(0)).await["duplicate"], false);
     stack.twilio("CallSid=CA1&CallStatus=no-answer").await;
 
     // Spooled webhooks are on the disk. They survive a crash and a start of the gateway without a broker.
     stack.gateway.kill().await;
     stack.gateway.restart().await;
     stack.gateway.until_ready(&stack.http).await;
-    assert_eq!(stack.webhook(&busy(8)).await["duplicate"], true);
+    assert_eq!(stack.webhook(&busy_webhook(8)).await["duplicate"], true);
 
     let restarted = jiff::Timestamp::now();
     stack.nats.restart().await.unwrap();
@@ -74,7 +74,7 @@ async fn webhooks_accepted_during_an_outage_of_the_broker_arrive_once() {
     let received: jiff::Timestamp = received.unwrap().as_str().parse().unwrap();
     assert!(received < restarted, "{received} is after the start of the broker at {restarted}");
     // New webhooks go to the broker.
-    assert!(stack.webhook(&busy(200)).await["sequence"].is_u64());
+    assert!(stack.webhook(&busy_webhook(200)).await["sequence"].is_u64());
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn large_body_is_spooled() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[]).await;
     kill_broker(&mut stack).await;
-    let mut large = busy(1);
+    let mut large = busy_webhook(1);
     large["padding"] = "x".repeat(3 * 1024 * 1024).into();
     assert_eq!(stack.webhook(&large).await["spooled"], true);
     stack.nats.restart().await.unwrap();
@@ -96,7 +96,7 @@ async fn webhooks_are_spooled_while_the_broker_hangs_or_is_full() {
     let folder = tempfile::tempdir().unwrap();
     let mut stack = stack(folder.path(), &[("PUBLISH_TIMEOUT", "300ms")]).await;
     stack.nats.freeze().unwrap();
-    assert_eq!(stack.webhook(&busy(1)).await["spooled"], true);
+    assert_eq!(stack.webhook(&busy_webhook(1)).await["spooled"], true);
     stack.nats.thaw().unwrap();
     stack.until_call("c1", doc! { "status": "busy" }).await;
     let spooled = async || stack.gateway.metrics(&stack.http).await.contains("aftercall_spool_webhooks 0\n");
@@ -109,7 +109,7 @@ async fn webhooks_are_spooled_while_the_broker_hangs_or_is_full() {
 
     let full = jetstream::stream::Config { max_messages: 1, ..config(&stack).await };
     stack.jetstream.update_stream(&full).await.unwrap();
-    assert_eq!(stack.webhook(&busy(2)).await["spooled"], true);
+    assert_eq!(stack.webhook(&busy_webhook(2)).await["spooled"], true);
     tokio::time::sleep(Duration::from_millis(500)).await;
     let unlimited = jetstream::stream::Config { max_messages: -1, ..full };
     stack.jetstream.update_stream(&unlimited).await.unwrap();
@@ -130,7 +130,7 @@ async fn full_spool_refuses_webhooks() {
     let refused = loop {
         let n = accepted.len();
         assert!(n < 20, "more webhooks than 3000 bytes can hold");
-        let answer = stack.post_to(CALL_STATUS, busy(n).to_string()).await;
+        let answer = stack.post_to(CALL_STATUS, busy_webhook(n).to_string()).await;
         if answer.status != 200 {
             break answer;
         }
@@ -160,7 +160,7 @@ async fn unusable_spool_folder_stops_the_start() {
 }
 
 #[tokio::test]
-async fn spool_is_private_whatever_the_umask() {
+async fn spool_is_private_with_umask_0() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("spool");

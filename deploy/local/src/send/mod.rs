@@ -29,19 +29,19 @@ const COLLECTION: &str = "agent_calls";
 const DATABASE: &str = "aftercall";
 /// Pause between two reads of the collection.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Time for which all documents must stay right before they are final.
+/// Time for which all documents must stay as expected before the check ends.
 const STABLE_FOR: Duration = Duration::from_secs(2);
 
 /// The webhooks to post, and their rate.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Number of calls; each makes between one and six webhooks
+    /// About this many calls; each makes between one and six webhooks
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     calls: u32,
     /// Webhooks per second [default: as fast as the gateway takes them]
     #[arg(long, value_name = "R")]
     rate: Option<f64>,
-    /// Share of webhooks that are sent a second time
+    /// Repetitions, as a multiple of the number of webhooks
     #[arg(long, value_name = "FRACTION", default_value_t = 0.2)]
     duplicates: f64,
     /// Keep the order in which the events of a call happened [default: shuffled]
@@ -53,24 +53,25 @@ pub struct Options {
     /// Webhooks in flight at a time
     #[arg(long, value_name = "C", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     connections: u16,
-    /// Instead, post N webhooks one at a time, and measure the time from each webhook to its document
+    /// Post N webhooks one at a time instead of the calls, and measure the time from each webhook to its document
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     visible: Option<u32>,
-    /// Seconds without any change after which differing documents count as wrong
+    /// Give up if documents differ, and no document has changed for this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     settle: u64,
     /// Gateway to post to [default: the gateway of `up`]
     #[arg(long, requires = "mongodb_uri")]
     url: Option<String>,
-    /// Database to read back from [default: the database of `up`]
+    /// URI of MongoDB, whose database `aftercall` is read [default: that of `up`]
     #[arg(long, requires = "url")]
     mongodb_uri: Option<String>,
 }
 
-/// What the ids of the generated calls begin with.
+/// The beginnings of the ids of the generated calls.
 struct Ids {
+    /// Of calls.
     run: String,
-    /// The prefix of the conversations in ElevenLabs' own form.
+    /// Of conversations.
     prefix: String,
 }
 
@@ -98,11 +99,12 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode
         print!("{}", report::visible(&times));
         return Ok(ExitCode::SUCCESS);
     }
-    // A third of the calls are conversations in ElevenLabs' own form.
-    let own = options.calls / 3;
-    let mut calls: Vec<_> =
-        (own..options.calls).map(|n| scenario::call(&mut rng, &run, n - own, now)).collect();
-    calls.extend((0..own).flat_map(|n| conversations::calls(seed, n, now)));
+    // A third of the calls are conversations, with webhooks as ElevenLabs sends them.
+    let conversations = options.calls / 3;
+    let mut calls: Vec<_> = (conversations..options.calls)
+        .map(|n| scenario::call(&mut rng, &run, n - conversations, now))
+        .collect();
+    calls.extend((0..conversations).flat_map(|n| conversations::calls(seed, n, now)));
     let ids = Ids { run, prefix: generated::sent_prefix(seed, now) };
     let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
     println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);

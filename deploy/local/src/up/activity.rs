@@ -1,4 +1,4 @@
-//! Counts what gateway and workers do, by their metrics, for the last line on a terminal.
+//! Counts what gateway and workers do, by their metrics, for the status line of `up`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{client::http_client, running::Running};
 /// Longest wait for the metrics of one process.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Reads the counts.
+/// Reads counts from the metrics of the processes.
 #[derive(Debug)]
 pub struct Activity {
     client: Client,
@@ -43,11 +43,11 @@ impl Activity {
 
     /// The counts of now. A process that does not answer counts as one that has done nothing.
     pub async fn counts(&self) -> Counts {
-        let gateway = self.page(&self.gateway).await;
+        let gateway = self.metrics(&self.gateway).await;
         let stored = sum(&gateway, "aftercall_publishes_total{outcome=\"stored\"}");
         let mut counts = Counts { stored, ..Counts::default() };
         for worker in &self.workers {
-            let page = self.page(worker).await;
+            let page = self.metrics(worker).await;
             counts.applied += sum(&page, "aftercall_events_applied_total{");
             counts.transcripts += sum(&page, "aftercall_transcripts_total{outcome=\"saved\"}");
             counts.dead_letters += sum(&page, "aftercall_dead_letters_total{");
@@ -55,7 +55,7 @@ impl Activity {
         counts
     }
 
-    async fn page(&self, url: &str) -> String {
+    async fn metrics(&self, url: &str) -> String {
         let Ok(answer) = self.client.get(url).send().await else { return String::new() };
         answer.text().await.unwrap_or_default()
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_counts_what_happened() {
+    fn line_shows_all_counts() {
         let counts = Counts { stored: 1204.0, applied: 1200.0, transcripts: 3.0, dead_letters: 0.0 };
         assert_eq!(
             line(counts, 1),

@@ -7,13 +7,13 @@ use std::fmt;
 pub enum EventType {
     /// The call is stored for the first time.
     Created,
-    /// Its status changed.
+    /// The status of the call changed.
     Status,
-    /// Its outcome became known, or changed.
+    /// The outcome of the call became known, or changed.
     Outcome,
-    /// Its transcript was saved, or is unavailable.
+    /// The transcript of the call was saved, or is unavailable.
     Transcript,
-    /// It was erased on request of a person.
+    /// An operator erased the call with `forget`.
     Erased,
 }
 
@@ -21,7 +21,7 @@ impl EventType {
     /// Every type, in the order in which the events of one change are published.
     pub const ALL: [Self; 5] = [Self::Created, Self::Status, Self::Outcome, Self::Transcript, Self::Erased];
 
-    /// The types that a change of a stored call may cause.
+    /// The types that a change of the document of a stored call may cause.
     pub const OF_A_CHANGE: [Self; 3] = [Self::Status, Self::Outcome, Self::Transcript];
 
     /// The type in the body of an event.
@@ -42,7 +42,7 @@ impl EventType {
             Self::Status => "The status of the call changed.",
             Self::Outcome => "The outcome of the call became known, or changed.",
             Self::Transcript => "The transcript of the call was saved, or is unavailable.",
-            Self::Erased => "The call was erased on request of a person.",
+            Self::Erased => "An operator erased the call with `forget`.",
         }
     }
 

@@ -1,6 +1,6 @@
-//! Facts that several sources state alike. Of two values, the smaller or the larger one prevails.
+//! Facts that several sources report. If their values differ, the smaller or the larger one is kept.
 //!
-//! [`Fact`] has the rows.
+//! [`Fact`] defines name, type and rule of each.
 
 use mongodb::bson::{Bson, Document, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
 
@@ -29,7 +29,8 @@ pub(super) fn append(fields: &mut RawDocumentBuf, facts: &Facts) -> Result<(), U
     Ok(())
 }
 
-/// An object with an expression for each fact. The paths of the stored facts begin with `within`.
+/// An object with an expression for each fact, for `$mergeObjects`. `within` is the prefix of the paths of the stored
+/// facts, such as `$`.
 pub(super) fn layer(within: &str, facts: &Facts) -> Result<RawDocumentBuf, Unstorable> {
     let mut layer = RawDocumentBuf::new();
     for (fact, value) in facts {
@@ -51,7 +52,7 @@ pub(super) fn layer(within: &str, facts: &Facts) -> Result<RawDocumentBuf, Unsto
     Ok(layer)
 }
 
-/// Reads the facts. A value of another type is ignored.
+/// Reads the facts. A stored value of a wrong type is left out.
 pub(super) fn read(document: &Document) -> Facts {
     let fact = |fact: Fact| Some((fact, value(fact.value_type(), document.get(fact.name())?)?));
     Fact::ALL.into_iter().filter_map(fact).collect()
