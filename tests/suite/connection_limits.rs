@@ -151,6 +151,11 @@ async fn unfinished_request_heads_are_closed_after_the_timeout() {
     let mut idle = stack.connect_from([127, 0, 0, 1]).await;
     let answer = exchange(&mut idle, request("no webhook").as_bytes()).await;
     assert_eq!(answer.matches("HTTP/1.1 400 ").count(), 1, "{answer}");
+    for unknown in ["GET /x", "HEAD /x", "POST /x"] {
+        let mut idle = stack.connect_from([127, 0, 0, 1]).await;
+        let answer = exchange(&mut idle, format!("{unknown} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{unknown}: {answer}");
+    }
     let mut half = stack.connect_from([127, 0, 0, 1]).await;
     half.write_all(webhook("c").as_bytes()).await.unwrap();
     let read = within("the gateway answers", half.read(&mut [0; 1024])).await.unwrap();
@@ -174,6 +179,9 @@ async fn idle_connections_of_proxies_and_of_the_provider_stay_open() {
     ];
     let used = connections.map(async |(source, first, status, second)| {
         let mut socket = stack.connect_from(source).await;
+        if source == [127, 0, 0, 8] {
+            tokio::time::sleep(Duration::from_millis(1500)).await; // A proxy may connect long before its first request.
+        }
         for (request, status, idle) in [(first, status, 0), (second, "HTTP/1.1 200 ", 1500)] {
             tokio::time::sleep(Duration::from_millis(idle)).await;
             socket.write_all(request.as_bytes()).await.unwrap();

@@ -232,7 +232,7 @@ async fn scan_finds_the_changed_documents_of_many_pages() {
     calls.insert_one(doc! { "_id": "text", "revision": 5000_i64 }).await.unwrap();
     let (mut found, mut last, mut pages) = (Vec::new(), None, 0);
     loop {
-        let page = store.scan(Scanned::Calls, 1499, last).await.unwrap();
+        let page = store.scan(Scanned::Calls, 1499, last, 2000).await.unwrap();
         found.extend(page.changed);
         pages += 1;
         last = page.next;
@@ -297,8 +297,7 @@ async fn change_streams_open_while_calls_change() {
         for _ in 0..20 {
             let mut changes = store.changes_since(beginning()).await.unwrap();
             without_position += usize::from(changes.position().token.is_none());
-            let (change, _) = changes.next().await.unwrap();
-            assert!(change.is_some());
+            while changes.next().await.unwrap().0.is_none() {}
         }
         without_position
     };

@@ -99,14 +99,14 @@ impl Connection {
         self.run(socket, tls, timeout, handler).await;
     }
 
-    /// Waits for the first byte, does the TLS handshake if there is TLS, and serves requests.
+    /// Waits for the first byte, does the TLS handshake within `timeout` if there is TLS, and serves requests.
     pub async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, timeout: Duration, handler: &H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F,
         F: Future<Output = Response<B>>,
         B: Body<Error: Into<BoxError>> + 'static,
     {
-        let Some(first) = self.first_byte(&socket, timeout).await else { return };
+        let Some(first) = self.first_byte(&socket, self.waits.idle).await else { return };
         let Some(tls) = tls else { return self.serve(socket, handler).await };
         // Boxed, so that connections without TLS do not need the memory for it.
         let secured = Box::pin(async {
@@ -262,5 +262,60 @@ struct BusyGuard(Arc<Activity>);
 impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.set_idle();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::time::Instant;
+
+    use super::{super::idle::IdleConnections, *};
+
+    /// Seconds from the answer to `request` until the server closes the connection. The handler takes a second.
+    async fn idle_seconds(request: &str, waits: Waits, is_authenticated: bool) -> u64 {
+        let connection = Connection {
+            http: http1::Builder::new(),
+            stop: CancellationToken::new(),
+            hang_up: CancellationToken::new(),
+            activity: Arc::new(Arc::new(IdleConnections::default()).join()),
+            waits,
+            peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            unreadable: Arc::default(),
+        };
+        let handler = async |_, _| {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut reply = Response::new(Full::new(Bytes::from(vec![b'x'; 10_000])));
+            if is_authenticated {
+                reply.extensions_mut().insert(Authenticated);
+            }
+            reply
+        };
+        let handler = |peer, request| Box::pin(handler(peer, request));
+        // Smaller than the answer, so that it is not written at once.
+        let (mut client, server) = tokio::io::duplex(1_000);
+        let asking = async {
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 10_000];
+            client.read_exact(&mut answer).await.unwrap();
+            let answered = Instant::now();
+            client.read_to_end(&mut answer).await.unwrap();
+            answered.elapsed().as_secs()
+        };
+        tokio::join!(asking, connection.serve(server, &handler)).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_are_closed_after_any_answer() {
+        let head = Duration::from_secs(10);
+        let (client, proxy) = (Waits::for_client(head), Waits::for_proxy(head));
+        for request in ["GET / HTTP/1.1\r\n\r\n", "POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\n{}"] {
+            assert_eq!(idle_seconds(request, client, false).await, 10, "{request}");
+            assert_eq!(idle_seconds(request, client, true).await, 75, "{request}");
+            assert_eq!(idle_seconds(request, proxy, false).await, 650, "{request}");
+        }
+        let half = "GET / HTTP/1.1\r\n\r\nGET / HTTP";
+        assert_eq!(idle_seconds(half, client, false).await, 10, "half a head");
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Waits {
     /// From the first byte of a head to its last.
     head: Duration,
     /// Until the first byte of a head, on a new connection or after an answer.
-    idle: Duration,
+    pub idle: Duration,
     /// The same, once the connection has had an authenticated request.
     authenticated_idle: Duration,
 }
@@ -201,7 +201,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         ready!(self.or_stalled(flushed, cx))?;
         if self.activity.is_idle() {
-            self.flushed = self.activity.requests();
+            let requests = self.activity.requests();
+            self.flushed = requests;
+            // After an answer, hyper need not read again, so the wait for the next request begins here.
+            if self.wait(requests, Awaited::FirstByte).end.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -35,15 +35,16 @@ pub(super) fn at(text: &str, at: usize) -> Option<(char, usize)> {
     Some(escaped.map_or_else(|| (plain(first), first.len_utf8()), |(symbol, length)| (plain(symbol), length)))
 }
 
-/// Decodes `%2B`, and `%252B`, which is encoded twice, or more often. A letter is not decoded: in `%6581234567`, the
-/// digits after the percent sign may be a telephone number.
+/// Decodes `%2B`, and `%252B`, which is encoded twice, or more often. Only characters that stand in numbers or around
+/// them are decoded: in `%6581234567`, the digits after the percent sign may be a telephone number.
 fn percent(bytes: &[u8]) -> Option<(char, usize)> {
     let mut start = 1;
     while bytes[start..].starts_with(b"25") && hex(bytes, start + 2).is_some() {
         start += 2;
     }
     let byte = hex(bytes, start)?;
-    (byte.is_ascii() && !byte.is_ascii_alphabetic()).then_some((char::from(byte), start + 2))
+    let stands_by_numbers = byte.is_ascii_digit() || b" \t\r\n\"%&'()+,-./:;<=>[\\]{}".contains(&byte);
+    stands_by_numbers.then_some((char::from(byte), start + 2))
 }
 
 fn hex(bytes: &[u8], at: usize) -> Option<u8> {
@@ -148,7 +149,7 @@ mod tests {
             ("+1", '+', 1), ("%2B1", '+', 3), ("%2b", '+', 3), ("%252B1", '+', 5), ("%20", ' ', 3),
             ("&#43;", '+', 5), ("&#x2b;", '+', 6), ("&plus;", '+', 6), ("\\u002b", '+', 6), ("\u{ff0b}", '+', 3),
             ("%", '%', 1), ("%zz", '%', 1), ("%+1", '%', 1), ("%25", '%', 3), ("%C3", '%', 1), ("&", '&', 1), ("&é;", '&', 1),
-            ("%65", '%', 1), ("%36", '6', 3), ("&#+43;", '&', 1), ("&#x+2B;", '&', 1), ("\u{1d7f7}", '1', 4),
+            ("%65", '%', 1), ("%12", '%', 1), ("%2512", '%', 1), ("%5F8", '%', 1), ("%36", '6', 3), ("&#+43;", '&', 1), ("&#x+2B;", '&', 1), ("\u{1d7f7}", '1', 4),
             ("\\ud835\\udfd3", '5', 12), ("\\\\ud835\\\\udfd3", '5', 14), ("\\ud835", '\\', 1), ("\\ud835\\u0030", '\\', 1),
             ("\\u00", '\\', 1), ("\\uéé", '\\', 1), ("\u{ff16}", '6', 3), ("\u{667}", '7', 2), ("\u{2011}", '-', 3), ("é", 'é', 2),
         ];

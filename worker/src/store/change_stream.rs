@@ -65,6 +65,8 @@ pub struct CallChanges {
     changes: ChangeStream<RawDocumentBuf>,
     /// See [`Position::time`].
     time: Timestamp,
+    /// When the server was last asked.
+    asked_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -88,7 +90,7 @@ impl Store {
                 Err(error) => Err(error),
             }
         });
-        Ok(CallChanges { changes: opened.await??, time })
+        Ok(CallChanges { changes: opened.await??, time, asked_at: None })
     }
 }
 
@@ -101,7 +103,9 @@ impl CallChanges {
     /// # Errors
     /// See [`ChangesError`].
     pub async fn next(&mut self) -> Result<(Option<CallChange>, Position), ChangesError> {
-        let asked_at = Timestamp::now();
+        // The driver may answer once without asking the server, from what came when the stream was opened. So if there is no
+        // change, the time of the question before this one counts.
+        let asked_before = self.asked_at.replace(Timestamp::now());
         let event = match self.changes.next_if_any().await {
             Ok(event) => event,
             Err(error) if is_history_lost(&error) => return Err(ChangesError::HistoryLost),
@@ -112,9 +116,9 @@ impl CallChanges {
             time.and_then(|time| Timestamp::from_second(i64::from(time.time)).ok())
         } else {
             check_alive(&self.changes)?;
-            Some(asked_at)
+            asked_before
         };
-        self.time = time.map_or(self.time, |time| self.time.max(time));
+        self.time = time.unwrap_or(self.time);
         let position = self.position();
         if position.token.is_none() {
             return Err(StoreError::Unavailable(

@@ -19,8 +19,6 @@ use super::{
 
 /// The collection with one document: the position of the last published change.
 const COLLECTION: &str = "deliver";
-/// Documents that one page of a scan examines. On a slow disk with 10 MB per second, they take some seconds.
-const PAGE: i64 = 2_000;
 
 /// The documents that a scan examines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +72,14 @@ impl Store {
 
     /// The next page of a scan of `scanned` after the document `last`.
     ///
-    /// No index serves changes by their revision: it would cost every write, and a scan is rare. So a page examines a
-    /// fixed number of documents, and its time does not depend on how many of them changed.
+    /// No index serves changes by their revision: it would cost every write, and a scan is rare. So a page examines
+    /// `size` documents, and its time does not depend on how many of them changed.
     pub async fn scan(
         &self,
         scanned: Scanned,
         revision: i64,
         last: Option<ObjectId>,
+        size: u32,
     ) -> Result<ScanPage, StoreError> {
         let documents: Collection<Document> = match scanned {
             Scanned::Calls => self.calls.clone(),
@@ -91,14 +90,14 @@ impl Store {
         let found: Vec<Document> = self
             .run(async move {
                 let page = documents.find(doc! { "_id": { "$gt": last } }).sort(doc! { "_id": 1 });
-                let page = page.limit(PAGE).projection(doc! { "revision": 1 }).max_time(SERVER_TIME);
+                let page = page.limit(size.into()).projection(doc! { "revision": 1 }).max_time(SERVER_TIME);
                 page.await?.try_collect().await
             })
             .await?;
         let id = |document: &Document| document.get_object_id("_id").ok();
         let is_changed = |document: &&Document| document.get_i64("revision").is_ok_and(|at| at >= revision);
         let changed = found.iter().filter(is_changed).filter_map(id).collect();
-        let is_last = i64::try_from(found.len()).is_ok_and(|examined| examined < PAGE);
+        let is_last = found.len() < size as usize;
         Ok(ScanPage { changed, next: found.last().and_then(id).filter(|_| !is_last) })
     }
 

@@ -46,17 +46,22 @@ impl Store {
 
     /// Adds an endpoint. Returns false, and adds none, if [`MAX_ENDPOINTS`] exist.
     pub async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<bool, StoreError> {
+        if self.count_endpoints().await? >= MAX_ENDPOINTS as u64 {
+            return Ok(false);
+        }
         let (endpoints, document) = (self.endpoints_collection(), to_document(endpoint));
-        // Counted after the insertion, so that additions at the same time do not exceed the limit together.
-        let count = self.run(async move {
-            endpoints.insert_one(document).await?;
-            endpoints.count_documents(doc! {}).max_time(SERVER_TIME).await
-        });
-        if count.await? <= MAX_ENDPOINTS as u64 {
+        self.run(async move { endpoints.insert_one(document).await }).await?;
+        // Additions at the same time must not exceed the limit together.
+        if self.count_endpoints().await? <= MAX_ENDPOINTS as u64 {
             return Ok(true);
         }
         self.remove_endpoint(&endpoint.id).await?;
         Ok(false)
+    }
+
+    async fn count_endpoints(&self) -> Result<u64, StoreError> {
+        let endpoints = self.endpoints_collection();
+        self.run(async move { endpoints.count_documents(doc! {}).max_time(SERVER_TIME).await }).await
     }
 
     /// Removes an endpoint. Returns whether it existed.

@@ -2,6 +2,7 @@
 //! the calls.
 
 use std::{
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,6 +39,9 @@ const IDLE_SAVE_INTERVAL: Duration = Duration::from_secs(30);
 const CLOCK_MARGIN: Duration = Duration::from_hours(1);
 /// How far before the first start of the role the first scan begins. Earlier calls are not published.
 const FIRST_MARGIN: Duration = Duration::from_mins(5);
+/// Documents in a page of a scan, at most and at least. A page that does not come in time is read again with half of
+/// them, because documents may be large and disks slow.
+const SCAN_PAGE: RangeInclusive<u32> = 50..=2_000;
 /// Interval of the log lines about a scan.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -111,11 +115,13 @@ async fn scan(
     since: Timestamp,
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
-    let (mut calls, mut logged_at) = (0, Instant::now());
+    let (mut calls, mut size, mut logged_at) = (0, *SCAN_PAGE.end(), Instant::now());
     for scanned in [Scanned::Calls, Scanned::Erased] {
         let mut last = None;
         loop {
-            let Some(page) = scan_page(context, scanned, since, last, stop).await? else { return Ok(()) };
+            let Some(page) = scan_page(context, scanned, since, last, &mut size, stop).await? else {
+                return Ok(());
+            };
             calls += page.changed.len();
             let changed: Collected =
                 page.changed.into_iter().map(|id| found_by_scan(scanned, id, since)).collect();
@@ -141,20 +147,25 @@ async fn scan(
     Ok(())
 }
 
-/// One page of a scan. While the database does not answer, the page is read again, so that a long scan goes on where it
-/// is. `None`: the process stops.
+/// One page of a scan with `size` documents. While the database does not answer, the page is read again, so that a long
+/// scan goes on where it is. `None`: the process stops.
 async fn scan_page(
     context: &Context,
     scanned: Scanned,
     since: Timestamp,
     last: Option<ObjectId>,
+    size: &mut u32,
     stop: &CancellationToken,
 ) -> Result<Option<ScanPage>, StoreError> {
     let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
     while !stop.is_cancelled() {
-        match context.store.scan(scanned, since.as_millisecond(), last).await {
-            Ok(page) => return Ok(Some(page)),
+        match context.store.scan(scanned, since.as_millisecond(), last, *size).await {
+            Ok(page) => {
+                *size = (*size + SCAN_PAGE.start()).min(*SCAN_PAGE.end());
+                return Ok(Some(page));
+            }
             Err(error @ StoreError::Unavailable(_)) => {
+                *size = (*size / 2).max(*SCAN_PAGE.start());
                 tracing::warn!(%error, "changed calls are not read; trying again");
                 pauses.sleep(stop).await;
             }
