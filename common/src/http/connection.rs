@@ -270,6 +270,7 @@ mod tests {
     use bytes::Bytes;
     use http_body_util::Full;
     use tokio::time::Instant;
+    use tokio_util::task::TaskTracker;
 
     use super::{super::idle::IdleConnections, *};
 
@@ -284,7 +285,7 @@ mod tests {
             peer: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             unreadable: Arc::default(),
         };
-        let handler = async |_, _| {
+        let handler = move |_, _| async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let mut reply = Response::new(Full::new(Bytes::from(vec![b'x'; 10_000])));
             if is_authenticated {
@@ -292,18 +293,18 @@ mod tests {
             }
             reply
         };
-        let handler = |peer, request| Box::pin(handler(peer, request));
         // Smaller than the answer, so that it is not written at once.
         let (mut client, server) = tokio::io::duplex(1_000);
-        let asking = async {
-            client.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = vec![0; 10_000];
-            client.read_exact(&mut answer).await.unwrap();
-            let answered = Instant::now();
-            client.read_to_end(&mut answer).await.unwrap();
-            answered.elapsed().as_secs()
-        };
-        tokio::join!(asking, connection.serve(server, &handler)).0
+        // A task of its own, because hyper would read again whenever the client wakes its task.
+        let tasks = TaskTracker::new();
+        tasks.spawn(async move { connection.serve(server, &handler).await });
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 10_000];
+        client.read_exact(&mut answer).await.unwrap();
+        let answered = Instant::now();
+        let closing = tokio::time::timeout(Duration::from_hours(1), client.read_to_end(&mut answer));
+        closing.await.expect("the server closes the connection").unwrap();
+        answered.elapsed().as_secs()
     }
 
     #[tokio::test(start_paused = true)]
