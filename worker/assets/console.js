@@ -2,6 +2,9 @@
 (() => {
   "use strict";
 
+  // A part of the page that a person has opened or closed stays so when the page is updated.
+  htmx.config.morphIgnore.push("open");
+
   const SILENCE_LIMIT = 40_000; // Milliseconds. The server sends something at least every 15 s.
   let source = null;
   let topic = "";

@@ -6,7 +6,7 @@ use aftercall_common::contract::streams;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 
-use super::{filters::call, start};
+use super::{browser::with_browser, filters::call, start};
 use crate::harness::{until, until_equal};
 
 /// The cells of the row of a table whose heading is `name`, without their markup.
@@ -148,4 +148,23 @@ async fn overview_shows_sip_codes_rising_reasons_and_problems_of_the_webhook() {
     assert!(!page.contains("“no route”"), "it is as frequent as before: {page}");
     let (_, list) = shown.page("/calls?sip=503&period=24h").await;
     assert!(list.contains("12 of about 42 calls"), "{list}");
+}
+
+#[tokio::test]
+async fn opened_table_stays_open_while_the_page_updates_itself() {
+    with_browser(async |browser| {
+        let shown = start(Duration::from_millis(50)).await;
+        shown.stack.webhook(&json!({ "event_type": "call.busy", "call_id": "c0" })).await;
+        browser.open(&shown.link()).await;
+        browser.open_live(&format!("{}/overview", shown.console)).await;
+        browser.read("#arrival", "as often as usual").await;
+        browser.click("details.numbers summary").await;
+        let counted = "Number(document.querySelector('#counted time').dataset.age)";
+        let before = browser.eval(counted).await;
+        let updates = async || (browser.eval(counted).await != before).then_some(());
+        until("the page is updated", updates).await;
+        assert_eq!(browser.count("details.numbers[open]").await, 1);
+        assert_eq!(browser.complaints().await, Vec::<String>::new());
+    })
+    .await;
 }

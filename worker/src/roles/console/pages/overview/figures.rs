@@ -21,14 +21,17 @@ use crate::{
     store::views::{Bucket, Figures, Window},
 };
 
+/// Intervals between two calls after which a webhook is late. Calls that come independently of each other are so far apart
+/// less than once in a hundred times.
+const MAX_INTERVALS: u32 = 5;
+/// Silence up to which no webhook is late.
+const SHORTEST_SILENCE: Duration = Duration::from_mins(5);
 /// Age from which the page says that its figures are old.
 const OLD_AFTER: Duration = Duration::from_mins(1);
 
 /// The figures about calls, as texts.
 pub(super) struct CallFigures {
     pub total: String,
-    /// The average time between two calls. `None`: there are no calls.
-    pub interval: Option<String>,
     /// Share of the calls with an outcome that a person answered. `None`: no call has an outcome.
     pub answer_rate: Option<String>,
     /// Median and 95th percentile of the time until a transcript was saved. `None`: no transcript was
@@ -83,7 +86,6 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
     let (reasons, others) = reason_shares(figures, numbers);
     CallFigures {
         total: format::count(total),
-        interval: interval(figures.window, total),
         answer_rate: (over > 0).then(|| percent(answered, over)),
         transcript_delay: quantile(0.5).zip(quantile(0.95)),
         transcripts: figures.waits.len(),
@@ -101,10 +103,27 @@ pub(super) fn call_figures(figures: &Figures, numbers: Numbers, now: Timestamp) 
     }
 }
 
-/// The average time between two of `calls`. `None`: there are none.
-fn interval(window: Window, calls: u64) -> Option<String> {
+/// Whether webhooks arrive as often as the calls of a window let expect.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Arrival {
+    pub text: String,
+    pub is_late: bool,
+}
+
+/// Compares the age of the latest webhook with the average time between two of `calls`. `None`: there is no webhook, or no
+/// call.
+pub(super) fn arrival(
+    window: Window,
+    calls: u64,
+    latest: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Arrival> {
     let milliseconds = u64::try_from(window.length().as_millis()).ok()?.checked_div(calls)?;
-    Some(format::delay(Duration::from_millis(milliseconds)))
+    let interval = Duration::from_millis(milliseconds);
+    let is_late = between(latest?, now) > SHORTEST_SILENCE.max(interval * MAX_INTERVALS);
+    let verdict = if is_late { "later than usual" } else { "as often as usual" };
+    let text = format!("{verdict}: one call every {} on average", format::delay(interval));
+    Some(Arrival { text, is_late })
 }
 
 /// The number of calls with this outcome.
@@ -209,11 +228,25 @@ mod tests {
     }
 
     #[test]
-    fn the_average_time_between_calls_is_told() {
-        let table = [(0, None), (1, Some("1 d")), (112, Some("12 min")), (200_000, Some("0.4 s"))];
-        for (calls, expected) in table {
-            assert_eq!(interval(Window::Day, calls).as_deref(), expected, "{calls}");
+    fn a_webhook_is_late_after_five_average_intervals() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let late = |calls, minutes: u64| {
+            let latest = crate::domain::time::before(now, Duration::from_mins(minutes));
+            arrival(Window::Day, calls, Some(latest), now).map(|arrival| arrival.is_late)
+        };
+        let table = [
+            (0, 99, None),
+            (144, 50, Some(false)),
+            (144, 51, Some(true)),
+            (9000, 5, Some(false)),
+            (9000, 6, Some(true)),
+        ];
+        for (calls, minutes, expected) in table {
+            assert_eq!(late(calls, minutes), expected, "{calls} calls, {minutes} min");
         }
+        let Arrival { text, .. } = arrival(Window::Day, 144, Some(now), now).unwrap();
+        assert_eq!(text, "as often as usual: one call every 10 min on average");
+        assert_eq!(arrival(Window::Day, 144, None, now), None);
     }
 
     #[test]

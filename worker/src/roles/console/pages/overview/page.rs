@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::{
     attention::{self, DeadLetterCounts, Item},
-    figures::{CallFigures, WebhookFigures, call_figures, webhook_figures},
+    figures::{Arrival, CallFigures, WebhookFigures, arrival, call_figures, webhook_figures},
     groups::{self, By, GroupRow, Groups, Sort},
 };
 use crate::{
@@ -43,6 +43,8 @@ struct Overview {
     period: Option<Period>,
     /// `None`: the broker has not been sampled yet.
     webhooks: Option<WebhookFigures>,
+    /// `None`: there is nothing to compare.
+    arrival: Option<Arrival>,
 }
 
 /// Sums by agent and by batch, and what needs attention, as texts.
@@ -143,13 +145,16 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
         letters(&console),
     );
     let (numbers, now) = (console.numbers, Timestamp::now());
+    let latest = console.broker.latest();
+    let newest = latest.iter().map(|(_, at)| *at).max();
     let template = Overview {
         shell: Shell::new(&console, SECTION),
         window,
         sort,
+        arrival: figures.as_ref().and_then(|figures| arrival(window, figures.total().calls(), newest, now)),
         calls: figures.map(|figures| call_figures(&figures, numbers, now)),
         period: period.map(|period| Period::new(&period, &letters, sort, numbers, now)),
-        webhooks: webhook_figures(&console.broker.all(), console.broker.latest(), now),
+        webhooks: webhook_figures(&console.broker.all(), latest, now),
     };
     shell::render(StatusCode::OK, &template)
 }
