@@ -95,7 +95,7 @@ impl Store {
 }
 
 impl CallChanges {
-    /// Waits for the next change. Returns it with the position after it. No change: none came within [`MAX_AWAIT`],
+    /// Waits for the next change. Returns it with the position after it. No change: none came within half a second,
     /// or a document changed that is no call of a worker.
     ///
     /// The future must not be dropped before it is done (RUST-937).
