@@ -120,9 +120,14 @@ pub(super) fn arrival(
 ) -> Option<Arrival> {
     let milliseconds = u64::try_from(window.length().as_millis()).ok()?.checked_div(calls)?;
     let interval = Duration::from_millis(milliseconds);
-    let is_late = between(latest?, now) > SHORTEST_SILENCE.max(interval * MAX_INTERVALS);
+    let longest = SHORTEST_SILENCE.max(interval * MAX_INTERVALS);
+    let is_late = between(latest?, now) > longest;
     let verdict = if is_late { "later than usual" } else { "as often as usual" };
-    let text = format!("{verdict}: one call every {} on average", format::delay(interval));
+    let text = format!(
+        "{verdict}: one call every {} on average; a webhook is late after {}",
+        format::delay(interval),
+        format::delay(longest)
+    );
     Some(Arrival { text, is_late })
 }
 
@@ -245,7 +250,7 @@ mod tests {
             assert_eq!(late(calls, minutes), expected, "{calls} calls, {minutes} min");
         }
         let Arrival { text, .. } = arrival(Window::Day, 144, Some(now), now).unwrap();
-        assert_eq!(text, "as often as usual: one call every 10 min on average");
+        assert_eq!(text, "as often as usual: one call every 10 min on average; a webhook is late after 50 min");
         assert_eq!(arrival(Window::Day, 144, None, now), None);
     }
 
