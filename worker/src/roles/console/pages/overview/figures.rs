@@ -250,7 +250,10 @@ mod tests {
             assert_eq!(late(calls, minutes), expected, "{calls} calls, {minutes} min");
         }
         let Arrival { text, .. } = arrival(Window::Day, 144, Some(now), now).unwrap();
-        assert_eq!(text, "as often as usual: one call every 10 min on average; a webhook is late after 50 min");
+        assert_eq!(
+            text,
+            "as often as usual: one call every 10 min on average; a webhook is late after 50 min"
+        );
         assert_eq!(arrival(Window::Day, 144, None, now), None);
     }
 
