@@ -10,6 +10,8 @@ use crate::harness::{CALL_STATUS, LOOKUP, TWILIO_CALL_STATUS, TestStack, until_e
 /// A text in every field of every request, which must not appear elsewhere.
 const MARK: &str = "mark-5e3c1d";
 const NUMBER: &str = "+15557654321";
+/// A number that a dialler uses as the id of its call.
+const CALL_ID: &str = "+15551112233";
 const SECRET: &str = "wsec_5e3c1d5e3c1d";
 
 #[tokio::test]
@@ -27,11 +29,16 @@ async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
         .await;
     let mut texts = Vec::new();
     let call = |event: &str, conversation: &str| {
-        json!({ "event_type": event, "call_id": "c", "conversation_id": conversation, "to_number": NUMBER,
+        json!({ "event_type": event, "call_id": CALL_ID, "conversation_id": conversation, "to_number": NUMBER,
             "failure_reason": MARK, "message": MARK, "transcript": [{ "role": "user", "message": MARK }] })
     };
     stack.webhook(&call("call.completed", "v")).await;
     stack.webhook(&call("call.busy", "v")).await;
+    // A second conversation of the call, which needs a transaction. A lookup asks the API about it.
+    stack.webhook(&call("call.completed", "v2")).await;
+    until_equal("the second conversation", 1, async || stack.count(doc! { "conversationId": "v2" }).await)
+        .await;
+    stack.post_to(LOOKUP, json!({ "callSid": CALL_ID, "conversation_id": "v2" }).to_string()).await;
     // Webhooks that become dead letters, refused requests, and failed requests to the API.
     stack.simulator.script("w", [Answer::Status(422)]);
     stack
@@ -58,14 +65,15 @@ async fn logs_metrics_and_refusals_repeat_nothing_of_a_request() {
     stack.webhook(&call("call.rejected", "v")).await;
     stack.workers[0].until_unready(&stack.http).await;
     stack.mongo.process().restart().await.unwrap();
-    stack.until_call("c", doc! { "status": "rejected" }).await;
+    let rejected = doc! { "conversationId": "v", "status": "rejected" };
+    until_equal("the rejected call", 1, async || stack.count(rejected.clone()).await).await;
     until_equal("dead letters", 4, async || stack.stored(streams::DEAD_LETTERS).await).await;
     stack.all_acknowledged().await;
 
     texts.extend([stack.gateway.log(), stack.workers[0].log()]);
     texts.extend([stack.gateway.metrics(&stack.http).await, stack.workers[0].metrics(&stack.http).await]);
     for text in texts {
-        for secret in [MARK, NUMBER, SECRET, "5557654321"] {
+        for secret in [MARK, NUMBER, SECRET, "5557654321", "5551112233"] {
             let line = text.lines().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret}: {line:?}");
         }

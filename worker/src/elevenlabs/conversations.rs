@@ -88,10 +88,11 @@ fn page(body: &[u8]) -> Result<Page, ApiError> {
                 .and_then(|source| channel_of_source(&source).map(str::to_owned)),
         })
     };
-    Ok(Page {
-        conversations: wire.conversations.iter().filter_map(summary).collect(),
-        next: wire.next_cursor.filter(|_| wire.has_more),
-    })
+    let next = wire.next_cursor.filter(|cursor| wire.has_more && !cursor.is_empty());
+    if wire.has_more && next.is_none() {
+        return Err(ApiError::Unreadable); // Otherwise the rest of the list would count as compared.
+    }
+    Ok(Page { conversations: wire.conversations.iter().filter_map(summary).collect(), next })
 }
 
 #[cfg(test)]

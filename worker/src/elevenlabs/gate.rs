@@ -15,6 +15,8 @@ use crate::domain::time::{after, between};
 const KEY_PAUSE: Duration = Duration::from_mins(1);
 /// Pause after a 429 without `Retry-After`.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(5);
+/// Shortest pause after a 429. `Retry-After` may be 0, or a date that is past by the clock of this machine.
+const MIN_RATE_LIMIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The gate. All users of the API in this process share one. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +57,9 @@ impl Gate {
 fn pause(error: &ApiError) -> Option<Duration> {
     match error {
         ApiError::Unauthorized(_) => Some(KEY_PAUSE),
-        ApiError::RateLimited { retry_after } => Some(retry_after.unwrap_or(RATE_LIMIT_PAUSE)),
+        ApiError::RateLimited { retry_after } => {
+            Some(retry_after.unwrap_or(RATE_LIMIT_PAUSE).max(MIN_RATE_LIMIT_PAUSE))
+        }
         ApiError::NotFound
         | ApiError::Unavailable(_)
         | ApiError::Refused(_)
@@ -79,5 +83,12 @@ mod tests {
         gate.close_after(&ApiError::RateLimited { retry_after: Some(Duration::from_secs(1)) }, now);
         assert_eq!(gate.closed_until(now), Some(Timestamp::from_second(60).unwrap()));
         assert_eq!(gate.closed_until(Timestamp::from_second(60).unwrap()), None);
+    }
+
+    #[test]
+    fn a_rate_limit_always_closes_the_gate() {
+        let (gate, now) = (Gate::default(), Timestamp::UNIX_EPOCH);
+        gate.close_after(&ApiError::RateLimited { retry_after: Some(Duration::ZERO) }, now);
+        assert_eq!(gate.closed_until(now), Some(after(now, MIN_RATE_LIMIT_PAUSE)));
     }
 }

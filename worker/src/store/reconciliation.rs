@@ -134,7 +134,8 @@ impl Store {
     pub async fn end_pass(&self, owner: &str, complete: Option<Timestamp>) -> Result<(), StoreError> {
         let mut update = doc! { "$unset": { "leaseUntil": "", "owner": "" } };
         if let Some(complete) = complete {
-            update.insert("$max", doc! { "lastComplete": bson_date(complete) });
+            // Also if it is earlier than the stored one, which came from a clock that was ahead.
+            update.insert("$set", doc! { "lastComplete": bson_date(complete) });
         }
         let (state, filter) = (self.leases(), doc! { "_id": Lease::Pass.id(), "owner": owner });
         self.run(async move { state.update_one(filter, update).await }).await.map(drop)

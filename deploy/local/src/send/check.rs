@@ -27,7 +27,7 @@ pub struct Found {
 }
 
 /// The further fields that are compared.
-const FACTS: [&str; 21] = [
+const FACTS: [&str; 22] = [
     "outcome",
     "agentId",
     "agentName",
@@ -49,6 +49,8 @@ const FACTS: [&str; 21] = [
     "campaignId",
     "campaignLeadId",
     "dynamicVariables",
+    // The facts of a generated conversation have it, too.
+    "conversationId",
 ];
 
 /// Result of a comparison.

@@ -34,7 +34,8 @@ impl Options {
         let now = Timestamp::now();
         let window = Window {
             since: self.since.unwrap_or_else(|| default_since(now)),
-            until: self.until.unwrap_or(now),
+            // A later end would give up placements and calls of this moment.
+            until: self.until.map_or(now, |until| until.min(now)),
             rate,
             dry_run: self.dry_run,
         };

@@ -5,7 +5,10 @@
 //!   conversation as unusable.
 //! - Each event is stored before the pass continues, so a pass that failed can be repeated.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -87,7 +90,7 @@ impl Pass<'_> {
         progress: &(impl Fn(&Report) + Send),
     ) -> Result<HashMap<ConversationId, bool>, PassError> {
         let (api, window) = (self.api, self.window);
-        let (mut cursor, mut seen) = (None, HashMap::new());
+        let (mut cursor, mut cursors, mut seen) = (None, HashSet::new(), HashMap::new());
         loop {
             let request = || api.list(window.since, window.until, cursor.as_deref());
             let page = api_retry::request(api, self.stop, request).await?;
@@ -103,10 +106,11 @@ impl Pass<'_> {
                 }
                 progress(&self.report);
             }
-            cursor = page.next;
-            if cursor.is_none() {
-                return Ok(seen);
+            let Some(next) = page.next else { return Ok(seen) };
+            if !cursors.insert(next.clone()) {
+                return Err(ApiError::Unreadable.into()); // The list would never end.
             }
+            cursor = Some(next);
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::window::is_ahead;
 use crate::domain::time::between;
 
 /// Why a pass runs, from the least to the most urgent reason.
@@ -42,7 +43,7 @@ impl Pending {
     /// Whether a pass is needed at `now`. `last`: start of the last complete pass of any worker. `every`: the
     /// interval of scheduled passes.
     pub fn needs_pass(self, last: Option<Timestamp>, now: Timestamp, every: Duration) -> bool {
-        let Some(last) = last else { return true };
+        let Some(last) = last.filter(|last| !is_ahead(*last, now)) else { return true };
         match self.trigger {
             Trigger::Scheduled => between(last, now) >= every / 2,
             Trigger::Reconnected => last < self.since,
@@ -65,6 +66,9 @@ mod tests {
             (Scheduled,   1000, None,      true),
             (Scheduled,   1000, Some(900), true),
             (Scheduled,   1000, Some(960), false),
+            (Scheduled,   1000, Some(1100), false),
+            (Scheduled,   1000, Some(1400), true), // By a clock that was ahead.
+            (Reconnected, 980,  Some(1400), true),
             (Reconnected, 980,  None,      true),
             (Reconnected, 980,  Some(970), true),
             (Reconnected, 980,  Some(990), false),

@@ -12,6 +12,14 @@ const OVERLAP: Duration = Duration::from_hours(3);
 const MAX_LENGTH: Duration = Duration::from_hours(7 * 24);
 /// Length of the first window, and of the default window of the command.
 const DEFAULT_LENGTH: Duration = Duration::from_hours(24);
+/// Most difference between the clocks of two workers.
+const CLOCK_TOLERANCE: Duration = Duration::from_mins(5);
+
+/// Whether the end of the previous window lies so far after `now` that one of the two clocks was wrong. Such an end says
+/// nothing about what was compared.
+pub fn is_ahead(last: Timestamp, now: Timestamp) -> bool {
+    between(now, last) > CLOCK_TOLERANCE
+}
 
 /// The conversations that a pass covers, and how it treats them.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +37,7 @@ pub struct Window {
 /// Start of the window of a pass at `now`. `last`: end of the previous window, or `None` before the
 /// first complete pass.
 pub fn since(last: Option<Timestamp>, now: Timestamp) -> Timestamp {
-    let length = match last {
+    let length = match last.filter(|last| !is_ahead(*last, now)) {
         Some(last) => between(last, now).saturating_add(OVERLAP).min(MAX_LENGTH),
         None => DEFAULT_LENGTH,
     };
@@ -53,9 +61,10 @@ mod tests {
         assert_eq!(since(None, now), ago(DEFAULT_LENGTH));
         assert_eq!(since(Some(ago(Duration::from_mins(10))), now), ago(OVERLAP + Duration::from_mins(10)));
         assert_eq!(since(Some(ago(MAX_LENGTH * 2)), now), ago(MAX_LENGTH));
+        assert_eq!(since(Some(after(now, CLOCK_TOLERANCE)), now), ago(OVERLAP));
         assert_eq!(
             since(Some(after(now, DEFAULT_LENGTH)), now),
-            ago(OVERLAP),
+            ago(DEFAULT_LENGTH),
             "the clock of the previous pass was ahead"
         );
     }
