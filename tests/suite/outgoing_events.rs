@@ -10,7 +10,10 @@ use aftercall_worker::store::{Position, Scanned};
 use async_nats::header::NATS_MESSAGE_ID;
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use mongodb::bson::{DateTime, doc};
+use mongodb::{
+    Collection,
+    bson::{DateTime, Document, doc},
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -86,11 +89,19 @@ async fn complete_and_in_order(stack: &TestStack, calls: usize) {
 /// its first events twice, with different revisions.
 async fn following() -> TestStack {
     let stack = TestStack::start().await;
-    let database = stack.calls.client().database(&stack.calls.namespace().db);
-    let state = database.collection::<mongodb::bson::Document>("deliver");
-    let read = doc! { "token": { "$ne": null } };
-    until("a position is stored", async || state.find_one(read.clone()).await.unwrap()).await;
+    until_position(&stack).await;
     stack
+}
+
+/// The collection with the position of the last published change.
+fn positions(stack: &TestStack) -> Collection<Document> {
+    stack.calls.client().database(&stack.calls.namespace().db).collection("deliver")
+}
+
+/// Waits until the position of a change is stored.
+async fn until_position(stack: &TestStack) -> Document {
+    let (state, read) = (positions(stack), doc! { "token": { "$ne": null } });
+    until("a position is stored", async || state.find_one(read.clone()).await.unwrap()).await
 }
 
 async fn post(stack: &TestStack, call: usize, event: &str, at: i64) {
@@ -176,15 +187,12 @@ async fn lost_history_of_the_database_is_replaced_by_a_scan() {
     let mut stack = TestStack::start().await;
     post(&stack, 0, "call.initiated", 0).await;
     complete_and_in_order(&stack, 1).await;
-    let database = stack.calls.client().database(&stack.calls.namespace().db);
-    let state = database.collection::<mongodb::bson::Document>("deliver");
-    let read = doc! { "token": { "$ne": null } };
-    let position = until("a position is stored", async || state.find_one(read.clone()).await.unwrap()).await;
+    let position = until_position(&stack).await;
     stack.workers[0].kill().await;
     // The server cannot read this token. It refuses it like a token whose changes its history no longer has.
     assert!(position.get_document("token").unwrap().contains_key("_data"), "{position}");
     let token = doc! { "$set": { "token": { "_data": "00" } } };
-    state.update_one(doc! {}, token).await.unwrap();
+    positions(&stack).update_one(doc! {}, token).await.unwrap();
     post(&stack, 1, "call.busy", 0).await;
     stack.workers[0].restart().await;
     complete_and_in_order(&stack, 2).await;
@@ -201,10 +209,8 @@ async fn first_scan_that_did_not_end_begins_at_the_same_time_again() {
     stack.workers[0].kill().await;
     let hours_ago =
         |hours: i64| DateTime::from_millis(DateTime::now().timestamp_millis() - hours * 3_600_000);
-    let database = stack.calls.client().database(&stack.calls.namespace().db);
-    let state = database.collection::<mongodb::bson::Document>("deliver");
     let begin = doc! { "$set": { "token": null, "time": hours_ago(2) } };
-    state.update_one(doc! {}, begin).await.unwrap();
+    positions(&stack).update_one(doc! {}, begin).await.unwrap();
     for (call_id, hours) in [("before", 3), ("since", 1)] {
         let revision = hours_ago(hours).timestamp_millis();
         let call = doc! { "callId": call_id, "status": "busy", "outcome": "busy", "revision": revision };

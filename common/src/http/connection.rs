@@ -63,7 +63,6 @@ impl Connection {
         mut self,
         mut socket: TcpStream,
         tls: Option<Tls>,
-        timeout: Duration,
         handler: &H,
         sources: Option<Arc<PerSource>>,
     ) where
@@ -71,10 +70,12 @@ impl Connection {
         F: Future<Output = Response<B>>,
         B: Body<Error: Into<BoxError>> + 'static,
     {
-        if self.first_byte(&socket, timeout).await.is_none() {
+        if self.first_byte(&socket).await.is_none() {
             return;
         }
-        let Some(header) = self.within(timeout, proxy_protocol::read(&mut socket)).await else { return };
+        let Some(header) = self.within(self.waits.head, proxy_protocol::read(&mut socket)).await else {
+            return;
+        };
         match header {
             // A loopback address in the header means a client on the host of the proxy, not on this host.
             Ok(Ok(Origin::Client(client))) if !client.ip().to_canonical().is_loopback() => self.peer = client,
@@ -96,17 +97,17 @@ impl Connection {
             Some(None) => return,
             pass => pass,
         };
-        self.run(socket, tls, timeout, handler).await;
+        self.run(socket, tls, handler).await;
     }
 
-    /// Waits for the first byte, does the TLS handshake within `timeout` if there is TLS, and serves requests.
-    pub async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, timeout: Duration, handler: &H)
+    /// Waits for the first byte, does the TLS handshake if there is TLS, and serves requests.
+    pub async fn run<H, F, B>(self, socket: TcpStream, tls: Option<Tls>, handler: &H)
     where
         H: Fn(SocketAddr, Request<Incoming>) -> F,
         F: Future<Output = Response<B>>,
         B: Body<Error: Into<BoxError>> + 'static,
     {
-        let Some(first) = self.first_byte(&socket, self.waits.idle).await else { return };
+        let Some(first) = self.first_byte(&socket).await else { return };
         let Some(tls) = tls else { return self.serve(socket, handler).await };
         // Boxed, so that connections without TLS do not need the memory for it.
         let secured = Box::pin(async {
@@ -115,7 +116,7 @@ impl Connection {
             if first.is_ascii_uppercase() {
                 self.unreadable.report(Reason::NotTls, self.peer.ip());
             }
-            if let Some(socket) = self.secure(&tls, socket, timeout).await {
+            if let Some(socket) = self.secure(&tls, socket).await {
                 self.serve(socket, handler).await;
             }
         });
@@ -124,9 +125,9 @@ impl Connection {
 
     /// Waits for the first byte, without reading it. Buffers are allocated only after it, so that silent
     /// connections need no memory for them.
-    async fn first_byte(&self, socket: &TcpStream, timeout: Duration) -> Option<u8> {
+    async fn first_byte(&self, socket: &TcpStream) -> Option<u8> {
         let mut first = [0];
-        let peeked = self.within(timeout, socket.peek(&mut first)).await;
+        let peeked = self.within(self.waits.idle, socket.peek(&mut first)).await;
         matches!(peeked, Some(Ok(Ok(1)))).then_some(first[0])
     }
 
@@ -144,8 +145,8 @@ impl Connection {
     }
 
     /// Does the TLS handshake. `None`: it failed, took too long, or the connection has to close.
-    async fn secure(&self, tls: &Tls, socket: TcpStream, timeout: Duration) -> Option<TlsStream<TcpStream>> {
-        match self.within(timeout, tls.accept(socket)).await? {
+    async fn secure(&self, tls: &Tls, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
+        match self.within(self.waits.head, tls.accept(socket)).await? {
             Ok(Ok(socket)) => return Some(socket),
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took longer than HEADER_TIMEOUT"),

@@ -49,8 +49,8 @@ const MAX_OPENING_BYTES: usize = 2048;
 /// How long the server waits for a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
-    /// From the first byte of a head to its last.
-    head: Duration,
+    /// From the first byte of a head to its last. A TLS handshake and a header of the PROXY protocol get the same time.
+    pub head: Duration,
     /// Until the first byte of a head, on a new connection or after an answer.
     pub idle: Duration,
     /// The same, once the connection has had an authenticated request.

@@ -187,16 +187,16 @@ impl<H> Shared<H> {
             peer,
             unreadable: self.unreadable.clone(),
         };
-        let (tls, header_timeout) = (self.tls.clone(), self.header_timeout);
+        let tls = self.tls.clone();
         self.open.inc();
         async move {
             if is_proxied {
                 // Boxed, so that connections without a proxy do not need the memory for it.
                 let sources = self.sources.clone();
-                let run = connection.run_proxied(socket, tls, header_timeout, &self.handler, sources);
+                let run = connection.run_proxied(socket, tls, &self.handler, sources);
                 Box::pin(run).await;
             } else {
-                connection.run(socket, tls, header_timeout, &self.handler).await;
+                connection.run(socket, tls, &self.handler).await;
             }
             self.open.dec();
             drop(admission);

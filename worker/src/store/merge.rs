@@ -11,7 +11,6 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use aftercall_common::phone_numbers::Numbers;
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use mongodb::{
@@ -96,14 +95,14 @@ async fn transaction(
     let (call_id, events) = (patch.call_id.clone(), changes::events(&patch));
     let joined = conversations::join(stored, patch);
     if joined.ignored_links > 0 {
-        let call_id = call_id.as_ref().map(masked);
+        let call_id = call_id.as_ref().map(CallId::masked);
         tracing::warn!(call_id, "an event links this call to an id of another call; the link is ignored");
     }
     write(session, calls, &found, &joined, &events).await?;
     commit(session).await?;
     if let Some(further) = &joined.further {
         tracing::info!(
-            call_id = joined.documents.iter().find_map(|one| one.call.call_id.as_ref().map(masked)),
+            call_id = joined.documents.iter().find_map(|one| one.call.call_id.as_ref().map(CallId::masked)),
             conversation_id = further.as_str(),
             conversations = joined.documents.len(),
             "the call has a further conversation"
@@ -208,9 +207,4 @@ fn is_transient(error: &Error) -> bool {
     let collided = matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(e)) if e.code == DUPLICATE_KEY)
         || matches!(&*error.kind, ErrorKind::Command(e) if e.code == DUPLICATE_KEY);
     collided || error.contains_label(TRANSIENT_TRANSACTION_ERROR)
-}
-
-/// The id as logs show it: a dialler may use the number of the callee as the id of the call.
-fn masked(id: &CallId) -> String {
-    Numbers::Masked.id(id.as_str()).into_owned()
 }

@@ -1,5 +1,6 @@
 //! Identifiers, validated before they enter a query, a subject or a path.
 
+use aftercall_common::phone_numbers::Numbers;
 use serde_json::{Map, Value};
 
 /// Longest call id, in characters. Twilio's ids have 34, SIP call ids rarely more than 100.
@@ -35,6 +36,11 @@ impl CallId {
         let fits = (1..=MAX_LENGTH).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
         let problem = "must be 1 to 256 visible ASCII characters";
         if fits { Ok(Self(id)) } else { Err(IdentifierError { field: "call_id", problem }) }
+    }
+
+    /// The id as logs show it: a dialler may use the number of the callee as the id of the call.
+    pub fn masked(&self) -> String {
+        Numbers::Masked.id(&self.0).into_owned()
     }
 
     /// The id as text.

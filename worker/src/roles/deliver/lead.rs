@@ -44,8 +44,9 @@ const FIRST_MARGIN: Duration = Duration::from_mins(5);
 const SCAN_PAGE: RangeInclusive<u32> = 50..=2_000;
 /// Interval of the log lines about a scan.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
-const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
+/// First and longest pause after an error of the database.
+pub(super) const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
+pub(super) const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// A change that was read, with the position after it. `None`: no call changed for a while.
 type ReadChange = (Option<CallChange>, Position);

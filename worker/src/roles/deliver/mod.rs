@@ -34,8 +34,6 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(10);
 /// Interval at which the leader extends its lease, and at which the others try to get it.
 const LEASE_INTERVAL: Duration = Duration::from_secs(3);
-const FIRST_RETRY_DELAY: Duration = Duration::from_millis(200);
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// Runs the role until `stop`.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
@@ -45,7 +43,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
 /// Publishes changes whenever this worker has the lease, until `stop`.
 async fn publish_changes(context: Arc<Context>, stop: CancellationToken) {
     let owner = format!("{:016x}", rand::random::<u64>());
-    let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
+    let mut pauses = Pauses::endless(lead::FIRST_RETRY_DELAY, lead::MAX_RETRY_DELAY);
     while !stop.is_cancelled() {
         match take_lease(&context, &owner).await {
             Ok(true) => {

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use aftercall_common::phone_numbers::Numbers;
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
@@ -25,7 +24,7 @@ use crate::{
     domain::{
         call::{Attachment, CallPatch, Status},
         conversation::observe,
-        event::ConversationId,
+        event::{CallId, ConversationId},
         time::after,
     },
     elevenlabs::{ApiError, Conversation, ElevenLabs},
@@ -143,8 +142,7 @@ async fn store_patch(context: &Context, patch: CallPatch, file: Option<(String, 
         match change {
             Changed::Applied(applied) => {
                 tracing::info!(
-                    // A dialler may use the number of the callee as the id of the call.
-                    call_id = call_id.as_ref().map(|id| Numbers::Masked.id(id.as_str()).into_owned()),
+                    call_id = call_id.as_ref().map(CallId::masked),
                     conversation_id = conversation_id.as_ref().map(ConversationId::as_str),
                     status_before = applied.before.map(Status::as_str),
                     status_after = applied.after.map(Status::as_str),
