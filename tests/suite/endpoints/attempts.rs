@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
 use super::{Answer, Receiver, add, json_lines, publish, stack, until_delivery};
 use crate::harness::{scaled, until, until_equal};
@@ -124,6 +124,19 @@ async fn answers_are_read_within_bounds() {
     let id = publish(&stack, "call.status", "CA1", 1, json!({})).await;
     let record = until_delivery(&stack, &endpoint, &id, |_| true).await;
     assert_eq!(record["attempts"][0]["answer"].as_str().unwrap().len(), 1024);
+    // An answer that never ends: the worker closes the connection, and does not read until its deadline of 15 s.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    add(&stack, &url, &["--since", "1h"]).await;
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let started = Instant::now();
+    socket.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 900000000\r\n\r\n").await.unwrap();
+    let mut written = 0;
+    while written < 64 << 20 && socket.write_all(&[b'x'; 16 * 1024]).await.is_ok() {
+        written += 16 * 1024;
+    }
+    assert!(written < 64 << 20, "everything was read");
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]

@@ -116,6 +116,12 @@ async fn a_certificate_is_checked() {
     let id = publish(&stack, "call.status", "CA1", 1, json!({})).await;
     let record = until_delivery(&stack, &endpoint, &id, |_| true).await;
     assert_eq!(record["attempts"][0]["error"], "certificate");
+    // A receiver that does not speak TLS has no certificate that could be invalid.
+    let plain = Receiver::accepting().await;
+    let url = plain.url("/").replace("http:", "https:");
+    let (other, _) = add(&stack, &url, &["--since", "1h"]).await;
+    let record = until_delivery(&stack, &other, &id, |_| true).await;
+    assert_eq!(record["attempts"][0]["error"], "not_connected");
     // An authority that the machine trusts.
     let trusted = [("SSL_CERT_FILE", authority.file("authority.pem").to_str().unwrap().to_owned())];
     let trusted = trusted.each_ref().map(|(name, file)| (*name, file.as_str()));

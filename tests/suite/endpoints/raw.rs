@@ -1,9 +1,17 @@
 //! Raw endpoints: accepted webhooks are forwarded byte for byte, with the provider's signature.
 
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use aftercall_common::contract::streams;
+use aftercall_local::{nats, process::Signal};
+use mongodb::bson::doc;
 use serde_json::json;
 
 use super::{Answer, Receiver, add, json_lines, publish};
-use crate::harness::{SECRET, TWILIO_CALL_STATUS, TestStack, post_signed, until_equal};
+use crate::harness::{SECRET, TWILIO_CALL_STATUS, TestStack, post_signed, scaled, until_equal, within_more};
 use crate::registration::{bind_workspace, create_foreign, register};
 
 /// A stack with both providers, whose webhooks must be signed.
@@ -70,6 +78,84 @@ async fn a_raw_endpoint_without_types_gets_all_providers_and_large_bodies() {
     assert_eq!(post_signed(&stack, SECRET, &body).await, 200);
     until_equal("requests", 2, async || receiver.received().len()).await;
     assert_eq!(receiver.received()[1].body, body.as_bytes());
+}
+
+#[tokio::test]
+async fn a_large_body_that_waits_for_others_is_sent_once() {
+    const BODIES: usize = 4;
+    // One body at a time: the last one waits for longer than the broker waits for an acknowledgement, a minute.
+    let slow = Answer { delay: Duration::from_secs(16), ..Answer::status(200) };
+    let stack = stack().await;
+    let receiver = Receiver::start(move |_| slow.clone()).await;
+    let (endpoint, _) = add(&stack, &receiver.url("/"), &["--kind", "raw"]).await;
+    for n in 0..BODIES {
+        let call = format!("CA{n}");
+        let body = json!({ "event_type": "call.ended", "call_id": call, "padding": "x".repeat(3_000_000) });
+        assert_eq!(post_signed(&stack, SECRET, &body.to_string()).await, 200);
+    }
+    let listed = ["deliveries", "list", "--endpoint", &endpoint, "--state", "delivered", "--json"];
+    let delivered = async {
+        while json_lines(&stack, &listed).await.len() < BODIES {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    within_more("all bodies", Duration::from_mins(1), delivered).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(receiver.ids().len(), BODIES, "none was sent twice");
+}
+
+#[tokio::test]
+async fn a_message_larger_than_a_pull_is_forwarded_and_replayed() {
+    // An operator may raise the limit of the broker. Then a large body stays in its message.
+    let options = nats::Options { extra: "max_payload: 24MB".to_owned(), ..nats::Options::default() };
+    let setup = TestStack::builder().nats(options).gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let setup = setup.worker_env("ROLES", "status,deliver").worker_env("DELIVER_TO_PRIVATE_NETWORKS", "true");
+    let stack = setup.start().await;
+    let receiver = Receiver::accepting().await;
+    add(&stack, &receiver.url("/"), &["--kind", "raw"]).await;
+    let body = json!({ "event_type": "call.busy", "call_id": "CA1", "padding": "x".repeat(18_000_000) });
+    let body = body.to_string();
+    assert_eq!(post_signed(&stack, SECRET, &body).await, 200);
+    assert_eq!(stack.message(streams::WEBHOOKS, 1).await.payload.len(), body.len());
+    stack.until_call("CA1", doc! { "status": "busy" }).await;
+    until_equal("requests", 1, async || receiver.received().len()).await;
+    assert_eq!(receiver.received()[0].body.len(), body.len());
+    let (code, said, stderr) = stack.command(&["replay"], &[]).await;
+    assert_eq!((code, said.as_str()), (Some(0), "1 webhooks applied, 0 unreadable\n"), "{stderr}");
+}
+
+#[tokio::test]
+async fn without_mongodb_webhooks_are_forwarded_once_and_without_delay() {
+    const WEBHOOKS: usize = 100;
+    let setup = TestStack::builder().own_mongod().gateway_env("ELEVENLABS_WEBHOOK_SECRET", SECRET);
+    let setup = setup.worker_env("ROLES", "deliver").worker_env("DELIVER_TO_PRIVATE_NETWORKS", "true");
+    let mut stack = setup.start().await;
+    let receiver = Receiver::accepting().await;
+    add(&stack, &receiver.url("/"), &["--kind", "raw"]).await;
+    let post = async |stack: &TestStack, n: usize| {
+        let body = json!({ "event_type": "call.busy", "call_id": format!("CA{n}") }).to_string();
+        assert_eq!(post_signed(stack, SECRET, &body).await, 200);
+    };
+    post(&stack, 0).await;
+    until_equal("requests", 1, async || receiver.ids().len()).await;
+    // Frozen, it answers nothing, and each record waits for 20 s.
+    stack.mongo.process().process().signal(Signal::SIGSTOP).unwrap();
+    let started = Instant::now();
+    for n in 1..=WEBHOOKS {
+        post(&stack, n).await;
+    }
+    until_equal("requests", WEBHOOKS + 1, async || receiver.ids().len()).await;
+    let took = started.elapsed();
+    assert!(took < scaled(Duration::from_secs(10)), "MongoDB delayed the webhooks: {took:?}");
+    // A worker that stops leaves no message unacknowledged, and does not wait for MongoDB.
+    stack.workers[0].signal(Signal::SIGTERM);
+    stack.workers[0].ended().await;
+    stack.mongo.process().process().signal(Signal::SIGCONT).unwrap();
+    stack.add_worker().await;
+    post(&stack, WEBHOOKS + 1).await;
+    until_equal("requests", WEBHOOKS + 2, async || receiver.ids().len()).await;
+    let ids: BTreeSet<_> = receiver.ids().into_iter().collect();
+    assert_eq!(ids.len(), WEBHOOKS + 2, "none was sent twice");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::requests::{Interrupted, Requests};
 use crate::retry::Pauses;
 
+/// Interval at which [`hold`] tells the broker that a message is still in work: well below every `ack_wait`.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// First and longest pause between two attempts to pull.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -130,6 +132,20 @@ impl Pull for Batches {
 pub async fn acknowledge(message: &Message, kind: AckKind) {
     if let Err(error) = message.ack_with(kind).await {
         tracing::debug!(%error, "acknowledgement not sent; the broker delivers the message again after ack_wait");
+    }
+}
+
+/// Awaits `work` on `message`. However long it takes, the broker does not deliver the message again meanwhile.
+pub async fn hold<T>(message: &Message, work: impl Future<Output = T>) -> T {
+    let progress = async {
+        loop {
+            tokio::time::sleep(PROGRESS_INTERVAL).await;
+            acknowledge(message, AckKind::Progress).await;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        never = progress => never,
     }
 }
 

@@ -9,8 +9,10 @@ use aftercall_common::{
 };
 use async_nats::jetstream::{
     self,
-    object_store::{GetErrorKind, Object},
+    object_store::{GetErrorKind, Object, ObjectInfo},
+    stream::LastRawMessageErrorKind,
 };
+use base64::{Engine as _, prelude::BASE64_URL_SAFE as URL_SAFE};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -49,10 +51,25 @@ async fn open(context: &jetstream::Context, name: &str) -> Result<Object, BodyEr
     let bucket = context.get_object_store(WEBHOOK_BODIES).await.map_err(temporary)?;
     match bucket.get(name).await {
         Ok(object) => Ok(object),
+        Err(error) if error.kind() == GetErrorKind::NotFound && is_stored(context, name).await? => {
+            Err(temporary("the replica that answered does not have the body yet"))
+        }
         Err(error) if matches!(error.kind(), GetErrorKind::NotFound | GetErrorKind::InvalidName) => {
             let detail = format!("its body is not in {WEBHOOK_BODIES}");
             Err(BodyError::Permanent(Cause { reason: Reason::BodyMissing, detail }))
         }
+        Err(error) => Err(temporary(error)),
+    }
+}
+
+/// Whether the leader has the object `name`. A replica that lags answers that it does not exist.
+async fn is_stored(context: &jetstream::Context, name: &str) -> Result<bool, BodyError> {
+    let stream = context.get_stream_no_info(format!("OBJ_{WEBHOOK_BODIES}")).await.map_err(temporary)?;
+    let subject = format!("$O.{WEBHOOK_BODIES}.M.{}", URL_SAFE.encode(name));
+    match stream.get_last_raw_message_by_subject(&subject).await {
+        // The last message of an object that was deleted is a marker, which says so.
+        Ok(found) => Ok(serde_json::from_slice(&found.payload).is_ok_and(|info: ObjectInfo| !info.deleted)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(false),
         Err(error) => Err(temporary(error)),
     }
 }

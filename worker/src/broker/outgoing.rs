@@ -7,7 +7,7 @@ use aftercall_common::contract::{
 use async_nats::{
     HeaderMap, HeaderName,
     header::NATS_MESSAGE_ID,
-    jetstream::{self, message::StreamMessage, stream::DirectGetErrorKind},
+    jetstream::{self, message::StreamMessage, stream::RawMessageErrorKind},
 };
 use bytes::Bytes;
 use serde_json::Value;
@@ -117,9 +117,10 @@ impl OutgoingMessage {
         job: &DeliveryJob,
     ) -> Result<Option<Self>, async_nats::Error> {
         let stream = context.get_stream_no_info(job.stream.as_str()).await?;
-        let message: StreamMessage = match stream.direct_get(job.sequence).await {
+        // The leader is asked, because a replica that lags does not know the latest messages.
+        let message: StreamMessage = match stream.get_raw_message(job.sequence).await {
             Ok(message) => message,
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let StreamMessage { subject, headers, payload, sequence, .. } = message;

@@ -28,6 +28,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits at the broker.
 const REQUEST_EXPIRY: Duration = Duration::from_secs(30);
+/// Bytes that the broker counts besides payload and headers: the subjects of a message.
+const SUBJECT_BYTES: usize = 8 * 1024;
 /// Number of priorities of a request (ADR-42 of NATS).
 const PRIORITIES: usize = 10;
 /// Description of the answer after the last message of a request.
@@ -75,6 +77,9 @@ pub struct Requests {
 impl Requests {
     /// Prepares requests, each for at most `messages` messages and `bytes` bytes. [`Self::next`] sends them.
     ///
+    /// If the broker accepts messages that are larger than `bytes`, a request is for one such message: otherwise the
+    /// broker would refuse every request once such a message is the next one.
+    ///
     /// # Errors
     /// The connection is closed.
     pub async fn open(
@@ -89,7 +94,7 @@ impl Requests {
         let answers = answers.map_err(|error| Interrupted::NotSent(error.to_string()))?;
         let request = BatchConfig {
             batch: messages,
-            max_bytes: bytes,
+            max_bytes: bytes.max(client.max_payload() + SUBJECT_BYTES),
             expires: Some(REQUEST_EXPIRY),
             idle_heartbeat: HEARTBEAT,
             group: consumer.cached_info().config.priority_groups.first().cloned(),

@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     Context,
-    broker::{consumer::acknowledge, transcript_jobs::Job},
+    broker::{
+        consumer::{acknowledge, hold},
+        transcript_jobs::Job,
+    },
     domain::time::after,
     elevenlabs::{ApiError, ElevenLabs},
     metrics::TranscriptOutcome,
@@ -24,8 +27,6 @@ use crate::{
     store::{RecordingState, StoreError, fetched_recording},
 };
 
-/// Interval at which the broker is told that a job goes on. It delivers a job again after 30 s without this.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// Delay of a job while other recordings occupy every slot.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
 
@@ -44,17 +45,7 @@ pub(super) async fn work(
         }
         fetch(context, api, job).await
     };
-    let progress = async {
-        loop {
-            tokio::time::sleep(PROGRESS_INTERVAL).await;
-            acknowledge(message, AckKind::Progress).await;
-        }
-    };
-    let processed = tokio::select! {
-        processed = processed => processed,
-        () = progress => return,
-    };
-    match processed {
+    match hold(message, processed).await {
         Ok(()) => acknowledge(message, AckKind::Ack).await,
         Err(error) => {
             let conversation_id = job.conversation_id.as_str();

@@ -43,9 +43,9 @@ pub async fn excerpt(mut response: Response, deadline: Instant) -> Option<String
 
 /// The class of an error of the client. The error itself is not kept, because it holds the URL.
 pub fn classify(error: &reqwest::Error) -> SendError {
-    if has_cause::<PrivateAddress>(error) {
+    if cause::<PrivateAddress>(error).is_some() {
         SendError::PrivateAddress
-    } else if has_cause::<rustls::Error>(error) {
+    } else if let Some(rustls::Error::InvalidCertificate(_)) = cause(error) {
         SendError::Certificate
     } else if error.is_timeout() {
         SendError::TimedOut
@@ -56,16 +56,16 @@ pub fn classify(error: &reqwest::Error) -> SendError {
     }
 }
 
-/// Whether an error of the type `E` is `error` or one of its causes.
-fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+/// The error of the type `E` that is `error` or one of its causes.
+fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<E>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         // The source of an I/O error is the source of the error in it, not that error itself.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
-    false
+    None
 }

@@ -1,19 +1,28 @@
-//! Delivers one message: sends it, stores the job that follows a failure, records the attempt, acknowledges.
+//! Delivers one message: sends it, stores the job that follows a failure, acknowledges, records the attempt.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
 use jiff::Timestamp;
 use rand::RngExt as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Sender, consumers};
 use crate::{
     Context,
     broker::{
-        consumer::acknowledge,
+        consumer::{acknowledge, hold},
         delivery_jobs::{self, DeliveryJob},
         large_bodies::{self, BodyError},
         outgoing::{Content, OutgoingMessage},
@@ -32,6 +41,36 @@ use crate::{
 const REDELIVER_AFTER: Duration = Duration::from_secs(5);
 /// Large bodies of one endpoint that are in memory at the same time.
 const MAX_LARGE: usize = 1;
+/// Attempts of one endpoint that are recorded at the same time.
+const MAX_RECORDS: usize = 64;
+/// How long an attempt waits for its turn to be recorded, and keeps its slot meanwhile. It is not recorded after that,
+/// and no attempt waits until one was recorded again.
+const RECORD_WAIT: Duration = Duration::from_secs(1);
+
+/// An attempt of a message, and what follows from it.
+pub struct Attempted {
+    delivery: Delivery,
+    attempt: Attempt,
+    outcome: Outcome,
+    next: Next,
+}
+
+/// An attempt that is being recorded.
+pub struct Record<'a> {
+    attempted: Attempted,
+    _permit: SemaphorePermit<'a>,
+}
+
+/// Why the broker has to deliver a message again.
+#[derive(Debug, thiserror::Error)]
+enum NotConcluded {
+    /// The service ended before the attempt.
+    #[error("the endpoint is not served any more")]
+    Stopping,
+    /// The broker did not return the message, or has not stored the job that follows.
+    #[error(transparent)]
+    Broker(#[from] async_nats::Error),
+}
 
 /// Delivers messages to one endpoint.
 pub struct Deliverer {
@@ -41,6 +80,9 @@ pub struct Deliverer {
     /// Ends the service of the endpoint.
     stop: CancellationToken,
     large: Semaphore,
+    records: Semaphore,
+    /// An attempt waited for [`RECORD_WAIT`], and none was recorded since.
+    is_store_late: AtomicBool,
 }
 
 impl Deliverer {
@@ -50,7 +92,9 @@ impl Deliverer {
         endpoint: watch::Receiver<Arc<Endpoint>>,
         stop: CancellationToken,
     ) -> Self {
-        Self { context, sender, endpoint, stop, large: Semaphore::new(MAX_LARGE) }
+        let (large, records) = (Semaphore::new(MAX_LARGE), Semaphore::new(MAX_RECORDS));
+        let is_store_late = AtomicBool::new(false);
+        Self { context, sender, endpoint, stop, large, records, is_store_late }
     }
 
     /// The endpoint with its present settings.
@@ -58,8 +102,8 @@ impl Deliverer {
         self.endpoint.borrow().clone()
     }
 
-    /// Delivers a new message, if the endpoint gets it.
-    pub async fn deliver_new(&self, message: &Message) {
+    /// Delivers a new message, if the endpoint gets it. Returns the attempt, which is to be recorded.
+    pub async fn deliver_new(&self, message: &Message) -> Option<Attempted> {
         let endpoint = self.endpoint();
         let outgoing = OutgoingMessage::received(consumers::stream(endpoint.kind), message);
         let is_wanted = |outgoing: &OutgoingMessage| match &outgoing.content {
@@ -67,54 +111,85 @@ impl Deliverer {
             Content::Webhook { provider, .. } => endpoint.filter.matches_provider(*provider),
         };
         let Some(outgoing) = outgoing.filter(is_wanted) else {
-            return acknowledge(message, AckKind::Ack).await;
+            acknowledge(message, AckKind::Ack).await;
+            return None;
         };
         let stored = message.info().ok().map(|info| info.published.unix_timestamp_nanos());
         let stored = stored.and_then(|stored| Timestamp::from_nanosecond(stored).ok());
-        let delivered = self.attempt(&endpoint, &outgoing, 0).await;
-        if let (Ok(Outcome::Accepted), Some(stored)) = (&delivered, stored) {
+        let attempted = self.conclude(&endpoint, message, self.attempt(&endpoint, &outgoing, 0)).await?;
+        if let (Outcome::Accepted, Some(stored)) = (&attempted.outcome, stored) {
             self.context.metrics.delivery_delay(between(stored, Timestamp::now()));
         }
-        conclude(&endpoint, message, delivered).await;
+        Some(attempted)
     }
 
-    /// Delivers a message again, as the job in `message` says.
-    pub async fn deliver_again(&self, message: &Message) {
+    /// Delivers a message again, as the job in `message` says. Returns the attempt, which is to be recorded.
+    pub async fn deliver_again(&self, message: &Message) -> Option<Attempted> {
         let endpoint = self.endpoint();
         let job = match DeliveryJob::read(&message.payload) {
             Ok(job) => job,
             Err(reason) => {
                 tracing::error!(endpoint = %endpoint.id, reason, "a message of DELIVERIES is dropped");
-                return acknowledge(message, AckKind::Ack).await;
+                acknowledge(message, AckKind::Ack).await;
+                return None;
             }
         };
         let again = async {
-            let Some(outgoing) = OutgoingMessage::fetch(&self.context.jetstream, &job).await? else {
-                return Ok(self.record_gone(&endpoint, &job).await);
-            };
-            self.attempt(&endpoint, &outgoing, job.attempts).await
+            match OutgoingMessage::fetch(&self.context.jetstream, &job).await? {
+                Some(outgoing) => self.attempt(&endpoint, &outgoing, job.attempts).await,
+                None => Ok(self.gone(erased_delivery(&endpoint, &job))),
+            }
         };
-        conclude(&endpoint, message, again.await).await;
+        self.conclude(&endpoint, message, again).await
     }
 
-    /// Sends `message` after `attempts` attempts, and stores what follows from the outcome.
-    ///
-    /// # Errors
-    /// The broker does not answer, so the message must not be acknowledged.
+    /// Makes an attempt, and acknowledges `message`. Returns the message to the broker if the endpoint is disabled,
+    /// or if the attempt was not made or what follows from it was not stored.
+    async fn conclude(
+        &self,
+        endpoint: &Endpoint,
+        message: &Message,
+        attempt: impl Future<Output = Result<Attempted, NotConcluded>>,
+    ) -> Option<Attempted> {
+        match hold(message, attempt).await {
+            Ok(attempted) if attempted.outcome == Outcome::Gone => {
+                self.stop.cancel();
+                acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+                Some(attempted)
+            }
+            Ok(attempted) => {
+                acknowledge(message, AckKind::Ack).await;
+                Some(attempted)
+            }
+            Err(NotConcluded::Stopping) => {
+                acknowledge(message, AckKind::Nak(None)).await;
+                None
+            }
+            Err(NotConcluded::Broker(error)) => {
+                tracing::warn!(endpoint = %endpoint.id, %error, "a delivery was not concluded; trying again");
+                acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+                None
+            }
+        }
+    }
+
+    /// Sends `message` after `attempts` attempts, and stores the job that follows from the outcome.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
         message: &OutgoingMessage,
         attempts: u32,
-    ) -> Result<Outcome, async_nats::Error> {
+    ) -> Result<Attempted, NotConcluded> {
+        let delivery = delivery(endpoint, message);
         let _large = match message.object {
-            Some(_) => Some(self.large.acquire().await?),
+            Some(_) => match self.stop.run_until_cancelled(self.large.acquire()).await {
+                Some(permit) => Some(permit.map_err(|_closed| NotConcluded::Stopping)?),
+                None => return Err(NotConcluded::Stopping),
+            },
             None => None,
         };
-        let (attempt, outcome) = match self.body(message).await? {
-            Some(body) => self.sender.post(endpoint, message, body).await,
-            None => gone(),
-        };
+        let Some(body) = self.body(message).await? else { return Ok(self.gone(delivery)) };
+        let (attempt, outcome) = self.sender.post(endpoint, message, body).await;
         self.context.metrics.delivery_attempt(outcome.label(), attempt.duration);
         let jitter = rand::rng().random_range(0.0..1.0);
         let next = next(&outcome, attempts + 1, jitter, Timestamp::now());
@@ -130,9 +205,17 @@ impl Deliverer {
             delivery_jobs::schedule_delivery(&self.context.jetstream, &job, due).await?;
         }
         Self::log(endpoint, message, attempts + 1, &outcome, &next);
-        self.record(delivery(endpoint, message), &attempt, &next).await;
-        self.update_endpoint(endpoint, &outcome).await;
-        Ok(outcome)
+        Ok(Attempted { delivery, attempt, outcome, next })
+    }
+
+    /// The attempt to send a message that is not stored any more.
+    fn gone(&self, delivery: Delivery) -> Attempted {
+        let error = SendError::MessageGone;
+        let (at, duration) = (Timestamp::now(), Duration::ZERO);
+        self.context.metrics.delivery_attempt(error.label(), duration);
+        let error_label = Some(error.label().to_owned());
+        let attempt = Attempt { at, duration, status: None, answer: None, error: error_label };
+        Attempted { delivery, attempt, outcome: Outcome::Failed(error), next: Next::GiveUp }
     }
 
     /// The body of `message`. `None`: it is not stored any more.
@@ -145,34 +228,34 @@ impl Deliverer {
         }
     }
 
-    async fn record(&self, delivery: Delivery, attempt: &Attempt, next: &Next) {
+    /// Waits until `attempted` can be recorded. `None`: it is not recorded. A record is information for people, so
+    /// MongoDB must not keep messages waiting.
+    pub async fn admit_record(&self, attempted: Attempted) -> Option<Record<'_>> {
+        let wait = if self.is_store_late.load(Ordering::Relaxed) { Duration::ZERO } else { RECORD_WAIT };
+        if let Ok(Ok(permit)) = timeout(wait, self.records.acquire()).await {
+            return Some(Record { attempted, _permit: permit });
+        }
+        self.is_store_late.store(true, Ordering::Relaxed);
+        tracing::warn!(delivery = attempted.delivery.id, "an attempt was not recorded: MongoDB is slow");
+        None
+    }
+
+    /// Records an attempt, and the state of the endpoint after it.
+    pub async fn record(&self, record: Record<'_>) {
+        let Attempted { delivery, attempt, outcome, next } = record.attempted;
         let (state, due) = match next {
             Next::Done => (DeliveryState::Delivered, None),
-            Next::Retry(at) => (DeliveryState::Waiting, Some(*at)),
+            Next::Retry(at) => (DeliveryState::Waiting, Some(at)),
             Next::Disable => (DeliveryState::Waiting, None),
             Next::GiveUp => (DeliveryState::Failed, None),
         };
-        if let Err(error) = self.context.store.record_attempt(&delivery, attempt, state, due).await {
-            tracing::warn!(delivery = delivery.id, %error, "an attempt was not recorded; the delivery goes on");
+        match self.context.store.record_attempt(&delivery, &attempt, state, due).await {
+            Ok(()) => self.is_store_late.store(false, Ordering::Relaxed),
+            Err(error) => {
+                tracing::warn!(delivery = delivery.id, %error, "an attempt was not recorded; the delivery goes on");
+            }
         }
-    }
-
-    /// Records that the message of `job` is not stored any more. Returns the outcome.
-    async fn record_gone(&self, endpoint: &Endpoint, job: &DeliveryJob) -> Outcome {
-        let (attempt, outcome) = gone();
-        self.context.metrics.delivery_attempt(outcome.label(), attempt.duration);
-        let delivery = Delivery {
-            id: delivery_id(endpoint, &job.message_id),
-            endpoint: endpoint.id.as_str().to_owned(),
-            message_id: job.message_id.clone(),
-            event_type: String::new(),
-            call_id: None,
-            conversation_id: None,
-            stream: job.stream.as_str().to_owned(),
-            sequence: job.sequence,
-        };
-        self.record(delivery, &attempt, &Next::GiveUp).await;
-        outcome
+        self.update_endpoint(&self.endpoint(), &outcome).await;
     }
 
     /// Logs an attempt that failed. Neither URL nor answer is logged, because both may hold secrets.
@@ -228,27 +311,6 @@ impl Deliverer {
     }
 }
 
-/// Acknowledges `message`. Returns it to the broker if the endpoint is disabled, or if the broker did not store what
-/// follows.
-async fn conclude(endpoint: &Endpoint, message: &Message, delivered: Result<Outcome, async_nats::Error>) {
-    match delivered {
-        Ok(Outcome::Gone) => acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await,
-        Ok(_) => acknowledge(message, AckKind::Ack).await,
-        Err(error) => {
-            tracing::warn!(endpoint = %endpoint.id, %error, "a delivery was not concluded; trying again");
-            acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
-        }
-    }
-}
-
-/// The attempt to send a message that is not stored any more.
-fn gone() -> (Attempt, Outcome) {
-    let error = SendError::MessageGone;
-    let error_label = Some(error.label().to_owned());
-    let (at, duration) = (Timestamp::now(), Duration::ZERO);
-    (Attempt { at, duration, status: None, answer: None, error: error_label }, Outcome::Failed(error))
-}
-
 fn delivery(endpoint: &Endpoint, message: &OutgoingMessage) -> Delivery {
     Delivery {
         id: delivery_id(endpoint, &message.id),
@@ -259,6 +321,20 @@ fn delivery(endpoint: &Endpoint, message: &OutgoingMessage) -> Delivery {
         conversation_id: message.data_text("conversationId"),
         stream: message.stream.as_str().to_owned(),
         sequence: message.sequence,
+    }
+}
+
+/// The delivery of a message of which only the job is left.
+fn erased_delivery(endpoint: &Endpoint, job: &DeliveryJob) -> Delivery {
+    Delivery {
+        id: delivery_id(endpoint, &job.message_id),
+        endpoint: endpoint.id.as_str().to_owned(),
+        message_id: job.message_id.clone(),
+        event_type: String::new(),
+        call_id: None,
+        conversation_id: None,
+        stream: job.stream.as_str().to_owned(),
+        sequence: job.sequence,
     }
 }
 

@@ -65,10 +65,12 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
     };
     let (mut served, services) = (HashMap::new(), TaskTracker::new());
     while !stop.is_cancelled() {
-        match context.store.endpoints().await {
+        let endpoints = stop.run_until_cancelled(context.store.endpoints());
+        let Some(endpoints) = endpoints.await else { break };
+        match endpoints {
             Ok(endpoints) => {
                 measure(&context, &endpoints, Timestamp::now());
-                update(&mut served, endpoints, |endpoint, stop| {
+                update(&mut served, endpoints, &stop, |endpoint, stop| {
                     services.spawn(Server::new(context.clone(), sender.clone(), endpoint, stop).run());
                 });
             }
@@ -76,18 +78,16 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
         }
         stop.run_until_cancelled(tokio::time::sleep(POLL_INTERVAL)).await;
     }
-    for service in served.into_values() {
-        service.stop.cancel();
-    }
     services.close();
     services.wait().await;
 }
 
 /// Ends the services of endpoints that are not active any more, tells the others what changed, and starts missing
-/// ones. The service of an endpoint that needs another consumer starts again.
+/// ones. The service of an endpoint that needs another consumer starts again. All services end with `stop`.
 fn update(
     served: &mut HashMap<EndpointId, Served>,
     endpoints: Vec<Endpoint>,
+    stop: &CancellationToken,
     start: impl Fn(watch::Receiver<Arc<Endpoint>>, CancellationToken),
 ) {
     let active = endpoints.into_iter().filter(|endpoint| endpoint.state == State::Active);
@@ -117,7 +117,7 @@ fn update(
     });
     for (id, endpoint) in active.into_iter().chain(again) {
         let (sender, receiver) = watch::channel(endpoint);
-        let stop = CancellationToken::new();
+        let stop = stop.child_token();
         start(receiver, stop.clone());
         served.insert(id, Served { endpoint: sender, stop });
     }
@@ -158,9 +158,12 @@ mod tests {
     #[test]
     fn exactly_the_active_endpoints_are_served() {
         let (mut served, started) = (HashMap::new(), Mutex::new(Vec::new()));
+        let all = CancellationToken::new();
         let paused = State::Stopped(Reason::Operator);
         let mut poll = |endpoints: Vec<Endpoint>| {
-            update(&mut served, endpoints, |endpoint, stop| started.lock().unwrap().push((endpoint, stop)));
+            update(&mut served, endpoints, &all, |endpoint, stop| {
+                started.lock().unwrap().push((endpoint, stop))
+            });
         };
         poll(vec![endpoint(1, State::Active), endpoint(2, paused)]);
         let (first, stop) = started.lock().unwrap()[0].clone();
@@ -182,5 +185,8 @@ mod tests {
         assert_eq!(started.lock().unwrap()[3].0.borrow().filter, narrow);
         poll(vec![]);
         assert!(started.lock().unwrap()[3].1.is_cancelled(), "it was removed");
+        poll(vec![endpoint(1, State::Active)]);
+        all.cancel();
+        assert!(started.lock().unwrap()[4].1.is_cancelled(), "the worker stops");
     }
 }

@@ -6,7 +6,10 @@ use async_nats::jetstream::Message;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Sender, consumers, deliver::Deliverer};
+use super::{
+    Sender, consumers,
+    deliver::{Attempted, Deliverer},
+};
 use crate::{
     Context,
     broker::consumer::{Batches, Pull as _, Source},
@@ -49,10 +52,10 @@ impl Server {
         );
     }
 
-    /// Pulls messages, and handles as many at the same time as are pulled at a time.
+    /// Pulls messages, and handles as many at the same time as are pulled at a time. A record needs no slot.
     async fn pull<F>(&self, source: Source, handle: impl Fn(Arc<Deliverer>, Message) -> F)
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = Option<Attempted>> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(source.messages));
         let mut batches = Batches::new(self.deliverer.context.jetstream.clone(), source);
@@ -64,10 +67,15 @@ impl Server {
                     returned.push(message);
                     continue;
                 };
-                let handled = handle(self.deliverer.clone(), message);
+                let deliverer = self.deliverer.clone();
+                let handled = handle(deliverer.clone(), message);
                 tasks.spawn(async move {
-                    handled.await;
+                    let Some(attempted) = handled.await else { return };
+                    let record = deliverer.admit_record(attempted).await;
                     drop(slot);
+                    if let Some(record) = record {
+                        deliverer.record(record).await;
+                    }
                 });
             }
         }
