@@ -252,8 +252,13 @@ async fn placement_whose_call_continues_is_not_given_up() {
 async fn call_that_nobody_concludes_ends_with_an_unknown_outcome() {
     let stack = setup("status,api").worker_env("STATUS_STALE_AFTER", "0s").start().await;
     let hours_ago = |hours: i64| jiff::Timestamp::now().as_second() - hours * 3600;
-    for (id, began) in [("old", hours_ago(3)), ("new", hours_ago(2))] {
-        stack.simulator.script(id, [Answer::NotFound]);
+    let calls = [
+        ("old", hours_ago(3), Answer::NotFound),
+        ("new", hours_ago(2), Answer::NotFound),
+        ("refused", hours_ago(3), Answer::Status(422)),
+    ];
+    for (id, began, answer) in calls {
+        stack.simulator.script(id, [answer]);
         stack
             .webhook(&json!({ "event_type": "call.ringing", "conversation_id": id, "timestamp": began }))
             .await;
@@ -265,7 +270,8 @@ async fn call_that_nobody_concludes_ends_with_an_unknown_outcome() {
         assert_eq!(code, Some(0), "{stderr}");
         serde_json::from_str::<Value>(&stdout).unwrap()["unconcluded"].as_u64()
     };
-    assert_eq!((pass().await, pass().await), (Some(1), Some(0)), "each call is concluded once");
+    assert_eq!((pass().await, pass().await), (Some(2), Some(0)), "each call is concluded once");
+    stack.document(doc! { "conversationId": "refused", "outcome": "unknown" }).await;
     let old = stack.document(doc! { "conversationId": "old", "outcome": "unknown" }).await;
     assert_eq!(old.get_str("status").unwrap(), "ringing");
     stack.document(doc! { "conversationId": "new", "outcome": { "$exists": false } }).await;

@@ -105,6 +105,16 @@ async fn recording_without_a_webhook_is_fetched_and_stored_once() {
 }
 
 #[tokio::test]
+async fn recording_of_a_call_that_a_lookup_found_is_fetched() {
+    let stack = TestStack::builder().worker_env("RECORDINGS", "fetch").start().await;
+    let id = "unheard";
+    stack.simulator.script_audio(id, [SMALL]);
+    let answer = stack.lookup(json!({ "conversation_id": id })).await;
+    assert_eq!((answer.status, &answer.body["status"]), (200, &json!("completed")), "{}", answer.body);
+    until_state(&stack, id, "saved").await;
+}
+
+#[tokio::test]
 async fn recording_that_never_comes_is_given_up() {
     let stack = TestStack::builder()
         .worker_env("RECORDINGS", "fetch")

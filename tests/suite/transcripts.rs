@@ -5,6 +5,7 @@ use std::time::Duration;
 use aftercall_common::contract::streams;
 use aftercall_lab::link::{Link, Mode};
 use aftercall_local::simulator::Answer;
+use async_nats::jetstream::stream::Config;
 use mongodb::bson::doc;
 use serde_json::json;
 
@@ -161,6 +162,32 @@ async fn jobs_survive_a_restart_of_worker_and_broker() {
     stack.nats.restart().await.unwrap();
     stack.workers[0].restart().await;
     stack.until_call("c", doc! { "transcriptState": "saved" }).await;
+}
+
+#[tokio::test]
+async fn a_job_that_waits_is_not_restored_and_a_lost_one_is() {
+    let mut stack = TestStack::start().await;
+    for id in ["waits", "lost"] {
+        stack.simulator.script(id, [Answer::NotFound]);
+        stack.webhook(&json!({ "event_type": "call.completed", "call_id": id, "conversation_id": id })).await;
+    }
+    until("four requests each", async || {
+        ["waits", "lost"].iter().all(|id| stack.simulator.request_count(id) >= 4).then_some(())
+    })
+    .await;
+    stack.workers[0].kill().await;
+    // The next attempts are due about 16 s after the fourth. The broker forgets the ids of earlier jobs.
+    let mut jobs = stack.jetstream.get_stream(streams::TRANSCRIPTS).await.unwrap();
+    let config = jobs.info().await.unwrap().config.clone();
+    let forgetful = Config { duplicate_window: Duration::from_millis(100), ..config };
+    stack.jetstream.update_stream(forgetful).await.unwrap();
+    jobs.purge().filter(streams::subject::transcript_later("lost")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stack.workers[0].restart().await;
+    until("the lost job is restored", async || (stack.simulator.request_count("lost") == 5).then_some(()))
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(stack.simulator.request_count("waits"), 4);
 }
 
 #[tokio::test]

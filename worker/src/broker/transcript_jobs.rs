@@ -2,12 +2,15 @@
 //!
 //! A job names a conversation whose transcript or recording is to be fetched.
 
+use std::collections::HashSet;
+
 use aftercall_common::contract::streams::{TRANSCRIPTS, header, subject};
 use async_nats::{
     HeaderMap,
     header::NATS_MESSAGE_ID,
     jetstream::{self, stream::DirectGetErrorKind},
 };
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +119,21 @@ pub async fn schedule_job(
     headers.insert(header::SCHEDULE_TARGET, subject::TRANSCRIPT_DUE);
     context.publish_with_headers(job.later(), headers, job.payload().into()).await?.await?;
     Ok(())
+}
+
+/// The conversations whose transcript jobs wait for their time.
+///
+/// # Errors
+/// The broker does not answer.
+pub async fn waiting_conversations(
+    context: &jetstream::Context,
+) -> Result<HashSet<String>, async_nats::Error> {
+    let (all, prefix) = (subject::transcript_later(">"), subject::transcript_later(""));
+    let stream = context.get_stream_no_info(TRANSCRIPTS).await?;
+    let subjects = stream.info_with_subjects(all).await?;
+    let id =
+        async |(subject, _messages): (String, usize)| Ok(subject.strip_prefix(&prefix).map(str::to_owned));
+    Ok(subjects.err_into::<async_nats::Error>().try_filter_map(id).try_collect().await?)
 }
 
 /// The scheduled transcript job of a conversation: its number of attempts so far, and when it is due.

@@ -17,8 +17,8 @@ impl Config {
             let reason = "holds characters that cannot be sent in a header";
             return Err(ConfigError::new("ELEVENLABS_API_KEY", reason));
         }
-        if !(self.reconcile_rate > 0.0 && self.reconcile_rate <= 100.0) {
-            return Err(ConfigError::new("RECONCILE_RATE", "must be above 0 and at most 100"));
+        if !(0.01..=100.0).contains(&self.reconcile_rate) {
+            return Err(ConfigError::new("RECONCILE_RATE", "must be from 0.01 to 100"));
         }
         if self.recordings == Recordings::Fetch && self.elevenlabs_api_key.is_none() {
             return Err(ConfigError::new("RECORDINGS", "fetch needs ELEVENLABS_API_KEY"));

@@ -25,6 +25,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("PLACE_TIMEOUT", "0s"),
         ("RECONCILE_EVERY", "often"),
         ("RECONCILE_RATE", "0"),
+        ("RECONCILE_RATE", "1e-20"),
         ("ELEVENLABS_STATUS_CALLBACK_URL", "http://hooks.example.com"),
         ("STREAM_REPLICAS", "many"),
         ("STREAM_REPLICAS", "0"),

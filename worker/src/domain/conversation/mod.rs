@@ -52,6 +52,11 @@ impl Conversation {
         self.fields.get("transcript").and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether the conversation has a list of turns, which may be empty.
+    pub fn has_turns(&self) -> bool {
+        self.fields.get("transcript").is_some_and(Value::is_array)
+    }
+
     /// Why the conversation failed, if ElevenLabs gives a reason.
     pub fn failure_reason(&self) -> Option<&str> {
         event::given_reason(&self.fields)

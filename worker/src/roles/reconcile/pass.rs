@@ -132,8 +132,8 @@ impl Pass<'_> {
     }
 
     /// Checks unfinished calls without a recent update. A call in `listed` is checked already, unless it is in
-    /// progress for longer than a call can last. If ElevenLabs does not say how such a call ended, it gets the
-    /// outcome `unknown`.
+    /// progress for longer than a call can last. If ElevenLabs does not say how such a call ended, or its answer
+    /// cannot be used, the call gets the outcome `unknown`: otherwise such calls would crowd out others.
     async fn check_unfinished(
         &mut self,
         listed: &HashMap<ConversationId, bool>,
@@ -148,7 +148,7 @@ impl Pass<'_> {
                 continue;
             }
             let answer = self.reconcile(&id, Reason::Unfinished, None, None).await?;
-            if answer == Answer::Open && is_stuck && !self.window.dry_run {
+            if answer != Answer::Over && is_stuck && !self.window.dry_run {
                 self.conclude(&id).await?;
             }
             progress(&self.report);
@@ -196,6 +196,9 @@ impl Pass<'_> {
                     %error,
                     "this conversation cannot be reconciled"
                 );
+                if listed.is_some_and(|it| policy::may_be_placed(it, stored, self.placements.since())) {
+                    self.placements.keep(listed.and_then(|listed| listed.began));
+                }
                 let error = error.label();
                 self.report.unusable.push(Unusable { conversation: id.clone(), reason, error });
                 return Ok(Answer::Unusable);

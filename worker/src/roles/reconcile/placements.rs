@@ -26,6 +26,8 @@ pub struct OpenPlacements<'a> {
     store: &'a Store,
     window: Window,
     open: BTreeMap<PlacementId, CallView>,
+    /// The begin of each conversation that may belong to a placement and could not be read. `None`: any time.
+    unread: Vec<Option<Timestamp>>,
 }
 
 impl<'a> OpenPlacements<'a> {
@@ -33,7 +35,7 @@ impl<'a> OpenPlacements<'a> {
     pub async fn load(store: &'a Store, window: Window) -> Result<Self, PassError> {
         let open = store.unresolved_placements(window.until, MAX_PLACEMENTS).await?;
         let open = open.into_iter().filter_map(|call| Some((call.placement_id()?, call))).collect();
-        let mut placements = Self { store, window, open };
+        let mut placements = Self { store, window, open, unread: Vec::new() };
         placements.close_known().await?;
         Ok(placements)
     }
@@ -65,16 +67,19 @@ impl<'a> OpenPlacements<'a> {
         self.open.remove(id)
     }
 
+    /// Records that a conversation which `began` at this time could not be read. It may belong to a placement, which
+    /// is therefore not given up.
+    pub fn keep(&mut self, began: Option<Timestamp>) {
+        self.unread.push(began);
+    }
+
     /// Gives up the placements whose conversation should be in the window and was not found. Returns their
     /// number.
     pub async fn give_up(&self) -> Result<usize, PassError> {
         let mut count = 0;
         for (id, call) in &self.open {
             let Some(placing) = call.placement() else { continue };
-            let is_too_old = self.window.until >= after(placing.at, OLDEST);
-            let is_covered = placing.at >= self.window.since || is_too_old;
-            let has_waited = self.window.until >= after(placing.at, GIVE_UP_AFTER.max(DIALLING_TIMEOUT));
-            if is_covered && has_waited {
+            if is_given_up(placing.at, self.window, &self.unread) {
                 count += 1;
                 if !self.window.dry_run {
                     self.store.give_up_placement(id, Timestamp::now()).await?;
@@ -86,5 +91,44 @@ impl<'a> OpenPlacements<'a> {
             }
         }
         Ok(count)
+    }
+}
+
+/// Whether a placement of the time `at` without a conversation is given up after a pass over `window`. `unread`: when
+/// the conversations began that may belong to a placement and could not be read.
+fn is_given_up(at: Timestamp, window: Window, unread: &[Option<Timestamp>]) -> bool {
+    if window.until >= after(at, OLDEST) {
+        return true;
+    }
+    let (first, last) = (at.saturating_sub(CLOCK_SKEW).unwrap_or(at), after(at, GIVE_UP_AFTER));
+    let may_be_unread = unread.iter().any(|began| began.is_none_or(|began| (first..=last).contains(&began)));
+    let has_waited = window.until >= after(at, GIVE_UP_AFTER.max(DIALLING_TIMEOUT));
+    at >= window.since && has_waited && !may_be_unread
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placement_is_given_up_once_its_conversation_would_be_known() {
+        let at = |minute: i64| Timestamp::from_second(1_000_000_000 + minute * 60).unwrap();
+        let week = 7 * 24 * 60;
+        #[rustfmt::skip]
+        let table = [ // window from, to, begins of unread conversations, given up
+            (-60,  20,   vec![],                            true),
+            (-60,  10,   vec![],                            false), // It has not waited long enough.
+            (5,    20,   vec![],                            false), // Its conversation is before the window.
+            (5,    week, vec![],                            true),
+            (-60,  20,   vec![Some(at(0))],                 false),
+            (-60,  20,   vec![Some(at(-5)), Some(at(1))],   false),
+            (-60,  20,   vec![Some(at(-5)), Some(at(18))],  true),  // They belong to other calls.
+            (-60,  20,   vec![None],                        false),
+            (5,    week, vec![None],                        true),
+        ];
+        for (since, until, unread, expected) in table {
+            let window = Window { since: at(since), until: at(until), rate: 1.0, dry_run: false };
+            assert_eq!(is_given_up(at(0), window, &unread), expected, "{since} {until} {unread:?}");
+        }
     }
 }

@@ -146,14 +146,19 @@ async fn run_if_due(
     Ok(Attempt::Ended)
 }
 
-/// Renews the lease while a pass runs. Returns when the lease is lost.
+/// Renews the lease while a pass runs. Returns when the lease is lost, or could not be renewed for so long that
+/// another worker may take it.
 async fn keep_lease(context: &Context, owner: &str) -> PassError {
+    let mut renewed = Instant::now();
     loop {
         tokio::time::sleep(LEASE / 4).await;
         match context.store.lease(Lease::Pass, owner, Timestamp::now(), LEASE).await {
-            Ok(true) => {}
+            Ok(true) => renewed = Instant::now(),
             Ok(false) => return PassError::LeaseLost,
-            Err(error) => return error.into(),
+            Err(error) if renewed.elapsed() > LEASE / 2 => return error.into(),
+            Err(error) => {
+                tracing::warn!(%error, "the lease of a reconciliation pass was not renewed; trying again")
+            }
         }
     }
 }

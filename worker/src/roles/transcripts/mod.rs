@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::process::work;
 pub use crate::broker::{
     time::BrokerTime,
-    transcript_jobs::{Job, JobKind, enqueue_job, schedule_job, scheduled_job},
+    transcript_jobs::{Job, JobKind, enqueue_job, schedule_job, scheduled_job, waiting_conversations},
 };
 use crate::{
     Context,
@@ -104,7 +104,8 @@ async fn maintain(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Publishes the jobs of all pending transcripts. The broker drops a job that is still in the stream.
+/// Publishes the jobs of pending transcripts that have none. A job that is due now may be published again: the broker
+/// drops it within its duplicate window, and a transcript that is not pending any more is not fetched.
 async fn restore_jobs(context: &Context) {
     let pending = match context.store.pending_transcripts(MAX_RESTORED).await {
         Ok(pending) => pending,
@@ -112,7 +113,13 @@ async fn restore_jobs(context: &Context) {
             return tracing::warn!(%error, "the jobs of pending transcripts were not restored: MongoDB did not answer");
         }
     };
-    for conversation in &pending {
+    let waiting = match waiting_conversations(&context.jetstream).await {
+        Ok(waiting) => waiting,
+        Err(error) => {
+            return tracing::warn!(%error, "the jobs of pending transcripts were not restored: NATS did not answer");
+        }
+    };
+    for conversation in pending.iter().filter(|pending| !waiting.contains(pending.as_str())) {
         if let Err(error) = enqueue_job(&context.jetstream, conversation, None).await {
             return tracing::warn!(%error, "the jobs of pending transcripts were not restored: NATS did not answer");
         }

@@ -59,6 +59,9 @@ pub(super) fn decide(
                 let failure = conversation.failure_reason().unwrap_or("no reason given");
                 return Next::GiveUp(cut(&format!("the conversation failed: {failure}"), MAX_REASON));
             }
+            ConversationStatus::Done if !conversation.has_turns() => {
+                "the answer of ElevenLabs has no transcript"
+            }
             // A conversation that failed on the way has turns.
             ConversationStatus::Done | ConversationStatus::Failed => {
                 return Next::Save(conversation.turns().to_vec());
@@ -150,10 +153,13 @@ mod tests {
         use ConversationStatus::*;
         let limited = || ApiError::RateLimited { retry_after: None };
         let refused = || ApiError::Refused(StatusCode::UNPROCESSABLE_ENTITY);
+        let without_turns =
+            || serde_json::from_value(json!({ "status": "done", "transcript": null })).unwrap();
         #[rustfmt::skip]
         let table = [ // answer, decision before giving up, decision at that time
             (Some(Ok(conversation(Done))),                  "save",   "save"),
             (Some(Ok(conversation(Failed))),                "save",   "save"),
+            (Some(Ok(without_turns())),                     "later 1", "giveup"),
             (Some(Ok(conversation(Processing))),            "later 1", "giveup"),
             (Some(Ok(conversation(InProgress))),            "later 1", "giveup"),
             (Some(Ok(conversation(Initiated))),             "later 1", "giveup"),

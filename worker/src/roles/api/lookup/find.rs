@@ -29,6 +29,7 @@ use crate::{
     },
     elevenlabs::{ApiError, Conversation, ElevenLabs},
     ingestion::write_once,
+    ports::Ports as _,
     roles::transcripts,
     store::{CallView, Changed},
 };
@@ -105,9 +106,18 @@ async fn ask(
                 let call_id = stored.as_ref().and_then(CallView::call_id);
                 return store_patch(&context, observe(call_id, conversation, &observed, now), None).await;
             };
+            let has_audio = event.has_audio;
             let id = event.id.clone();
             let (patch, file) = CallPatch::split(event);
-            store_patch(&context, patch, file.map(|file| (id, file))).await
+            let answer = store_patch(&context, patch, file.map(|file| (id, file))).await;
+            // After the call is stored: the recording of an unknown call is not fetched.
+            if has_audio
+                && answer.is_ok()
+                && let Err(error) = context.enqueue_recording(&conversation, None).await
+            {
+                tracing::warn!(%error, "a recording job was not stored; the recording is fetched only if its webhook comes");
+            }
+            answer
         }
         Err(error) => {
             tracing::info!(conversation_id = conversation.as_str(), %error, "ElevenLabs did not return the status of a call");
