@@ -51,7 +51,7 @@ impl PerSource {
             }
         }
         self.refused.inc();
-        tracing::debug!(%source, "connection refused: the source has MAX_CONNECTIONS_PER_SOURCE open connections");
+        tracing::debug!(%source, "connection refused: the source has as many open connections as one source may have");
         None
     }
 

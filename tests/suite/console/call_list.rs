@@ -5,6 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
 
 use super::{ConsoleStack, browser::with_browser, event, setup, start};
+use crate::harness::recently;
 
 /// The link of a page with this `rel`.
 pub fn link(page: &str, rel: &str) -> Option<String> {
@@ -99,6 +100,21 @@ async fn calls_are_found_by_id_number_status_reason_and_time() {
     assert_eq!((answer.url().path(), answer.url().query()), ("/calls", None));
     assert_eq!(shown.page("/calls/unheard-of").await.0, 404);
     assert_eq!(shown.page("/nowhere").await.0, 404);
+}
+
+#[tokio::test]
+async fn ids_that_are_steps_of_a_path_or_ids_of_documents_lead_to_their_calls() {
+    let shown = start(Duration::from_millis(50)).await;
+    shown.stack.webhook(&event("..", "busy", recently())).await;
+    let call = shown.stack.document(doc! { "callId": ".." }).await;
+    let id = call.get_object_id("_id").unwrap().to_hex();
+    let list = shown.page("/calls").await.1;
+    assert!(list.contains(&format!("href=\"/calls/{id}\"")), "{list}");
+    // A sender cannot put another call in its place.
+    shown.stack.webhook(&event(&id, "failed", recently())).await;
+    shown.stack.document(doc! { "callId": &id }).await;
+    let page = shown.page(&format!("/calls/{id}")).await.1;
+    assert!(page.contains("<title>Busy") || page.contains("busy ·"), "{page}");
 }
 
 #[tokio::test]

@@ -330,6 +330,27 @@ async fn many_messages_are_sent_again_in_several_requests() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_again_to_an_endpoint_that_was_removed() {
+    let shown = start().await;
+    let receiver = Receiver::start(|_| Answer::status(500)).await;
+    let (endpoint, _) = add(&shown.stack, &receiver.url("/"), &[]).await;
+    let message = publish(&shown.stack, "call.status", "CA1", 1, json!({})).await;
+    let id = format!("{endpoint}:{message}").replace(':', "%3A");
+    until("the record", async || (shown.page(&format!("/deliveries/{id}")).await.0 == 200).then_some(()))
+        .await;
+    assert!(shown.page(&format!("/deliveries?endpoint={endpoint}")).await.1.contains("Send 1 again"));
+    assert_eq!(shown.post(&format!("/endpoints/{endpoint}/remove"), "").await.0, 200);
+    let (_, page) = shown.page(&format!("/deliveries/{id}")).await;
+    assert!(page.contains("The endpoint was removed") && !page.contains("next attempt"), "{page}");
+    assert!(!shown.page(&format!("/deliveries?endpoint={endpoint}")).await.1.contains("Send 1 again"));
+    let (status, page) = shown.post(&format!("/deliveries/{id}/replay"), "").await;
+    assert!(status == 422 && page.contains("was removed"), "{page}");
+    let (code, said, stderr) =
+        shown.stack.command(&["deliveries", "replay", &format!("{endpoint}:{message}")], &[]).await;
+    assert!(code == Some(1) && stderr.contains("do not exist any more"), "{said}{stderr}");
+}
+
+#[tokio::test]
 async fn requests_of_other_sites_change_no_endpoint() {
     let (setup, console) = setup();
     let setup = setup.worker_env("CONSOLE_PASSWORD", "correct horse battery");

@@ -9,8 +9,10 @@ use mongodb::{
     bson::{Bson, DateTime, Document, doc, oid::ObjectId},
 };
 
+use serde_json::json;
+
 use super::{ConsoleStack, start};
-use crate::harness::until;
+use crate::harness::{until, within};
 
 /// A call number `n` that began `minutes` ago. Calls of the same minute are in no certain order.
 pub fn call(n: i64, minutes: i64, fields: Document) -> Document {
@@ -266,6 +268,28 @@ async fn a_filter_that_cannot_be_read_shows_and_exports_no_calls() {
     let without = page.split("role=\"alert\"").nth(1).unwrap().split("href=\"").nth(1).unwrap();
     let without = &without[..without.find('"').unwrap()];
     assert!(shown.page(without).await.1.contains("CA00001"), "{without}");
+}
+
+#[tokio::test]
+async fn live_updates_know_reasons_that_are_new() {
+    let shown = start(Duration::from_millis(50)).await;
+    let mut stream = shown.get("/events?topic=calls&reason=zopp").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    for (call, reason) in [("CAother", "other"), ("CAnew", "Some zopp thing")] {
+        let webhook = json!({ "event_type": "call.failed", "call_id": call, "failure_reason": reason });
+        shown.stack.webhook(&webhook).await;
+        shown.stack.until_call(call, doc! { "status": "failed" }).await;
+    }
+    let read = async {
+        let mut text = String::new();
+        while !text.contains("CAnew") {
+            text.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap());
+        }
+        text
+    };
+    let text = within("the row of the new reason", read).await;
+    let rows = text.split("event: row\n").skip(1).map(|row| row.split("event: ").next().unwrap());
+    assert!(rows.clone().count() == 1 && rows.clone().all(|row| row.contains("CAnew")), "{text}");
 }
 
 #[tokio::test]

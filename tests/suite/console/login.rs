@@ -5,8 +5,8 @@ use std::time::Duration;
 use aftercall_local::http_client_builder;
 use reqwest::{RequestBuilder, Response, StatusCode, redirect::Policy};
 
-use super::{ConsoleStack, TOKEN, browser::with_browser, setup, start};
-use crate::harness::{Service, test_timeout, until};
+use super::{ConsoleStack, TOKEN, browser::with_browser, event, setup, start};
+use crate::harness::{Service, exchange, recently, test_timeout, until, within};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -236,6 +236,50 @@ async fn foreign_page_can_neither_post_nor_frame() {
         "the page contains inline scripts or styles"
     );
     assert!(!page.contains("https://") && !page.contains("src=\"//"), "the page loads files of other hosts");
+}
+
+#[tokio::test]
+async fn a_copied_cookie_and_its_streams_end_with_the_logout() {
+    let shown = locked().await;
+    let (cookie, other) = (session(&shown).await, session(&shown).await);
+    let get = |path: &str, cookie: &str| {
+        browser().get(format!("{}{path}", shown.console)).header("cookie", cookie.to_owned())
+    };
+    let mut stream = get("/events?topic=calls", &cookie).send().await.unwrap();
+    assert_eq!(stream.status(), StatusCode::OK);
+    let out = browser().post(format!("{}/logout", shown.console)).header("cookie", &cookie);
+    assert_eq!(status(out.header("sec-fetch-site", "same-origin")).await, 303);
+    assert_eq!(status(get("/calls", &cookie)).await, 401);
+    assert_eq!(status(get("/calls", &other)).await, 200, "another session goes on");
+    shown.stack.webhook(&event("CAafter", "busy", recently())).await;
+    let rest = async {
+        let mut rest = Vec::new();
+        while let Some(chunk) = stream.chunk().await.unwrap() {
+            rest.extend_from_slice(&chunk);
+        }
+        String::from_utf8(rest).unwrap()
+    };
+    let rest = within("the stream ends", rest).await;
+    assert!(!rest.contains("CAafter"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_login_form_is_small_and_does_not_keep_a_connection() {
+    let shown = locked().await;
+    let large = format!("secret={}", "x".repeat(9000));
+    let post = browser().post(format!("{}/login", shown.console)).header("origin", &shown.console);
+    let post = post.header("content-type", "application/x-www-form-urlencoded").body(large);
+    assert_eq!(status(post).await, 413);
+    // A form that does not come completely.
+    let address = shown.console.trim_start_matches("http://");
+    let head = format!(
+        "POST /login HTTP/1.1\r\nhost: {address}\r\norigin: {}\r\n\
+         content-type: application/x-www-form-urlencoded\r\ncontent-length: 4000000\r\n\r\nsecret=",
+        shown.console
+    );
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let answer = exchange(&mut socket, head.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use mongodb::{
     Collection,
     bson::{DateTime, Document, doc},
@@ -88,6 +89,35 @@ async fn a_note_is_written_by_a_form_and_shown_with_its_author() {
     }
     let log = shown.stack.workers[0].log();
     assert!(!audit.contains("terms") && !log.contains("terms") && !log.contains("8123"), "{log}");
+}
+
+#[tokio::test]
+async fn of_notes_that_are_written_at_the_same_time_one_is_kept() {
+    let shown = start(Duration::from_millis(50)).await;
+    shown.stack.webhook(&event("CAone", "busy", recently())).await;
+    shown.stack.document(doc! { "callId": "CAone" }).await;
+    let mut seen = String::new();
+    for round in ["first", "second"] {
+        let writes = (0..8).map(|n| {
+            let form = format!("note={round}{n}&seen={seen}");
+            let shown = &shown;
+            async move { shown.post("/calls/CAone/note", &form).await.0 }
+        });
+        let answers = join_all(writes).await;
+        assert_eq!(answers.iter().filter(|status| **status == 200).count(), 1, "{answers:?}");
+        assert!(answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");
+        let page = shown.page("/calls/CAone").await.1;
+        seen = page.split("name=\"seen\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        assert!(!seen.is_empty());
+    }
+    assert_eq!(count(&shown).await, 1);
+    // A review by somebody else at the same time makes no second document.
+    let reviews = (0..4).map(|_| shown.post("/calls/CAone/review", "reviewed=yes"));
+    assert!(join_all(reviews).await.iter().all(|(status, _)| *status == 200));
+    assert_eq!(count(&shown).await, 1);
+    // Control characters are no text.
+    let (status, page) = write(&shown, "CAone", "a\u{0}b\u{1b}c").await;
+    assert!(status == 200 && page.contains("abc"), "{page}");
 }
 
 #[tokio::test]

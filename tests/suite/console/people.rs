@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use aftercall_common::contract::streams;
 use mongodb::{
     Collection,
     bson::{Document, doc},
 };
 use reqwest::{RequestBuilder, Response};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use super::{ConsoleStack, TOKEN, browser::with_browser, setup, start};
 use crate::harness::until_equal;
@@ -200,6 +202,35 @@ async fn every_change_leaves_a_line_of_the_audit_without_numbers_and_bodies() {
 }
 
 #[tokio::test]
+async fn an_action_whose_client_goes_away_is_done_and_recorded_or_not_done() {
+    const LETTERS: u64 = 60;
+    let shown = start(Duration::from_millis(50)).await;
+    for n in 0..LETTERS {
+        shown.stack.webhook(&json!({ "event_type": "call.bussy", "call_id": format!("CA{n}") })).await;
+    }
+    until_equal("dead letters", LETTERS, async || shown.stack.stored(streams::DEAD_LETTERS).await).await;
+    let address = shown.console.trim_start_matches("http://");
+    for n in 1..=LETTERS {
+        let request = format!(
+            "POST /dead-letters/{n}/drop HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-length: 0\r\n\r\n"
+        );
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_micros(n % 12 * 500)).await;
+        drop(socket);
+    }
+    let unrecorded = async || {
+        let left = shown.stack.stored(streams::DEAD_LETTERS).await;
+        let audit = shown.audit_collection();
+        let recorded = audit.count_documents(doc! { "action": "delete_dead_letter" }).await.unwrap();
+        LETTERS - left - recorded
+    };
+    until_equal("deletions without an entry", 0, unrecorded).await;
+    assert!(shown.stack.stored(streams::DEAD_LETTERS).await < LETTERS, "some were deleted");
+}
+
+#[tokio::test]
 async fn the_audit_has_pages() {
     let shown = start(Duration::from_millis(50)).await;
     let entries = (0..250_i64).map(|n| {
@@ -221,5 +252,16 @@ async fn the_audit_has_pages() {
     }
     let expected: Vec<_> = (0..250).rev().map(|n| n.to_string()).collect();
     assert_eq!(seen, expected);
-    assert_eq!(shown.page("/audit?before=nonsense").await.0, 200);
+    for path in [
+        "/audit?before=nonsense",
+        "/audit?older=1",
+        "/dead-letters?before=abc",
+        "/overview?window=zz",
+        "/overview?sort=zz",
+        "/deliveries?state=failed&state=waiting",
+    ] {
+        let (status, page) = shown.page(path).await;
+        assert!(status == 422, "what cannot be read is not ignored: {path} {page}");
+    }
+    assert_eq!(shown.page("/deliveries?before=zz").await.0, 404);
 }

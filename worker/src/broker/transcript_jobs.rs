@@ -133,7 +133,7 @@ pub async fn waiting_conversations(
     let subjects = stream.info_with_subjects(all).await?;
     let id =
         async |(subject, _messages): (String, usize)| Ok(subject.strip_prefix(&prefix).map(str::to_owned));
-    Ok(subjects.err_into::<async_nats::Error>().try_filter_map(id).try_collect().await?)
+    subjects.err_into::<async_nats::Error>().try_filter_map(id).try_collect().await
 }
 
 /// The scheduled transcript job of a conversation: its number of attempts so far, and when it is due.

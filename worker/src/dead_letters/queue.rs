@@ -104,7 +104,12 @@ impl DeadLetterQueue {
         if self.at(number).await?.is_none() {
             return Ok(false);
         }
-        self.stream.delete_message(number).await.map_err(BrokerUnavailable::new)
+        match self.stream.delete_message(number).await {
+            Ok(removed) => Ok(removed),
+            // Somebody else has removed it meanwhile.
+            Err(_) if self.at(number).await?.is_none() => Ok(false),
+            Err(error) => Err(BrokerUnavailable::new(error)),
+        }
     }
 
     /// Finds the dead letter of the message `sequence` of `stream`. Searches the first 200 dead letters from

@@ -10,7 +10,6 @@ use async_nats::{
     jetstream::{self, stream::Stream},
 };
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::{message::DeadLetter, origin::NotRedrivable};
 
@@ -23,6 +22,9 @@ pub enum RedriveError {
     /// The dead letter must not be sent again. It was not removed.
     #[error("number {0} is not sent again: {1}")]
     NotRedrivable(u64, NotRedrivable),
+    /// The dead letter was sent with another body shortly before, perhaps by somebody else at the same time.
+    #[error("number {0} was not sent: it was sent with another text shortly before")]
+    SentBefore(u64),
     /// The broker has not confirmed the message. The dead letter was not removed.
     #[error("number {0} was not sent again: the broker has not confirmed it: {1}")]
     NotConfirmed(u64, String),
@@ -53,15 +55,19 @@ pub(crate) async fn redrive(
     let number = dead_letter.0.sequence;
     let (origin, mut headers) =
         dead_letter.redriven().map_err(|why| RedriveError::NotRedrivable(number, why))?;
-    if let Some(body) = &body {
-        mark_edited(&mut headers, body);
+    if body.is_some() {
+        mark_edited(&mut headers, number);
     }
+    let is_edited = body.is_some();
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
     let publishing = async {
         let body = body.unwrap_or(dead_letter.0.payload);
         Ok::<_, async_nats::Error>(context.publish_with_headers(origin.subject, headers, body).await?.await?)
     };
     let ack = publishing.await.map_err(|error| RedriveError::NotConfirmed(number, error.to_string()))?;
+    if is_edited && ack.duplicate {
+        return Err(RedriveError::SentBefore(number));
+    }
     let redriven = Redriven { id, stream: origin.stream, sequence: ack.sequence };
     let Err(error) = dead_letters.delete_message(number).await else { return Ok(redriven) };
     // Somebody else may have sent it again or deleted it meanwhile.
@@ -72,11 +78,11 @@ pub(crate) async fn redrive(
 }
 
 /// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not
-/// match the new body.
-fn mark_edited(headers: &mut HeaderMap, body: &Bytes) {
+/// match the new body. The id does not depend on the body: of two people who edit the dead letter `number` at the same
+/// time, one sends it.
+fn mark_edited(headers: &mut HeaderMap, number: u64) {
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
-    let digest = hex::encode(Sha256::digest(body));
-    headers.insert(NATS_MESSAGE_ID, format!("{id}:edited:{}", &digest[..16]).as_str());
+    headers.insert(NATS_MESSAGE_ID, format!("{id}:edited:{number}").as_str());
     let kept = headers.iter().filter(|(name, _)| {
         let name: &str = name.as_ref();
         let of_providers = Provider::ALL.iter().map(|provider| provider.signature_header());
@@ -105,12 +111,12 @@ mod tests {
         ] {
             headers.insert(name, value);
         }
-        let edited = |body: &'static str| {
+        let edited = |number| {
             let mut headers = headers.clone();
-            mark_edited(&mut headers, &Bytes::from_static(body.as_bytes()));
+            mark_edited(&mut headers, number);
             headers
         };
-        let (one, other) = (edited("{}"), edited("[]"));
+        let (one, other) = (edited(1), edited(2));
         let text = |headers: &HeaderMap, name: &str| headers.get(name).map(ToString::to_string);
         assert_eq!(text(&one, header::SIGNATURE).as_deref(), Some("edited"));
         assert_eq!(text(&one, header::SOURCE_IP).as_deref(), Some("192.0.2.1"));

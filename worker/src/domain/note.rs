@@ -13,12 +13,14 @@ pub const MAX_NOTE: usize = 2000;
 pub struct NoteText(String);
 
 impl NoteText {
-    /// The text that somebody entered. Telephone numbers in it are masked, so that nothing has to be searched when a
+    /// The text that somebody entered, without control characters. Telephone numbers in it are masked, so that nothing has to be searched when a
     /// person is erased.
     ///
     /// # Errors
     /// The text has more than [`MAX_NOTE`] characters.
     pub fn new(entered: &str) -> Result<Self, TooLong> {
+        let is_text = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        let entered: String = entered.replace("\r\n", "\n").chars().filter(is_text).collect();
         let text = Numbers::Masked.text(entered.trim()).into_owned();
         if text.chars().count() > MAX_NOTE { Err(TooLong) } else { Ok(Self(text)) }
     }

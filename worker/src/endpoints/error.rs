@@ -40,6 +40,9 @@ pub enum ReplayError {
     /// The record names a stream that this version does not know. Holds the id of the delivery.
     #[error("delivery {0} names an unknown stream")]
     UnknownStream(String),
+    /// The endpoints were not read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The broker has not confirmed a job.
     #[error("NATS does not answer: {0}")]
     Broker(async_nats::Error),

@@ -1,5 +1,7 @@
 //! Sends messages to endpoints again.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::ReplayError;
@@ -12,18 +14,23 @@ use crate::{
 /// Jobs that are published at the same time.
 const MAX_PUBLISHING: usize = 32;
 
-/// Publishes a job for each of these deliveries. A worker with the role `deliver` then sends it, with a new schedule
-/// of attempts.
+/// Publishes a job for each of these deliveries, except for those to endpoints that do not exist any more. A worker with
+/// the role `deliver` then sends it, with a new schedule of attempts. Returns the number of jobs.
 ///
 /// # Errors
 /// See [`ReplayError`]. Some of the jobs may be published.
-pub async fn replay(context: &Context, deliveries: &[DeliveryRecord]) -> Result<(), ReplayError> {
-    let jobs: Vec<_> = deliveries.iter().map(job).collect::<Result<_, _>>()?;
+pub async fn replay(context: &Context, deliveries: &[DeliveryRecord]) -> Result<usize, ReplayError> {
+    let endpoints = context.store.endpoints().await?;
+    let known: HashSet<_> = endpoints.iter().map(|endpoint| endpoint.id.as_str()).collect();
+    let is_known = |record: &&DeliveryRecord| known.contains(record.delivery.endpoint.as_str());
+    let jobs: Vec<_> = deliveries.iter().filter(is_known).map(job).collect::<Result<_, _>>()?;
+    let count = jobs.len();
     let jetstream = &context.jetstream;
     let published = jobs
         .into_iter()
         .map(|job| async move { enqueue_delivery(jetstream, &job).await.map_err(ReplayError::Broker) });
-    stream::iter(published).buffer_unordered(MAX_PUBLISHING).try_collect().await
+    stream::iter(published).buffer_unordered(MAX_PUBLISHING).try_collect::<()>().await?;
+    Ok(count)
 }
 
 fn job(record: &DeliveryRecord) -> Result<DeliveryJob, ReplayError> {

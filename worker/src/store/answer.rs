@@ -127,8 +127,11 @@ pub fn call_json(call: &CallView, include: Include) -> Map<String, Value> {
             Some(value) => drop(json.insert(field.to_owned(), value)),
         }
     }
-    let left_out: Vec<_> =
-        json.iter().filter(|(_, value)| size::is_left_out(value)).map(|(name, _)| name.as_str()).collect();
+    let left_out: Vec<_> = json
+        .iter()
+        .filter(|(_, value)| value.as_object().is_some_and(size::is_left_out))
+        .map(|(name, _)| name.as_str())
+        .collect();
     if !left_out.is_empty() {
         let left_out = json!(left_out);
         json.insert("leftOut".to_owned(), left_out);

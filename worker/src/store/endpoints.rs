@@ -51,8 +51,9 @@ impl Store {
         }
         let (endpoints, document) = (self.endpoints_collection(), to_document(endpoint));
         self.run(async move { endpoints.insert_one(document).await }).await?;
-        // Additions at the same time must not exceed the limit together.
-        if self.count_endpoints().await? <= MAX_ENDPOINTS as u64 {
+        // Additions at the same time must not exceed the limit together: the first ones stay.
+        let first = self.endpoints().await?.into_iter().take(MAX_ENDPOINTS);
+        if first.into_iter().any(|stored| stored.id == endpoint.id) {
             return Ok(true);
         }
         self.remove_endpoint(&endpoint.id).await?;

@@ -92,12 +92,18 @@ impl Store {
             if present.map(Timestamp::as_millisecond) != seen.map(Timestamp::as_millisecond) {
                 return Ok(false);
             }
+            let seen = seen.map_or(Bson::Null, |seen| bson_date(seen).into());
             let mut filter = of_call(&call);
-            if !text.is_empty() {
+            if text.is_empty() {
+                filter.insert("note.at", doc! { "$lte": seen });
+            } else {
                 let note =
                     doc! { "text": text, "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
-                let written = put(&collection, &call, doc! { "note": note }).await?;
-                filter.insert("_id", doc! { "$ne": written });
+                let condition = doc! { "note.at": seen };
+                match put(&collection, &call, condition, doc! { "note": note }).await? {
+                    Some(written) => filter.insert("_id", doc! { "$ne": written }),
+                    None => return Ok(false),
+                };
             }
             collection.update_many(filter, doc! { "$unset": { "note": "" } }).await?;
             Ok(true)
@@ -111,7 +117,7 @@ impl Store {
         let now = Timestamp::now();
         self.run(async move {
             let review = doc! { "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
-            put(&collection, &call, doc! { "review": review }).await.map(drop)
+            put(&collection, &call, doc! {}, doc! { "review": review }).await.map(drop)
         })
         .await
     }
@@ -153,15 +159,25 @@ fn of_call(call: &NotedCall) -> Document {
     doc! { "ids": { "$in": &call.ids } }
 }
 
-/// Sets fields of the first document of notes of `call`, or makes a document with them. Returns its `_id`.
-async fn put(collection: &Collection<Document>, call: &NotedCall, set: Document) -> DriverResult<Bson> {
-    let update = doc! {
-        "$set": set,
-        "$setOnInsert": { "ids": &call.ids, "storedAt": bson_date(call.stored_at) },
-    };
-    let written = collection.find_one_and_update(of_call(call), update).sort(doc! { "_id": 1 });
-    let written = written.upsert(true).return_document(ReturnDocument::After).await?;
-    Ok(written.and_then(|written| written.get("_id").cloned()).unwrap_or(Bson::Null))
+/// Sets fields of the first document of notes of `call` that meets `condition`; makes a document with them if the call
+/// has none. Returns its `_id`. `None`: no document meets the condition.
+async fn put(
+    collection: &Collection<Document>,
+    call: &NotedCall,
+    condition: Document,
+    set: Document,
+) -> DriverResult<Option<Bson>> {
+    // Of two requests that make the first document, the second finds the document of the first.
+    let first = call.ids.first().cloned().unwrap_or_default();
+    let new = doc! { "$setOnInsert": { "ids": &call.ids, "storedAt": bson_date(call.stored_at) } };
+    if collection.find_one(of_call(call)).projection(doc! { "_id": 1 }).await?.is_none() {
+        collection.update_one(doc! { "_id": first }, new).upsert(true).await?;
+    }
+    let mut filter = of_call(call);
+    filter.extend(condition);
+    let written = collection.find_one_and_update(filter, doc! { "$set": set }).sort(doc! { "_id": 1 });
+    let written = written.return_document(ReturnDocument::After).await?;
+    Ok(written.and_then(|written| written.get("_id").cloned()))
 }
 
 /// The documents of notes with one of these [`note_ids`], the oldest first.

@@ -1,6 +1,6 @@
 //! `deliveries replay`.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::options::Selection;
 use crate::{
@@ -21,8 +21,7 @@ pub async fn replay(context: &Context, which: &Selection, dry_run: bool) -> anyh
         let mut last: Option<DeliveryRecord> = None;
         loop {
             let page = context.store.deliveries(&conditions, last.as_ref(), PAGE).await?;
-            send(context, &page, dry_run).await?;
-            sent += page.len();
+            sent += send(context, &page, dry_run).await?;
             progress.inc(page.len() as u64);
             let Some(end) = page.into_iter().last() else { break };
             last = Some(end);
@@ -34,18 +33,25 @@ pub async fn replay(context: &Context, which: &Selection, dry_run: bool) -> anyh
             records
                 .push(record.with_context(|| format!("there is no delivery {id}; nothing is sent again"))?);
         }
-        send(context, &records, dry_run).await?;
-        sent += records.len();
+        sent += send(context, &records, dry_run).await?;
+        if sent < records.len() {
+            bail!(
+                "{sent} of {} messages are sent again: their endpoints do not exist any more",
+                records.len()
+            );
+        }
     }
     progress.finish_and_clear();
     let done = if dry_run { "would be sent again" } else { "are sent again" };
     print_line(format!("{sent} messages {done}"))
 }
 
-async fn send(context: &Context, records: &[DeliveryRecord], dry_run: bool) -> anyhow::Result<()> {
+/// Sends deliveries again. Returns how many: none to endpoints that do not exist any more.
+async fn send(context: &Context, records: &[DeliveryRecord], dry_run: bool) -> anyhow::Result<usize> {
     if dry_run {
-        let ids = records.iter().map(|record| &record.delivery.id);
-        return ids.into_iter().try_for_each(|id| print_line(format!("would send {id} again")));
+        let mut ids = records.iter().map(|record| &record.delivery.id);
+        ids.try_for_each(|id| print_line(format!("would send {id} again")))?;
+        return Ok(records.len());
     }
     Ok(endpoints::replay(context, records).await?)
 }

@@ -28,8 +28,12 @@ use super::{
 
 /// Longest time until an answer begins. It is longer than the default of `PLACE_TIMEOUT`.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// The same for requests without a login, whose body may come slowly.
+const PUBLIC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest form, in bytes: the form with an edited dead letter.
 const MAX_FORM_BYTES: usize = 4 * 1024 * 1024;
+/// Largest login form, in bytes. Everybody can send one.
+const MAX_LOGIN_BYTES: usize = 8 * 1024;
 
 /// Allows content of the console only: nothing from other hosts, nothing inline, no frames.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
@@ -74,7 +78,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/test-call", get(test_call::form).post(test_call::place))
         .route("/events", get(events::events))
         .route("/assets/{name}", get(assets::serve))
-        .route("/login", get(login::form).post(login::log_in))
+        .route("/login", get(login::form).post(login::log_in).layer(DefaultBodyLimit::max(MAX_LOGIN_BYTES)))
         .route("/logout", post(login::log_out))
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
@@ -141,7 +145,7 @@ async fn authenticate(console: &Arc<Console>, mut request: Request, next: Next) 
         }
     };
     if !csrf::is_allowed(request.method(), request.headers(), caller.as_ref()) {
-        tracing::warn!("the console refused a request that a page of another site sent");
+        console.access.log_foreign(peer);
         let text = "this request was not sent by a page of the console\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
@@ -150,14 +154,37 @@ async fn authenticate(console: &Arc<Console>, mut request: Request, next: Next) 
     if let Some(caller) = caller {
         request.extensions_mut().insert(caller);
     }
+    let is_action = !request.method().is_safe();
     let serving = user::serve_for(person, next.run(request));
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, serving).await;
-    let mut answer =
-        answer.unwrap_or_else(|_| (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response());
+    let answer = async {
+        if !is_logged_in {
+            return tokio::time::timeout(PUBLIC_TIMEOUT, serving).await.unwrap_or_else(|_elapsed| too_slow());
+        }
+        let answered = if is_action {
+            tokio::time::timeout(ANSWER_TIMEOUT, complete(console, serving)).await
+        } else {
+            tokio::time::timeout(ANSWER_TIMEOUT, serving).await
+        };
+        answered.unwrap_or_else(|_elapsed| no_answer())
+    };
+    let mut answer = answer.await;
     if is_logged_in {
         answer.extensions_mut().insert(Authenticated);
     }
     answer
+}
+
+/// Awaits an action. It goes on if the client goes away: what is done must also be recorded.
+async fn complete(console: &Console, action: impl Future<Output = Response> + Send + 'static) -> Response {
+    console.tasks.spawn(action).await.unwrap_or_else(|_panicked| no_answer())
+}
+
+fn no_answer() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response()
+}
+
+fn too_slow() -> Response {
+    (StatusCode::REQUEST_TIMEOUT, "the request came too slowly\n").into_response()
 }
 
 async fn not_found(State(console): State<Arc<Console>>) -> Response {

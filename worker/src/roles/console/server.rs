@@ -10,11 +10,12 @@ use std::{
 };
 
 use aftercall_common::{
-    http::{Limits, Server},
+    http::{Limits, PerSource, Server},
     phone_numbers::Numbers,
 };
 use anyhow::Context as _;
 use axum::http::Request;
+use prometheus_client::metrics::counter::Counter;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
@@ -51,6 +52,8 @@ const LIMITS: Limits = Limits {
     linger: Duration::ZERO,
     drain: Duration::from_secs(2),
 };
+/// Most connections of one source, except for trusted proxies: half of all, so that nobody locks out the others.
+const MAX_PER_SOURCE: usize = LIMITS.connections / 2;
 /// Interval at which servers and dead letters are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -118,7 +121,10 @@ pub async fn run(
     });
     let router = routes::router(console.clone());
     tracing::info!(address = ?listener.local_addr().ok(), "console is listening");
-    let server = Server::plain(listener, LIMITS);
+    let proxies = context.config.console_trusted_proxies.clone();
+    let is_proxy = move |peer| proxies.contains(peer);
+    let sources = PerSource::new(MAX_PER_SOURCE, is_proxy, Counter::default());
+    let server = Server { sources: Some(sources), ..Server::plain(listener, LIMITS) };
     server
         .serve(stop, move |peer: SocketAddr, mut request: Request<_>| {
             let source = Source::new(peer.ip(), request.headers());

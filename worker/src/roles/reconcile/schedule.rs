@@ -157,7 +157,7 @@ async fn keep_lease(context: &Context, owner: &str) -> PassError {
             Ok(false) => return PassError::LeaseLost,
             Err(error) if renewed.elapsed() > LEASE / 2 => return error.into(),
             Err(error) => {
-                tracing::warn!(%error, "the lease of a reconciliation pass was not renewed; trying again")
+                tracing::warn!(%error, "the lease of a reconciliation pass was not renewed; trying again");
             }
         }
     }

@@ -162,9 +162,10 @@ impl Views {
 
 /// The filters for each kind of id that `name` can be.
 pub(super) fn filters(name: &str) -> impl Iterator<Item = Document> {
-    // If the ids of a call hold a telephone number that is hidden, the pages use the `_id` of its document.
+    // If the ids of a call hold a telephone number that is hidden, the pages use the `_id` of its document. It comes
+    // first, so that no sender can put another call in its place.
     let document = ObjectId::parse_str(name).ok().map(|id| doc! { "_id": id });
-    filters_of_ids(name).chain(document)
+    document.into_iter().chain(filters_of_ids(name))
 }
 
 /// The filters for each kind of id outside the database that `name` can be.

@@ -190,13 +190,20 @@ impl CallRow {
     }
 }
 
+/// Longest length in seconds that is shown. Webhooks that say more are not believed either.
+const MAX_SECONDS: u64 = 86_400;
+
 /// The length of a call: `durationSecs`. A call of an earlier version has no such field; then it is the length from
 /// ElevenLabs, else from Twilio, else the time between answer and end.
 pub(super) fn duration(call: &Document) -> Option<Duration> {
     let metadata = call.get_document("metadata").ok().and_then(|metadata| metadata.get("call_duration_secs"));
     let twilio = call.get_document("rawResponse").ok().and_then(|raw| raw.get("CallDuration"));
     let stated = [call.get("durationSecs"), metadata, twilio].into_iter().flatten().filter_map(seconds);
-    let known = stated.map(Duration::from_secs).next().or_else(|| time_between_answer_and_end(call));
+    let known = stated
+        .filter(|secs| *secs <= MAX_SECONDS)
+        .map(Duration::from_secs)
+        .next()
+        .or_else(|| time_between_answer_and_end(call));
     // Some sources say 0 for a call that nobody answered.
     known.filter(|time| !time.is_zero())
 }

@@ -19,6 +19,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::{
     backoff::{Attempt, Attempts, Source},
+    ended_sessions::EndedSessions,
     named::{BadName, NamingProxies},
     session::{Session, Sessions},
 };
@@ -30,6 +31,8 @@ use crate::{
 
 /// Most proxies whose lines in the log are bounded.
 const MAX_PROXIES: usize = 64;
+/// Most senders of requests of other sites that are logged.
+const MAX_FOREIGN: usize = 64;
 
 /// How a request is authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +81,10 @@ pub struct Access {
     attempts: Mutex<Attempts>,
     /// Bounds the log lines about proxies that name nobody.
     unnamed: Mutex<SourceLog>,
+    /// Bounds the log lines about requests of other sites.
+    foreign: Mutex<SourceLog>,
+    /// The sessions that were ended by a logout.
+    ended: EndedSessions,
     metrics: Metrics,
 }
 
@@ -96,13 +103,29 @@ impl Access {
             naming: NamingProxies::of(config),
             attempts: Mutex::default(),
             unnamed: Mutex::new(SourceLog::new(MAX_PROXIES)),
+            foreign: Mutex::new(SourceLog::new(MAX_FOREIGN)),
+            ended: EndedSessions::default(),
             metrics,
         }
     }
 
     /// The session of a request with these headers, if it has a valid one.
     pub fn session(&self, headers: &HeaderMap) -> Option<Session> {
-        self.sessions.as_ref()?.of(headers, Timestamp::now())
+        let session = self.sessions.as_ref()?.of(headers, Timestamp::now())?;
+        (!self.ended.contains(session)).then_some(session)
+    }
+
+    /// Whether the login of `caller` has ended since it was checked.
+    pub fn has_ended(&self, caller: &Caller) -> bool {
+        matches!(caller, Caller::Session(session) if self.ended.contains(*session))
+    }
+
+    /// Logs that `peer` sent a request that does not come from a page of the console.
+    pub fn log_foreign(&self, peer: IpAddr) {
+        let line = self.foreign.lock().unwrap_or_else(PoisonError::into_inner).line(peer, Instant::now());
+        if let Some(count) = line {
+            tracing::warn!(source = %peer, count, "the console refused a request that a page of another site sent");
+        }
     }
 
     /// The user whom the proxy `peer` names. `None`: the peer is no trusted proxy, or the shared login counts.
@@ -188,8 +211,12 @@ impl Access {
         Some(sessions.open(rand::random(), Timestamp::now(), is_https(headers)))
     }
 
-    /// The cookie that removes the session from the browser. `None`: there are no sessions.
+    /// Ends the session of a request with these headers. Returns the cookie that removes it from the browser. `None`:
+    /// there are no sessions.
     pub fn close_session(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        if let Some(session) = self.session(headers) {
+            self.ended.add(session, Instant::now());
+        }
         self.sessions.as_ref().map(|sessions| sessions.close(is_https(headers)))
     }
 
@@ -322,7 +349,11 @@ mod tests {
             assert_eq!(access.authenticate(&wrong, &source(1)), Err(Denied::Wrong));
         }
         assert!(matches!(access.authenticate(&right, &source(1)), Err(Denied::Delayed(_))));
-        assert!(matches!(access.authenticate(&session, &source(1)), Ok(Caller::Session(_))));
+        let caller = access.authenticate(&session, &source(1)).unwrap();
+        assert!(matches!(caller, Caller::Session(_)) && !access.has_ended(&caller));
+        access.close_session(&session);
+        assert!(access.has_ended(&caller), "a copy of the cookie is worth nothing after the logout");
+        assert_eq!(access.authenticate(&session, &source(1)), Err(Denied::Missing));
         assert_eq!(access.authenticate(&right, &source(2)), Ok(Caller::Bearer));
     }
 

@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod backoff;
 pub mod csrf;
+pub mod ended_sessions;
 pub mod named;
 pub mod number_searches;
 pub mod session;

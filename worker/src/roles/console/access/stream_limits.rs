@@ -12,7 +12,7 @@ use super::{auth::Caller, backoff::Source, session::Session};
 
 /// Most streams of one session, of one named user, or of the tools of one source. Pages in background tabs close their
 /// streams.
-pub const MAX_PER_VIEWER: usize = 16;
+const MAX_PER_VIEWER: usize = 16;
 /// Most streams of one source: half of the connections that the console accepts. A proxy is one source.
 const MAX_PER_SOURCE: usize = 1024;
 
@@ -30,28 +30,44 @@ enum Holder {
 pub struct StreamLimits(Arc<Mutex<HashMap<Holder, usize>>>);
 
 impl StreamLimits {
-    /// A permit for one more stream; dropping it ends the count. `None`: a limit is reached.
-    pub fn acquire(&self, caller: &Caller, source: &Source) -> Option<StreamPermit> {
+    /// A permit for one more stream; dropping it ends the count.
+    pub fn acquire(&self, caller: &Caller, source: &Source) -> Result<StreamPermit, TooManyStreams> {
         let peer = source.peer();
         let viewer = match caller {
             Caller::Session(session) => Holder::Session(*session),
             Caller::Named(name) => Holder::Named(name.clone()),
             Caller::Basic | Caller::Bearer => Holder::Tools(peer),
         };
-        let holders = [(viewer, MAX_PER_VIEWER), (Holder::Source(peer), MAX_PER_SOURCE)];
+        let source = Holder::Source(peer);
         let mut open = self.lock();
-        if holders.iter().any(|(holder, max)| open.get(holder).is_some_and(|held| held >= max)) {
-            return None;
+        let held = |holder: &Holder| open.get(holder).copied().unwrap_or_default();
+        if held(&viewer) >= MAX_PER_VIEWER {
+            return Err(TooManyStreams::OfViewer);
         }
-        for (holder, _) in &holders {
+        if held(&source) >= MAX_PER_SOURCE {
+            return Err(TooManyStreams::OfSource);
+        }
+        let holders = [viewer, source];
+        for holder in &holders {
             *open.entry(holder.clone()).or_default() += 1;
         }
-        Some(StreamPermit { limits: self.clone(), holders: holders.map(|(holder, _)| holder) })
+        Ok(StreamPermit { limits: self.clone(), holders })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why a stream is not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooManyStreams {
+    /// The viewer has too many.
+    #[error("{MAX_PER_VIEWER} pages of this login have live updates already; close one of them")]
+    OfViewer,
+    /// All viewers behind one address have too many.
+    #[error("{MAX_PER_SOURCE} pages of this address have live updates already; close one of them")]
+    OfSource,
 }
 
 /// The permit of one open stream.
@@ -87,7 +103,7 @@ mod tests {
         let source = |n: u8| Source::new([192, 0, 2, n].into(), &HeaderMap::new());
         let mut held: Vec<_> =
             (0..MAX_PER_VIEWER).map(|_| limits.acquire(&Caller::Bearer, &source(1)).unwrap()).collect();
-        assert!(limits.acquire(&Caller::Basic, &source(1)).is_none());
+        assert_eq!(limits.acquire(&Caller::Basic, &source(1)).unwrap_err(), TooManyStreams::OfViewer);
         held.push(limits.acquire(&Caller::Bearer, &source(2)).expect("another source"));
         held.push(limits.acquire(&Caller::Session(Session::of_test(1)), &source(1)).expect("a session"));
         held.push(limits.acquire(&Caller::Named("ana".into()), &source(1)).expect("a named user"));
@@ -104,13 +120,12 @@ mod tests {
         let sessions = (0..).map(|n| Caller::Session(Session::of_test(n / MAX_PER_VIEWER as u64)));
         let held: Vec<_> = sessions
             .take(MAX_PER_SOURCE + 1)
-            .map_while(|session| limits.acquire(&session, &source(1)))
+            .map_while(|session| limits.acquire(&session, &source(1)).ok())
             .collect();
         assert_eq!(held.len(), MAX_PER_SOURCE);
-        assert!(
-            limits.acquire(&Caller::Session(Session::of_test(0)), &source(2)).is_none(),
-            "this session has 16 already"
-        );
-        assert!(limits.acquire(&Caller::Session(Session::of_test(9999)), &source(2)).is_some());
+        let of = |session, n| limits.acquire(&Caller::Session(Session::of_test(session)), &source(n)).err();
+        assert_eq!(of(0, 2), Some(TooManyStreams::OfViewer), "this session has 16 already");
+        assert_eq!(of(9999, 1), Some(TooManyStreams::OfSource));
+        assert_eq!(of(9999, 2), None);
     }
 }

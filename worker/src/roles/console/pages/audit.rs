@@ -81,7 +81,16 @@ fn described(object: &Object) -> (String, String) {
 
 /// `GET /audit?before=`
 pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
-    let before = query.as_deref().and_then(|query| query.strip_prefix("before=")).and_then(cursor);
+    let query = query.unwrap_or_default();
+    let before = query.strip_prefix("before=").and_then(cursor);
+    if before.is_none() && !query.is_empty() {
+        return shell::unreadable(
+            &console,
+            SECTION,
+            "before",
+            "a position in the list, as its links have it",
+        );
+    }
     let page = match console.views.audit(before).await {
         Ok(page) => page,
         Err(error) => return shell::database_unavailable(&console, SECTION, &error),

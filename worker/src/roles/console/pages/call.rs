@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::{
-        call::{Disposition, HISTORY_LIMIT, Status},
+        call::{Disposition, HISTORY_LIMIT, Status, size},
         event::ConversationId,
     },
     roles::{
@@ -80,6 +80,8 @@ struct Call {
     notes: Option<NotesView>,
     /// What the caller gave to the agent: name and value.
     variables: Vec<(String, String)>,
+    /// What ElevenLabs said and was too large to be kept with the call.
+    left_out: Vec<&'static str>,
     /// The reason why there are no turns.
     transcript_state: &'static str,
     transcript_error: Option<String>,
@@ -174,6 +176,7 @@ fn template(
         deliveries: deliveries(call, numbers),
         notes: None,
         variables: variables(call, numbers),
+        left_out: left_out(call),
         transcript_state: match call.row.transcript.as_deref() {
             Some("owed") => "The transcript has not arrived yet. Aftercall is requesting it from ElevenLabs.",
             Some("unavailable") => "There is no transcript.",
@@ -239,7 +242,17 @@ fn deliveries(call: &Detail, numbers: Numbers) -> Option<String> {
 }
 
 /// What the caller gave to the agent: name and value.
+/// What was too large to be kept with the call.
+fn left_out(call: &Detail) -> Vec<&'static str> {
+    let parts =
+        [("evaluation and collected data", &call.analysis), ("dynamic variables", &call.dynamic_variables)];
+    parts.into_iter().filter(|(_, part)| size::is_left_out(part)).map(|(name, _)| name).collect()
+}
+
 fn variables(call: &Detail, numbers: Numbers) -> Vec<(String, String)> {
+    if size::is_left_out(&call.dynamic_variables) {
+        return Vec::new();
+    }
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let given = call.dynamic_variables.iter().filter(|(_, value)| !value.is_null()).take(MAX_VARIABLES);
     given

@@ -149,7 +149,7 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
 /// # Errors
 /// The page that says how long the person has to wait.
 #[expect(clippy::result_large_err, reason = "the error is the answer")]
-pub fn take_number_search(console: &Console) -> Result<(), Response> {
+fn take_number_search(console: &Console) -> Result<(), Response> {
     let person = user::author().name;
     let Err(wait) = console.number_searches.take(&person, Instant::now()) else { return Ok(()) };
     tracing::warn!(by = person, "searches for numbers that find nothing have reached their limit");
@@ -159,6 +159,19 @@ pub fn take_number_search(console: &Console) -> Result<(), Response> {
     );
     let title = "Too many searches for numbers";
     Err(shell::message(console, "/calls", StatusCode::TOO_MANY_REQUESTS, title, &text))
+}
+
+/// Takes a search for the hidden number in `params`, and gives it back if it finds a call.
+///
+/// # Errors
+/// The page that says how long the person has to wait.
+pub async fn search_number(console: &Console, params: &Params, now: Timestamp) -> Result<(), Response> {
+    take_number_search(console)?;
+    let answer = ask(console, params, &Choices::default(), now).await;
+    if !(answer.answered && answer.listed.calls.is_empty()) {
+        console.number_searches.give_back(&user::author().name);
+    }
+    Ok(())
 }
 
 async fn ask(console: &Console, params: &Params, choices: &Choices, now: Timestamp) -> Answer {

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use aftercall_common::phone_numbers::Numbers;
 use axum::{
     body::Body,
     extract::{Extension, RawQuery, State},
@@ -17,21 +18,15 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{
-    roles::console::{
-        access::{
-            auth::Caller,
-            backoff::Source,
-            stream_limits::{MAX_PER_VIEWER, StreamPermit},
-        },
-        live::{
-            broadcast::{CallUpdate, Health, Update},
-            frame::frame,
-        },
-        state::Console,
-        view::filter::Params,
+use super::calls::search_number;
+use crate::roles::console::{
+    access::{auth::Caller, backoff::Source, stream_limits::StreamPermit},
+    live::{
+        broadcast::{CallUpdate, Health, Update},
+        frame::frame,
     },
-    store::views::Filter,
+    state::Console,
+    view::filter::Params,
 };
 
 /// Time without an event after which a comment is sent, so that a dead connection is noticed.
@@ -46,8 +41,8 @@ const PARAMETERS: [&str; 2] = ["topic", "seen"];
 enum Topic {
     /// No calls.
     None,
-    /// The calls of a list with this filter.
-    List(Box<Filter>),
+    /// The calls of the list with these parameters.
+    List(Box<Params>),
     /// The call with this document id.
     Call(ObjectId),
 }
@@ -55,6 +50,7 @@ enum Topic {
 /// The stream of one viewer.
 struct Viewer {
     console: Arc<Console>,
+    caller: Caller,
     topic: Topic,
     updates: Receiver<Update>,
     /// Counts the stream for as long as it is open.
@@ -71,10 +67,12 @@ pub async fn events(
     Extension(source): Extension<Source>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let Some(permit) = console.stream_limits.acquire(&caller, &source) else {
-        let text =
-            format!("{MAX_PER_VIEWER} pages of this login have live updates already; close one of them\n");
-        return (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], text).into_response();
+    let permit = match console.stream_limits.acquire(&caller, &source) {
+        Ok(permit) => permit,
+        Err(limit) => {
+            let answer = (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "5")], format!("{limit}\n"));
+            return answer.into_response();
+        }
     };
     let query = query.unwrap_or_default();
     let parameter = |name: &str| {
@@ -89,8 +87,13 @@ pub async fn events(
             if let Some(problem) = problem {
                 return refuse(&problem.text);
             }
-            let known = console.choices.get(&console.views, console.health()).await;
-            Topic::List(Box::new(params.filter(&known.reasons, console.numbers, Timestamp::now())))
+            // Otherwise a stream would tell what a search may not.
+            if params.searches_hidden_number(console.numbers)
+                && let Err(refused) = search_number(&console, &params, Timestamp::now()).await
+            {
+                return refused;
+            }
+            Topic::List(Box::new(params))
         }
         Some("call") => match parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()) {
             Some(id) => Topic::Call(id),
@@ -108,12 +111,13 @@ pub async fn events(
         // Without this header, some proxies buffer answers and delay the events.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, Body::from_stream(stream_events(console, topic, seen, permit))).into_response()
+    (headers, Body::from_stream(stream_events(console, caller, topic, seen, permit))).into_response()
 }
 
 /// The events for one viewer, until the process stops or [`MAX_DURATION`] is over.
 fn stream_events(
     console: Arc<Console>,
+    caller: Caller,
     topic: Topic,
     seen: u64,
     permit: StreamPermit,
@@ -121,7 +125,7 @@ fn stream_events(
     let (updates, is_behind) = console.broadcast.subscribe(seen);
     let greeting = Some(greeting(&console, is_behind));
     let ends_at = Instant::now() + MAX_DURATION;
-    let viewer = Viewer { console, topic, updates, _permit: permit, ends_at, greeting };
+    let viewer = Viewer { console, caller, topic, updates, _permit: permit, ends_at, greeting };
     stream::unfold(viewer, async |mut viewer| {
         if let Some(greeting) = viewer.greeting.take() {
             return Some((Ok(greeting), viewer));
@@ -130,9 +134,12 @@ fn stream_events(
             let next = tokio::select! {
                 () = viewer.console.stop.cancelled() => return None,
                 () = tokio::time::sleep_until(viewer.ends_at) => return None,
-                next = next_event(&viewer.topic, &mut viewer.updates) => next?,
+                next = next_event(&viewer.topic, viewer.console.numbers, &mut viewer.updates) => next?,
                 () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => Bytes::from_static(b": here\n\n"),
             };
+            if viewer.console.access.has_ended(&viewer.caller) {
+                return None;
+            }
             if !next.is_empty() {
                 return Some((Ok(next), viewer));
             }
@@ -154,9 +161,9 @@ fn greeting(console: &Console, is_behind: bool) -> Bytes {
 }
 
 /// The events for the next update; empty if it does not concern `topic`. `None`: the updates have ended.
-async fn next_event(topic: &Topic, updates: &mut Receiver<Update>) -> Option<Bytes> {
+async fn next_event(topic: &Topic, numbers: Numbers, updates: &mut Receiver<Update>) -> Option<Bytes> {
     Some(match updates.recv().await {
-        Ok(Update::Calls(calls)) => call_events(topic, &calls),
+        Ok(Update::Calls(calls)) => call_events(topic, numbers, &calls),
         Ok(Update::Resync) | Err(RecvError::Lagged(_)) => frame("resync", "look"),
         Ok(Update::Health(health)) => health_event(health),
         Ok(Update::DeadLetters(count)) => frame("letters", &count.to_string()),
@@ -166,10 +173,11 @@ async fn next_event(topic: &Topic, updates: &mut Receiver<Update>) -> Option<Byt
 }
 
 /// The events of those `calls` that concern `topic`.
-fn call_events(topic: &Topic, calls: &[CallUpdate]) -> Bytes {
+fn call_events(topic: &Topic, numbers: Numbers, calls: &[CallUpdate]) -> Bytes {
+    let now = Timestamp::now();
     let mut frames = calls.iter().filter_map(|call| match (topic, &call.row) {
         (Topic::None, _) => None,
-        (Topic::List(filter), Some(row)) if filter.shows(row) => Some(call.row_frame.clone()),
+        (Topic::List(params), Some(row)) if params.shows(row, numbers, now) => Some(call.row_frame.clone()),
         (Topic::List(_), _) => Some(call.left_frame.clone()),
         (Topic::Call(id), _) => (*id == call.id).then(|| frame("changed", "call")),
     });

@@ -14,7 +14,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::calls::take_number_search;
+use super::calls::search_number;
 use crate::{
     domain::audit::{Action, Object, ObjectKind},
     roles::console::{
@@ -43,7 +43,7 @@ pub async fn csv(State(console): State<Arc<Console>>, RawQuery(query): RawQuery)
         return (StatusCode::UNPROCESSABLE_ENTITY, format!("{}\n", problem.text)).into_response();
     }
     if params.searches_hidden_number(console.numbers)
-        && let Err(refused) = take_number_search(&console)
+        && let Err(refused) = search_number(&console, &params, now).await
     {
         return refused;
     }

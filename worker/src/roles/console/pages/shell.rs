@@ -130,6 +130,12 @@ pub fn message(
     render(status, &Message { shell: Shell::new(console, section), reloads, title, text })
 }
 
+/// The page for a parameter of an address that cannot be read. `takes`: what it takes.
+pub fn unreadable(console: &Console, section: &'static str, name: &str, takes: &str) -> Response {
+    let text = format!("The parameter {name} takes {takes}.");
+    message(console, section, StatusCode::UNPROCESSABLE_ENTITY, "The address cannot be read", &text)
+}
+
 #[derive(Template)]
 #[template(path = "unsent.html")]
 struct Unsent<'a> {

@@ -38,11 +38,12 @@ pub fn of_delivery(id: &str) -> String {
 }
 
 /// The address of the page of `row`, which `name` identifies. If `name` contains a telephone number that is
-/// hidden, the address has the id of the document instead.
+/// hidden, or is a step of a path, the address has the id of the document instead.
 pub fn of_row(row: &CallRow, name: &str, numbers: Numbers) -> String {
     match numbers.id(name) {
-        Cow::Borrowed(name) => of_call(name),
-        Cow::Owned(_) => of_call(&row.id.to_hex()),
+        // A browser takes `%2E%2E` for `..`, too.
+        Cow::Borrowed(name) if !matches!(name, "." | "..") => of_call(name),
+        _ => of_call(&row.id.to_hex()),
     }
 }
 

@@ -21,7 +21,7 @@ pub use self::{
 use super::length;
 use crate::{
     domain::call::{Outcome, Status, is_sip_failure},
-    store::views::{Cursor, DIRECTIONS, Direction, Filter, Length, ResultFilter, Search},
+    store::views::{CallRow, Cursor, DIRECTIONS, Direction, Filter, Length, ResultFilter, Search},
 };
 
 mod moment;
@@ -245,6 +245,11 @@ impl Params {
     /// Whether `word` is chosen as an outcome.
     pub fn has_result(&self, word: &str) -> bool {
         self.result.as_ref().is_some_and(|result| result.words().contains(&word))
+    }
+
+    /// Whether the list shows `row` at `now`.
+    pub fn shows(&self, row: &CallRow, numbers: Numbers, now: Timestamp) -> bool {
+        self.filter(row.failure_reason.as_slice(), numbers, now).shows(row)
     }
 
     /// The filter for the database. It contains the `known` failure reasons that match the reason searched

@@ -116,7 +116,8 @@ impl Deliverer {
         };
         let stored = message.info().ok().map(|info| info.published.unix_timestamp_nanos());
         let stored = stored.and_then(|stored| Timestamp::from_nanosecond(stored).ok());
-        let attempted = self.conclude(&endpoint, message, self.attempt(&endpoint, &outgoing, 0)).await?;
+        let attempted =
+            self.conclude(&endpoint, message, Box::pin(self.attempt(&endpoint, &outgoing, 0))).await?;
         if let (Outcome::Accepted, Some(stored)) = (&attempted.outcome, stored) {
             self.context.metrics.delivery_delay(between(stored, Timestamp::now()));
         }
@@ -140,7 +141,7 @@ impl Deliverer {
                 None => Ok(self.gone(erased_delivery(&endpoint, &job))),
             }
         };
-        self.conclude(&endpoint, message, again).await
+        self.conclude(&endpoint, message, Box::pin(again)).await
     }
 
     /// Makes an attempt, and acknowledges `message`. Returns the message to the broker if the endpoint is disabled,

@@ -162,7 +162,7 @@ mod tests {
         let paused = State::Stopped(Reason::Operator);
         let mut poll = |endpoints: Vec<Endpoint>| {
             update(&mut served, endpoints, &all, |endpoint, stop| {
-                started.lock().unwrap().push((endpoint, stop))
+                started.lock().unwrap().push((endpoint, stop));
             });
         };
         poll(vec![endpoint(1, State::Active), endpoint(2, paused)]);

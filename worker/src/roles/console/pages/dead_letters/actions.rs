@@ -78,7 +78,7 @@ async fn send(console: &Arc<Console>, letter: &DeadLetterView, edited: Option<St
     console.letters.get().remove(number);
     let sequence = sent.sequence;
     tracing::info!(letter = number, sequence, edited = is_edited, "dead letter sent again from the console");
-    Redirect::to(&outcome::address(&letter.subject, &sent, &body, end)).into_response()
+    Redirect::to(&outcome::address(&letter.subject, &sent, &body, end, console.numbers)).into_response()
 }
 
 /// The page that says why a dead letter is not there, with the text that was entered.
@@ -90,6 +90,7 @@ fn not_sent(console: &Console, error: &RedriveError, entered: Option<&str>) -> R
     tracing::warn!(%error, "the console could not send a dead letter again");
     let (status, title) = match error {
         RedriveError::NotRedrivable(..) => (StatusCode::UNPROCESSABLE_ENTITY, "Not sent again"),
+        RedriveError::SentBefore(..) => (StatusCode::CONFLICT, "Not sent again"),
         RedriveError::NotConfirmed(..) => (StatusCode::BAD_GATEWAY, "Not sent again"),
         RedriveError::NotRemoved(..) => (StatusCode::BAD_GATEWAY, "Sent again, and still in this list"),
     };

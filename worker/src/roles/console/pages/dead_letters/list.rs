@@ -85,7 +85,11 @@ struct Found {
 
 /// `GET /dead-letters?reason=&type=&before=`
 pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
-    let params = Params::read(query.unwrap_or_default().as_bytes());
+    let query = query.unwrap_or_default();
+    let params = Params::read(query.as_bytes());
+    if params.before.is_none() && form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "before") {
+        return shell::unreadable(&console, SECTION, "before", "the number of a dead letter");
+    }
     if !console.health().nats {
         return shell::broker_unavailable(&console, SECTION);
     }

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use aftercall_common::contract::streams::{TRANSCRIPTS, WEBHOOKS};
+use aftercall_common::{
+    contract::streams::{TRANSCRIPTS, WEBHOOKS},
+    phone_numbers::Numbers,
+};
 use askama::Template;
 use axum::{
     extract::{Query, State},
@@ -55,8 +58,8 @@ impl SentMessage {
 }
 
 /// The address of the page for `sent`, a message with this subject and body. `after` is the lowest number
-/// that a new dead letter can have.
-pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> String {
+/// that a new dead letter can have. An id with a telephone number that pages do not show is left out.
+pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64, numbers: Numbers) -> String {
     let parsed = origin(subject).and_then(|origin| {
         let envelope = Envelope::new(sent.id.clone(), Timestamp::UNIX_EPOCH, origin);
         event::parse(&envelope, body).ok()
@@ -70,7 +73,7 @@ pub fn address(subject: &str, sent: &Redriven, body: &[u8], after: u64) -> Strin
         sequence: sent.sequence,
         after,
         event: sent.id.clone(),
-        call: call.unwrap_or_default(),
+        call: call.filter(|id| numbers.id(id) == id.as_str()).unwrap_or_default(),
     };
     sent.address()
 }

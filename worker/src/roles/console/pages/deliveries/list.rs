@@ -10,7 +10,7 @@ use axum::{
 };
 use jiff::Timestamp;
 
-use super::{Params, params::Problem};
+use super::{Params, params::Problem, show};
 use crate::{
     domain::delivery::Endpoint,
     roles::console::{
@@ -21,7 +21,7 @@ use crate::{
         state::Console,
         view::{endpoint::DeliveryRow, format},
     },
-    store::{DeliveryFilter, StoreError, views::DeliveryPage},
+    store::{DeliveryFilter, DeliveryRecord, StoreError, views::DeliveryPage},
 };
 
 #[derive(Template)]
@@ -57,18 +57,27 @@ impl List {
 pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let params = Params::read(query.unwrap_or_default().as_bytes());
     let now = Timestamp::now();
+    let before = match params.before.as_str() {
+        "" => None,
+        id => match show::find(&console, id).await {
+            Ok(record) => Some(record),
+            Err(page) => return page,
+        },
+    };
     let known = match console.views.endpoints().await {
         Ok(known) => known,
         Err(error) => return shell::database_unavailable(&console, SECTION, &error),
     };
     let (found, problem) = match params.filter(now) {
-        Ok(filter) => match read(&console, &params, &filter).await {
+        Ok(filter) => match read(&console, before.as_ref(), &params, &filter).await {
             Ok(found) => (found, None),
             Err(error) => return shell::database_unavailable(&console, SECTION, &error),
         },
         Err(problem) => (Found::default(), Some(problem)),
     };
     let status = if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    // Nothing can be sent to an endpoint that was removed.
+    let is_there = params.endpoint.is_empty() || known.iter().any(|it| it.id.as_str() == params.endpoint);
     let last = found.page.records.last().filter(|_| found.page.more);
     let template = List {
         shell: Shell::new(&console, SECTION),
@@ -80,7 +89,10 @@ pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
             .iter()
             .map(|record| DeliveryRow::new(record, console.numbers, now))
             .collect(),
-        selection: found.count.map(|count| Selection { params: params.fixed(now), count }),
+        selection: found
+            .count
+            .filter(|_| is_there)
+            .map(|count| Selection { params: params.fixed(now), count }),
         problem,
         params,
     };
@@ -95,12 +107,13 @@ struct Found {
     count: Option<String>,
 }
 
-async fn read(console: &Console, params: &Params, filter: &DeliveryFilter) -> Result<Found, StoreError> {
-    let before = match params.before.as_str() {
-        "" => None,
-        id => console.views.delivery(id).await?,
-    };
-    let page = console.views.deliveries(filter, before.as_ref()).await?;
+async fn read(
+    console: &Console,
+    before: Option<&DeliveryRecord>,
+    params: &Params,
+    filter: &DeliveryFilter,
+) -> Result<Found, StoreError> {
+    let page = console.views.deliveries(filter, before).await?;
     let mut count = None;
     if params.is_replayable() && !page.records.is_empty() {
         let counted = console.views.count_deliveries(filter).await?;

@@ -28,6 +28,8 @@ pub struct Params {
     pub sent: u64,
     /// The name of a field that is not known.
     pub unknown: Option<String>,
+    /// The name of a field that is given twice.
+    pub repeated: Option<String>,
 }
 
 /// A field that cannot be read: its name, and why.
@@ -63,6 +65,9 @@ impl Params {
                     continue;
                 }
             };
+            if !field.is_empty() {
+                params.repeated.get_or_insert_with(|| name.into_owned());
+            }
             value.trim().clone_into(field);
         }
         params
@@ -77,6 +82,9 @@ impl Params {
         if let Some(name) = &self.unknown {
             let known = "endpoint, state, call, since and until";
             return Err(problem("", &format!("There is no filter “{name}”. The filters are {known}.")));
+        }
+        if let Some(name) = &self.repeated {
+            return Err(problem("", &format!("The filter {name} is given twice.")));
         }
         let set = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let moment = |field, text: &String| {
@@ -178,6 +186,8 @@ mod tests {
             ("state=lost", "state"),
             ("since=soon", "since"),
             ("until=x", "until"),
+            ("call=a&call=b", ""),
+            ("calls=a", ""),
         ] {
             let problem = Params::read(query.as_bytes()).filter(Timestamp::UNIX_EPOCH).unwrap_err();
             assert_eq!(problem.field, field, "{}", problem.text);

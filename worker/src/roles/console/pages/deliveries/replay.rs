@@ -56,10 +56,11 @@ pub async fn replay_one(State(console): State<Arc<Console>>, Path(id): Path<Stri
         Err(page) => return page,
     };
     match endpoints::replay(&console.context, std::slice::from_ref(&record)).await {
-        Ok(()) => {
+        Ok(0) => refuse_selection(&console, "The endpoint of this message was removed."),
+        Ok(_) => {
             let object = Object::new(ObjectKind::Delivery, &record.delivery.id);
             audit::record(&console, Action::ReplayDelivery, object).await;
-            show::page(&console, &record, true)
+            show::page(&console, &record, true).await
         }
         Err(error) => refuse(&console, &error.into(), 0),
     }
@@ -112,8 +113,7 @@ async fn replay(
 ) -> anyhow::Result<()> {
     loop {
         let page = console.views.deliveries(filter, before.as_ref()).await?;
-        endpoints::replay(&console.context, &page.records).await?;
-        replayed.count += page.records.len() as u64;
+        replayed.count += endpoints::replay(&console.context, &page.records).await? as u64;
         before = page.records.into_iter().last();
         if !page.more || before.is_none() {
             return Ok(());

@@ -34,18 +34,24 @@ struct Page {
     is_shortened: bool,
     /// Whether the message is sent again.
     is_sent: bool,
+    /// Whether the endpoint was removed, so that nothing more is sent.
+    is_removed: bool,
 }
 
 /// `GET /deliveries/{id}`
 pub async fn show(State(console): State<Arc<Console>>, Path(id): Path<String>) -> Response {
     match find(&console, &id).await {
-        Ok(record) => page(&console, &record, false),
+        Ok(record) => page(&console, &record, false).await,
         Err(page) => page,
     }
 }
 
 /// The page about `record`.
-pub fn page(console: &Console, record: &DeliveryRecord, is_sent: bool) -> Response {
+pub async fn page(console: &Console, record: &DeliveryRecord, is_sent: bool) -> Response {
+    let endpoints = match console.views.endpoints().await {
+        Ok(endpoints) => endpoints,
+        Err(error) => return shell::database_unavailable(console, SECTION, &error),
+    };
     let attempts = record.attempts.iter().rev().map(|attempt| AttemptRow::new(attempt, console.numbers));
     let delivery = &record.delivery;
     let template = Page {
@@ -58,6 +64,7 @@ pub fn page(console: &Console, record: &DeliveryRecord, is_sent: bool) -> Respon
         is_shortened: record.attempts.len() < usize::try_from(record.attempt_count).unwrap_or(usize::MAX),
         attempts: attempts.collect(),
         is_sent,
+        is_removed: !endpoints.iter().any(|endpoint| endpoint.id.as_str() == delivery.endpoint),
     };
     shell::render(StatusCode::OK, &template)
 }

@@ -133,8 +133,14 @@ pub async fn show(State(console): State<Arc<Console>>, RawQuery(query): RawQuery
     let parameter = |name: &str| {
         form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == name).map(|(_, value)| value)
     };
-    let window = parameter("window").and_then(|word| Window::from_word(&word)).unwrap_or(Window::Day);
-    let sort = parameter("sort").and_then(|word| Sort::from_word(&word)).unwrap_or_default();
+    let window = parameter("window").map_or(Some(Window::Day), |word| Window::from_word(&word));
+    let Some(window) = window else {
+        let words = Window::ALL.map(Window::as_str).join(", ");
+        return shell::unreadable(&console, SECTION, "window", &words);
+    };
+    let Some(sort) = parameter("sort").map_or(Some(Sort::default()), |word| Sort::from_word(&word)) else {
+        return shell::unreadable(&console, SECTION, "sort", "a column, as the links of the table have it");
+    };
     let can_count = console.health().mongodb;
     let (views, summed) = (console.views.clone(), console.views.clone());
     let count = async move { views.figures(window, Timestamp::now()).await };
