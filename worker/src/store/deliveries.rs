@@ -81,23 +81,7 @@ impl Store {
         state: DeliveryState,
         next: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let mut set = doc! { "state": state.as_str(), "updatedAt": bson_date(attempt.at) };
-        let succeeded = state == DeliveryState::Delivered;
-        set.insert(if succeeded { DELIVERED_AT } else { FAILED_AT }, bson_date(attempt.at));
-        let mut unset = Document::new();
-        match next {
-            Some(next) => set.insert("nextAttemptAt", bson_date(next)),
-            None => unset.insert("nextAttemptAt", ""),
-        };
-        let mut update = doc! {
-            "$setOnInsert": written(delivery, attempt.at),
-            "$set": set,
-            "$push": { "attempts": { "$each": [written_attempt(attempt)], "$slice": -MAX_ATTEMPTS } },
-            "$inc": { "attemptCount": 1 },
-        };
-        if !unset.is_empty() {
-            update.insert("$unset", unset);
-        }
+        let update = vec![doc! { "$set": recorded(delivery, attempt, state, next) }];
         let (deliveries, filter) = (self.deliveries_collection(), doc! { "_id": &delivery.id });
         self.run(async move { deliveries.update_one(filter, update).upsert(true).await }).await.map(drop)
     }
@@ -131,6 +115,39 @@ impl Store {
         let (deliveries, filter) = (self.deliveries_collection(), about(ids));
         Ok(self.run(async move { deliveries.delete_many(filter).await }).await?.deleted_count)
     }
+}
+
+/// The fields of the record of `delivery` after `attempt`, as expressions. Attempts may be recorded in another order
+/// than they were made: the state is the one after the latest.
+fn recorded(
+    delivery: &Delivery,
+    attempt: &Attempt,
+    state: DeliveryState,
+    next: Option<Timestamp>,
+) -> Document {
+    let at = bson_date(attempt.at);
+    let of_latest = |name: &str, value: Bson| {
+        doc! { "$cond": [{ "$gt": ["$updatedAt", at] }, format!("${name}"), value] }
+    };
+    let later = |name: &str| doc! { "$max": [format!("${name}"), at] };
+    let result = if state == DeliveryState::Delivered { DELIVERED_AT } else { FAILED_AT };
+    let attempts = doc! { "$concatArrays": [
+        { "$ifNull": ["$attempts", []] }, [{ "$literal": written_attempt(attempt) }],
+    ] };
+    let first = |(name, value): (String, Bson)| {
+        let kept = doc! { "$ifNull": [format!("${name}"), { "$literal": value }] };
+        (name, Bson::from(kept))
+    };
+    let mut fields: Document = written(delivery, attempt.at).into_iter().map(first).collect();
+    fields.extend(doc! {
+        "state": of_latest("state", state.as_str().into()),
+        "nextAttemptAt": of_latest("nextAttemptAt", next.map_or("$$REMOVE".into(), |at| bson_date(at).into())),
+        result: later(result),
+        "updatedAt": later("updatedAt"),
+        "attempts": { "$slice": [attempts, -MAX_ATTEMPTS] },
+        "attemptCount": { "$add": [{ "$ifNull": ["$attemptCount", 0] }, 1] },
+    });
+    fields
 }
 
 async fn create_indexes(deliveries: Collection<Document>) -> DriverResult<()> {
