@@ -124,4 +124,8 @@ async fn the_outcome_of_a_message_is_asked_of_known_streams_only() {
         let found = shown.page(&format!("/sent?stream={stream}&sequence=1&after=1&event=e")).await;
         assert_eq!(found.0, status, "{}", &stream[..5]);
     }
+    for path in ["/sent", "/sent?stream=WEBHOOKS", "/dead-letters/abc", "/dead-letters/-1"] {
+        let (status, page) = shown.page(path).await;
+        assert!(status == 404 && page.contains("<h1>"), "{path}: {page}");
+    }
 }

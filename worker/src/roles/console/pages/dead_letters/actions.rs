@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Form,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Redirect, Response},
 };
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::{
     body::{is_editable, normalize_line_ends},
     check, edit, outcome,
-    queue::{self, Missing, SECTION},
+    queue::{self, Missing, Number, SECTION},
 };
 use crate::{
     dead_letters::{DeadLetterView, RedriveError},
@@ -34,7 +34,7 @@ pub struct RedriveForm {
 /// `POST /dead-letters/{number}/replay`
 pub async fn redrive(
     State(console): State<Arc<Console>>,
-    Path(number): Path<u64>,
+    Number(number): Number,
     Form(form): Form<RedriveForm>,
 ) -> Response {
     let entered = form.body.map(|body| normalize_line_ends(&body));
@@ -102,7 +102,7 @@ fn not_sent(console: &Console, error: &RedriveError, entered: Option<&str>) -> R
 }
 
 /// `POST /dead-letters/{number}/drop`
-pub async fn delete(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
+pub async fn delete(State(console): State<Arc<Console>>, Number(number): Number) -> Response {
     if let Err(missing) = queue::letter(&console, number).await {
         return missing.page(&console);
     }

@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
-use axum::{
-    Form,
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{Form, extract::State, http::StatusCode, response::Response};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -18,7 +13,7 @@ use super::{
     check::{self, Problem},
     compute::compute,
     difference::{Line, difference},
-    queue::{self, Missing, SECTION},
+    queue::{self, Missing, Number, SECTION},
     row::Row,
 };
 use crate::{
@@ -59,7 +54,7 @@ impl Edit {
 }
 
 /// `GET /dead-letters/{number}/edit`
-pub async fn edit(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
+pub async fn edit(State(console): State<Arc<Console>>, Number(number): Number) -> Response {
     match queue::letter(&console, number).await {
         Ok(letter) if is_editable(&letter) => {
             let body = String::from_utf8_lossy(&letter.body).into_owned();
@@ -73,7 +68,7 @@ pub async fn edit(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
 /// `POST /dead-letters/{number}/edit`: shows the difference, and what is wrong with the edited body.
 pub async fn compare(
     State(console): State<Arc<Console>>,
-    Path(number): Path<u64>,
+    Number(number): Number,
     Form(form): Form<EditForm>,
 ) -> Response {
     let body = normalize_line_ends(&form.body);

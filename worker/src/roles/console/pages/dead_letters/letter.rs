@@ -4,17 +4,13 @@ use std::sync::Arc;
 
 use aftercall_common::phone_numbers::Numbers;
 use askama::Template;
-use axum::{
-    extract::{Path, State},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 use jiff::Timestamp;
 
 use super::{
     body::{is_editable, readable},
     compute::compute,
-    queue::{self, SECTION, TIMEOUT},
+    queue::{self, Number, SECTION, TIMEOUT},
     row::Row,
 };
 use crate::{
@@ -40,7 +36,7 @@ struct DeadLetter {
 }
 
 /// `GET /dead-letters/{number}`
-pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) -> Response {
+pub async fn show(State(console): State<Arc<Console>>, Number(number): Number) -> Response {
     let letter = match queue::letter(&console, number).await {
         Ok(letter) => letter,
         Err(missing) => return missing.page(&console),
@@ -48,8 +44,7 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     let large_body = match &letter.object {
         Some(object) => {
             let fetched = large_bodies::fetch(&console.context.jetstream, object);
-            let fetched = tokio::time::timeout(TIMEOUT, fetched).await;
-            Some(fetched.ok().and_then(Result::ok).unwrap_or_default())
+            tokio::time::timeout(TIMEOUT, fetched).await.ok().and_then(Result::ok)
         }
         None => None,
     };
@@ -58,8 +53,12 @@ pub async fn show(State(console): State<Arc<Console>>, Path(number): Path<u64>) 
     let notes = [
         (cut, "Only the beginning is shown."),
         (
-            large_body.is_some(),
+            letter.object.is_some(),
             "The body is large and kept in the object store. It can be sent again only unchanged.",
+        ),
+        (
+            letter.object.is_some() && large_body.is_none(),
+            "The object store did not return the body, so it is not shown.",
         ),
         (
             console.numbers == Numbers::Masked,

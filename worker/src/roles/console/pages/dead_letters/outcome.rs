@@ -11,7 +11,7 @@ use aftercall_common::{
 };
 use askama::Template;
 use axum::{
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::Response,
 };
@@ -101,7 +101,14 @@ struct Page {
 }
 
 /// `GET /sent`
-pub async fn outcome(State(console): State<Arc<Console>>, Query(message): Query<SentMessage>) -> Response {
+pub async fn outcome(
+    State(console): State<Arc<Console>>,
+    message: Result<Query<SentMessage>, QueryRejection>,
+) -> Response {
+    let Ok(Query(message)) = message else {
+        let text = "This address names no message. Open it from the page of a dead letter.";
+        return shell::message(&console, SECTION, StatusCode::NOT_FOUND, "No such message", text);
+    };
     // The broker ends a connection that asks it for a very long name.
     if ![WEBHOOKS, TRANSCRIPTS].contains(&message.stream.as_str()) {
         let text = format!("Messages are sent to {WEBHOOKS} or {TRANSCRIPTS}.");

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use aftercall_common::contract::streams::{self, consumer};
 use async_nats::jetstream;
-use axum::{http::StatusCode, response::Response};
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::{StatusCode, request::Parts},
+    response::Response,
+};
 
 use crate::{
     dead_letters::{BrokerUnavailable, DeadLetterQueue, DeadLetterView},
@@ -64,6 +68,18 @@ impl Missing {
             Self::Gone => not_found(console),
             Self::Unavailable => shell::broker_unavailable(console, SECTION),
         }
+    }
+}
+
+/// The number of a dead letter in the path of an address.
+pub struct Number(pub u64);
+
+impl FromRequestParts<Arc<Console>> for Number {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self, Response> {
+        let number = Path::<u64>::from_request_parts(parts, console).await;
+        number.map(|Path(number)| Self(number)).map_err(|_error| not_found(console))
     }
 }
 
