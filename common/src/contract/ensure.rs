@@ -170,7 +170,13 @@ fn is_not_found(error: &jetstream::context::GetStreamError) -> bool {
 /// Refuses a stream with settings that lose accepted messages.
 fn contradiction(found: &Config) -> Result<(), EnsureError> {
     let (setting, remedy) = if found.discard == DiscardPolicy::Old && has_limit(found) {
-        ("discard policy 'old' and a size limit", "remove the limit or set discard to 'new'")
+        // The broker takes no scheduled messages with the discard policy 'new'.
+        let remedy = if found.allow_message_schedules {
+            "remove the limit"
+        } else {
+            "remove the limit or set discard to 'new'"
+        };
+        ("discard policy 'old' and a size limit", remedy)
     } else if found.max_messages_per_subject > 0 && !found.discard_new_per_subject {
         // At this limit the broker evicts messages even with the discard policy 'new', unless
         // `discard_new_per_subject` is set.

@@ -25,6 +25,7 @@ mod database;
 mod documents;
 mod faults;
 mod gateway;
+mod panics;
 mod ports;
 mod process;
 mod provider;

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     broker::Delivery,
-    check, gateway, roles,
+    check, gateway, panics, roles,
     scenario::{Scenario, scenario},
     world::Simulation,
 };
@@ -48,7 +48,11 @@ impl fmt::Display for RunReport {
 /// Simulates `seed`. Records a log of the events if `keeps_log` is set.
 pub fn simulate(seed: u64, keeps_log: bool) -> RunReport {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.expect("a runtime without sockets starts").block_on(run(seed, keeps_log))
+    let runtime = runtime.expect("a runtime without sockets starts");
+    let (mut report, panicked) = panics::observe(|| runtime.block_on(run(seed, keeps_log)));
+    // A task that panics ends like a process that is killed, and a later one might make up for it.
+    report.violations.extend(panicked.map(|panicked| format!("a task panicked: {panicked}")));
+    report
 }
 
 async fn run(seed: u64, keeps_log: bool) -> RunReport {

@@ -88,6 +88,17 @@ async fn an_endpoint_that_fails_for_five_days_is_paused_and_shown() {
     until_delivery(&stack, &endpoint, &id, |_| true).await;
     assert_eq!(listed().await["state"], "active");
 
+    // Once it has accepted a message, a failure is the first one again, also for a worker that has not noticed yet.
+    set_failing_for(121).await;
+    receiver.answer(|_| Answer::status(200));
+    publish(&stack, "call.status", "CA4", 1, json!({})).await;
+    until("the failure is over", async || listed().await.get("failingSince").is_none().then_some(())).await;
+    receiver.answer(|_| Answer::status(500));
+    let id = publish(&stack, "call.status", "CA5", 1, json!({})).await;
+    until_delivery(&stack, &endpoint, &id, |_| true).await;
+    assert_eq!(listed().await["state"], "active");
+    until("the new failure is known", async || listed().await.get("failingSince").map(drop)).await;
+
     set_failing_for(121).await;
     publish(&stack, "call.status", "CA3", 1, json!({})).await;
     let state = async || (listed().await["state"].clone(), listed().await["reason"].clone());

@@ -135,12 +135,14 @@ pub async fn acknowledge(message: &Message, kind: AckKind) {
     }
 }
 
-/// Awaits `work` on `message`. However long it takes, the broker does not deliver the message again meanwhile.
-pub async fn hold<T>(message: &Message, work: impl Future<Output = T>) -> T {
+/// Awaits `work`. However long it takes, the broker does not deliver `messages` again meanwhile.
+pub async fn hold<T>(messages: &[Message], work: impl Future<Output = T>) -> T {
     let progress = async {
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
-            acknowledge(message, AckKind::Progress).await;
+            for message in messages {
+                acknowledge(message, AckKind::Progress).await;
+            }
         }
     };
     tokio::select! {

@@ -101,10 +101,13 @@ impl Metrics {
         self.0.console_logins.get_or_create(&ByOutcome { outcome: outcome.as_str() }).inc();
     }
 
-    /// Counts and measures an attempt to post a message to an endpoint. `outcome` is the label of the outcome.
-    pub fn delivery_attempt(&self, outcome: &'static str, time: Duration) {
+    /// Counts and measures an attempt to post a message to an endpoint. `outcome` is the label of the outcome. `time`:
+    /// `None` if nothing was sent.
+    pub fn delivery_attempt(&self, outcome: &'static str, time: Option<Duration>) {
         self.0.delivery_attempts.get_or_create(&ByOutcome { outcome }).inc();
-        self.0.delivery_attempt_seconds.observe(time.as_secs_f64());
+        if let Some(time) = time {
+            self.0.delivery_attempt_seconds.observe(time.as_secs_f64());
+        }
     }
 
     /// Measures the time from the storage of a message to its acceptance at the first attempt.

@@ -18,9 +18,12 @@ use super::{
     convert::{bson_date, date},
     error::StoreError,
 };
-use crate::domain::delivery::{
-    Endpoint, EndpointId, EndpointUrl, Filter, Kind, Reason, Secrets, SigningSecret, State,
-    endpoint::MAX_ENDPOINTS,
+use crate::domain::{
+    delivery::{
+        Endpoint, EndpointId, EndpointUrl, Filter, Kind, Reason, Secrets, SigningSecret, State,
+        endpoint::{MAX_ENDPOINTS, PAUSED_AFTER},
+    },
+    time::before,
 };
 
 const COLLECTION: &str = "endpoints";
@@ -102,11 +105,16 @@ impl Store {
         self.update_endpoint(doc! { "_id": id.as_str() }, update).await
     }
 
-    /// Stops an active endpoint. Returns whether it was active.
+    /// Stops an active endpoint. Returns whether it was stopped. An endpoint that was resumed or has accepted a message
+    /// meanwhile does not fail for too long any more, and stays active.
     pub async fn stop_endpoint(&self, id: &EndpointId, reason: Reason) -> Result<bool, StoreError> {
         let state = State::Stopped(reason);
         let set = doc! { "state": state.as_str(), "reason": state.reason() };
-        let filter = doc! { "_id": id.as_str(), "state": State::Active.as_str() };
+        let mut filter = doc! { "_id": id.as_str(), "state": State::Active.as_str() };
+        if reason == Reason::Failing {
+            let latest = bson_date(before(Timestamp::now(), PAUSED_AFTER));
+            filter.insert("failingSince", doc! { "$lte": latest });
+        }
         self.update_endpoint(filter, doc! { "$set": set }).await
     }
 

@@ -16,7 +16,8 @@ use crate::{
 
 /// Messages of one endpoint that all workers together may hold.
 const MAX_ACK_PENDING: i64 = 256;
-/// How long a worker may hold a message: longer than the wait for a slot, a request, and the record of its result.
+/// After this time without news, the broker delivers a message again. A worker that holds it sends news: see
+/// [`hold`](crate::broker::consumer::hold).
 const ACK_WAIT: Duration = Duration::from_mins(1);
 /// The broker removes a consumer that nobody has used for this time: longer than messages are kept, so that a paused
 /// endpoint keeps its position.

@@ -1,6 +1,7 @@
 //! Delivers one message: sends it, stores the job that follows a failure, acknowledges, records the attempt.
 
 use std::{
+    slice,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -36,9 +37,12 @@ use crate::{
     store::StoreError,
 };
 
-/// Delay after which the broker delivers a returned message again: because broker or object store did not answer, or
-/// because the endpoint is disabled. It is longer than another worker takes to notice that the endpoint is disabled.
+/// Delay after which the broker delivers a returned message again. It is longer than another worker takes to notice
+/// that the endpoint is disabled.
 const REDELIVER_AFTER: Duration = Duration::from_secs(5);
+/// Longest such delay, for a message that was returned several times because broker or object store failed. A request
+/// may have been sent each time.
+const MAX_REDELIVER_AFTER: Duration = Duration::from_mins(5);
 /// Large bodies of one endpoint that are in memory at the same time.
 const MAX_LARGE: usize = 1;
 /// Attempts of one endpoint that are recorded at the same time.
@@ -58,7 +62,8 @@ pub struct Attempted {
 /// An attempt that is being recorded.
 pub struct Record<'a> {
     attempted: Attempted,
-    _permit: SemaphorePermit<'a>,
+    /// `None`: the attempt itself is not recorded.
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 /// Why the broker has to deliver a message again.
@@ -114,8 +119,9 @@ impl Deliverer {
             acknowledge(message, AckKind::Ack).await;
             return None;
         };
-        let stored = message.info().ok().map(|info| info.published.unix_timestamp_nanos());
-        let stored = stored.and_then(|stored| Timestamp::from_nanosecond(stored).ok());
+        let info = message.info().ok().filter(|info| info.delivered == 1);
+        let stored =
+            info.and_then(|info| Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok());
         let attempted =
             self.conclude(&endpoint, message, Box::pin(self.attempt(&endpoint, &outgoing, 0))).await?;
         if let (Outcome::Accepted, Some(stored)) = (&attempted.outcome, stored) {
@@ -152,7 +158,7 @@ impl Deliverer {
         message: &Message,
         attempt: impl Future<Output = Result<Attempted, NotConcluded>>,
     ) -> Option<Attempted> {
-        match hold(message, attempt).await {
+        match hold(slice::from_ref(message), attempt).await {
             Ok(attempted) if attempted.outcome == Outcome::Gone => {
                 self.stop.cancel();
                 acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
@@ -168,7 +174,8 @@ impl Deliverer {
             }
             Err(NotConcluded::Broker(error)) => {
                 tracing::warn!(endpoint = %endpoint.id, %error, "a delivery was not concluded; trying again");
-                acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
+                let delivered = message.info().map_or(1, |info| info.delivered);
+                acknowledge(message, AckKind::Nak(Some(redeliver_after(delivered)))).await;
                 None
             }
         }
@@ -191,7 +198,7 @@ impl Deliverer {
         };
         let Some(body) = self.body(message).await? else { return Ok(self.gone(delivery)) };
         let (attempt, outcome) = self.sender.post(endpoint, message, body).await;
-        self.context.metrics.delivery_attempt(outcome.label(), attempt.duration);
+        self.context.metrics.delivery_attempt(outcome.label(), Some(attempt.duration));
         let jitter = rand::rng().random_range(0.0..1.0);
         let next = next(&outcome, attempts + 1, jitter, Timestamp::now());
         if let Next::Retry(at) = next {
@@ -213,7 +220,13 @@ impl Deliverer {
     fn gone(&self, delivery: Delivery) -> Attempted {
         let error = SendError::MessageGone;
         let (at, duration) = (Timestamp::now(), Duration::ZERO);
-        self.context.metrics.delivery_attempt(error.label(), duration);
+        self.context.metrics.delivery_attempt(error.label(), None);
+        tracing::warn!(
+            endpoint = delivery.endpoint,
+            message = delivery.message_id,
+            outcome = error.label(),
+            "not delivered; given up"
+        );
         let error_label = Some(error.label().to_owned());
         let attempt = Attempt { at, duration, status: None, answer: None, error: error_label };
         Attempted { delivery, attempt, outcome: Outcome::Failed(error), next: Next::GiveUp }
@@ -230,15 +243,16 @@ impl Deliverer {
     }
 
     /// Waits until `attempted` can be recorded. `None`: it is not recorded. A record is information for people, so
-    /// MongoDB must not keep messages waiting.
+    /// MongoDB must not keep messages waiting. That the receiver wants nothing any more is always stored.
     pub async fn admit_record(&self, attempted: Attempted) -> Option<Record<'_>> {
         let wait = if self.is_store_late.load(Ordering::Relaxed) { Duration::ZERO } else { RECORD_WAIT };
         if let Ok(Ok(permit)) = timeout(wait, self.records.acquire()).await {
-            return Some(Record { attempted, _permit: permit });
+            return Some(Record { attempted, permit: Some(permit) });
         }
-        self.is_store_late.store(true, Ordering::Relaxed);
-        tracing::warn!(delivery = attempted.delivery.id, "an attempt was not recorded: MongoDB is slow");
-        None
+        if !self.is_store_late.swap(true, Ordering::Relaxed) {
+            tracing::warn!(endpoint = %self.endpoint().id, "attempts are not recorded at the moment: MongoDB is slow");
+        }
+        (attempted.outcome == Outcome::Gone).then_some(Record { attempted, permit: None })
     }
 
     /// Records an attempt, and the state of the endpoint after it.
@@ -250,13 +264,21 @@ impl Deliverer {
             Next::Disable => (DeliveryState::Waiting, None),
             Next::GiveUp => (DeliveryState::Failed, None),
         };
-        match self.context.store.record_attempt(&delivery, &attempt, state, due).await {
-            Ok(()) => self.is_store_late.store(false, Ordering::Relaxed),
+        let at = attempt.at;
+        let recorded = async {
+            if record.permit.is_none() {
+                return Ok(false);
+            }
+            self.context.store.record_attempt(&delivery, &attempt, state, due).await.map(|()| true)
+        };
+        match recorded.await {
+            Ok(false) => {}
+            Ok(true) => self.is_store_late.store(false, Ordering::Relaxed),
             Err(error) => {
                 tracing::warn!(delivery = delivery.id, %error, "an attempt was not recorded; the delivery goes on");
             }
         }
-        self.update_endpoint(&self.endpoint(), &outcome).await;
+        self.update_endpoint(&self.endpoint(), &outcome, at).await;
     }
 
     /// Logs an attempt that failed. Neither URL nor answer is logged, because both may hold secrets.
@@ -281,19 +303,20 @@ impl Deliverer {
     }
 
     /// Records whether the endpoint works, and stops it if it wants nothing any more or has failed for too long.
-    async fn update_endpoint(&self, endpoint: &Endpoint, outcome: &Outcome) {
-        let (store, now) = (&self.context.store, Timestamp::now());
+    /// `at`: when the attempt began.
+    async fn update_endpoint(&self, endpoint: &Endpoint, outcome: &Outcome, at: Timestamp) {
+        let store = &self.context.store;
         let updated = match outcome {
             Outcome::Accepted if endpoint.failing_since.is_none() => return,
             Outcome::Accepted => store.clear_endpoint_failing(&endpoint.id).await,
             Outcome::Failed(error) if !error.may_pass() => return,
             Outcome::Gone => self.stop_endpoint(endpoint, Reason::Gone).await,
-            Outcome::Refused { .. } | Outcome::Failed(_) if endpoint.has_failed_too_long(now) => {
+            Outcome::Refused { .. } | Outcome::Failed(_) if endpoint.has_failed_too_long(at) => {
                 self.stop_endpoint(endpoint, Reason::Failing).await
             }
             Outcome::Refused { .. } | Outcome::Failed(_) if endpoint.failing_since.is_some() => return,
             Outcome::Refused { .. } | Outcome::Failed(_) => {
-                store.record_endpoint_failing(&endpoint.id, now).await
+                store.record_endpoint_failing(&endpoint.id, at).await
             }
         };
         if let Err(error) = updated {
@@ -302,14 +325,19 @@ impl Deliverer {
     }
 
     async fn stop_endpoint(&self, endpoint: &Endpoint, reason: Reason) -> Result<(), StoreError> {
-        let stopped = self.context.store.stop_endpoint(&endpoint.id, reason).await?;
-        self.stop.cancel();
-        if stopped {
+        if self.context.store.stop_endpoint(&endpoint.id, reason).await? {
+            self.stop.cancel();
             let reason = State::Stopped(reason).label();
             tracing::error!(endpoint = %endpoint.id, reason, "an endpoint gets nothing any more; its messages wait");
         }
         Ok(())
     }
+}
+
+/// The delay of a message that was delivered to workers `delivered` times.
+fn redeliver_after(delivered: i64) -> Duration {
+    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0).min(16);
+    REDELIVER_AFTER.saturating_mul(1 << doublings).min(MAX_REDELIVER_AFTER)
 }
 
 fn delivery(endpoint: &Endpoint, message: &OutgoingMessage) -> Delivery {
@@ -341,4 +369,17 @@ fn erased_delivery(endpoint: &Endpoint, job: &DeliveryJob) -> Delivery {
 
 fn delivery_id(endpoint: &Endpoint, message_id: &str) -> String {
     format!("{}:{message_id}", endpoint.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_returned_message_comes_back_later_each_time() {
+        let after = |delivered| redeliver_after(delivered).as_secs();
+        assert_eq!([1, 2, 3, 4].map(after), [5, 10, 20, 40]);
+        assert_eq!([7, 100, i64::MAX].map(after), [300; 3]);
+        assert_eq!([0, -1].map(after), [5; 2]);
+    }
 }

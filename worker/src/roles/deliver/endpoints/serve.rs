@@ -1,6 +1,6 @@
 //! Serves one endpoint: pulls its messages, and delivers several at the same time.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use async_nats::jetstream::Message;
 use tokio::sync::{Semaphore, watch};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Context,
-    broker::consumer::{Batches, Pull as _, Source},
+    broker::consumer::{Batches, Pull as _, Source, hold},
     domain::delivery::Endpoint,
 };
 
@@ -61,12 +61,14 @@ impl Server {
         let mut batches = Batches::new(self.deliverer.context.jetstream.clone(), source);
         let (tasks, mut returned) = (TaskTracker::new(), Vec::new());
         while let Some(messages) = batches.next(&self.stop).await {
-            for message in messages {
-                let slot = slots.clone().acquire_owned();
-                let Some(slot) = self.stop.run_until_cancelled(slot).await else {
-                    returned.push(message);
-                    continue;
+            let mut waiting = VecDeque::from(messages);
+            while !waiting.is_empty() {
+                let slot = self.stop.run_until_cancelled(slots.clone().acquire_owned());
+                let Some(slot) = hold(waiting.make_contiguous(), slot).await else {
+                    returned.extend(waiting);
+                    break;
                 };
+                let Some(message) = waiting.pop_front() else { break };
                 let deliverer = self.deliverer.clone();
                 let handled = handle(deliverer.clone(), message);
                 tasks.spawn(async move {

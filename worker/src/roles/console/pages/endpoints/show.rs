@@ -133,13 +133,19 @@ async fn records(
 
 /// The known facts about an endpoint besides those in its row.
 fn facts(endpoint: &Endpoint, waiting: Option<u64>, now: Timestamp) -> Vec<(&'static str, String)> {
-    let secrets = endpoint.secrets.valid(now).count();
-    let old = endpoint.secrets.0.iter().filter_map(|(_, end)| *end).filter(|end| *end > now).max();
-    let secrets = match (endpoint.kind, secrets, old) {
-        (Kind::Raw, ..) => "none: webhooks keep the signature of their provider".to_owned(),
-        (Kind::Events, _, None) => "one".to_owned(),
-        (Kind::Events, valid, Some(until)) => {
-            format!("{valid}; requests are signed by each, the old ones until {}", format::moment(until))
+    let valid = endpoint.secrets.valid(now).count();
+    let mut ends: Vec<_> = endpoint.secrets.0.iter().filter_map(|(_, end)| *end).collect();
+    ends.retain(|end| *end > now);
+    ends.sort_unstable();
+    let secrets = match (endpoint.kind, valid) {
+        (Kind::Raw, _) => "none: webhooks keep the signature of their provider".to_owned(),
+        (Kind::Events, 0) => {
+            "none that can be read, so receivers refuse the requests: rotate the secret".to_owned()
+        }
+        (Kind::Events, 1) if ends.is_empty() => "one".to_owned(),
+        (Kind::Events, valid) => {
+            let ends: Vec<_> = ends.into_iter().map(format::moment).collect();
+            format!("{valid}; requests are signed by each, the old ones until {}", ends.join(" and "))
         }
     };
     // The clock of the broker, which decides, may differ a little.
