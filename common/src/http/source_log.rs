@@ -1,6 +1,8 @@
-//! Limits log lines per source. Pure: the time is an argument.
+//! Limits the log lines about each source. Pure: the time is an argument.
 //!
-//! Invariants: each source is logged at most once per minute; the number of remembered sources is bounded.
+//! Invariants:
+//! - Each source is logged at most once a minute.
+//! - The number of remembered sources is bounded.
 
 use std::{
     collections::HashMap,
@@ -11,16 +13,16 @@ use std::{
 /// Minimum time between two log lines about one source.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The sources that were logged lately.
+/// The sources with a recent log line, up to a limit.
 #[derive(Debug)]
 pub struct SourceLog {
     max_sources: usize,
-    /// Time of the last line of each source, and number of events since.
+    /// Time of the last line of each source, and number of events without a line since then.
     logged: HashMap<IpAddr, (Instant, u64)>,
 }
 
 impl SourceLog {
-    /// Remembers at most `max_sources` sources. Further sources are not logged.
+    /// Remembers at most `max_sources` sources. While all of them are recent, events of other sources are not logged.
     pub fn new(max_sources: usize) -> Self {
         Self { max_sources, logged: HashMap::new() }
     }
@@ -29,13 +31,13 @@ impl SourceLog {
     /// this one, if the event is to be logged.
     pub fn line(&mut self, source: IpAddr, now: Instant) -> Option<u64> {
         let is_recent = |last: Instant| now.saturating_duration_since(last) < LOG_INTERVAL;
-        let mut before = 0;
-        if let Some((last, since)) = self.logged.get_mut(&source) {
+        let mut suppressed = 0;
+        if let Some((last, count)) = self.logged.get_mut(&source) {
             if is_recent(*last) {
-                *since += 1;
+                *count += 1;
                 return None;
             }
-            before = *since;
+            suppressed = *count;
         }
         if self.logged.len() >= self.max_sources {
             self.logged.retain(|_, (last, _)| is_recent(*last));
@@ -44,7 +46,7 @@ impl SourceLog {
         if has_room {
             self.logged.insert(source, (now, 0));
         }
-        has_room.then_some(before + 1)
+        has_room.then_some(suppressed + 1)
     }
 }
 
@@ -63,9 +65,10 @@ mod tests {
         };
         assert!(line(&mut log, 1, 0).is_some() && line(&mut log, 2, 0).is_some());
         assert!(line(&mut log, 1, 59).is_none());
-        assert_eq!(line(&mut log, 1, 60), Some(2), "with the one that was not logged");
+        assert_eq!(line(&mut log, 1, 60), Some(2), "the suppressed event is counted too");
         let logged = (0..5000).filter(|&n| line(&mut log, n, 70).is_some()).count();
-        assert!(logged <= MAX_SOURCES && log.logged.len() <= MAX_SOURCES, "{logged}");
-        assert!(line(&mut log, 9999, 131).is_some(), "the old ones make room");
+        // One of the places is taken by the source that was logged 10 s ago.
+        assert_eq!((logged, log.logged.len()), (MAX_SOURCES - 1, MAX_SOURCES));
+        assert!(line(&mut log, 9999, 131).is_some(), "places of sources that are not recent are used again");
     }
 }

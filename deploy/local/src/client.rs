@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-/// Variables of a gateway that only this machine can reach: it accepts webhooks without a signature, and
-/// serves `/api/agent-calls` without a token.
+/// Variables of a gateway that listens on this machine only: it accepts webhooks without a signature, and serves
+/// `/api/agent-calls` without a token. ElevenLabs' addresses are allowed too, so that a tunnel can be tried.
 pub const OPEN_GATEWAY: [(&str, &str); 3] =
     [("ALLOW_UNSIGNED", "true"), ("ALLOWED_SOURCES", "loopback,elevenlabs"), ("API_ANONYMOUS", "all")];
 
-/// Longest time that a connection stays open without a request. It is less than the gateway's own limit
-/// (`HEADER_TIMEOUT`, 10 s), so that no request is sent on a connection that the gateway is closing.
+/// The client closes a connection that has been idle for this time. The gateway does so after `HEADER_TIMEOUT` (10 s):
+/// the client is earlier, so it sends no request on a connection that is being closed.
 const MAX_IDLE: Duration = Duration::from_secs(5);
 
 /// An HTTP client whose requests fail after `timeout`.
@@ -21,7 +21,7 @@ pub fn http_client(timeout: Duration) -> anyhow::Result<reqwest::Client> {
 
 /// A builder with the settings of [`http_client`].
 pub fn http_client_builder(timeout: Duration) -> reqwest::ClientBuilder {
-    // reqwest needs a TLS provider even for plain HTTP. An error means that one is installed already.
+    // reqwest needs a TLS provider even for plain HTTP. The error is ignored: a provider is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(timeout).no_proxy().tcp_nodelay(true);
     client.pool_idle_timeout(MAX_IDLE)

@@ -2,17 +2,17 @@
 
 use rand::{RngExt as _, rngs::StdRng};
 
-/// The probability of each fault, from 0 to 1, each time that the fault can occur.
+/// The probability of each fault, from 0 to 1: at each opportunity, or in each second where the field says so.
 ///
-/// A seed draws the probabilities once. Half of them are 0, so that each simulation has some faults and not
-/// others.
+/// A seed draws the probabilities once. Each is 0 with a probability of one half, so that a simulation has some faults
+/// and not others.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The broker crashes, within one second: connections break, acknowledgements of the last seconds are
-    /// forgotten, their messages are delivered again as a first delivery, and publishes on their way are
-    /// stored or lost.
+    /// The broker crashes, in each second with a third of this probability. Connections break. It forgets the
+    /// acknowledgements of the last seconds, and delivers these messages as if for the first time. Messages that are
+    /// being published are stored or lost.
     pub broker_crash: f64,
-    /// The broker freezes and then continues with what has queued up.
+    /// The broker freezes, in each second with a third of this probability. Then it handles what arrived meanwhile.
     pub broker_freeze: f64,
     /// The broker refuses a message.
     pub refusal: f64,
@@ -20,25 +20,25 @@ pub struct Faults {
     pub lost_answer: f64,
     /// The acknowledgement of a worker does not arrive.
     pub lost_settlement: f64,
-    /// A job or a dead letter is not stored, or is stored without an acknowledgement.
+    /// A job, a schedule or a dead letter is not stored, or is stored without an acknowledgement.
     pub lost_publish: f64,
     /// The database does nothing and reports a failure.
     pub failed_write: f64,
-    /// The database does all or a part of a write and reports a failure.
+    /// The database does a write and reports a failure. With half of this probability, it does a part of it.
     pub landed_write: f64,
     /// The database reports a failure and does the write later.
     pub late_write: f64,
-    /// One statement fails with a write conflict.
+    /// One statement fails with a write conflict, with a tenth of this probability.
     pub conflict: f64,
     /// An update misses a document that was merged at the same time.
     pub moved: f64,
     /// The provider answers 429, 5xx, 401 or 404.
     pub provider: f64,
-    /// A worker or a gateway is killed, within one second.
+    /// A worker is killed, in each second. A gateway is, with a third of this probability.
     pub killed: f64,
-    /// A worker freezes for longer than the broker waits for an acknowledgement, within one second.
+    /// A worker freezes, in each second: in most cases for longer than the broker waits for an acknowledgement.
     pub frozen: f64,
-    /// A worker is told to stop, within one second.
+    /// A worker is told to stop, in each second.
     pub stopped: f64,
     /// The body of a large webhook cannot be read.
     pub body: f64,

@@ -1,4 +1,4 @@
-//! The state that all parts of one simulation share: time, chance, the models, and the violations found.
+//! The state that all parts of one simulation share: the clock, random numbers, the models, and the violations found.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::{broker::Broker, documents::Documents, faults::Faults};
 
-/// The time at which every simulation begins, seconds since 1970.
-const BEGIN: i64 = 1_790_000_000;
+/// The time at which every simulation starts, in seconds since 1970.
+const START: i64 = 1_790_000_000;
 
-/// The models, and what they share.
+/// The state of the models, the random numbers, and the results.
 #[derive(Debug)]
 pub struct World {
     pub rng: StdRng,
@@ -27,7 +27,7 @@ pub struct World {
     pub documents: Documents,
     /// Conversations at the provider: when each one is finished, and its final status.
     pub conversations: BTreeMap<String, (Timestamp, ConversationStatus)>,
-    /// Broken promises, in the order in which they were found.
+    /// Violations, in the order in which they were found.
     pub violations: Vec<String>,
     /// Events with their times; `None` if no log is kept.
     log: Option<Vec<String>>,
@@ -61,9 +61,9 @@ impl Simulation {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The present time of the simulation.
+    /// The simulated time.
     pub fn now(&self) -> Timestamp {
-        let begin = Timestamp::from_second(BEGIN).expect("within the calendar");
+        let begin = Timestamp::from_second(START).expect("within the calendar");
         begin.saturating_add(self.began_at.elapsed()).unwrap_or(begin)
     }
 
@@ -74,12 +74,12 @@ impl Simulation {
         probability > 0.0 && world.rng.random_bool(probability)
     }
 
-    /// Draws a number below `end`.
+    /// Draws a number below `end`, which is not 0.
     pub fn below(&self, end: u64) -> u64 {
         self.world().rng.random_range(0..end)
     }
 
-    /// Waits for a random time of at most `most`.
+    /// Waits for a random number of whole milliseconds, less than `most`.
     pub async fn pass(&self, most: Duration) {
         let millis = self.below(u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1));
         tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -90,7 +90,7 @@ impl Simulation {
         self.world().faults = Faults::default();
     }
 
-    /// Records a broken promise.
+    /// Records a violation.
     pub fn violation(&self, what: impl fmt::Display) {
         self.note(|| format!("VIOLATION {what}"));
         self.world().violations.push(what.to_string());
@@ -111,7 +111,7 @@ impl Simulation {
     }
 }
 
-/// Starts a task that outlives the process that started it, as a message on the network does.
+/// Starts a task that goes on if the process that started it is killed, such as a message in transit.
 pub fn spawn_detached(task: impl Future<Output = ()> + Send + 'static) {
     drop(TaskTracker::new().spawn(task));
 }

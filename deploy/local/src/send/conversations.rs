@@ -1,20 +1,21 @@
-//! Generated conversations in ElevenLabs' own form, and the documents that they must become.
+//! Generates conversations: the webhooks of each, and the document that the worker has to store.
 
 use jiff::Timestamp;
 
 use super::scenario::{Call, Expected};
 use crate::simulator::generated::{Evidence, Generated, sent};
 
-/// One conversation in so many is sent as an OpenTelemetry trace, if it has one.
-const TRACES: u32 = 4;
+/// Every conversation whose number is a multiple of this one is sent as an OpenTelemetry trace, if it has one.
+const TRACE_EVERY: u32 = 4;
 
-/// The conversations number `n`: one, or two on one telephone call.
+/// Generates conversation number `n`. A telephone call that is transferred has a second conversation.
 pub fn calls(seed: u32, n: u32, now: Timestamp) -> Vec<Call> {
-    let all = sent(seed, n, now);
-    all.iter().enumerate().map(|(part, one)| call(one, part == 0, n.is_multiple_of(TRACES))).collect()
+    let conversations = sent(seed, n, now);
+    let as_trace = n.is_multiple_of(TRACE_EVERY);
+    conversations.iter().enumerate().map(|(index, one)| call(one, index == 0, as_trace)).collect()
 }
 
-/// `has_call_id`: this document of the telephone call has its id.
+/// `has_call_id`: the document has `callId`. Only the first conversation of a telephone call has it.
 fn call(one: &Generated, has_call_id: bool, as_trace: bool) -> Call {
     let evidence = Evidence { callbacks: false, failure: true, detection: true };
     let transcript = one.trace().filter(|_| as_trace).unwrap_or_else(|| one.webhook());

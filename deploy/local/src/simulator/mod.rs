@@ -1,10 +1,16 @@
 //! The simulated APIs of ElevenLabs and Twilio: calls, conversations, webhooks, and faults.
 //!
-//! The simulator moves a placed call through its phases, one per [`Options::pace`], lists it, and reports its
-//! end by signed webhooks. Tests may also ask `GET /v1/convai/conversations/{id}` for any other id. The
-//! answer follows the conversation's script, one [`Answer`] per request; the last answer repeats. Without a
-//! script, the prefix of the id selects one ([`PREFIXES`]); without such a prefix, the answer is
-//! [`Answer::Done`]. `GET /livez` answers 200 while the simulator runs.
+//! A placed call goes through its phases, each of which takes [`Options::pace`]. It is listed, and signed webhooks report
+//! its end. `GET /v1/convai/conversations/{id}` answers for every id, by the first of these that exists:
+//!
+//! 1. a call that was placed,
+//! 2. a conversation of [`Simulator::serve`],
+//! 3. a generated conversation, by its id,
+//! 4. the script of the id: one [`Answer`] per request, the last one for all later requests,
+//! 5. the script of the id's prefix ([`PREFIXES`]),
+//! 6. the default script, [`Answer::Done`] at first.
+//!
+//! `GET /livez` answers 200 while the simulator runs.
 
 mod batches;
 mod calls;
@@ -53,7 +59,7 @@ impl Simulator {
         Self::start_with(address, Options::default()).await
     }
 
-    /// Serves on `address`. Fails if the address cannot be bound.
+    /// Serves on `address`. Fails if the address cannot be bound, or if no HTTP client can be made.
     pub async fn start_with(address: SocketAddr, options: Options) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(address)
             .await
@@ -93,15 +99,16 @@ impl Simulator {
         lock(&self.state.scripts).audio_requests.get(conversation_id).copied().unwrap_or(0)
     }
 
-    /// Sets the answers for every conversation without a script. The last answer repeats.
+    /// Sets the default script, for conversations without a script of their own or of their prefix. The last answer
+    /// repeats.
     pub fn script_default(&self, answers: impl IntoIterator<Item = Answer>) {
         lock(&self.state.scripts).default = answers.into_iter().collect();
     }
 
-    /// Returns `conversation` for its id from now on, and lists it if it has a `summary`. Replaces an earlier form
-    /// of the conversation.
+    /// Serves `conversation` under its `conversation_id`, and lists it if there is a `summary`. Replaces an earlier one
+    /// with this id. Panics if it has no id.
     pub fn serve(&self, conversation: serde_json::Value, summary: Option<serde_json::Value>) {
-        let id = conversation["conversation_id"].as_str().unwrap_or_default().to_owned();
+        let id = conversation["conversation_id"].as_str().expect("a conversation has an id").to_owned();
         lock(&self.state.served).insert(id, Served { conversation, summary });
     }
 
@@ -113,7 +120,7 @@ impl Simulator {
         reports::send(&self.state, conversations);
     }
 
-    /// Places the demo calls of `campaigns`. Returns their number, after the last webhook.
+    /// Places the demo calls of `campaigns`. Returns once the last webhook is sent, with the number of calls.
     pub async fn place_demo(&self, campaigns: &[demo::Campaign]) -> usize {
         demo::place(&self.state, campaigns).await
     }
@@ -134,7 +141,7 @@ impl Simulator {
         self.state.refuses_agents.store(refuses, Ordering::Relaxed);
     }
 
-    /// Every call that was dialled, oldest first.
+    /// All calls, in the order in which they were dialled.
     pub fn dialled(&self) -> Vec<Dialled> {
         lock(&self.state.calls).iter().map(|call| call.dialled.clone()).collect()
     }
@@ -161,14 +168,15 @@ impl Simulator {
         lock(&self.state.registry).list(true)
     }
 
-    /// Disables a webhook as an operator does, or, with `auto`, as ElevenLabs does after failures.
+    /// Disables a webhook as an operator does, or, with `auto`, as ElevenLabs does after failures. Panics if there is no
+    /// such webhook.
     pub fn disable_webhook(&self, id: &str, auto: bool, last_error: Option<u16>) {
-        if let Some(webhook) = lock(&self.state.registry).find(id) {
-            webhook.is_auto_disabled |= auto;
-            webhook.is_disabled |= !auto;
-            if let Some(status) = last_error {
-                webhook.delivered(status);
-            }
+        let mut registry = lock(&self.state.registry);
+        let webhook = registry.find(id).expect("a registered webhook");
+        webhook.is_auto_disabled |= auto;
+        webhook.is_disabled |= !auto;
+        if let Some(status) = last_error {
+            webhook.delivered(status);
         }
     }
 
@@ -177,7 +185,7 @@ impl Simulator {
         lock(&self.state.requests).iter().cloned().collect()
     }
 
-    /// Number of requests for `conversation_id`.
+    /// Number of requests for `conversation_id` among the latest ones.
     pub fn request_count(&self, conversation_id: &str) -> usize {
         lock(&self.state.requests).iter().filter(|request| request.conversation_id == conversation_id).count()
     }

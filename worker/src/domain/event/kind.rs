@@ -1,17 +1,17 @@
-//! The event types of ElevenLabs' own envelope.
+//! The types of ElevenLabs' webhooks that the worker understands.
 
 use super::spelling::normalize;
 
-/// Type of the event that a conversation is over and analysed.
+/// The type of a webhook that brings a conversation with its transcript, once it is over and analysed.
 pub const TRANSCRIPTION: &str = "post_call_transcription";
 
-/// The events of the vendor's envelope that this version knows.
+/// The type of a webhook of ElevenLabs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `post_call_transcription`
     Transcription,
-    /// `post_call_transcription_otel`: the conversation as OpenTelemetry traces. Its form is not documented, so
-    /// the worker fetches the conversation.
+    /// `post_call_transcription_otel`: the conversation as an OpenTelemetry trace. ElevenLabs does not document the
+    /// form of the trace, so the worker fetches the conversation.
     TranscriptionTrace,
     /// `post_call_audio`
     Audio,
@@ -30,18 +30,18 @@ impl Kind {
         Self::MachineDetection,
     ];
 
-    /// The kind with exactly this word.
+    /// The type with exactly this name.
     pub(super) fn exact(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// The kind of a word in any of the usual spellings.
+    /// The type with this name, in upper or lower case, and with any separators between its words.
     pub(super) fn from_word(word: &str) -> Option<Self> {
         let word = normalize(word);
         Self::ALL.into_iter().find(|kind| normalize(kind.as_str()) == word)
     }
 
-    /// The word in a body.
+    /// The name, as `type` in a body has it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Transcription => TRANSCRIPTION,

@@ -43,12 +43,12 @@ const REDELIVER_AFTER: Duration = Duration::from_secs(5);
 /// Longest such delay, for a message that was returned several times because broker or object store failed. A request
 /// may have been sent each time.
 const MAX_REDELIVER_AFTER: Duration = Duration::from_mins(5);
-/// Large bodies of one endpoint that are in memory at the same time.
+/// Most large bodies of one endpoint in memory at the same time.
 const MAX_LARGE: usize = 1;
-/// Attempts of one endpoint that are recorded at the same time.
+/// Most attempts of one endpoint that are recorded at the same time.
 const MAX_RECORDS: usize = 64;
-/// How long an attempt waits for its turn to be recorded, and keeps its slot meanwhile. It is not recorded after that,
-/// and no attempt waits until one was recorded again.
+/// How long an attempt waits, in its slot, until it can be recorded. After that it is not recorded, and later attempts do
+/// not wait until one was recorded.
 const RECORD_WAIT: Duration = Duration::from_secs(1);
 
 /// An attempt of a message, and what follows from it.
@@ -107,7 +107,7 @@ impl Deliverer {
         self.endpoint.borrow().clone()
     }
 
-    /// Delivers a new message, if the endpoint gets it. Returns the attempt, which is to be recorded.
+    /// Delivers a new message, if the endpoint gets it. The caller records the attempt.
     pub async fn deliver_new(&self, message: &Message) -> Option<Attempted> {
         let endpoint = self.endpoint();
         let outgoing = OutgoingMessage::received(consumers::stream(endpoint.kind), message);
@@ -130,7 +130,7 @@ impl Deliverer {
         Some(attempted)
     }
 
-    /// Delivers a message again, as the job in `message` says. Returns the attempt, which is to be recorded.
+    /// Delivers a message again, as the job in `message` says. The caller records the attempt.
     pub async fn deliver_again(&self, message: &Message) -> Option<Attempted> {
         let endpoint = self.endpoint();
         let job = match DeliveryJob::read(&message.payload) {
@@ -144,14 +144,14 @@ impl Deliverer {
         let again = async {
             match OutgoingMessage::fetch(&self.context.jetstream, &job).await? {
                 Some(outgoing) => self.attempt(&endpoint, &outgoing, job.attempts).await,
-                None => Ok(self.gone(erased_delivery(&endpoint, &job))),
+                None => Ok(self.gone(delivery_of_job(&endpoint, &job))),
             }
         };
         self.conclude(&endpoint, message, Box::pin(again)).await
     }
 
-    /// Makes an attempt, and acknowledges `message`. Returns the message to the broker if the endpoint is disabled,
-    /// or if the attempt was not made or what follows from it was not stored.
+    /// Acknowledges `message` once the attempt is made and the job that follows is stored. Otherwise, and if the endpoint
+    /// is disabled, returns the message to the broker.
     async fn conclude(
         &self,
         endpoint: &Endpoint,
@@ -181,7 +181,7 @@ impl Deliverer {
         }
     }
 
-    /// Sends `message` after `attempts` attempts, and stores the job that follows from the outcome.
+    /// Sends `message`, and stores the job that follows from the outcome. `attempts`: number of earlier attempts.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
@@ -242,8 +242,8 @@ impl Deliverer {
         }
     }
 
-    /// Waits until `attempted` can be recorded. `None`: it is not recorded. A record is information for people, so
-    /// MongoDB must not keep messages waiting. That the receiver wants nothing any more is always stored.
+    /// Waits until `attempted` can be recorded. `None`: it is not recorded, because a slow database must not delay
+    /// deliveries. That the receiver wants nothing any more is always stored.
     pub async fn admit_record(&self, attempted: Attempted) -> Option<Record<'_>> {
         let wait = if self.is_store_late.load(Ordering::Relaxed) { Duration::ZERO } else { RECORD_WAIT };
         if let Ok(Ok(permit)) = timeout(wait, self.records.acquire()).await {
@@ -295,14 +295,14 @@ impl Deliverer {
                     message,
                     attempt,
                     outcome,
-                    "not delivered; waits for endpoints resume"
+                    "not delivered: the receiver answered 410; the message waits for endpoints resume"
                 );
             }
             Next::GiveUp => tracing::warn!(endpoint, message, attempt, outcome, "not delivered; given up"),
         }
     }
 
-    /// Records whether the endpoint works, and stops it if it wants nothing any more or has failed for too long.
+    /// Records whether the endpoint works. Disables it after a 410, and pauses it after five days of failures.
     /// `at`: when the attempt began.
     async fn update_endpoint(&self, endpoint: &Endpoint, outcome: &Outcome, at: Timestamp) {
         let store = &self.context.store;
@@ -353,8 +353,8 @@ fn delivery(endpoint: &Endpoint, message: &OutgoingMessage) -> Delivery {
     }
 }
 
-/// The delivery of a message of which only the job is left.
-fn erased_delivery(endpoint: &Endpoint, job: &DeliveryJob) -> Delivery {
+/// The delivery of a message that is not in its stream any more.
+fn delivery_of_job(endpoint: &Endpoint, job: &DeliveryJob) -> Delivery {
     Delivery {
         id: delivery_id(endpoint, &job.message_id),
         endpoint: endpoint.id.as_str().to_owned(),

@@ -131,7 +131,7 @@ async fn records(
     Ok((figures.into_iter().next().unwrap_or_default(), deliveries))
 }
 
-/// The known facts about an endpoint besides those in its row.
+/// Further facts about an endpoint, below its row. Unknown ones are left out.
 fn facts(endpoint: &Endpoint, waiting: Option<u64>, now: Timestamp) -> Vec<(&'static str, String)> {
     let valid = endpoint.secrets.valid(now).count();
     let mut ends: Vec<_> = endpoint.secrets.0.iter().filter_map(|(_, end)| *end).collect();
@@ -148,7 +148,7 @@ fn facts(endpoint: &Endpoint, waiting: Option<u64>, now: Timestamp) -> Vec<(&'st
             format!("{valid}; requests are signed by each, the old ones until {}", ends.join(" and "))
         }
     };
-    // The clock of the broker, which decides, may differ a little.
+    // `since` is a time of the broker, `created_at` one of a worker, so they differ a little for a new endpoint too.
     let earlier = between(endpoint.since, endpoint.created_at) > MAX_CLOCK_DIFFERENCE;
     let facts = [
         ("Secrets", Some(secrets)),
