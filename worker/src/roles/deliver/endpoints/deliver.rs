@@ -336,7 +336,7 @@ impl Deliverer {
 
 /// The delay of a message that was delivered to workers `delivered` times.
 fn redeliver_after(delivered: i64) -> Duration {
-    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(0).min(16);
+    let doublings = u32::try_from(delivered.clamp(1, 17) - 1).unwrap_or_default();
     REDELIVER_AFTER.saturating_mul(1 << doublings).min(MAX_REDELIVER_AFTER)
 }
 
