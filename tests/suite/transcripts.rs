@@ -171,23 +171,28 @@ async fn a_job_that_waits_is_not_restored_and_a_lost_one_is() {
         stack.simulator.script(id, [Answer::NotFound]);
         stack.webhook(&json!({ "event_type": "call.completed", "call_id": id, "conversation_id": id })).await;
     }
-    until("four requests each", async || {
-        ["waits", "lost"].iter().all(|id| stack.simulator.request_count(id) >= 4).then_some(())
-    })
-    .await;
-    stack.workers[0].kill().await;
-    // The next attempts are due about 16 s after the fourth. The broker forgets the ids of earlier jobs.
     let mut jobs = stack.jetstream.get_stream(streams::TRANSCRIPTS).await.unwrap();
+    for id in ["waits", "lost"] {
+        // The sixth request is due at least 24 s after the fifth.
+        until("five requests, and the next job", async || {
+            let job =
+                jobs.get_last_raw_message_by_subject(&streams::subject::transcript_later(id)).await.ok()?;
+            String::from_utf8_lossy(&job.payload).contains(r#""attempt":5"#).then_some(())
+        })
+        .await;
+    }
+    stack.workers[0].kill().await;
+    // The broker forgets the ids of earlier jobs.
     let config = jobs.info().await.unwrap().config.clone();
     let forgetful = Config { duplicate_window: Duration::from_millis(100), ..config };
     stack.jetstream.update_stream(forgetful).await.unwrap();
     jobs.purge().filter(streams::subject::transcript_later("lost")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     stack.workers[0].restart().await;
-    until("the lost job is restored", async || (stack.simulator.request_count("lost") == 5).then_some(()))
+    until("the lost job is restored", async || (stack.simulator.request_count("lost") == 6).then_some(()))
         .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(stack.simulator.request_count("waits"), 4);
+    assert_eq!(stack.simulator.request_count("waits"), 5);
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@
     try {
       const { status } = await fetch(address, { signal: controller.signal });
       controller.abort();
-      refusal = status === 429 ? "Too many live pages" : status === 401 ? "Logged out" : "";
+      refusal = status === 429 ? "Too many live pages or searches" : status === 401 ? "Logged out" : "";
       showState();
       if (status !== 401) return;
       if (!one("textarea")) location.reload(); // A reload would discard the text that somebody edits.

@@ -83,14 +83,15 @@ async fn a_raw_endpoint_without_types_gets_all_providers_and_large_bodies() {
 #[tokio::test]
 async fn a_large_body_that_waits_for_others_is_sent_once() {
     const BODIES: usize = 4;
-    // One body at a time: the last one waits for longer than the broker waits for an acknowledgement, a minute.
+    // One body at a time: the last one waits for longer than the broker waits for an acknowledgement, a minute. The
+    // worker waits 21 s for the answer to a request of 6.5 MB.
     let slow = Answer { delay: Duration::from_secs(16), ..Answer::status(200) };
     let stack = stack().await;
     let receiver = Receiver::start(move |_| slow.clone()).await;
     let (endpoint, _) = add(&stack, &receiver.url("/"), &["--kind", "raw"]).await;
     for n in 0..BODIES {
         let call = format!("CA{n}");
-        let body = json!({ "event_type": "call.ended", "call_id": call, "padding": "x".repeat(3_000_000) });
+        let body = json!({ "event_type": "call.ended", "call_id": call, "padding": "x".repeat(6_500_000) });
         assert_eq!(post_signed(&stack, SECRET, &body.to_string()).await, 200);
     }
     let listed = ["deliveries", "list", "--endpoint", &endpoint, "--state", "delivered", "--json"];
@@ -147,9 +148,12 @@ async fn without_mongodb_webhooks_are_forwarded_once_and_without_delay() {
     until_equal("requests", WEBHOOKS + 1, async || receiver.ids().len()).await;
     let took = started.elapsed();
     assert!(took < scaled(Duration::from_secs(10)), "MongoDB delayed the webhooks: {took:?}");
-    // A worker that stops leaves no message unacknowledged, and does not wait for MongoDB.
+    // A worker that stops leaves no message unacknowledged, and waits for MongoDB for two seconds only.
+    let stopping = Instant::now();
     stack.workers[0].signal(Signal::SIGTERM);
     stack.workers[0].ended().await;
+    let took = stopping.elapsed();
+    assert!(took < scaled(Duration::from_secs(15)), "the worker waited for MongoDB: {took:?}");
     stack.mongo.process().process().signal(Signal::SIGCONT).unwrap();
     stack.add_worker().await;
     post(&stack, WEBHOOKS + 1).await;

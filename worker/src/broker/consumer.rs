@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::requests::{Interrupted, Requests};
 use crate::retry::Pauses;
 
-/// Interval at which [`hold`] tells the broker that a message is still in work: well below every `ack_wait`.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
+/// Interval at which the broker is told that a message is still in work: well below every `ack_wait`.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// First and longest pause between two attempts to pull.
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -62,6 +62,11 @@ impl Batches {
     /// The batches of `source`. The first pull opens the consumer.
     pub fn new(context: jetstream::Context, source: Source) -> Self {
         Self { context, source, open: None, pauses: Pauses::endless(RETRY_DELAY.0, RETRY_DELAY.1) }
+    }
+
+    /// The further messages of the open request that were received meanwhile.
+    pub fn received(&mut self) -> Vec<Message> {
+        self.open.as_mut().and_then(|open| open.ready(None).ok()).unwrap_or_default()
     }
 
     /// Returns messages to the broker: the `unacknowledged` ones, and messages that were received and not
@@ -135,14 +140,12 @@ pub async fn acknowledge(message: &Message, kind: AckKind) {
     }
 }
 
-/// Awaits `work`. However long it takes, the broker does not deliver `messages` again meanwhile.
-pub async fn hold<T>(messages: &[Message], work: impl Future<Output = T>) -> T {
+/// Awaits `work` on `message`. However long it takes, the broker does not deliver the message again meanwhile.
+pub async fn hold<T>(message: &Message, work: impl Future<Output = T>) -> T {
     let progress = async {
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
-            for message in messages {
-                acknowledge(message, AckKind::Progress).await;
-            }
+            acknowledge(message, AckKind::Progress).await;
         }
     };
     tokio::select! {

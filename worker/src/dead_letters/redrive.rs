@@ -58,15 +58,24 @@ pub(crate) async fn redrive(
     if body.is_some() {
         mark_edited(&mut headers, number);
     }
-    let is_edited = body.is_some();
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
+    let is_edited = body.is_some();
+    let body = body.unwrap_or(dead_letter.0.payload);
     let publishing = async {
-        let body = body.unwrap_or(dead_letter.0.payload);
-        Ok::<_, async_nats::Error>(context.publish_with_headers(origin.subject, headers, body).await?.await?)
+        let publish = context.publish_with_headers(origin.subject, headers, body.clone());
+        Ok::<_, async_nats::Error>(publish.await?.await?)
     };
-    let ack = publishing.await.map_err(|error| RedriveError::NotConfirmed(number, error.to_string()))?;
+    let unconfirmed = |error: async_nats::Error| RedriveError::NotConfirmed(number, error.to_string());
+    let ack = publishing.await.map_err(unconfirmed)?;
     if is_edited && ack.duplicate {
-        return Err(RedriveError::SentBefore(number));
+        // The same text may have been sent without an answer. Then only the removal is left.
+        let sent = async {
+            let stream = context.get_stream_no_info(origin.stream).await?;
+            Ok::<_, async_nats::Error>(stream.get_raw_message(ack.sequence).await?.payload)
+        };
+        if sent.await.map_err(unconfirmed)? != body {
+            return Err(RedriveError::SentBefore(number));
+        }
     }
     let redriven = Redriven { id, stream: origin.stream, sequence: ack.sequence };
     let Err(error) = dead_letters.delete_message(number).await else { return Ok(redriven) };

@@ -9,5 +9,5 @@ mod replay;
 pub use self::{
     change::{Added, NewEndpoint, Rotation, add, find, remove, rotate, set_filter, set_state},
     error::{EndpointError, ReplayError},
-    replay::replay,
+    replay::{replay, sendable},
 };

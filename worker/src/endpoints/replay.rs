@@ -1,7 +1,5 @@
 //! Sends messages to endpoints again.
 
-use std::collections::HashSet;
-
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::ReplayError;
@@ -20,10 +18,8 @@ const MAX_PUBLISHING: usize = 32;
 /// # Errors
 /// See [`ReplayError`]. Some of the jobs may be published.
 pub async fn replay(context: &Context, deliveries: &[DeliveryRecord]) -> Result<usize, ReplayError> {
-    let endpoints = context.store.endpoints().await?;
-    let known: HashSet<_> = endpoints.iter().map(|endpoint| endpoint.id.as_str()).collect();
-    let is_known = |record: &&DeliveryRecord| known.contains(record.delivery.endpoint.as_str());
-    let jobs: Vec<_> = deliveries.iter().filter(is_known).map(job).collect::<Result<_, _>>()?;
+    let deliveries = sendable(context, deliveries).await?;
+    let jobs: Vec<_> = deliveries.iter().copied().map(job).collect::<Result<_, _>>()?;
     let count = jobs.len();
     let jetstream = &context.jetstream;
     let published = jobs
@@ -31,6 +27,18 @@ pub async fn replay(context: &Context, deliveries: &[DeliveryRecord]) -> Result<
         .map(|job| async move { enqueue_delivery(jetstream, &job).await.map_err(ReplayError::Broker) });
     stream::iter(published).buffer_unordered(MAX_PUBLISHING).try_collect::<()>().await?;
     Ok(count)
+}
+
+/// The deliveries among these to endpoints that exist.
+///
+/// # Errors
+/// [`ReplayError::Store`]
+pub async fn sendable<'a>(
+    context: &Context,
+    deliveries: &'a [DeliveryRecord],
+) -> Result<Vec<&'a DeliveryRecord>, ReplayError> {
+    let known = context.store.endpoint_ids().await?;
+    Ok(deliveries.iter().filter(|record| known.contains(&record.delivery.endpoint)).collect())
 }
 
 fn job(record: &DeliveryRecord) -> Result<DeliveryJob, ReplayError> {

@@ -274,6 +274,9 @@ fn written_attempt(attempt: &Attempt) -> Document {
 pub(super) fn read(document: &Document) -> Option<DeliveryRecord> {
     let text = |field: &str| document.get_str(field).ok().map(str::to_owned);
     let attempts = document.get_array("attempts").map(Vec::as_slice).unwrap_or_default();
+    let attempts = attempts.iter().filter_map(|attempt| read_attempt(attempt.as_document()?));
+    let mut attempts: Vec<_> = attempts.collect();
+    attempts.sort_by_key(|attempt| attempt.at); // They may have been recorded in another order.
     Some(DeliveryRecord {
         delivery: Delivery {
             id: text("_id")?,
@@ -287,7 +290,7 @@ pub(super) fn read(document: &Document) -> Option<DeliveryRecord> {
         },
         state: DeliveryState::parse(document.get_str("state").ok()?)?,
         attempt_count: u32::try_from(document.get_i32("attemptCount").ok()?).ok()?,
-        attempts: attempts.iter().filter_map(|attempt| read_attempt(attempt.as_document()?)).collect(),
+        attempts,
         next_attempt_at: date(document, "nextAttemptAt"),
         created_at: date(document, "createdAt")?,
     })

@@ -3,7 +3,7 @@
 //! The collection holds the signing secrets in plain text, because the worker has to sign with them. Everyone who can
 //! read the database can read them.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
@@ -41,6 +41,11 @@ impl Store {
         Ok(found.iter().filter_map(from_document).collect())
     }
 
+    /// The ids of all endpoints, also of those that this version cannot read.
+    pub async fn endpoint_ids(&self) -> Result<HashSet<String>, StoreError> {
+        self.run(ids(self.endpoints_collection(), SERVER_TIME)).await
+    }
+
     /// The endpoint `id`. `None`: it does not exist, or this version cannot read it.
     pub async fn endpoint(&self, id: &EndpointId) -> Result<Option<Endpoint>, StoreError> {
         let found = self.run(find(self.endpoints_collection(), id.clone(), SERVER_TIME)).await?;
@@ -54,7 +59,7 @@ impl Store {
         }
         let (endpoints, document) = (self.endpoints_collection(), to_document(endpoint));
         self.run(async move { endpoints.insert_one(document).await }).await?;
-        // Additions at the same time must not exceed the limit together: the first ones stay.
+        // Of additions at the same time the first ones stay, so that not all of them are refused.
         let first = self.endpoints().await?.into_iter().take(MAX_ENDPOINTS);
         if first.into_iter().any(|stored| stored.id == endpoint.id) {
             return Ok(true);
@@ -141,6 +146,16 @@ impl Store {
 pub(super) async fn all(endpoints: Collection<Document>, max_time: Duration) -> DriverResult<Vec<Document>> {
     let found = endpoints.find(doc! {}).sort(doc! { "createdAt": 1, "_id": 1 }).limit(MAX_READ);
     found.max_time(max_time).await?.try_collect().await
+}
+
+/// Reads the ids of all endpoints.
+pub(super) async fn ids(
+    endpoints: Collection<Document>,
+    max_time: Duration,
+) -> DriverResult<HashSet<String>> {
+    let found = endpoints.find(doc! {}).projection(doc! { "_id": 1 }).limit(MAX_READ).max_time(max_time);
+    let found: Vec<Document> = found.await?.try_collect().await?;
+    Ok(found.iter().filter_map(|endpoint| endpoint.get_str("_id").ok().map(str::to_owned)).collect())
 }
 
 /// Reads the endpoint `id`.

@@ -88,22 +88,28 @@ impl Store {
         let (collection, call, by) = (self.notes_collection(), call.clone(), by.clone());
         let (text, now) = (text.as_str().to_owned(), Timestamp::now());
         self.run(async move {
-            let present = read(&of_ids(&collection, &call.ids).await?).latest();
+            let documents = of_ids(&collection, &call.ids).await?;
+            let present = read(&documents).latest();
             if present.map(Timestamp::as_millisecond) != seen.map(Timestamp::as_millisecond) {
                 return Ok(false);
             }
-            let seen = seen.map_or(Bson::Null, |seen| bson_date(seen).into());
             let mut filter = of_call(&call);
             if text.is_empty() {
+                let seen = seen.map_or(Bson::Null, |seen| bson_date(seen).into());
                 filter.insert("note.at", doc! { "$lte": seen });
             } else {
+                // The note of the first document is the one that was read, so nobody has written meanwhile.
+                let first = documents.into_iter().next();
+                let first = if let Some(first) = first { first } else { create(&collection, &call).await? };
+                let known = first.get_document("note").ok().and_then(|note| note.get("at").cloned());
+                let first = doc! { "_id": first.get("_id"), "note.at": known };
                 let note =
                     doc! { "text": text, "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
-                let condition = doc! { "note.at": seen };
-                match put(&collection, &call, condition, doc! { "note": note }).await? {
-                    Some(written) => filter.insert("_id", doc! { "$ne": written }),
-                    None => return Ok(false),
-                };
+                let written = collection.update_one(first.clone(), doc! { "$set": { "note": note } }).await?;
+                if written.matched_count == 0 {
+                    return Ok(false);
+                }
+                filter.insert("_id", doc! { "$ne": first.get("_id") });
             }
             collection.update_many(filter, doc! { "$unset": { "note": "" } }).await?;
             Ok(true)
@@ -117,7 +123,10 @@ impl Store {
         let now = Timestamp::now();
         self.run(async move {
             let review = doc! { "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
-            put(&collection, &call, doc! {}, doc! { "review": review }).await.map(drop)
+            let first = of_ids(&collection, &call.ids).await?.into_iter().next();
+            let first = if let Some(first) = first { first } else { create(&collection, &call).await? };
+            let first = doc! { "_id": first.get("_id") };
+            collection.update_one(first, doc! { "$set": { "review": review } }).await.map(drop)
         })
         .await
     }
@@ -159,28 +168,15 @@ fn of_call(call: &NotedCall) -> Document {
     doc! { "ids": { "$in": &call.ids } }
 }
 
-/// Sets fields of the first document of notes of `call` that meets `condition`; makes a document with them if the call
-/// has none. Returns its `_id`. `None`: no document meets the condition.
-async fn put(
-    collection: &Collection<Document>,
-    call: &NotedCall,
-    condition: Document,
-    set: Document,
-) -> DriverResult<Option<Bson>> {
-    // Of two requests that make the first document, the second finds the document of the first.
-    let first = call.ids.first().cloned().unwrap_or_default();
+/// Makes a document of notes for `call`. If another request does so at the same time, both get the same one.
+async fn create(collection: &Collection<Document>, call: &NotedCall) -> DriverResult<Document> {
+    let id = doc! { "_id": call.ids.first() };
     let new = doc! { "$setOnInsert": { "ids": &call.ids, "storedAt": bson_date(call.stored_at) } };
-    if collection.find_one(of_call(call)).projection(doc! { "_id": 1 }).await?.is_none() {
-        collection.update_one(doc! { "_id": first }, new).upsert(true).await?;
-    }
-    let mut filter = of_call(call);
-    filter.extend(condition);
-    let written = collection.find_one_and_update(filter, doc! { "$set": set }).sort(doc! { "_id": 1 });
-    let written = written.return_document(ReturnDocument::After).await?;
-    Ok(written.and_then(|written| written.get("_id").cloned()))
+    let created = collection.find_one_and_update(id, new).upsert(true);
+    Ok(created.return_document(ReturnDocument::After).await?.unwrap_or_default())
 }
 
-/// The documents of notes with one of these [`note_ids`], the oldest first.
+/// The documents of notes with one of these [`note_ids`], always in the same order.
 pub(super) async fn of_ids(collection: &Collection<Document>, ids: &[String]) -> DriverResult<Vec<Document>> {
     let found = collection.find(doc! { "ids": { "$in": ids } }).sort(doc! { "_id": 1 }).limit(MAX_DOCUMENTS);
     found.max_time(SERVER_TIME).await?.try_collect().await

@@ -35,6 +35,7 @@ pub async fn replay(context: &Context, which: &Selection, dry_run: bool) -> anyh
         }
         sent += send(context, &records, dry_run).await?;
         if sent < records.len() {
+            progress.finish_and_clear();
             bail!(
                 "{sent} of {} messages are sent again: their endpoints do not exist any more",
                 records.len()
@@ -49,6 +50,7 @@ pub async fn replay(context: &Context, which: &Selection, dry_run: bool) -> anyh
 /// Sends deliveries again. Returns how many: none to endpoints that do not exist any more.
 async fn send(context: &Context, records: &[DeliveryRecord], dry_run: bool) -> anyhow::Result<usize> {
     if dry_run {
+        let records = endpoints::sendable(context, records).await?;
         let mut ids = records.iter().map(|record| &record.delivery.id);
         ids.try_for_each(|id| print_line(format!("would send {id} again")))?;
         return Ok(records.len());

@@ -160,12 +160,11 @@ async fn authenticate(console: &Arc<Console>, mut request: Request, next: Next) 
         if !is_logged_in {
             return tokio::time::timeout(PUBLIC_TIMEOUT, serving).await.unwrap_or_else(|_elapsed| too_slow());
         }
-        let answered = if is_action {
-            tokio::time::timeout(ANSWER_TIMEOUT, complete(console, serving)).await
-        } else {
-            tokio::time::timeout(ANSWER_TIMEOUT, serving).await
-        };
-        answered.unwrap_or_else(|_elapsed| no_answer())
+        if is_action {
+            let action = complete(console, serving);
+            return tokio::time::timeout(ANSWER_TIMEOUT, action).await.unwrap_or_else(|_elapsed| goes_on());
+        }
+        tokio::time::timeout(ANSWER_TIMEOUT, serving).await.unwrap_or_else(|_elapsed| no_answer())
     };
     let mut answer = answer.await;
     if is_logged_in {
@@ -181,6 +180,11 @@ async fn complete(console: &Console, action: impl Future<Output = Response> + Se
 
 fn no_answer() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "no answer in time\n").into_response()
+}
+
+fn goes_on() -> Response {
+    let text = "no answer in time; what was begun goes on, so look at its result before you repeat it\n";
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 fn too_slow() -> Response {

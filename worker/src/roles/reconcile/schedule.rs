@@ -152,8 +152,9 @@ async fn keep_lease(context: &Context, owner: &str) -> PassError {
     let mut renewed = Instant::now();
     loop {
         tokio::time::sleep(LEASE / 4).await;
+        let asked = Instant::now();
         match context.store.lease(Lease::Pass, owner, Timestamp::now(), LEASE).await {
-            Ok(true) => renewed = Instant::now(),
+            Ok(true) => renewed = asked,
             Ok(false) => return PassError::LeaseLost,
             Err(error) if renewed.elapsed() > LEASE / 2 => return error.into(),
             Err(error) => {

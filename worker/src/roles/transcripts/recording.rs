@@ -4,7 +4,7 @@
 //! - A job is acknowledged only after its outcome, or the job that follows it, is stored.
 //! - A call has one recording: a fetched one is erased once a webhook brings the recording.
 
-use std::{slice, time::Duration};
+use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
 use jiff::Timestamp;
@@ -45,7 +45,7 @@ pub(super) async fn work(
         }
         fetch(context, api, job).await
     };
-    match hold(slice::from_ref(message), processed).await {
+    match hold(message, processed).await {
         Ok(()) => acknowledge(message, AckKind::Ack).await,
         Err(error) => {
             let conversation_id = job.conversation_id.as_str();

@@ -1,5 +1,7 @@
 //! Endpoints and deliveries, for the pages of the console.
 
+use std::collections::HashSet;
+
 use super::connection::{SERVER_TIME, Views};
 use crate::{
     domain::delivery::{Endpoint, EndpointId},
@@ -28,6 +30,11 @@ impl Views {
     pub async fn endpoints(&self) -> Result<Vec<Endpoint>, StoreError> {
         let found = self.ask(endpoints::all(self.store.endpoints_collection(), SERVER_TIME)).await?;
         Ok(found.iter().filter_map(endpoints::from_document).collect())
+    }
+
+    /// The ids of all endpoints, also of those that this version cannot read.
+    pub async fn endpoint_ids(&self) -> Result<HashSet<String>, StoreError> {
+        self.ask(endpoints::ids(self.store.endpoints_collection(), SERVER_TIME)).await
     }
 
     /// The endpoint `id`.

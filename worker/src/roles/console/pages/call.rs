@@ -241,7 +241,6 @@ fn deliveries(call: &Detail, numbers: Numbers) -> Option<String> {
     }
 }
 
-/// What the caller gave to the agent: name and value.
 /// What was too large to be kept with the call.
 fn left_out(call: &Detail) -> Vec<&'static str> {
     let parts =
@@ -249,6 +248,7 @@ fn left_out(call: &Detail) -> Vec<&'static str> {
     parts.into_iter().filter(|(_, part)| size::is_left_out(part)).map(|(name, _)| name).collect()
 }
 
+/// What the caller gave to the agent: name and value.
 fn variables(call: &Detail, numbers: Numbers) -> Vec<(String, String)> {
     if size::is_left_out(&call.dynamic_variables) {
         return Vec::new();

@@ -167,7 +167,8 @@ fn take_number_search(console: &Console) -> Result<(), Response> {
 /// The page that says how long the person has to wait.
 pub async fn search_number(console: &Console, params: &Params, now: Timestamp) -> Result<(), Response> {
     take_number_search(console)?;
-    let answer = ask(console, params, &Choices::default(), now).await;
+    let choices = console.choices.get(&console.views, console.health()).await;
+    let answer = ask(console, params, &choices, now).await;
     if !(answer.answered && answer.listed.calls.is_empty()) {
         console.number_searches.give_back(&user::author().name);
     }

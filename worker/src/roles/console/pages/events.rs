@@ -28,6 +28,7 @@ use crate::roles::console::{
     state::Console,
     view::filter::Params,
 };
+use crate::store::views::Choices;
 
 /// Time without an event after which a comment is sent, so that a dead connection is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
@@ -41,8 +42,8 @@ const PARAMETERS: [&str; 2] = ["topic", "seen"];
 enum Topic {
     /// No calls.
     None,
-    /// The calls of the list with these parameters.
-    List(Box<Params>),
+    /// The calls of the list with these parameters, and the failure reasons that were known when it was opened.
+    List(Box<Params>, Arc<Choices>),
     /// The call with this document id.
     Call(ObjectId),
 }
@@ -93,7 +94,7 @@ pub async fn events(
             {
                 return refused;
             }
-            Topic::List(Box::new(params))
+            Topic::List(Box::new(params), console.choices.get(&console.views, console.health()).await)
         }
         Some("call") => match parameter("id").and_then(|id| ObjectId::parse_str(&*id).ok()) {
             Some(id) => Topic::Call(id),
@@ -177,8 +178,10 @@ fn call_events(topic: &Topic, numbers: Numbers, calls: &[CallUpdate]) -> Bytes {
     let now = Timestamp::now();
     let mut frames = calls.iter().filter_map(|call| match (topic, &call.row) {
         (Topic::None, _) => None,
-        (Topic::List(params), Some(row)) if params.shows(row, numbers, now) => Some(call.row_frame.clone()),
-        (Topic::List(_), _) => Some(call.left_frame.clone()),
+        (Topic::List(params, known), Some(row)) if params.shows(row, &known.reasons, numbers, now) => {
+            Some(call.row_frame.clone())
+        }
+        (Topic::List(..), _) => Some(call.left_frame.clone()),
         (Topic::Call(id), _) => (*id == call.id).then(|| frame("changed", "call")),
     });
     let Some(first) = frames.next() else { return Bytes::new() };

@@ -12,9 +12,10 @@ pub fn of_call(name: &str) -> String {
     format!("/calls/{}", segment(name))
 }
 
-/// The address of the page of the batch `id`. Empty if the address would show a telephone number that is masked.
+/// The address of the page of the batch `id`. Empty if the address would show a telephone number that is masked, or if
+/// the id is a step of a path.
 pub fn of_batch(id: &str, numbers: Numbers) -> String {
-    if numbers.id(id) == id { format!("/batches/{}", segment(id)) } else { String::new() }
+    if numbers.id(id) == id && !is_step(id) { format!("/batches/{}", segment(id)) } else { String::new() }
 }
 
 /// The address of the calls of a period that failed for this reason. Empty if the address would show a telephone number
@@ -41,10 +42,14 @@ pub fn of_delivery(id: &str) -> String {
 /// hidden, or is a step of a path, the address has the id of the document instead.
 pub fn of_row(row: &CallRow, name: &str, numbers: Numbers) -> String {
     match numbers.id(name) {
-        // A browser takes `%2E%2E` for `..`, too.
-        Cow::Borrowed(name) if !matches!(name, "." | "..") => of_call(name),
+        Cow::Borrowed(name) if !is_step(name) => of_call(name),
         _ => of_call(&row.id.to_hex()),
     }
+}
+
+/// Whether browsers take `id` for a step of a path. They take `%2E%2E` for `..`, too.
+pub fn is_step(id: &str) -> bool {
+    matches!(id, "." | "..")
 }
 
 /// `id` as a segment of a path. Ids may contain `/`, `?` and other special characters.

@@ -168,8 +168,8 @@ impl DeliveryRow {
 
 fn call_link(id: &str, numbers: Numbers) -> (String, String) {
     let href = match numbers.id(id) {
-        Cow::Borrowed(_) => address::of_call(id),
-        Cow::Owned(_) => String::new(),
+        Cow::Borrowed(_) if !address::is_step(id) => address::of_call(id),
+        _ => String::new(),
     };
     (href, format::id(id, numbers))
 }

@@ -247,9 +247,13 @@ impl Params {
         self.result.as_ref().is_some_and(|result| result.words().contains(&word))
     }
 
-    /// Whether the list shows `row` at `now`.
-    pub fn shows(&self, row: &CallRow, numbers: Numbers, now: Timestamp) -> bool {
-        self.filter(row.failure_reason.as_slice(), numbers, now).shows(row)
+    /// Whether the list shows `row` at `now`. `known`: the failure reasons that were known before.
+    pub fn shows(&self, row: &CallRow, known: &[String], numbers: Numbers, now: Timestamp) -> bool {
+        let mut reasons = Vec::new();
+        if !self.reason.is_empty() {
+            reasons.extend(known.iter().chain(&row.failure_reason).cloned());
+        }
+        self.filter(&reasons, numbers, now).shows(row)
     }
 
     /// The filter for the database. It contains the `known` failure reasons that match the reason searched

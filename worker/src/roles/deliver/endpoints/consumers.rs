@@ -16,8 +16,8 @@ use crate::{
 
 /// Messages of one endpoint that all workers together may hold.
 const MAX_ACK_PENDING: i64 = 256;
-/// After this time without news, the broker delivers a message again. A worker that holds it sends news: see
-/// [`hold`](crate::broker::consumer::hold).
+/// After this time without news of a message, the broker delivers it again. A worker that has it sends news at shorter
+/// intervals ([`PROGRESS_INTERVAL`](crate::broker::consumer::PROGRESS_INTERVAL)).
 const ACK_WAIT: Duration = Duration::from_mins(1);
 /// The broker removes a consumer that nobody has used for this time: longer than messages are kept, so that a paused
 /// endpoint keeps its position.

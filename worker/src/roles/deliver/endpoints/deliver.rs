@@ -1,7 +1,6 @@
 //! Delivers one message: sends it, stores the job that follows a failure, acknowledges, records the attempt.
 
 use std::{
-    slice,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -62,8 +61,7 @@ pub struct Attempted {
 /// An attempt that is being recorded.
 pub struct Record<'a> {
     attempted: Attempted,
-    /// `None`: the attempt itself is not recorded.
-    permit: Option<SemaphorePermit<'a>>,
+    _permit: SemaphorePermit<'a>,
 }
 
 /// Why the broker has to deliver a message again.
@@ -158,7 +156,7 @@ impl Deliverer {
         message: &Message,
         attempt: impl Future<Output = Result<Attempted, NotConcluded>>,
     ) -> Option<Attempted> {
-        match hold(slice::from_ref(message), attempt).await {
+        match hold(message, attempt).await {
             Ok(attempted) if attempted.outcome == Outcome::Gone => {
                 self.stop.cancel();
                 acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
@@ -169,7 +167,7 @@ impl Deliverer {
                 Some(attempted)
             }
             Err(NotConcluded::Stopping) => {
-                acknowledge(message, AckKind::Nak(None)).await;
+                acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
                 None
             }
             Err(NotConcluded::Broker(error)) => {
@@ -243,16 +241,21 @@ impl Deliverer {
     }
 
     /// Waits until `attempted` can be recorded. `None`: it is not recorded, because a slow database must not delay
-    /// deliveries. That the receiver wants nothing any more is always stored.
+    /// deliveries. The last attempt of a message is always recorded.
     pub async fn admit_record(&self, attempted: Attempted) -> Option<Record<'_>> {
         let wait = if self.is_store_late.load(Ordering::Relaxed) { Duration::ZERO } else { RECORD_WAIT };
-        if let Ok(Ok(permit)) = timeout(wait, self.records.acquire()).await {
-            return Some(Record { attempted, permit: Some(permit) });
+        let permit = async { self.records.acquire().await.ok() };
+        let permit = match attempted.next {
+            Next::Disable | Next::GiveUp => permit.await,
+            Next::Done | Next::Retry(_) => timeout(wait, permit).await.ok().flatten(),
+        };
+        if let Some(permit) = permit {
+            return Some(Record { attempted, _permit: permit });
         }
         if !self.is_store_late.swap(true, Ordering::Relaxed) {
             tracing::warn!(endpoint = %self.endpoint().id, "attempts are not recorded at the moment: MongoDB is slow");
         }
-        (attempted.outcome == Outcome::Gone).then_some(Record { attempted, permit: None })
+        None
     }
 
     /// Records an attempt, and the state of the endpoint after it.
@@ -264,21 +267,13 @@ impl Deliverer {
             Next::Disable => (DeliveryState::Waiting, None),
             Next::GiveUp => (DeliveryState::Failed, None),
         };
-        let at = attempt.at;
-        let recorded = async {
-            if record.permit.is_none() {
-                return Ok(false);
-            }
-            self.context.store.record_attempt(&delivery, &attempt, state, due).await.map(|()| true)
-        };
-        match recorded.await {
-            Ok(false) => {}
-            Ok(true) => self.is_store_late.store(false, Ordering::Relaxed),
+        self.update_endpoint(&self.endpoint(), &outcome, attempt.at).await;
+        match self.context.store.record_attempt(&delivery, &attempt, state, due).await {
+            Ok(()) => self.is_store_late.store(false, Ordering::Relaxed),
             Err(error) => {
                 tracing::warn!(delivery = delivery.id, %error, "an attempt was not recorded; the delivery goes on");
             }
         }
-        self.update_endpoint(&self.endpoint(), &outcome, at).await;
     }
 
     /// Logs an attempt that failed. Neither URL nor answer is logged, because both may hold secrets.

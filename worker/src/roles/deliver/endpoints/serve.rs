@@ -1,9 +1,9 @@
 //! Serves one endpoint: pulls its messages, and delivers several at the same time.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use async_nats::jetstream::Message;
-use tokio::sync::{Semaphore, watch};
+use async_nats::jetstream::{AckKind, Message};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Context,
-    broker::consumer::{Batches, Pull as _, Source, hold},
+    broker::consumer::{Batches, PROGRESS_INTERVAL, Pull as _, Source, acknowledge},
     domain::delivery::Endpoint,
 };
 
@@ -21,6 +21,9 @@ const MAX_NEW: usize = 16;
 /// Messages that are sent again at the same time. They have slots of their own, so that an endpoint that recovers
 /// gets new messages at once.
 const MAX_AGAIN: usize = 8;
+
+/// Longest time that a service that stops waits for MongoDB to record attempts.
+const RECORD_DRAIN: Duration = Duration::from_secs(2);
 
 /// The service of one endpoint.
 pub struct Server {
@@ -60,29 +63,59 @@ impl Server {
         let slots = Arc::new(Semaphore::new(source.messages));
         let mut batches = Batches::new(self.deliverer.context.jetstream.clone(), source);
         let (tasks, mut returned) = (TaskTracker::new(), Vec::new());
+        let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
         while let Some(messages) = batches.next(&self.stop).await {
             let mut waiting = VecDeque::from(messages);
-            while !waiting.is_empty() {
-                let slot = self.stop.run_until_cancelled(slots.clone().acquire_owned());
-                let Some(slot) = hold(waiting.make_contiguous(), slot).await else {
-                    returned.extend(waiting);
-                    break;
-                };
-                let Some(message) = waiting.pop_front() else { break };
-                let deliverer = self.deliverer.clone();
-                let handled = handle(deliverer.clone(), message);
-                tasks.spawn(async move {
-                    let Some(attempted) = handled.await else { return };
-                    let record = deliverer.admit_record(attempted).await;
-                    drop(slot);
-                    if let Some(record) = record {
-                        deliverer.record(record).await;
+            while let Some(message) = waiting.pop_front() {
+                waiting.push_front(message);
+                let slot = tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => {
+                        returned.extend(waiting.drain(..));
+                        continue;
                     }
-                });
+                    // However long messages wait for a slot, the broker does not deliver them again.
+                    _ = progress.tick() => {
+                        waiting.extend(batches.received());
+                        for message in &waiting {
+                            acknowledge(message, AckKind::Progress).await;
+                        }
+                        continue;
+                    }
+                    slot = slots.clone().acquire_owned() => slot,
+                };
+                let (Ok(slot), Some(message)) = (slot, waiting.pop_front()) else { continue };
+                let handled = handle(self.deliverer.clone(), message);
+                tasks.spawn(deliver(self.deliverer.clone(), handled, slot, self.stop.clone()));
             }
         }
         batches.release(returned).await;
         tasks.close();
         tasks.wait().await;
+    }
+}
+
+/// Awaits a delivery in its `slot`, and then its record, for which a service that stops waits for [`RECORD_DRAIN`].
+async fn deliver(
+    deliverer: Arc<Deliverer>,
+    delivery: impl Future<Output = Option<Attempted>>,
+    slot: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) {
+    let Some(attempted) = delivery.await else { return };
+    let drained = async {
+        stop.cancelled().await;
+        tokio::time::sleep(RECORD_DRAIN).await;
+    };
+    let recorded = async {
+        let record = deliverer.admit_record(attempted).await;
+        drop(slot);
+        if let Some(record) = record {
+            deliverer.record(record).await;
+        }
+    };
+    tokio::select! {
+        () = recorded => {}
+        () = drained => {}
     }
 }

@@ -48,10 +48,8 @@ pub async fn show(State(console): State<Arc<Console>>, Path(id): Path<String>) -
 
 /// The page about `record`.
 pub async fn page(console: &Console, record: &DeliveryRecord, is_sent: bool) -> Response {
-    let endpoints = match console.views.endpoints().await {
-        Ok(endpoints) => endpoints,
-        Err(error) => return shell::database_unavailable(console, SECTION, &error),
-    };
+    // If the database does not answer now, the page is shown all the same: something may have been sent.
+    let endpoints = console.views.endpoint_ids().await.ok();
     let attempts = record.attempts.iter().rev().map(|attempt| AttemptRow::new(attempt, console.numbers));
     let delivery = &record.delivery;
     let template = Page {
@@ -64,7 +62,7 @@ pub async fn page(console: &Console, record: &DeliveryRecord, is_sent: bool) -> 
         is_shortened: record.attempts.len() < usize::try_from(record.attempt_count).unwrap_or(usize::MAX),
         attempts: attempts.collect(),
         is_sent,
-        is_removed: !endpoints.iter().any(|endpoint| endpoint.id.as_str() == delivery.endpoint),
+        is_removed: endpoints.is_some_and(|known| !known.contains(&delivery.endpoint)),
     };
     shell::render(StatusCode::OK, &template)
 }
