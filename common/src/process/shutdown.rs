@@ -23,7 +23,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             }
         };
         let name = next().await;
-        tracing::info!(signal = name, "stopping: accepted requests and messages are finished first");
+        tracing::info!(signal = name, "stopping");
         supervisor::stopping();
         cancel.cancel();
         next().await;

@@ -68,7 +68,7 @@ pub(crate) async fn redrive(
     let unconfirmed = |error: async_nats::Error| RedriveError::NotConfirmed(number, error.to_string());
     let ack = publishing.await.map_err(unconfirmed)?;
     if is_edited && ack.duplicate {
-        // The same text may have been sent without an answer. Then only the removal is left.
+        // An earlier attempt may have stored this body although its answer got lost. Then only the removal is left.
         let sent = async {
             let stream = context.get_stream_no_info(origin.stream).await?;
             Ok::<_, async_nats::Error>(stream.get_raw_message(ack.sequence).await?.payload)

@@ -10,7 +10,6 @@ use mongodb::{
     Collection, IndexModel,
     bson::{Bson, Document, doc},
     error::Result as DriverResult,
-    options::ReturnDocument,
 };
 
 use super::{
@@ -27,14 +26,14 @@ const COLLECTION: &str = "call_notes";
 /// The fields of a call that [`NotedCall::read`] reads.
 const CALL_FIELDS: [&str; 6] =
     ["callId", "sharedCallId", "conversationId", "_placementId", "_storedAt", "createdAt"];
-/// Most documents of notes of one call that are read.
+/// Most documents that are read for one call.
 const MAX_DOCUMENTS: i64 = 100;
 
 /// A call on which a note can be written.
 #[derive(Clone, Debug)]
 pub struct NotedCall {
     ids: Vec<String>,
-    /// When the call was stored. The note is erased by this age, as the call is.
+    /// When the call was stored. `RETENTION_DAYS` counts from this time for the note, too.
     stored_at: Timestamp,
 }
 
@@ -76,8 +75,8 @@ impl Store {
         self.run(async move { notes.create_indexes(indexes).await }).await.map(drop)
     }
 
-    /// Writes the note on `call`, in place of all its notes. An empty text removes them. `seen`: the time of the latest
-    /// note that the writer knows. Returns whether nobody has written meanwhile; if somebody has, nothing is written.
+    /// Replaces all notes on `call` by `text`. An empty text removes them. `seen`: the time of the latest note that the
+    /// writer knows. Returns false, and writes nothing, if the notes have changed since.
     pub async fn write_note(
         &self,
         call: &NotedCall,
@@ -93,24 +92,24 @@ impl Store {
             if present.map(Timestamp::as_millisecond) != seen.map(Timestamp::as_millisecond) {
                 return Ok(false);
             }
-            let mut filter = of_call(&call);
-            if text.is_empty() {
-                let seen = seen.map_or(Bson::Null, |seen| bson_date(seen).into());
-                filter.insert("note.at", doc! { "$lte": seen });
-            } else {
-                // The note of the first document is the one that was read, so nobody has written meanwhile.
-                let first = documents.into_iter().next();
-                let first = if let Some(first) = first { first } else { create(&collection, &call).await? };
-                let known = first.get_document("note").ok().and_then(|note| note.get("at").cloned());
-                let first = doc! { "_id": first.get("_id"), "note.at": known };
-                let note =
-                    doc! { "text": text, "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
-                let written = collection.update_one(first.clone(), doc! { "$set": { "note": note } }).await?;
-                if written.matched_count == 0 {
-                    return Ok(false);
-                }
-                filter.insert("_id", doc! { "$ne": first.get("_id") });
+            // The note of the first document has to be as it was read, so nobody has written meanwhile.
+            let known =
+                documents.first().and_then(|first| first.get_document("note").ok()?.get("at").cloned());
+            let id = match documents.first() {
+                Some(first) => first.get("_id").cloned(),
+                None if text.is_empty() => return Ok(true),
+                None => create(&collection, &call).await?,
+            };
+            let note =
+                doc! { "text": &text, "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
+            let change = if text.is_empty() { "$unset" } else { "$set" };
+            let change = doc! { change: { "note": note }, "$addToSet": { "ids": { "$each": &call.ids } } };
+            let written = collection.update_one(doc! { "_id": &id, "note.at": known }, change).await?;
+            if written.matched_count == 0 {
+                return Ok(false);
             }
+            let mut filter = of_call(&call);
+            filter.insert("_id", doc! { "$ne": id });
             collection.update_many(filter, doc! { "$unset": { "note": "" } }).await?;
             Ok(true)
         })
@@ -123,10 +122,13 @@ impl Store {
         let now = Timestamp::now();
         self.run(async move {
             let review = doc! { "by": by.name, "login": by.login.as_str(), "at": bson_date(now) };
-            let first = of_ids(&collection, &call.ids).await?.into_iter().next();
-            let first = if let Some(first) = first { first } else { create(&collection, &call).await? };
-            let first = doc! { "_id": first.get("_id") };
-            collection.update_one(first, doc! { "$set": { "review": review } }).await.map(drop)
+            let id = match of_ids(&collection, &call.ids).await?.first() {
+                Some(first) => first.get("_id").cloned(),
+                None => create(&collection, &call).await?,
+            };
+            let change =
+                doc! { "$set": { "review": review }, "$addToSet": { "ids": { "$each": &call.ids } } };
+            collection.update_one(doc! { "_id": id }, change).await.map(drop)
         })
         .await
     }
@@ -168,12 +170,13 @@ fn of_call(call: &NotedCall) -> Document {
     doc! { "ids": { "$in": &call.ids } }
 }
 
-/// Makes a document of notes for `call`. If another request does so at the same time, both get the same one.
-async fn create(collection: &Collection<Document>, call: &NotedCall) -> DriverResult<Document> {
-    let id = doc! { "_id": call.ids.first() };
+/// Makes a document of notes for `call`, and returns its `_id`. If another request does so at the same time, both get the
+/// same one.
+async fn create(collection: &Collection<Document>, call: &NotedCall) -> DriverResult<Option<Bson>> {
+    let id = call.ids.first().map(Bson::from);
     let new = doc! { "$setOnInsert": { "ids": &call.ids, "storedAt": bson_date(call.stored_at) } };
-    let created = collection.find_one_and_update(id, new).upsert(true);
-    Ok(created.return_document(ReturnDocument::After).await?.unwrap_or_default())
+    collection.update_one(doc! { "_id": &id }, new).upsert(true).await?;
+    Ok(id)
 }
 
 /// The documents of notes with one of these [`note_ids`], always in the same order.
@@ -182,7 +185,7 @@ pub(super) async fn of_ids(collection: &Collection<Document>, ids: &[String]) ->
     found.max_time(SERVER_TIME).await?.try_collect().await
 }
 
-/// The [`note_ids`] among `ids` whose call is marked as reviewed.
+/// All ids of the documents that have one of `ids` and a mark.
 pub(super) async fn reviewed_ids(
     collection: Collection<Document>,
     ids: Vec<String>,

@@ -68,11 +68,11 @@ impl Call {
         }
         let to_number = text(names.1)?;
         let call_sid = match carrier {
-            // Exotel's form is guessed. WhatsApp has no such id.
+            // Exotel does not document its ids; this form is guessed. WhatsApp has none.
             Carrier::Exotel => format!("{drawn:016x}{n:016x}"),
             Carrier::WhatsApp => String::new(),
             Carrier::Twilio => format!("CA{drawn:016x}{n:016x}"),
-            Carrier::Sip => format!("00000000-0000-4000-8000-{n:012x}"),
+            Carrier::Sip => format!("{drawn:08x}-0000-4000-8000-{n:012x}"),
         };
         let dialled = Dialled {
             conversation_id: format!("conv_sim{drawn:x}n{n}"),

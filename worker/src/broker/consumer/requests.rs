@@ -125,7 +125,6 @@ impl Requests {
                 }
                 continue;
             };
-            self.last_heard = Instant::now();
             let messages = self.ready(Some(first.ok_or(Interrupted::Closed)?))?;
             if !messages.is_empty() {
                 return Ok(messages);
@@ -138,6 +137,7 @@ impl Requests {
     pub fn ready(&mut self, first: Option<NatsMessage>) -> Result<Vec<Message>, Interrupted> {
         let (mut messages, mut next) = (Vec::new(), first.or_else(|| self.poll()));
         while let Some(answer) = next {
+            self.last_heard = Instant::now();
             match answer.status.unwrap_or(StatusCode::OK) {
                 StatusCode::OK => {
                     self.left = self.left.saturating_sub(1);

@@ -197,7 +197,7 @@ impl Pass<'_> {
                     "this conversation cannot be reconciled"
                 );
                 if listed.is_some_and(|it| policy::may_be_placed(it, stored, self.placements.since())) {
-                    self.placements.keep(listed.and_then(|listed| listed.began));
+                    self.placements.add_unread(listed.and_then(|listed| listed.began));
                 }
                 let error = error.label();
                 self.report.unusable.push(Unusable { conversation: id.clone(), reason, error });

@@ -26,7 +26,7 @@ pub struct OpenPlacements<'a> {
     store: &'a Store,
     window: Window,
     open: BTreeMap<PlacementId, CallView>,
-    /// The begin of each conversation that may belong to a placement and could not be read. `None`: any time.
+    /// Start of each conversation that could not be read and may belong to a placement. `None`: it is not known.
     unread: Vec<Option<Timestamp>>,
 }
 
@@ -69,7 +69,7 @@ impl<'a> OpenPlacements<'a> {
 
     /// Records that a conversation which `began` at this time could not be read. It may belong to a placement, which
     /// is therefore not given up.
-    pub fn keep(&mut self, began: Option<Timestamp>) {
+    pub fn add_unread(&mut self, began: Option<Timestamp>) {
         self.unread.push(began);
     }
 
@@ -94,8 +94,8 @@ impl<'a> OpenPlacements<'a> {
     }
 }
 
-/// Whether a placement of the time `at` without a conversation is given up after a pass over `window`. `unread`: when
-/// the conversations began that may belong to a placement and could not be read.
+/// Whether a pass over `window` gives up a placement that began at `at` and has no conversation. `unread`: see
+/// [`OpenPlacements::unread`].
 fn is_given_up(at: Timestamp, window: Window, unread: &[Option<Timestamp>]) -> bool {
     if window.until >= after(at, OLDEST) {
         return true;
@@ -103,7 +103,7 @@ fn is_given_up(at: Timestamp, window: Window, unread: &[Option<Timestamp>]) -> b
     let (first, last) = (at.saturating_sub(CLOCK_SKEW).unwrap_or(at), after(at, GIVE_UP_AFTER));
     let may_be_unread = unread.iter().any(|began| began.is_none_or(|began| (first..=last).contains(&began)));
     let has_waited = window.until >= after(at, GIVE_UP_AFTER.max(DIALLING_TIMEOUT));
-    at >= window.since && has_waited && !may_be_unread
+    at >= after(window.since, CLOCK_SKEW) && has_waited && !may_be_unread
 }
 
 #[cfg(test)]
@@ -119,6 +119,10 @@ mod tests {
             (-60,  20,   vec![],                            true),
             (-60,  10,   vec![],                            false), // It has not waited long enough.
             (5,    20,   vec![],                            false), // Its conversation is before the window.
+            (0,    20,   vec![],                            false), // It may be, by the clock of ElevenLabs.
+            (-1,   20,   vec![],                            true),
+            (-60,  20,   vec![Some(at(-1))],                false),
+            (-60,  20,   vec![Some(at(-2))],                true),
             (5,    week, vec![],                            true),
             (-60,  20,   vec![Some(at(0))],                 false),
             (-60,  20,   vec![Some(at(-5)), Some(at(1))],   false),

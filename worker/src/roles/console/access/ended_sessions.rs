@@ -1,7 +1,7 @@
 //! The sessions that a logout has ended, in memory. Pure: the time is an argument.
 //!
-//! Sessions are signed cookies, so a copy of one would be accepted after the logout. A restarted process, and another
-//! process, do not know the logout.
+//! A session is a signed cookie. Without this list, a copy of the cookie would work after the logout. The list is neither
+//! stored nor shared: another process, and this one after a restart, accept the cookie until it expires.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ impl EndedSessions {
     /// Adds a session that ended at `now`.
     pub fn add(&self, session: Session, now: Instant) {
         let mut ended = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // An older one has expired by itself.
+        // The cookie of a session that ended longer ago has expired.
         ended.retain(|_, at| now.saturating_duration_since(*at) < LIFETIME);
         if ended.len() >= MAX_SESSIONS
             && let Some(first) = ended.iter().min_by_key(|(_, at)| **at).map(|(session, _)| *session)
@@ -55,6 +55,8 @@ mod tests {
         assert!(ended.contains(Session::of_test(0)) && !ended.contains(Session::of_test(u64::MAX)));
         ended.add(Session::of_test(u64::MAX), start + second);
         assert!(!ended.contains(Session::of_test(0)) && ended.contains(Session::of_test(1)));
+        ended.add(Session::of_test(0), start + LIFETIME);
+        assert!(ended.contains(Session::of_test(1)), "its cookie has not expired yet");
         ended.add(Session::of_test(0), start + second + LIFETIME);
         assert!(!ended.contains(Session::of_test(1)), "its cookie has expired");
     }

@@ -3,7 +3,10 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{AckKind, Message};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::MissedTickBehavior,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -55,7 +58,8 @@ impl Server {
         );
     }
 
-    /// Pulls messages, and handles as many at the same time as are pulled at a time. A record needs no slot.
+    /// Pulls messages, and handles as many at the same time as are pulled at a time. An attempt that is being recorded
+    /// needs no slot.
     async fn pull<F>(&self, source: Source, handle: impl Fn(Arc<Deliverer>, Message) -> F)
     where
         F: Future<Output = Option<Attempted>> + Send + 'static,
@@ -64,17 +68,18 @@ impl Server {
         let mut batches = Batches::new(self.deliverer.context.jetstream.clone(), source);
         let (tasks, mut returned) = (TaskTracker::new(), Vec::new());
         let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while let Some(messages) = batches.next(&self.stop).await {
             let mut waiting = VecDeque::from(messages);
-            while let Some(message) = waiting.pop_front() {
-                waiting.push_front(message);
+            progress.reset();
+            while !waiting.is_empty() {
                 let slot = tokio::select! {
                     biased;
                     () = self.stop.cancelled() => {
                         returned.extend(waiting.drain(..));
                         continue;
                     }
-                    // However long messages wait for a slot, the broker does not deliver them again.
+                    // Without news, the broker would deliver messages again that wait for a slot.
                     _ = progress.tick() => {
                         waiting.extend(batches.received());
                         for message in &waiting {
@@ -95,7 +100,7 @@ impl Server {
     }
 }
 
-/// Awaits a delivery in its `slot`, and then its record, for which a service that stops waits for [`RECORD_DRAIN`].
+/// Awaits a delivery in its `slot`, and records the attempt. After `stop`, recording ends within [`RECORD_DRAIN`].
 async fn deliver(
     deliverer: Arc<Deliverer>,
     delivery: impl Future<Output = Option<Attempted>>,
