@@ -43,7 +43,7 @@ async fn a_note_is_written_by_a_form_and_shown_with_its_author() {
     let (status, page) = write(&shown, "CAone", "Asked for <b>terms</b>\r\ncall +65 8123 4567").await;
     assert_eq!(status, 200);
     assert!(
-        page.contains("Asked for &#60;b&#62;terms&#60;/b&#62;\ncall +65") && !page.contains("8123"),
+        page.contains("Asked for &#60;b&#62;terms&#60;/b&#62;\ncall +65") && !page.contains("8123 4567"),
         "{page}"
     );
     assert!(page.contains("operator (shared login), "), "{page}");
@@ -88,7 +88,9 @@ async fn a_note_is_written_by_a_form_and_shown_with_its_author() {
         assert!(audit.contains(text), "{text}: {audit}");
     }
     let log = shown.stack.workers[0].log();
-    assert!(!audit.contains("terms") && !log.contains("terms") && !log.contains("8123"), "{log}");
+    assert!(!audit.contains("terms") && !log.contains("terms"), "{log}");
+    // Fewer digits could be a part of a time.
+    assert!(["8123 4567", "81234567"].iter().all(|number| !log.contains(number)), "{log}");
 }
 
 #[tokio::test]
