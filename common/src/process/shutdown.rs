@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::supervisor;
 
 /// Returns a token that is cancelled by the first SIGTERM or SIGINT. A second signal ends the process at
-/// once, for operators who do not want to wait for open requests.
+/// once with status 130, for operators who do not want to wait for open requests.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -27,7 +27,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         supervisor::stopping();
         cancel.cancel();
         next().await;
-        tracing::warn!("second signal: stopping at once");
+        tracing::warn!("second signal: the process ends at once, and leaves open work unfinished");
         std::process::exit(130);
     });
     Ok(stop)

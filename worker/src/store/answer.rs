@@ -1,6 +1,7 @@
 //! The JSON of a call in answers and in outgoing events.
 //!
-//! [`call_json`] is the only place that turns a document into this JSON. A field that is not known is absent.
+//! [`call_json`] is the only place that turns a document into this JSON. A field that is not known is
+//! absent; only [`answer_json`] adds it as null.
 
 use std::iter;
 
@@ -10,10 +11,11 @@ use serde_json::{Map, Value, json};
 use super::{call_view::CallView, convert::bson_to_value};
 use crate::domain::call::{Fact, size};
 
-/// The fields before and after the facts, in the order of the JSON.
-const IDS: [&str; 7] =
+/// The fields before the facts, in the order of the JSON.
+const BEFORE_FACTS: [&str; 7] =
     ["agentId", "agentPhoneNumberId", "toNumber", "status", "outcome", "failureReason", "answeredBy"];
-const DETAILS: [&str; 10] = [
+/// The fields after the facts.
+const AFTER_FACTS: [&str; 10] = [
     "dynamicVariables",
     "placementMetadata",
     "parentCallId",
@@ -39,7 +41,7 @@ const PAYLOADS: [&str; 11] = [
     "twilioTranscription",
     "twilioOther",
 ];
-/// The stored fields with the identifiers. The JSON shows them under other names.
+/// The stored identifiers. The JSON shows `sharedCallId` as `callId`, and `_placementId` as `placementId`.
 const STORED_IDS: [&str; 4] = ["callId", "sharedCallId", "conversationId", "_placementId"];
 /// The fields of every answer of the status endpoint. A field that is not known is null there.
 pub const STATUS_FIELDS: [&str; 20] = [
@@ -94,7 +96,7 @@ impl Include {
             .chain(self.transcript.then_some("transcript"))
             .chain(self.payload.then_some(PAYLOADS).into_iter().flatten())
             .chain(self.history.then_some("history"));
-        IDS.into_iter().chain(facts).chain(DETAILS).chain(large)
+        BEFORE_FACTS.into_iter().chain(facts).chain(AFTER_FACTS).chain(large)
     }
 }
 
@@ -139,7 +141,8 @@ pub fn call_json(call: &CallView, include: Include) -> Map<String, Value> {
     json
 }
 
-/// The answer of the status endpoint for `call`: every field of the document that is not internal.
+/// The answer of the status endpoint for `call`: [`call_json`] with all parts, null for each field of [`STATUS_FIELDS`]
+/// that is not known, and `stale`.
 pub fn answer_json(call: &CallView, stale: bool) -> Value {
     let nulls = STATUS_FIELDS.into_iter().map(|field| (field.to_owned(), Value::Null));
     let mut answer: Map<String, Value> = nulls.collect();

@@ -22,13 +22,14 @@ pub enum Key {
 }
 
 impl Key {
-    /// The key of the statement of a patch: the call id if it is known, because a provider gives it first.
+    /// The identifier by which an update finds the document of `patch`: the call id, else the conversation id, else the id
+    /// of the placement. The call id is first, because providers give it first. `None`: the patch names no call.
     pub fn of(patch: &CallPatch) -> Option<Self> {
         Self::all_of(patch).next()
     }
 
-    /// The key of the document of a patch, if its call has several documents: the conversation id if it is
-    /// known.
+    /// The identifier that finds the document after the write: the conversation id if it is known, because several
+    /// documents can have one call id. Otherwise as [`Self::of`].
     pub fn of_document(patch: &CallPatch) -> Option<Self> {
         patch.conversation_id.clone().map(Self::Conversation).or_else(|| Self::of(patch))
     }

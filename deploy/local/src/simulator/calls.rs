@@ -40,7 +40,8 @@ pub(super) struct Member {
 }
 
 impl Call {
-    /// The call that `request` places. Fails with the name of a parameter that is missing.
+    /// The call that `request` places. `n`: its number in this run. `drawn`: a random number, for its outcome and its ids.
+    /// Fails with the name of a parameter that is missing.
     pub(super) fn new(
         request: &Value,
         carrier: Carrier,
@@ -211,7 +212,7 @@ impl Call {
         })
     }
 
-    /// The parameters of the status callback number `n` of Twilio.
+    /// The fields of Twilio's status callback number `n`.
     pub(super) fn twilio(&self, status: &str, n: u32) -> Map<String, Value> {
         let timestamp = jiff::fmt::rfc2822::to_string(&Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC));
         let (from, to) = ("+15005550006", self.dialled.to_number.as_str());
