@@ -153,7 +153,8 @@ async fn without_mongodb_webhooks_are_forwarded_once_and_without_delay() {
     stack.workers[0].signal(Signal::SIGTERM);
     stack.workers[0].ended().await;
     let took = stopping.elapsed();
-    assert!(took < scaled(Duration::from_secs(15)), "the worker waited for MongoDB: {took:?}");
+    // Not scaled: the time is spent by waits, and a record would take 20 s.
+    assert!(took < Duration::from_secs(11), "the worker waited for MongoDB: {took:?}");
     stack.mongo.process().process().signal(Signal::SIGCONT).unwrap();
     stack.add_worker().await;
     post(&stack, WEBHOOKS + 1).await;
