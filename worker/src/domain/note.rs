@@ -13,8 +13,8 @@ pub const MAX_NOTE: usize = 2000;
 pub struct NoteText(String);
 
 impl NoteText {
-    /// The text that somebody entered, without control characters. Telephone numbers in it are masked, so that nothing has to be searched when a
-    /// person is erased.
+    /// The text that somebody entered, without control characters. Telephone numbers in it are masked, so that nothing
+    /// has to be searched when a person is erased.
     ///
     /// # Errors
     /// The text has more than [`MAX_NOTE`] characters.

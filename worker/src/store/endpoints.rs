@@ -41,7 +41,7 @@ impl Store {
         Ok(found.iter().filter_map(from_document).collect())
     }
 
-    /// The ids of all endpoints, also of those that this version cannot read.
+    /// The ids of all endpoints, with those that this version cannot read.
     pub async fn endpoint_ids(&self) -> Result<HashSet<String>, StoreError> {
         self.run(ids(self.endpoints_collection(), SERVER_TIME)).await
     }

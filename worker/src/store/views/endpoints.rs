@@ -32,7 +32,7 @@ impl Views {
         Ok(found.iter().filter_map(endpoints::from_document).collect())
     }
 
-    /// The ids of all endpoints, also of those that this version cannot read.
+    /// The ids of all endpoints, with those that this version cannot read.
     pub async fn endpoint_ids(&self) -> Result<HashSet<String>, StoreError> {
         self.ask(endpoints::ids(self.store.endpoints_collection(), SERVER_TIME)).await
     }

@@ -161,15 +161,19 @@ fn take_number_search(console: &Console) -> Result<(), Response> {
     Err(shell::message(console, "/calls", StatusCode::TOO_MANY_REQUESTS, title, &text))
 }
 
-/// Takes a search for the hidden number in `params`, and gives it back if it finds a call.
+/// Takes a search if `params` look for a hidden number, and gives it back if it finds a call.
 ///
 /// # Errors
 /// The page that says how long the person has to wait.
 pub async fn search_number(console: &Console, params: &Params, now: Timestamp) -> Result<(), Response> {
+    if !params.searches_hidden_number(console.numbers) {
+        return Ok(());
+    }
     take_number_search(console)?;
     let choices = console.choices.get(&console.views, console.health()).await;
-    let answer = ask(console, params, &choices, now).await;
-    if !(answer.answered && answer.listed.calls.is_empty()) {
+    let filter = params.filter(&choices.reasons, console.numbers, now);
+    let listed = console.views.list(&filter, params.cursor).await;
+    if listed.map_or(true, |listed| !listed.calls.is_empty()) {
         console.number_searches.give_back(&user::author().name);
     }
     Ok(())

@@ -89,9 +89,7 @@ pub async fn events(
                 return refuse(&problem.text);
             }
             // Otherwise a stream would tell what a search may not.
-            if params.searches_hidden_number(console.numbers)
-                && let Err(refused) = search_number(&console, &params, Timestamp::now()).await
-            {
+            if let Err(refused) = search_number(&console, &params, Timestamp::now()).await {
                 return refused;
             }
             Topic::List(Box::new(params), console.choices.get(&console.views, console.health()).await)

@@ -57,12 +57,9 @@ impl List {
 pub async fn list(State(console): State<Arc<Console>>, RawQuery(query): RawQuery) -> Response {
     let params = Params::read(query.unwrap_or_default().as_bytes());
     let now = Timestamp::now();
-    let before = match params.before.as_str() {
-        "" => None,
-        id => match show::find(&console, id).await {
-            Ok(record) => Some(record),
-            Err(page) => return page,
-        },
+    let before = match show::before(&console, &params).await {
+        Ok(before) => before,
+        Err(page) => return page,
     };
     let known = match console.views.endpoints().await {
         Ok(known) => known,

@@ -74,12 +74,9 @@ pub async fn replay_all(State(console): State<Arc<Console>>, RawForm(body): RawF
         Ok(_) => return refuse_selection(&console, "Choose an endpoint or a call first."),
         Err(problem) => return refuse_selection(&console, &problem.text),
     };
-    let before = match params.before.as_str() {
-        "" => None,
-        id => match show::find(&console, id).await {
-            Ok(record) => Some(record),
-            Err(page) => return page,
-        },
+    let before = match show::before(&console, &params).await {
+        Ok(before) => before,
+        Err(page) => return page,
     };
     let mut replayed = Replayed::default();
     let done = replay(&console, &filter, before, &mut replayed).await;

@@ -10,6 +10,7 @@ use axum::{
 };
 use jiff::Timestamp;
 
+use super::Params;
 use crate::{
     roles::console::{
         pages::{
@@ -65,6 +66,17 @@ pub async fn page(console: &Console, record: &DeliveryRecord, is_sent: bool) -> 
         is_removed: endpoints.is_some_and(|known| !known.contains(&delivery.endpoint)),
     };
     shell::render(StatusCode::OK, &template)
+}
+
+/// The delivery after which the page of the list begins. `None`: it is the first page.
+///
+/// # Errors
+/// The page that says why the delivery cannot be shown.
+pub async fn before(console: &Console, params: &Params) -> Result<Option<DeliveryRecord>, Response> {
+    match params.before.as_str() {
+        "" => Ok(None),
+        id => find(console, id).await.map(Some),
+    }
 }
 
 /// The delivery `id`, or the page that says why it cannot be shown.
