@@ -1,4 +1,4 @@
-//! Pauses between attempts: exponential, with jitter, bounded.
+//! Pauses between attempts: exponential, with jitter, bounded. And how long work may go on after the signal to stop.
 //!
 //! This is the only file that uses the crate `backoff`, which is no longer maintained. `.deny.toml` explains
 //! why it is accepted.
@@ -64,6 +64,12 @@ impl Pauses {
         let Some(pause) = self.pause() else { return false };
         stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }
+}
+
+/// Completes `time` after `stop`.
+pub async fn stopped_for(stop: &CancellationToken, time: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(time).await;
 }
 
 fn builder(first: Duration, most: Duration) -> ExponentialBackoffBuilder {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::call::{Attachment, CallPatch},
     ports::Ports,
+    retry::stopped_for,
     store::{self, Calls as _, Changed, StoreError},
 };
 
@@ -26,14 +27,8 @@ pub(super) async fn write_or_stop<P: Ports>(
         biased;
         changes = write_with_retries(ports, patches, files, stop) => changes,
         // The running write may still succeed. That does no harm, because it can be repeated.
-        () = drain_timeout(stop) => None,
+        () = stopped_for(stop, DRAIN_TIMEOUT) => None,
     }
-}
-
-/// Completes [`DRAIN_TIMEOUT`] after `stop`.
-async fn drain_timeout(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(DRAIN_TIMEOUT).await;
 }
 
 /// Tries to write until it succeeds. `None` if the process stops between two attempts.

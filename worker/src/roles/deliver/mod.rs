@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Context,
-    retry::Pauses,
+    retry::{Pauses, stopped_for},
     store::{Lease, StoreError},
 };
 
@@ -34,10 +34,21 @@ use crate::{
 const LEASE: Duration = Duration::from_secs(10);
 /// Interval at which the leader extends its lease, and at which the others try to get it.
 const LEASE_INTERVAL: Duration = Duration::from_secs(3);
+/// How long the leader may go on after the signal to stop. What it published and did not record is published again by
+/// the next leader, and the broker drops it.
+const LEADER_DRAIN: Duration = Duration::from_secs(2);
 
 /// Runs the role until `stop`.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) {
-    tokio::join!(publish_changes(context.clone(), stop.clone()), endpoints::run(context, stop));
+    let publishing = async {
+        tokio::select! {
+            () = publish_changes(context.clone(), stop.clone()) => {}
+            () = stopped_for(&stop, LEADER_DRAIN) => {
+                tracing::warn!("the publisher of changes did not stop in time: MongoDB or the broker did not answer");
+            }
+        }
+    };
+    tokio::join!(publishing, endpoints::run(context.clone(), stop.clone()));
 }
 
 /// Publishes changes whenever this worker has the lease, until `stop`.

@@ -17,6 +17,7 @@ use crate::{
     Context,
     broker::consumer::{Batches, PROGRESS_INTERVAL, Pull as _, Source, acknowledge},
     domain::delivery::Endpoint,
+    retry::stopped_for,
 };
 
 /// New messages that one worker sends to one endpoint at the same time.
@@ -108,10 +109,6 @@ async fn deliver(
     stop: CancellationToken,
 ) {
     let Some(attempted) = delivery.await else { return };
-    let drained = async {
-        stop.cancelled().await;
-        tokio::time::sleep(RECORD_DRAIN).await;
-    };
     let recorded = async {
         let record = deliverer.admit_record(attempted).await;
         drop(slot);
@@ -121,6 +118,6 @@ async fn deliver(
     };
     tokio::select! {
         () = recorded => {}
-        () = drained => {}
+        () = stopped_for(&stop, RECORD_DRAIN) => {}
     }
 }
