@@ -19,8 +19,8 @@ pub(super) const V2_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 pub(super) const V1_PREFIX: &[u8] = b"PROXY ";
 /// Longest header of version 1 in bytes, including the line end.
 const MAX_LINE: usize = 107;
-/// Largest accepted size of addresses and further fields in version 2. Without certificates they need 232
-/// bytes.
+/// Largest accepted size of addresses and further fields in version 2. Addresses need at most 36 bytes; the rest is for
+/// further fields, such as a certificate.
 const MAX_FIELDS: usize = 4096;
 
 /// Selects the peers that send a header of the PROXY protocol with every connection. By default no peer is
@@ -29,15 +29,15 @@ const MAX_FIELDS: usize = 4096;
 pub struct ProxyProtocol(Option<Arc<dyn Fn(IpAddr) -> bool + Send + Sync>>);
 
 impl ProxyProtocol {
-    /// Expects a header from the peers for which `speaks` returns true. The address in the header replaces
+    /// Expects a header from the peers for which `sends_header` returns true. The address in the header replaces
     /// the address of the peer. A connection without a header is refused.
-    pub fn from(speaks: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(speaks)))
+    pub fn expected_from(sends_header: impl Fn(IpAddr) -> bool + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(sends_header)))
     }
 
     /// Whether a header is expected from `peer`.
-    pub(super) fn is_spoken_by(&self, peer: IpAddr) -> bool {
-        self.0.as_ref().is_some_and(|speaks| speaks(peer.to_canonical()))
+    pub(super) fn is_expected_from(&self, peer: IpAddr) -> bool {
+        self.0.as_ref().is_some_and(|sends_header| sends_header(peer.to_canonical()))
     }
 }
 
@@ -52,18 +52,18 @@ impl fmt::Debug for ProxyProtocol {
 pub(super) enum Origin {
     /// The client's address.
     Client(SocketAddr),
-    /// The connection is the load balancer's own, or it does not know the client.
+    /// The load balancer opened the connection for itself, or does not know the client.
     Peer,
 }
 
-/// The reason why no [`Origin`] could be read.
+/// Why the header could not be read.
 #[derive(Debug)]
 pub(super) enum HeaderError {
     /// The connection does not begin with a header.
     Missing,
     /// The header does not follow the protocol.
     Malformed,
-    /// The connection ended.
+    /// The connection ended or failed before the header was complete.
     Io(io::Error),
 }
 
@@ -120,8 +120,8 @@ fn parse_binary(version_and_command: u8, family: u8, fields: &[u8]) -> Option<Or
     const IPV4: u8 = 0x11;
     const IPV6: u8 = 0x21;
     match (version_and_command, family) {
-        // A health check of the load balancer, or an address of another family, such as a Unix socket.
-        (0x20, _) | (0x21, 0x00) => Some(Origin::Peer),
+        // A health check of the load balancer, or a client without an internet address, such as one of a Unix socket.
+        (0x20, _) | (0x21, 0x00 | 0x31 | 0x32) => Some(Origin::Peer),
         (0x21, IPV4) => {
             let (addresses, _) = fields.split_first_chunk::<12>()?;
             let [a, b, c, d, _, _, _, _, high, low, _, _] = *addresses;

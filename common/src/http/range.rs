@@ -3,34 +3,35 @@
 /// The bytes of a content that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// The whole content: there is no such header, or it has a form that a server may ignore.
+    /// The whole content. The header names another unit or several ranges, or cannot be read.
     Whole,
     /// From the first to the last byte, both included.
     Part(u64, u64),
-    /// The range begins after the end of the content.
+    /// No byte of the content is in the range.
     Unsatisfiable,
 }
 
 impl ByteRange {
-    /// The range that `header` names in a content of `length` bytes. Several ranges count as none.
+    /// Reads the range that `header` asks for in a content of `length` bytes.
     pub fn read(header: &str, length: u64) -> Self {
         let range = header.split_once('=').filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
         let Some((from, to)) = range.and_then(|(_, range)| range.trim().split_once('-')) else {
             return Self::Whole;
         };
         match (number(from), number(to)) {
+            (Some(from), Some(to)) if to < from => Self::Whole,
+            (Some(_), None) if !to.is_empty() => Self::Whole,
             (Some(from), _) if from >= length => Self::Unsatisfiable,
-            (Some(from), Some(to)) if to >= from => Self::Part(from, to.min(length - 1)),
-            (Some(from), None) if to.is_empty() => Self::Part(from, length - 1),
+            (Some(from), last) => Self::Part(from, last.map_or(length - 1, |last| last.min(length - 1))),
             (None, Some(0)) if from.is_empty() => Self::Unsatisfiable,
             (None, Some(_)) if from.is_empty() && length == 0 => Self::Unsatisfiable,
-            (None, Some(last)) if from.is_empty() => Self::Part(length.saturating_sub(last), length - 1),
+            (None, Some(count)) if from.is_empty() => Self::Part(length.saturating_sub(count), length - 1),
             _ => Self::Whole,
         }
     }
 }
 
-/// Digits alone; a number beyond 64 bits is the largest.
+/// Reads a number without a sign. One above `u64::MAX` becomes `u64::MAX`.
 fn number(text: &str) -> Option<u64> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().unwrap_or(u64::MAX))
@@ -55,6 +56,9 @@ mod tests {
             ("bytes=99999999999999999999999-", Unsatisfiable),
             ("bytes=-0",      Unsatisfiable),
             ("bytes=5-2",     Whole),
+            ("bytes=200-5",   Whole),
+            ("bytes=100-x",   Whole),
+            ("bytes=150-160,0-9", Whole),
             ("bytes=+5-9",    Whole),
             ("bytes=-",       Whole),
             ("bytes=0-1,5-6", Whole),

@@ -27,9 +27,8 @@ use super::{
 
 /// Largest request head in bytes, and largest read-ahead of a connection.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
-/// Time that a new connection waits for an idle connection to close, before one more idle connection is
-/// closed. On a busy machine closing takes a moment, so a shorter time would close many connections although
-/// one is enough.
+/// Interval at which idle connections are closed while a new connection waits for a slot. Closing takes time on a busy
+/// machine, so a shorter interval would close several connections although one is enough.
 const EVICTION_INTERVAL: Duration = Duration::from_millis(50);
 /// Pause after a failed accept, for example without free file descriptors, so that the loop does not spin.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -44,11 +43,11 @@ pub struct Limits {
     /// after the previous answer. A TLS handshake gets the same time in addition. Trusted proxies and
     /// connections with an authenticated request may be idle for longer after an answer.
     pub header_timeout: Duration,
-    /// Time for which the server still accepts connections after the stop, while every answer closes its
-    /// connection. Load balancers need this time to notice that the process is not ready. After that, open
-    /// connections get the same time once more, for requests that are already on their way.
+    /// After the stop, the server accepts connections for this time, and every answer closes its connection. Load
+    /// balancers need the time to notice that the process is not ready. Then new connections are refused, and open ones
+    /// may send requests for the same time again.
     pub linger: Duration,
-    /// Time for open connections to finish after that.
+    /// Time for the last requests after these two times. A stop takes at most twice `linger`, and `drain`.
     pub drain: Duration,
 }
 
@@ -93,6 +92,22 @@ struct Admission {
     source: Option<SourcePermit>,
 }
 
+/// Counts a connection as open until it is dropped, also if its handler panics.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Server {
     /// A server with plain HTTP, without a limit per source and without metrics.
     pub fn plain(listener: TcpListener, limits: Limits) -> Self {
@@ -116,7 +131,9 @@ impl Server {
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         let Self { listener, limits, sources, tls, open, displaced, proxy_protocol, unreadable } = self;
+        // `close`: accept no more connections. `hang_up`: wait for no further requests.
         let (close, hang_up) = (CancellationToken::new(), CancellationToken::new());
+        // Nobody waits for this task: it ends by itself.
         let timer = TaskTracker::new();
         timer.spawn(linger(limits.linger, stop.clone(), close.clone(), hang_up.clone()));
         let slots = Arc::new(Semaphore::new(limits.connections));
@@ -144,18 +161,21 @@ impl Server {
                 None => None,
             };
             if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%peer, %error, "the peer closed the connection before its first byte");
+                tracing::debug!(%peer, %error, "cannot set TCP_NODELAY; the peer may have closed the connection");
                 continue;
             }
             let Some(slot) = close.run_until_cancelled(admit(&slots, &idle, &displaced)).await else { break };
             let admission = Admission { _slot: slot, source };
-            let is_proxied = proxy_protocol.is_spoken_by(peer.ip());
-            connections.spawn(shared.clone().run(socket, peer, is_proxied, &idle, admission));
+            let sends_header = proxy_protocol.is_expected_from(peer.ip());
+            connections.spawn(shared.clone().run(socket, peer, sends_header, &idle, admission));
         }
         drop(listener); // New connections are refused while the loop waits for the open ones.
         connections.close();
         if tokio::time::timeout(limits.linger + limits.drain, connections.wait()).await.is_err() {
-            tracing::warn!(open = connections.len(), "connections cut off at the end of SHUTDOWN_GRACE");
+            tracing::warn!(
+                open = connections.len(),
+                "the time to finish is over; open connections end with the process"
+            );
         }
     }
 }
@@ -166,7 +186,7 @@ impl<H> Shared<H> {
         self: Arc<Self>,
         socket: TcpStream,
         peer: SocketAddr,
-        is_proxied: bool,
+        sends_header: bool,
         idle: &Arc<IdleConnections>,
         admission: Admission,
     ) -> impl Future<Output = ()> + use<H, F, B>
@@ -176,8 +196,9 @@ impl<H> Shared<H> {
         B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     {
         // After a header of the PROXY protocol, the bytes come from the client and not from the proxy.
-        let is_proxy = !is_proxied && admission.source.as_ref().is_some_and(SourcePermit::is_exempt);
-        let waits = if is_proxy { Waits::for_proxy } else { Waits::for_client }(self.header_timeout);
+        let is_trusted_proxy =
+            !sends_header && admission.source.as_ref().is_some_and(SourcePermit::is_exempt);
+        let waits = if is_trusted_proxy { Waits::for_proxy } else { Waits::for_client }(self.header_timeout);
         let connection = Connection {
             http: self.http.clone(),
             stop: self.stop.clone(),
@@ -188,9 +209,9 @@ impl<H> Shared<H> {
             unreadable: self.unreadable.clone(),
         };
         let tls = self.tls.clone();
-        self.open.inc();
+        let open = Open::new(&self.open);
         async move {
-            if is_proxied {
+            if sends_header {
                 // Boxed, so that connections without a proxy do not need the memory for it.
                 let sources = self.sources.clone();
                 let run = connection.run_proxied(socket, tls, &self.handler, sources);
@@ -198,8 +219,7 @@ impl<H> Shared<H> {
             } else {
                 connection.run(socket, tls, &self.handler).await;
             }
-            self.open.dec();
-            drop(admission);
+            drop((open, admission));
         }
     }
 }
@@ -207,7 +227,7 @@ impl<H> Shared<H> {
 /// Accepts the next connection.
 ///
 /// The socket may be shared with other processes, and one of them may have made it blocking. `accept` would then
-/// stop every task of this thread, so the socket is made non-blocking again first.
+/// block every task of this thread, so the socket is made non-blocking again first.
 async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     SockRef::from(listener).set_nonblocking(true)?;
     listener.accept().await

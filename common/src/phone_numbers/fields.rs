@@ -1,7 +1,7 @@
 //! Recognizes amounts, durations, sizes and times by field names, units and currencies. Their digits are then
 //! not mistaken for telephone numbers.
 
-/// Words in field names that mark a telephone number. They take precedence over all other words in the name.
+/// Words in field names that mark a telephone number. The value of such a field is never a measure.
 const PHONE_WORDS: [&str; 9] =
     ["phone", "number", "caller", "called", "mobile", "tel", "telephone", "whatsapp", "fax"];
 /// Words in field names that mark a quantity.
@@ -43,9 +43,11 @@ const TIMES: [&str; 12] = [
     "exp",
     "created",
 ];
-const UNITS: [&str; 22] = [
-    "ms", "s", "sec", "secs", "second", "seconds", "min", "mins", "minute", "minutes", "h", "hour", "hours",
-    "day", "days", "byte", "bytes", "kb", "mb", "kib", "mib", "credits",
+/// Units of amounts with seven digits and more, as they are written. Not words that may follow a telephone number in a
+/// sentence, such as `Ms`, `s`, `h` or `day`.
+const UNITS: [&str; 17] = [
+    "ms", "sec", "secs", "second", "seconds", "mins", "minute", "minutes", "hour", "hours", "byte", "bytes",
+    "kB", "MB", "KiB", "MiB", "credits",
 ];
 const CURRENCIES: [&str; 14] =
     ["usd", "eur", "gbp", "sgd", "jpy", "cny", "inr", "aud", "cad", "chf", "hkd", "brl", "dollars", "euros"];
@@ -58,7 +60,7 @@ pub(super) fn is_measure(key: &str, digits: &str) -> bool {
     !any(&PHONE_WORDS) && (any(&QUANTITIES) || (any(&TIMES) && is_unix_time(digits)))
 }
 
-/// Whether `digits` are Unix seconds, or milliseconds, of the years 2001 to 2100.
+/// Whether `digits` are Unix seconds, or milliseconds, between September 2001 and the end of 2099.
 fn is_unix_time(digits: &str) -> bool {
     let seconds = match digits.len() {
         10 => digits,
@@ -85,7 +87,7 @@ fn words(key: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// The name of the field whose value begins after `before`: `"at": `, `at=`, `at: "`.
+/// The name of the field at the end of `before`, if its value follows: `"at": `, `at=` or `at: "`, for example.
 pub(super) fn key_before(before: &str) -> Option<&str> {
     let before = before.trim_end_matches(['"', '\\', ' ']);
     let before = before.strip_suffix(['=', ':'])?.trim_end_matches(['"', '\\', ' ']);
@@ -96,7 +98,7 @@ pub(super) fn key_before(before: &str) -> Option<&str> {
 
 /// Whether a unit follows the number.
 pub(super) fn has_unit(after: &str) -> bool {
-    UNITS.contains(&first_word(after).as_str())
+    UNITS.contains(&first_word(after))
 }
 
 /// Whether a currency precedes or follows the number.
@@ -106,13 +108,13 @@ pub(super) fn has_currency(before: &str, after: &str) -> bool {
     before.ends_with(CURRENCY_SIGNS)
         || after.strip_prefix(' ').unwrap_or(after).starts_with(CURRENCY_SIGNS)
         || CURRENCIES.contains(&last.to_ascii_lowercase().as_str())
-        || CURRENCIES.contains(&first_word(after).as_str())
+        || CURRENCIES.contains(&first_word(after).to_ascii_lowercase().as_str())
 }
 
-/// The first word after one space, in lower case.
-fn first_word(after: &str) -> String {
-    let Some(rest) = after.strip_prefix(' ') else { return String::new() };
-    rest.chars().take_while(char::is_ascii_alphanumeric).take(12).collect::<String>().to_ascii_lowercase()
+/// The word after exactly one space. Empty if there is none.
+fn first_word(after: &str) -> &str {
+    let rest = after.strip_prefix(' ').unwrap_or_default();
+    &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len())]
 }
 
 #[cfg(test)]

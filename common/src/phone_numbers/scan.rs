@@ -1,7 +1,7 @@
 //! Finds telephone numbers in a text.
 //!
-//! A number has 7 to 15 digits; E.164 allows no more. The digits are one run, or several runs with spaces,
-//! dashes, dots, slashes or brackets between them. Digits within a word (`CA6581234567`, `conv_6581234567`)
+//! A number has 7 to 15 digits; E.164 allows no more. The digits are one run, or several runs with spaces, dashes, dots,
+//! slashes, brackets or plus signs between them: a form writes a space as a plus sign. Digits within a word (`CA6581234567`, `conv_6581234567`)
 //! belong to an identifier, unless a plus sign precedes them.
 //!
 //! UUIDs, dates, times and IP addresses are skipped. Amounts, durations and sizes are skipped if a unit, a
@@ -56,6 +56,7 @@ impl Scan<'_> {
     fn next(&mut self) -> Option<Found> {
         while let Some((symbol, length)) = symbol::at(self.text, self.at) {
             let starts_word = is_word(symbol) && !is_word(self.before);
+            // '0' stands for the skipped text: the next symbol continues a word.
             if starts_word && let Some(length) = shapes::length(&self.text[self.at..]) {
                 (self.at, self.before) = (self.at + length, '0');
                 continue;
@@ -73,8 +74,8 @@ impl Scan<'_> {
         None
     }
 
-    /// Reads the digits at the current position. Returns the telephone number, if the digits are one, and
-    /// the position after the digits. `None`: no digits follow the plus sign.
+    /// Reads the digits at the current position. Returns the telephone number, if they form one, and the position after
+    /// them. `None`: no digit follows the plus sign.
     ///
     /// `plus`: whether the symbol here is a plus sign. `length`: bytes of that symbol.
     fn candidate(&self, plus: bool, length: usize) -> Option<(Option<Found>, usize)> {
@@ -82,27 +83,28 @@ impl Scan<'_> {
         let mut at = if plus { self.gap(start + length, 2)? } else { start };
         let (mut digits, mut runs, mut end) = (String::new(), Vec::new(), start);
         loop {
-            let before = digits.len();
+            let digits_before = digits.len();
             let run = self.run(at, &mut digits);
             let is_first = runs.is_empty();
             let is_too_long = digits.len() > *DIGITS.end();
             if is_too_long || (run.in_word && !(plus && is_first)) {
-                digits.truncate(before);
+                digits.truncate(digits_before);
                 if is_first {
                     return Some((None, run.end));
                 }
                 break;
             }
-            runs.push(digits.len() - before);
+            runs.push(digits.len() - digits_before);
             end = run.end;
             let Some(next) = self.gap(end, GAP) else { break };
-            let is_enough = digits.len() >= *DIGITS.start();
-            let is_spaced = self.text[end..next].chars().all(char::is_whitespace);
-            let follows = self.text[next..].chars().take_while(char::is_ascii_digit).count();
+            let is_complete = digits.len() >= *DIGITS.start();
+            let is_whitespace = self.text[end..next].chars().all(char::is_whitespace);
+            let next_run = self.text[next..].chars().take_while(char::is_ascii_digit).count();
+            // Another number begins after a plus sign, or if its first run alone is long enough.
             if next == end
                 || shapes::length(&self.text[next..]).is_some()
-                || (is_enough
-                    && (self.text[end..next].contains('+') || (is_spaced && follows >= *DIGITS.start())))
+                || (is_complete
+                    && (self.text[end..next].contains('+') || (is_whitespace && next_run >= *DIGITS.start())))
             {
                 break;
             }
@@ -119,7 +121,7 @@ impl Scan<'_> {
             if !symbol.is_ascii_digit() {
                 return Run { end: at, in_word: is_word(symbol) };
             }
-            // The caller only has to see that the run is too long. So the rest of a long run is not kept.
+            // The caller only checks that the run is too long, so further digits are dropped.
             if digits.len() <= 2 * DIGITS.end() {
                 digits.push(symbol);
             }

@@ -24,7 +24,7 @@ pub(crate) fn server(
     };
     let is_proxy = move |peer| policy.get().trusted_proxies.contains(peer);
     let proxy_protocol = if config.proxy_protocol {
-        http::ProxyProtocol::from(is_proxy.clone())
+        http::ProxyProtocol::expected_from(is_proxy.clone())
     } else {
         http::ProxyProtocol::default()
     };
