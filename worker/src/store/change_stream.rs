@@ -142,7 +142,7 @@ impl CallChanges {
 async fn committed_time(database: &Database) -> Result<BsonTimestamp, Error> {
     let mut session = database.client().start_session().await?;
     database.collection::<Document>(COLLECTION).find_one(doc! { "_id": null }).session(&mut session).await?;
-    session.operation_time().ok_or_else(|| Error::custom("MongoDB returned no operationTime".to_owned()))
+    session.operation_time().ok_or_else(|| Error::custom("MongoDB returned no operationTime"))
 }
 
 /// The stages that select the changes and reduce them to what [`change`] reads.

@@ -1,4 +1,4 @@
-//! The classes of errors of the database.
+//! Classifies errors of MongoDB: the operation may be repeated, or can never work.
 
 use mongodb::error::{
     Error, ErrorKind, RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
@@ -10,15 +10,15 @@ use crate::domain::reason::Reason;
 /// Why one statement of a command failed. The other statements of the command may have worked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A unique index holds one of the ids already: another document belongs to the same call.
+    /// A unique index has one of the ids already, because another document belongs to the same call.
     Duplicate,
     /// The statement may work next time. Holds the server's code.
     Transient(i32),
-    /// The statement can never work. Holds reason and sentence of a dead letter.
+    /// The statement can never work. Holds the reason and the detail of the dead letter.
     Final(Reason, String),
 }
 
-/// Why a patch cannot be expressed as a statement: reason and sentence of a dead letter.
+/// Why a patch cannot be expressed as a statement: the reason and the detail of the dead letter.
 pub type Unstorable = (Reason, &'static str);
 
 /// A name in the payload cannot be expressed in BSON.
@@ -51,10 +51,10 @@ impl StoreError {
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
-        if let Some(cause) = of_file(&error) {
+        if let Some(cause) = within_io(&error) {
             return cause.clone().into();
         }
-        let is_repeatable =
+        let is_labelled_retryable =
             [RETRYABLE_WRITE_ERROR, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT]
                 .iter()
                 .any(|label| error.contains_label(label));
@@ -79,31 +79,32 @@ impl From<Error> for StoreError {
             other => return Self::Unavailable(other.to_string()),
         };
         let what = format!("{what} (code {code})");
-        if is_permanent && !is_repeatable { Self::Refused(what) } else { Self::Unavailable(what) }
+        if is_permanent && !is_labelled_retryable { Self::Refused(what) } else { Self::Unavailable(what) }
     }
 }
 
-/// The error of the database in an error of `GridFS`. The text of the outer error quotes the server's answer.
-fn of_file(error: &Error) -> Option<&Error> {
+/// The error of the database within an I/O error of `GridFS`. The I/O error must not be logged, because its text quotes
+/// the server's answer.
+fn within_io(error: &Error) -> Option<&Error> {
     let ErrorKind::Io(outer) = &*error.kind else { return None };
     outer.get_ref()?.downcast_ref()
 }
 
-/// Whether a failed command can never work, because its content is too large or too deep. After any other
-/// failure the command may work later, for example when an operator grants a right.
+/// Whether a failed command can never work, because its content is invalid or too large. After any other failure the
+/// command may work later, for example when an operator grants a right.
 fn is_final(code: i32) -> bool {
     // BadValue, Overflow, InvalidBSON, DocumentValidationFailure, BSONObjectTooLarge, and older codes
     // for sizes.
     matches!(code, 2 | 15 | 22 | 121 | 10_334 | 17_280 | 17_419 | 17_420)
 }
 
-/// Whether a query failed because the index of its hint does not exist.
+/// Whether a query failed with the code of a hint whose index does not exist. Other faults of a query have the same code.
 pub(super) fn is_bad_hint(error: &Error) -> bool {
     const BAD_VALUE: i32 = 2;
     matches!(&*error.kind, ErrorKind::Command(error) if error.code == BAD_VALUE)
 }
 
-/// The server's code if a unique index holds the value already.
+/// The server's code if a unique index has the value already.
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
 
 /// The class of a statement that failed with this code.
@@ -117,16 +118,17 @@ pub(super) fn classify(code: i32) -> Failure {
     }
 }
 
-/// Whether a statement that failed with this code may work next time: after a write conflict, a change of the
-/// primary, a shutdown, a time limit, or a missing right. With any other code the statement itself is the
-/// cause.
+/// Whether a statement that failed with this code may work next time, because the cause lies outside of it: a write
+/// conflict, a change of the primary, a time limit, a missing right, a full cache or disk. With any other code the
+/// statement itself is the cause.
 fn is_transient(code: i32) -> bool {
     // HostUnreachable, HostNotFound, Unauthorized, AuthenticationFailed, LockTimeout, MaxTimeMSExpired,
     // NetworkTimeout, ShutdownInProgress, WriteConflict, PrimarySteppedDown, SnapshotUnavailable,
-    // ExceededTimeLimit, NotWritablePrimary, Interrupted…
-    const CODES: [i32; 19] = [
-        6, 7, 13, 18, 24, 50, 89, 91, 112, 189, 246, 262, 10_107, 11_600, 11_601, 11_602, 13_388, 13_435,
-        13_436,
+    // ExceededTimeLimit, TemporarilyUnavailable, NotWritablePrimary, InterruptedAtShutdown, Interrupted,
+    // InterruptedDueToReplStateChange, StaleConfig, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary, OutOfDiskSpace
+    const CODES: [i32; 21] = [
+        6, 7, 13, 18, 24, 50, 89, 91, 112, 189, 246, 262, 365, 10_107, 11_600, 11_601, 11_602, 13_388,
+        13_435, 13_436, 14_031,
     ];
     CODES.contains(&code)
 }
@@ -137,7 +139,7 @@ mod tests {
 
     #[test]
     fn transient_and_final_errors_have_different_classes() {
-        for code in [112, 189, 11_600, 11_602, 50] {
+        for code in [112, 189, 365, 11_600, 11_602, 14_031, 50] {
             assert!(classify(code) == Failure::Transient(code) && !is_final(code), "{code}");
         }
         for code in [121, 10_334] {

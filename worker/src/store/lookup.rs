@@ -47,13 +47,17 @@ impl Store {
 
     /// The ids of the other conversations of the same telephone call.
     pub async fn other_conversations(&self, call: &CallView) -> Result<Vec<ConversationId>, StoreError> {
-        let (Some(shared), Some(own)) = (call.shared_call_id(), call.conversation_id()) else {
-            return Ok(Vec::new());
-        };
+        let Some(shared) = call.shared_call_id() else { return Ok(Vec::new()) };
         let found = self.run(conversations_of(self.calls.clone(), shared.as_str().to_owned())).await?;
-        let ids = found.into_iter().filter_map(|id| ConversationId::new(id).ok());
-        Ok(ids.filter(|id| *id != own).collect())
+        Ok(others(call, found))
     }
+}
+
+/// The ids of `conversations` without that of `call` itself.
+pub(super) fn others(call: &CallView, conversations: Vec<String>) -> Vec<ConversationId> {
+    let own = call.conversation_id();
+    let ids = conversations.into_iter().filter_map(|id| ConversationId::new(id).ok());
+    ids.filter(|id| own.as_ref() != Some(id)).collect()
 }
 
 /// The ids of the conversations of the telephone call `shared`, in ascending order.

@@ -68,7 +68,7 @@ pub use self::{
     files::fetched_transcript,
     key::Key,
     leases::Lease,
-    notes::NotedCall,
+    notes::{NoteWrite, NotedCall},
     number_suffixes::FillState,
     placement_state::PlacementState,
     placements::{NewPlacement, PlacementResult, PlacementStart},

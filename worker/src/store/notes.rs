@@ -37,6 +37,17 @@ pub struct NotedCall {
     stored_at: Timestamp,
 }
 
+/// What became of a note that somebody wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteWrite {
+    /// It is stored, or the notes are removed.
+    Written,
+    /// There was nothing to remove.
+    Unchanged,
+    /// The notes have changed since the writer read them. Nothing is stored.
+    Conflict,
+}
+
 impl NotedCall {
     /// Reads a document with [`call_fields`]. `None`: the call has no id by which a note could be found.
     pub(super) fn read(call: &Document) -> Option<Self> {
@@ -76,28 +87,30 @@ impl Store {
     }
 
     /// Replaces all notes on `call` by `text`. An empty text removes them. `seen`: the time of the latest note that the
-    /// writer knows. Returns false, and writes nothing, if the notes have changed since.
+    /// writer knows.
     pub async fn write_note(
         &self,
         call: &NotedCall,
         text: &NoteText,
         by: &Person,
         seen: Option<Timestamp>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<NoteWrite, StoreError> {
         let (collection, call, by) = (self.notes_collection(), call.clone(), by.clone());
         let (text, now) = (text.as_str().to_owned(), Timestamp::now());
         self.run(async move {
             let documents = of_ids(&collection, &call.ids).await?;
             let present = read(&documents).latest();
             if present.map(Timestamp::as_millisecond) != seen.map(Timestamp::as_millisecond) {
-                return Ok(false);
+                return Ok(NoteWrite::Conflict);
+            }
+            if present.is_none() && text.is_empty() {
+                return Ok(NoteWrite::Unchanged);
             }
             // The note of the first document has to be as it was read, so nobody has written meanwhile.
             let known =
                 documents.first().and_then(|first| first.get_document("note").ok()?.get("at").cloned());
             let id = match documents.first() {
                 Some(first) => first.get("_id").cloned(),
-                None if text.is_empty() => return Ok(true),
                 None => create(&collection, &call).await?,
             };
             let note =
@@ -106,12 +119,12 @@ impl Store {
             let change = doc! { change: { "note": note }, "$addToSet": { "ids": { "$each": &call.ids } } };
             let written = collection.update_one(doc! { "_id": &id, "note.at": known }, change).await?;
             if written.matched_count == 0 {
-                return Ok(false);
+                return Ok(NoteWrite::Conflict);
             }
             let mut filter = of_call(&call);
             filter.insert("_id", doc! { "$ne": id });
             collection.update_many(filter, doc! { "$unset": { "note": "" } }).await?;
-            Ok(true)
+            Ok(NoteWrite::Written)
         })
         .await
     }
@@ -133,12 +146,13 @@ impl Store {
         .await
     }
 
-    /// Removes the mark of `call`.
-    pub async fn unmark_reviewed(&self, call: &NotedCall) -> Result<(), StoreError> {
+    /// Removes the mark of `call`. Returns whether it had one.
+    pub async fn unmark_reviewed(&self, call: &NotedCall) -> Result<bool, StoreError> {
         let (collection, filter) = (self.notes_collection(), of_call(call));
-        self.run(async move { collection.update_many(filter, doc! { "$unset": { "review": "" } }).await })
-            .await
-            .map(drop)
+        let removed = self
+            .run(async move { collection.update_many(filter, doc! { "$unset": { "review": "" } }).await })
+            .await?;
+        Ok(removed.modified_count > 0)
     }
 
     /// Erases the notes of calls with these [`note_ids`].

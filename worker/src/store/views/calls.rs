@@ -1,8 +1,8 @@
 //! Pages of calls, and single calls, for the API.
 //!
 //! Invariant: a page examines a bounded number of calls, however many are stored and however few meet the
-//! conditions. If the bound ends a page early, the page has fewer calls than requested, and names the position
-//! at which the next page goes on.
+//! conditions. If a page reaches the bound, it has fewer calls than requested, and the next page begins after the
+//! last examined call.
 
 use futures_util::future::try_join_all;
 use mongodb::{
@@ -18,13 +18,17 @@ use super::{
     list::Page,
     plan::{Conditions, Cursor, Direction, Plan, Range, order},
 };
-use crate::store::{
-    answer::{Include, projection},
-    call_view::CallView,
-    error::{StoreError, is_bad_hint},
+use crate::{
+    domain::event::ConversationId,
+    store::{
+        answer::{Include, projection},
+        call_view::CallView,
+        error::{StoreError, is_bad_hint},
+        lookup::{conversations_of, others},
+    },
 };
 
-/// Most calls that are examined for a page if no index covers all of its conditions.
+/// Most calls that each plan examines for a page, if no index covers all of its conditions.
 const MAX_EXAMINED: u64 = 1000;
 
 /// A page of calls, the newest first.
@@ -32,7 +36,8 @@ const MAX_EXAMINED: u64 = 1000;
 pub struct CallPage {
     /// The calls, with the fields that the JSON of a call needs.
     pub calls: Vec<CallView>,
-    /// The position after which the next page begins. `None`: there are no more calls.
+    /// The position after which the next page begins; also of a page with fewer calls than requested. `None`: there are no
+    /// more calls.
     pub next: Option<Cursor>,
 }
 
@@ -46,13 +51,13 @@ impl Views {
         include: Include,
     ) -> std::result::Result<CallPage, StoreError> {
         let range = Range { from: after.map(|cursor| (cursor, Direction::Older)), ..Range::default() };
-        let (plan, oldest) = self.choose(conditions.plans(), range, MAX_EXAMINED).await?;
-        let query = plan.query(range.ending_at(oldest));
+        let (plan, end) = self.choose(conditions.plans(), range, MAX_EXAMINED).await?;
+        let query = plan.query(range.ending_at(end));
         let page = Page { query, direction: Direction::Older, limit: limit + 1 };
         let mut found = self.ask(page.find(self.store.calls.clone(), plan, projection(include))).await?;
         let has_more = found.len() > limit;
         found.truncate(limit);
-        let next = if has_more { found.last().and_then(Cursor::of) } else { oldest };
+        let next = if has_more { found.last().and_then(Cursor::of) } else { end };
         Ok(CallPage { calls: found.into_iter().map(CallView::new).collect(), next })
     }
 
@@ -86,12 +91,14 @@ impl Views {
     pub async fn other_conversations_of(
         &self,
         call: &CallView,
-    ) -> std::result::Result<Vec<crate::domain::event::ConversationId>, StoreError> {
-        self.store.other_conversations(call).await
+    ) -> std::result::Result<Vec<ConversationId>, StoreError> {
+        let Some(shared) = call.shared_call_id() else { return Ok(Vec::new()) };
+        let found = conversations_of(self.store.calls.clone(), shared.as_str().to_owned());
+        Ok(others(call, self.ask(found).await?))
     }
 
-    /// The plan that reaches the farthest position with `most` calls, and that position. `None`: the plan reaches
-    /// the end of the list.
+    /// Chooses the plan whose first `most` calls reach farthest down the list. Returns it with the position of the last of
+    /// these calls, or with `None` if the list ends before.
     pub(super) async fn choose(
         &self,
         mut plans: Vec<Plan>,
@@ -106,28 +113,47 @@ impl Views {
             self.ask(reach(calls, plan.bounds(range), range.direction(), plan.index.clone(), most))
         });
         let reached = try_join_all(reached).await?;
-        // A position further down the list, in the direction of the page, has a smaller key.
-        let key = |cursor: Cursor| match range.direction() {
-            Direction::Older => cursor.at.as_millisecond(),
-            Direction::Newer => -cursor.at.as_millisecond(),
+        let best = farthest(&reached, range.direction());
+        let end = match reached[best] {
+            Reach::To(cursor) => Some(cursor),
+            Reach::End | Reach::NoIndex => None,
         };
-        let (best, end) = reached
-            .into_iter()
-            .enumerate()
-            .min_by_key(|(_, reached)| reached.map(key))
-            .expect("there is at least one plan");
         Ok((plans.swap_remove(best), end))
     }
 }
 
-/// The position of the last of the first `most` calls. `None`: there are fewer.
+/// How far the first calls of a plan reach down the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// To this call.
+    To(Cursor),
+    /// To the end of the list.
+    End,
+    /// The index of the plan does not exist: it is being built, or an operator dropped it.
+    NoIndex,
+}
+
+/// The number of the one that reaches farthest in `direction`. One without an index is taken only if there is no other:
+/// it is not known what the page would cost.
+fn farthest(reached: &[Reach], direction: Direction) -> usize {
+    let key = |reach: &Reach| match (reach, direction) {
+        (Reach::End, _) => (0, 0),
+        (Reach::To(cursor), Direction::Older) => (1, cursor.at.as_millisecond()),
+        (Reach::To(cursor), Direction::Newer) => (1, -cursor.at.as_millisecond()),
+        (Reach::NoIndex, _) => (2, 0),
+    };
+    let best = reached.iter().enumerate().min_by_key(|(_, reach)| key(reach));
+    best.map_or(0, |(number, _)| number)
+}
+
+/// How far the first `most` calls reach.
 async fn reach(
     calls: Collection<Document>,
     query: Document,
     direction: Direction,
     index: Document,
     most: u64,
-) -> Result<Option<Cursor>> {
+) -> Result<Reach> {
     let found = calls
         .find_one(query)
         .sort(order(direction))
@@ -136,9 +162,39 @@ async fn reach(
         .hint(Hint::Keys(index))
         .max_time(SERVER_TIME);
     match found.await {
-        Ok(last) => Ok(last.as_ref().and_then(Cursor::of)),
-        // The index is being built. The page is then slow, but complete.
-        Err(error) if is_bad_hint(&error) => Ok(None),
+        Ok(last) => Ok(last.as_ref().and_then(Cursor::of).map_or(Reach::End, Reach::To)),
+        Err(error) if is_bad_hint(&error) => Ok(Reach::NoIndex),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use mongodb::bson::oid::ObjectId;
+
+    use super::*;
+
+    #[test]
+    fn the_plan_that_reaches_farthest_is_chosen_and_one_without_an_index_last() {
+        use Reach::{End, NoIndex};
+        let to = |second| {
+            Reach::To(Cursor {
+                at: Timestamp::from_second(second).unwrap(),
+                id: ObjectId::from_bytes([0; 12]),
+            })
+        };
+        #[rustfmt::skip]
+        let table = [ // reached, of older calls, of newer calls
+            (vec![to(5), to(3), to(4)], 1, 0),
+            (vec![to(5), End],          1, 1),
+            (vec![NoIndex, to(5)],      1, 1),
+            (vec![NoIndex, End],        1, 1),
+            (vec![NoIndex],             0, 0),
+        ];
+        for (reached, older, newer) in table {
+            assert_eq!(farthest(&reached, Direction::Older), older, "{reached:?}");
+            assert_eq!(farthest(&reached, Direction::Newer), newer, "{reached:?}");
+        }
     }
 }

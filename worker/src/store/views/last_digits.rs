@@ -1,31 +1,31 @@
-//! A condition on the last digits of a telephone number. Pure.
+//! The condition that the number of the caller or of the callee ends with given digits. Pure.
 
 use mongodb::bson::{Document, doc};
 
 use crate::domain::call::{SUFFIX_DIGITS, digits};
 
-/// The last digits of a number, of the caller or of the callee: at least [`SUFFIX_DIGITS`] digits.
+/// The digits with which a telephone number has to end: at least [`SUFFIX_DIGITS`] digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastDigits(String);
 
 impl LastDigits {
     /// The digits of `text`. `None` if they are too few.
     ///
-    /// Zeros at the beginning are left out, if enough digits remain: within a country, people write a zero where
-    /// the number has the code of the country.
+    /// Leading zeros are removed as long as [`SUFFIX_DIGITS`] digits remain: people write 0171 for +49171, and the
+    /// stored number has no such zero.
     pub fn new(text: &str) -> Option<Self> {
         let digits = digits(text);
-        let last = digits.len().checked_sub(SUFFIX_DIGITS)?;
-        let zeros = digits.bytes().take(last).take_while(|digit| *digit == b'0').count();
+        let removable = digits.len().checked_sub(SUFFIX_DIGITS)?;
+        let zeros = digits.bytes().take(removable).take_while(|digit| *digit == b'0').count();
         Some(Self(digits[zeros..].to_owned()))
     }
 
-    /// The digits that the index has.
+    /// The last [`SUFFIX_DIGITS`] digits. The index has only these.
     pub(super) fn suffix(&self) -> &str {
         &self.0[self.0.len() - SUFFIX_DIGITS..]
     }
 
-    /// Whether there are more digits than the index has.
+    /// Whether the index alone cannot decide, because there are more than [`SUFFIX_DIGITS`] digits.
     pub(super) fn is_beyond_index(&self) -> bool {
         self.0.len() > SUFFIX_DIGITS
     }
@@ -47,7 +47,8 @@ impl LastDigits {
         doc! { "$or": [ends("$toNumber"), ends("$fromNumber")] }
     }
 
-    /// A regular expression for numbers in any spelling, and for addresses such as `sip:+15550100@example.com`.
+    /// A regular expression. It matches a number in any spelling that ends with the digits. Of an address such as
+    /// `sip:+15550100@example.com`, only the part before `@` counts.
     fn pattern(&self) -> String {
         let digits: Vec<_> = self.0.chars().map(String::from).collect();
         format!("^[^@]*{}[^0-9@]*(@.*)?$", digits.join("[^0-9@]*"))

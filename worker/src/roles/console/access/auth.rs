@@ -122,7 +122,7 @@ impl Access {
 
     /// Logs that `peer` sent a request that does not come from a page of the console.
     pub fn log_foreign(&self, peer: IpAddr) {
-        let line = self.foreign.lock().unwrap_or_else(PoisonError::into_inner).line(peer, Instant::now());
+        let line = self.foreign.lock().unwrap_or_else(PoisonError::into_inner).record(peer, Instant::now());
         if let Some(count) = line {
             tracing::warn!(source = %peer, count, "the console refused a request that a page of another site sent");
         }
@@ -140,7 +140,7 @@ impl Access {
             Ok(None) => Ok(None),
             Err(bad) => {
                 let line =
-                    self.unnamed.lock().unwrap_or_else(PoisonError::into_inner).line(peer, Instant::now());
+                    self.unnamed.lock().unwrap_or_else(PoisonError::into_inner).record(peer, Instant::now());
                 if let Some(count) = line {
                     let header = naming.header();
                     tracing::warn!(proxy = %peer, %header, %bad, count, "a trusted proxy named no user of the console");

@@ -150,7 +150,7 @@ impl Attempts {
             record.last = now;
             record.until = now + wait_after(record.wrong, allowed);
         }
-        Attempt::Wrong { log: self.log.line(source.peer, now) }
+        Attempt::Wrong { log: self.log.record(source.peer, now) }
     }
 
     fn make_room(&mut self, now: Instant) {

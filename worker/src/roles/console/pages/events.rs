@@ -35,8 +35,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Longest duration of a stream. The page then connects again, for which it needs a valid session.
 const MAX_DURATION: Duration = Duration::from_hours(1);
 
-/// The parameters of a stream. The other ones are the filter of its list.
-const PARAMETERS: [&str; 2] = ["topic", "seen"];
+/// Parameters of the stream itself. All others are the filter of its list.
+const STREAM_PARAMETERS: [&str; 2] = ["topic", "seen"];
 
 /// The calls about which a page wants events.
 enum Topic {
@@ -57,11 +57,12 @@ struct Viewer {
     /// Counts the stream for as long as it is open.
     _permit: StreamPermit,
     ends_at: Instant,
-    /// The first events, until they are sent.
+    /// What is sent before all updates. `None`: it is sent.
     greeting: Option<Bytes>,
 }
 
-/// `GET /events?topic=&seen=`; `seen` is the version of the calls that the page was rendered from.
+/// `GET /events`. `topic`: `calls`, with the parameters of a list, or `call`, with `id`; without it, no calls. `seen`: the
+/// version of the calls that the page was rendered from.
 pub async fn events(
     State(console): State<Arc<Console>>,
     Extension(caller): Extension<Caller>,
@@ -83,12 +84,12 @@ pub async fn events(
     let topic = match parameter("topic").as_deref() {
         Some("calls") => {
             let pairs = form_urlencoded::parse(query.as_bytes());
-            let own = pairs.filter(|(name, _)| !PARAMETERS.contains(&name.as_ref()));
+            let own = pairs.filter(|(name, _)| !STREAM_PARAMETERS.contains(&name.as_ref()));
             let (params, problem) = Params::read_whole(own);
             if let Some(problem) = problem {
                 return refuse(&problem.text);
             }
-            // Otherwise a stream would tell what a search may not.
+            // The limit on searches for hidden numbers counts here, too: the stream reveals whether a call matches.
             if let Err(refused) = search_number(&console, &params, Timestamp::now()).await {
                 return refused;
             }
@@ -129,12 +130,13 @@ fn stream_events(
         if let Some(greeting) = viewer.greeting.take() {
             return Some((Ok(greeting), viewer));
         }
+        let keep_alive = Instant::now() + KEEP_ALIVE_INTERVAL;
         loop {
             let next = tokio::select! {
                 () = viewer.console.stop.cancelled() => return None,
                 () = tokio::time::sleep_until(viewer.ends_at) => return None,
                 next = next_event(&viewer.topic, viewer.console.numbers, &mut viewer.updates) => next?,
-                () = tokio::time::sleep(KEEP_ALIVE_INTERVAL) => Bytes::from_static(b": here\n\n"),
+                () = tokio::time::sleep_until(keep_alive) => Bytes::from_static(b": here\n\n"),
             };
             if viewer.console.access.has_ended(&viewer.caller) {
                 return None;
@@ -163,7 +165,7 @@ fn greeting(console: &Console, is_behind: bool) -> Bytes {
 async fn next_event(topic: &Topic, numbers: Numbers, updates: &mut Receiver<Update>) -> Option<Bytes> {
     Some(match updates.recv().await {
         Ok(Update::Calls(calls)) => call_events(topic, numbers, &calls),
-        Ok(Update::Resync) | Err(RecvError::Lagged(_)) => frame("resync", "look"),
+        Ok(Update::Resync) | Err(RecvError::Lagged(_)) => frame("resync", "changed"),
         Ok(Update::Health(health)) => health_event(health),
         Ok(Update::DeadLetters(count)) => frame("letters", &count.to_string()),
         Ok(Update::Tick) => frame("tick", "5 s"),

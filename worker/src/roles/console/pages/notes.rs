@@ -20,11 +20,11 @@ use crate::{
     roles::console::{
         access::user,
         audit,
-        pages::shell::{Kept, kept},
+        pages::shell::{RejectedText, rejected_text},
         state::Console,
         view::{address, format},
     },
-    store::{NotedCall, StoreError},
+    store::{NoteWrite, NotedCall, StoreError},
 };
 
 /// Address of the section to which the pages belong.
@@ -34,7 +34,7 @@ const SECTION: &str = "/calls";
 #[derive(Deserialize)]
 pub struct NoteForm {
     note: String,
-    /// When the latest note was written that the page showed, in Unix milliseconds. Empty if it showed none.
+    /// Time of the latest note that the page showed, in Unix milliseconds. Empty if the page showed no note.
     #[serde(default)]
     seen: String,
 }
@@ -45,7 +45,7 @@ pub struct ReviewForm {
     reviewed: String,
 }
 
-/// What people wrote about a call, as texts.
+/// The notes and the review mark of a call, as texts for the page.
 pub struct NotesView {
     /// All notes as one text. Empty if nobody wrote one.
     pub text: String,
@@ -62,15 +62,15 @@ impl NotesView {
     pub fn new(notes: &CallNotes) -> Self {
         Self {
             text: notes.text(),
-            authors: notes.notes.iter().map(|note| author(&note.by, note.at)).collect(),
+            authors: notes.notes.iter().map(|note| signed(&note.by, note.at)).collect(),
             seen: notes.latest().map(|at| at.as_millisecond().to_string()).unwrap_or_default(),
-            review: notes.review.as_ref().map(|review| author(&review.by, review.at)),
+            review: notes.review.as_ref().map(|review| signed(&review.by, review.at)),
         }
     }
 }
 
-/// Who did something, and when.
-fn author(by: &Person, at: Timestamp) -> String {
+/// The line under a note or a mark: who wrote it, and when.
+fn signed(by: &Person, at: Timestamp) -> String {
     let shared = if by.login == Login::Shared { " (shared login)" } else { "" };
     format!("{}{shared}, {}", by.name, format::moment(at))
 }
@@ -82,20 +82,20 @@ pub async fn write(
     Form(form): Form<NoteForm>,
 ) -> Response {
     let entered = form.note.replace("\r\n", "\n");
-    let refuse = |status: StatusCode, text: &str| {
-        let page =
-            Kept { section: SECTION, back: &address::of_call(&name), title: "The note was not saved", text };
-        kept(&console, status, &page, &entered)
+    let answer = |status: StatusCode, title: &'static str, text: &str| {
+        let page = RejectedText { section: SECTION, back: &address::of_call(&name), title, text };
+        rejected_text(&console, status, &page, &entered)
     };
+    let refuse = |status: StatusCode, text: &str| answer(status, "The note was not saved", text);
     let Ok(text) = NoteText::new(&entered) else {
         let most = format::count(MAX_NOTE as u64);
         let reason = format!("A note has at most {most} characters.");
         return refuse(StatusCode::UNPROCESSABLE_ENTITY, &reason);
     };
     let unavailable = |error: &StoreError| {
-        tracing::info!(%error, "a note was not saved");
+        tracing::info!(%error, "MongoDB did not confirm in time that a note was saved");
         let text = "MongoDB did not answer in time. Look at the call before you try again.";
-        refuse(StatusCode::SERVICE_UNAVAILABLE, text)
+        answer(StatusCode::SERVICE_UNAVAILABLE, "The note may not have been saved", text)
     };
     let call = match console.views.noted_call(&name).await {
         Ok(Some(call)) => call,
@@ -104,14 +104,16 @@ pub async fn write(
         }
         Err(error) => return unavailable(&error),
     };
+    // If the form does not say what the page showed, a note that is there is not overwritten.
     let seen = form.seen.parse().ok().and_then(|at| Timestamp::from_millisecond(at).ok());
     match console.context.store.write_note(&call, &text, &user::author(), seen).await {
-        Ok(true) => {
+        Ok(NoteWrite::Written) => {
             let action = if text.as_str().is_empty() { Action::RemoveNote } else { Action::WriteNote };
             audit::record(&console, action, Object::new(ObjectKind::Call, &name)).await;
             back(&name)
         }
-        Ok(false) => refuse(
+        Ok(NoteWrite::Unchanged) => back(&name),
+        Ok(NoteWrite::Conflict) => refuse(
             StatusCode::CONFLICT,
             "Somebody has changed the note meanwhile. Look at it before you save yours.",
         ),
@@ -125,7 +127,7 @@ pub async fn review(
     Path(name): Path<String>,
     Form(form): Form<ReviewForm>,
 ) -> Response {
-    let marks = match form.reviewed.as_str() {
+    let is_reviewed = match form.reviewed.as_str() {
         "yes" => true,
         "no" => false,
         _ => {
@@ -140,21 +142,28 @@ pub async fn review(
             let text = "There is no call with this id. It may have been erased.";
             return shell::message(&console, SECTION, StatusCode::NOT_FOUND, "No such call", text);
         }
-        Err(error) => return shell::database_unavailable(&console, SECTION, &error),
+        Err(error) => return shell::not_confirmed(&console, SECTION, &error),
     };
-    match set_mark(&console, &call, marks).await {
-        Ok(()) => {
-            let action = if marks { Action::MarkReviewed } else { Action::UnmarkReviewed };
-            audit::record(&console, action, Object::new(ObjectKind::Call, &name)).await;
+    match set_mark(&console, &call, is_reviewed).await {
+        Ok(is_changed) => {
+            if is_changed {
+                let action = if is_reviewed { Action::MarkReviewed } else { Action::UnmarkReviewed };
+                audit::record(&console, action, Object::new(ObjectKind::Call, &name)).await;
+            }
             back(&name)
         }
-        Err(error) => shell::database_unavailable(&console, SECTION, &error),
+        Err(error) => shell::not_confirmed(&console, SECTION, &error),
     }
 }
 
-async fn set_mark(console: &Console, call: &NotedCall, marks: bool) -> Result<(), StoreError> {
+/// Sets or removes the mark. Returns whether that changed anything.
+async fn set_mark(console: &Console, call: &NotedCall, is_reviewed: bool) -> Result<bool, StoreError> {
     let store = &console.context.store;
-    if marks { store.mark_reviewed(call, &user::author()).await } else { store.unmark_reviewed(call).await }
+    if is_reviewed {
+        store.mark_reviewed(call, &user::author()).await.map(|()| true)
+    } else {
+        store.unmark_reviewed(call).await
+    }
 }
 
 fn back(name: &str) -> Response {

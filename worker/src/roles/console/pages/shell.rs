@@ -140,12 +140,12 @@ pub fn unreadable(console: &Console, section: &'static str, name: &str, takes: &
 #[template(path = "unsent.html")]
 struct Unsent<'a> {
     shell: Shell,
-    page: &'a Kept<'a>,
+    page: &'a RejectedText<'a>,
     entered: &'a str,
 }
 
 /// A page for a text that was not taken.
-pub struct Kept<'a> {
+pub struct RejectedText<'a> {
     /// Address of the section to which the page belongs.
     pub section: &'static str,
     /// Address of the page to go back to.
@@ -156,7 +156,12 @@ pub struct Kept<'a> {
 }
 
 /// A page that says why a text was not taken, with the text that was entered.
-pub fn kept(console: &Console, status: StatusCode, page: &Kept<'_>, entered: &str) -> Response {
+pub fn rejected_text(
+    console: &Console,
+    status: StatusCode,
+    page: &RejectedText<'_>,
+    entered: &str,
+) -> Response {
     render(status, &Unsent { shell: Shell::new(console, page.section), page, entered })
 }
 
@@ -165,6 +170,14 @@ pub fn database_unavailable(console: &Console, section: &'static str, error: &St
     tracing::info!(%error, "a page of the console could not be shown because MongoDB did not answer");
     let text = "MongoDB did not answer in time. This page reloads when MongoDB is available again.";
     message(console, section, StatusCode::SERVICE_UNAVAILABLE, "Temporarily unavailable", text)
+}
+
+/// The answer to a form, if MongoDB did not answer in time. Unlike [`database_unavailable`], the page does not load again
+/// by itself, because that would send the form again.
+pub fn not_confirmed(console: &Console, section: &'static str, error: &StoreError) -> Response {
+    tracing::info!(%error, "MongoDB did not confirm in time what somebody did in the console");
+    let text = "MongoDB did not answer in time, so this may not have been done. Look before you try again.";
+    message(console, section, StatusCode::GATEWAY_TIMEOUT, "Not confirmed", text)
 }
 
 /// The page that is shown if the broker did not return the data of a page in time.

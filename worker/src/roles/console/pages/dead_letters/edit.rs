@@ -21,7 +21,7 @@ use crate::{
     domain::audit::{Action, Object},
     roles::console::{
         audit,
-        pages::shell::{self, Kept, Shell, kept},
+        pages::shell::{self, RejectedText, Shell, rejected_text},
         state::Console,
     },
 };
@@ -157,7 +157,7 @@ pub(super) fn unsent_page(
     text: &str,
     body: &str,
 ) -> Response {
-    kept(console, status, &Kept { section: SECTION, back: SECTION, title, text }, body)
+    rejected_text(console, status, &RejectedText { section: SECTION, back: SECTION, title, text }, body)
 }
 
 fn not_editable(console: &Console) -> Response {
