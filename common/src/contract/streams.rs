@@ -1,7 +1,7 @@
 //! The streams of Aftercall: their names and settings.
 //!
-//! The gateway creates and updates its [`streams`] with [`ensure_streams`]. The worker creates and updates all
-//! streams and the consumers with [`ensure`].
+//! The gateway creates and updates its [`streams`] and the object store with [`ensure_streams`]. The worker creates and
+//! updates all streams, the object store and the consumers with [`ensure`].
 
 use std::time::Duration;
 
@@ -21,16 +21,16 @@ pub const TRANSCRIPTS: &str = "TRANSCRIPTS";
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 /// Changes of calls, for services of the operator.
 pub const CALLS: &str = "CALLS";
-/// Jobs to post one message to one endpoint again.
+/// Jobs to repeat the delivery of one message to one endpoint.
 pub const DELIVERIES: &str = "DELIVERIES";
 
 /// Object store of bodies that are too large for a message. The message then only names the object.
 pub const WEBHOOK_BODIES: &str = "WEBHOOK_BODIES";
 
 pub(super) const DAY: Duration = Duration::from_hours(24);
-/// How long webhooks are kept, and so can be replayed.
+/// How long webhooks are kept. They can be replayed for this time.
 const WEBHOOKS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
-/// How long changes of calls are kept. A subscriber may be away for this time without losing any.
+/// How long changes of calls are kept. A subscriber that is away for a shorter time misses none.
 const CALLS_MAX_AGE: Duration = Duration::from_hours(30 * 24);
 
 /// The broker drops a publish if it has stored the same id within this time. ElevenLabs repeats a webhook for
@@ -47,8 +47,9 @@ pub fn streams(replicas: usize) -> [Config; 3] {
         Config {
             allow_message_schedules: true,
             allow_rollup: true, // A later schedule on a subject replaces the earlier one.
-            // nats-server 2.15.1 refuses schedules beside `New` (error 10052). No job is lost: the stream has
-            // no size limit, so only age removes a job, and the worker stops trying before that age.
+            // nats-server 2.15.1 refuses scheduled messages in a stream with `New` (error 10052). The stream has no size
+            // limit, so only age removes a job. Each attempt stores the job anew, and a job that is lost because no
+            // worker ran for so long is restored from the document of its call.
             discard: DiscardPolicy::Old,
             ..stream(TRANSCRIPTS, subject::ALL_TRANSCRIPTS, 7 * DAY, replicas)
         },
@@ -61,11 +62,11 @@ pub fn streams(replicas: usize) -> [Config; 3] {
 pub fn worker_streams(replicas: usize) -> [Config; 2] {
     [
         Config { allow_atomic_publish: true, ..stream(CALLS, subject::ALL_CALLS, CALLS_MAX_AGE, replicas) },
-        // A job is kept as long as the message that it names, because a paused endpoint may be resumed.
+        // A job is kept as long as a message of `CALLS`: the jobs of a paused endpoint wait until it is resumed.
         Config {
             allow_message_schedules: true,
             allow_rollup: true,
-            discard: DiscardPolicy::Old, // As for `TRANSCRIPTS`.
+            discard: DiscardPolicy::Old, // `New` is refused, as for `TRANSCRIPTS`.
             ..stream(DELIVERIES, subject::ALL_DELIVERIES, CALLS_MAX_AGE, replicas)
         },
     ]
@@ -78,8 +79,8 @@ fn stream(name: &str, subjects: &str, max_age: Duration, replicas: usize) -> Con
         subjects: vec![subjects.to_owned()],
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
-        // A full stream refuses, and the gateway answers 503. The default deletes the oldest message, even
-        // if no consumer has read it.
+        // A full stream refuses new messages, and the gateway answers 503. With the default, `Old`, the broker would
+        // delete the oldest message, even if no consumer has read it.
         discard: DiscardPolicy::New,
         duplicate_window: DUPLICATE_WINDOW,
         num_replicas: replicas,

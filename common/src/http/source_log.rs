@@ -1,4 +1,4 @@
-//! Limits the log lines about each source. Pure: the time is an argument.
+//! Limits how often each source is logged. Pure: the time is an argument.
 //!
 //! Invariants:
 //! - Each source is logged at most once a minute.
@@ -17,7 +17,7 @@ const LOG_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct SourceLog {
     max_sources: usize,
-    /// Time of the last line of each source, and number of events without a line since then.
+    /// For each source, the time of its last line and the number of its events since then.
     logged: HashMap<IpAddr, (Instant, u64)>,
 }
 
@@ -27,9 +27,9 @@ impl SourceLog {
         Self { max_sources, logged: HashMap::new() }
     }
 
-    /// Records an event of `source` at `now`. Returns the number of its events since the last line, including
-    /// this one, if the event is to be logged.
-    pub fn line(&mut self, source: IpAddr, now: Instant) -> Option<u64> {
+    /// Records an event of `source` at `now`. `None`: it must not be logged. Otherwise the value is the number of events of
+    /// the source since its last line, including this one.
+    pub fn record(&mut self, source: IpAddr, now: Instant) -> Option<u64> {
         let is_recent = |last: Instant| now.saturating_duration_since(last) < LOG_INTERVAL;
         let mut suppressed = 0;
         if let Some((last, count)) = self.logged.get_mut(&source) {
@@ -61,7 +61,7 @@ mod tests {
         let mut log = SourceLog::new(MAX_SOURCES);
         let start = Instant::now();
         let line = |log: &mut SourceLog, n: u32, seconds: u64| {
-            log.line(IpAddr::from(n.to_be_bytes()), start + Duration::from_secs(seconds))
+            log.record(IpAddr::from(n.to_be_bytes()), start + Duration::from_secs(seconds))
         };
         assert!(line(&mut log, 1, 0).is_some() && line(&mut log, 2, 0).is_some());
         assert!(line(&mut log, 1, 59).is_none());

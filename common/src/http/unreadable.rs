@@ -207,7 +207,7 @@ impl Unreadable {
     pub(super) fn report(&self, reason: Reason, peer: IpAddr) {
         self.counts.get_or_create(&UnreadableLabels { reason: reason.label() }).inc();
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.line(source_of(peer), Instant::now()).is_some() {
+        if log.record(source_of(peer), Instant::now()).is_some() {
             tracing::warn!(%peer, reason = reason.label(), "connection without a valid request: {}", reason.advice());
         }
     }

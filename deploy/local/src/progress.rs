@@ -1,7 +1,10 @@
 //! Progress messages on standard error: a spinner on a terminal, plain lines elsewhere, nothing in tests.
 //! [`Progress::quiet`] leaves out steps that are done.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
@@ -28,17 +31,18 @@ enum Kind {
 }
 
 impl Progress {
-    /// Prints a spinner if standard error is a terminal, and plain lines if it is a file.
+    /// Shows a spinner if standard error is a terminal, and prints plain lines otherwise.
     pub fn visible() -> Self {
-        Self::new("{spinner} {msg} {since}", false)
+        Self::new("{spinner} {msg} {elapsed_seconds}", false)
     }
 
-    /// As [`Self::visible`], without a line for each step that is done. A file gets only notes and long steps.
+    /// As [`Self::visible`], without a line for each step that is done. Without a terminal, it prints only notes and long
+    /// steps.
     pub fn quiet() -> Self {
-        Self::new("{spinner} {msg} {since}", true)
+        Self::new("{spinner} {msg} {elapsed_seconds}", true)
     }
 
-    /// Shows the latest step as one line at the end of a terminal. A file gets only notes.
+    /// Shows the latest step as one line at the end of a terminal. Without a terminal, it prints only notes and long steps.
     pub fn last_line() -> Self {
         Self::new("{wide_msg}", true)
     }
@@ -49,7 +53,7 @@ impl Progress {
         }
         let style = ProgressStyle::with_template(template)
             .expect("the template is valid")
-            .with_key("since", write_elapsed);
+            .with_key("elapsed_seconds", write_elapsed);
         let spinner = ProgressBar::new_spinner().with_style(style);
         spinner.enable_steady_tick(FRAME_INTERVAL);
         Self { kind: Kind::Spinner { spinner, is_quiet } }
@@ -67,15 +71,16 @@ impl Progress {
                 spinner.reset_elapsed();
                 spinner.set_message(message.to_owned());
             }
-            Kind::Lines => eprintln!("{message} …"),
+            Kind::Lines => print_line(&format!("{message} …")),
             Kind::Notes | Kind::Silent => {}
         }
     }
 
-    /// Shows that a step has begun that may take minutes, until the next message.
+    /// Shows a step that may take minutes, until the next message. Prints it even where [`Self::step`] prints nothing, unless
+    /// the progress is silent.
     pub fn long_step(&self, message: &str) {
         match &self.kind {
-            Kind::Notes => eprintln!("{message} …"),
+            Kind::Notes => print_line(&format!("{message} …")),
             Kind::Spinner { .. } | Kind::Lines | Kind::Silent => self.step(message),
         }
     }
@@ -91,13 +96,13 @@ impl Progress {
     /// Prints a line.
     pub fn note(&self, message: &str) {
         match &self.kind {
-            Kind::Spinner { spinner, .. } => spinner.suspend(|| eprintln!("{message}")),
-            Kind::Lines | Kind::Notes => eprintln!("{message}"),
+            Kind::Spinner { spinner, .. } => spinner.suspend(|| print_line(message)),
+            Kind::Lines | Kind::Notes => print_line(message),
             Kind::Silent => {}
         }
     }
 
-    /// Runs `print`, which writes lines to standard output, while the spinner is hidden.
+    /// Runs `print`, which prints lines by itself, while the spinner is hidden. Runs it also if the progress is silent.
     pub fn print_lines<T>(&self, print: impl FnOnce() -> T) -> T {
         match &self.kind {
             Kind::Spinner { spinner, .. } => spinner.suspend(print),
@@ -105,19 +110,19 @@ impl Progress {
         }
     }
 
-    /// Hides the spinner while `other` runs. `other` prints its own progress.
+    /// Replaces the spinner by a plain line with its message while `other` runs, because `other` prints its own progress.
     pub async fn pause<T>(&self, other: impl Future<Output = T>) -> T {
         let Kind::Spinner { spinner, .. } = &self.kind else { return other.await };
         let message = spinner.message();
         spinner.finish_and_clear();
-        eprintln!("{message}");
+        print_line(&message);
         let result = other.await;
         spinner.reset();
         spinner.enable_steady_tick(FRAME_INTERVAL);
         result
     }
 
-    /// Whether a step is seen by somebody.
+    /// Whether [`Self::step`] shows anything.
     pub fn shows_steps(&self) -> bool {
         matches!(self.kind, Kind::Spinner { .. } | Kind::Lines)
     }
@@ -134,6 +139,11 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
+}
+
+/// Prints a line to standard error. If nobody reads that any more, the line is lost and the process goes on.
+fn print_line(line: &str) {
+    let _unread = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes the elapsed seconds of a step. Writes nothing during the first second.

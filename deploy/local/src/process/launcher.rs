@@ -18,7 +18,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 /// File descriptor of the first inherited socket, by systemd's protocol.
 const FIRST_SOCKET: i32 = 3;
 
-/// Starts programs under the guard of one executable.
+/// Starts programs, each under a guard. The guard is a subcommand of one executable.
 #[derive(Clone, Debug)]
 pub struct Launcher {
     exe: PathBuf,
@@ -27,8 +27,8 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// A launcher that uses the parts of `exe`, a binary that must call [`crate::run_part`]. A dropped
-    /// [`Process`] is killed at once, unless [`Self::grace`] gives it time.
+    /// A launcher whose guards and services are subcommands of `exe`, which must call [`crate::run_part`]. If a
+    /// [`Process`] is dropped, its program gets SIGKILL at once, or SIGTERM before if [`Self::grace`] is set.
     pub fn new(exe: impl Into<PathBuf>) -> Self {
         Self { exe: exe.into(), grace: Duration::ZERO, hold: None }
     }
@@ -38,14 +38,15 @@ impl Launcher {
         Ok(Self::new(std::env::current_exe().context("cannot find the own executable")?))
     }
 
-    /// Sets the time between SIGTERM and SIGKILL for a program whose owner is gone.
+    /// Sets the time between SIGTERM and SIGKILL for a program whose [`Process`] is dropped or whose launcher has ended.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Makes every guard hold a shared lock on `file` until it ends.
+    /// Makes every guard hold a shared lock on `file` until the guard ends, so that others can wait for the end of all
+    /// programs.
     #[must_use]
     pub fn hold(mut self, file: impl Into<PathBuf>) -> Self {
         self.hold = Some(file.into());
@@ -75,6 +76,7 @@ impl Launcher {
         }
         let log = open_log(&command.log)?;
         guard.envs(command.env.iter().map(|(name, value)| (name, value)));
+        // In a group of its own, it does not get the Ctrl-C of a terminal.
         guard.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
 
         if let Some(socket) = &command.socket {
@@ -84,12 +86,18 @@ impl Launcher {
         }
 
         let mut guard = guard.spawn().with_context(|| format!("cannot start {}", self.exe.display()))?;
-        let alive = guard.stdin.take().context("the guard has no standard input")?;
+        // The guard stops its program when this pipe is closed.
+        let guard_stdin = guard.stdin.take().context("the guard has no standard input")?;
         let mut report = String::new();
         let mut stdout = BufReader::new(guard.stdout.take().context("the guard has no standard output")?);
         tokio::time::timeout(START_TIMEOUT, stdout.read_line(&mut report))
             .await
-            .with_context(|| format!("{name}: its guard did not report within {START_TIMEOUT:?}"))?
+            .with_context(|| {
+                format!(
+                    "{name}: its guard did not report within {START_TIMEOUT:?}; see {}",
+                    command.log.display()
+                )
+            })?
             .with_context(|| format!("{name}: cannot read the report of its guard"))?;
         let Some(pid) = report.trim().strip_prefix("pid ").and_then(|pid| pid.parse().ok()) else {
             bail!(
@@ -97,7 +105,7 @@ impl Launcher {
                 if report.trim().is_empty() { "its guard ended early" } else { report.trim() }
             );
         };
-        Ok(Process::new(name.clone(), pid, guard, alive, command.log.clone()))
+        Ok(Process::new(name.clone(), pid, guard, guard_stdin, command.log.clone()))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Reads the documents of a run, and compares them with the expected ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use futures_util::TryStreamExt as _;
 use mongodb::{
@@ -26,7 +29,7 @@ pub struct Found {
     facts: Map<String, Value>,
 }
 
-/// The further fields that are compared.
+/// The fields that [`Expected::facts`] may name.
 const FACTS: [&str; 22] = [
     "outcome",
     "agentId",
@@ -49,7 +52,7 @@ const FACTS: [&str; 22] = [
     "campaignId",
     "campaignLeadId",
     "dynamicVariables",
-    // The facts of a generated conversation have it, too.
+    // The facts of a generated conversation contain it.
     "conversationId",
 ];
 
@@ -62,9 +65,12 @@ pub struct Comparison {
     pub transcripts: (usize, usize),
     /// Number of documents expected and found.
     pub documents: (usize, usize),
-    /// Calls whose document differs: id and difference.
+    /// What is wrong: the id of a call or of a document that belongs to no call, and the difference.
     pub wrong: Vec<(String, String)>,
 }
+
+/// Longest time for one reading of the documents.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads all documents of `run`.
 pub async fn read(collection: &Collection<Document>, run: &str) -> mongodb::error::Result<Vec<Found>> {
@@ -79,16 +85,18 @@ pub async fn read_with(
 ) -> mongodb::error::Result<Vec<Found>> {
     let (call, mut conversations) = id_prefixes(run);
     conversations.extend(prefix);
-    let has_prefix =
+    let with_prefix =
         |field: &str, prefix: &str| doc! { field: { "$gte": prefix, "$lt": format!("{prefix}~") } };
-    let mut any = vec![has_prefix("callId", &call)];
-    any.extend(conversations.iter().map(|prefix| has_prefix("conversationId", prefix)));
+    let mut filters = vec![with_prefix("callId", &call)];
+    filters.extend(conversations.iter().map(|prefix| with_prefix("conversationId", prefix)));
+    // Every type but null is greater than null.
     let mut fields = doc! {
         "callId": 1, "conversationId": 1, "status": 1, "failureReason": 1, "transcriptState": 1,
         "rawResponse.event_type": 1, "hasTranscript": { "$gt": ["$transcript", null] },
     };
     fields.extend(FACTS.map(|fact| (fact.to_owned(), 1.into())));
-    let cursor = collection.find(doc! { "$or": any }).projection(fields).sort(doc! { "_id": 1 }).await?;
+    let find = collection.find(doc! { "$or": filters }).projection(fields).sort(doc! { "_id": 1 });
+    let cursor = find.max_time(READ_TIMEOUT).await?;
     cursor.map_ok(|document| compared_values(&document)).try_collect().await
 }
 
@@ -116,7 +124,8 @@ fn compared_values(document: &Document) -> Found {
 fn fact_value(value: &Bson) -> Value {
     match value {
         Bson::DateTime(time) => (time.timestamp_millis() / 1000).into(),
-        value => serde_json::to_value(value).unwrap_or_default(),
+        // A value that is no JSON differs from every expected one.
+        value => serde_json::to_value(value).unwrap_or_else(|error| error.to_string().into()),
     }
 }
 
@@ -146,14 +155,14 @@ pub fn compare(calls: &[Call], found: &[Found]) -> Comparison {
         for n in &documents {
             matched[*n] = true;
         }
-        let difference = match documents.as_slice() {
+        let problem = match documents.as_slice() {
             [] => Some("no document".to_owned()),
             [n] => difference(expected, &found[*n]),
             several => Some(format!("{} documents instead of one", several.len())),
         };
-        if let Some(difference) = difference {
+        if let Some(problem) = problem {
             let id = ids.into_iter().flatten().next().cloned().unwrap_or_default();
-            comparison.wrong.push((id, difference));
+            comparison.wrong.push((id, problem));
         }
     }
     for (document, _) in found.iter().zip(matched).filter(|(_, matched)| !matched) {
@@ -170,7 +179,7 @@ fn difference(expected: &Expected, found: &Found) -> Option<String> {
         ("conversationId", expected.conversation_id.as_deref(), found.conversation_id.as_deref()),
         ("status", Some(expected.status), found.status.as_deref()),
         ("failureReason", expected.failure_reason.as_deref(), found.failure_reason.as_deref()),
-        // These three are compared only if the call expects a value: a transcript that is not expected is no error.
+        // The next three are compared only if the call expects a value. An unexpected transcript is no error.
         ("rawResponse", expected.latest, found.latest.as_deref().filter(|_| expected.latest.is_some())),
         ("transcriptState", saved, found.transcript_state.as_deref().filter(|_| expected.transcript)),
         ("transcript", saved, (expected.transcript && found.has_transcript).then_some("saved")),
@@ -199,7 +208,7 @@ mod tests {
             status: "busy",
             failure_reason: Some("Line engaged".into()),
             latest: Some("call.busy"),
-            transcript: false,
+            transcript: true,
             facts: Map::from_iter([("cost".to_owned(), 7.into())]),
         };
         Call { webhooks: Vec::new(), expected }
@@ -211,8 +220,8 @@ mod tests {
             conversation_id: Some("v".into()),
             status: Some("busy".into()),
             failure_reason: Some("Line engaged".into()),
-            transcript_state: None,
-            has_transcript: false,
+            transcript_state: Some("saved".into()),
+            has_transcript: true,
             latest: Some("call.busy".into()),
             facts: Map::from_iter([("cost".to_owned(), 7.into())]),
         }
@@ -230,6 +239,9 @@ mod tests {
             ("not merged",   halves,                                                         Some("2 documents")),
             ("one too many", vec![matching(), stranger],                                         Some("a document that belongs to no call")),
             ("wrong id",     vec![Found { conversation_id: Some("w".into()), ..matching() }],   Some("conversationId is w, expected v")),
+            ("wrong call",   vec![Found { call_id: Some("w".into()), ..matching() }],           Some("callId is w, expected c")),
+            ("no state",     vec![Found { transcript_state: None, ..matching() }],              Some("transcriptState is absent, expected saved")),
+            ("no turns",     vec![Found { has_transcript: false, ..matching() }],               Some("transcript is absent, expected saved")),
             ("wrong event",  vec![Found { latest: None, ..matching() }],                        Some("rawResponse is absent, expected call.busy")),
             ("wrong status", vec![Found { status: Some("ended".into()), ..matching() }],        Some("status is ended, expected busy")),
             ("wrong fact",   vec![Found { facts: Map::new(), ..matching() }],                   Some("cost is null, expected 7")),

@@ -25,6 +25,8 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{data_folder::DataFolder, simulator::generated};
 
+/// Text of the progress bar while webhooks are accepted.
+const POSTING: &str = "posting";
 const COLLECTION: &str = "agent_calls";
 const DATABASE: &str = "aftercall";
 /// Pause between two reads of the collection.
@@ -109,7 +111,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode
     let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
     println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);
 
-    let bar = progress_bar(posts.len(), "posting");
+    let bar = progress_bar(posts.len(), POSTING);
     let posted = post::all(&target.url, posts, options.connections, options.rate, &bar).await?;
     bar.finish_and_clear();
     print!("{}", report::posting(&posted));
@@ -117,7 +119,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode
     let comparison =
         wait_for_documents(&calls_collection, &ids, &calls, Duration::from_secs(options.settle)).await?;
     print!("{}", report::documents(&comparison));
-    let is_right = comparison.wrong.is_empty() && posted.refused.is_empty();
+    let is_right = comparison.wrong.is_empty() && posted.rejected == 0;
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -161,7 +163,8 @@ async fn wait_for_documents(
         if last.as_ref() != Some(&found) {
             (last, changed) = (Some(found), Instant::now());
         }
-        bar.set_position((calls.len() - comparison.wrong.len()) as u64);
+        // A document that belongs to no call is wrong, too.
+        bar.set_position(calls.len().saturating_sub(comparison.wrong.len()) as u64);
         if changed.elapsed() >= if comparison.wrong.is_empty() { STABLE_FOR } else { timeout } {
             bar.finish_and_clear();
             return Ok(comparison);

@@ -15,16 +15,19 @@ use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
+use super::POSTING;
 use crate::client::http_client;
 
-/// Longest time for one webhook, all attempts together. Once all attempts of all webhooks have failed for
-/// this long, each webhook gets one attempt.
+/// Time after which a webhook is not tried again. If no webhook was accepted for this time, each further webhook gets one
+/// attempt only.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(1);
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Number of errors that each sender keeps.
 const MAX_ERRORS: usize = 5;
+/// Longest part of an answer that an error shows, in characters.
+const MAX_SHOWN: usize = 200;
 
 /// Result of posting all webhooks.
 #[derive(Debug, Default)]
@@ -35,12 +38,22 @@ pub struct Posted {
     pub duplicates: usize,
     /// Attempts after the first.
     pub retries: usize,
-    /// The first errors of webhooks that were never accepted.
-    pub refused: Vec<String>,
+    /// Webhooks that were never accepted.
+    pub rejected: usize,
+    /// The first errors of these webhooks.
+    pub errors: Vec<String>,
     /// Time from the first post to the last answer.
     pub elapsed: Duration,
     /// Time to the answer of each accepted webhook, all attempts together, sorted.
     pub latencies: Vec<Duration>,
+}
+
+/// Why an attempt failed.
+enum PostError {
+    /// Another attempt would get the same answer.
+    Final(String),
+    /// Another attempt may succeed.
+    Temporary(String),
 }
 
 #[derive(Deserialize)]
@@ -56,7 +69,7 @@ struct Shared {
     next: AtomicUsize,
     rate: Option<f64>,
     begin: tokio::time::Instant,
-    /// Start of the interval in which every attempt of every webhook has failed.
+    /// Time of the first failed attempt since a webhook was last accepted. `None`: no attempt has failed since.
     failing_since: Mutex<Option<Instant>>,
     bar: ProgressBar,
 }
@@ -86,7 +99,8 @@ pub async fn all(
         total.accepted += posted.accepted;
         total.duplicates += posted.duplicates;
         total.retries += posted.retries;
-        total.refused.extend(posted.refused);
+        total.rejected += posted.rejected;
+        total.errors.extend(posted.errors);
         total.latencies.extend(posted.latencies);
     }
     total.elapsed = shared.begin.elapsed();
@@ -109,8 +123,12 @@ async fn send(shared: Arc<Shared>) -> Posted {
                 posted.duplicates += usize::from(accepted.duplicate);
                 posted.latencies.push(begin.elapsed());
             }
-            Err(error) if posted.refused.len() < MAX_ERRORS => posted.refused.push(error),
-            Err(_) => {}
+            Err(error) => {
+                posted.rejected += 1;
+                if posted.errors.len() < MAX_ERRORS {
+                    posted.errors.push(error);
+                }
+            }
         }
         shared.bar.inc(1);
     }
@@ -123,17 +141,19 @@ impl Shared {
         self.posts.get(n).map(|body| (n, body.clone()))
     }
 
-    /// Posts one webhook until the gateway accepts it, refuses it for good, or too much time has passed.
+    /// Posts one webhook until the gateway accepts it or answers with a final error, or until [`GIVE_UP_AFTER`] has passed.
     async fn post(&self, body: Bytes, retries: &mut usize) -> Result<Accepted, String> {
         let (begin, mut pause) = (Instant::now(), MIN_RETRY_DELAY);
         loop {
             let error = match self.try_post(body.clone()).await {
                 Ok(accepted) => {
-                    *self.failing_since() = None;
+                    if self.failing_since().take().is_some() {
+                        self.bar.set_message(POSTING);
+                    }
                     return Ok(accepted);
                 }
-                Err((error, true)) => return Err(error),
-                Err((error, false)) => error,
+                Err(PostError::Final(error)) => return Err(error),
+                Err(PostError::Temporary(error)) => error,
             };
             let failing_since = *self.failing_since().get_or_insert_with(Instant::now);
             if failing_since.min(begin).elapsed() > GIVE_UP_AFTER {
@@ -150,18 +170,21 @@ impl Shared {
         self.failing_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes one attempt. The error holds a text, and whether it is final.
-    async fn try_post(&self, body: Bytes) -> Result<Accepted, (String, bool)> {
+    /// Makes one attempt.
+    async fn try_post(&self, body: Bytes) -> Result<Accepted, PostError> {
         let request = self.client.post(&self.url).header(CONTENT_TYPE, "application/json").body(body);
-        let retryable = |error: reqwest::Error| (format!("no answer: {}", root_cause(&error)), false);
-        let reply = request.send().await.map_err(retryable)?;
+        let no_answer =
+            |error: reqwest::Error| PostError::Temporary(format!("no answer: {}", root_cause(&error)));
+        let reply = request.send().await.map_err(no_answer)?;
         let status = reply.status();
-        let text = reply.text().await.map_err(retryable)?;
+        let text = reply.text().await.map_err(no_answer)?;
+        let shown: String = text.trim().chars().take(MAX_SHOWN).collect();
+        let error = format!("answered {}: {shown}", status.as_u16());
         if status == StatusCode::OK {
-            return serde_json::from_str(&text).map_err(|_| (format!("answered 200 {text}"), true));
+            return serde_json::from_str(&text).map_err(|_| PostError::Final(error));
         }
         let is_final = status.is_client_error() && !matches!(status.as_u16(), 408 | 429);
-        Err((format!("answered {status}: {}", text.trim()), is_final))
+        Err(if is_final { PostError::Final(error) } else { PostError::Temporary(error) })
     }
 }
 

@@ -21,8 +21,11 @@ pub fn posting(posted: &Posted) -> String {
     )
     .expect(STRING);
     text.push_str(&spread("time to the 200", &posted.latencies));
-    for error in posted.refused.iter().take(SHOWN) {
-        writeln!(text, "not accepted: {error}").expect(STRING);
+    if posted.rejected > 0 {
+        writeln!(text, "{} webhooks were not accepted, such as:", posted.rejected).expect(STRING);
+    }
+    for error in posted.errors.iter().take(SHOWN) {
+        writeln!(text, "  {error}").expect(STRING);
     }
     text
 }

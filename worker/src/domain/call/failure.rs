@@ -1,7 +1,7 @@
-//! The reason of a failed call, and the class of a reason.
+//! Determines why a call failed.
 //!
-//! The reason comes from the payload, else from the status. Metrics show only the class, because the text of a sender
-//! may contain names and telephone numbers.
+//! The reason is a text of the payload, or else a text for the status. Metrics show only its class, because the text of a
+//! sender may contain names and telephone numbers.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +11,8 @@ use crate::domain::text::{MAX_REASON, cut};
 /// Fields that may hold the reason, in the order in which they are tried.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason that `payload` gives for the failure `status`, cut to 1,000 characters. A blank text is
-/// ignored.
+/// The reason of the failure `status`, cut to 1,000 characters: the first of [`FIELDS`] that is not blank. Without one, a
+/// text for the status.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
     let given = FIELDS
         .into_iter()
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_a_known_class() {
+    fn words_of_a_reason_decide_its_class() {
         #[rustfmt::skip]
         let table = [
             ("No answer from recipient",        "no_answer"),
@@ -94,6 +94,9 @@ mod tests {
             ("The number +15005550001 is not a valid phone number", "invalid_number"),
             ("Concurrency limit reached",       "limit"),
             ("Reached voicemail",               "voicemail"),
+            ("Call could not be initiated",     "other"),
+            ("Permission to dial is missing",   "not_permitted"),
+            ("The request timed out",           "timeout"),
             ("Call failed",                     "other"),
             ("",                                "other"),
         ];

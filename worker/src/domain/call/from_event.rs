@@ -1,4 +1,4 @@
-//! Makes the patch of one event.
+//! Builds the patch of one event: what the event claims about its call.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::domain::event::Event;
 
+/// The patch without the file of [`CallPatch::split`], for tests and simulation.
 impl From<Event> for CallPatch {
     fn from(event: Event) -> Self {
         Self::split(event).0
@@ -23,8 +24,8 @@ impl From<Event> for CallPatch {
 }
 
 impl CallPatch {
-    /// Returns the claims of `event` without the values that do not fit into a document, and the file that is
-    /// stored separately from the document.
+    /// Splits `event` into its claims, without those that do not fit into a document, and the file that is stored
+    /// separately.
     pub fn split(mut event: Event) -> (Self, Option<Attachment>) {
         let attachment = size::fit(&mut event);
         (Self::of(event), attachment)
@@ -33,31 +34,31 @@ impl CallPatch {
     fn of(event: Event) -> Self {
         let (at, stored_at) = (event.at, event.stored_at);
         let entry = HistoryEntry::of(&event);
-        // The time of what the call did. The payload and its parts have the time of the event.
-        let known_since = event.concluded_at.unwrap_or(at);
+        // The time of the claims about the call itself: status, outcome, and who answered. The other fields have the time
+        // of the event.
+        let concluded_at = event.concluded_at.unwrap_or(at);
         let claim = |(field, value)| {
-            let at = if field == Field::AnsweredBy { known_since } else { at };
+            let at = if field == Field::AnsweredBy { concluded_at } else { at };
             (field, FieldClaim { at, event_id: event.id.clone(), value })
         };
         let fields: BTreeMap<_, _> = event.fields.into_iter().map(claim).collect();
-        let is_over = event.ends_conversation;
         let transcript = if fields.contains_key(&Field::Transcript) {
             Some(TranscriptState::Saved)
         } else {
-            (is_over && !event.is_leg).then_some(TranscriptState::Pending)
+            (event.ends_conversation && !event.is_leg).then_some(TranscriptState::Pending)
         };
         let mut patch = Self {
             number_suffixes: NumberSuffixes::of_parties(&event.parties, &event.facts),
             call_id: event.call_id,
             conversation_id: event.conversation_id,
             parent_call_id: event.parent_call_id,
-            leg_ended: (is_over && event.is_leg).then_some(stored_at),
+            leg_ended: (event.ends_conversation && event.is_leg).then_some(stored_at),
             placement: event.placement_id.map(|id| Placement { id, request: None }),
             parties: event.parties,
             facts: event.facts,
             outcome: event.outcome.map(|outcome| OutcomeClaim {
                 outcome,
-                at: known_since,
+                at: concluded_at,
                 event_id: event.id.clone(),
                 is_over: event.status.is_some_and(Status::is_finished),
             }),
@@ -67,11 +68,11 @@ impl CallPatch {
             transcript,
             status: event.status.map(|status| StatusClaim {
                 status,
-                at: known_since,
+                at: concluded_at,
                 event_id: event.id,
                 failure_reason: event.failure_reason,
             }),
-            created_at: event.began_at.unwrap_or(at).min(known_since).min(at).min(stored_at),
+            created_at: event.began_at.unwrap_or(at).min(concluded_at).min(at).min(stored_at),
             first_stored: stored_at,
             updated_at: stored_at,
             joins_again: false,

@@ -7,7 +7,7 @@ use super::status::Status;
 /// How a call turned out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// A person answered, or nothing says otherwise.
+    /// A person answered. Also the outcome of a completed call without other evidence.
     Answered,
     /// A machine answered.
     Voicemail,
@@ -61,8 +61,8 @@ impl Outcome {
         Self::ALL.into_iter().find(|outcome| outcome.as_str() == word)
     }
 
-    /// Whether another call may reach the person. It may not if the person was reached or rejected the call, and
-    /// nobody knows that it may if the caller gave up or no source concluded the call.
+    /// Whether another call to the person makes sense. It does not if the person was reached or rejected the call, if the
+    /// caller canceled it, or if nobody knows how it turned out.
     pub fn is_worth_another_try(self) -> bool {
         match self {
             Self::Voicemail | Self::Busy | Self::NoAnswer | Self::Unreachable | Self::Failed => true,
@@ -84,7 +84,7 @@ impl Outcome {
             Self::Failed => 2,
             Self::Voicemail => 3,
             Self::Busy | Self::NoAnswer | Self::Unreachable | Self::Canceled => 4,
-            // Twilio, trunks and ElevenLabs call a rejected call busy.
+            // It prevails over `Busy`, because Twilio, trunks and ElevenLabs report a rejected call as busy.
             Self::Rejected => 5,
         }
     }
@@ -95,7 +95,8 @@ impl Outcome {
 pub struct Evidence {
     /// The status that the event claims.
     pub status: Option<Status>,
-    /// Why the call was not connected: ElevenLabs' `call_result` or `failure_reason`, or Twilio's `CallStatus`.
+    /// How the call ended, in the words of the source: `call_result` or `failure_reason` of ElevenLabs, `CallStatus` of
+    /// Twilio.
     pub result: Option<String>,
     /// The SIP code of Twilio or of the trunk.
     pub sip_code: Option<String>,
@@ -122,7 +123,7 @@ pub fn outcome(evidence: &Evidence) -> Option<Outcome> {
         _ => None,
     };
     match (by_status.or(by_result), by_code) {
-        // Twilio and trunks call a rejected call busy.
+        // Twilio and trunks report a rejected call as busy.
         (Some(Outcome::Busy), Some(Outcome::Rejected)) => return Some(Outcome::Rejected),
         (Some(outcome), _) => return Some(outcome),
         (None, _) => {}
@@ -140,7 +141,7 @@ fn is_machine(answered_by: &str) -> bool {
     answered_by == "voicemail" || answered_by == "fax" || answered_by.starts_with("machine")
 }
 
-/// The outcome of a SIP code (RFC 3261, section 21).
+/// The outcome of a SIP code (RFC 3261, section 21; 607 is from RFC 8197).
 fn of_sip_code(code: &str) -> Option<Outcome> {
     Some(match code {
         "486" | "600" => Outcome::Busy,
@@ -151,7 +152,7 @@ fn of_sip_code(code: &str) -> Option<Outcome> {
     })
 }
 
-/// The status that a failure with this SIP code has. `None`: the code does not say it.
+/// The status that a failure with this SIP code has. `None`: the code determines none.
 pub fn status_of_sip_code(code: &str) -> Option<Status> {
     match of_sip_code(code)? {
         Outcome::Busy => Some(Status::Busy),
@@ -164,7 +165,7 @@ pub fn status_of_sip_code(code: &str) -> Option<Status> {
     }
 }
 
-/// An outcome that an event claims, and the key by which two such claims are compared.
+/// An outcome that an event claims, and the values that decide between two such claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeClaim {
     /// The outcome.
@@ -189,7 +190,7 @@ impl OutcomeClaim {
         Some(Self { outcome, at, event_id: event_id.to_owned(), is_over: status.is_finished() })
     }
 
-    /// Both claims together.
+    /// The claim that prevails. The call is over if either claim says so.
     pub(super) fn join(ours: Option<Self>, theirs: Option<Self>) -> Option<Self> {
         match (ours, theirs) {
             (Some(ours), Some(theirs)) => {

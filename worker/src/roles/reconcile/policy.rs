@@ -10,27 +10,27 @@ use crate::{
     elevenlabs::{ConversationStatus, Summary},
 };
 
-/// Decides whether a listed conversation is fetched at `now`, and why. `placed_since`: start of the oldest
-/// placement whose outcome is unknown.
+/// Decides whether a pass fetches a listed conversation, and why. `placed_since`: start of the oldest placement
+/// whose outcome is unknown. `until`: end of the window of the pass.
 pub fn decide(
     listed: &Summary,
     known: Option<&StoredConversation>,
     placed_since: Option<Timestamp>,
-    now: Timestamp,
+    until: Timestamp,
 ) -> Option<Reason> {
-    let over = listed.status.is_some_and(ConversationStatus::is_final);
-    // The conversation of a call that was not connected may never be over, and have no webhook.
-    let is_stuck = listed.began.is_some_and(|began| is_too_long(began, now));
+    let is_over = listed.status.is_some_and(ConversationStatus::is_final);
+    // If a call was not connected, its conversation may never be over, and ElevenLabs may send no webhook.
+    let is_stuck = listed.began.is_some_and(|began| is_too_long(began, until));
     match known {
-        None if over || is_stuck => Some(Reason::Untold),
-        Some(known) if over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
-        Some(known) if over && !known.is_read => Some(Reason::Unread),
-        // A pass looks at an unfinished call after the list.
+        None if is_over || is_stuck => Some(Reason::Untold),
+        Some(known) if is_over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
+        Some(known) if is_over && !known.is_read => Some(Reason::Unread),
+        // An unfinished call is checked after the list.
         Some(known) if is_stuck && !known.is_seen && known.status.is_some_and(Status::is_finished) => {
             Some(Reason::Unread)
         }
-        // A conversation in progress will have a webhook; if it gets lost, a later pass finds the
-        // conversation ended. But a placement whose call is in progress must not be given up.
+        // The event of any other conversation is stored, or its webhook is still to come. But the conversation may be
+        // the only proof that an open placement became a call, and the pass would give the placement up.
         _ => may_be_placed(listed, known, placed_since).then_some(Reason::Placement),
     }
 }
@@ -41,8 +41,9 @@ pub fn may_be_placed(
     known: Option<&StoredConversation>,
     placed_since: Option<Timestamp>,
 ) -> bool {
-    let began_since = placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
-    began_since && !known.is_some_and(|known| known.has_placement)
+    let began_after_placement =
+        placed_since.is_some_and(|since| listed.began.is_none_or(|began| began >= since));
+    began_after_placement && !known.is_some_and(|known| known.has_placement)
 }
 
 #[cfg(test)]
@@ -59,6 +60,9 @@ mod tests {
         let now = after(at(100), MAX_CALL);
         let stored = |status, has_placement, is_read| {
             Some(StoredConversation { status: Some(status), has_placement, is_read, is_seen: is_read })
+        };
+        let observed = |status| {
+            Some(StoredConversation { status: Some(status), is_seen: true, ..StoredConversation::default() })
         };
         let known = |status, has_placement| stored(status, has_placement, true);
         let unread = |status| stored(status, false, false);
@@ -88,14 +92,19 @@ mod tests {
             let found = decide(&listed, known.as_ref(), placed_since, now);
             assert_eq!(found, expected, "{status:?} {known:?}");
         }
-        // A call that takes longer than any call can is fetched, although its conversation is not over.
-        let listed = |status| Summary {
+        let listed = |status, began| Summary {
             id: ConversationId::new("v").unwrap(),
             status,
-            began: Some(at(100)),
+            began,
             agent: None,
             channel: None,
         };
+        // A conversation without a start may belong to any placement, and is never too long.
+        let of_unknown_start = listed(Some(InProgress), None);
+        assert_eq!(decide(&of_unknown_start, None, Some(at(150)), now), Some(Reason::Placement));
+        assert_eq!(decide(&of_unknown_start, None, None, after(now, MAX_CALL)), None);
+        // A conversation that takes longer than any call can is fetched although it is not over, unless its call is
+        // unfinished or the conversation was seen.
         for status in [Some(Initiated), Some(InProgress), None] {
             let later = after(now, Duration::from_secs(1));
             #[rustfmt::skip]
@@ -104,9 +113,10 @@ mod tests {
                 (unread(Status::InitiationFailed), Some(Reason::Unread)),
                 (unread(Status::Ringing),          None),
                 (known(Status::Busy, false),       None),
+                (observed(Status::Busy),           None),
             ];
             for (known, expected) in table {
-                let found = decide(&listed(status), known.as_ref(), None, later);
+                let found = decide(&listed(status, Some(at(100))), known.as_ref(), None, later);
                 assert_eq!(found, expected, "{status:?} {known:?}");
             }
         }

@@ -1,8 +1,8 @@
 //! Schedules passes: at the start, every `RECONCILE_EVERY`, and at once after the broker was away or lost
 //! webhooks.
 //!
-//! A lease in the database makes sure that only one worker runs a pass. A window reaches back before the end
-//! of the last complete pass, so no conversation falls between two windows.
+//! A lease in the database makes sure that only one worker runs a pass. A window reaches back before the end of the
+//! previous window, so no conversation falls between two windows.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -46,7 +46,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     while !stop.is_cancelled() {
         pending = pending.or(losses.check(&context).await, Timestamp::now());
         match run_if_due(&context, &api, &owner, pending, &stop).await {
-            // The next attempt has the same trigger.
+            // After `continue`, the next attempt has the same trigger.
             Ok(Attempt::LeaseTaken) if pending.outlasts_other_pass() => {
                 stop.run_until_cancelled(tokio::time::sleep(LEASE_POLL_INTERVAL)).await;
                 continue;
@@ -57,7 +57,7 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
                 context.metrics.reconciliation(PassOutcome::Failed);
                 tracing::warn!(%error, "a reconciliation pass failed; trying again");
                 pauses.sleep(&stop).await;
-                continue; // The next attempt has the same trigger.
+                continue;
             }
         }
         match next_trigger(&context, &mut losses, &mut connects, &stop).await {
@@ -75,6 +75,7 @@ async fn next_trigger(
     stop: &CancellationToken,
 ) -> Option<Trigger> {
     let statistics = context.nats.statistics();
+    // Random, so that the workers do not ask for the lease at the same time.
     let wait = context.config.reconcile_every.mul_f64(rand::rng().random_range(0.8..=1.0));
     let due = Instant::now() + wait;
     let mut next_check = Instant::now() + LOSS_CHECK_INTERVAL;
@@ -96,7 +97,7 @@ async fn next_trigger(
 /// How an attempt to run a pass ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
-    /// The pass is complete, or was not needed.
+    /// The pass is complete, or no pass was needed.
     Ended,
     /// Another worker has the lease.
     LeaseTaken,
@@ -128,8 +129,9 @@ async fn run_if_due(
         outcome = pass(context, api, window, stop, |_| ()) => outcome,
         error = keep_lease(context, owner) => Err(error),
     };
-    context.store.end_pass(owner, outcome.is_ok().then_some(now)).await?;
+    let ended = context.store.end_pass(owner, outcome.is_ok().then_some(now)).await;
     let report = outcome?;
+    ended?;
     context.metrics.reconciliation(PassOutcome::Complete);
     context.metrics.reconciled(&report, now);
     tracing::info!(
@@ -146,8 +148,8 @@ async fn run_if_due(
     Ok(Attempt::Ended)
 }
 
-/// Renews the lease while a pass runs. Returns when the lease is lost, or could not be renewed for so long that
-/// another worker may take it.
+/// Renews the lease while a pass runs. Returns when the lease is lost, or could not be renewed for half of its duration:
+/// the pass ends before another worker can take the lease.
 async fn keep_lease(context: &Context, owner: &str) -> PassError {
     let mut renewed = Instant::now();
     loop {
