@@ -9,7 +9,7 @@ use mongodb::{
 };
 use serde_json::json;
 
-use crate::harness::{TestStack, until_equal};
+use crate::harness::{TestStack, until, until_equal};
 
 /// Bytes of a recording that needs no time.
 const SMALL: AudioAnswer = AudioAnswer::Slow { bytes: 5000, per_second: 10_000_000 };
@@ -136,4 +136,25 @@ async fn recording_is_not_fetched_by_default() {
     stack.document(doc! { "conversationId": "v" }).await;
     stack.all_acknowledged().await;
     assert_eq!(stack.stored(streams::TRANSCRIPTS).await, 0, "a job was stored");
+}
+
+#[tokio::test]
+async fn lost_job_of_a_recording_that_was_tried_before_is_restored() {
+    let mut stack = TestStack::builder().worker_env("RECORDINGS", "fetch").start().await;
+    let (id, missing) = ("lost", AudioAnswer::Status(404));
+    stack.simulator.script_audio(id, [missing, missing, missing, SMALL]);
+    transcribed(&stack, id, true).await;
+    let jobs = stack.jetstream.get_stream(streams::TRANSCRIPTS).await.unwrap();
+    let later = streams::subject::recording_later(id);
+    // The fourth request is due at least 6 s after the third.
+    until("three requests, and the next job", async || {
+        let job = jobs.get_last_raw_message_by_subject(&later).await.ok()?;
+        String::from_utf8_lossy(&job.payload).contains(r#""attempt":3"#).then_some(())
+    })
+    .await;
+    stack.workers[0].kill().await;
+    jobs.purge().filter(later).await.unwrap();
+    stack.workers[0].restart().await;
+    until_state(&stack, id, "saved").await;
+    assert_eq!(stack.simulator.audio_request_count(id), 4);
 }

@@ -1,7 +1,8 @@
 //! Creates and updates the streams and the consumers.
 //!
-//! Idempotent. Missing streams and consumers are created. Size limits and placement that an operator has set are kept;
-//! copies and retention are only raised. A stream with settings that lose accepted messages is refused.
+//! Idempotent. Missing streams and consumers are created. Size limits and placement that an operator has set are kept.
+//! The copies and the retention of a stream are only raised; the retention of the object store follows the stream
+//! `WEBHOOKS`. A stream with settings that lose accepted messages is refused.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use super::{
 /// Why the streams or consumers could not be created or updated.
 #[derive(Debug, thiserror::Error)]
 pub enum EnsureError {
-    /// The stream exists with a setting that loses accepted messages. Nothing was changed, because an
-    /// operator has to decide.
+    /// The stream exists with a setting that loses accepted messages. It was not changed, because an operator has to
+    /// decide. Other streams may have been created or updated before.
     #[error("stream {stream} exists with {setting}, which loses accepted messages; {remedy}")]
     Contradiction {
         /// Name of the stream.
@@ -89,7 +90,7 @@ async fn ensure_consumer(
     Err(EnsureError::broker(format!("creating consumer {name} on {stream}"), &error))
 }
 
-/// Whether the broker has a consumer whose files are gone. In nats-server 2.15.1 this happens when one client
+/// Whether the error says that the files of the consumer are gone. In nats-server 2.15.1 this happens when one client
 /// creates a consumer while another deletes it: the server deletes the files of the new consumer together
 /// with the files of the old one. The consumer stays in memory, and every attempt to create or update it
 /// fails.
@@ -97,19 +98,19 @@ fn has_lost_its_store(error: &impl ToString) -> bool {
     error.to_string().contains("no such file or directory")
 }
 
-/// Creates or updates the object store of large bodies. Its objects are kept for a day longer than the
-/// messages that name them, and then expire.
+/// Creates or updates the object store of large bodies. An object expires one day after the message that names it.
 async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<(), EnsureError> {
     let name = format!("OBJ_{WEBHOOK_BODIES}");
-    let reading =
-        |error: &dyn ToString| EnsureError::broker(format!("reading stream {name}"), &error.to_string());
-    let webhooks = context.get_stream(WEBHOOKS).await.map_err(|error| reading(&error))?;
+    let reading = |stream: &str, error: &dyn ToString| {
+        EnsureError::broker(format!("reading stream {stream}"), &error.to_string())
+    };
+    let webhooks = context.get_stream(WEBHOOKS).await.map_err(|error| reading(WEBHOOKS, &error))?;
     let max_age = bodies_max_age(webhooks.cached_info().config.max_age);
     match context.get_stream(&name).await {
         Ok(found) => {
-            let Some(config) = merge_bucket(&found.cached_info().config, max_age, replicas) else {
-                return Ok(());
-            };
+            let found = &found.cached_info().config;
+            contradiction(found)?;
+            let Some(config) = merge_bucket(found, max_age, replicas) else { return Ok(()) };
             let updated = context.update_stream(config).await;
             updated.map(drop).map_err(|error| EnsureError::broker(format!("updating stream {name}"), &error))
         }
@@ -127,7 +128,7 @@ async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<
                 .map(drop)
                 .map_err(|error| EnsureError::broker(format!("creating object store {name}"), &error))
         }
-        Err(error) => Err(reading(&error)),
+        Err(error) => Err(reading(&name, &error)),
     }
 }
 
@@ -142,8 +143,7 @@ async fn ensure_stream(context: &jetstream::Context, wanted: Config) -> Result<(
     match context.get_stream(&name).await {
         Ok(stream) => {
             let found = &stream.cached_info().config;
-            contradiction(found)?;
-            let merged = merge(found, wanted);
+            let merged = checked_merge(found, wanted)?;
             if merged != *found {
                 context
                     .update_stream(merged)
@@ -200,11 +200,20 @@ fn has_limit(config: &Config) -> bool {
     config.max_bytes > 0 || config.max_messages > 0
 }
 
-/// The settings that the stream of the object store should have. `None`: it has them.
+/// The new settings of the stream of the object store. `None`: they need no change.
 fn merge_bucket(found: &Config, max_age: Duration, replicas: usize) -> Option<Config> {
     let num_replicas = found.num_replicas.max(replicas);
     let is_right = found.max_age == max_age && found.num_replicas == num_replicas;
     (!is_right).then(|| Config { max_age, num_replicas, ..found.clone() })
+}
+
+/// [`merge`], unless the settings before or after it lose accepted messages: with the discard policy of the contract, a
+/// limit that an operator has set may evict messages.
+fn checked_merge(found: &Config, wanted: Config) -> Result<Config, EnsureError> {
+    contradiction(found)?;
+    let merged = merge(found, wanted);
+    contradiction(&merged)?;
+    Ok(merged)
 }
 
 /// The settings that the stream should have: values of `wanted` where the contract fixes them, the larger value for
@@ -227,7 +236,7 @@ fn merge(found: &Config, wanted: Config) -> Config {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::streams::TRANSCRIPTS, *};
 
     fn webhooks() -> Config {
         streams(1).into_iter().next().expect("WEBHOOKS is first")
@@ -235,9 +244,8 @@ mod tests {
 
     #[test]
     fn the_object_store_has_as_many_copies_as_the_streams() {
-        const DAY: Duration = Duration::from_hours(24);
         #[rustfmt::skip]
-        let table = [ // copies and age that it has, copies that are wanted, copies and age that it gets
+        let table = [ // found copies and age, wanted copies, merged copies and age
             ((1, DAY),     1, None),
             ((1, DAY),     3, Some((3, DAY))),
             ((3, DAY),     1, None),
@@ -276,16 +284,21 @@ mod tests {
 
     #[test]
     fn settings_that_an_operator_tuned_are_kept() {
-        let tuned = Config {
-            num_replicas: 3,
-            max_bytes: 1 << 40,
-            max_age: 60 * DAY,
-            discard: DiscardPolicy::Old,
-            ..webhooks()
-        };
-        let merged = merge(&tuned, webhooks());
+        let tuned = Config { num_replicas: 3, max_bytes: 1 << 40, max_age: 60 * DAY, ..webhooks() };
+        let merged = checked_merge(&tuned, webhooks()).unwrap();
         assert_eq!((merged.num_replicas, merged.max_bytes, merged.max_age), (3, 1 << 40, 60 * DAY));
-        assert_eq!(merged.discard, DiscardPolicy::New);
-        assert_eq!(merge(&merged, webhooks()), merged, "a second start changes nothing");
+        assert_eq!(checked_merge(&merged, webhooks()).unwrap(), merged, "a second start changes nothing");
+    }
+
+    #[test]
+    fn the_discard_policy_of_the_contract_is_set_unless_a_limit_would_then_evict_messages() {
+        let old = Config { discard: DiscardPolicy::Old, ..webhooks() };
+        assert_eq!(checked_merge(&old, webhooks()).unwrap().discard, DiscardPolicy::New);
+        let jobs = || streams(1).into_iter().find(|stream| stream.name == TRANSCRIPTS).unwrap();
+        let new = Config { discard: DiscardPolicy::New, ..jobs() };
+        assert_eq!(checked_merge(&new, jobs()).unwrap().discard, DiscardPolicy::Old);
+        let limited = Config { max_messages: 9, ..new };
+        let error = checked_merge(&limited, jobs()).unwrap_err().to_string();
+        assert!(error.contains("TRANSCRIPTS") && error.ends_with("remove the limit"), "{error}");
     }
 }

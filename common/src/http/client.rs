@@ -1,8 +1,8 @@
 //! A minimal HTTP/1.1 client for services on the local network: the monitoring endpoint of the broker, and a
 //! collector of traces.
 //!
-//! It has no TLS and follows no redirects. Each request uses a new connection, and is bounded in time and
-//! bytes.
+//! It has no TLS and follows no redirects. Each request uses a new connection. [`Bounds`] limit its time and the size of the
+//! answer.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use hyper::{
     Request, Response, Uri,
     client::conn::http1,
     header::{HOST, HeaderValue},
+    http::uri::Authority,
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -45,13 +46,26 @@ impl Error {
     }
 }
 
-/// Host and port of a plain HTTP URL. Fails if the URL has another scheme or no host.
+/// Host and port of a plain HTTP URL. Fails if the URL has another scheme, no host, or a port that is none.
 pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
     match (url.scheme_str(), url.host()) {
         (Some("http"), Some(host)) if !host.is_empty() => {
-            Ok((host.trim_matches(['[', ']']), url.port_u16().unwrap_or(80)))
+            let port = url.authority().map_or(Ok(80), |authority| port(authority, 80))?;
+            Ok((host.trim_matches(['[', ']']), port))
         }
         _ => Err(Error::Url),
+    }
+}
+
+/// The port of `authority`, or `usual` if it names none. `http` takes every text after the colon.
+///
+/// # Errors
+/// The text after the colon is no port.
+pub fn port(authority: &Authority, usual: u16) -> Result<u16, Error> {
+    match authority.port_u16() {
+        Some(port) => Ok(port),
+        None if authority.as_str().ends_with(authority.host()) => Ok(usual),
+        None => Err(Error::Url),
     }
 }
 
@@ -64,21 +78,21 @@ pub async fn send(mut request: Request<Full<Bytes>>, bounds: Bounds) -> Result<R
     request.headers_mut().insert(HOST, HeaderValue::from_str(host_header).map_err(Error::failed)?);
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().map_err(Error::failed)?;
-    let asking = async {
+    let exchange = async {
         let socket = TcpStream::connect((host, port)).await.map_err(Error::failed)?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(Error::failed)?;
-        let answering = async {
+        let read_answer = async {
             let (parts, body) = sender.send_request(request).await.map_err(Error::failed)?.into_parts();
             let body = Limited::new(body, bounds.bytes).collect().await.map_err(Error::failed)?;
             Ok(Response::from_parts(parts, body.to_bytes()))
         };
         tokio::select! {
-            answer = answering => answer,
-            // If the connection closes with the last bytes of the answer, the answer is ready first.
+            answer = read_answer => answer,
+            // A connection that ends without an error disables this branch, and the other one ends by itself.
             Err(error) = connection => Err(Error::failed(error)),
         }
     };
-    tokio::time::timeout(bounds.time, asking).await.unwrap_or(Err(Error::Late))
+    tokio::time::timeout(bounds.time, exchange).await.unwrap_or(Err(Error::Late))
 }
 
 #[cfg(test)]
@@ -91,6 +105,9 @@ mod tests {
         let table = [
             ("http://localhost:8222",       Some(("localhost", 8222))),
             ("http://10.0.0.1/x",           Some(("10.0.0.1", 80))),
+            ("http://localhost:82220",      None),
+            ("http://localhost:x",          None),
+            ("http://localhost:",           None),
             ("http://[::1]:4318/v1/traces", Some(("::1", 4318))),
             ("https://localhost",           None),
             ("localhost:8222",              None),

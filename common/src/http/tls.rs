@@ -81,7 +81,7 @@ pub fn authorities(file: &Path) -> Result<RootCertStore, String> {
     for certificate in certificates(file)? {
         roots
             .add(certificate)
-            .map_err(|error| format!("holds a certificate that does not belong to an authority: {error}"))?;
+            .map_err(|error| format!("holds a certificate that cannot be read: {error}"))?;
     }
     Ok(roots)
 }

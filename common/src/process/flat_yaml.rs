@@ -1,12 +1,12 @@
 //! Reads variables from a flat YAML file: `KEY: value` lines, comments and quoted values. Pure.
 //!
-//! Values stay texts: `true`, `0755` and `1e3` are passed on as they are written, because each setting reads
-//! its own text. White space at both ends is removed, also inside quotes. A structure that has no meaning as a
-//! variable is an error, so that no part of the file is ignored silently.
+//! Values stay texts: `true`, `0755` and `1e3` are passed on as they are written, because each setting reads its own text.
+//! `~` and `null` without quotes are empty values. White space at both ends is removed, also inside quotes. Any other
+//! structure, such as a list, is an error, so that no part of the file is ignored silently.
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-/// Error: a line of the file is not a variable. The error never contains text of the file, which may be secret.
+/// A line of the file is not a variable. The error never contains text of the file, which may be secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} {problem}")]
 pub struct YamlError {

@@ -66,7 +66,11 @@ impl Batches {
 
     /// The further messages of the open request that were received meanwhile.
     pub fn received(&mut self) -> Vec<Message> {
-        self.open.as_mut().and_then(|open| open.ready(None).ok()).unwrap_or_default()
+        let Some(open) = &mut self.open else { return Vec::new() };
+        open.ready(None).unwrap_or_else(|_interrupted| {
+            self.open = None; // The next pull opens the consumer again.
+            Vec::new()
+        })
     }
 
     /// Returns messages to the broker: the `unacknowledged` ones, and messages that were received and not

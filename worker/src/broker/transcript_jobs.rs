@@ -27,6 +27,16 @@ pub enum JobKind {
     Recording,
 }
 
+impl JobKind {
+    /// The subject on which a job of the conversation `key` waits.
+    fn later(self, key: &str) -> String {
+        match self {
+            Self::Transcript => subject::transcript_later(key),
+            Self::Recording => subject::recording_later(key),
+        }
+    }
+}
+
 /// The job to fetch one transcript or one recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
@@ -78,11 +88,7 @@ impl Job {
 
     /// The subject on which the job waits.
     fn later(&self) -> String {
-        let key = self.conversation_id.as_str();
-        match self.kind {
-            JobKind::Transcript => subject::transcript_later(key),
-            JobKind::Recording => subject::recording_later(key),
-        }
+        self.kind.later(self.conversation_id.as_str())
     }
 
     /// The body of the message.
@@ -121,14 +127,15 @@ pub async fn schedule_job(
     Ok(())
 }
 
-/// The conversations whose transcript jobs wait for their time.
+/// The conversations whose jobs of this kind wait for their time.
 ///
 /// # Errors
 /// The broker does not answer.
 pub async fn waiting_conversations(
     context: &jetstream::Context,
+    kind: JobKind,
 ) -> Result<HashSet<String>, async_nats::Error> {
-    let (all, prefix) = (subject::transcript_later(">"), subject::transcript_later(""));
+    let (all, prefix) = (kind.later(">"), kind.later(""));
     let stream = context.get_stream_no_info(TRANSCRIPTS).await?;
     let subjects = stream.info_with_subjects(all).await?;
     let id =

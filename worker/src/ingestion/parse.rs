@@ -16,6 +16,7 @@ use jiff::Timestamp;
 
 use super::weight::Weight;
 use crate::{
+    blocking,
     broker::{
         large_bodies::{self, BodyError},
         message::{self, StreamMessage},
@@ -86,7 +87,7 @@ pub(super) type Opened = Result<(Result<Event, Cause>, Weight), String>;
 /// thread of its own, so that other messages are not delayed.
 ///
 /// # Errors
-/// The body is not available now. The error is the reason.
+/// The body is temporarily not available. The error is the reason.
 pub(super) async fn open<P: Ports>(ports: &P, message: &P::Message) -> Opened {
     let body = match message.object() {
         None => message.payload(),
@@ -98,12 +99,7 @@ pub(super) async fn open<P: Ports>(ports: &P, message: &P::Message) -> Opened {
     };
     let (weight, envelope) = (Weight::of(&body), message.envelope());
     let parse = move || parse(&envelope?, &body);
-    let read = if weight.is_heavy() {
-        let parsed = tokio::task::spawn_blocking(parse).await;
-        parsed.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-    } else {
-        parse()
-    };
+    let read = if weight.is_heavy() { blocking::run(parse).await } else { parse() };
     Ok((read, weight))
 }
 

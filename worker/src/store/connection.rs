@@ -118,20 +118,20 @@ impl Store {
         self.run(indexes::retain_erased(self.database.collection(ERASED))).await
     }
 
-    /// Checks that the database answers within a second. Only one check runs at a time, even if several
-    /// probes ask.
+    /// Checks that the database answers within a second. Only one check runs at a time, and the others wait for their turn.
     ///
     /// # Errors
-    /// The database does not answer in time, or another check is running.
+    /// The database does not answer in time.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let late = || StoreError::Unavailable("no answer in time".to_owned());
-        let turn = self.ping.clone().try_acquire_owned().map_err(|_taken| late())?;
+        let started = Instant::now();
+        let turn = tokio::time::timeout(PING_TIMEOUT, self.ping.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_elapsed| StoreError::Unavailable("no answer in time".to_owned()))?;
         let database = self.database.clone();
-        let ping = self.run(async move {
+        self.run_within(PING_TIMEOUT.saturating_sub(started.elapsed()), async move {
             let _turn = turn; // Kept until the driver is done, even after the timeout.
             database.run_command(doc! { "ping": 1 }).await.map(drop)
-        });
-        tokio::time::timeout(PING_TIMEOUT, ping).await.unwrap_or_else(|_elapsed| Err(late()))
+        })
+        .await
     }
 
     /// Waits for running operations, for a bounded time, and closes the connections.
@@ -140,7 +140,7 @@ impl Store {
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, self.operations.wait()).await.is_err() {
             tracing::warn!(
                 operations = self.operations.len(),
-                "MongoDB does not answer; the worker stops without waiting for running operations"
+                "operations of MongoDB did not end within {SHUTDOWN_TIMEOUT:?}; the worker stops without waiting for them"
             );
         }
         // The driver may wait for a server that does not answer. The process must end anyway.
@@ -154,9 +154,9 @@ impl Store {
     /// bounded time.
     pub fn spawn<T: Send + 'static>(
         &self,
-        reading: impl Future<Output = T> + Send + 'static,
+        future: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {
-        self.operations.spawn(reading)
+        self.operations.spawn(future)
     }
 
     /// Runs one operation with a deadline.
@@ -165,7 +165,7 @@ impl Store {
     /// in a task of its own, and the caller learns that its result is unknown.
     ///
     /// # Errors
-    /// The operation failed, or its result is unknown.
+    /// The operation failed, or did not end in time. Then it may still take effect.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
@@ -173,7 +173,7 @@ impl Store {
         self.run_within(OPERATION_TIMEOUT, operation).await
     }
 
-    /// [`Self::run`] with another deadline, for an operation that reads many calls.
+    /// [`Self::run`] with another deadline.
     pub(super) async fn run_within<T: Send + 'static>(
         &self,
         deadline: Duration,

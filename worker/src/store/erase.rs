@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use mongodb::{
     Collection,
     bson::{Bson, Document, doc, oid::ObjectId},
+    error::{ErrorKind, GridFsErrorKind},
     gridfs::GridFsBucket,
 };
 use serde_json::Value;
@@ -19,6 +20,8 @@ use super::{
 
 /// Calls in one page of all calls. Each may have 16 MiB.
 const PAGE: i64 = 32;
+/// Files whose ids are read at a time.
+const FILES_PAGE: i64 = 1000;
 
 /// The whole document of a call, as JSON.
 pub fn content_of(call: &Document) -> Value {
@@ -88,8 +91,9 @@ impl Store {
     pub async fn count_recordings(&self, events: Vec<String>) -> Result<u64, StoreError> {
         let mut count = 0;
         for name in files::BUCKETS {
-            let (bucket, filter) = (files::bucket(&self.database, name), doc! { "_id": { "$in": &events } });
-            count += self.run(async move { found(&bucket, filter).await }).await?.len() as u64;
+            let files = self.database.collection::<Document>(&format!("{name}.files"));
+            let filter = doc! { "_id": { "$in": &events } };
+            count += self.run(async move { files.count_documents(filter).await }).await?;
         }
         Ok(count)
     }
@@ -105,24 +109,44 @@ impl Store {
         self.erase_files(doc! { "uploadDate": { "$lt": bson_date(cutoff) } }).await
     }
 
+    /// Erases all files that `filter` matches, and returns their number. A file that cannot be erased does not keep the
+    /// others; the first error is returned at the end.
     async fn erase_files(&self, filter: Document) -> Result<u64, StoreError> {
-        let mut erased = 0;
+        let (mut erased, mut failed) = (0, None);
         for name in files::BUCKETS {
             let bucket = files::bucket(&self.database, name);
-            let files = self.run({
-                let (bucket, filter) = (bucket.clone(), filter.clone());
-                async move { found(&bucket, filter).await }
-            });
-            for file in files.await? {
-                let bucket = bucket.clone();
-                self.run(async move { bucket.delete(file).await }).await?;
-                erased += 1;
+            let mut last = Bson::from(""); // All ids are texts.
+            loop {
+                let filter = doc! { "$and": [filter.clone(), { "_id": { "$gt": &last } }] };
+                let page = self.run(found(bucket.clone(), filter)).await?;
+                let Some(end) = page.last().cloned() else { break };
+                last = end;
+                for file in page {
+                    match self.run(erase_file(bucket.clone(), file)).await {
+                        Ok(()) => erased += 1,
+                        Err(error) => drop(failed.get_or_insert(error)),
+                    }
+                }
             }
         }
-        Ok(erased)
+        failed.map_or(Ok(erased), Err)
     }
 }
 
-async fn found(bucket: &GridFsBucket, filter: Document) -> mongodb::error::Result<Vec<Bson>> {
-    bucket.find(filter).await?.map_ok(|file| file.id).try_collect().await
+/// The ids of the first files that `filter` matches.
+async fn found(bucket: GridFsBucket, filter: Document) -> mongodb::error::Result<Vec<Bson>> {
+    let found = bucket.find(filter).sort(doc! { "_id": 1 }).limit(FILES_PAGE);
+    found.await?.map_ok(|file| file.id).try_collect().await
+}
+
+/// Erases a file. Another worker may erase it at the same time.
+async fn erase_file(bucket: GridFsBucket, file: Bson) -> mongodb::error::Result<()> {
+    match bucket.delete(file).await {
+        Err(error) if is_file_not_found(&error) => Ok(()),
+        erased => erased,
+    }
+}
+
+fn is_file_not_found(error: &mongodb::error::Error) -> bool {
+    matches!(&*error.kind, ErrorKind::GridFs(GridFsErrorKind::FileNotFound { .. }))
 }

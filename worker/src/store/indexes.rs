@@ -101,8 +101,9 @@ pub(super) async fn create(calls: Collection<Document>) -> Result<()> {
         plain(time_index()),
         // Placements whose result is unknown.
         partial(doc! { "_placement.at": 1 }, doc! { "_placement.open": true }),
-        // Pending transcripts. This index is small even if many calls are stored.
+        // Pending transcripts and recordings. These indexes are small even if many calls are stored.
         partial(doc! { "transcriptState": 1, "conversationId": 1 }, doc! { "transcriptState": "owed" }),
+        partial(doc! { "recordingState": 1, "conversationId": 1 }, doc! { "recordingState": "owed" }),
     ];
     let lists = list_indexes().map(|(keys, field)| match field {
         Some(field) => partial(keys, doc! { field: { "$gt": "" } }),

@@ -83,15 +83,12 @@ async fn transaction(
     calls: &Collection<Document>,
     patch: CallPatch,
 ) -> Result<Vec<ConversationId>> {
+    debug_assert!(has_id(&patch), "a patch without an id is refused before");
     session.start_transaction().await?;
     let found = find(session, calls, &patch).await?;
     let to_patch =
         |call: &CallView| call.to_patch().ok_or_else(|| Error::custom("a stored call has no dates"));
     let stored = found.iter().map(to_patch).collect::<Result<Vec<_>>>()?;
-    if patch.call_id.is_none() && patch.conversation_id.is_none() && patch.placement.is_none() {
-        session.abort_transaction().await?; // Such a patch is refused before it comes here.
-        return Ok(Vec::new());
-    }
     let (call_id, events) = (patch.call_id.clone(), changes::events(&patch));
     let joined = conversations::join(stored, patch);
     if joined.ignored_links > 0 {
@@ -113,6 +110,10 @@ async fn transaction(
     Ok(pending.filter_map(|one| one.call.conversation_id).collect())
 }
 
+fn has_id(patch: &CallPatch) -> bool {
+    patch.call_id.is_some() || patch.conversation_id.is_some() || patch.placement.is_some()
+}
+
 /// Writes the documents of a call within the transaction.
 async fn write(
     session: &mut ClientSession,
@@ -131,6 +132,7 @@ async fn write(
         let own = found[*n].document().get_str("callId").ok();
         own.is_some() && own == call_id.map(CallId::as_str) && !deleted.contains(&n)
     };
+    // A change of the document with the `callId` makes another merge of this call conflict.
     let locked = (0..found.len()).find(holds_call_id).map(|n| found[n].document());
     if let Some(call) = locked {
         let mark = doc! { "$set": { LOCK: ObjectId::new() } };

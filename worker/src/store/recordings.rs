@@ -112,23 +112,28 @@ impl Store {
         state: RecordingState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let at = bson_date(now);
+        let (at, mut filter) = (bson_date(now), doc! { "conversationId": conversation.as_str() });
         let mut update = match state {
-            // The time of the first attempt stays.
             RecordingState::Pending => {
+                filter.insert("recordingState", doc! { "$ne": "owed" }); // Otherwise nothing changes.
+                // The time of the first attempt stays.
                 let since = doc! { "$min": ["$_recordingSince", at] };
                 vec![doc! { "$set": { "recordingState": "owed", "_recordingSince": since } }]
             }
             RecordingState::Saved => {
                 vec![doc! { "$set": { "recordingState": "saved" } }, doc! { "$unset": "_recordingError" }]
             }
-            RecordingState::Unavailable(reason) => vec![doc! { "$set": {
-                "recordingState": "unavailable", "_recordingError": { "$literal": reason },
-                "updatedAt": { "$max": ["$updatedAt", at] },
-            } }],
+            RecordingState::Unavailable(reason) => {
+                // A webhook may have brought the recording meanwhile.
+                filter.insert("audio.fileId", doc! { "$exists": false });
+                vec![doc! { "$set": {
+                    "recordingState": "unavailable", "_recordingError": { "$literal": reason },
+                    "updatedAt": { "$max": ["$updatedAt", at] },
+                } }]
+            }
         };
         update.push(revision::stage(now));
-        let (calls, filter) = (self.calls.clone(), doc! { "conversationId": conversation.as_str() });
+        let calls = self.calls.clone();
         self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
     }
 

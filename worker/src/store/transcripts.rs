@@ -48,10 +48,20 @@ impl Store {
 
     /// Conversations whose transcript is pending, at most `most`.
     pub async fn pending_transcripts(&self, most: i64) -> Result<Vec<ConversationId>, StoreError> {
+        self.pending("transcriptState", most).await
+    }
+
+    /// Conversations whose recording is pending, at most `most`. Only those with an earlier attempt: the document of
+    /// another one does not say that its recording is to be fetched.
+    pub async fn pending_recordings(&self, most: i64) -> Result<Vec<ConversationId>, StoreError> {
+        self.pending("recordingState", most).await
+    }
+
+    async fn pending(&self, state: &'static str, most: i64) -> Result<Vec<ConversationId>, StoreError> {
         let calls = self.calls.clone();
         let documents: Vec<Document> = self
             .run(async move {
-                let filter = doc! { "transcriptState": "owed", "conversationId": { "$exists": true } };
+                let filter = doc! { state: "owed", "conversationId": { "$exists": true } };
                 let found = calls.find(filter).projection(doc! { "conversationId": 1, "_id": 0 });
                 found.limit(most).max_time(SERVER_TIME).await?.try_collect().await
             })

@@ -25,8 +25,6 @@ use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
 use crate::{data_folder::DataFolder, simulator::generated};
 
-/// Text of the progress bar while webhooks are accepted.
-const POSTING: &str = "posting";
 const COLLECTION: &str = "agent_calls";
 const DATABASE: &str = "aftercall";
 /// Pause between two reads of the collection.
@@ -111,7 +109,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<ExitCode
     let posts = traffic::posts(&calls, options.duplicates, options.ordered, &mut rng);
     println!("{} calls, {} webhooks, to {}  (--seed {seed})", calls.len(), posts.len(), target.url);
 
-    let bar = progress_bar(posts.len(), POSTING);
+    let bar = progress_bar(posts.len(), post::POSTING);
     let posted = post::all(&target.url, posts, options.connections, options.rate, &bar).await?;
     bar.finish_and_clear();
     print!("{}", report::posting(&posted));

@@ -15,8 +15,10 @@ use reqwest::{Client, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use super::POSTING;
 use crate::client::http_client;
+
+/// Text of the progress bar while webhooks are accepted.
+pub const POSTING: &str = "posting";
 
 /// Time after which a webhook is not tried again. If no webhook was accepted for this time, each further webhook gets one
 /// attempt only.

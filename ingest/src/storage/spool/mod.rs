@@ -136,7 +136,7 @@ impl Spool {
         Ok(Self { mode, commands, results: Mutex::new(results), state, metrics })
     }
 
-    /// When webhooks are written to this spool.
+    /// Whether webhooks are written here first, or only if the broker does not store them.
     pub fn mode(&self) -> SpoolMode {
         self.mode
     }

@@ -28,7 +28,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a request waits at the broker.
 const REQUEST_EXPIRY: Duration = Duration::from_secs(30);
-/// Bytes that the broker counts besides payload and headers: the subjects of a message.
+/// Room for the subjects of a message. The broker counts them besides payload and headers.
 const SUBJECT_BYTES: usize = 8 * 1024;
 /// Number of priorities of a request (ADR-42 of NATS).
 const PRIORITIES: usize = 10;
@@ -77,8 +77,8 @@ pub struct Requests {
 impl Requests {
     /// Prepares requests, each for at most `messages` messages and `bytes` bytes. [`Self::next`] sends them.
     ///
-    /// If the broker accepts messages that are larger than `bytes`, a request is for one such message: otherwise the
-    /// broker would refuse every request once such a message is the next one.
+    /// If the broker accepts messages that are larger than `bytes`, a request is for as many bytes as the largest message:
+    /// otherwise the broker would refuse every request once such a message is the next one.
     ///
     /// # Errors
     /// The connection is closed.
@@ -147,7 +147,7 @@ impl Requests {
                 // This answer belongs to the previous request, whose last message is already counted.
                 StatusCode::REQUEST_TERMINATED if answer.description.as_deref() == Some(COMPLETED) => {}
                 StatusCode::NOT_FOUND | StatusCode::TIMEOUT => self.left = 0,
-                // The request brought no message.
+                // No message of the request has arrived, so the broker refuses it.
                 status if self.left == self.request.batch => {
                     let description = answer.description.unwrap_or_default();
                     return Err(Interrupted::Refused { status, description });

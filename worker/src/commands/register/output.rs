@@ -83,9 +83,14 @@ impl Printed<'_> {
                      the secret of the new webhook"
                 );
             } else if self.options.dry_run {
-                println!(
-                    "would displace the webhook {displaced}, which then receives nothing: this needs --replace"
-                );
+                let forwards = self.options.forward_displaced;
+                let effect = if forwards {
+                    "an endpoint would forward all webhooks to it"
+                } else {
+                    "it would receive nothing any more"
+                };
+                let needed = if self.options.replace { "" } else { "; this needs --replace" };
+                println!("would displace the webhook {displaced}: {effect}{needed}");
             } else {
                 println!("displaced: the webhook {displaced} receives nothing any more");
             }

@@ -17,7 +17,7 @@ use crate::{
     ports::Ports as _,
     retry::Pauses,
     roles::transcripts,
-    store::{Changed, Key},
+    store::{Changed, Key, StoreError},
 };
 
 /// Delays between attempts to write the calls while the database does not answer, and their total.
@@ -50,7 +50,7 @@ pub(super) async fn apply(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     counts.webhooks += events.len();
-    let recorded = events.iter().filter(|event| event.has_audio);
+    let recorded = events.iter().filter(|event| event.has_audio || event.recording.is_some());
     let recorded: HashSet<_> = recorded.filter_map(|event| event.conversation_id.clone()).collect();
     let (patches, files) = join(events);
     let mut pauses = Pauses::endless(FIRST_RETRY_DELAY, MAX_RETRY_DELAY);
@@ -58,6 +58,7 @@ pub(super) async fn apply(
     let changes = loop {
         match write_once(context, &patches, &files).await {
             Ok(changes) => break changes,
+            Err(error @ (StoreError::Refused(_) | StoreError::Standalone)) => return Err(error.into()),
             Err(error) if started.elapsed() >= RETRY_TIMEOUT => return Err(error.into()),
             Err(error) => tracing::warn!(%error, "calls were not written to MongoDB; trying again"),
         }
@@ -70,7 +71,14 @@ pub(super) async fn apply(
         enqueued.map_err(|error| anyhow::anyhow!("a recording job was not stored: {error}"))?;
     }
     for change in &changes {
-        let Changed::Applied(applied) = change else { continue };
+        let applied = match change {
+            Changed::Applied(applied) => applied,
+            Changed::Refused { reason, detail } => {
+                counts.refused += 1;
+                tracing::error!(reason = reason.label(), detail, "MongoDB refuses the changes of a call");
+                continue;
+            }
+        };
         for conversation in &applied.transcripts_due {
             let enqueued = transcripts::enqueue_job(&context.jetstream, conversation, None).await;
             enqueued.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
@@ -79,8 +87,8 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// Joins the events to one patch per call, as workers do, so that a stored call gets what an earlier version
-/// did not read. Returns the patches and the files that the patches refer to.
+/// Joins the events to about one patch per call, as workers do. `joins_again` applies them to a call that has them already,
+/// because an earlier version may have read fewer fields. Returns the patches and the files that the patches refer to.
 fn join(events: Vec<Event>) -> (Vec<CallPatch>, Vec<(String, Attachment)>) {
     let mut patches: Vec<(Option<Key>, CallPatch)> = Vec::new();
     let mut files = Vec::new();

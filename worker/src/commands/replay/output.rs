@@ -14,22 +14,24 @@ use crate::{
 pub(super) struct Counts {
     /// Webhooks applied.
     pub webhooks: usize,
-    /// Webhooks that are no valid events. They are dead letters already.
+    /// Webhooks that cannot be read, or whose large bodies are gone. The worker has made dead letters of them.
     pub unreadable: usize,
     /// Webhooks whose large bodies are not available now.
     pub unavailable: usize,
-    /// Calls that a dry run would create.
+    /// Calls whose changes MongoDB refuses.
+    pub refused: usize,
+    /// Patches for which a dry run would create a call. Several patches can be about one call.
     pub created: usize,
-    /// Calls that a dry run would change.
+    /// Patches that a dry run would apply to stored calls.
     pub changed: usize,
-    /// Calls whose documents a dry run would merge.
+    /// Patches for which a dry run would merge documents.
     pub merged: usize,
 }
 
 impl Counts {
     /// The result as a line of text.
     pub fn summary(&self, dry_run: bool) -> String {
-        let Self { webhooks, unreadable, unavailable: _, created, changed, merged } = self;
+        let Self { webhooks, unreadable, unavailable: _, refused: _, created, changed, merged } = self;
         if dry_run {
             format!(
                 "{webhooks} webhooks would be applied: {created} calls created, {changed} changed, {merged} merged; \

@@ -38,8 +38,10 @@ struct Replay<'a> {
     chunk: Vec<Event>,
     /// Memory of the events in `chunk`, in bytes.
     memory: usize,
-    /// Sequence from which a later run can continue.
+    /// Sequence from which a later run can continue: that of the first webhook that is not applied.
     from: u64,
+    /// Sequence of the first webhook whose large body was not available.
+    left_out: Option<u64>,
     /// Time before which the rate limit allows no further chunk.
     due: Instant,
 }
@@ -63,38 +65,52 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
         chunk: Vec::new(),
         memory: 0,
         from: options.from,
+        left_out: None,
         due: Instant::now(),
     };
     loop {
-        let next = stop.run_until_cancelled(scan.next()).await.transpose()?.flatten();
+        let next = stop.run_until_cancelled(scan.next()).await.transpose();
+        let next = next.with_context(|| replay.hint())?.flatten();
         if stop.is_cancelled() {
-            bail!("interrupted; continue with --from {}", replay.from);
+            bail!("interrupted; {}", replay.hint());
         }
         let Some((sequence, message)) = next else { break };
         bar.inc(1);
-        replay.add(&message).await;
+        if stop.run_until_cancelled(replay.add(sequence, &message)).await.is_none() {
+            continue;
+        }
         if replay.chunk.len() >= MAX_CHUNK || replay.memory >= MAX_MEMORY {
             let webhooks = u32::try_from(replay.chunk.len())?;
-            replay.due += Duration::from_secs(1).mul_f64(f64::from(webhooks) / f64::from(options.rate));
+            let time = Duration::from_secs(1).mul_f64(f64::from(webhooks) / f64::from(options.rate));
+            // A slow database earns no faster chunks afterwards.
+            replay.due = replay.due.max(Instant::now()) + time;
             replay.apply_chunk().await?;
             replay.from = sequence + 1;
-            tokio::time::sleep_until(replay.due).await;
+            stop.run_until_cancelled(tokio::time::sleep_until(replay.due)).await;
         }
     }
     replay.apply_chunk().await?;
     bar.finish_and_clear();
     print_line(replay.counts.summary(options.dry_run))?;
-    let unavailable = replay.counts.unavailable;
+    let Counts { unavailable, refused, .. } = replay.counts;
     ensure!(
         unavailable == 0,
-        "{unavailable} webhooks were left out: {WEBHOOK_BODIES} did not return their bodies; run the command again"
+        "{unavailable} webhooks were left out: {WEBHOOK_BODIES} did not return their bodies; {}",
+        replay.hint()
     );
+    ensure!(refused == 0, "MongoDB refused the changes of {refused} calls: see the log");
     Ok(())
 }
 
 impl Replay<'_> {
+    /// How to continue. Webhooks that were left out are tried again.
+    fn hint(&self) -> String {
+        let from = self.left_out.map_or(self.from, |left_out| left_out.min(self.from));
+        format!("continue with --from {from}")
+    }
+
     /// Adds the event of `message` to the chunk, if it is selected.
-    async fn add(&mut self, message: &Message) {
+    async fn add(&mut self, sequence: u64, message: &Message) {
         let body = match body_of(&self.context.jetstream, message).await {
             Ok(body) => body,
             Err(BodyError::Permanent(_)) => {
@@ -103,6 +119,7 @@ impl Replay<'_> {
             }
             Err(BodyError::Temporary(_)) => {
                 self.counts.unavailable += 1;
+                self.left_out.get_or_insert(sequence);
                 return;
             }
         };
@@ -127,6 +144,6 @@ impl Replay<'_> {
         } else {
             apply(self.context, events, &mut self.counts, &self.stop).await
         };
-        applied.with_context(|| format!("continue with --from {}", self.from))
+        applied.with_context(|| self.hint())
     }
 }

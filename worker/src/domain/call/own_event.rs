@@ -1,4 +1,5 @@
-//! Events that the worker itself observes: placements, and the answers of ElevenLabs to status lookups.
+//! Changes of a call that no webhook brought: placements, answers of ElevenLabs to status lookups, and the end of a call
+//! of which no source says how it turned out.
 
 use jiff::Timestamp;
 

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::domain::text::{MAX_WORD, cut};
 
-/// Longest `data` that is read as a JSON text, in bytes. The bound on the values of a body counts such a text
-/// as one value, so its own values are measured here.
+/// Longest text in `data` that is read as JSON, in bytes. The gateway counts such a text as one value, so the values in it
+/// are counted here.
 const MAX_DATA_TEXT: usize = 2 * 1024 * 1024;
 
 /// The place of the event's fields in a body.
@@ -38,7 +38,7 @@ pub(super) enum Shape {
     Flat(EventType, Location),
 }
 
-/// Recognizes the shape of a body. If `data` is a JSON text, it is replaced by the object in it.
+/// Recognizes the shape of a body. If `data` is a text that holds a JSON object, the object replaces the text.
 ///
 /// # Errors
 /// The event type is missing, unknown or of another product, or the shape is ambiguous.
@@ -51,8 +51,9 @@ pub(super) fn of(raw: &mut Map<String, Value>) -> Result<Shape, ParseError> {
         raw.insert("data".to_owned(), data.into());
     }
     let data = raw.get("data").and_then(Value::as_object);
-    let words = ["type", "event_type"].map(|field| raw.get(field).and_then(Value::as_str).map(str::trim));
-    let words = || words.into_iter().flatten().filter(|word| !word.is_empty());
+    let type_fields =
+        ["type", "event_type"].map(|field| raw.get(field).and_then(Value::as_str).map(str::trim));
+    let words = || type_fields.into_iter().flatten().filter(|word| !word.is_empty());
     let Some(word) = words().next() else {
         return shape_of_fields(raw).ok_or_else(|| ParseError::NoEventType(FieldNames::of(raw)));
     };
@@ -95,16 +96,17 @@ fn shape_of_fields(raw: &Map<String, Value>) -> Option<Shape> {
     }
 }
 
-/// The kind of event that has these fields. `None` if the fields fit no kind or several kinds.
+/// The kind of event that has these fields. `None` if the fields fit no kind, or both a recording and a transcript.
 fn kind_of_fields(data: &Map<String, Value>) -> Option<Kind> {
-    let is = |field: &str, is: fn(&Value) -> bool| data.get(field).is_some_and(is);
-    if !has_conversation(data) {
+    let has = |field: &str, is_type: fn(&Value) -> bool| data.get(field).is_some_and(is_type);
+    let (has_audio, has_turns) = (has("full_audio", Value::is_string), has("transcript", Value::is_array));
+    if !has_conversation(data) || (has_audio && has_turns) {
         None
-    } else if is("full_audio", Value::is_string) {
+    } else if has_audio {
         Some(Kind::Audio)
-    } else if is("transcript", Value::is_array) && (is_over(data) || !data.contains_key("status")) {
+    } else if has_turns && (is_over(data) || !data.contains_key("status")) {
         Some(Kind::Transcription)
-    } else if is("failure_reason", Value::is_string)
+    } else if has("failure_reason", Value::is_string)
         && data.get("metadata").and_then(|metadata| metadata.get("body")).is_some_and(Value::is_object)
     {
         Some(Kind::InitiationFailure)

@@ -40,8 +40,8 @@ impl<'a> Publisher<'a> {
         Self { context, stop, stream: None }
     }
 
-    /// Publishes the present state of the changed calls. Waits for the broker until the process stops; then the
-    /// changes may not be published.
+    /// Publishes the present state of the changed calls. Repeats until the broker has stored it, or until `stop`: then it may
+    /// not be published.
     ///
     /// # Errors
     /// The database failed.

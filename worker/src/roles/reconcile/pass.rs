@@ -33,7 +33,7 @@ use crate::{
 
 /// Most unfinished calls that one pass fetches although they are not in its window.
 const MAX_UNFINISHED: i64 = 200;
-/// Age of its latest update from which an unfinished call is not fetched any more.
+/// An unfinished call whose latest update is older than this is not fetched.
 const MAX_SILENCE: Duration = Duration::from_hours(7 * 24);
 
 /// What ElevenLabs says about the end of a conversation.
@@ -131,9 +131,9 @@ impl Pass<'_> {
         Ok(policy::may_be_placed(listed, stored, placed_since).then_some(Reason::Placement))
     }
 
-    /// Checks unfinished calls without a recent update. A call in `listed` is checked already, unless it is in
-    /// progress for longer than a call can last. If ElevenLabs does not say how such a call ended, or its answer
-    /// cannot be used, the call gets the outcome `unknown`: otherwise such calls would crowd out others.
+    /// Checks unfinished calls without a recent update. Skips a call in `listed`, because it is checked already, unless it
+    /// is in progress for longer than a call can last. If ElevenLabs does not say how such a call ended, or its answer
+    /// cannot be used, the call gets the outcome `unknown`: otherwise it would stay here and keep others from their turn.
     async fn check_unfinished(
         &mut self,
         listed: &HashMap<ConversationId, bool>,
@@ -142,21 +142,24 @@ impl Pass<'_> {
         let (context, until) = (self.context, self.window.until);
         let latest = until.saturating_sub(context.config.status_stale_after).unwrap_or(until);
         let oldest = until.saturating_sub(MAX_SILENCE).unwrap_or(Timestamp::MIN);
-        for (id, began) in context.store.unfinished(oldest, latest, MAX_UNFINISHED).await? {
-            let is_stuck = is_too_long(began, until);
-            if listed.get(&id).is_some_and(|is_over| *is_over || !is_stuck) {
+        let unfinished = context.store.unfinished(oldest, latest, MAX_UNFINISHED).await?;
+        let ids: Vec<_> = unfinished.iter().map(|(id, _)| id).collect();
+        let known = context.store.known(&ids).await?;
+        for (id, began) in &unfinished {
+            let (id, is_stuck) = (id, is_too_long(*began, until));
+            if listed.get(id).is_some_and(|is_over| *is_over || !is_stuck) {
                 continue;
             }
-            let answer = self.reconcile(&id, Reason::Unfinished, None, None).await?;
+            let answer = self.reconcile(id, Reason::Unfinished, known.get(id), None).await?;
             if answer != Answer::Over && is_stuck && !self.window.dry_run {
-                self.conclude(&id).await?;
+                self.conclude(id).await?;
             }
             progress(&self.report);
         }
         Ok(())
     }
 
-    /// Ends a call of which nobody said how it turned out. Its document may have been erased meanwhile.
+    /// Gives a call the outcome `unknown`, because no source said how it ended. Its document may have been erased meanwhile.
     async fn conclude(&mut self, id: &ConversationId) -> Result<(), PassError> {
         let store = &self.context.store;
         if store.known(&[id]).await?.contains_key(id) {
@@ -236,8 +239,8 @@ impl Pass<'_> {
         Ok(Answer::Over)
     }
 
-    /// Stores what a conversation says that is not over, although no call takes so long. A later pass concludes
-    /// the call, unless its end is known.
+    /// Stores the facts of a conversation that is not over, although no call takes so long. A later pass concludes the call,
+    /// unless its end is known.
     async fn observe(&self, id: &ConversationId, conversation: Map<String, Value>) -> Result<(), PassError> {
         let Ok(conversation) = Conversation::try_from(conversation) else { return Ok(()) };
         if !self.window.dry_run {

@@ -15,7 +15,7 @@ use crate::{
 const MAX_PLACEMENTS: i64 = 1000;
 /// Age at which a placement without a conversation is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(15);
-/// Age from which on no window can contain the conversation of a placement.
+/// Age at which a placement is given up in any case. Scheduled passes do not reach further back.
 const OLDEST: Duration = Duration::from_hours(7 * 24);
 /// Largest difference between the clocks of worker and ElevenLabs, which rounds the start of a conversation
 /// to seconds.
@@ -67,14 +67,14 @@ impl<'a> OpenPlacements<'a> {
         self.open.remove(id)
     }
 
-    /// Records that a conversation which `began` at this time could not be read. It may belong to a placement, which
-    /// is therefore not given up.
+    /// Records a conversation that could not be read. A placement to which it may belong is not given up. `began`: its
+    /// start.
     pub fn add_unread(&mut self, began: Option<Timestamp>) {
         self.unread.push(began);
     }
 
-    /// Gives up the placements whose conversation should be in the window and was not found. Returns their
-    /// number.
+    /// Gives up each placement whose conversation should be in the window and was not found, and each one older than
+    /// [`OLDEST`]. Returns their number.
     pub async fn give_up(&self) -> Result<usize, PassError> {
         let mut count = 0;
         for (id, call) in &self.open {

@@ -12,7 +12,8 @@ mod recording;
 
 use std::{sync::Arc, time::Duration};
 
-use aftercall_common::contract::streams::{self, consumer};
+use aftercall_common::contract::streams::{self, consumer, header};
+use async_nats::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,13 +26,14 @@ pub use crate::broker::{
 use crate::{
     Context,
     broker::consumer::{Batches, Pull as _, Source},
+    config::Recordings,
     elevenlabs::ElevenLabs,
+    ports::Ports as _,
 };
 
 /// Conversations that one worker fetches at the same time.
 const MAX_PARALLEL: usize = 8;
-/// Of these, conversations whose recordings are fetched. A recording can take long, and transcripts must not wait
-/// for it.
+/// At most so many of them fetch recordings. A recording can take long, and transcripts must not wait for it.
 const MAX_RECORDINGS: usize = MAX_PARALLEL / 2;
 /// Most bytes of jobs pulled at a time.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -64,7 +66,8 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
             let slot = slots.clone().acquire_owned().await.expect("never closed");
             let (context, api, recordings) = (context.clone(), api.clone(), recordings.clone());
             tasks.spawn(async move {
-                match Job::read(&message.payload, None) {
+                let trace = message.headers.as_ref().and_then(|headers| headers.get(header::TRACEPARENT));
+                match Job::read(&message.payload, trace.map(HeaderValue::as_str)) {
                     Ok(job) if job.kind == JobKind::Recording => {
                         recording::work(&context, &api, &job, &message, recordings.try_acquire().ok()).await;
                     }
@@ -79,11 +82,14 @@ pub async fn run(context: Arc<Context>, api: ElevenLabs, stop: CancellationToken
     tasks.wait().await;
 }
 
-/// Restores jobs that the broker lost, and gives up transcripts of calls whose conversation never became
-/// known.
+/// Restores jobs that the broker lost, and gives up transcripts of calls whose conversation never became known. Other
+/// recordings than those of [`Store::pending_recordings`](crate::store::Store::pending_recordings) are not restored.
 async fn maintain(context: Arc<Context>, stop: CancellationToken) {
     loop {
-        restore_jobs(&context).await;
+        restore_jobs(&context, JobKind::Transcript).await;
+        if context.config.recordings == Recordings::Fetch {
+            restore_jobs(&context, JobKind::Recording).await;
+        }
         let now = Timestamp::now();
         let before = now.checked_sub(context.config.transcript_give_up_after).unwrap_or(Timestamp::MIN);
         match context.store.give_up_unknown(before, now).await {
@@ -104,27 +110,30 @@ async fn maintain(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Publishes the jobs of pending transcripts that have none. A job that is due now may be published again: the broker
-/// drops it within its duplicate window, and a transcript that is not pending any more is not fetched.
-async fn restore_jobs(context: &Context) {
-    let pending = match context.store.pending_transcripts(MAX_RESTORED).await {
+/// Publishes the jobs of pending transcripts or recordings that have none. A job that is due now may be published again:
+/// what is not pending any more is not fetched.
+async fn restore_jobs(context: &Context, kind: JobKind) {
+    let pending = match kind {
+        JobKind::Transcript => context.store.pending_transcripts(MAX_RESTORED).await,
+        JobKind::Recording => context.store.pending_recordings(MAX_RESTORED).await,
+    };
+    let pending = match pending {
         Ok(pending) => pending,
         Err(error) => {
-            return tracing::warn!(%error, "the jobs of pending transcripts were not restored: MongoDB did not answer");
+            return tracing::warn!(?kind, %error, "lost jobs were not restored: MongoDB did not answer");
         }
     };
-    let waiting = match waiting_conversations(&context.jetstream).await {
-        Ok(waiting) => waiting,
-        Err(error) => {
-            return tracing::warn!(%error, "the jobs of pending transcripts were not restored: NATS did not answer");
+    let restored = async {
+        let waiting = waiting_conversations(&context.jetstream, kind).await?;
+        for conversation in pending.iter().filter(|pending| !waiting.contains(pending.as_str())) {
+            match kind {
+                JobKind::Transcript => context.enqueue_job(conversation, None).await?,
+                JobKind::Recording => context.enqueue_recording(conversation, None).await?,
+            }
         }
+        Ok::<_, async_nats::Error>(())
     };
-    for conversation in pending.iter().filter(|pending| !waiting.contains(pending.as_str())) {
-        if let Err(error) = enqueue_job(&context.jetstream, conversation, None).await {
-            return tracing::warn!(%error, "the jobs of pending transcripts were not restored: NATS did not answer");
-        }
-    }
-    if !pending.is_empty() {
-        tracing::debug!(pending = pending.len(), "every pending transcript has a job");
+    if let Err(error) = restored.await {
+        tracing::warn!(?kind, %error, "lost jobs were not restored: NATS did not answer");
     }
 }

@@ -119,7 +119,7 @@ async fn fetch(
             // The reason is not logged, because it can contain text of ElevenLabs with personal data.
             tracing::warn!(conversation_id, attempt, trace_id, "transcript given up");
         }
-        Resolved::Before => tracing::debug!(conversation_id, "the transcript is no longer pending"),
+        Resolved::Already => tracing::debug!(conversation_id, "the transcript is no longer pending"),
     }
     Ok(())
 }
@@ -131,7 +131,7 @@ enum Resolved {
     /// The call says why it has none.
     Unavailable,
     /// Another source had resolved it before.
-    Before,
+    Already,
 }
 
 /// Stores the facts of a conversation that is over: status, outcome and metadata. Does nothing while it is in
@@ -171,7 +171,13 @@ async fn save(
     let file = fetched_transcript(&job.conversation_id);
     let (turns, attachment) = fit_transcript(&file, turns);
     if let Some(attachment) = attachment {
-        ports.calls().save_file(&file, &attachment).await?;
+        match ports.calls().save_file(&file, &attachment).await {
+            Err(StoreError::Refused(why)) => {
+                let reason = format!("it cannot be stored: {why}");
+                return resolve(ports, job, TranscriptResolution::Unavailable { reason, at: now }).await;
+            }
+            saved => saved?,
+        }
     }
     let resolution = match value_to_bson(&turns) {
         Some(transcript) => TranscriptResolution::Saved { transcript, at: now, attempts: job.attempt + 1 },
@@ -223,6 +229,6 @@ async fn resolve(
     }
     match ports.calls().pending_transcript(&job.conversation_id).await? {
         Some(_) => Err(JobError::Moved),
-        None => Ok(Resolved::Before),
+        None => Ok(Resolved::Already),
     }
 }

@@ -1,8 +1,9 @@
-//! Recordings, read in chunks: a player fetches only the range that it plays.
+//! Reads recordings in pieces. A player fetches only the range that it plays. Files with turns of transcripts have the same
+//! form.
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt as _};
-use mongodb::bson::{Bson, Document, doc, spec::BinarySubtype};
+use futures_util::{Stream, StreamExt as _, future, stream};
+use mongodb::bson::{Document, doc};
 
 use super::connection::{SERVER_TIME, Views};
 use crate::store::{convert::whole_number, error::StoreError};
@@ -17,7 +18,10 @@ struct Bucket {
     chunks: &'static str,
 }
 
-/// The entry of a recording, or of a file with turns.
+/// Most bytes of a recording that are in memory for a viewer.
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// The entry of a stored file: a recording, or the turns of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioFile {
     /// Id of the file.
@@ -30,7 +34,7 @@ pub struct AudioFile {
 
 /// The chunks of a recording that hold a range of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunks {
+pub(super) struct Chunks {
     pub(super) first: u64,
     pub(super) last: u64,
     /// Bytes of the first chunk that come before the range.
@@ -41,7 +45,7 @@ pub struct Chunks {
 
 impl AudioFile {
     /// The chunks with the bytes `from` to `to`, both included. Both must be within the file.
-    pub fn chunks(&self, from: u64, to: u64) -> Chunks {
+    pub(super) fn chunks(&self, from: u64, to: u64) -> Chunks {
         Chunks {
             first: from / self.chunk_size,
             last: to / self.chunk_size,
@@ -62,7 +66,7 @@ impl Views {
         self.file(RECORDINGS, id).await
     }
 
-    /// The entry of the file `id` with turns.
+    /// The entry of the file `id`, which holds turns of a transcript.
     pub(super) async fn transcript_file(&self, id: &str) -> Result<Option<AudioFile>, StoreError> {
         self.file(TRANSCRIPTS, id).await
     }
@@ -77,31 +81,32 @@ impl Views {
         }))
     }
 
-    /// The bytes of `chunks`. Only one chunk is in memory at a time.
+    /// The bytes `from` to `to` of `file`, both included, read in pieces.
+    ///
+    /// # Errors
+    /// The first piece cannot be read. An error of a later piece ends the stream.
     pub async fn audio_bytes(
         &self,
-        file: &AudioFile,
-        chunks: Chunks,
+        file: AudioFile,
+        from: u64,
+        to: u64,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send + use<>, StoreError> {
-        let collection = self.store.database.collection::<Document>(file.chunks_collection());
-        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-        let filter =
-            doc! { "files_id": &file.id, "n": { "$gte": number(chunks.first), "$lte": number(chunks.last) } };
-        let cursor =
-            self.ask(async move { collection.find(filter).sort(doc! { "n": 1 }).batch_size(4).await });
-        let (mut skip, mut left) = (chunks.skip, chunks.take);
-        Ok(cursor.await?.map_err(StoreError::from).map_ok(move |mut chunk| {
-            let mut bytes = match chunk.remove("data") {
-                Some(Bson::Binary(data)) if data.subtype == BinarySubtype::Generic => Bytes::from(data.bytes),
-                _ => Bytes::new(),
-            };
-            let before = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
-            bytes = bytes.split_off(before);
-            bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            skip = 0;
-            left -= bytes.len() as u64;
-            bytes
-        }))
+        let views = self.clone();
+        let read = move |at: u64| {
+            let (views, file) = (views.clone(), file.clone());
+            async move { views.file_bytes(&file, at, (at + PIECE_BYTES).min(to + 1)).await }
+        };
+        let first = read(from).await?;
+        let rest = stream::try_unfold(from + first.len() as u64, move |at| {
+            let piece = (at <= to).then(|| read(at));
+            async move {
+                let Some(piece) = piece else { return Ok(None) };
+                let piece = piece.await?;
+                let next = at + piece.len() as u64;
+                Ok(Some((piece, next)))
+            }
+        });
+        Ok(stream::once(future::ready(Ok(first))).chain(rest))
     }
 }
 

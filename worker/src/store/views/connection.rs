@@ -1,6 +1,9 @@
 //! The connections of the console and of the API to MongoDB.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Semaphore;
 
@@ -103,19 +106,17 @@ impl Views {
         query: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> impl Future<Output = Result<T, StoreError>> + Send {
         let query = Box::pin(query);
-        let asked = async {
-            let slot = self.slots.clone().acquire_owned().await;
+        async {
+            let started = Instant::now();
+            let slot = tokio::time::timeout(QUERY_TIMEOUT, self.slots.clone().acquire_owned()).await;
+            let slot = slot.map_err(|_elapsed| StoreError::Unavailable("no answer in time".to_owned()))?;
             // The slot is held until the server answers, even after the timeout: so the number of queries at
             // a hanging database stays bounded.
             let query = async move {
                 let _slot = slot;
                 query.await
             };
-            self.store.run(query).await
-        };
-        async {
-            let late = |_elapsed| Err(StoreError::Unavailable("no answer in time".to_owned()));
-            tokio::time::timeout(QUERY_TIMEOUT, asked).await.unwrap_or_else(late)
+            self.store.run_within(QUERY_TIMEOUT.saturating_sub(started.elapsed()), query).await
         }
     }
 }

@@ -107,7 +107,7 @@ impl Views {
     }
 
     /// The bytes of `file` from `from` on, before `to`.
-    async fn file_bytes(&self, file: &AudioFile, from: u64, to: u64) -> Result<Bytes, StoreError> {
+    pub(super) async fn file_bytes(&self, file: &AudioFile, from: u64, to: u64) -> Result<Bytes, StoreError> {
         if from >= to {
             return Ok(Bytes::new());
         }

@@ -31,7 +31,7 @@ mod window;
 pub(super) use self::plan::{METADATA, NUMBER_SUFFIXES, Plan, Range, list_indexes, order, time_index};
 pub(super) use self::row::beginning;
 pub use self::{
-    audio::{AudioFile, Chunks},
+    audio::AudioFile,
     audit::AuditPage,
     batch::{BatchFigures, Recipients},
     calls::CallPage,

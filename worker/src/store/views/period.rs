@@ -107,8 +107,8 @@ impl Views {
     }
 }
 
-/// A part without which the other figures are shown: a busy server may not count it in time, and a server that builds an
-/// index refuses to.
+/// The value of a part, or its default if it could not be counted: a busy server may be too slow, and a server that builds
+/// an index refuses to. The other figures are shown all the same.
 fn optional<T: Default>(part: &str, counted: Result<T, StoreError>) -> T {
     counted.unwrap_or_else(|error| {
         tracing::warn!(part, %error, "a part of the overview was not counted");
@@ -116,7 +116,8 @@ fn optional<T: Default>(part: &str, counted: Result<T, StoreError>) -> T {
     })
 }
 
-/// Pairs the groups of two periods. A group that is only in the earlier one has no calls in the current one.
+/// Pairs the groups of two periods. A group that is only in the earlier one had no calls in the current one. If the current
+/// groups were cut, it is left out, because it may have had some.
 fn compared(current: Statistics, earlier: Statistics) -> (Vec<Compared>, Compared) {
     let total =
         Compared { is: None, name: None, now: current.total, before: earlier.total, trend: Vec::new() };
@@ -133,7 +134,7 @@ fn compared(current: Statistics, earlier: Statistics) -> (Vec<Compared>, Compare
             trend: Vec::new(),
         });
     }
-    let mut gone: Vec<_> = before.into_values().collect();
+    let mut gone: Vec<_> = if current.more { Vec::new() } else { before.into_values().collect() };
     gone.sort_by(|a, b| (b.sums.calls, &a.is).cmp(&(a.sums.calls, &b.is)));
     groups.extend(gone.into_iter().map(|group| Compared {
         is: group.is,

@@ -12,7 +12,8 @@
 //!   missing on disk although they can be read.
 //! - The files take at most 80 MiB (five segments) more than the maximum of webhooks. A webhook that stays keeps its
 //!   file, so a log with many such files is full earlier.
-//! - Nothing in a file stops the log: damaged records are left out and reported, files that cannot be read are renamed.
+//! - Nothing in a file stops the log: damaged records are left out and reported, files that cannot be read are renamed. A
+//!   file that cannot be opened or renamed does: an operator has to look at the folder.
 
 mod position;
 mod ranges;
@@ -312,7 +313,7 @@ impl WebhookLog {
         (records, None)
     }
 
-    /// Goes on without what cannot be read in a segment. Returns whether there was any such thing.
+    /// Removes the unreadable records of a segment from the log. Returns whether there were any.
     fn leave_out_damage(&mut self, number: u64) -> io::Result<bool> {
         let Some(segment) = self.segments.get_mut(&number) else { return Ok(false) };
         self.window = Window::default();

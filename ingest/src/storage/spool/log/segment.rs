@@ -145,7 +145,7 @@ impl Segment {
         Ok(scan)
     }
 
-    /// Counts the webhooks again after some could not be read. They are not in the log any more.
+    /// Scans again after a read failed: marks damaged records as removed, and counts the others.
     pub fn leave_out_damage(&mut self, window: &mut Window) -> io::Result<Scan> {
         let (mut scan, end) = self.scan(self.end, window)?;
         if end < self.end {
@@ -161,7 +161,10 @@ impl Segment {
         let (mut scan, mut offset) = (Scan::default(), self.first);
         while let Some((range, content)) = self.next_record(offset, limit, window)? {
             if range.start > offset {
-                scan.damaged_bytes += range.start - offset;
+                // Damage that an earlier scan has reported is marked as removed.
+                if self.has(offset) {
+                    scan.damaged_bytes += range.start - offset;
+                }
                 self.mark_removed(offset..range.start);
             }
             offset = range.end;

@@ -9,6 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use futures_util::TryStreamExt as _;
 
 use crate::{roles::console::state::Console, store::StoreError};
 
@@ -44,7 +45,9 @@ async fn find(console: &Console, name: &str, headers: &HeaderMap) -> Result<Resp
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, length).into_response());
         }
     };
-    let bytes = console.views.audio_bytes(&file, file.chunks(from, to)).await?;
+    let bytes = console.views.audio_bytes(file.clone(), from, to).await?.inspect_err(|error| {
+        tracing::info!(%error, "a recording was not sent to its end");
+    });
     let mut answer = Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, "audio/mpeg")

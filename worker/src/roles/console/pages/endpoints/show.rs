@@ -145,7 +145,11 @@ fn facts(endpoint: &Endpoint, waiting: Option<u64>, now: Timestamp) -> Vec<(&'st
         (Kind::Events, 1) if ends.is_empty() => "one".to_owned(),
         (Kind::Events, valid) => {
             let ends: Vec<_> = ends.into_iter().map(format::moment).collect();
-            format!("{valid}; requests are signed by each, the old ones until {}", ends.join(" and "))
+            let ends = ends.join(" and ");
+            match valid {
+                1 => format!("one, until {ends}: rotate the secret"),
+                _ => format!("{valid}; requests are signed by each, the old ones until {ends}"),
+            }
         }
     };
     // `since` is a time of the broker, `created_at` one of a worker, so they differ a little for a new endpoint too.
