@@ -44,7 +44,7 @@ async fn dead_letters_are_listed_shown_redriven_and_dropped() {
     until_dead_letters(&stack, 2).await;
     let message = stack.message(streams::WEBHOOKS, 3).await;
     assert_eq!(message.payload, unknown.to_string().as_bytes());
-    assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), "replayed:WEBHOOKS:1");
+    assert_eq!(message.headers.get("Nats-Msg-Id").unwrap().as_str(), "replayed:WEBHOOKS:1:1");
     assert!(message.headers.get(streams::header::DEAD_REASON).is_none());
 
     let (code, _, stderr) = run(&stack, &["drop", "--all"]).await;
@@ -94,34 +94,52 @@ async fn dead_letter_with_a_foreign_subject_is_not_redriven() {
     let stack = TestStack::builder().start().await;
     stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "CAkept" })).await;
     stack.until_call("CAkept", doc! {}).await;
-    let body = json!({ "event_type": "call.busy", "call_id": "CAsent" }).to_string();
-    let letter = async |subject: &str, sequence: &str| {
-        let mut headers = async_nats::HeaderMap::new();
-        for (name, value) in [
-            (streams::header::DEAD_REASON, "unsupported_event"),
-            (streams::header::DEAD_STREAM, "WEBHOOKS"),
-            (streams::header::DEAD_SEQUENCE, sequence),
-            (streams::header::DEAD_SUBJECT, subject),
-            ("X-Nats-Rollup", "all"),
-        ] {
-            headers.insert(name, value);
-        }
-        let subject = streams::subject::dead_letter("status");
-        let body = body.clone().into();
-        stack.jetstream.publish_with_headers(subject, headers, body).await.unwrap().await.unwrap();
-    };
-    letter("$JS.API.STREAM.PURGE.WEBHOOKS", "1").await;
-    letter("agent-calls.place", "2").await;
-    letter(streams::subject::ELEVENLABS_CALL_STATUS, "3").await;
+    letter(&stack, "$JS.API.STREAM.PURGE.WEBHOOKS", "1", "CAsent").await;
+    letter(&stack, "agent-calls.place", "2", "CAsent").await;
+    letter(&stack, streams::subject::ELEVENLABS_CALL_STATUS, "3", "CAsent").await;
 
     let (code, _, stderr) = run(&stack, &["replay", "--all", "--dry-run"]).await;
     assert!(code == Some(1) && stderr.contains("$JS.API.STREAM.PURGE.WEBHOOKS"), "{stderr}");
     let (code, said, stderr) = run(&stack, &["replay", "--all"]).await;
     assert!(code == Some(1) && said.contains("1 dead letters sent again"), "{said}{stderr}");
-    assert!(stderr.contains("number 1 is not sent again") && stderr.contains("number 2"), "{stderr}");
+    assert!(
+        stderr.contains("dead letter 1 is not sent again") && stderr.contains("dead letter 2"),
+        "{stderr}"
+    );
     stack.until_call("CAsent", doc! { "status": "busy" }).await;
     assert_eq!(stack.stored(streams::WEBHOOKS).await, 2, "nothing was purged");
     let sent = stack.message(streams::WEBHOOKS, 2).await;
     assert!(sent.headers.get("X-Nats-Rollup").is_none(), "foreign headers are removed");
     until_dead_letters(&stack, 2).await;
+}
+
+#[tokio::test]
+async fn letters_of_a_lost_stream_that_have_the_same_origin_are_all_sent() {
+    let stack = TestStack::start().await;
+    // A stream that was lost and created again begins with the same sequences.
+    for call in ["CAbefore", "CAafter"] {
+        letter(&stack, streams::subject::ELEVENLABS_CALL_STATUS, "1", call).await;
+    }
+    let (code, said, stderr) = run(&stack, &["replay", "--all"]).await;
+    assert!(code == Some(0) && said.contains("2 dead letters sent again"), "{said}{stderr}");
+    for call in ["CAbefore", "CAafter"] {
+        stack.until_call(call, doc! { "status": "busy" }).await;
+    }
+}
+
+/// Publishes a dead letter about `call` that came from `subject` and this sequence of the stream of webhooks.
+async fn letter(stack: &TestStack, subject: &str, sequence: &str, call: &str) {
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, value) in [
+        (streams::header::DEAD_REASON, "unsupported_event"),
+        (streams::header::DEAD_STREAM, "WEBHOOKS"),
+        (streams::header::DEAD_SEQUENCE, sequence),
+        (streams::header::DEAD_SUBJECT, subject),
+        ("X-Nats-Rollup", "all"),
+    ] {
+        headers.insert(name, value);
+    }
+    let body = json!({ "event_type": "call.busy", "call_id": call }).to_string();
+    let subject = streams::subject::dead_letter("status");
+    stack.jetstream.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap();
 }

@@ -201,7 +201,7 @@ async fn dead_letters_that_must_not_be_sent_stay_and_are_named() {
     let finished = async || shown.page("/dead-letters/work").await.1.contains("Finished").then_some(());
     until("the work is finished", finished).await;
     let page = shown.page("/dead-letters/work").await.1;
-    assert!(page.contains("number 2 is not sent again"), "{page}");
+    assert!(page.contains("dead letter 2 is not sent again"), "{page}");
     assert_eq!(left(&shown).await, 1);
 }
 

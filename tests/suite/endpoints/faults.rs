@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use aftercall_common::contract::streams;
 use aftercall_local::process::Signal;
+use async_nats::jetstream::consumer::PullConsumer;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
 
@@ -165,4 +167,22 @@ async fn a_call_reaches_an_endpoint_from_webhook_to_signed_event() {
     assert!(said["deliveries"].as_u64() >= Some(1), "{said}");
     until_equal("the erasure", 1, async || all.received().len()).await;
     assert_eq!(all.received()[0].json()["data"]["callId"], "CA1");
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_type_waits_for_a_later_version() {
+    let stack = stack().await;
+    let receiver = Receiver::accepting().await;
+    let (endpoint, _) = add(&stack, &receiver.url("/"), &[]).await;
+    let unknown = stack.jetstream.publish("calls.future", "{}".into()).await.unwrap();
+    unknown.await.unwrap();
+    let known = publish(&stack, "call.status", "CA", 1, json!({})).await;
+    until_equal("requests", vec![known], async || receiver.ids()).await;
+    let name = format!("endpoint-{endpoint}");
+    until_equal("messages that wait for another worker", Some(1), async || {
+        let mut consumer: PullConsumer =
+            stack.jetstream.get_consumer_from_stream(&name, streams::CALLS).await.ok()?;
+        Some(consumer.info().await.ok()?.num_ack_pending)
+    })
+    .await;
 }

@@ -54,28 +54,40 @@ pub enum Content {
     },
 }
 
+/// Why a message is not posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsendable {
+    /// Its type is unknown. A worker of a later version may know it.
+    UnknownType,
+    /// No endpoint gets it.
+    Internal,
+}
+
 impl OutgoingMessage {
-    /// Reads a message. `None`: no endpoint gets it.
+    /// Reads a message.
     fn read(
         stream: MessageStream,
         sequence: u64,
         subject: &str,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Option<Self> {
+    ) -> Result<Self, Unsendable> {
         let header =
             |name: &'static str| Some(headers.get(HeaderName::from_static(name))?.as_str().to_owned());
         let content = match stream {
             MessageStream::Calls => {
-                let event = EventType::of_subject(subject)?;
-                let mut body: Value = serde_json::from_slice(&body).ok()?;
+                let event = EventType::of_subject(subject).ok_or(Unsendable::UnknownType)?;
+                let mut body: Value =
+                    serde_json::from_slice(&body).map_err(|_no_json| Unsendable::Internal)?;
                 Content::Event { event, data: body["data"].take() }
             }
             MessageStream::Webhooks => {
-                let WebhookSubject::Received(provider) = WebhookSubject::parse(subject)? else { return None };
+                let Some(WebhookSubject::Received(provider)) = WebhookSubject::parse(subject) else {
+                    return Err(Unsendable::Internal);
+                };
                 // An operator has changed the body, so the signature does not belong to it.
                 if header(header::SIGNATURE).as_deref() == Some("edited") {
-                    return None;
+                    return Err(Unsendable::Internal);
                 }
                 let kept = [header::CONTENT_TYPE, provider.signature_header()];
                 let headers = kept.into_iter().filter_map(|name| Some((name, header(name)?)));
@@ -84,12 +96,15 @@ impl OutgoingMessage {
         };
         let id = headers.get(NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str).filter(|id| is_usable(id));
         let id = id.map_or_else(|| format!("{}:{sequence}", stream.as_str()), str::to_owned);
-        Some(Self { stream, sequence, id, content, body, object: header(header::BODY_OBJECT) })
+        Ok(Self { stream, sequence, id, content, body, object: header(header::BODY_OBJECT) })
     }
 
-    /// Reads a message that a consumer of `stream` received. `None`: no endpoint gets it.
-    pub fn received(stream: MessageStream, message: &jetstream::Message) -> Option<Self> {
-        let sequence = message.info().ok()?.stream_sequence;
+    /// Reads a message that a consumer of `stream` received.
+    ///
+    /// # Errors
+    /// The message is not posted.
+    pub fn received(stream: MessageStream, message: &jetstream::Message) -> Result<Self, Unsendable> {
+        let sequence = message.info().map_err(|_no_info| Unsendable::Internal)?.stream_sequence;
         let headers = message.headers.clone().unwrap_or_default();
         Self::read(stream, sequence, &message.subject, &headers, message.payload.clone())
     }
@@ -125,7 +140,7 @@ impl OutgoingMessage {
         };
         let StreamMessage { subject, headers, payload, sequence, .. } = message;
         let found = Self::read(job.stream, sequence, &subject, &headers, payload);
-        Ok(found.filter(|found| found.id == job.message_id))
+        Ok(found.ok().filter(|found| found.id == job.message_id))
     }
 
     /// The type of the event, or the provider of the webhook.
@@ -159,7 +174,7 @@ mod tests {
         subject: &str,
         headers: &[(&'static str, &str)],
         body: &str,
-    ) -> Option<OutgoingMessage> {
+    ) -> Result<OutgoingMessage, Unsendable> {
         let headers =
             headers.iter().map(|&(name, value)| (HeaderName::from_static(name), value.into())).collect();
         OutgoingMessage::read(stream, 7, subject, &headers, Bytes::copy_from_slice(body.as_bytes()))
@@ -186,11 +201,17 @@ mod tests {
 
     #[test]
     fn other_messages_reach_no_endpoint() {
-        assert!(read(MessageStream::Calls, "calls.other", &[], "{}").is_none());
-        assert!(read(MessageStream::Calls, "calls.status", &[], "no JSON").is_none());
-        assert!(read(MessageStream::Webhooks, "webhooks.elevenlabs.reconciled", &[], "{}").is_none());
+        let unsendable =
+            |stream, subject, headers: &[_], body| read(stream, subject, headers, body).unwrap_err();
         let edited = [("Aftercall-Signature", "edited")];
-        assert!(read(MessageStream::Webhooks, Provider::Twilio.subject(), &edited, "a=b").is_none());
+        assert_eq!(unsendable(MessageStream::Calls, "calls.other", &[], "{}"), Unsendable::UnknownType);
+        for (stream, subject, headers, body) in [
+            (MessageStream::Calls, "calls.status", &[][..], "no JSON"),
+            (MessageStream::Webhooks, "webhooks.elevenlabs.reconciled", &[], "{}"),
+            (MessageStream::Webhooks, Provider::Twilio.subject(), &edited, "a=b"),
+        ] {
+            assert_eq!(unsendable(stream, subject, headers, body), Unsendable::Internal, "{subject}");
+        }
     }
 
     #[test]

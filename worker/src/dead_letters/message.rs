@@ -79,7 +79,8 @@ impl DeadLetter {
         let mut headers: HeaderMap = kept
             .flat_map(|(name, values)| values.iter().map(move |value| (name.clone(), value.clone())))
             .collect();
-        let id = format!("{REDRIVEN_ID}{}:{}", origin.stream, origin.sequence);
+        // The number distinguishes letters of streams that were lost and created again.
+        let id = format!("{REDRIVEN_ID}{}:{}:{}", origin.stream, origin.sequence, self.0.sequence);
         headers.insert(NATS_MESSAGE_ID, id.as_str());
         // Without this header, another stream with the same subject could acknowledge the message.
         headers.insert(NATS_EXPECTED_STREAM, origin.stream);

@@ -1,7 +1,7 @@
 //! Redrives a dead letter: sends it to its origin again, with its own body or with a corrected one.
 //!
-//! The message is sent first, then the dead letter is removed. After a crash between the two, the dead letter
-//! may be sent once more with the same id. Processing it twice does no harm.
+//! The message is sent first, then the dead letter is removed. Its id follows from the dead letter. So after a crash between
+//! the two, and of several people who send a dead letter at the same time, also edited, the broker stores one message.
 
 use aftercall_common::contract::{provider::Provider, streams::header};
 use async_nats::{
@@ -20,16 +20,17 @@ const EDITED: &str = "edited";
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
     /// The dead letter must not be sent again. It was not removed.
-    #[error("number {0} is not sent again: {1}")]
+    #[error("dead letter {0} is not sent again: {1}")]
     NotRedrivable(u64, NotRedrivable),
     /// The dead letter was sent with another body shortly before, perhaps by somebody else at the same time.
-    #[error("number {0} was not sent: it was sent with another text shortly before")]
+    #[error("dead letter {0} was not sent: it was sent with another text shortly before")]
     SentBefore(u64),
-    /// The broker has not confirmed the message. The dead letter was not removed.
-    #[error("number {0} was not sent again: the broker has not confirmed it: {1}")]
+    /// The broker has not confirmed the message, so it may be stored or not. The dead letter was not removed. It can be sent
+    /// again, because its message is stored once.
+    #[error("dead letter {0} may not have been sent again: the broker has not confirmed it: {1}")]
     NotConfirmed(u64, String),
     /// The message was sent, and the dead letter could not be removed.
-    #[error("number {0} was sent again, but not removed: {1}")]
+    #[error("dead letter {0} was sent again, but not removed: {1}")]
     NotRemoved(u64, String),
 }
 
@@ -56,10 +57,9 @@ pub(crate) async fn redrive(
     let (origin, mut headers) =
         dead_letter.redriven().map_err(|why| RedriveError::NotRedrivable(number, why))?;
     if body.is_some() {
-        mark_edited(&mut headers, number);
+        mark_edited(&mut headers);
     }
     let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
-    let is_edited = body.is_some();
     let body = body.unwrap_or(dead_letter.0.payload);
     let publishing = async {
         let publish = context.publish_with_headers(origin.subject, headers, body.clone());
@@ -67,7 +67,7 @@ pub(crate) async fn redrive(
     };
     let unconfirmed = |error: async_nats::Error| RedriveError::NotConfirmed(number, error.to_string());
     let ack = publishing.await.map_err(unconfirmed)?;
-    if is_edited && ack.duplicate {
+    if ack.duplicate {
         // An earlier attempt may have stored this body although its answer got lost. Then only the removal is left.
         let sent = async {
             let stream = context.get_stream_no_info(origin.stream).await?;
@@ -86,12 +86,8 @@ pub(crate) async fn redrive(
     }
 }
 
-/// Gives a message with a changed body an id of its own, and removes the provider's signature, which does not
-/// match the new body. The id does not depend on the body: of two people who edit the dead letter `number` at the same
-/// time, one sends it.
-fn mark_edited(headers: &mut HeaderMap, number: u64) {
-    let id = headers.get(NATS_MESSAGE_ID).map(ToString::to_string).unwrap_or_default();
-    headers.insert(NATS_MESSAGE_ID, format!("{id}:edited:{number}").as_str());
+/// Removes the signature of the provider, which does not match a changed body.
+fn mark_edited(headers: &mut HeaderMap) {
     let kept = headers.iter().filter(|(name, _)| {
         let name: &str = name.as_ref();
         let of_providers = Provider::ALL.iter().map(|provider| provider.signature_header());
@@ -110,26 +106,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_edited_body_gets_an_id_of_its_own_and_loses_its_signature() {
+    fn an_edited_body_keeps_its_id_and_loses_its_signature() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            (NATS_MESSAGE_ID.as_ref(), "replayed:WEBHOOKS:7"),
+            (NATS_MESSAGE_ID.as_ref(), "replayed:WEBHOOKS:7:1"),
             (header::SIGNATURE, "verified"),
             (header::ELEVENLABS_SIGNATURE, "t=1,v0=ab"),
             (header::SOURCE_IP, "192.0.2.1"),
         ] {
             headers.insert(name, value);
         }
-        let edited = |number| {
-            let mut headers = headers.clone();
-            mark_edited(&mut headers, number);
-            headers
-        };
-        let (one, other) = (edited(1), edited(2));
+        mark_edited(&mut headers);
         let text = |headers: &HeaderMap, name: &str| headers.get(name).map(ToString::to_string);
-        assert_eq!(text(&one, header::SIGNATURE).as_deref(), Some("edited"));
-        assert_eq!(text(&one, header::SOURCE_IP).as_deref(), Some("192.0.2.1"));
-        assert_eq!(text(&one, header::ELEVENLABS_SIGNATURE), None);
-        assert_ne!(text(&one, NATS_MESSAGE_ID.as_ref()), text(&other, NATS_MESSAGE_ID.as_ref()));
+        assert_eq!(text(&headers, header::SIGNATURE).as_deref(), Some("edited"));
+        assert_eq!(text(&headers, header::SOURCE_IP).as_deref(), Some("192.0.2.1"));
+        assert_eq!(text(&headers, header::ELEVENLABS_SIGNATURE), None);
+        assert_eq!(text(&headers, NATS_MESSAGE_ID.as_ref()).as_deref(), Some("replayed:WEBHOOKS:7:1"));
     }
 }

@@ -17,7 +17,10 @@ pub async fn delete(stream: &Stream, which: &Selection, yes: bool) -> anyhow::Re
     }
     let bar = terminal::bar(numbers.len());
     for number in &numbers {
-        stream.delete_message(*number).await.with_context(|| format!("number {number} was not dropped"))?;
+        stream
+            .delete_message(*number)
+            .await
+            .with_context(|| format!("dead letter {number} was not dropped"))?;
         bar.inc(1);
     }
     bar.finish_and_clear();

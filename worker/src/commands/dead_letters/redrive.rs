@@ -39,7 +39,7 @@ pub async fn redrive(
             Ok(Some(subject)) => print_line(format!("would send number {number} ({reason}) to {subject}"))?,
             Ok(None) => sent += 1,
             // The remaining dead letters can still be sent.
-            Err(error @ RedriveError::NotRedrivable(..)) => {
+            Err(error @ (RedriveError::NotRedrivable(..) | RedriveError::SentBefore(..))) => {
                 refused += 1;
                 bar.suspend(|| eprintln!("{error}"));
             }

@@ -143,7 +143,9 @@ async fn one(queue: &DeadLetterQueue, work: Work, number: u64) -> Outcome {
         },
         Work::Replay => match queue.redrive(number, None).await {
             Ok(Some(Ok(sent))) => Outcome::Done(Some((sent.stream, sent.sequence))),
-            Ok(Some(Err(error @ RedriveError::NotRedrivable(..)))) => Outcome::Failed(error.to_string()),
+            Ok(Some(Err(error @ (RedriveError::NotRedrivable(..) | RedriveError::SentBefore(..))))) => {
+                Outcome::Failed(error.to_string())
+            }
             Ok(Some(Err(error))) => Outcome::Stop(error.to_string()),
             Ok(None) => Outcome::Gone,
             Err(error) => Outcome::Stop(error.to_string()),

@@ -25,7 +25,7 @@ use crate::{
         consumer::{acknowledge, hold},
         delivery_jobs::{self, DeliveryJob},
         large_bodies::{self, BodyError},
-        outgoing::{Content, OutgoingMessage},
+        outgoing::{Content, OutgoingMessage, Unsendable},
     },
     domain::{
         delivery::{
@@ -42,6 +42,8 @@ const REDELIVER_AFTER: Duration = Duration::from_secs(5);
 /// Longest such delay, for a message that was returned several times because broker or object store failed. A request
 /// may have been sent each time.
 const MAX_REDELIVER_AFTER: Duration = Duration::from_mins(5);
+/// How often a message of an unknown type is delivered to workers: for about an hour.
+const MAX_UNKNOWN: i64 = 18;
 /// Most large bodies of one endpoint in memory at the same time.
 const MAX_LARGE: usize = 1;
 /// Most attempts of one endpoint that are recorded at the same time.
@@ -108,15 +110,25 @@ impl Deliverer {
     /// Delivers a new message, if the endpoint gets it. The caller records the attempt.
     pub async fn deliver_new(&self, message: &Message) -> Option<Attempted> {
         let endpoint = self.endpoint();
-        let outgoing = OutgoingMessage::received(consumers::stream(endpoint.kind), message);
+        let outgoing = match OutgoingMessage::received(consumers::stream(endpoint.kind), message) {
+            Ok(outgoing) => outgoing,
+            Err(Unsendable::UnknownType) if endpoint.filter.types.is_empty() => {
+                leave_to_later_version(&endpoint, message).await;
+                return None;
+            }
+            Err(Unsendable::UnknownType | Unsendable::Internal) => {
+                acknowledge(message, AckKind::Ack).await;
+                return None;
+            }
+        };
         let is_wanted = |outgoing: &OutgoingMessage| match &outgoing.content {
             Content::Event { event, data } => endpoint.filter.matches(*event, data),
             Content::Webhook { provider, .. } => endpoint.filter.matches_provider(*provider),
         };
-        let Some(outgoing) = outgoing.filter(is_wanted) else {
+        if !is_wanted(&outgoing) {
             acknowledge(message, AckKind::Ack).await;
             return None;
-        };
+        }
         let info = message.info().ok().filter(|info| info.delivered == 1);
         let stored =
             info.and_then(|info| Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok());
@@ -326,6 +338,18 @@ impl Deliverer {
             tracing::error!(endpoint = %endpoint.id, reason, "an endpoint gets nothing any more; its messages wait");
         }
         Ok(())
+    }
+}
+
+/// Returns a message of an unknown type to the broker: during a rolling upgrade, a worker of a later version delivers it.
+/// After [`MAX_UNKNOWN`] times there is none, and the message is dropped.
+async fn leave_to_later_version(endpoint: &Endpoint, message: &Message) {
+    let delivered = message.info().map_or(1, |info| info.delivered);
+    if delivered < MAX_UNKNOWN {
+        acknowledge(message, AckKind::Nak(Some(redeliver_after(delivered)))).await;
+    } else {
+        tracing::error!(endpoint = %endpoint.id, subject = %message.subject, "an event of an unknown type is dropped");
+        acknowledge(message, AckKind::Ack).await;
     }
 }
 

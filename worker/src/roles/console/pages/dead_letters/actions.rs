@@ -91,7 +91,7 @@ fn not_sent(console: &Console, error: &RedriveError, entered: Option<&str>) -> R
     let (status, title) = match error {
         RedriveError::NotRedrivable(..) => (StatusCode::UNPROCESSABLE_ENTITY, "Not sent again"),
         RedriveError::SentBefore(..) => (StatusCode::CONFLICT, "Not sent again"),
-        RedriveError::NotConfirmed(..) => (StatusCode::BAD_GATEWAY, "Not sent again"),
+        RedriveError::NotConfirmed(..) => (StatusCode::BAD_GATEWAY, "Not confirmed"),
         RedriveError::NotRemoved(..) => (StatusCode::BAD_GATEWAY, "Sent again, and still in this list"),
     };
     let text = error.to_string();
