@@ -49,8 +49,8 @@ async fn bind_traces(stack: &TestStack) {
     assert_eq!(answer.unwrap().status(), 200);
 }
 
-async fn reconcile(stack: &TestStack) -> Value {
-    let (code, stdout, stderr) = super::reconcile(stack).await;
+async fn reconcile(stack: &TestStack, conversations: usize) -> Value {
+    let (code, stdout, stderr) = super::reconcile(stack, conversations).await;
     assert_eq!(code, Some(0), "{stderr}");
     stack.all_acknowledged().await;
     let pending = doc! { "transcriptState": "owed", "conversationId": { "$exists": true } };
@@ -80,12 +80,12 @@ async fn one_pass_makes_up_for_lost_webhooks_of_every_kind_of_conversation() {
     let before = wrong(&all, &documents(&stack.calls).await).len();
     assert!(before > all.len() / 4, "{before} values are wrong before the pass");
 
-    let report = reconcile(&stack).await;
+    let report = reconcile(&stack, all.len()).await;
     let found = wrong(&all, &documents(&stack.calls).await);
     assert!(found.is_empty(), "{} of {before}: {:?} {report}", found.len(), &found[..found.len().min(8)]);
     assert_eq!(stack.stored(streams::DEAD_LETTERS).await, 0);
     assert_eq!(
-        reconcile(&stack).await["events"].as_array().map(Vec::len),
+        reconcile(&stack, all.len()).await["events"].as_array().map(Vec::len),
         Some(0),
         "a second pass finds nothing"
     );

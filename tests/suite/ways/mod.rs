@@ -36,9 +36,9 @@ pub fn conversations(default: u32) -> u32 {
     set.map_or(default, |set| number(set).expect("AFTERCALL_TEST_CONVERSATIONS is a number"))
 }
 
-/// Runs the command `reconcile`. It requests at most a hundred conversations a second.
-async fn reconcile(stack: &TestStack) -> (Option<i32>, String, String) {
-    let requests = Duration::from_secs(u64::from(conversations(CONVERSATIONS)) / 50);
+/// Runs the command `reconcile` for so many `conversations`. It requests at most a hundred of them a second.
+async fn reconcile(stack: &TestStack, conversations: usize) -> (Option<i32>, String, String) {
+    let requests = Duration::from_secs(conversations as u64 / 50);
     stack.long_command(&["reconcile", "--json", "--since", "6h"], &[], requests).await
 }
 
@@ -84,7 +84,8 @@ async fn the_same_conversation_gives_the_same_document_whichever_way_it_comes() 
     }
     perform(&stack, &before).await;
     stack.all_acknowledged().await;
-    let (code, _, stderr) = reconcile(&stack).await;
+    let listed = cases.iter().map(|case| case.generated.len()).sum();
+    let (code, _, stderr) = reconcile(&stack, listed).await;
     assert_eq!(code, Some(0), "{stderr}");
     perform(&stack, &after).await;
     stack.all_acknowledged().await;
