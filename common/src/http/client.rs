@@ -49,10 +49,10 @@ impl Error {
 /// Host and port of a plain HTTP URL. Fails if the URL has another scheme, no host, or a port that is none.
 pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
     match (url.scheme_str(), url.host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => {
-            let port = url.authority().map_or(Ok(80), |authority| port(authority, 80))?;
-            Ok((host.trim_matches(['[', ']']), port))
-        }
+        (Some("http"), Some(host)) if !host.is_empty() => Ok((
+            host.trim_matches(['[', ']']),
+            url.authority().map_or(Ok(80), |authority| port(authority, 80))?,
+        )),
         _ => Err(Error::Url),
     }
 }
@@ -64,7 +64,7 @@ pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
 pub fn port(authority: &Authority, usual: u16) -> Result<u16, Error> {
     match authority.port_u16() {
         Some(port) => Ok(port),
-        None if authority.as_str().ends_with(authority.host()) => Ok(usual),
+        None if authority.as_str().rsplit('@').next() == Some(authority.host()) => Ok(usual),
         None => Err(Error::Url),
     }
 }
@@ -108,6 +108,8 @@ mod tests {
             ("http://localhost:82220",      None),
             ("http://localhost:x",          None),
             ("http://localhost:",           None),
+            ("http://1:999991",             None),
+            ("http://user:secret@host",     Some(("host", 80))),
             ("http://[::1]:4318/v1/traces", Some(("::1", 4318))),
             ("https://localhost",           None),
             ("localhost:8222",              None),

@@ -86,13 +86,14 @@ struct Shared<H> {
     unreadable: Arc<Unreadable>,
 }
 
-/// The permits of an admitted connection, released when dropped.
+/// The permits of an admitted connection, released when dropped, also if its handler panics.
 struct Admission {
     _slot: OwnedSemaphorePermit,
     source: Option<SourcePermit>,
+    _open: Open,
 }
 
-/// Counts a connection as open until it is dropped, also if its handler panics.
+/// Counts a connection as open until it is dropped.
 struct Open(Gauge);
 
 impl Open {
@@ -165,7 +166,7 @@ impl Server {
                 continue;
             }
             let Some(slot) = close.run_until_cancelled(admit(&slots, &idle, &displaced)).await else { break };
-            let admission = Admission { _slot: slot, source };
+            let admission = Admission { _slot: slot, source, _open: Open::new(&shared.open) };
             let sends_header = proxy_protocol.is_expected_from(peer.ip());
             connections.spawn(shared.clone().run(socket, peer, sends_header, &idle, admission));
         }
@@ -181,7 +182,7 @@ impl Server {
 }
 
 impl<H> Shared<H> {
-    /// Counts a connection as open, and returns the task that serves it.
+    /// The task that serves a connection.
     fn run<F, B>(
         self: Arc<Self>,
         socket: TcpStream,
@@ -209,7 +210,6 @@ impl<H> Shared<H> {
             unreadable: self.unreadable.clone(),
         };
         let tls = self.tls.clone();
-        let open = Open::new(&self.open);
         async move {
             if sends_header {
                 // Boxed, so that connections without a proxy do not need the memory for it.
@@ -219,7 +219,7 @@ impl<H> Shared<H> {
             } else {
                 connection.run(socket, tls, &self.handler).await;
             }
-            drop((open, admission));
+            drop(admission);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aftercall_common::http::client;
 use hyper::Uri;
 use serde::Deserialize;
 
@@ -44,7 +45,7 @@ impl TryFrom<String> for PublicUrl {
         Ok(Self {
             scheme: scheme.to_owned(),
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(usual),
+            port: client::port(authority, usual).map_err(|_no_port| form())?,
             prefix: url.path().trim_end_matches('/').to_owned(),
         })
     }

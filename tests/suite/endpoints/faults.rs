@@ -174,15 +174,17 @@ async fn an_event_of_an_unknown_type_waits_for_a_later_version() {
     let stack = stack().await;
     let receiver = Receiver::accepting().await;
     let (endpoint, _) = add(&stack, &receiver.url("/"), &[]).await;
-    let unknown = stack.jetstream.publish("calls.future", "{}".into()).await.unwrap();
-    unknown.await.unwrap();
+    let unknown = stack.jetstream.publish("calls.future", r#"{"type":"call.future"}"#.into()).await.unwrap();
+    let unknown = unknown.await.unwrap().sequence;
     let known = publish(&stack, "call.status", "CA", 1, json!({})).await;
-    until_equal("requests", vec![known], async || receiver.ids()).await;
+    until_equal("requests", vec![known.clone()], async || receiver.ids()).await;
+    until_delivery(&stack, &endpoint, &known, |record| record["state"] == "delivered").await;
     let name = format!("endpoint-{endpoint}");
-    until_equal("messages that wait for another worker", Some(1), async || {
+    until_equal("the last message before one that waits", Some((unknown - 1, 1)), async || {
         let mut consumer: PullConsumer =
             stack.jetstream.get_consumer_from_stream(&name, streams::CALLS).await.ok()?;
-        Some(consumer.info().await.ok()?.num_ack_pending)
+        let info = consumer.info().await.ok()?;
+        Some((info.ack_floor.stream_sequence, info.num_ack_pending))
     })
     .await;
 }

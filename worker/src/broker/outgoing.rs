@@ -55,10 +55,10 @@ pub enum Content {
 }
 
 /// Why a message is not posted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unsendable {
-    /// Its type is unknown. A worker of a later version may know it.
-    UnknownType,
+    /// This version does not know its type. A worker of a later version may.
+    UnknownType(String),
     /// No endpoint gets it.
     Internal,
 }
@@ -76,9 +76,11 @@ impl OutgoingMessage {
             |name: &'static str| Some(headers.get(HeaderName::from_static(name))?.as_str().to_owned());
         let content = match stream {
             MessageStream::Calls => {
-                let event = EventType::of_subject(subject).ok_or(Unsendable::UnknownType)?;
                 let mut body: Value =
                     serde_json::from_slice(&body).map_err(|_no_json| Unsendable::Internal)?;
+                let unknown =
+                    || Unsendable::UnknownType(body["type"].as_str().unwrap_or_default().to_owned());
+                let event = EventType::of_subject(subject).ok_or_else(unknown)?;
                 Content::Event { event, data: body["data"].take() }
             }
             MessageStream::Webhooks => {
@@ -126,7 +128,7 @@ impl OutgoingMessage {
     /// Reads the message of `job` from its stream. `None`: the message is not there any more.
     ///
     /// # Errors
-    /// The broker does not answer.
+    /// The broker does not answer, or a later version has made the job.
     pub async fn fetch(
         context: &jetstream::Context,
         job: &DeliveryJob,
@@ -139,8 +141,10 @@ impl OutgoingMessage {
             Err(error) => return Err(error.into()),
         };
         let StreamMessage { subject, headers, payload, sequence, .. } = message;
-        let found = Self::read(job.stream, sequence, &subject, &headers, payload);
-        Ok(found.ok().filter(|found| found.id == job.message_id))
+        match Self::read(job.stream, sequence, &subject, &headers, payload) {
+            Err(Unsendable::UnknownType(_)) => Err("this version does not know the type of the event".into()),
+            found => Ok(found.ok().filter(|found| found.id == job.message_id)),
+        }
     }
 
     /// The type of the event, or the provider of the webhook.
@@ -204,7 +208,9 @@ mod tests {
         let unsendable =
             |stream, subject, headers: &[_], body| read(stream, subject, headers, body).unwrap_err();
         let edited = [("Aftercall-Signature", "edited")];
-        assert_eq!(unsendable(MessageStream::Calls, "calls.other", &[], "{}"), Unsendable::UnknownType);
+        let unknown = Unsendable::UnknownType("call.other".to_owned());
+        let body = r#"{"type":"call.other"}"#;
+        assert_eq!(unsendable(MessageStream::Calls, "calls.other", &[], body), unknown);
         for (stream, subject, headers, body) in [
             (MessageStream::Calls, "calls.status", &[][..], "no JSON"),
             (MessageStream::Webhooks, "webhooks.elevenlabs.reconciled", &[], "{}"),

@@ -99,16 +99,21 @@ impl Job {
     }
 }
 
-/// Publishes the first job to fetch the transcript of a conversation. Has no effect if this job was published before, within the
+/// Publishes the first job of a conversation, which is due at once. Has no effect if it was published before, within the
 /// broker's duplicate window.
 pub async fn enqueue_job(
     context: &jetstream::Context,
+    kind: JobKind,
     id: &ConversationId,
     trace: Option<&str>,
 ) -> Result<(), async_nats::Error> {
-    let job = Job::first(JobKind::Transcript, id.clone(), trace);
+    let job = Job::first(kind, id.clone(), trace);
     let mut headers = job.headers();
-    headers.insert(NATS_MESSAGE_ID, format!("transcript:{}", id.as_str()).as_str());
+    let prefix = match kind {
+        JobKind::Transcript => "transcript",
+        JobKind::Recording => "recording",
+    };
+    headers.insert(NATS_MESSAGE_ID, format!("{prefix}:{}", id.as_str()).as_str());
     let payload = job.payload().into();
     context.publish_with_headers(subject::TRANSCRIPT_DUE, headers, payload).await?.await?;
     Ok(())

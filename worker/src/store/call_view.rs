@@ -90,6 +90,11 @@ impl CallView {
         self.document.get_document("audio").ok()?.get_str("fileId").ok()
     }
 
+    /// Whether the document says that its recording is stored.
+    pub fn is_recording_saved(&self) -> bool {
+        self.document.get_str("recordingState").is_ok_and(|state| state == "saved")
+    }
+
     /// Since when the worker tries to fetch the recording.
     pub fn recording_since(&self) -> Option<Timestamp> {
         date(&self.document, "_recordingSince")

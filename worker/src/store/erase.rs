@@ -109,8 +109,8 @@ impl Store {
         self.erase_files(doc! { "uploadDate": { "$lt": bson_date(cutoff) } }).await
     }
 
-    /// Erases all files that `filter` matches, and returns their number. A file that cannot be erased does not keep the
-    /// others; the first error is returned at the end.
+    /// Erases all files that `filter` matches, and returns their number. A file that MongoDB refuses to erase does not keep
+    /// the others; the first such error is returned at the end.
     async fn erase_files(&self, filter: Document) -> Result<u64, StoreError> {
         let (mut erased, mut failed) = (0, None);
         for name in files::BUCKETS {
@@ -123,7 +123,8 @@ impl Store {
                 last = end;
                 for file in page {
                     match self.run(erase_file(bucket.clone(), file)).await {
-                        Ok(()) => erased += 1,
+                        Ok(is_erased) => erased += u64::from(is_erased),
+                        Err(error @ StoreError::Unavailable(_)) => return Err(error),
                         Err(error) => drop(failed.get_or_insert(error)),
                     }
                 }
@@ -139,11 +140,11 @@ async fn found(bucket: GridFsBucket, filter: Document) -> mongodb::error::Result
     found.await?.map_ok(|file| file.id).try_collect().await
 }
 
-/// Erases a file. Another worker may erase it at the same time.
-async fn erase_file(bucket: GridFsBucket, file: Bson) -> mongodb::error::Result<()> {
+/// Erases a file. Returns false if it does not exist: another worker may erase it at the same time.
+pub(super) async fn erase_file(bucket: GridFsBucket, file: Bson) -> mongodb::error::Result<bool> {
     match bucket.delete(file).await {
-        Err(error) if is_file_not_found(&error) => Ok(()),
-        erased => erased,
+        Err(error) if is_file_not_found(&error) => Ok(false),
+        erased => erased.map(|()| true),
     }
 }
 

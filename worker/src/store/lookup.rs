@@ -1,5 +1,7 @@
 //! Finds a call by its identifiers.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection,
@@ -48,7 +50,8 @@ impl Store {
     /// The ids of the other conversations of the same telephone call.
     pub async fn other_conversations(&self, call: &CallView) -> Result<Vec<ConversationId>, StoreError> {
         let Some(shared) = call.shared_call_id() else { return Ok(Vec::new()) };
-        let found = self.run(conversations_of(self.calls.clone(), shared.as_str().to_owned())).await?;
+        let found =
+            self.run(conversations_of(self.calls.clone(), shared.as_str().to_owned(), SERVER_TIME)).await?;
         Ok(others(call, found))
     }
 }
@@ -60,14 +63,16 @@ pub(super) fn others(call: &CallView, conversations: Vec<String>) -> Vec<Convers
     ids.filter(|id| own.as_ref() != Some(id)).collect()
 }
 
-/// The ids of the conversations of the telephone call `shared`, in ascending order.
+/// The ids of the conversations of the telephone call `shared`, in ascending order. `time`: how long the server may work on
+/// it.
 pub(super) async fn conversations_of(
     calls: Collection<Document>,
     shared: String,
+    time: Duration,
 ) -> mongodb::error::Result<Vec<String>> {
     let found =
         calls.find(doc! { "sharedCallId": shared }).projection(doc! { "_id": 0, "conversationId": 1 });
-    let found = found.sort(doc! { "conversationId": 1 }).limit(MAX_CONVERSATIONS).max_time(SERVER_TIME);
+    let found = found.sort(doc! { "conversationId": 1 }).limit(MAX_CONVERSATIONS).max_time(time);
     let found: Vec<Document> = found.await?.try_collect().await?;
     Ok(found.iter().filter_map(|call| call.get_str("conversationId").ok().map(str::to_owned)).collect())
 }

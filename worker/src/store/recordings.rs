@@ -13,6 +13,7 @@ use mongodb::{
 use super::{
     connection::Store,
     convert::bson_date,
+    erase::erase_file,
     error::StoreError,
     files::{self, RECORDINGS},
     revision,
@@ -112,10 +113,12 @@ impl Store {
         state: RecordingState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        // A webhook, or another job, may have brought the recording meanwhile.
         let (at, mut filter) = (bson_date(now), doc! { "conversationId": conversation.as_str() });
         let mut update = match state {
             RecordingState::Pending => {
                 filter.insert("recordingState", doc! { "$ne": "owed" }); // Otherwise nothing changes.
+                filter.insert("audio.fileId", doc! { "$exists": false });
                 // The time of the first attempt stays.
                 let since = doc! { "$min": ["$_recordingSince", at] };
                 vec![doc! { "$set": { "recordingState": "owed", "_recordingSince": since } }]
@@ -124,7 +127,6 @@ impl Store {
                 vec![doc! { "$set": { "recordingState": "saved" } }, doc! { "$unset": "_recordingError" }]
             }
             RecordingState::Unavailable(reason) => {
-                // A webhook may have brought the recording meanwhile.
                 filter.insert("audio.fileId", doc! { "$exists": false });
                 vec![doc! { "$set": {
                     "recordingState": "unavailable", "_recordingError": { "$literal": reason },
@@ -139,10 +141,7 @@ impl Store {
 
     /// Erases the recording `file`, if it exists.
     pub async fn erase_recording(&self, file: &str) -> Result<(), StoreError> {
-        if self.recording_size(file).await?.is_none() {
-            return Ok(());
-        }
         let (bucket, file) = (files::bucket(&self.database, RECORDINGS), Bson::String(file.to_owned()));
-        self.run(async move { bucket.delete(file).await }).await
+        self.run(erase_file(bucket, file)).await.map(drop)
     }
 }

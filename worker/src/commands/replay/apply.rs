@@ -16,7 +16,6 @@ use crate::{
     ingestion::write_once,
     ports::Ports as _,
     retry::Pauses,
-    roles::transcripts,
     store::{Changed, Key, StoreError},
 };
 
@@ -80,7 +79,7 @@ pub(super) async fn apply(
             }
         };
         for conversation in &applied.transcripts_due {
-            let enqueued = transcripts::enqueue_job(&context.jetstream, conversation, None).await;
+            let enqueued = context.enqueue_job(conversation, None).await;
             enqueued.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct Counts {
     pub unreadable: usize,
     /// Webhooks whose large bodies are not available now.
     pub unavailable: usize,
-    /// Calls whose changes MongoDB refuses.
+    /// Patches that MongoDB refuses.
     pub refused: usize,
     /// Patches for which a dry run would create a call. Several patches can be about one call.
     pub created: usize,

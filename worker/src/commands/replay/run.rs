@@ -93,12 +93,15 @@ pub async fn run(context: &Context, options: &Options) -> anyhow::Result<()> {
     bar.finish_and_clear();
     print_line(replay.counts.summary(options.dry_run))?;
     let Counts { unavailable, refused, .. } = replay.counts;
+    if refused > 0 {
+        tracing::error!(refused, "MongoDB refused changes, as said above");
+    }
     ensure!(
         unavailable == 0,
         "{unavailable} webhooks were left out: {WEBHOOK_BODIES} did not return their bodies; {}",
         replay.hint()
     );
-    ensure!(refused == 0, "MongoDB refused the changes of {refused} calls: see the log");
+    ensure!(refused == 0, "MongoDB refused {refused} changes of calls");
     Ok(())
 }
 

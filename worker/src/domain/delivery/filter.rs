@@ -77,7 +77,8 @@ impl Filter {
         self.has_type(provider.word())
     }
 
-    fn has_type(&self, name: &str) -> bool {
+    /// Whether the endpoint gets messages of the type `name`, which this version need not know.
+    pub fn has_type(&self, name: &str) -> bool {
         self.types.is_empty() || self.types.iter().any(|wanted| wanted == name)
     }
 

@@ -146,7 +146,7 @@ impl Pass<'_> {
         let ids: Vec<_> = unfinished.iter().map(|(id, _)| id).collect();
         let known = context.store.known(&ids).await?;
         for (id, began) in &unfinished {
-            let (id, is_stuck) = (id, is_too_long(*began, until));
+            let is_stuck = is_too_long(*began, until);
             if listed.get(id).is_some_and(|is_over| *is_over || !is_stuck) {
                 continue;
             }

@@ -13,7 +13,10 @@ mod recording;
 use std::{sync::Arc, time::Duration};
 
 use aftercall_common::contract::streams::{self, consumer, header};
-use async_nats::HeaderValue;
+use async_nats::{
+    HeaderValue,
+    jetstream::{self, consumer::PullConsumer},
+};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -28,7 +31,6 @@ use crate::{
     broker::consumer::{Batches, Pull as _, Source},
     config::Recordings,
     elevenlabs::ElevenLabs,
-    ports::Ports as _,
 };
 
 /// Conversations that one worker fetches at the same time.
@@ -110,8 +112,17 @@ async fn maintain(context: Arc<Context>, stop: CancellationToken) {
     }
 }
 
-/// Publishes the jobs of pending transcripts or recordings that have none. A job that is due now may be published again:
-/// what is not pending any more is not fetched.
+/// The number of jobs that are due or in work.
+async fn due_jobs(jetstream: &jetstream::Context) -> Result<u64, async_nats::Error> {
+    let consumer: PullConsumer =
+        jetstream.get_consumer_from_stream(consumer::TRANSCRIPTS, streams::TRANSCRIPTS).await?;
+    let info = consumer.cached_info();
+    Ok(info.num_pending + info.num_ack_pending as u64)
+}
+
+/// Publishes the jobs of pending transcripts or recordings that have none. A transcript job that is due now may be
+/// published again: what is not pending any more is not fetched. Two jobs must not write the same recording, so recordings
+/// are restored only while no job is due.
 async fn restore_jobs(context: &Context, kind: JobKind) {
     let pending = match kind {
         JobKind::Transcript => context.store.pending_transcripts(MAX_RESTORED).await,
@@ -124,12 +135,12 @@ async fn restore_jobs(context: &Context, kind: JobKind) {
         }
     };
     let restored = async {
+        if kind == JobKind::Recording && due_jobs(&context.jetstream).await? > 0 {
+            return Ok(());
+        }
         let waiting = waiting_conversations(&context.jetstream, kind).await?;
         for conversation in pending.iter().filter(|pending| !waiting.contains(pending.as_str())) {
-            match kind {
-                JobKind::Transcript => context.enqueue_job(conversation, None).await?,
-                JobKind::Recording => context.enqueue_recording(conversation, None).await?,
-            }
+            enqueue_job(&context.jetstream, kind, conversation, None).await?;
         }
         Ok::<_, async_nats::Error>(())
     };

@@ -65,6 +65,8 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
     if let Some(named) = call.recording_file() {
         if named != file {
             store.erase_recording(&file).await?;
+        }
+        if !call.is_recording_saved() {
             store.set_recording_state(id, RecordingState::Saved, Timestamp::now()).await?;
         }
         return Ok(());

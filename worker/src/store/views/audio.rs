@@ -18,7 +18,7 @@ struct Bucket {
     chunks: &'static str,
 }
 
-/// Most bytes of a recording that are in memory for a viewer.
+/// Most bytes of a piece of a recording. About three times as much is in memory for a viewer.
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// The entry of a stored file: a recording, or the turns of a transcript.

@@ -93,7 +93,7 @@ impl Views {
         call: &CallView,
     ) -> std::result::Result<Vec<ConversationId>, StoreError> {
         let Some(shared) = call.shared_call_id() else { return Ok(Vec::new()) };
-        let found = conversations_of(self.store.calls.clone(), shared.as_str().to_owned());
+        let found = conversations_of(self.store.calls.clone(), shared.as_str().to_owned(), SERVER_TIME);
         Ok(others(call, self.ask(found).await?))
     }
 

@@ -125,7 +125,8 @@ impl Views {
 
     async fn other_conversations(&self, row: &CallRow) -> Result<Vec<String>, StoreError> {
         let Some(shared) = &row.shared_call_id else { return Ok(Vec::new()) };
-        let mut others = self.ask(conversations_of(self.store.calls.clone(), shared.clone())).await?;
+        let mut others =
+            self.ask(conversations_of(self.store.calls.clone(), shared.clone(), SERVER_TIME)).await?;
         others.retain(|id| Some(id) != row.conversation_id.as_ref());
         Ok(others)
     }

@@ -149,7 +149,7 @@ impl Segment {
     pub fn leave_out_damage(&mut self, window: &mut Window) -> io::Result<Scan> {
         let (mut scan, end) = self.scan(self.end, window)?;
         if end < self.end {
-            scan.damaged_bytes += self.end - end;
+            scan.damaged_bytes += self.not_removed(end..self.end);
             self.mark_removed(end..self.end);
         }
         Ok(scan)
@@ -161,10 +161,7 @@ impl Segment {
         let (mut scan, mut offset) = (Scan::default(), self.first);
         while let Some((range, content)) = self.next_record(offset, limit, window)? {
             if range.start > offset {
-                // Damage that an earlier scan has reported is marked as removed.
-                if self.has(offset) {
-                    scan.damaged_bytes += range.start - offset;
-                }
+                scan.damaged_bytes += self.not_removed(offset..range.start);
                 self.mark_removed(offset..range.start);
             }
             offset = range.end;
@@ -279,6 +276,11 @@ impl Segment {
     /// Whether the webhook at `offset` was not removed.
     pub fn has(&self, offset: u64) -> bool {
         offset >= self.first && self.removed.end_of(offset).is_none()
+    }
+
+    /// Bytes at the end of `range` that were not removed. Damage that an earlier scan has reported is marked as removed.
+    fn not_removed(&self, range: Range<u64>) -> u64 {
+        range.end - self.removed_at(range.start).unwrap_or(range.start).min(range.end)
     }
 
     /// The end of what was removed at `offset`. `None`: nothing was removed there.

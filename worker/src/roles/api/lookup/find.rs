@@ -30,7 +30,6 @@ use crate::{
     elevenlabs::{ApiError, Conversation, ElevenLabs},
     ingestion::write_once,
     ports::Ports as _,
-    roles::transcripts,
     store::{CallView, Changed},
 };
 
@@ -159,7 +158,7 @@ async fn store_patch(context: &Context, patch: CallPatch, file: Option<(String, 
                     "status of a call read from ElevenLabs"
                 );
                 for conversation in &applied.transcripts_due {
-                    let enqueued = transcripts::enqueue_job(&context.jetstream, conversation, None).await;
+                    let enqueued = context.enqueue_job(conversation, None).await;
                     if let Err(error) = enqueued {
                         tracing::warn!(%error, "a transcript job was not stored; a worker with the role transcripts restores it within 10 minutes");
                     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::{AckKind, Message, message::Info};
 use bytes::Bytes;
 use jiff::Timestamp;
 use rand::RngExt as _;
@@ -42,8 +42,9 @@ const REDELIVER_AFTER: Duration = Duration::from_secs(5);
 /// Longest such delay, for a message that was returned several times because broker or object store failed. A request
 /// may have been sent each time.
 const MAX_REDELIVER_AFTER: Duration = Duration::from_mins(5);
-/// How often a message of an unknown type is delivered to workers: for about an hour.
-const MAX_UNKNOWN: i64 = 18;
+/// How long a message of an unknown type waits for a worker of a later version. While 256 of them wait, the endpoint gets
+/// nothing else, so a rolling upgrade should not take longer.
+const MAX_UNKNOWN_AGE: Duration = Duration::from_mins(10);
 /// Most large bodies of one endpoint in memory at the same time.
 const MAX_LARGE: usize = 1;
 /// Most attempts of one endpoint that are recorded at the same time.
@@ -112,11 +113,11 @@ impl Deliverer {
         let endpoint = self.endpoint();
         let outgoing = match OutgoingMessage::received(consumers::stream(endpoint.kind), message) {
             Ok(outgoing) => outgoing,
-            Err(Unsendable::UnknownType) if endpoint.filter.types.is_empty() => {
+            Err(Unsendable::UnknownType(name)) if endpoint.filter.has_type(&name) => {
                 leave_to_later_version(&endpoint, message).await;
                 return None;
             }
-            Err(Unsendable::UnknownType | Unsendable::Internal) => {
+            Err(Unsendable::UnknownType(_) | Unsendable::Internal) => {
                 acknowledge(message, AckKind::Ack).await;
                 return None;
             }
@@ -130,8 +131,7 @@ impl Deliverer {
             return None;
         }
         let info = message.info().ok().filter(|info| info.delivered == 1);
-        let stored =
-            info.and_then(|info| Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok());
+        let stored = info.and_then(|info| stored_at(&info));
         let attempted =
             self.conclude(&endpoint, message, Box::pin(self.attempt(&endpoint, &outgoing, 0))).await?;
         if let (Outcome::Accepted, Some(stored)) = (&attempted.outcome, stored) {
@@ -342,15 +342,20 @@ impl Deliverer {
 }
 
 /// Returns a message of an unknown type to the broker: during a rolling upgrade, a worker of a later version delivers it.
-/// After [`MAX_UNKNOWN`] times there is none, and the message is dropped.
+/// If the message is older than [`MAX_UNKNOWN_AGE`], there is no such worker, and the message is dropped.
 async fn leave_to_later_version(endpoint: &Endpoint, message: &Message) {
-    let delivered = message.info().map_or(1, |info| info.delivered);
-    if delivered < MAX_UNKNOWN {
-        acknowledge(message, AckKind::Nak(Some(redeliver_after(delivered)))).await;
+    let stored = message.info().ok().and_then(|info| stored_at(&info));
+    if stored.is_some_and(|stored| between(stored, Timestamp::now()) < MAX_UNKNOWN_AGE) {
+        acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
     } else {
         tracing::error!(endpoint = %endpoint.id, subject = %message.subject, "an event of an unknown type is dropped");
         acknowledge(message, AckKind::Ack).await;
     }
+}
+
+/// When the broker stored the message.
+fn stored_at(info: &Info<'_>) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok()
 }
 
 /// The delay of a message that was delivered to workers `delivered` times.
