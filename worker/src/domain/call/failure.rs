@@ -11,8 +11,8 @@ use crate::domain::text::{MAX_REASON, cut};
 /// Fields that may hold the reason, in the order in which they are tried.
 const FIELDS: [&str; 3] = ["failure_reason", "error_message", "message"];
 
-/// The reason of the failure `status`, cut to 1,000 characters: the first of [`FIELDS`] that is not blank. Without one, a
-/// text for the status.
+/// The reason of the failure `status`, cut to 1,000 characters: the first text of the payload that is not blank. Without
+/// one, a text for the status.
 pub fn failure_reason(payload: &Map<String, Value>, status: Status) -> String {
     let given = FIELDS
         .into_iter()
