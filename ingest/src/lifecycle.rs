@@ -35,7 +35,8 @@ use crate::{
 const NAME: &str = "aftercall-ingest";
 /// Longest wait for the broker at the start.
 const BROKER_WAIT: Duration = Duration::from_secs(3);
-/// Longest wait for the broker to take what the spool holds, so that a gateway that is not started again leaves nothing.
+/// Longest wait at the stop for the broker to store the webhooks in the spool. Without it, they would stay on disk until
+/// the next start. What another `SPOOL` mode has left is not waited for.
 const SPOOL_DRAIN: Duration = Duration::from_secs(2);
 /// Longest wait for the NATS client to send its last bytes, after every request was answered.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,6 +80,7 @@ struct Shared {
 #[derive(Default)]
 struct Spools {
     spool: Option<Arc<Spool>>,
+    /// The spool that the other `SPOOL` mode wrote. Its webhooks are only published.
     left_by_other_mode: Option<Arc<Spool>>,
 }
 
@@ -136,15 +138,14 @@ impl Shared {
 }
 
 impl Tasks {
-    /// Starts with the task that maintains `streams`.
+    /// Starts the task that maintains `streams`.
     fn new(streams: Arc<Streams>, stop: &CancellationToken) -> Self {
         let (tracker, serving) = (TaskTracker::new(), stop.child_token());
         let streams = tracker.spawn({
             let serving = serving.clone();
             async move {
-                let ended = streams.maintain(&serving).await;
-                serving.cancel();
-                ended
+                let _stops_serving = serving.clone().drop_guard(); // Also if it panics.
+                streams.maintain(&serving).await
             }
         });
         let (storing, reporting) = (CancellationToken::new(), CancellationToken::new());
@@ -216,8 +217,8 @@ impl RunningGateway {
         Ok(())
     }
 
-    /// Waits until webhooks can be stored, but not for long: an inherited socket may be shared with another
-    /// gateway, which can store webhooks that this one would refuse.
+    /// Waits at most [`BROKER_WAIT`] until webhooks can be stored. Otherwise this gateway could refuse a webhook that
+    /// another gateway on the same socket would store.
     pub async fn wait_for_broker(&self) {
         if self.spool.is_none() {
             self.streams.wait_until_ensured(BROKER_WAIT, &self.tasks.serving).await;
@@ -260,6 +261,9 @@ impl RunningGateway {
             tracing::debug!(%error, "the connection to the broker was closed already");
         }
         tracing::info!("stopped");
-        ended.unwrap_or(Ok(())).map_err(RunError::Stream)
+        match ended {
+            Ok(ended) => ended.map_err(RunError::Stream),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
 }

@@ -7,7 +7,7 @@ use aftercall_local::{nats, ports, simulator};
 use async_nats::jetstream;
 use serde_json::json;
 
-use crate::harness::{CALL_STATUS, TestStack, until, until_equal, value};
+use crate::harness::{CALL_STATUS, TWILIO_CALL_STATUS, TestStack, until, until_equal, value};
 
 /// The metrics of a page and their kinds, by the names in the documentation.
 fn families(page: &str) -> BTreeMap<String, String> {
@@ -165,4 +165,27 @@ async fn durability_grade_follows_the_broker_and_is_read_again_after_a_reconnect
             stack.jetstream.get_stream(streams::WEBHOOKS).await.unwrap().cached_info().config.clone();
         assert_eq!(config.storage, jetstream::stream::StorageType::File);
     }
+}
+
+#[tokio::test]
+async fn only_the_provider_changes_the_count_of_its_failures() {
+    let stack = TestStack::builder().without_worker().gateway_env("EVENTS_TOKEN", "own").start().await;
+    let failures = async |route: &str| {
+        let series = format!("aftercall_webhook_failures_in_a_row{{route=\"{route}\"}}");
+        gateway_value(&stack, &series).await
+    };
+    assert_eq!(stack.post_to(CALL_STATUS, "[]").await.status, 400);
+    // A dialler of the operator says nothing about the provider.
+    let url = format!("{}{CALL_STATUS}", stack.base);
+    let own = json!({ "event_type": "call.busy", "call_id": "c" }).to_string();
+    let own = stack.send(stack.http.post(url).bearer_auth("own").body(own)).await;
+    assert_eq!(own.status, 200, "{}", own.body);
+    assert_eq!(failures("elevenlabs_call_status").await, Some(1.0));
+    // Anybody can send a well-formed signature.
+    let url = format!("{}{TWILIO_CALL_STATUS}", stack.base);
+    let forged = stack.http.post(url).header("x-twilio-signature", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let forged = forged.header("content-type", "application/x-www-form-urlencoded").body("nonsense");
+    let status = forged.send().await.unwrap().status().as_u16();
+    assert!((400..500).contains(&status), "{status}");
+    assert_eq!(failures("twilio_call_status").await, Some(0.0));
 }

@@ -49,7 +49,7 @@ pub fn authorize(
         return refuse("Without a bearer token only callers on the gateway's own machine are served.");
     }
     if is_cross_site(headers) {
-        return refuse("Without a bearer token requests of web pages are not served.");
+        return refuse("Without a bearer token requests of web pages of another origin are not served.");
     }
     if !has_local_host(headers) {
         return refuse("Without a bearer token the Host header must name this machine, as localhost does.");

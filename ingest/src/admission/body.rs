@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! - Every byte is reserved in the budget before it is kept.
-//! - Beyond the regular time, a body keeps a minimum rate, and its bytes are free for every other body.
-//! - The reservation ends when the [`Body`] is dropped, after the request is answered.
+//! - Beyond the regular time, a body keeps a minimum rate. A body within its regular time, or a newer one beyond it, may
+//!   displace it, but not to decompress a body.
+//! - The reservation ends when the [`Body`] is dropped. Bytes that were taken out of it are not counted after that.
 
 mod budget;
 pub mod encoding;
@@ -75,7 +76,7 @@ impl Body {
         Self { pieces, _reservation: Some(reservation) }
     }
 
-    /// A body outside of the budget, because no request brought it.
+    /// A body outside of the budget: a form from a URL, or a body from the spool.
     pub fn unbudgeted(bytes: Bytes) -> Self {
         Self { pieces: vec![bytes], _reservation: None }
     }
@@ -87,10 +88,10 @@ pub struct Limits {
     /// Largest size, in bytes.
     pub max_bytes: usize,
     /// Largest size that is put into one piece, in bytes. A larger body stays in the pieces in which it
-    /// arrived, so that there is never a second copy of it.
+    /// arrived, because joining them needs a second copy.
     pub max_joined_bytes: usize,
-    /// Longest time until the body is complete. A budget with overtime gives a body more time while it keeps
-    /// the minimum rate and does not stall for this time.
+    /// Longest time until the body is complete. A budget with overtime lets the body go on after it, while it keeps the
+    /// minimum rate and never pauses for longer than this time.
     pub timeout: Duration,
 }
 

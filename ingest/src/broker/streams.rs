@@ -1,10 +1,11 @@
 //! Creates the broker's streams, keeps their settings correct, and records whether the streams can be used.
 //!
 //! Invariants:
-//! - No webhook is accepted before the streams were checked once, so a 200 never depends on a stream whose
-//!   settings lose messages.
-//! - If the broker has lost messages that it had acknowledged, the gateway logs and counts it. The cause is a
-//!   damaged or restored disk, or a broker that does not sync before it acknowledges.
+//! - No webhook is published before the streams were checked once, so an acknowledgement never comes from a stream whose
+//!   settings lose messages. With `SPOOL_DIR`, webhooks may be accepted into the spool before.
+//! - If a stream ends before a sequence that the broker has acknowledged to this process, the gateway logs and counts a
+//!   loss. The cause is a damaged or restored disk, or a broker that does not sync before it acknowledges. A loss that new
+//!   messages have refilled before the check is not found.
 
 use std::{
     sync::{
@@ -105,8 +106,9 @@ impl Streams {
     /// Checks the streams at the start, after every reconnect and on request, until `stop`.
     ///
     /// # Errors
-    /// A stream loses messages, and no webhook was accepted yet. If the settings become wrong later, the
-    /// gateway reports itself unready and logs an error, but goes on: stopping would certainly lose webhooks.
+    /// A stream has settings that lose messages, and this process has not found right ones before. If the settings become
+    /// wrong later, the gateway reports itself unready and logs an error, but goes on: stopping would certainly lose
+    /// webhooks.
     pub async fn maintain(&self, stop: &CancellationToken) -> Result<(), EnsureError> {
         stop.run_until_cancelled(self.maintain_forever()).await.unwrap_or(Ok(()))
     }
@@ -132,11 +134,10 @@ impl Streams {
                 }
                 Err(error @ EnsureError::Contradiction { .. }) if !self.are_ensured() => return Err(error),
                 Err(error) => {
-                    let retry_in_ms = delay.as_millis();
-                    tracing::error!(%error, retry_in_ms, "the streams cannot be used or checked");
+                    let pause = delay.mul_f64(rand::rng().random_range(0.5..=1.0));
+                    tracing::error!(%error, retry_in_ms = pause.as_millis(), "the streams cannot be used or checked");
                     self.set_problem(Some(error.to_string()));
-                    let jitter = rand::rng().random_range(0.5..=1.0);
-                    tokio::time::sleep(delay.mul_f64(jitter)).await;
+                    tokio::time::sleep(pause).await;
                     delay = (delay * 2).min(RETRY_DELAY.1);
                 }
             }
@@ -167,7 +168,7 @@ impl Streams {
                 last_sequence,
                 "the broker has lost webhooks that it had acknowledged: check its disk, and sync_interval"
             );
-            // So the loss is reported only once. The broker gives the lost sequences to new messages.
+            // The same loss is not reported again. New messages get the lost sequences.
             self.last_acknowledged.store(last_sequence, Ordering::Relaxed);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Path and method are checked before everything else.
-//! - Every request leaves one log line and one count. A refused request leaves no other trace.
+//! - Every request is counted once. A refusal has a log line of its own; a stored webhook has one, or is part of a sum.
 
 use std::{
     net::SocketAddr,
@@ -94,8 +94,11 @@ impl Gateway {
             Ok(success) => {
                 self.metrics.count_request(route, OK, elapsed);
                 log.success(&success, &self.successes);
+                let is_authenticated = success.is_authenticated();
                 let mut reply = success.answer();
-                reply.extensions_mut().insert(http::Authenticated);
+                if is_authenticated {
+                    reply.extensions_mut().insert(http::Authenticated);
+                }
                 reply
             }
             Err(rejection) => {
@@ -113,7 +116,7 @@ impl Gateway {
             }
         };
         if head.route.is_for_pages() {
-            // Boxed for the same reason as in `decide`.
+            // Boxed, because few requests need it.
             reply = Box::pin(cors::apply(&head.policy.api_cors_origins, &head.parts, reply)).await;
         }
         reply.headers_mut().insert(X_REQUEST_ID, head.id.clone());

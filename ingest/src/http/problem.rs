@@ -49,7 +49,7 @@ problems! {
     Unauthorized: UNAUTHORIZED, "unauthorized", "A valid bearer token is required.";
     SignatureMissing: UNAUTHORIZED, "signature_missing",
         "The header with the provider's signature is missing.";
-    SignatureInvalid: UNAUTHORIZED, "signature_invalid", "The signature does not match the body.";
+    SignatureInvalid: UNAUTHORIZED, "signature_invalid", "The signature is not valid for this request.";
     SignatureExpired: UNAUTHORIZED, "signature_expired", "The signature's time is outside the tolerance.";
     HeaderSecretInvalid: UNAUTHORIZED, "header_secret_invalid",
         "The agreed header is missing or has another value.";

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! - Each reason has one [`Problem`], and so one status and one code.
-//! - An answer contains no part of the request, and does not reveal the gateway's state. The log has the
-//!   details.
+//! - An answer of the gateway itself contains no part of the request and no secret. The detail that a worker gives is
+//!   passed on as it is. The log has the details.
 
 use std::borrow::Cow;
 
@@ -61,9 +61,9 @@ pub enum Rejection {
         /// The type that the route needs, in a sentence for the sender.
         detail: &'static str,
     },
-    /// The body was not read.
+    /// Reading the body failed.
     Body(BodyError),
-    /// The body was not decompressed.
+    /// Decompressing the body failed.
     Unpack(UnpackError),
     /// The body is not the JSON that is expected.
     Json(JsonError),
@@ -74,7 +74,7 @@ pub enum Rejection {
         /// What is wrong, in a sentence for the sender.
         detail: &'static str,
     },
-    /// The requested range begins after the end of the content.
+    /// No byte of the content is in the requested range.
     RangeNotSatisfiable {
         /// Size of the content in bytes.
         length: u64,

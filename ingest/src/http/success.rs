@@ -33,6 +33,14 @@ pub(crate) enum Success {
 }
 
 impl Success {
+    /// Whether the request was authenticated. Anybody may read the description and the methods.
+    pub fn is_authenticated(&self) -> bool {
+        match self {
+            Self::Accepted { .. } | Self::Status(_) | Self::Placed(_) | Self::Read(_) => true,
+            Self::Description { .. } | Self::Options { .. } => false,
+        }
+    }
+
     /// Builds the response.
     pub fn answer(self) -> Answer {
         match self {

@@ -38,8 +38,8 @@ use crate::{
     },
 };
 
-/// Bodies of at least this size are checked on a blocking thread, so that other requests do not wait. In
-/// bytes.
+/// Bodies of at least this size, in bytes, and compressed ones are checked on a blocking thread, so that other requests do
+/// not wait.
 const LARGE_BYTES: usize = 256 * 1024;
 /// Largest body of an unlisted sender that is read, in bytes.
 const UNLISTED_BYTES: usize = 256 * 1024;
@@ -73,29 +73,8 @@ impl Webhooks {
     /// Checks and stores a webhook of `provider`.
     ///
     /// # Errors
-    /// The reason why the webhook was refused, or why it may not be stored.
+    /// The reason why the webhook was refused, or why it is not known to be stored.
     pub async fn accept(
-        &self,
-        provider: Provider,
-        head: &RequestHead,
-        body: &mut RequestBody,
-    ) -> Result<(WebhookId, Accepted), Rejection> {
-        let outcome = self.check_and_store(provider, head, body).await;
-        // Any sender can cause these refusals, so they do not show a problem with the provider.
-        let counts = match &outcome {
-            Err(Rejection::Authenticity(error)) if error.is_unlisted_sender() => false,
-            Err(Rejection::Authenticity(AuthenticityError::Signature(_))) => {
-                provider::has_known_addresses(provider)
-            }
-            Ok(_) | Err(_) => true,
-        };
-        if counts {
-            self.metrics.record_webhook(provider.route_label(), outcome.is_ok());
-        }
-        outcome
-    }
-
-    async fn check_and_store(
         &self,
         provider: Provider,
         head: &RequestHead,
@@ -103,6 +82,29 @@ impl Webhooks {
     ) -> Result<(WebhookId, Accepted), Rejection> {
         let received_at = Timestamp::now();
         let input = CheckInput::new(provider, &head.policy, &head.parts, received_at.as_second());
+        let outcome = self.check_and_store(input, received_at, head, body).await;
+        // Only what the provider has sent shows a problem with it.
+        let concerns_provider = !input.has_token
+            && match &outcome {
+                Err(Rejection::Authenticity(error)) if error.is_unlisted_sender() => false,
+                // Without known addresses, any sender can cause the refusals before the signature is verified.
+                Err(Rejection::NotStored(_) | Rejection::Overloaded) | Ok(_) => true,
+                Err(_) => provider::has_known_addresses(provider),
+            };
+        if concerns_provider {
+            self.metrics.record_webhook(provider.route_label(), outcome.is_ok());
+        }
+        outcome
+    }
+
+    async fn check_and_store(
+        &self,
+        input: CheckInput<'_>,
+        received_at: Timestamp,
+        head: &RequestHead,
+        body: &mut RequestBody,
+    ) -> Result<(WebhookId, Accepted), Rejection> {
+        let provider = input.provider;
         let authenticity_error = self.check_headers(input, head, body).await?;
         let (body, CheckOutcome { signature, id }) = self.check_body(input, authenticity_error, body).await?;
         let source = source_label(authenticity_error);
@@ -112,12 +114,16 @@ impl Webhooks {
         let source = head.sender.map_or(head.peer, |sender| sender.address);
         let mut headers = message::headers(id, &head.parts.headers, source, signature, received_at);
         if let Some(authenticity_error) = authenticity_error {
-            headers.insert(HeaderName::from_static(names::WOULD_REFUSE), self.observe(authenticity_error));
+            let code = Problem::from(authenticity_error).code();
+            headers.insert(HeaderName::from_static(names::WOULD_REFUSE), code);
         }
         if let Some((name, query)) = message::query_header(provider::own_query(provider, &head.parts)) {
             headers.insert(name, query);
         }
         let accepted = self.store(provider, head, id, headers, body).await?;
+        if let Some(authenticity_error) = authenticity_error {
+            self.observe(id, authenticity_error);
+        }
         Ok((id, accepted))
     }
 
@@ -218,12 +224,11 @@ impl Webhooks {
         })
     }
 
-    /// Counts and logs a webhook that `SOURCE_POLICY=enforce` would refuse. Returns the code of the refusal.
-    fn observe(&self, authenticity_error: AuthenticityError) -> &'static str {
+    /// Counts and logs a stored webhook that `SOURCE_POLICY=enforce` would refuse.
+    fn observe(&self, id: WebhookId, authenticity_error: AuthenticityError) {
         let code = Problem::from(authenticity_error).code();
         self.metrics.count_observed(code);
-        tracing::warn!(code, "webhook accepted because SOURCE_POLICY is observe; enforce would refuse it");
-        code
+        tracing::warn!(%id, code, "webhook accepted because SOURCE_POLICY is observe; enforce would refuse it");
     }
 }
 
@@ -236,7 +241,7 @@ fn source_label(error: Option<AuthenticityError>) -> SourceLabel {
     }
 }
 
-/// Checks `body`, a large one on a blocking thread. Returns it decompressed.
+/// Checks `body`, a large or compressed one on a blocking thread. Returns it decompressed.
 async fn check(
     input: CheckInput<'_>,
     mut body: Body,

@@ -1,7 +1,7 @@
 //! Budgets: how many bytes of bodies the gateway holds at one time.
 //!
-//! Invariant: each [`Trust`] has a budget of its own, so unverified senders cannot use up the provider's
-//! bytes.
+//! Invariant: each [`Trust`] has a budget of its own, so unverified senders cannot use up the provider's bytes. With
+//! `SOURCE_POLICY=observe`, they count as the provider.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,13 +15,14 @@ use super::readers::{Candidates, Readers};
 pub(super) const UNIT: usize = 1024;
 /// Time for displaced bodies to release their bytes.
 const DISPLACED_WITHIN: Duration = Duration::from_millis(500);
-/// How often a body displaces others. Once is enough, unless another body takes the bytes at the same time.
+/// Most attempts of one body to displace others. One is enough, unless another body takes the bytes at the same time.
 const MAX_DISPLACEMENTS: usize = 4;
 
 /// What the gateway knows about the sender of a body before it reads the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// The address is allowed. If a signature is required, the signature header is well formed and in time.
+    /// The headers passed the checks: the address is allowed, and a required signature header is well formed and in time;
+    /// or the sender has one of `EVENTS_TOKEN`. With `SOURCE_POLICY=observe`, any sender.
     Provider,
     /// Any address, with a well-formed signature header: callbacks of Twilio, which has no fixed addresses.
     Unverified,
@@ -34,8 +35,8 @@ pub enum Trust {
 
 /// Bytes of all bodies of unverified senders together: 64 bodies of the largest size. 1 KiB is usual.
 const UNVERIFIED_BYTES: usize = 4 * 1024 * 1024;
-/// Bodies of unverified senders that are read at one time. A stalled body holds few bytes, but also a
-/// connection.
+/// Bodies of unverified senders that are read at one time. A bound of its own, because a stalled body holds few bytes, but
+/// a whole connection.
 const UNVERIFIED_BODIES: usize = 512;
 /// Bytes of all bodies of unlisted senders together.
 const UNLISTED_BYTES: usize = 1024 * 1024;

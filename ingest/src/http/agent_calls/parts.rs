@@ -20,12 +20,12 @@ use crate::http::rejection::{Rejection, WorkerRefusal};
 
 /// Parts that are requested ahead of the client.
 const AHEAD: usize = 2;
-/// Longest wait for one part.
+/// Longest wait for one attempt.
 const PART_TIMEOUT: Duration = Duration::from_secs(5);
 /// Attempts for one part, and the pause between them. A worker that stops needs a moment to leave.
 const ATTEMPTS: usize = 3;
 const RETRY_DELAY: Duration = Duration::from_millis(300);
-/// Longest time of an answer, however slowly the client takes it.
+/// After this time no further part is requested, however slowly the client takes them.
 const MAX_DURATION: Duration = Duration::from_mins(15);
 /// Bytes of an answer of a worker besides the part.
 const HEADER_BYTES: usize = 4096;

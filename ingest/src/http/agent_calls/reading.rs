@@ -38,11 +38,11 @@ use crate::{
     },
 };
 
-/// Most answers to readers at one time, until they are sent. Each needs at most 1 MiB.
+/// Most answers to GET requests in memory at one time. Each needs at most the broker's `max_payload`, 1 MiB by default.
 const MAX_READERS: usize = 128;
-/// Longest wait of a reader while there are that many.
+/// Longest wait of a GET request while there are that many.
 const READER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for a list or a call.
+/// Longest wait for a worker's answer with a list or a call.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest query, in bytes.
 const MAX_QUERY: usize = 8 * 1024;
@@ -140,7 +140,7 @@ impl Reading {
             *answer.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(answer);
         }
-        let requested = range(request, &tag).filter(|_| content == Content::Audio);
+        let requested = range(request, &tag).filter(|_| content == Content::Audio && !is_head);
         let requested = requested.map_or(ByteRange::Whole, |range| ByteRange::read(range, first.length));
         let (from, to) = match requested {
             ByteRange::Whole => (0, first.length),
