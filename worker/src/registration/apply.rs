@@ -19,6 +19,8 @@ pub struct Applied {
     pub id: String,
     /// The secret of the webhook, if it is new.
     pub secret: Option<Secret>,
+    /// Whether ElevenLabs may have bound the events: the request was sent.
+    pub may_be_bound: bool,
 }
 
 /// A plan whose execution ended with an error. Steps before the error stay done.
@@ -42,8 +44,8 @@ pub async fn apply(
     file: Option<&SecretFile>,
 ) -> Result<Applied, Unfinished> {
     let kept = plan.existing.as_ref().filter(|_| !wanted.rotate);
-    let mut applied =
-        Applied { id: kept.map(|webhook| webhook.id.clone()).unwrap_or_default(), secret: None };
+    let id = kept.map(|webhook| webhook.id.clone()).unwrap_or_default();
+    let mut applied = Applied { id, secret: None, may_be_bound: false };
     let executed = async {
         if let Some(file) = file.filter(|_| plan.steps.contains(&Step::Create)) {
             file.check()?;
@@ -52,7 +54,7 @@ pub async fn apply(
             match step {
                 Step::Create => {
                     let created = create(api, wanted, header, file).await?;
-                    applied = Applied { id: created.id, secret: created.secret };
+                    (applied.id, applied.secret) = (created.id, created.secret);
                 }
                 Step::Enable { .. } => {
                     let name = kept.map_or(&wanted.name, |webhook| &webhook.name);
@@ -62,6 +64,7 @@ pub async fn apply(
                 }
                 Step::Bind { .. } => {
                     let bound = current.binding(&wanted.scope).bound_to(&applied.id, &wanted.events);
+                    applied.may_be_bound = true;
                     api.bind(&wanted.scope, &bound).await.map_err(failed("binding the events"))?;
                 }
             }

@@ -25,7 +25,8 @@ pub enum Ensured {
     Registered {
         /// The steps that were done.
         steps: Vec<Step>,
-        /// The id of a webhook that existed before and whose secret is not in the file.
+        /// The id of a webhook that existed before, if the file does not exist. Its events are then not bound, because
+        /// nobody may have its secret. The content of the file is not checked.
         without_secret: Option<String>,
     },
     /// Nothing was changed, because the events of the workspace go to this webhook.
@@ -57,11 +58,15 @@ pub async fn ensure(
     if let Some(displaced) = &plan.displaced {
         return Ok(Ensured::Blocked(displaced.clone()));
     }
+    let without_secret = plan.existing.as_ref().filter(|_| !file.exists()).map(|webhook| webhook.id.clone());
+    let binds = plan.steps.iter().any(|step| matches!(step, Step::Bind { .. }));
+    if without_secret.is_some() && binds {
+        return Ok(Ensured::Registered { steps: Vec::new(), without_secret });
+    }
     if !plan.steps.is_empty() {
         apply(api, &wanted, &current, &plan, None, Some(file))
             .await
             .map_err(|unfinished| unfinished.error)?;
     }
-    let without_secret = plan.existing.filter(|_| !file.exists()).map(|webhook| webhook.id);
     Ok(Ensured::Registered { steps: plan.steps, without_secret })
 }

@@ -18,7 +18,7 @@ pub enum RegisterError {
     },
     /// The events belong to another webhook, and the operator did not allow to take them.
     #[error(
-        "the events go to the webhook {0}, which would receive nothing any more; nothing was changed; --replace binds them to this gateway nevertheless, and --replace --forward-displaced also forwards them to that webhook"
+        "the events go to the webhook {0}, which would lose them; nothing was changed; --replace binds them to this gateway nevertheless, and --replace --forward-displaced also forwards them to that webhook"
     )]
     Displaces(Destination),
     /// The webhooks cannot be forwarded to the webhook that they would be taken from. Nothing was changed.

@@ -122,7 +122,7 @@ fn log(ensured: &Ensured, file: &SecretFile) -> Registration {
             if let Some(webhook) = without_secret {
                 tracing::warn!(
                     webhook,
-                    "SECRET_FILE does not exist, and ElevenLabs does not show the secret of an existing webhook; the gateway needs it in ELEVENLABS_WEBHOOK_SECRET, or `aftercall-worker register --rotate` makes a new one"
+                    "SECRET_FILE does not exist, and ElevenLabs does not show the secret of an existing webhook, so its events are not bound; if the gateway has the secret in ELEVENLABS_WEBHOOK_SECRET, run `aftercall-worker register`; otherwise `aftercall-worker register --rotate` makes a new one"
                 );
             }
             Registration::Done

@@ -1,8 +1,10 @@
 //! `register --forward-displaced`: the webhook that loses its events gets them from Aftercall, as they came.
 
+use aftercall_common::contract::provider::Provider;
+
 use crate::{
     Context,
-    domain::delivery::{EndpointId, EndpointUrl, Filter, Kind},
+    domain::delivery::{EndpointId, EndpointUrl, Filter, Kind, State},
     endpoints::{self, NewEndpoint},
     registration::{Current, Destination, RegisterError},
 };
@@ -32,6 +34,10 @@ pub(super) async fn add(
     let known = context.store.endpoints().await.map_err(|error| failed(error.to_string()))?;
     let known = known.into_iter().find(|known| known.kind == Kind::Raw && known.url == url);
     if let Some(known) = known {
+        if known.state != State::Active || !known.filter.matches_provider(Provider::ElevenLabs) {
+            let why = "has this URL, but is stopped or gets no webhooks of ElevenLabs";
+            return Err(failed(format!("endpoint {} {why}: resume or change it first", known.id)));
+        }
         return Ok(Forwarding { endpoint: known.id, is_new: false });
     }
     let filter = Filter { types: vec!["elevenlabs".to_owned()], ..Filter::default() };
@@ -41,10 +47,17 @@ pub(super) async fn add(
     Ok(Forwarding { endpoint: added.endpoint().id, is_new: true })
 }
 
-/// Removes a new endpoint again, because the events were not bound.
-pub(super) async fn undo(context: &Context, forwarding: &Forwarding) {
+/// Removes a new endpoint again after an error, unless the events may be bound: then the displaced webhook gets them from
+/// this endpoint only.
+pub(super) async fn keep_or_undo(context: &Context, forwarding: &Forwarding, may_be_bound: bool) {
     let endpoint = &forwarding.endpoint;
     if !forwarding.is_new {
+        return;
+    }
+    if may_be_bound {
+        eprintln!(
+            "The events may be bound, so endpoint {endpoint} goes on forwarding webhooks to the displaced webhook."
+        );
         return;
     }
     if let Err(error) = context.store.remove_endpoint(endpoint).await {

@@ -84,15 +84,20 @@ impl Printed<'_> {
                 );
             } else if self.options.dry_run {
                 let forwards = self.options.forward_displaced;
-                let effect = if forwards {
-                    "an endpoint would forward all webhooks to it"
-                } else {
-                    "it would receive nothing any more"
+                let effect = match (forwards, &self.options.agent) {
+                    (true, _) => "an endpoint would forward all webhooks to it",
+                    (false, None) => "it would receive nothing any more",
+                    (false, Some(_)) => "it would not receive the events of this agent any more",
                 };
                 let needed = if self.options.replace { "" } else { "; this needs --replace" };
                 println!("would displace the webhook {displaced}: {effect}{needed}");
             } else {
-                println!("displaced: the webhook {displaced} receives nothing any more");
+                let lost = if self.options.agent.is_some() {
+                    "the events of this agent no longer"
+                } else {
+                    "nothing any more"
+                };
+                println!("displaced: the webhook {displaced} receives {lost}");
             }
         }
         for own in &self.plan.overrides {
@@ -103,6 +108,11 @@ impl Printed<'_> {
         }
         if let Some(secret) = secret {
             println!("ELEVENLABS_WEBHOOK_SECRET={secret}");
+        } else if self.applied.is_some() && self.plan.existing.is_some() {
+            eprintln!(
+                "The webhook existed before, and ElevenLabs does not show its secret. If the gateway does not have it, \
+                 run `register --rotate`."
+            );
         }
     }
 }

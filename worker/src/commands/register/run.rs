@@ -57,7 +57,7 @@ pub async fn run(
         Err(unfinished) => {
             printed.print_secret(&unfinished.applied);
             if let Some((context, forwarding)) = &forwarded {
-                forward::undo(context, forwarding).await;
+                forward::keep_or_undo(context, forwarding, unfinished.applied.may_be_bound).await;
             }
             return Err(unfinished.error);
         }
