@@ -17,13 +17,13 @@ const WHATSAPP: [(&str, &str); 4] = [
 pub fn schemas() -> Vec<(&'static str, RefOr<Schema>)> {
     let any = AnyOfBuilder::new()
         .item(named("PhoneCall"))
-        .item(named("ExotelCall"))
+        .item(named("TrunkCall"))
         .item(named("WhatsAppCall"))
         .description(Some("The call to place. An unknown field is refused."));
     vec![
         ("Placement", Schema::from(any).into()),
         ("PhoneCall", phone_call().into()),
-        ("ExotelCall", exotel_call().into()),
+        ("TrunkCall", trunk_call().into()),
         ("WhatsAppCall", whatsapp_call().into()),
         ("PlacedCall", placed_call().into()),
         ("CallQuestion", call_question().into()),
@@ -31,17 +31,17 @@ pub fn schemas() -> Vec<(&'static str, RefOr<Schema>)> {
 }
 
 fn phone_call() -> Object {
-    let provider = word("Who carries the call: `twilio` if absent.", ["twilio", "sip"]);
+    let provider = word("Who carries the call: `twilio` if absent.", ["twilio"]);
     let recorded = truth("Whether the call is recorded; passed on to ElevenLabs.");
-    telephone("A telephone call by Twilio or a SIP trunk.")
-        .property("provider", provider)
+    telephone("A telephone call by Twilio.")
+        .property("provider", or_null(provider.build()))
         .property("callRecordingEnabled", or_null(recorded.build()))
         .build()
 }
 
-fn exotel_call() -> Object {
-    telephone("A telephone call by Exotel.")
-        .property("provider", word("Who carries the call.", ["exotel"]))
+fn trunk_call() -> Object {
+    telephone("A telephone call by a SIP trunk or Exotel.")
+        .property("provider", word("Who carries the call.", ["sip", "exotel"]))
         .required("provider")
         .build()
 }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_three_kinds_of_calls_have_every_field_of_a_request() {
-        let described: BTreeSet<_> = [phone_call(), exotel_call(), whatsapp_call()]
+        let described: BTreeSet<_> = [phone_call(), trunk_call(), whatsapp_call()]
             .into_iter()
             .flat_map(|call| call.properties.into_iter().map(|(name, _)| name))
             .collect();

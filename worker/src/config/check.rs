@@ -1,10 +1,14 @@
 //! Checks of the whole configuration, before anything starts.
 
+use std::time::Duration;
+
 use aftercall_common::{http::tls, process::config::ConfigError};
 use mongodb::options::{ConnectionString, Tls as MongoTls};
 
 use super::{Config, Recordings, Role, elevenlabs::key_header};
 
+/// Longest wait for ElevenLabs when it places a call. The gateway waits for the worker for 60 s.
+const MAX_PLACE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Shortest password and token of the console, in characters.
 const CONSOLE_SECRET_MIN: usize = 12;
 
@@ -26,6 +30,9 @@ impl Config {
         let waits = [("PLACE_TIMEOUT", self.place_timeout), ("RECONCILE_EVERY", self.reconcile_every)];
         if let Some((name, _)) = waits.into_iter().find(|(_, wait)| wait.is_zero()) {
             return Err(ConfigError::new(name, "must be longer than 0s"));
+        }
+        if self.place_timeout > MAX_PLACE_TIMEOUT {
+            return Err(ConfigError::new("PLACE_TIMEOUT", "must be at most 50s: the gateway waits for 60 s"));
         }
         self.check_registration()?;
         self.check_console()?;

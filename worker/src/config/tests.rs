@@ -23,6 +23,7 @@ fn a_wrong_value_is_refused_with_the_name_of_its_variable() {
         ("TRANSCRIPT_GIVE_UP_AFTER", "soon"),
         ("ADMIN_ADDR", "9081"),
         ("PLACE_TIMEOUT", "0s"),
+        ("PLACE_TIMEOUT", "51s"),
         ("RECONCILE_EVERY", "often"),
         ("RECONCILE_RATE", "0"),
         ("RECONCILE_RATE", "1e-20"),

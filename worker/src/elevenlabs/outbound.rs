@@ -26,6 +26,8 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// Longest time for all attempts to connect.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
+/// Label of a request without a usable answer.
+const UNAVAILABLE: &str = "unavailable";
 /// Most characters that are kept of ElevenLabs' text about a refusal.
 const MAX_TEXT_CHARS: usize = 200;
 
@@ -127,14 +129,22 @@ impl ElevenLabs {
         };
         let mut pauses = Pauses::within(RETRY_DELAY.0, RETRY_DELAY.1, RETRY_TIMEOUT);
         loop {
-            match self.request(Method::POST, path).json(body).timeout(timeout).send().await {
+            let error = match self.request(Method::POST, path).json(body).timeout(timeout).send().await {
                 Ok(response) => return self.read_outcome(response).await,
-                Err(error) if error.is_connect() => match pauses.pause() {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(refused(Refused::Unreachable, "no connection could be made")),
-                },
-                Err(_) => return Err(OutboundError::Unknown),
+                Err(error) => error,
+            };
+            if error.is_connect()
+                && let Some(pause) = pauses.pause()
+            {
+                tokio::time::sleep(pause).await;
+                continue;
             }
+            self.metrics.api_answer(UNAVAILABLE);
+            return Err(if error.is_connect() {
+                refused(Refused::Unreachable, "no connection could be made")
+            } else {
+                OutboundError::Unknown
+            });
         }
     }
 
@@ -142,17 +152,15 @@ impl ElevenLabs {
     async fn read_outcome(&self, mut response: reqwest::Response) -> Result<Accepted, OutboundError> {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|_| OutboundError::Unknown)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-                return Err(OutboundError::Unknown);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let outcome = outcome(status, &body);
+        let outcome = match read_body(&mut response).await {
+            Some(body) => outcome(status, &body),
+            // A refusal is known by its status.
+            None if status.is_client_error() => outcome(status, &[]),
+            None => Err(OutboundError::Unknown),
+        };
         let mut label = match &outcome {
             Ok(_) => "ok",
-            Err(OutboundError::Unknown) => "unavailable",
+            Err(OutboundError::Unknown) => UNAVAILABLE,
             Err(OutboundError::Refused { class, .. }) => class.refusal().code(),
         };
         if let Err(OutboundError::Refused { class: Refused::RateLimited | Refused::Unauthorized, .. }) =
@@ -169,6 +177,18 @@ impl ElevenLabs {
         self.metrics.api_answer(label);
         outcome
     }
+}
+
+/// The body of an answer. `None`: it breaks off, or is too large.
+async fn read_body(response: &mut reqwest::Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
 }
 
 fn refused(class: Refused, words: &str) -> OutboundError {

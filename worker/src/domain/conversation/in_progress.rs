@@ -12,7 +12,7 @@ use crate::domain::{
 pub const OBSERVATION: &str = "conversation.";
 
 /// The changes to a call that follow from its conversation, which has no event yet. Two requests for the same
-/// state give the same patch.
+/// state give the same event id, so the state counts once.
 pub fn observe(
     call_id: Option<CallId>,
     conversation_id: ConversationId,
@@ -40,7 +40,8 @@ pub fn observe(
         is_over: status.is_finished(),
     });
     CallPatch {
-        call_id: call_id.or(identity.call_id),
+        // ElevenLabs knows better than a request which call a conversation belongs to.
+        call_id: identity.call_id.or(call_id),
         conversation_id: Some(conversation_id),
         parties: identity.parties,
         facts: identity.facts,

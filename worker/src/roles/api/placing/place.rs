@@ -23,7 +23,7 @@ use crate::{
     },
     elevenlabs::{Accepted, ElevenLabs, OutboundError, Refused},
     retry::Pauses,
-    store::{self, CallView, NewPlacement, PlacementResult, PlacementStart},
+    store::{self, CallView, Changed, NewPlacement, PlacementResult, PlacementStart, StoreError},
 };
 
 /// Longest duration of dialling. If a placement is still dialling after this time, its worker has died.
@@ -125,7 +125,7 @@ async fn conclude(
             let (call, conversation) = (accepted.call_id.as_ref(), accepted.conversation_id.as_ref());
             tracing::info!(
                 placement_id = id.as_str(),
-                call_id = call.map(CallId::as_str),
+                call_id = call.map(CallId::masked),
                 conversation_id = conversation.map(ConversationId::as_str),
                 stored,
                 "call placed"
@@ -165,13 +165,21 @@ async fn persist(
     let mut pauses = Pauses::within(FIRST_RETRY_DELAY, MAX_RETRY_DELAY, RETRY_TIMEOUT);
     loop {
         let stored = async {
-            if let Some(patch) = patch {
-                store::apply(&context.store, std::slice::from_ref(patch)).await?;
+            let changes = match patch {
+                Some(patch) => store::apply(&context.store, std::slice::from_ref(patch)).await?,
+                None => Vec::new(),
+            };
+            if let Some(Changed::Refused { detail, .. }) = changes.into_iter().next() {
+                return Err(StoreError::Refused(detail));
             }
             context.store.conclude_placement(id, concluded, now).await
         };
         match stored.await {
             Ok(()) => return true,
+            Err(error @ StoreError::Refused(_)) => {
+                tracing::error!(%error, placement_id = id.as_str(), "MongoDB refuses the outcome of a placement; reconciliation looks for its call");
+                return false;
+            }
             Err(error) => {
                 tracing::warn!(%error, placement_id = id.as_str(), "the outcome of a placement was not stored; trying again");
             }

@@ -17,9 +17,17 @@ pub const MAX_METADATA: usize = 32;
 pub const MAX_METADATA_NAME: usize = 64;
 /// Longest text in `metadata`, in characters.
 pub const MAX_METADATA_TEXT: usize = 512;
-/// The fields besides those of a telephone call and of a call by `WhatsApp`.
-const FIELDS: [&str; 6] = [
+/// The fields that do not belong to one kind of call.
+const COMMON_FIELDS: [&str; 6] = [
     "agentId",
+    "metadata",
+    "provider",
+    "conversationInitiationClientData",
+    "telephonyCallConfig",
+    "callRecordingEnabled",
+];
+/// The fields that may be `null`, which means the same as leaving them out.
+const OPTIONAL_FIELDS: [&str; 5] = [
     "metadata",
     "provider",
     "conversationInitiationClientData",
@@ -60,7 +68,7 @@ impl CallRequest {
     /// known field, and the call must not be placed without that field.
     ///
     /// # Errors
-    /// A sentence that names the wrong field. It contains no values, because they can be telephone numbers.
+    /// A sentence that names the invalid field. It contains no values, because they can be telephone numbers.
     pub fn read(payload: &[u8]) -> Result<Self, String> {
         let fields: Map<String, Value> = serde_json::from_slice(payload)
             .map_err(|_error| "the request must be one JSON object".to_owned())?;
@@ -75,15 +83,24 @@ impl CallRequest {
         let given: Vec<_> =
             fields.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.clone()).collect();
         for (name, value) in fields {
+            if value.is_null() && OPTIONAL_FIELDS.contains(&name.as_str()) {
+                continue; // As if it were not given.
+            }
             match name.as_str() {
                 "agentId" => request.agent_id = id(&name, &value)?,
                 "agentPhoneNumberId" => request.agent_phone_number_id = id(&name, &value)?,
                 "toNumber" => request.to_number = number(&value)?,
                 "metadata" => request.metadata = metadata(value)?,
                 "provider" => request.carrier = carrier(&value)?,
-                "conversationInitiationClientData" => request.pass(CLIENT_DATA, value, Value::is_object)?,
-                "telephonyCallConfig" => request.pass("telephony_call_config", value, Value::is_object)?,
-                "callRecordingEnabled" => request.pass("call_recording_enabled", value, Value::is_boolean)?,
+                "conversationInitiationClientData" => {
+                    request.pass(&name, CLIENT_DATA, value, Value::is_object)?;
+                }
+                "telephonyCallConfig" => {
+                    request.pass(&name, "telephony_call_config", value, Value::is_object)?;
+                }
+                "callRecordingEnabled" => {
+                    request.pass(&name, "call_recording_enabled", value, Value::is_boolean)?;
+                }
                 name if let Some((_, theirs)) = WHATSAPP_FIELDS.iter().find(|(ours, _)| *ours == name) => {
                     request.extra.insert((*theirs).to_owned(), id(name, &value)?.into());
                 }
@@ -104,15 +121,18 @@ impl CallRequest {
         Ok(request)
     }
 
-    /// Takes over a parameter of ElevenLabs, if `fits` accepts its value.
-    fn pass(&mut self, name: &str, value: Value, fits: fn(&Value) -> bool) -> Result<(), String> {
-        if value.is_null() {
-            return Ok(());
-        }
+    /// Keeps the field `name` for ElevenLabs, which calls it `theirs`, if `fits` accepts its value.
+    fn pass(
+        &mut self,
+        name: &str,
+        theirs: &str,
+        value: Value,
+        fits: fn(&Value) -> bool,
+    ) -> Result<(), String> {
         if !fits(&value) {
             return Err(format!("{name} has the wrong type"));
         }
-        self.extra.insert(name.to_owned(), value);
+        self.extra.insert(theirs.to_owned(), value);
         Ok(())
     }
 
@@ -191,7 +211,7 @@ fn carrier(value: &Value) -> Result<Carrier, String> {
 /// Every field of a request.
 pub fn known_fields() -> impl Iterator<Item = &'static str> {
     let whatsapp = WHATSAPP_FIELDS.map(|(ours, _)| ours);
-    FIELDS.into_iter().chain(PHONE_FIELDS).chain(whatsapp)
+    COMMON_FIELDS.into_iter().chain(PHONE_FIELDS).chain(whatsapp)
 }
 
 /// The fields that a request with this carrier must have.
@@ -206,14 +226,14 @@ fn unfit(carrier: Carrier) -> impl Iterator<Item = &'static str> {
     let whatsapp = (carrier != Carrier::WhatsApp).then_some(WHATSAPP_FIELDS).into_iter().flatten();
     let phone = (carrier == Carrier::WhatsApp).then_some(PHONE_FIELDS).into_iter().flatten();
     let config = (carrier == Carrier::WhatsApp).then_some("telephonyCallConfig");
-    let recording = matches!(carrier, Carrier::Exotel | Carrier::WhatsApp).then_some("callRecordingEnabled");
+    let recording = (carrier != Carrier::Twilio).then_some("callRecordingEnabled");
     whatsapp.map(|(ours, _)| ours).chain(phone).chain(config).chain(recording)
 }
 
 /// The caller's own texts. Their names become names of fields, so they are plain.
 fn metadata(value: Value) -> Result<Map<String, Value>, String> {
     let Value::Object(texts) = value else {
-        return if value.is_null() { Ok(Map::new()) } else { Err("metadata must be an object".to_owned()) };
+        return Err("metadata must be an object".to_owned());
     };
     if texts.len() > MAX_METADATA {
         return Err(format!("metadata must have at most {MAX_METADATA} texts"));
@@ -281,7 +301,9 @@ mod tests {
         let names: Vec<_> = request.keys().filter(|name| *name != CLIENT_DATA).collect();
         assert_eq!(names.len(), 5, "{names:?}");
         assert!(WHATSAPP_FIELDS.iter().all(|(_, theirs)| request[*theirs] == "x"));
-        for (provider, unfit) in [("whatsapp", "toNumber"), ("exotel", "callRecordingEnabled")] {
+        for (provider, unfit) in
+            [("whatsapp", "toNumber"), ("exotel", "callRecordingEnabled"), ("sip", "callRecordingEnabled")]
+        {
             let mut body = if provider == "whatsapp" { whatsapp.clone() } else { good() };
             body["provider"] = provider.into();
             assert!(CallRequest::read(body.to_string().as_bytes()).is_ok());
@@ -289,6 +311,19 @@ mod tests {
             let error = CallRequest::read(body.to_string().as_bytes()).unwrap_err();
             assert_eq!(error, format!("{unfit} does not fit this provider"));
         }
+    }
+
+    #[test]
+    fn a_field_that_is_null_is_not_given() {
+        let mut body = good();
+        for name in OPTIONAL_FIELDS {
+            body[name] = Value::Null;
+        }
+        let [with, without] =
+            [body.clone(), good()].map(|body| CallRequest::read(body.to_string().as_bytes()));
+        assert_eq!(with, without);
+        body["agentId"] = Value::Null;
+        assert!(CallRequest::read(body.to_string().as_bytes()).unwrap_err().contains("agentId must be"));
     }
 
     #[test]
@@ -323,7 +358,7 @@ mod tests {
             ("tonumber",  json!("+6580000001"),          "unknown field \"tonumber\"; did you mean \"toNumber\"?"),
             ("agent_id",  json!("a"),                    "did you mean \"agentId\"?"),
             ("whatsappUser", json!("x"),                 "did you mean \"whatsappUserId\"?"),
-            ("conversationInitiationClientData", json!("x"), "client_data"),
+            ("conversationInitiationClientData", json!("x"), "conversationInitiationClientData has"),
             ("conversationInitiationClientData", json!({ "dynamic_variables": [] }), "dynamic_variables"),
         ];
         for (name, value, expected) in table {
