@@ -375,6 +375,8 @@ async fn worker_that_cannot_register_runs_on() {
         register(&stack, &["--secret-file", folder.path().join("s").to_str().unwrap()]).await.0,
         Some(0)
     );
+    // Nobody binds it either, because nobody may have its secret.
+    patch(&stack, SETTINGS, json!({ "webhooks": { "post_call_webhook_id": null } })).await;
     stack.worker_env("SECRET_FILE", folder.path().join("other").to_str().unwrap());
     stack.add_worker().await;
     until("the missing secret is logged", async || {
@@ -382,4 +384,5 @@ async fn worker_that_cannot_register_runs_on() {
     })
     .await;
     assert_eq!((stack.simulator.webhooks().len(), folder.path().join("other").exists()), (1, false));
+    assert_eq!(bound(&stack).await, Value::Null);
 }
