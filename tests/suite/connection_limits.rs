@@ -182,8 +182,10 @@ async fn idle_connections_of_proxies_and_of_the_provider_stay_open() {
         let mut socket = stack.connect_from([127, 0, 0, 10]).await;
         let request = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
         socket.write_all(request).await.unwrap();
-        let mut answer = Vec::new();
+        let (mut answer, answered) = (Vec::new(), Instant::now());
         within("the gateway closes the connection", socket.read_to_end(&mut answer)).await.unwrap();
+        // An accepted request would earn 75 s.
+        assert!(answered.elapsed() < Duration::from_mins(1), "{:?}", answered.elapsed());
         assert!(answer.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer));
     };
     let used = connections.map(async |(source, first, status, second)| {
