@@ -21,7 +21,6 @@
 //! Several workers may run at the same time, and each may be killed at any instant: no state is kept in a
 //! process.
 
-mod blocking;
 pub mod broker;
 mod cli;
 pub mod commands;

@@ -46,13 +46,12 @@ impl Error {
     }
 }
 
-/// Host and port of a plain HTTP URL. Fails if the URL has another scheme, no host, or a port that is none.
+/// Host and port of a plain HTTP URL. Fails if the URL has another scheme, no host, or an invalid port.
 pub fn address(url: &Uri) -> Result<(&str, u16), Error> {
-    match (url.scheme_str(), url.host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => Ok((
-            host.trim_matches(['[', ']']),
-            url.authority().map_or(Ok(80), |authority| port(authority, 80))?,
-        )),
+    match (url.scheme_str(), url.authority()) {
+        (Some("http"), Some(authority)) if !authority.host().is_empty() => {
+            Ok((authority.host().trim_matches(['[', ']']), port(authority, 80)?))
+        }
         _ => Err(Error::Url),
     }
 }

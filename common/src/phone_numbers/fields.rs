@@ -111,7 +111,7 @@ pub(super) fn has_currency(before: &str, after: &str) -> bool {
         || CURRENCIES.contains(&first_word(after).to_ascii_lowercase().as_str())
 }
 
-/// The word after exactly one space. Empty if there is none.
+/// The word that follows after one space, or an empty text.
 fn first_word(after: &str) -> &str {
     let rest = after.strip_prefix(' ').unwrap_or_default();
     &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len())]

@@ -1,6 +1,7 @@
 //! The parts of every process: configuration, connection to NATS, health, metrics, logs, traces and shutdown.
 
 pub mod admin;
+pub mod blocking;
 pub mod broker;
 pub mod cli;
 pub mod config;

@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use aftercall_common::{
     contract::streams::header as names,
-    process::trace::{Kind, Tracer},
+    process::{
+        blocking,
+        trace::{Kind, Tracer},
+    },
 };
 use async_nats::{HeaderMap, HeaderName, Subject};
 use jiff::Timestamp;
@@ -113,16 +116,16 @@ impl Webhooks {
 
         let source = head.sender.map_or(head.peer, |sender| sender.address);
         let mut headers = message::headers(id, &head.parts.headers, source, signature, received_at);
-        if let Some(authenticity_error) = authenticity_error {
-            let code = Problem::from(authenticity_error).code();
+        let would_refuse = authenticity_error.map(|error| Problem::from(error).code());
+        if let Some(code) = would_refuse {
             headers.insert(HeaderName::from_static(names::WOULD_REFUSE), code);
         }
         if let Some((name, query)) = message::query_header(provider::own_query(provider, &head.parts)) {
             headers.insert(name, query);
         }
         let accepted = self.store(provider, head, id, headers, body).await?;
-        if let Some(authenticity_error) = authenticity_error {
-            self.observe(id, authenticity_error);
+        if let Some(code) = would_refuse {
+            self.observe(id, code);
         }
         Ok((id, accepted))
     }
@@ -224,9 +227,8 @@ impl Webhooks {
         })
     }
 
-    /// Counts and logs a stored webhook that `SOURCE_POLICY=enforce` would refuse.
-    fn observe(&self, id: WebhookId, authenticity_error: AuthenticityError) {
-        let code = Problem::from(authenticity_error).code();
+    /// Counts and logs a stored webhook that `SOURCE_POLICY=enforce` would refuse with this `code`.
+    fn observe(&self, id: WebhookId, code: &'static str) {
         self.metrics.count_observed(code);
         tracing::warn!(%id, code, "webhook accepted because SOURCE_POLICY is observe; enforce would refuse it");
     }
@@ -255,11 +257,11 @@ async fn check(
     let CheckInput { provider, policy, parts, now, has_token } = input;
     let Unpacking { encoding, max_bytes, max_joined_bytes, budget } = unpacking;
     let (policy, parts, budget) = (policy.clone(), parts.clone(), budget.clone());
-    let checking = tokio::task::spawn_blocking(move || {
+    blocking::run(move || {
         let unpacking = Unpacking { encoding, max_bytes, max_joined_bytes, budget: &budget };
         let input = CheckInput { provider, policy: &policy, parts: &parts, now, has_token };
         let outcome = input.check_body(&mut body, authenticity_error, unpacking);
         (body, outcome)
-    });
-    checking.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    })
+    .await
 }

@@ -5,6 +5,7 @@ use async_nats::{HeaderName, header::NATS_MESSAGE_ID, jetstream};
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::time::timestamp;
 use crate::domain::{
     cause::Cause,
     event::{Envelope, Origin},
@@ -44,8 +45,8 @@ impl StreamMessage for jetstream::Message {
         let no_stream_message =
             |detail: &str| Cause { reason: Reason::NotAStreamMessage, detail: detail.to_owned() };
         let info = self.info().map_err(|_error| no_stream_message("it carries no stream metadata"))?;
-        let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())
-            .map_err(|_error| no_stream_message("its time is out of range"))?;
+        let stored_at =
+            timestamp(info.published).ok_or_else(|| no_stream_message("its time is out of range"))?;
         let origin = origin(&self.subject).ok_or_else(|| Cause {
             reason: Reason::UnknownSubject,
             detail: "no provider's webhooks are published to its subject".to_owned(),

@@ -1,4 +1,4 @@
-//! Converts times to the broker's clock, which decides when a scheduled message is due.
+//! Times of the broker. Its clock decides when a scheduled message is due.
 //!
 //! The clock of this machine may be wrong. If it is an hour ahead, each scheduled message would wait an hour
 //! longer; if it is an hour behind, no message would wait at all. The broker's answer about a stream contains
@@ -10,12 +10,17 @@ use std::{
 };
 
 use aftercall_common::contract::streams;
-use async_nats::jetstream;
+use async_nats::{datetime::DateTime, jetstream};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 /// How long a measurement is used. Clocks may be adjusted at any time.
 const MAX_AGE: Duration = Duration::from_secs(30);
+
+/// A time that the broker gives. `None`: it is out of range.
+pub fn timestamp(time: DateTime) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(time.unix_timestamp_nanos()).ok()
+}
 
 #[derive(Deserialize)]
 struct Answer {

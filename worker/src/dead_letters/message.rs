@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::origin::{NotRedrivable, Origin, is_kept, origin};
-use crate::domain::time::rfc3339;
+use crate::{broker::time::timestamp, domain::time::rfc3339};
 
 /// Begin of the id of a message that was sent again.
 const REDRIVEN_ID: &str = "replayed:";
@@ -46,7 +46,7 @@ impl DeadLetter {
 
     /// When the message became a dead letter.
     pub(crate) fn dead_lettered_at(&self) -> Timestamp {
-        Timestamp::from_nanosecond(self.0.time.unix_timestamp_nanos()).unwrap_or(Timestamp::UNIX_EPOCH)
+        timestamp(self.0.time).unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// When the gateway accepted the message. If the header holds no time, its unchanged value.

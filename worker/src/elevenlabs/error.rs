@@ -10,6 +10,9 @@ use crate::domain::retry_after;
 /// Longest `Retry-After` that is obeyed. After this time the worker sends requests again.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 
+/// Label of a request without a usable answer.
+pub(super) const UNAVAILABLE: &str = "unavailable";
+
 /// Why a request failed. Each variant has its own consequence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -55,7 +58,7 @@ impl ApiError {
             Self::NotFound => "not_found",
             Self::Unauthorized(_) => "unauthorized",
             Self::RateLimited { .. } => "rate_limited",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable(_) => UNAVAILABLE,
             Self::Refused(_) => "refused",
             Self::TooLarge => "too_large",
             Self::Unreadable => "unreadable",

@@ -11,7 +11,10 @@ use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ApiError, ElevenLabs, answer, error::classify};
+use super::{
+    ApiError, ElevenLabs, answer,
+    error::{UNAVAILABLE, classify},
+};
 use crate::{
     domain::{
         event::{CallId, ConversationId, lenient_id},
@@ -26,8 +29,6 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 const RETRY_DELAY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// Longest time for all attempts to connect.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(3);
-/// Label of a request without a usable answer.
-const UNAVAILABLE: &str = "unavailable";
 /// Most characters that are kept of ElevenLabs' text about a refusal.
 const MAX_TEXT_CHARS: usize = 200;
 

@@ -9,6 +9,7 @@ use aftercall_common::{
         BYTE_ORDER_MARK,
         measure::{LIMITS, measure},
     },
+    process::blocking,
 };
 use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use jiff::Timestamp;
 
 use super::weight::Weight;
 use crate::{
-    blocking,
     broker::{
         large_bodies::{self, BodyError},
         message::{self, StreamMessage},

@@ -123,15 +123,9 @@ impl Store {
     /// # Errors
     /// The database does not answer in time.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        let started = Instant::now();
-        let turn = tokio::time::timeout(PING_TIMEOUT, self.ping.clone().acquire_owned()).await;
-        let turn = turn.map_err(|_elapsed| StoreError::Unavailable("no answer in time".to_owned()))?;
         let database = self.database.clone();
-        self.run_within(PING_TIMEOUT.saturating_sub(started.elapsed()), async move {
-            let _turn = turn; // Kept until the driver is done, even after the timeout.
-            database.run_command(doc! { "ping": 1 }).await.map(drop)
-        })
-        .await
+        let ping = async move { database.run_command(doc! { "ping": 1 }).await.map(drop) };
+        self.run_in_turn(&self.ping, PING_TIMEOUT, ping).await
     }
 
     /// Waits for running operations, for a bounded time, and closes the connections.
@@ -171,6 +165,24 @@ impl Store {
         operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run_within(OPERATION_TIMEOUT, operation).await
+    }
+
+    /// [`Self::run`] with a deadline for the wait for a slot and the operation together. The slot is held until the server
+    /// answers, even after the deadline, so the number of operations at a hanging database stays bounded.
+    pub(super) async fn run_in_turn<T: Send + 'static>(
+        &self,
+        slots: &Arc<Semaphore>,
+        deadline: Duration,
+        operation: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let started = Instant::now();
+        let slot = tokio::time::timeout(deadline, slots.clone().acquire_owned()).await;
+        let slot = slot.map_err(|_elapsed| StoreError::Unavailable("no answer in time".to_owned()))?;
+        let operation = async move {
+            let _slot = slot;
+            operation.await
+        };
+        self.run_within(deadline.saturating_sub(started.elapsed()), operation).await
     }
 
     /// [`Self::run`] with another deadline.

@@ -83,7 +83,7 @@ async fn transaction(
     calls: &Collection<Document>,
     patch: CallPatch,
 ) -> Result<Vec<ConversationId>> {
-    debug_assert!(has_id(&patch), "a patch without an id is refused before");
+    debug_assert!(Key::of(&patch).is_some(), "a patch without an id is refused before");
     session.start_transaction().await?;
     let found = find(session, calls, &patch).await?;
     let to_patch =
@@ -108,10 +108,6 @@ async fn transaction(
     let pending =
         joined.documents.into_iter().filter(|one| one.call.transcript == Some(TranscriptState::Pending));
     Ok(pending.filter_map(|one| one.call.conversation_id).collect())
-}
-
-fn has_id(patch: &CallPatch) -> bool {
-    patch.call_id.is_some() || patch.conversation_id.is_some() || patch.placement.is_some()
 }
 
 /// Writes the documents of a call within the transaction.

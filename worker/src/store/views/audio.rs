@@ -87,11 +87,11 @@ impl Views {
     /// The first piece cannot be read. An error of a later piece ends the stream.
     pub async fn audio_bytes(
         &self,
-        file: AudioFile,
+        file: &AudioFile,
         from: u64,
         to: u64,
     ) -> Result<impl Stream<Item = Result<Bytes, StoreError>> + Send + use<>, StoreError> {
-        let views = self.clone();
+        let (views, file) = (self.clone(), file.clone());
         let read = move |at: u64| {
             let (views, file) = (views.clone(), file.clone());
             async move { views.file_bytes(&file, at, (at + PIECE_BYTES).min(to + 1)).await }

@@ -1,9 +1,6 @@
 //! The connections of the console and of the API to MongoDB.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Semaphore;
 
@@ -105,18 +102,6 @@ impl Views {
         &self,
         query: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> impl Future<Output = Result<T, StoreError>> + Send {
-        let query = Box::pin(query);
-        async {
-            let started = Instant::now();
-            let slot = tokio::time::timeout(QUERY_TIMEOUT, self.slots.clone().acquire_owned()).await;
-            let slot = slot.map_err(|_elapsed| StoreError::Unavailable("no answer in time".to_owned()))?;
-            // The slot is held until the server answers, even after the timeout: so the number of queries at
-            // a hanging database stays bounded.
-            let query = async move {
-                let _slot = slot;
-                query.await
-            };
-            self.store.run_within(QUERY_TIMEOUT.saturating_sub(started.elapsed()), query).await
-        }
+        self.store.run_in_turn(&self.slots, QUERY_TIMEOUT, Box::pin(query))
     }
 }

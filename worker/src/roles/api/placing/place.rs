@@ -165,12 +165,11 @@ async fn persist(
     let mut pauses = Pauses::within(FIRST_RETRY_DELAY, MAX_RETRY_DELAY, RETRY_TIMEOUT);
     loop {
         let stored = async {
-            let changes = match patch {
-                Some(patch) => store::apply(&context.store, std::slice::from_ref(patch)).await?,
-                None => Vec::new(),
-            };
-            if let Some(Changed::Refused { detail, .. }) = changes.into_iter().next() {
-                return Err(StoreError::Refused(detail));
+            if let Some(patch) = patch {
+                let changes = store::apply(&context.store, std::slice::from_ref(patch)).await?;
+                if let Some(Changed::Refused { detail, .. }) = changes.into_iter().next() {
+                    return Err(StoreError::Refused(detail));
+                }
             }
             context.store.conclude_placement(id, concluded, now).await
         };

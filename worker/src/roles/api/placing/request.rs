@@ -17,15 +17,8 @@ pub const MAX_METADATA: usize = 32;
 pub const MAX_METADATA_NAME: usize = 64;
 /// Longest text in `metadata`, in characters.
 pub const MAX_METADATA_TEXT: usize = 512;
-/// The fields that do not belong to one kind of call.
-const COMMON_FIELDS: [&str; 6] = [
-    "agentId",
-    "metadata",
-    "provider",
-    "conversationInitiationClientData",
-    "telephonyCallConfig",
-    "callRecordingEnabled",
-];
+/// The field of every call.
+const AGENT_ID: &str = "agentId";
 /// The fields that may be `null`, which means the same as leaving them out.
 const OPTIONAL_FIELDS: [&str; 5] = [
     "metadata",
@@ -87,7 +80,7 @@ impl CallRequest {
                 continue; // As if it were not given.
             }
             match name.as_str() {
-                "agentId" => request.agent_id = id(&name, &value)?,
+                AGENT_ID => request.agent_id = id(&name, &value)?,
                 "agentPhoneNumberId" => request.agent_phone_number_id = id(&name, &value)?,
                 "toNumber" => request.to_number = number(&value)?,
                 "metadata" => request.metadata = metadata(value)?,
@@ -211,14 +204,14 @@ fn carrier(value: &Value) -> Result<Carrier, String> {
 /// Every field of a request.
 pub fn known_fields() -> impl Iterator<Item = &'static str> {
     let whatsapp = WHATSAPP_FIELDS.map(|(ours, _)| ours);
-    COMMON_FIELDS.into_iter().chain(PHONE_FIELDS).chain(whatsapp)
+    [AGENT_ID].into_iter().chain(OPTIONAL_FIELDS).chain(PHONE_FIELDS).chain(whatsapp)
 }
 
 /// The fields that a request with this carrier must have.
 fn required(carrier: Carrier) -> impl Iterator<Item = &'static str> {
     let phone = (carrier != Carrier::WhatsApp).then_some(PHONE_FIELDS).into_iter().flatten();
     let whatsapp = (carrier == Carrier::WhatsApp).then_some(WHATSAPP_FIELDS).into_iter().flatten();
-    ["agentId"].into_iter().chain(phone).chain(whatsapp.map(|(ours, _)| ours))
+    [AGENT_ID].into_iter().chain(phone).chain(whatsapp.map(|(ours, _)| ours))
 }
 
 /// The fields that ElevenLabs' API for this carrier does not take.

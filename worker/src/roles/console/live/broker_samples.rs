@@ -18,7 +18,7 @@ use async_nats::jetstream::{
 };
 use jiff::Timestamp;
 
-use crate::domain::time::between;
+use crate::{broker::time::timestamp, domain::time::between};
 
 /// Interval between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(5);
@@ -136,7 +136,7 @@ async fn query(context: &jetstream::Context, before: Option<u64>) -> Option<Stat
         let oldest =
             webhooks.direct_get_next_for_subject("webhooks.>", Some(status.ack_floor.stream_sequence + 1));
         if let Ok(oldest) = oldest.await {
-            let stored_at = Timestamp::from_nanosecond(oldest.time.unix_timestamp_nanos()).ok()?;
+            let stored_at = timestamp(oldest.time)?;
             lag = between(stored_at, Timestamp::now());
         }
     }
@@ -154,8 +154,7 @@ async fn latest(webhooks: &Stream) -> Option<Vec<(Provider, Timestamp)>> {
             Ok(message) => {
                 let received_at =
                     message.headers.get(header::RECEIVED_AT).and_then(|at| at.as_str().parse().ok());
-                let stored_at = || Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).ok();
-                latest.push((*provider, received_at.or_else(stored_at)?));
+                latest.push((*provider, received_at.or_else(|| timestamp(message.time))?));
             }
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
             Err(_error) => return None,

@@ -45,7 +45,7 @@ async fn find(console: &Console, name: &str, headers: &HeaderMap) -> Result<Resp
             return Ok((StatusCode::RANGE_NOT_SATISFIABLE, length).into_response());
         }
     };
-    let bytes = console.views.audio_bytes(file.clone(), from, to).await?.inspect_err(|error| {
+    let bytes = console.views.audio_bytes(&file, from, to).await?.inspect_err(|error| {
         tracing::info!(%error, "a recording was not sent to its end");
     });
     let mut answer = Response::builder()

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{AckKind, Message, message::Info};
+use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
 use jiff::Timestamp;
 use rand::RngExt as _;
@@ -26,6 +26,7 @@ use crate::{
         delivery_jobs::{self, DeliveryJob},
         large_bodies::{self, BodyError},
         outgoing::{Content, OutgoingMessage, Unsendable},
+        time::timestamp,
     },
     domain::{
         delivery::{
@@ -131,7 +132,7 @@ impl Deliverer {
             return None;
         }
         let info = message.info().ok().filter(|info| info.delivered == 1);
-        let stored = info.and_then(|info| stored_at(&info));
+        let stored = info.and_then(|info| timestamp(info.published));
         let attempted =
             self.conclude(&endpoint, message, Box::pin(self.attempt(&endpoint, &outgoing, 0))).await?;
         if let (Outcome::Accepted, Some(stored)) = (&attempted.outcome, stored) {
@@ -344,18 +345,13 @@ impl Deliverer {
 /// Returns a message of an unknown type to the broker: during a rolling upgrade, a worker of a later version delivers it.
 /// If the message is older than [`MAX_UNKNOWN_AGE`], there is no such worker, and the message is dropped.
 async fn leave_to_later_version(endpoint: &Endpoint, message: &Message) {
-    let stored = message.info().ok().and_then(|info| stored_at(&info));
+    let stored = message.info().ok().and_then(|info| timestamp(info.published));
     if stored.is_some_and(|stored| between(stored, Timestamp::now()) < MAX_UNKNOWN_AGE) {
         acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
     } else {
         tracing::error!(endpoint = %endpoint.id, subject = %message.subject, "an event of an unknown type is dropped");
         acknowledge(message, AckKind::Ack).await;
     }
-}
-
-/// When the broker stored the message.
-fn stored_at(info: &Info<'_>) -> Option<Timestamp> {
-    Timestamp::from_nanosecond(info.published.unix_timestamp_nanos()).ok()
 }
 
 /// The delay of a message that was delivered to workers `delivered` times.

@@ -1,8 +1,7 @@
 //! Long computations, away from the threads that serve requests.
 
+use aftercall_common::process::blocking;
 use tokio::sync::Semaphore;
-
-use crate::blocking;
 
 /// Limit of computations at the same time. Further ones wait.
 static SLOTS: Semaphore = Semaphore::const_new(2);
