@@ -81,6 +81,21 @@ async fn database_errors_neither_lose_nor_repeat_events_nor_make_dead_letters() 
 }
 
 #[tokio::test]
+async fn an_event_that_is_stored_already_is_acknowledged_only_when_a_majority_has_it() {
+    let stack = TestStack::builder().own_mongod().start().await;
+    stack.webhook(&json!({ "event_type": "call.ringing", "call_id": "c" })).await;
+    stack.all_acknowledged().await;
+    let before = stop_failing(&stack).await;
+    // The first attempt writes the event. The next ones find it, and have to wait for the majority all the same.
+    let unknown = doc! { "writeConcernError": { "code": 64, "errmsg": "waiting for replication timed out" } };
+    fail(&stack, 3, &["update"], unknown).await;
+    stack.webhook(&json!({ "event_type": "call.answered", "call_id": "c" })).await;
+    stack.all_acknowledged().await;
+    assert_eq!(stop_failing(&stack).await - before, 3);
+    assert_eq!(stack.count(doc! { "status": "answered", "history": { "$size": 2 } }).await, 1);
+}
+
+#[tokio::test]
 async fn primary_that_steps_down_repeatedly_loses_nothing() {
     let stack = TestStack::builder().own_mongod().start().await;
     let posts = async {

@@ -1,26 +1,26 @@
-//! The worker inserts unknown calls as whole documents and updates known calls by statements. Both ways must
-//! give the same documents.
+//! Calls are inserted as whole documents, and stored calls are changed by updates of what differs. Both ways must give
+//! the same documents.
 
 use aftercall_worker::{
     Config, Metrics,
     domain::{
         call::{CallPatch, Field, HISTORY_LIMIT, Placement},
-        event::{self, Envelope, Origin, PlacementId, Provider},
+        event::{self, CallId, ConversationId, Envelope, Origin, PlacementId, Provider},
         reason::Reason,
     },
-    store::{self, Calls as _, Store, Written},
+    store::{self, CallUpdate, Calls as _, Changed, Failure, Key, Store},
 };
 use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection,
-    bson::{Bson, Document, RawDocumentBuf, doc},
+    bson::{Bson, Document, doc},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
 use crate::harness::Mongo;
 
-/// Calls of a batch that is large enough for the worker to ask which calls are unknown.
+/// Calls of a large batch.
 const BATCH: usize = 40;
 
 /// A store with an empty database, and its collection.
@@ -84,48 +84,116 @@ fn patches() -> Vec<CallPatch> {
     patches
 }
 
-/// All documents and their bytes in the order of the call ids, without `_id`.
-async fn stored(calls: &Collection<Document>) -> Vec<(Document, Vec<u8>)> {
-    let found = calls
-        .find(doc! {})
-        .sort(doc! { "callId": 1 })
-        .projection(doc! { "_id": 0, "revision": 0 })
-        .await
-        .unwrap();
-    let found: Vec<Document> = found.try_collect().await.unwrap();
-    found
-        .into_iter()
-        .map(|call| (call.clone(), RawDocumentBuf::try_from(&call).unwrap().into_bytes()))
-        .collect()
+/// All documents in the order of their first events, without `_id` and `revision`. The order of fields does not count.
+async fn stored(calls: &Collection<Document>) -> Vec<Document> {
+    let fields = doc! { "_id": 0, "revision": 0 };
+    let found = calls.find(doc! {}).sort(doc! { "callId": 1 }).projection(fields).await.unwrap();
+    found.try_collect().await.unwrap()
+}
+
+/// The patch of a further event of the call of `first`, with all or some of its ids.
+fn follow(n: usize, first: &CallPatch, event: &Value) -> CallPatch {
+    let mut event = event.clone();
+    if n % 3 != 1 || first.conversation_id.is_none() {
+        event["call_id"] = first.call_id.as_ref().map(CallId::as_str).into();
+    }
+    if !n.is_multiple_of(3) {
+        event["conversation_id"] = first.conversation_id.as_ref().map(ConversationId::as_str).into();
+    }
+    patch(&format!("f{n}"), 60 - i64::try_from(n % 2).unwrap() * 120, &event)
 }
 
 #[tokio::test]
-async fn inserted_document_equals_the_document_of_an_update() {
+async fn updated_document_equals_the_document_of_the_joined_patches() {
     let mongo = Mongo::shared().await;
-    let (inserting, inserted) = store(&mongo, "inserted").await;
-    let (joining, joined) = store(&mongo, "joined").await;
-    let patches = patches();
-    let patches: Vec<_> = patches.iter().collect();
-    assert_eq!(inserting.insert(&patches).await, Ok(Vec::new()));
-    assert_eq!(joining.update(&patches).await, Ok(Vec::new()));
-    let (inserted_first, joined_first) = (stored(&inserted).await, stored(&joined).await);
-    assert_eq!(inserted_first.len(), patches.len());
-    for (ours, theirs) in inserted_first.iter().zip(&joined_first) {
-        assert_eq!(ours, theirs);
+    let events = [
+        json!({ "event_type": "call.rejected", "failure_reason": "$status", "to_number": "+6580000002" }),
+        json!({ "event_type": "call.ringing", "reference": { "$ref": "x", "$id": 1, "$db": "y", "a.b": [{ "$c": 1 }] } }),
+        json!({ "event_type": "call.ended", "timestamp": 1_790_000_222.75 }),
+        json!({ "event_type": "call.answered", "conversation_id": "further" }),
+    ];
+    for (n, event) in events.iter().enumerate() {
+        let (updating, updated) = store(&mongo, "updated").await;
+        let (inserting, inserted) = store(&mongo, "inserted").await;
+        let first = patches();
+        let changed = store::apply(&updating, &first).await.unwrap();
+        assert!(changed.iter().all(|changed| matches!(changed, Changed::Applied(_))), "{changed:?}");
+        let own = |(k, first): (usize, &CallPatch)| {
+            let mut event = event.clone();
+            if event.get("conversation_id").is_some() {
+                // The first event with a conversation.
+                event["conversation_id"] = format!("further{k}").into();
+                event["call_id"] = first.call_id.as_ref().map(CallId::as_str).into();
+                return patch(&format!("f{n}"), 60, &event);
+            }
+            follow(n + k, first, &event)
+        };
+        let follows: Vec<_> = first.iter().enumerate().map(own).collect();
+        let pairs = first.iter().zip(&follows).filter(|(first, follow)| first.is_joinable(follow));
+        let (joined, follows): (Vec<_>, Vec<_>) =
+            pairs.map(|(first, follow)| (first.clone().join(follow.clone()), follow.clone())).unzip();
+        store::apply(&updating, &follows).await.unwrap();
+        let others: Vec<_> = first
+            .iter()
+            .filter(|first| joined.iter().all(|one| one.call_id != first.call_id))
+            .cloned()
+            .collect();
+        let whole: Vec<_> = joined.iter().chain(&others).collect();
+        assert_eq!(inserting.insert(&whole).await, Ok(Vec::new()));
+        let expected = stored(&inserted).await;
+        for (ours, theirs) in stored(&updated).await.iter().zip(&expected) {
+            assert_eq!(ours, theirs, "{event}");
+        }
+        // Repeated patches change nothing.
+        let before: Vec<Document> = updated.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+        store::apply(&updating, &follows).await.unwrap();
+        store::apply(&updating, &first).await.unwrap();
+        let after: Vec<Document> = updated.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(after, before);
     }
-    // Repeated patches change nothing. Further patches change both collections in the same way.
-    assert_eq!(inserting.update(&patches).await, Ok(Vec::new()));
-    assert_eq!(stored(&inserted).await, inserted_first);
-    let follows: Vec<_> = ["c1", "c2", "c3", "$$ROOT", "c5", "c6", "c7", "c8", "c9"]
-        .iter()
-        .map(|call| {
-            patch(&format!("f-{call}"), 60, &json!({ "event_type": "call.rejected", "call_id": call }))
+}
+
+#[tokio::test]
+async fn a_document_that_changed_since_it_was_read_is_read_again() {
+    let mongo = Mongo::shared().await;
+    let (store, calls) = store(&mongo, "outdated").await;
+    let event =
+        |id: &str, kind: &str, call: &str| patch(id, 0, &json!({ "event_type": kind, "call_id": call }));
+    let first = [
+        event("a", "call.ringing", "c1"),
+        event("b", "call.ringing", "c2"),
+        event("c", "call.ringing", "c3"),
+        event("c4", "call.ringing", "c4"),
+    ];
+    store::apply(&store, &first).await.unwrap();
+    let keys: Vec<_> = first.iter().filter_map(Key::of).collect();
+    let read = store.read(&keys).await.unwrap();
+    let updates: Vec<_> = read
+        .into_iter()
+        .map(|stored| {
+            let joined = stored.call.clone().join(event(
+                "d",
+                "call.busy",
+                stored.call.call_id.as_ref().unwrap().as_str(),
+            ));
+            CallUpdate { stored, joined: Some(joined) }
         })
         .collect();
-    let follows: Vec<_> = follows.iter().collect();
-    assert_eq!(inserting.update(&follows).await, Ok(Vec::new()));
-    assert_eq!(joining.update(&follows).await, Ok(Vec::new()));
-    assert_eq!(stored(&inserted).await, stored(&joined).await);
+    // Meanwhile one document changes, another one is erased, and a worker of an earlier version changes a third one.
+    let other = doc! { "$set": { "status": "answered" }, "$inc": { "revision": 1_i64 } };
+    calls.update_one(doc! { "callId": "c1" }, other).await.unwrap();
+    calls.delete_one(doc! { "callId": "c2" }).await.unwrap();
+    let earlier = doc! { "$push": { "history": { "eventId": "f" } }, "$set": { "status": "ended" } };
+    calls.update_one(doc! { "callId": "c4" }, earlier).await.unwrap();
+    let failures = store.update(updates).await.unwrap();
+    assert_eq!(failures, (0..4).map(|n| (n, Failure::Outdated)).collect::<Vec<_>>());
+    let text = |call: &Document, field: &str| call.get_str(field).unwrap().to_owned();
+    let statuses: Vec<_> = stored(&calls)
+        .await
+        .iter()
+        .map(|call| [text(call, "callId"), text(call, "status")].join(" "))
+        .collect();
+    assert_eq!(statuses, ["c1 answered", "c3 busy", "c4 ended"]);
 }
 
 #[tokio::test]
@@ -136,10 +204,9 @@ async fn large_batch_inserts_new_calls_and_updates_known_ones() {
         let body = json!({ "event_type": "call.ringing", "call_id": format!("c{n}"), "conversation_id": format!("v{n}") });
         patch(&format!("r{n}"), 0, &body)
     };
-    // Two calls are known: one by its call id, the other by its conversation only, which a query for call ids
-    // does not find.
+    // Two calls are known: one by its call id, the other by its conversation only, which the first query does not find.
     let half = patch("half", 0, &json!({ "event_type": "call.initiated", "conversation_id": "v1" }));
-    store::write(&store, &[ringing(0), half]).await.unwrap();
+    store::apply(&store, &[ringing(0), half]).await.unwrap();
     let mut patches: Vec<_> = (0..BATCH).map(ringing).collect();
     patches[0] = patch("busy", 5, &json!({ "event_type": "call.busy", "call_id": "c0" }));
     // A patch that cannot be stored, and a patch that names only the conversation of another patch.
@@ -148,10 +215,18 @@ async fn large_batch_inserts_new_calls_and_updates_known_ones() {
     patches.push(nul);
     patches.push(patch("end", 9, &json!({ "event_type": "call.ended", "conversation_id": "v2" })));
 
-    let written = store::write(&store, &patches).await.unwrap();
-    let joined: Vec<_> = (0..patches.len()).filter(|&n| written[n] == Written::Joined).collect();
-    assert_eq!(joined, [0, 1, BATCH + 1]);
-    assert!(matches!(written[BATCH], Written::Refused(Reason::UnstorablePayload, _)), "{:?}", written[BATCH]);
+    let changed = store::apply(&store, &patches).await.unwrap();
+    let before = |n: usize| match &changed[n] {
+        Changed::Applied(applied) => applied.before,
+        Changed::Refused { .. } => None,
+    };
+    let known: Vec<_> = (0..patches.len()).filter(|&n| before(n).is_some()).collect();
+    assert_eq!(known, [0, 1, BATCH + 1]);
+    assert!(
+        matches!(changed[BATCH], Changed::Refused { reason: Reason::UnstorablePayload, .. }),
+        "{:?}",
+        changed[BATCH]
+    );
     assert_eq!(calls.count_documents(doc! {}).await.unwrap(), BATCH as u64);
     for (call, status, events) in
         [("c0", "busy", 2), ("c1", "ringing", 2), ("c2", "ended", 2), ("c3", "ringing", 1)]
@@ -175,7 +250,7 @@ async fn history_of_a_known_call_is_bounded() {
         [0..first, first..first + 1, first + 1..first + 2, first + 2..first + 3, first + 3..first + 6]
     {
         let (end, batch) = (events.end, events.map(event).reduce(CallPatch::join).unwrap());
-        assert_eq!(store.update(&[&batch]).await, Ok(Vec::new()));
+        store::apply(&store, &[batch]).await.unwrap();
         let call = calls.find_one(doc! { "callId": "c" }).await.unwrap().unwrap();
         let ids: Vec<_> = call.get_array("history").unwrap().iter().map(event_id).collect();
         let wanted: Vec<_> = (end.saturating_sub(HISTORY_LIMIT)..end).map(|n| format!("e{n:03}")).collect();

@@ -1,4 +1,4 @@
-//! Benchmarks of the pure steps of a webhook in the worker: parsing, the update statement and the join. Run
+//! Benchmarks of the pure steps of a webhook in the worker: parsing, the document and the join. Run
 //! them with `cargo bench --package aftercall-worker`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on should fail at once")]
@@ -53,8 +53,8 @@ fn benches(bench: &mut Criterion) {
             bench.iter(|| event::parse(&envelope, black_box(body.as_bytes())));
         });
         let patch = patch("e", &body);
-        group.bench_function("statement", |bench| {
-            bench.iter(|| store::statement(black_box(&patch), Timestamp::UNIX_EPOCH).unwrap());
+        group.bench_function("document", |bench| {
+            bench.iter(|| store::new_document(black_box(&patch), Timestamp::UNIX_EPOCH).unwrap());
         });
         group.finish();
     }

@@ -8,7 +8,9 @@ use aftercall_worker::{
         call::{Attachment, CallPatch, TranscriptState},
         event::ConversationId,
     },
-    store::{Failure, Key, PatchOutcome, PendingTranscript, StoreError, TranscriptResolution},
+    store::{
+        Applied, CallUpdate, Failure, Key, PendingTranscript, StoreError, StoredCall, TranscriptResolution,
+    },
 };
 
 use crate::{
@@ -65,79 +67,71 @@ impl Database {
     }
 
     /// Executes statements that do not depend on each other. Returns those that failed.
-    async fn command(
+    async fn command<S: Clone + Send + 'static>(
         &self,
         what: &str,
-        patches: &[&CallPatch],
-        statement: impl Fn(&mut Documents, &CallPatch) -> bool + Send + 'static,
+        statements: &[S],
+        execute: impl Fn(&mut Documents, &S) -> Option<Failure> + Send + 'static,
     ) -> Result<Vec<(usize, Failure)>, StoreError> {
         let sim = self.sim();
         // If the command breaks off, only a part of the statements is executed.
-        let most = patches.len();
+        let most = statements.len();
         let breaks = sim.happens(|faults| faults.landed_write / 2.0);
         let part = if breaks { usize::try_from(sim.below(most as u64 + 1)).unwrap_or(most) } else { most };
         let conflicts: Vec<_> =
-            patches.iter().map(|_| sim.happens(|faults| faults.conflict / 10.0)).collect();
-        let patches: Vec<_> = patches[..part].iter().map(|patch| (*patch).clone()).collect();
+            statements.iter().map(|_| sim.happens(|faults| faults.conflict / 10.0)).collect();
+        let statements = statements[..part].to_vec();
         let failures = self
             .write(what, move |documents| {
-                let mut failures = Vec::new();
-                for (n, patch) in patches.iter().enumerate() {
-                    if conflicts[n] {
-                        failures.push((n, Failure::Transient(CONFLICT)));
-                    } else if !statement(documents, patch) {
-                        failures.push((n, Failure::Duplicate));
-                    }
-                }
-                failures
+                let failure = |(n, statement): (usize, &S)| {
+                    let conflict = conflicts[n].then_some(Failure::Transient(CONFLICT));
+                    Some((n, conflict.or_else(|| execute(documents, statement))?))
+                };
+                let failures: Vec<_> = statements.iter().enumerate().filter_map(failure).collect();
+                whole_command(statements.len(), failures)
             })
             .await?;
         if breaks { Err(StoreError::Unavailable("broke off".to_owned())) } else { Ok(failures) }
     }
 }
 
+/// The failures of a command as the server tells them: it says how many updates matched no document, and not which.
+fn whole_command(statements: usize, failures: Vec<(usize, Failure)>) -> Vec<(usize, Failure)> {
+    let (outdated, mut failures): (Vec<_>, Vec<_>) =
+        failures.into_iter().partition(|(_, failure)| *failure == Failure::Outdated);
+    if !outdated.is_empty() {
+        let failed: Vec<_> = failures.iter().map(|(n, _)| *n).collect();
+        let others = (0..statements).filter(|n| !failed.contains(n));
+        failures.extend(others.map(|n| (n, Failure::Outdated)));
+    }
+    failures
+}
+
 impl aftercall_worker::store::Calls for Database {
-    async fn unknown(&self, patches: &[&CallPatch]) -> Result<Vec<bool>, StoreError> {
-        let ids: Vec<_> = patches.iter().map(|patch| patch.call_id.clone().map(Key::Call)).collect();
-        let is_unknown =
-            |documents: &Documents, id: Option<Key>| id.is_some_and(|key| documents.find(&key).is_none());
-        let read =
-            move |documents: &mut Documents| ids.into_iter().map(|id| is_unknown(documents, id)).collect();
-        self.write("unknown", read).await
+    async fn read(&self, keys: &[Key]) -> Result<Vec<StoredCall>, StoreError> {
+        let keys = keys.to_vec();
+        self.write("read", move |documents| documents.read(&keys)).await
     }
 
     async fn insert(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
-        self.command("insert", patches, Documents::insert).await
+        let patches: Vec<_> = patches.iter().map(|patch| (*patch).clone()).collect();
+        let insert = |documents: &mut Documents, patch: &CallPatch| {
+            (!documents.insert(patch)).then_some(Failure::Duplicate)
+        };
+        self.command("insert", &patches, insert).await
     }
 
-    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
-        self.command("update", patches, Documents::update).await
+    async fn update(&self, updates: Vec<CallUpdate>) -> Result<Vec<(usize, Failure)>, StoreError> {
+        let update = |documents: &mut Documents, update: &CallUpdate| match documents.update(update) {
+            None => Some(Failure::Outdated),
+            Some(is_written) => (!is_written).then_some(Failure::Duplicate),
+        };
+        self.command("update", &updates, update).await
     }
 
-    async fn merge(&self, patch: &CallPatch) -> Result<Vec<ConversationId>, StoreError> {
+    async fn merge(&self, patch: &CallPatch) -> Result<Applied, StoreError> {
         let patch = patch.clone();
         self.write("merge", move |documents| documents.merge(&patch)).await
-    }
-
-    async fn outcomes(
-        &self,
-        patches: &[&CallPatch],
-        with_status: bool,
-    ) -> Result<Vec<PatchOutcome>, StoreError> {
-        let keys: Vec<_> = patches.iter().map(|patch| Key::of_document(patch)).collect();
-        let read = move |documents: &mut Documents| {
-            let standing = |key: Option<Key>| {
-                let document = &documents.calls[documents.find(&key?)?];
-                let owed = document.transcript == Some(TranscriptState::Pending);
-                Some(PatchOutcome {
-                    status: document.status.as_ref().filter(|_| with_status).map(|claim| claim.status),
-                    status_without: None,
-                    transcript_due: document.conversation_id.clone().filter(|_| owed),
-                })
-            };
-            keys.into_iter().map(|key| standing(key).unwrap_or_default()).collect()
-        };
-        self.write("outcomes", read).await
     }
 
     async fn save_file(&self, _id: &str, _file: &Attachment) -> Result<(), StoreError> {
@@ -173,13 +167,7 @@ impl aftercall_worker::store::Calls for Database {
                 TranscriptResolution::Unavailable { .. } => TranscriptState::Unavailable,
             },
         );
-        let settle = move |documents: &mut Documents| match documents.of(&conversation) {
-            Some(document) if document.transcript != Some(TranscriptState::Saved) => {
-                document.transcript = document.transcript.max(Some(state));
-                true
-            }
-            _ => false,
-        };
+        let settle = move |documents: &mut Documents| documents.resolve(&conversation, state);
         self.write("settle", settle).await
     }
 }

@@ -115,7 +115,7 @@ async fn write_buffered(context: &Context, buffer: &mut Buffer<Message>) -> Resu
         let reservation = batch.take_reservation();
         let events = batch.messages().count();
         let patches: Vec<_> = batch.calls.into_iter().map(|call| call.patch).collect();
-        store::write(&context.store, &patches).await?;
+        store::apply(&context.store, &patches).await?;
         buffer.release(reservation);
         context.metrics.applied_early(events);
     }

@@ -1,28 +1,29 @@
 //! Applies a batch of patches to the store. An error of the database that concerns one call does not affect
 //! the others.
+//!
+//! A batch is written in rounds. A round reads the stored calls, joins each with its patch, and writes the results: new
+//! calls as documents, the others as updates of documents that are still as they were read. The next round repeats the
+//! patches whose document was changed meanwhile, which is rare. A patch that changes several documents is written in a
+//! transaction after the rounds, and so is a patch that the last round did not write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};
 use indexmap::IndexMap;
 
 use super::{
-    calls::{Calls, PatchOutcome},
+    applied::Applied,
+    call_update::CallUpdate,
+    calls::Calls,
     error::{Failure, StoreError},
     key::Key,
 };
-use crate::domain::{
-    call::{CallPatch, Status, TranscriptState},
-    event::ConversationId,
-    reason::Reason,
-};
+use crate::domain::{call::CallPatch, reason::Reason};
 
 /// Most calls that are merged at the same time. Each merge is a transaction.
 const MAX_MERGES: usize = 8;
-/// Largest number of patches in a small batch. For a small batch, the statuses before and after are returned,
-/// and all patches are joined without a query for unknown calls. A larger batch is a backlog: its statuses
-/// are not needed, and many of its calls are new.
-const SMALL_BATCH: usize = 16;
+/// Most rounds of a batch.
+const MAX_ROUNDS: usize = 3;
 
 /// The result of one patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,154 +39,179 @@ pub enum Changed {
     },
 }
 
-/// A patch that is part of its document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// The status of the call without the patch. `None` for a new call and in large batches.
-    pub before: Option<Status>,
-    /// The status of the call with the patch. `None` in large batches.
-    pub after: Option<Status>,
-    /// The conversations whose transcripts are pending and can be fetched.
-    pub transcripts_due: Vec<ConversationId>,
-}
-
-/// The way in which a patch was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written {
-    /// As a new document: no document of its call was stored.
-    New,
-    /// Joined with the document of its call. The statement may have created this document.
-    Joined,
-    /// Not written: the patch can never be applied. Reason and sentence as in [`Changed::Refused`].
-    Refused(Reason, String),
-}
-
 /// Joins `patches` with the stored calls. Returns a result for each, in their order.
 ///
 /// # Errors
 /// It is unknown which patches were written. The caller has to repeat the whole batch.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-    let (written, mut pending) = write_all(stored, patches).await?;
-    let joined = |n: &usize| written[*n] == Written::Joined;
-    let joined: Vec<_> = (0..patches.len()).filter(joined).map(|n| &patches[n]).collect();
-    let outcomes = stored.outcomes(&joined, patches.len() <= SMALL_BATCH).await?;
-    let mut outcomes = outcomes.into_iter();
-    let changed = |(n, written)| match written {
-        Written::New => {
-            let transcripts_due = due(&patches[n]).into_iter().collect();
-            Changed::Applied(Applied { transcripts_due, ..Applied::default() })
+    let mut batch = Batch { patches, changed: vec![None; patches.len()] };
+    // The positions of the patches that are not written yet.
+    let (mut open, mut merges): (Vec<_>, _) = ((0..patches.len()).collect(), Vec::new());
+    for round in 0..MAX_ROUNDS {
+        if open.is_empty() {
+            break;
         }
-        Written::Joined => {
-            let PatchOutcome { status_without, status, transcript_due } = outcomes.next().unwrap_or_default();
-            let mut transcripts_due = pending.remove(&n).unwrap_or_default();
-            transcripts_due.extend(transcript_due);
-            transcripts_due.sort_unstable();
-            transcripts_due.dedup();
-            Changed::Applied(Applied { before: status_without, after: status, transcripts_due })
-        }
-        Written::Refused(reason, detail) => Changed::Refused { reason, detail },
-    };
-    Ok(written.into_iter().enumerate().map(changed).collect())
-}
-
-/// The conversation whose transcript is pending in a new document that holds only `patch`.
-fn due(patch: &CallPatch) -> Option<ConversationId> {
-    patch.conversation_id.clone().filter(|_| patch.transcript == Some(TranscriptState::Pending))
-}
-
-/// Joins `patches` with the stored calls, and does not read their outcomes.
-///
-/// # Errors
-/// As [`apply`].
-pub async fn write(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Written>, StoreError> {
-    Ok(write_all(stored, patches).await?.0)
-}
-
-/// The conversations whose transcripts are pending, by the position of the patch that was merged into their
-/// call.
-type Pending = HashMap<usize, Vec<ConversationId>>;
-
-async fn write_all(
-    stored: &impl Calls,
-    patches: &[CallPatch],
-) -> Result<(Vec<Written>, Pending), StoreError> {
-    let mut written = vec![Written::Joined; patches.len()];
-    if patches.len() > SMALL_BATCH {
-        for n in insert(stored, patches).await? {
-            written[n] = Written::New;
-        }
+        let Round { updates, inserts, merges: of_round, mut again } =
+            batch.read(stored, open, round == 0).await?;
+        merges.extend(of_round);
+        // A patch that names a call id may link a conversation to the call. A patch that names only the conversation is
+        // inserted after it, so that the index refuses it and the next round finds the document.
+        again.extend(batch.update(stored, updates).await?);
+        again.extend(batch.insert(stored, inserts).await?);
+        open = again;
     }
-    // A command runs its statements in their order. The patches that name a call id go first: such a patch
-    // may link a conversation to the call, and a patch that names only the conversation then finds the
-    // document.
-    let mut order: Vec<_> = (0..patches.len()).filter(|&n| written[n] == Written::Joined).collect();
-    order.sort_by_key(|&n| patches[n].call_id.is_none());
-    let ordered: Vec<_> = order.iter().map(|&n| &patches[n]).collect();
-    let mut collided = Vec::new();
-    for (position, failure) in stored.update(&ordered).await? {
-        let n = order[position];
-        match failure {
-            Failure::Duplicate => collided.push(n),
-            Failure::Transient(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
-            Failure::Final(reason, detail) => written[n] = Written::Refused(reason, detail),
-        }
-    }
-    let pending = merge(stored, patches, collided, &mut written).await?;
-    Ok((written, pending))
+    merges.extend(open);
+    batch.merge(stored, merges).await?;
+    let unwritten = || StoreError::Unavailable("a patch was not written".to_owned());
+    batch.changed.into_iter().map(|changed| changed.ok_or_else(unwritten)).collect()
 }
 
-/// Merges the patches whose statements failed on a unique index: `collided` has their positions. Marks the
-/// refused patches in `written`.
-async fn merge(
-    stored: &impl Calls,
-    patches: &[CallPatch],
-    collided: Vec<usize>,
-    written: &mut [Written],
-) -> Result<Pending, StoreError> {
-    // Patches of one call are merged one after the other, because their transactions would conflict.
-    let mut of_calls: IndexMap<_, Vec<usize>> = IndexMap::new();
-    for n in collided {
-        of_calls.entry(Key::of(&patches[n])).or_default().push(n);
-    }
-    let merges = of_calls.into_values().map(async |of_call| {
-        let mut outcomes = Vec::with_capacity(of_call.len());
-        for n in of_call {
-            outcomes.push((n, stored.merge(&patches[n]).await));
+/// What a round does with each patch, by its position.
+#[derive(Default)]
+struct Round {
+    updates: Vec<(usize, CallUpdate)>,
+    inserts: Vec<usize>,
+    merges: Vec<usize>,
+    /// Another patch of the round changes the same document.
+    again: Vec<usize>,
+}
+
+/// The patches of a batch, and the results of those that are written.
+struct Batch<'a> {
+    patches: &'a [CallPatch],
+    changed: Vec<Option<Changed>>,
+}
+
+impl Batch<'_> {
+    /// Reads the calls of the patches `open`, and decides how each patch is written. The first round looks most calls up by
+    /// one id alone: if another document has another id of the patch, a unique index refuses the write.
+    async fn read(
+        &mut self,
+        stored: &impl Calls,
+        open: Vec<usize>,
+        is_first: bool,
+    ) -> Result<Round, StoreError> {
+        let keys_of = |n: usize| {
+            let patch = &self.patches[n];
+            Key::all_of(patch).take(if is_first && patch.placement.is_none() { 1 } else { usize::MAX })
+        };
+        let keys: Vec<_> = open.iter().flat_map(|&n| keys_of(n)).collect();
+        let calls = stored.read(&keys).await?;
+        let mut by_key: HashMap<Key, usize> = HashMap::new();
+        for (position, call) in calls.iter().enumerate() {
+            by_key.extend(call.keys.iter().map(|key| (key.clone(), position)));
         }
-        outcomes
-    });
-    let mut merges = stream::iter(merges).buffer_unordered(MAX_MERGES);
-    let mut pending = Pending::new();
-    while let Some(outcomes) = merges.next().await {
-        for (n, outcome) in outcomes {
-            match outcome {
-                Err(StoreError::Refused(why)) => {
-                    let detail = format!("MongoDB refuses the change: {why}");
-                    written[n] = Written::Refused(Reason::RejectedByDatabase, detail);
+        let mut calls: Vec<_> = calls.into_iter().map(Some).collect();
+        let mut round = Round::default();
+        for n in open {
+            let mut found: Vec<_> = keys_of(n).filter_map(|key| by_key.get(&key).copied()).collect();
+            found.sort_unstable();
+            found.dedup();
+            match (found.as_slice(), Key::of(&self.patches[n])) {
+                (_, None) => {
+                    let detail = "the patch names no call".to_owned();
+                    self.changed[n] = Some(Changed::Refused { reason: Reason::NoIdentifier, detail });
                 }
-                outcome => drop(pending.insert(n, outcome?)),
+                ([], _) => round.inserts.push(n),
+                ([one], _) => match calls[*one].take() {
+                    None => round.again.push(n),
+                    Some(call) if call.takes(&self.patches[n]) => {
+                        round.updates.push((n, CallUpdate::of(call, &self.patches[n])));
+                    }
+                    call => {
+                        calls[*one] = call;
+                        round.merges.push(n);
+                    }
+                },
+                (_, _) => round.merges.push(n),
             }
         }
+        Ok(round)
     }
-    Ok(pending)
-}
 
-/// Inserts the calls that are not stored yet, which is cheaper than an update. Returns the positions of the
-/// inserted patches. The caller joins all other patches: their calls are stored, or their insert failed.
-async fn insert(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<usize>, StoreError> {
-    // A patch that names only a conversation may belong to a call that another patch links to it. A placed
-    // call has a document already.
-    let may_be_new = |&n: &usize| patches[n].call_id.is_some() && patches[n].placement.is_none();
-    let mut new: Vec<_> = (0..patches.len()).filter(may_be_new).collect();
-    if new.is_empty() {
-        return Ok(new);
+    /// Writes the updates. Returns the positions of the patches whose documents have to be read again.
+    async fn update(
+        &mut self,
+        stored: &impl Calls,
+        updates: Vec<(usize, CallUpdate)>,
+    ) -> Result<Vec<usize>, StoreError> {
+        for (n, update) in &updates {
+            self.changed[*n] = Some(Changed::Applied(Applied::of([update.call()], &self.patches[*n])));
+        }
+        // One update that changes nothing is enough to wait for a majority of the servers.
+        let (changing, unchanged): (Vec<_>, Vec<_>) =
+            updates.into_iter().partition(|(_, update)| update.joined.is_some());
+        let written = changing.into_iter().chain(unchanged.into_iter().next());
+        let (positions, updates): (Vec<_>, Vec<_>) = written.unzip();
+        let failures = if updates.is_empty() { Vec::new() } else { stored.update(updates).await? };
+        self.failed(&positions, failures)
     }
-    let of = |chosen: &[usize]| chosen.iter().map(|&n| &patches[n]).collect::<Vec<_>>();
-    let unknown = stored.unknown(&of(&new)).await?;
-    let mut unknown = unknown.into_iter();
-    new.retain(|_| unknown.next().unwrap_or(false));
-    let failures = stored.insert(&of(&new)).await?;
-    let failed: HashSet<_> = failures.into_iter().map(|(position, _)| new[position]).collect();
-    new.retain(|n| !failed.contains(n));
-    Ok(new)
+
+    /// Inserts the calls of the patches at `positions`. Returns the positions of the patches whose calls have to be read
+    /// again.
+    async fn insert(
+        &mut self,
+        stored: &impl Calls,
+        mut positions: Vec<usize>,
+    ) -> Result<Vec<usize>, StoreError> {
+        positions.sort_by_key(|&n| self.patches[n].call_id.is_none());
+        let patches: Vec<_> = positions.iter().map(|&n| &self.patches[n]).collect();
+        let failures = if patches.is_empty() { Vec::new() } else { stored.insert(&patches).await? };
+        for &n in &positions {
+            self.changed[n] = Some(Changed::Applied(Applied::of([&self.patches[n]], &self.patches[n])));
+        }
+        self.failed(&positions, failures)
+    }
+
+    /// Notes the failures of a command whose statements belong to the patches at `positions`. Returns the positions of the
+    /// patches that have to be tried again.
+    fn failed(
+        &mut self,
+        positions: &[usize],
+        failures: Vec<(usize, Failure)>,
+    ) -> Result<Vec<usize>, StoreError> {
+        let mut again = Vec::new();
+        for (position, failure) in failures {
+            let n = positions[position];
+            match failure {
+                Failure::Duplicate | Failure::Outdated => {
+                    self.changed[n] = None;
+                    again.push(n);
+                }
+                Failure::Transient(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
+                Failure::Final(reason, detail) => self.changed[n] = Some(Changed::Refused { reason, detail }),
+            }
+        }
+        Ok(again)
+    }
+
+    /// Merges the patches at `positions` into their calls.
+    async fn merge(&mut self, stored: &impl Calls, positions: Vec<usize>) -> Result<(), StoreError> {
+        // Patches of one call are merged one after the other, because their transactions would conflict.
+        let mut of_calls: IndexMap<_, Vec<usize>> = IndexMap::new();
+        for n in positions {
+            of_calls.entry(Key::of(&self.patches[n])).or_default().push(n);
+        }
+        let patches = self.patches;
+        let merges = of_calls.into_values().map(async |of_call| {
+            let mut results = Vec::with_capacity(of_call.len());
+            for n in of_call {
+                results.push((n, stored.merge(&patches[n]).await));
+            }
+            results
+        });
+        let mut merges = stream::iter(merges).buffer_unordered(MAX_MERGES);
+        while let Some(results) = merges.next().await {
+            for (n, result) in results {
+                self.changed[n] = Some(match result {
+                    Err(StoreError::Refused(why)) => {
+                        let detail = format!("MongoDB refuses the change: {why}");
+                        Changed::Refused { reason: Reason::RejectedByDatabase, detail }
+                    }
+                    result => Changed::Applied(result?),
+                });
+            }
+        }
+        Ok(())
+    }
 }

@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, oid::ObjectId};
 
 use super::{
     convert::{date, whole_number},
-    fields::{self, Scope},
+    fields::{self, Payloads, Scope},
     key::Key,
     of_call,
     placement_state::PlacementState,
@@ -13,7 +13,7 @@ use super::{
     views::Cursor,
 };
 use crate::domain::{
-    call::{CallPatch, Status, StatusClaim},
+    call::{CallPatch, Status},
     event::{CallId, ConversationId, PlacementId},
 };
 
@@ -110,17 +110,6 @@ impl CallView {
         ids.into_iter().flatten().collect()
     }
 
-    /// The statuses that the events in the history claim.
-    pub(super) fn claimed_statuses(&self) -> Vec<StatusClaim> {
-        let entries = self.document.get_array("history").map(Vec::as_slice).unwrap_or_default();
-        let claim = |entry: &Bson| {
-            let entry = fields::read_entry(entry)?;
-            let status = Status::from_word(entry.status.as_deref()?)?;
-            Some(StatusClaim { status, at: entry.at, event_id: entry.event_id, failure_reason: None })
-        };
-        entries.iter().filter_map(claim).collect()
-    }
-
     /// The `_id` of the document, as every worker creates it.
     pub fn object_id(&self) -> Option<ObjectId> {
         self.document.get_object_id("_id").ok()
@@ -142,11 +131,11 @@ impl CallView {
     }
 
     /// Reads the whole document as a patch. `None` if a field is missing that every call has.
-    pub(super) fn to_patch(&self) -> Option<CallPatch> {
-        let mut call = fields::read(&self.document, Scope::Document)?;
+    pub(super) fn to_patch(&self, payloads: Payloads) -> Option<CallPatch> {
+        let mut call = fields::read(&self.document, Scope::Document, payloads)?;
         call.call_id = self.call_id();
         if call.is_linked() {
-            call.of_call = of_call::read(&self.document).map(|mut part| {
+            call.of_call = of_call::read(&self.document, payloads).map(|mut part| {
                 part.call_id.clone_from(&call.call_id);
                 part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
                 Box::new(part)

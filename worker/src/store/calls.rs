@@ -7,24 +7,17 @@
 use jiff::Timestamp;
 
 use super::{
+    applied::Applied,
+    call_update::CallUpdate,
     error::{Failure, StoreError},
+    key::Key,
+    stored_call::StoredCall,
     transcripts::TranscriptResolution,
 };
 use crate::domain::{
-    call::{Attachment, CallPatch, Status},
+    call::{Attachment, CallPatch},
     event::ConversationId,
 };
-
-/// The state of a call after its patch was applied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PatchOutcome {
-    /// The status.
-    pub status: Option<Status>,
-    /// The status that the call would have without the events of the patch.
-    pub status_without: Option<Status>,
-    /// The conversation whose transcript is pending, if its id is known.
-    pub transcript_due: Option<ConversationId>,
-}
 
 /// A transcript that is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +30,8 @@ pub struct PendingTranscript {
 ///
 /// After an error it is unknown whether anything was written. Every operation may be repeated.
 pub trait Calls: Send + Sync + 'static {
-    /// For each patch, whether nothing is stored under its call id. `false` for a patch without a call id.
-    /// Other workers write at the same time, so the answer may be outdated.
-    fn unknown(&self, patches: &[&CallPatch]) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
+    /// The stored calls with these ids, each once, as they are now. They may change at any time.
+    fn read(&self, keys: &[Key]) -> impl Future<Output = Result<Vec<StoredCall>, StoreError>> + Send;
 
     /// Stores each patch as a new document, unless a document has one of its ids. The statements run in one
     /// command and do not depend on each other. Returns the positions of the failed statements.
@@ -48,28 +40,16 @@ pub trait Calls: Send + Sync + 'static {
         patches: &[&CallPatch],
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
-    /// Joins each patch with the document of its key, or creates the document. The statements run in one
-    /// command and do not depend on each other. Returns the positions of the failed statements.
+    /// Writes each update, unless the document was changed since it was read. The statements run in one command and do
+    /// not depend on each other. Returns the positions of the failed statements.
     fn update(
         &self,
-        patches: &[&CallPatch],
+        updates: Vec<CallUpdate>,
     ) -> impl Future<Output = Result<Vec<(usize, Failure)>, StoreError>> + Send;
 
     /// Joins the patch with all documents that its ids name and with the other documents of the same call, in
-    /// one transaction: see [`crate::domain::call::conversations::join`]. Returns the conversations of the
-    /// call whose transcript is pending.
-    fn merge(
-        &self,
-        patch: &CallPatch,
-    ) -> impl Future<Output = Result<Vec<ConversationId>, StoreError>> + Send;
-
-    /// The state of the calls of `patches`, in their order. Without `with_status` only the pending
-    /// transcripts are looked up.
-    fn outcomes(
-        &self,
-        patches: &[&CallPatch],
-        with_status: bool,
-    ) -> impl Future<Output = Result<Vec<PatchOutcome>, StoreError>> + Send;
+    /// one transaction: see [`crate::domain::call::conversations::join`].
+    fn merge(&self, patch: &CallPatch) -> impl Future<Output = Result<Applied, StoreError>> + Send;
 
     /// Stores `file` under `id`. Does nothing if the file exists.
     fn save_file(&self, id: &str, file: &Attachment) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -10,35 +10,26 @@ use mongodb::{
 
 use super::{call_view::CallView, insert, revision};
 use crate::domain::call::{
-    CallPatch, Field,
+    CallPatch,
     conversations::{self, Joined},
 };
-
-/// The ids of the events of a patch with a `rawResponse`. Empty for every other patch, for example for an
-/// observation, which may hold more than its events, and for replayed events.
-pub(super) fn events(patch: &CallPatch) -> HashSet<String> {
-    if patch.joins_again || !patch.fields.contains_key(&Field::RawResponse) {
-        return HashSet::new();
-    }
-    patch.history.iter().map(|entry| entry.event_id.clone()).collect()
-}
 
 /// The documents that change: the stored and the new form of each. A document that loses the unique `callId`
 /// comes before the document that gets it. `now` is the time of the change.
 pub(super) fn changes<'a>(
     found: &'a [CallView],
     joined: &Joined,
-    events: &HashSet<String>,
+    patch: &CallPatch,
     now: Timestamp,
 ) -> Result<Vec<(Option<&'a Document>, Document)>> {
     let mut changed = Vec::new();
     for one in &joined.documents {
         let mut document = document(found, one)?;
         let kept = one.from.first().map(|&n| found[n].document());
-        // As in a statement, an event changes a document once.
+        // As in an update, an event changes a document once.
         let has_events = one.from.len() == 1
-            && !events.is_empty()
-            && events.iter().all(|event| stored_events(kept).contains(event.as_str()));
+            && patch.changes_once()
+            && patch.history.iter().all(|entry| stored_events(kept).contains(entry.event_id.as_str()));
         let is_same =
             kept.is_some_and(|kept| *kept == document || (has_events && ids(kept) == ids(&document)));
         if !is_same {

@@ -1,5 +1,7 @@
 //! Runs statements in commands. One command has many statements, which do not depend on each other.
 
+use std::collections::HashSet;
+
 use mongodb::bson::{
     RawArrayBuf, RawDocumentBuf,
     raw::{CStr, cstr},
@@ -8,6 +10,7 @@ use mongodb::bson::{
 
 use super::{
     connection::{COLLECTION, SERVER_TIME, Store},
+    convert::whole_number,
     error::{Failure, StoreError, Unstorable, classify},
 };
 use crate::domain::reason::Reason;
@@ -38,7 +41,8 @@ impl Kind {
     }
 }
 
-/// Runs statements and returns the positions of the failed statements.
+/// Runs statements and returns the positions of the failed statements. If an update matched no document, all statements
+/// of its command that did not fail otherwise are [`Failure::Outdated`]: the server does not say which one it was.
 ///
 /// # Errors
 /// The result of some statements is unknown, or they are not durable yet.
@@ -109,6 +113,13 @@ impl Command {
             let index = usize::try_from(error.get_i32("index").ok()?).ok()?;
             Some((*self.positions.get(index)?, classify(error.get_i32("code").ok()?)))
         });
-        Ok(failed.collect())
+        let mut failures: Vec<_> = failed.collect();
+        let matched = whole_number(&answer, "n").and_then(|n| usize::try_from(n).ok()).unwrap_or(0);
+        if matched + failures.len() < self.positions.len() {
+            let failed: HashSet<_> = failures.iter().map(|(position, _)| *position).collect();
+            let others = self.positions.into_iter().filter(|position| !failed.contains(position));
+            failures.extend(others.map(|position| (position, Failure::Outdated)));
+        }
+        Ok(failures)
     }
 }

@@ -12,6 +12,9 @@ use crate::domain::reason::Reason;
 pub enum Failure {
     /// A unique index has one of the ids already, because another document belongs to the same call.
     Duplicate,
+    /// The document was changed since it was read. Statements that worked may have this failure, too: the server says
+    /// only how many did not.
+    Outdated,
     /// The statement may work next time. Holds the server's code.
     Transient(i32),
     /// The statement can never work. Holds the reason and the detail of the dead letter.

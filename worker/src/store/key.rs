@@ -1,4 +1,4 @@
-//! The identifier by which a statement finds the document of a call.
+//! The identifier by which the document of a call is found.
 
 use mongodb::bson::{
     Document, doc,
@@ -22,7 +22,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// The identifier by which an update finds the document of `patch`: the call id, else the conversation id, else the id
+    /// The identifier by which the document of `patch` is found first: the call id, else the conversation id, else the id
     /// of the placement. The call id is first, because providers give it first. `None`: the patch names no call.
     pub fn of(patch: &CallPatch) -> Option<Self> {
         Self::all_of(patch).next()
@@ -65,7 +65,7 @@ impl Key {
     }
 
     /// The filter that finds the document.
-    pub(super) fn filter(&self) -> Document {
+    pub fn filter(&self) -> Document {
         doc! { self.field().as_str(): self.id() }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! An event may name a call by its call id, by its conversation id, by the id of its placement, or by several
 //! of them. Until an event names two of them, each can have a document of its own. A call with several
-//! conversations has a document for each conversation. A statement that concerns more than one document fails
-//! on a unique index. The patch is then merged here, in one transaction that does what
-//! [`conversations::join`] says. So no reader sees a call twice, and no worker loses one.
+//! conversations has a document for each conversation. A patch that concerns more than one document is merged here,
+//! in one transaction that does what [`conversations::join`] says. So no reader sees a call twice, and no worker loses
+//! one.
 //!
 //! Invariant: two transactions that concern the same call exclude each other, because each of them writes to
 //! the document with its `callId`.
@@ -23,18 +23,20 @@ use mongodb::{
 };
 
 use super::{
+    applied::Applied,
     call_view::CallView,
     changes,
     connection::Store,
     error::{DUPLICATE_KEY, StoreError},
+    fields::Payloads,
     key::Key,
 };
 use crate::domain::{
     call::{
-        CallPatch, TranscriptState,
+        CallPatch,
         conversations::{self, Joined, MAX_CONVERSATIONS},
     },
-    event::{CallId, ConversationId},
+    event::CallId,
 };
 
 /// Most attempts of one transaction. Other transactions may change the same call meanwhile.
@@ -46,16 +48,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A field that a transaction writes to a document and removes again, so that another transaction conflicts.
 const LOCK: &str = "_merging";
 
-/// Applies a patch whose statement failed on a unique index. Returns the conversations of the call whose
-/// transcript is pending.
+/// Applies a patch that changes several documents.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`]: it is unknown whether the patch was applied. [`StoreError::Refused`]: this
 /// patch can never be applied; patches of other calls can.
-pub(super) async fn merge(
-    store: &Store,
-    patch: CallPatch,
-) -> std::result::Result<Vec<ConversationId>, StoreError> {
+pub(super) async fn merge(store: &Store, patch: CallPatch) -> std::result::Result<Applied, StoreError> {
     let (client, calls) = (store.client.clone(), store.calls.clone());
     store
         .run(async move {
@@ -82,20 +80,21 @@ async fn transaction(
     session: &mut ClientSession,
     calls: &Collection<Document>,
     patch: CallPatch,
-) -> Result<Vec<ConversationId>> {
+) -> Result<Applied> {
     debug_assert!(Key::of(&patch).is_some(), "a patch without an id is refused before");
     session.start_transaction().await?;
     let found = find(session, calls, &patch).await?;
-    let to_patch =
-        |call: &CallView| call.to_patch().ok_or_else(|| Error::custom("a stored call has no dates"));
+    let to_patch = |call: &CallView| {
+        call.to_patch(Payloads::Included).ok_or_else(|| Error::custom("a stored call has no dates"))
+    };
     let stored = found.iter().map(to_patch).collect::<Result<Vec<_>>>()?;
-    let (call_id, events) = (patch.call_id.clone(), changes::events(&patch));
-    let joined = conversations::join(stored, patch);
+    let call_id = patch.call_id.clone();
+    let joined = conversations::join(stored, patch.clone());
     if joined.ignored_links > 0 {
         let call_id = call_id.as_ref().map(CallId::masked);
         tracing::warn!(call_id, "an event links this call to an id of another call; the link is ignored");
     }
-    write(session, calls, &found, &joined, &events).await?;
+    write(session, calls, &found, &joined, &patch).await?;
     commit(session).await?;
     if let Some(further) = &joined.further {
         tracing::info!(
@@ -105,9 +104,7 @@ async fn transaction(
             "the call has a further conversation"
         );
     }
-    let pending =
-        joined.documents.into_iter().filter(|one| one.call.transcript == Some(TranscriptState::Pending));
-    Ok(pending.filter_map(|one| one.call.conversation_id).collect())
+    Ok(Applied::of(joined.documents.iter().map(|one| &one.call), &patch))
 }
 
 /// Writes the documents of a call within the transaction.
@@ -116,9 +113,9 @@ async fn write(
     calls: &Collection<Document>,
     found: &[CallView],
     joined: &Joined,
-    events: &HashSet<String>,
+    patch: &CallPatch,
 ) -> Result<()> {
-    let changed = changes::changes(found, joined, events, Timestamp::now())?;
+    let changed = changes::changes(found, joined, patch, Timestamp::now())?;
     let deleted: Vec<_> = joined.documents.iter().flat_map(|one| one.from.iter().skip(1)).collect();
     for n in &deleted {
         calls.delete_one(doc! { "_id": found[**n].document_id() }).session(&mut *session).await?;

@@ -1,14 +1,15 @@
 //! Calls in MongoDB: the collection `agent_calls`.
 //!
-//! Each change is a [`crate::domain::call::CallPatch`] that is joined with the stored call in one update
-//! statement. The filter of the statement only compares ids for equality. So a statement may be repeated and
-//! reordered, and many workers may run statements at the same time. In a backlog, a call that is not stored
-//! yet is inserted directly, with the same result: see `insert`. A write is durable when a majority of the
-//! servers has it in its journal.
+//! Each change is a [`crate::domain::call::CallPatch`]. The worker reads the stored call, joins it with the patch, and
+//! writes the difference if the document still has the revision that was read. So a change may be repeated and reordered,
+//! and many workers may change the same call at the same time. A write is durable when a majority of the servers has it in
+//! its journal.
 
 mod answer;
+mod applied;
 mod apply;
 mod audit;
+mod call_update;
 mod call_view;
 mod calls;
 mod change_stream;
@@ -35,7 +36,6 @@ mod mongo_calls;
 mod notes;
 mod number_suffixes;
 mod of_call;
-mod outcomes;
 mod placement_state;
 mod placements;
 mod preview;
@@ -44,18 +44,21 @@ mod recordings;
 mod registration_problems;
 mod report;
 mod revision;
-mod statement;
 mod statistics;
+mod stored_call;
 mod suspects;
 mod transcripts;
-mod update;
 pub mod views;
+
+pub use mongodb::bson::oid::ObjectId;
 
 pub use self::{
     answer::{Include, STATUS_FIELDS, answer_json, call_json, json_fields},
-    apply::{Applied, Changed, Written, apply, write},
+    applied::Applied,
+    apply::{Changed, apply},
+    call_update::CallUpdate,
     call_view::CallView,
-    calls::{Calls, PatchOutcome, PendingTranscript},
+    calls::{Calls, PendingTranscript},
     change_stream::{CallChange, CallChanges, ChangesError, Position},
     connection::Store,
     convert::value_to_bson,
@@ -65,7 +68,9 @@ pub use self::{
     erase::content_of,
     error::{Failure, StoreError},
     export::{ExportFilter, ExportPage, ExportPages, csv_header, csv_rows, mask_numbers},
+    fields::LaterClaims,
     files::fetched_transcript,
+    insert::new_document,
     key::Key,
     leases::Lease,
     notes::{NoteWrite, NotedCall},
@@ -76,7 +81,7 @@ pub use self::{
     recordings::{RecordingState, RecordingUpload, fetched_recording},
     registration_problems::RegistrationCheck,
     report::{Plan, Question, calls_of_batch, calls_of_conversations, questions},
-    statement::statement,
     statistics::{Group, Grouping, MAX_GROUPS, Statistics, Sums, statistics},
+    stored_call::StoredCall,
     transcripts::TranscriptResolution,
 };

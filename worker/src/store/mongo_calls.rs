@@ -1,13 +1,17 @@
 //! Implements [`Calls`] with MongoDB.
 
 use super::{
+    applied::Applied,
+    call_update::{self, CallUpdate},
     call_view::CallView,
-    calls::{Calls, PatchOutcome, PendingTranscript},
+    calls::{Calls, PendingTranscript},
     connection::Store,
     error::{Failure, StoreError},
-    files, insert, merge, outcomes,
+    files, insert,
+    key::Key,
+    merge,
+    stored_call::{self, StoredCall},
     transcripts::{self, TranscriptResolution},
-    update,
 };
 use crate::domain::{
     call::{Attachment, CallPatch},
@@ -15,28 +19,20 @@ use crate::domain::{
 };
 
 impl Calls for Store {
-    async fn unknown(&self, patches: &[&CallPatch]) -> Result<Vec<bool>, StoreError> {
-        insert::unknown(self, patches).await
+    async fn read(&self, keys: &[Key]) -> Result<Vec<StoredCall>, StoreError> {
+        stored_call::read(self, keys).await
     }
 
     async fn insert(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
         insert::insert(self, patches).await
     }
 
-    async fn update(&self, patches: &[&CallPatch]) -> Result<Vec<(usize, Failure)>, StoreError> {
-        update::update(self, patches).await
+    async fn update(&self, updates: Vec<CallUpdate>) -> Result<Vec<(usize, Failure)>, StoreError> {
+        call_update::update(self, updates).await
     }
 
-    async fn merge(&self, patch: &CallPatch) -> Result<Vec<ConversationId>, StoreError> {
+    async fn merge(&self, patch: &CallPatch) -> Result<Applied, StoreError> {
         merge::merge(self, patch.clone()).await
-    }
-
-    async fn outcomes(
-        &self,
-        patches: &[&CallPatch],
-        with_status: bool,
-    ) -> Result<Vec<PatchOutcome>, StoreError> {
-        outcomes::outcomes(self, patches, with_status).await
     }
 
     async fn save_file(&self, id: &str, file: &Attachment) -> Result<(), StoreError> {

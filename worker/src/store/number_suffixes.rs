@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use mongodb::bson::{Document, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
+use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, oid::ObjectId, rawdoc};
 
 use super::{
     command::{self, Kind},
     connection::{SERVER_TIME, Store},
     convert::{bson_date, date},
     error::{Failure, StoreError, Unstorable},
-    fields,
     leases::Lease,
     views::NUMBER_SUFFIXES,
 };
@@ -83,13 +82,13 @@ impl Store {
         let failures = command::run(self, Kind::Update, calls.iter().filter_map(change)).await?;
         let transient = failures.iter().find_map(|(_, failure)| match failure {
             Failure::Transient(code) => Some(code),
-            Failure::Duplicate | Failure::Final(..) => None,
+            Failure::Duplicate | Failure::Outdated | Failure::Final(..) => None,
         });
         if let Some(code) = transient {
             return Err(StoreError::Unavailable(format!("an update failed with the code {code}")));
         }
-        if !failures.is_empty() {
-            let calls = failures.len();
+        let calls = failures.iter().filter(|(_, failure)| matches!(failure, Failure::Final(..))).count();
+        if calls > 0 {
             tracing::warn!(
                 calls,
                 "MongoDB refuses the last digits of the numbers of calls: their documents are full"
@@ -127,8 +126,10 @@ fn change(call: &Document) -> Option<Result<RawDocumentBuf, Unstorable>> {
     }
     // The revision stays: nobody outside sees the suffixes.
     let id = call.get_object_id("_id").ok()?;
-    let filled = fields::number_suffixes_layer(&suffixes);
-    Some(filled.map(|filled| rawdoc! { "q": { "_id": id }, "u": [{ "$set": filled }] }))
+    let suffixes: RawArrayBuf = suffixes.iter().collect();
+    let stored = rawdoc! { "$ifNull": [format!("${NUMBER_SUFFIXES}"), []] };
+    let union = rawdoc! { "$sortArray": { "input": { "$setUnion": [stored, suffixes] }, "sortBy": 1 } };
+    Some(Ok(rawdoc! { "q": { "_id": id }, "u": [{ "$set": { "_numberSuffixes": union } }] }))
 }
 
 /// The smallest `_id` of a document that is created at `time`.

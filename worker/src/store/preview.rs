@@ -9,6 +9,7 @@ use super::{
     changes,
     connection::{SERVER_TIME, Store},
     error::StoreError,
+    fields::Payloads,
     key::Key,
     revision,
 };
@@ -54,7 +55,9 @@ impl Store {
             })
             .await?;
         let found: Vec<_> = found.into_iter().map(CallView::new).collect();
-        let Some(stored) = found.iter().map(CallView::to_patch).collect::<Option<Vec<_>>>() else {
+        let Some(stored) =
+            found.iter().map(|call| call.to_patch(Payloads::Included)).collect::<Option<Vec<_>>>()
+        else {
             return Ok(Preview::Unchanged);
         };
         let joined = conversations::join(stored, patch.clone());
@@ -64,7 +67,7 @@ impl Store {
         if joined.documents.iter().any(|one| one.from.is_empty()) {
             return Ok(Preview::Created);
         }
-        let changed = changes::changes(&found, &joined, &changes::events(patch), Timestamp::now());
+        let changed = changes::changes(&found, &joined, patch, Timestamp::now());
         let changed = changed.unwrap_or_default();
         let differences: Vec<_> = changed
             .iter()

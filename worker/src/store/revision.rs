@@ -5,9 +5,8 @@
 
 use jiff::Timestamp;
 use mongodb::bson::{
-    Document, RawDocumentBuf, doc,
+    Document, doc,
     raw::{CStr, cstr},
-    rawdoc,
 };
 
 /// Name of the field. Documents of earlier versions do not have it.
@@ -19,20 +18,7 @@ pub(super) fn next(before: impl IntoIterator<Item = i64>, now: Timestamp) -> i64
     before.into_iter().map(|revision| revision.saturating_add(1)).fold(now.as_millisecond(), i64::max)
 }
 
-/// The layer of an update at `now` that makes the revision grow.
-pub(super) fn layer(now: Timestamp) -> RawDocumentBuf {
-    let grown = rawdoc! { "$add": ["$revision", 1_i64] };
-    rawdoc! { NAME: { "$max": [grown, now.as_millisecond()] } }
-}
-
-/// An expression: the document `joined`, with a greater revision if it is not the document as it was.
-pub(super) fn if_changed(joined: RawDocumentBuf, now: Timestamp) -> RawDocumentBuf {
-    let raised = rawdoc! { "$mergeObjects": ["$$joined", layer(now)] };
-    let is_same = rawdoc! { "$eq": ["$$joined", "$$ROOT"] };
-    rawdoc! { "$let": { "vars": { "joined": joined }, "in": { "$cond": [is_same, "$$ROOT", raised] } } }
-}
-
-/// [`layer`] as a stage of an update that has no other layers.
+/// A stage of an update at `now` that makes the revision grow.
 pub(super) fn stage(now: Timestamp) -> Document {
     doc! { "$set": { "revision": { "$max": [{ "$add": ["$revision", 1_i64] }, now.as_millisecond()] } } }
 }

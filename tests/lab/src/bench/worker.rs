@@ -1,5 +1,5 @@
-//! The worker: events per second from a backlog, next to the naive worker and to plain update commands with
-//! the same statements.
+//! The worker: events per second from a backlog, next to the naive worker and to commands with the updates of the naive
+//! worker.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use aftercall_worker::{
         call::CallPatch,
         event::{self, Envelope, Origin, Provider},
     },
-    store::{self, Calls as _},
+    store::Calls as _,
 };
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
@@ -22,6 +22,7 @@ use super::{
     context::Bench,
     launch::{self, Implementation},
     measure::{self, Series},
+    naive::worker::plain_update,
     table::{Row, Table},
 };
 
@@ -164,10 +165,13 @@ pub async fn insert(calls: &[CallPatch], database: &Server) -> anyhow::Result<()
     Ok(())
 }
 
-/// The statement of the worker for one event.
+/// The statement of the naive worker for one event.
 pub fn statement(kind: Kind, n: usize) -> anyhow::Result<RawDocumentBuf> {
     let patch = patch(&format!("{n:064x}"), &backlog::webhook(kind, n))?;
-    store::statement(&patch, Timestamp::now()).map_err(|(reason, _)| anyhow::anyhow!(reason.label()))
+    let (filter, update) = plain_update(&patch)?;
+    Ok(rawdoc! {
+        "q": RawDocumentBuf::try_from(&filter)?, "u": RawDocumentBuf::try_from(&update)?, "upsert": true,
+    })
 }
 
 /// The patch of `webhook`, which has the id `id`.

@@ -1,11 +1,11 @@
 //! The state of a call, and how events change it. Pure.
 //!
 //! The state of a call is a join: [`CallPatch::join`] is commutative, associative and idempotent. So order,
-//! repetition and batches of events do not matter, and neither does the number of workers. The update
-//! statement of `store::statement` joins a patch with the stored call by the same rules.
+//! repetition and batches of events do not matter, and neither does the number of workers.
 
 mod claims;
 pub mod conversations;
+mod difference;
 mod disposition;
 mod fact;
 mod failure;

@@ -163,7 +163,7 @@ impl Pass<'_> {
     async fn conclude(&mut self, id: &ConversationId) -> Result<(), PassError> {
         let store = &self.context.store;
         if store.known(&[id]).await?.contains_key(id) {
-            store::write(store, &[unconcluded(id, Timestamp::now())]).await?;
+            store::apply(store, &[unconcluded(id, Timestamp::now())]).await?;
             self.report.unconcluded += 1;
         }
         Ok(())
@@ -245,7 +245,7 @@ impl Pass<'_> {
         let Ok(conversation) = Conversation::try_from(conversation) else { return Ok(()) };
         if !self.window.dry_run {
             let patch = observe(None, id.clone(), &conversation, Timestamp::now());
-            store::write(&self.context.store, &[patch]).await?;
+            store::apply(&self.context.store, &[patch]).await?;
         }
         Ok(())
     }

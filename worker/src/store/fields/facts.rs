@@ -2,11 +2,10 @@
 //!
 //! [`Fact`] defines name, type and rule of each.
 
-use mongodb::bson::{Bson, Document, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+use mongodb::bson::{Bson, Document, RawDocumentBuf, raw::CStr};
 
-use super::literal::literal;
 use crate::{
-    domain::call::{Fact, FactType, FactValue, Facts, Prevails},
+    domain::call::{Fact, FactType, FactValue, Facts},
     store::{
         convert::{bson_date, timestamp},
         error::{UNSTORABLE, Unstorable},
@@ -27,29 +26,6 @@ pub(super) fn append(fields: &mut RawDocumentBuf, facts: &Facts) -> Result<(), U
         }
     }
     Ok(())
-}
-
-/// An object with an expression for each fact, for `$mergeObjects`. `within` is the prefix of the paths of the stored
-/// facts, such as `$`.
-pub(super) fn layer(within: &str, facts: &Facts) -> Result<RawDocumentBuf, Unstorable> {
-    let mut layer = RawDocumentBuf::new();
-    for (fact, value) in facts {
-        let value: RawBson = match value {
-            FactValue::Text(text) => literal(text),
-            FactValue::Time(time) => bson_date(*time).into(),
-            FactValue::Number(number) => (*number).into(),
-        };
-        let values = [RawBson::from(format!("{within}{}", fact.name())), value];
-        let values: mongodb::bson::RawArrayBuf = values.into_iter().collect();
-        layer.append(
-            name(*fact)?,
-            match fact.prevails() {
-                Prevails::Smaller => rawdoc! { "$min": values },
-                Prevails::Larger => rawdoc! { "$max": values },
-            },
-        );
-    }
-    Ok(layer)
 }
 
 /// Reads the facts. A stored value of a wrong type is left out.

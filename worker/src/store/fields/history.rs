@@ -1,10 +1,9 @@
-//! The history of a call: its entries, and the union of two histories.
+//! The entries of a call's history.
 
 use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawDocumentBuf, raw::cstr, rawdoc};
 
-use super::literal::text_or_null;
 use crate::{
-    domain::call::{HISTORY_LIMIT, HistoryEntry},
+    domain::call::HistoryEntry,
     store::convert::{bson_date, date},
 };
 
@@ -56,7 +55,7 @@ pub(in crate::store) fn read_entry(entry: &Bson) -> Option<HistoryEntry> {
     })
 }
 
-/// The entries in the order in which [`union`] sorts them. BSON dates have milliseconds, so finer parts of a
+/// The entries in the order of time. BSON dates have milliseconds, so finer parts of a
 /// time are ignored.
 pub(super) fn sorted(entries: &[HistoryEntry]) -> RawArrayBuf {
     let mut entries: Vec<_> = entries.iter().collect();
@@ -64,41 +63,12 @@ pub(super) fn sorted(entries: &[HistoryEntry]) -> RawArrayBuf {
     entries.into_iter().map(entry_to_bson).collect()
 }
 
-/// The union of the history at `path` and of `entries`: each event once, in the order of time.
-pub(super) fn union(path: &str, entries: RawBson) -> RawDocumentBuf {
-    let unknown = rawdoc! { "$not": [{ "$in": ["$$this.eventId", stored_event_ids()] }] };
-    let fresh = rawdoc! { "$filter": { "input": entries, "cond": unknown } };
-    sort(rawdoc! { "$concatArrays": [{ "$ifNull": [path, []] }, fresh] })
+/// Entries that follow those of a stored history.
+pub(in crate::store) fn entries(entries: &[HistoryEntry]) -> RawArrayBuf {
+    entries.iter().map(entry_to_bson).collect()
 }
 
-/// The entries as an expression.
-pub(super) fn literal_entries(entries: &[HistoryEntry]) -> RawDocumentBuf {
-    let entries: RawArrayBuf = entries.iter().map(entry_to_bson).collect();
-    rawdoc! { "$literal": entries }
-}
-
-/// The history of the document, and `entries`, which it does not have yet, in the order of time.
-pub(in crate::store) fn extended_history(entries: &[HistoryEntry]) -> RawDocumentBuf {
-    sort(rawdoc! { "$concatArrays": [{ "$ifNull": ["$history", []] }, literal_entries(entries)] })
-}
-
-/// The history of the document, at most [`HISTORY_LIMIT`] events of the call and as many of the conversation.
-pub(in crate::store) fn bounded_history() -> RawDocumentBuf {
-    let limit = i32::try_from(HISTORY_LIMIT).expect("a small constant");
-    let latest = |cond: RawDocumentBuf| {
-        rawdoc! { "$slice": [{ "$filter": { "input": "$history", "cond": cond } }, -limit] }
-    };
-    let of_call = rawdoc! { "$eq": ["$$this.ofCall", true] };
-    let both = rawdoc! { "$concatArrays": [latest(rawdoc! { "$not": [of_call.clone()] }), latest(of_call)] };
-    let fits = rawdoc! { "$lte": [{ "$size": "$history" }, limit] };
-    rawdoc! { "$cond": [fits, "$history", sort(both)] }
-}
-
-fn sort(entries: RawDocumentBuf) -> RawDocumentBuf {
-    rawdoc! { "$sortArray": { "input": entries, "sortBy": { "at": 1, "eventId": 1 } } }
-}
-
-/// The ids of the events in the stored history.
-pub(in crate::store) fn stored_event_ids() -> RawDocumentBuf {
-    rawdoc! { "$ifNull": ["$history.eventId", []] }
+/// A text, or null.
+pub(super) fn text_or_null(text: Option<&str>) -> RawBson {
+    text.map_or(RawBson::Null, RawBson::from)
 }

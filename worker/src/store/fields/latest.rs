@@ -1,11 +1,11 @@
-//! Fields whose whole value comes from one event. A second field has the key of the event. The latest event
-//! prevails.
+//! Fields whose whole value comes from one event. A second field has the key of the event.
 //!
 //! [`Field`] has the rows.
 
 use mongodb::bson::{Document, RawDocumentBuf, raw::CStr, rawdoc};
+use serde_json::Value;
 
-use super::literal::literal;
+use super::payloads::Payloads;
 use crate::{
     domain::call::{Field, FieldClaim},
     store::{
@@ -26,28 +26,12 @@ pub(super) fn append(
     Ok(())
 }
 
-/// An expression: the value of `claim` and its key if the event is later than the stored event, else an empty
-/// object.
-///
-/// # Errors
-/// A value that BSON cannot hold.
-pub(super) fn layer(within: &str, field: Field, claim: &FieldClaim) -> Result<RawDocumentBuf, Unstorable> {
-    let key = field.key_name();
-    let is_newer = rawdoc! { "$gt": [
-        [bson_date(claim.at), literal(&claim.event_id)],
-        [format!("{within}{key}.at"), format!("{within}{key}.eventId")],
-    ] };
-    let mut value = RawDocumentBuf::new();
-    append(&mut value, field, claim)?;
-    Ok(rawdoc! { "$cond": [is_newer, { "$literal": value }, {}] })
-}
-
-/// Reads the claim. `None` if the document has no such field.
-pub(super) fn read(document: &Document, field: Field) -> Option<FieldClaim> {
+/// Reads the claim. `None` if the document has no such field. Without payloads, the value is null.
+pub(super) fn read(document: &Document, field: Field, payloads: Payloads) -> Option<FieldClaim> {
     let key = document.get_document(field.key_name()).ok()?;
-    Some(FieldClaim {
-        at: date(key, "at")?,
-        event_id: key.get_str("eventId").ok()?.to_owned(),
-        value: bson_to_value(document.get(field.name())?),
-    })
+    let value = match payloads {
+        Payloads::Included => bson_to_value(document.get(field.name())?),
+        Payloads::Excluded => Value::Null,
+    };
+    Some(FieldClaim { at: date(key, "at")?, event_id: key.get_str("eventId").ok()?.to_owned(), value })
 }

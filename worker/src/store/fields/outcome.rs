@@ -2,12 +2,11 @@
 //! stored.
 
 use mongodb::bson::{
-    Document, RawBson, RawDocumentBuf,
+    Document, RawDocumentBuf,
     raw::{CStr, cstr},
     rawdoc,
 };
 
-use super::literal::literal;
 use crate::{
     domain::call::{Outcome, OutcomeClaim},
     store::convert::{bson_date, date},
@@ -16,7 +15,7 @@ use crate::{
 /// The outcome of a call that is over.
 const OUTCOME: &CStr = cstr!("outcome");
 /// The claim: outcome, rank, time and id of the event, and whether the call is over.
-const CLAIM: &CStr = cstr!("_outcome");
+pub(super) const CLAIM: &CStr = cstr!("_outcome");
 
 /// Appends the claim, and the outcome if the call is over.
 pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &OutcomeClaim) {
@@ -35,30 +34,6 @@ fn stored(claim: &OutcomeClaim) -> RawDocumentBuf {
         stored.append(cstr!("isOver"), true);
     }
     stored
-}
-
-/// An expression: the fields of the claim that prevails.
-pub(super) fn layer(within: &str, claim: &OutcomeClaim) -> RawDocumentBuf {
-    let path = |field: &str| RawBson::from(format!("{within}{CLAIM}.{field}"));
-    let is_newer = rawdoc! { "$gt": [
-        [claim.outcome.rank(), bson_date(claim.at), literal(&claim.event_id)],
-        [path("rank"), path("at"), path("eventId")],
-    ] };
-    let mut mine = RawDocumentBuf::new();
-    append(&mut mine, claim);
-    let mine = rawdoc! { "$literal": mine };
-    if claim.is_over {
-        // The stored claim prevails. With this event the call is over.
-        let claim = rawdoc! { "$mergeObjects": [format!("{within}{CLAIM}"), { "isOver": true }] };
-        let theirs = rawdoc! { OUTCOME: path("outcome"), CLAIM: claim };
-        return rawdoc! { "$cond": [is_newer, mine, theirs] };
-    }
-    // The call may be over already.
-    let over = rawdoc! { OUTCOME: claim.outcome.as_str(), CLAIM: { "$mergeObjects": [
-        { "$literal": stored(claim) }, { "isOver": true },
-    ] } };
-    let is_over = rawdoc! { "$eq": [path("isOver"), true] };
-    rawdoc! { "$cond": [is_newer, { "$cond": [is_over, over, mine] }, {}] }
 }
 
 /// Reads the claim. `None` if the document has no claim, or one that this version does not know.

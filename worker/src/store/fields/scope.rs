@@ -1,6 +1,6 @@
 //! The parts of a document that have a field.
 
-/// The parts of a document that have a field, or the part in which a statement changes fields.
+/// The parts of a document that have a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Scope {
     /// Only the document itself.

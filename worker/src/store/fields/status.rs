@@ -6,17 +6,17 @@ use mongodb::bson::{
     rawdoc,
 };
 
-use super::literal::{literal, text_or_null};
+use super::history::text_or_null;
 use crate::{
     domain::call::{Status, StatusClaim},
     store::convert::{bson_date, date},
 };
 
 const STATUS: &CStr = cstr!("status");
-const UPDATED_AT: &CStr = cstr!("statusUpdatedAt");
+pub(super) const UPDATED_AT: &CStr = cstr!("statusUpdatedAt");
 const FAILURE_REASON: &CStr = cstr!("failureReason");
 /// Rank of the status, and id of the event that claimed it.
-const KEY: &CStr = cstr!("_status");
+pub(super) const KEY: &CStr = cstr!("_status");
 
 /// Appends the four fields.
 pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &StatusClaim) {
@@ -25,19 +25,6 @@ pub(in crate::store) fn append(fields: &mut RawDocumentBuf, claim: &StatusClaim)
     fields.append(FAILURE_REASON, text_or_null(claim.failure_reason.as_deref()));
     let key = rawdoc! { "rank": claim.status.rank(), "eventId": claim.event_id.as_str() };
     fields.append(KEY, key);
-}
-
-/// An expression: the four fields if the key of the claim is greater than the stored key, else an empty
-/// object. MongoDB compares arrays element by element, and a missing value is less than any other value.
-pub(super) fn layer(within: &str, claim: &StatusClaim) -> RawDocumentBuf {
-    let rank = claim.status.rank();
-    let newer = rawdoc! { "$gt": [
-        [rank, bson_date(claim.at), literal(&claim.event_id)],
-        [format!("{within}{KEY}.rank"), format!("{within}{UPDATED_AT}"), format!("{within}{KEY}.eventId")],
-    ] };
-    let mut fields = RawDocumentBuf::new();
-    append(&mut fields, claim);
-    rawdoc! { "$cond": [newer, { "$literal": fields }, {}] }
 }
 
 /// Reads the claim. `None` if the document has no status, or one that this version does not know.

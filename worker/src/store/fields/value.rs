@@ -1,10 +1,10 @@
-//! The value of a field, and its two forms in BSON.
+//! The value of a field.
 
 use jiff::Timestamp;
-use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, raw::CStr, rawdoc};
+use mongodb::bson::{RawArrayBuf, RawDocumentBuf, raw::CStr};
 use serde_json::{Map, Value as Json};
 
-use super::{history, literal::literal};
+use super::history;
 use crate::{
     domain::call::{HistoryEntry, NumberSuffixes},
     store::{
@@ -39,16 +39,5 @@ impl Value<'_> {
             Self::History(entries) => fields.append(name, history::sorted(entries)),
         }
         Ok(())
-    }
-
-    /// The value as an expression of an update.
-    pub(super) fn expression(&self) -> Result<RawBson, Unstorable> {
-        Ok(match self {
-            Self::Date(time) => bson_date(*time).into(),
-            Self::Text(text) => literal(text),
-            Self::Texts(texts) => texts.iter().map(literal).collect::<RawArrayBuf>().into(),
-            Self::Object(object) => rawdoc! { "$literal": json_to_raw(object).ok_or(UNSTORABLE)? }.into(),
-            Self::History(entries) => history::literal_entries(entries).into(),
-        })
     }
 }

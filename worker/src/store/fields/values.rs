@@ -6,12 +6,7 @@ use mongodb::bson::{
     raw::{CStr, cstr},
 };
 
-use super::{
-    history,
-    join::{Join, TRANSCRIPT_STATE},
-    scope::Scope,
-    value::Value,
-};
+use super::{history, scope::Scope, value::Value};
 use crate::{
     domain::{
         call::{CallPatch, NumberSuffixes, Placement, TranscriptState},
@@ -27,8 +22,6 @@ pub(super) struct Row {
     pub name: &'static CStr,
     /// The parts of a document that have the field.
     pub scope: Scope,
-    /// The rule that joins the stored value and the value of a patch.
-    pub join: Join,
     /// Whether every document has the field.
     pub is_required: bool,
     /// The value in a patch. `None` if the patch does not know it.
@@ -40,40 +33,33 @@ pub(super) struct Row {
 const fn row(
     name: &'static CStr,
     scope: Scope,
-    join: Join,
     get: for<'a> fn(&'a CallPatch) -> Option<Value<'a>>,
     set: fn(&mut CallPatch, &Bson) -> Option<()>,
 ) -> Row {
-    Row { name, scope, join, is_required: false, get, set }
+    Row { name, scope, is_required: false, get, set }
 }
 
 const fn required(row: Row) -> Row {
     Row { is_required: true, ..row }
 }
 
-/// The last digits of the numbers.
-pub(super) const NUMBER_SUFFIXES: &CStr = cstr!("_numberSuffixes");
-
 /// The fields that are joined one by one, in their order in a document.
 pub(super) static VALUES: [Row; 16] = [
     row(
         cstr!("callId"),
         Scope::Document,
-        Join::First,
         |patch| text(patch.call_id.as_ref().map(CallId::as_str)),
         |patch, value| put(&mut patch.call_id, CallId::new(value.as_str()?).ok()),
     ),
     row(
         cstr!("conversationId"),
         Scope::Document,
-        Join::First,
         |patch| text(patch.conversation_id.as_ref().map(ConversationId::as_str)),
         |patch, value| put(&mut patch.conversation_id, ConversationId::new(value.as_str()?).ok()),
     ),
     row(
         cstr!("_placementId"),
         Scope::Document,
-        Join::First,
         |patch| text(patch.placement.as_ref().map(|placement| placement.id.as_str())),
         |patch, value| {
             let id = PlacementId::new(value.as_str()?).ok();
@@ -83,15 +69,13 @@ pub(super) static VALUES: [Row; 16] = [
     row(
         cstr!("requestPayload"),
         Scope::Document,
-        Join::First,
         |patch| patch.placement.as_ref()?.request.as_ref().map(Value::Object),
         |patch, value| put(&mut patch.placement.as_mut()?.request, value.as_document().map(document_to_json)),
     ),
     row(
         cstr!("history"),
         Scope::Document,
-        Join::Events,
-        |patch| Some(Value::History(&patch.history)),
+        |patch| (!patch.history.is_empty()).then_some(Value::History(&patch.history)),
         |patch, value| {
             patch.history = value.as_array()?.iter().filter_map(history::read_entry).collect();
             Some(())
@@ -100,7 +84,6 @@ pub(super) static VALUES: [Row; 16] = [
     required(row(
         cstr!("createdAt"),
         Scope::Call,
-        Join::Smallest,
         |patch| Some(Value::Date(patch.created_at)),
         |patch, value| {
             patch.created_at = timestamp(value)?;
@@ -112,7 +95,6 @@ pub(super) static VALUES: [Row; 16] = [
     row(
         cstr!("_storedAt"),
         Scope::Call,
-        Join::SmallestOr(cstr!("createdAt")),
         |patch| Some(Value::Date(patch.first_stored)),
         |patch, value| {
             patch.first_stored = timestamp(value)?;
@@ -122,7 +104,6 @@ pub(super) static VALUES: [Row; 16] = [
     required(row(
         cstr!("updatedAt"),
         Scope::Call,
-        Join::Largest,
         |patch| Some(Value::Date(patch.updated_at)),
         |patch, value| {
             patch.updated_at = timestamp(value)?;
@@ -132,28 +113,24 @@ pub(super) static VALUES: [Row; 16] = [
     row(
         cstr!("agentId"),
         Scope::Call,
-        Join::Smallest,
         |patch| text(patch.parties.agent_id.as_deref()),
         |patch, value| put(&mut patch.parties.agent_id, owned(value)),
     ),
     row(
         cstr!("agentPhoneNumberId"),
         Scope::Call,
-        Join::Smallest,
         |patch| text(patch.parties.agent_phone_number_id.as_deref()),
         |patch, value| put(&mut patch.parties.agent_phone_number_id, owned(value)),
     ),
     row(
         cstr!("toNumber"),
         Scope::Call,
-        Join::Smallest,
         |patch| text(patch.parties.to_number.as_deref()),
         |patch, value| put(&mut patch.parties.to_number, owned(value)),
     ),
     row(
-        NUMBER_SUFFIXES,
+        cstr!("_numberSuffixes"),
         Scope::Call,
-        Join::Union,
         |patch| (!patch.number_suffixes.is_empty()).then_some(Value::Texts(&patch.number_suffixes)),
         |patch, value| {
             patch.number_suffixes = NumberSuffixes::stored(value.as_array()?.iter().filter_map(owned));
@@ -163,28 +140,24 @@ pub(super) static VALUES: [Row; 16] = [
     row(
         cstr!("parentCallId"),
         Scope::Call,
-        Join::Smallest,
         |patch| text(patch.parent_call_id.as_ref().map(CallId::as_str)),
         |patch, value| put(&mut patch.parent_call_id, CallId::new(value.as_str()?).ok()),
     ),
     row(
-        TRANSCRIPT_STATE,
+        cstr!("transcriptState"),
         Scope::Call,
-        Join::FurthestTranscript,
         |patch| text(patch.transcript.map(TranscriptState::as_str)),
         |patch, value| put(&mut patch.transcript, TranscriptState::from_word(value.as_str()?)),
     ),
     row(
         cstr!("_owedSince"),
         Scope::Call,
-        Join::Smallest,
         |patch| date(patch.pending_since),
         |patch, value| put(&mut patch.pending_since, timestamp(value)),
     ),
     row(
         cstr!("_legEnded"),
         Scope::Call,
-        Join::Smallest,
         |patch| date(patch.leg_ended),
         |patch, value| put(&mut patch.leg_ended, timestamp(value)),
     ),

@@ -1,15 +1,20 @@
-//! The naive worker: for each message one `update_one` with the real worker's statement, then the
-//! acknowledgement.
+//! The naive worker: for each message one `update_one` of the fields that it brings, then the acknowledgement. It does not
+//! compare events, so the last one prevails.
 
 use aftercall_common::contract::streams::{self, consumer};
-use aftercall_worker::{broker::message::StreamMessage as _, domain::call::CallPatch, ingestion, store};
+use aftercall_worker::{
+    broker::message::StreamMessage as _,
+    domain::call::CallPatch,
+    ingestion,
+    store::{self, Key},
+};
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use mongodb::{
     Client,
-    bson::Document,
+    bson::{Document, doc},
     options::{Acknowledgment, CollectionOptions, WriteConcern},
 };
 
@@ -28,12 +33,18 @@ pub(crate) async fn consume(nats_url: &str, mongodb_uri: &str, database: &str) -
         let message = messages.next().await.context("the stream ended")??;
         let event =
             ingestion::read(&message, &message.payload()).map_err(|cause| anyhow!(cause.reason.label()))?;
-        let statement = store::statement(&CallPatch::from(event), Timestamp::now())
-            .map_err(|(reason, _)| anyhow!(reason.label()))?;
-        let statement = Document::try_from(statement)?;
-        let stages = statement.get_array("u")?.iter().filter_map(|stage| stage.as_document().cloned());
-        let filter = statement.get_document("q")?.clone();
-        calls.update_one(filter, stages.collect::<Vec<_>>()).upsert(true).await?;
+        let (filter, update) = plain_update(&CallPatch::from(event))?;
+        calls.update_one(filter, update).upsert(true).await?;
         message.ack().await.map_err(|error| anyhow!(error))?;
     }
+}
+
+/// Filter and update that replace the fields which `patch` brings, and add its event to the history.
+pub(in crate::bench) fn plain_update(patch: &CallPatch) -> anyhow::Result<(Document, Document)> {
+    let key = Key::of(patch).context("the patch names no call")?;
+    let fields =
+        store::new_document(patch, Timestamp::now()).map_err(|(reason, _)| anyhow!(reason.label()))?;
+    let mut fields = Document::try_from(fields)?;
+    let history = fields.remove("history").context("an event has a history")?;
+    Ok((key.filter(), doc! { "$set": fields, "$push": { "history": { "$each": history } } }))
 }

@@ -1,0 +1,211 @@
+//! The update of one stored call: what the join changes, if the document is still as it was read.
+
+use jiff::Timestamp;
+use mongodb::bson::{
+    RawArrayBuf, RawBson, RawDocumentBuf,
+    raw::{CStr, cstr},
+    rawdoc,
+};
+
+use super::{
+    command::{self, Kind},
+    connection::Store,
+    error::{Failure, StoreError, UNSTORABLE, Unstorable},
+    fields::{self, Scope},
+    of_call, revision,
+    stored_call::StoredCall,
+};
+use crate::domain::call::CallPatch;
+
+/// A stored call, and the same call with a patch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallUpdate {
+    /// The call as it was read.
+    pub stored: StoredCall,
+    /// The call with the patch. `None`: the patch changes nothing.
+    pub joined: Option<CallPatch>,
+}
+
+impl CallUpdate {
+    /// Joins `stored` with `patch`.
+    pub(super) fn of(stored: StoredCall, patch: &CallPatch) -> Self {
+        let joined = (!patch.is_known_to(&stored.call)).then(|| {
+            let patch = CallPatch { joins_again: false, ..patch.clone().in_milliseconds() };
+            stored.call.clone().join(stored.later.prevailing(patch))
+        });
+        Self { joined: joined.filter(|joined| *joined != stored.call), stored }
+    }
+
+    /// The call after the update.
+    pub(super) fn call(&self) -> &CallPatch {
+        self.joined.as_ref().unwrap_or(&self.stored.call)
+    }
+}
+
+/// See [`super::Calls::update`].
+pub(super) async fn update(
+    store: &Store,
+    updates: Vec<CallUpdate>,
+) -> Result<Vec<(usize, Failure)>, StoreError> {
+    let now = Timestamp::now();
+    command::run(store, Kind::Update, updates.into_iter().map(|update| statement(update, now))).await
+}
+
+/// The statement at `now`. It matches nothing if the document was changed since it was read.
+///
+/// An update that changes nothing has a statement, too: the server answers when a majority of the servers has all that the
+/// worker has read. So a message that was applied before is not acknowledged too early.
+///
+/// # Errors
+/// The call can never be stored: label and sentence of a dead letter.
+pub(super) fn statement(update: CallUpdate, now: Timestamp) -> Result<RawDocumentBuf, Unstorable> {
+    let CallUpdate { stored, joined } = update;
+    let revision = stored.revision.map_or(RawBson::Null, RawBson::Int64);
+    // A worker of version 0.1.0 adds an event and leaves the revision as it is.
+    let events = i64::try_from(stored.call.history.len()).unwrap_or(i64::MAX);
+    let filter = rawdoc! { "_id": stored.id, revision::NAME: revision, "history": { "$size": events } };
+    let Some(joined) = joined else {
+        return Ok(rawdoc! { "q": filter, "u": { "$set": {} } });
+    };
+    let becomes_linked = joined.is_linked() && !stored.call.is_linked();
+    let mut changed = joined.difference(&stored.call);
+    let part = changed.of_call.take();
+    let next = revision::next(stored.revision, now);
+    if becomes_linked {
+        // The document becomes the document of a conversation. The values of its events are copied on the server.
+        let mut set = RawDocumentBuf::new();
+        fields::append(&mut set, &changed, Scope::Document)?;
+        set.append(revision::NAME, next);
+        let part = part.map(|part| of_call::document(&part.difference(&stored.call))).transpose()?;
+        let copied = rawdoc! { "$set": { of_call::NAME: of_call::copied(part.unwrap_or_default()) } };
+        let joined = rawdoc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": set }] } };
+        let stages: RawArrayBuf = [copied, joined].into_iter().collect();
+        return Ok(rawdoc! { "q": filter, "u": stages });
+    }
+    let mut operators = RawDocumentBuf::new();
+    // Usually an event is later than the earlier ones. The whole history is not sent then.
+    if let Some(added) = changed.history.strip_prefix(stored.call.history.as_slice())
+        && !stored.call.history.is_empty()
+    {
+        let added = rawdoc! { "history": { "$each": fields::entries(added) } };
+        operators.append(cstr!("$push"), added);
+        changed.history.clear();
+    }
+    let mut set = RawDocumentBuf::new();
+    fields::append(&mut set, &changed, Scope::Document)?;
+    match (part, &stored.call.of_call) {
+        (Some(part), Some(before)) => append_within(&mut set, &of_call::document(&part.difference(before))?)?,
+        (Some(part), None) => set.append(of_call::NAME, of_call::document(&part)?),
+        (None, _) => {}
+    }
+    set.append(revision::NAME, next);
+    operators.append(cstr!("$set"), set);
+    Ok(rawdoc! { "q": filter, "u": operators })
+}
+
+/// Appends the fields of `part` with their paths in the document.
+fn append_within(set: &mut RawDocumentBuf, part: &RawDocumentBuf) -> Result<(), Unstorable> {
+    for field in part {
+        let (name, value) = field.map_err(|_error| UNSTORABLE)?;
+        let path = format!("{}.{name}", of_call::NAME);
+        let path: &CStr = path.as_str().try_into().map_err(|_error| UNSTORABLE)?;
+        set.append(path, value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::{Document, doc, oid::ObjectId};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        domain::{
+            call::Field,
+            event::{Envelope, Origin, Provider, parse},
+        },
+        store::fields::LaterClaims,
+    };
+
+    fn patch(id: &str, body: &serde_json::Value) -> CallPatch {
+        let envelope = Envelope::new(id, Timestamp::UNIX_EPOCH, Origin::Webhook(Provider::ElevenLabs));
+        parse(&envelope, body.to_string().as_bytes()).unwrap().into()
+    }
+
+    fn stored(call: CallPatch, revision: Option<i64>) -> StoredCall {
+        let id = ObjectId::from_bytes([7; 12]);
+        StoredCall { id, revision, call, is_shared: false, later: LaterClaims::default(), keys: Vec::new() }
+    }
+
+    fn run(stored: &StoredCall, patch: &CallPatch, now: i64) -> Document {
+        let update = CallUpdate::of(stored.clone(), patch);
+        statement(update, Timestamp::from_millisecond(now).unwrap()).unwrap().try_into().unwrap()
+    }
+
+    #[test]
+    fn an_update_writes_what_differs_and_raises_the_revision() {
+        let ringing = json!({ "event_type": "call.ringing", "call_id": "c", "to_number": "+15550100" });
+        let stored = stored(patch("e1", &ringing), Some(2000));
+        let busy = json!({ "event_type": "call.busy", "call_id": "c", "to_number": "+15550100" });
+        let statement = run(&stored, &patch("e2", &busy), 1000);
+        let filter = doc! { "_id": stored.id, "revision": 2000_i64, "history": { "$size": 1_i64 } };
+        assert_eq!(statement.get_document("q").unwrap(), &filter);
+        let update = statement.get_document("u").unwrap();
+        let set = update.get_document("$set").unwrap();
+        assert_eq!((set.get_str("status").unwrap(), set.get_i64("revision").unwrap()), ("busy", 2001));
+        assert!(!set.contains_key("toNumber") && !set.contains_key("callId") && !set.contains_key("history"));
+        let pushed = update.get_document("$push").unwrap().get_document("history").unwrap();
+        assert_eq!(pushed.get_array("$each").unwrap().len(), 1);
+        // The events of an earlier time come first, so the history is written as a whole.
+        let mut earlier = patch("e0", &busy);
+        earlier.history[0].at = Timestamp::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        let update = run(&stored, &earlier, 1000);
+        let set = update.get_document("u").unwrap().get_document("$set").unwrap();
+        assert_eq!(set.get_array("history").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_event_that_is_stored_already_changes_nothing() {
+        let event = patch("e1", &json!({ "event_type": "call.ringing", "call_id": "c" }));
+        let statement = run(&stored(event.clone(), None), &event, 1000);
+        let id = ObjectId::from_bytes([7; 12]);
+        let filter = doc! { "_id": id, "revision": null, "history": { "$size": 1_i64 } };
+        assert_eq!(statement, doc! { "q": filter, "u": { "$set": {} } });
+        // A replayed event may say more than an earlier version read in it.
+        let again = CallPatch { joins_again: true, ..event.clone() };
+        let missing = stored(CallPatch { status: None, ..event }, None);
+        let statement = run(&missing, &again, 1000);
+        let set = statement.get_document("u").unwrap().get_document("$set").unwrap();
+        assert_eq!((set.get_str("status").unwrap(), set.get_i64("revision").unwrap()), ("ringing", 1000));
+    }
+
+    #[test]
+    fn a_text_of_a_sender_is_never_an_expression() {
+        let of_call = patch("e1", &json!({ "event_type": "call.ringing", "call_id": "$status" }));
+        let hostile = patch(
+            "e2",
+            &json!({
+                "event_type": "call.busy", "call_id": "$status", "conversation_id": "v",
+                "failure_reason": "$$NOW", "to_number": "$secret", "a.b": { "$gt": "" },
+            }),
+        );
+        let statement = run(&stored(of_call, Some(1)), &hostile, 1000);
+        let stages = statement.get_array("u").unwrap();
+        let joined = stages[1].as_document().unwrap().get_document("$replaceWith").unwrap();
+        let literal = joined.get_array("$mergeObjects").unwrap()[1].as_document().unwrap();
+        assert_eq!(literal.keys().collect::<Vec<_>>(), ["$literal"]);
+        let fields = literal.get_document("$literal").unwrap();
+        assert_eq!(fields.get_str("toNumber").unwrap(), "$secret");
+    }
+
+    #[test]
+    fn a_value_that_bson_cannot_hold_is_refused() {
+        // The parser escapes such names, so no payload has one today.
+        let event = json!({ "event_type": "call.busy", "call_id": "c" });
+        let mut busy = patch("e2", &event);
+        busy.fields.get_mut(&Field::RawResponse).unwrap().value = json!({ "a\u{0}b": 1 });
+        let update = CallUpdate::of(stored(patch("e1", &event), None), &busy);
+        assert_eq!(statement(update, Timestamp::UNIX_EPOCH).unwrap_err(), UNSTORABLE);
+    }
+}

@@ -1,0 +1,91 @@
+//! A stored call, as far as a change depends on it, and the query that reads it.
+//!
+//! The values of [`Field`] are not read, because they may be large. Their keys decide which value prevails.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::{TryStreamExt as _, future::try_join_all};
+use mongodb::{
+    bson::{Document, RawDocumentBuf, doc, oid::ObjectId},
+    options::ReadConcern,
+};
+
+use super::{
+    call_view::CallView,
+    connection::{SERVER_TIME, Store},
+    error::StoreError,
+    fields::{LaterClaims, Payloads},
+    key::Key,
+    of_call,
+};
+use crate::domain::call::{CallPatch, Field};
+
+/// A stored call, as far as a change depends on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredCall {
+    /// The `_id` of its document.
+    pub id: ObjectId,
+    /// Its revision. `None`: a worker of an earlier version wrote it.
+    pub revision: Option<i64>,
+    /// Its fields. The values of [`Field`] are null.
+    pub call: CallPatch,
+    /// Whether the call has other documents.
+    pub is_shared: bool,
+    /// The claims that this version does not understand.
+    pub later: LaterClaims,
+    /// The unique ids of its document. The document has no call id of its own if another document of the call has it.
+    pub keys: Vec<Key>,
+}
+
+impl StoredCall {
+    fn of(call: &CallView) -> Option<Self> {
+        Some(Self {
+            id: call.object_id()?,
+            revision: call.revision(),
+            call: call.to_patch(Payloads::Excluded)?,
+            is_shared: call.shared_call_id().is_some(),
+            later: LaterClaims::read(call.document()),
+            keys: call.keys(),
+        })
+    }
+
+    /// Whether `patch` changes this document alone, if its ids name no other one.
+    pub(super) fn takes(&self, patch: &CallPatch) -> bool {
+        // An event that names only the call counts for every document of the call.
+        let concerns_others = self.is_shared && (!patch.is_linked() || patch.of_call.is_some());
+        let is_same_call =
+            self.call.call_id.as_ref().zip(patch.call_id.as_ref()).is_none_or(|(own, id)| own == id);
+        !concerns_others && is_same_call && self.call.is_joinable(patch)
+    }
+}
+
+/// See [`super::Calls::read`].
+pub(super) async fn read(store: &Store, keys: &[Key]) -> Result<Vec<StoredCall>, StoreError> {
+    let mut by_field: HashMap<&str, Vec<&str>> = HashMap::new();
+    for key in keys {
+        by_field.entry(key.field().as_str()).or_default().push(key.id());
+    }
+    let finds = by_field.into_iter().map(|(field, ids)| {
+        // A document is made from raw bytes faster than by the deserializer of the driver.
+        let (calls, filter) =
+            (store.calls.clone_with_type::<RawDocumentBuf>(), doc! { field: { "$in": ids } });
+        store.run(async move {
+            // The update finds out whether the document has changed since, so the latest state is the best one.
+            let found = calls.find(filter).projection(projection()).read_concern(ReadConcern::local());
+            found.max_time(SERVER_TIME).await?.try_collect::<Vec<_>>().await
+        })
+    });
+    let found = try_join_all(finds).await?.into_iter().flatten();
+    let mut ids = HashSet::new();
+    let calls = found.filter_map(|document| StoredCall::of(&CallView::new(document.try_into().ok()?)));
+    Ok(calls.filter(|call| ids.insert(call.id)).collect())
+}
+
+/// All fields but the values of [`Field`].
+fn projection() -> Document {
+    let names = Field::ALL.into_iter().map(Field::name);
+    names
+        .flat_map(|name| [name.to_owned(), format!("{}.{name}", of_call::NAME)])
+        .map(|name| (name, 0.into()))
+        .collect()
+}
