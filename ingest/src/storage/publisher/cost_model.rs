@@ -23,17 +23,24 @@ const BATCH_WEIGHT: f64 = 1.0 / 8.0;
 /// Age in seconds at which a cost is forgotten. The cost of single publishes ages while batches are measured,
 /// and the cost of batches ages while single publishes are measured.
 const MAX_AGE_SECS: f64 = 10.0;
+/// The age at which the cost of batches is forgotten for the first time. The first batches of a broker are slow. Each
+/// further time the age is twice as long, up to [`MAX_AGE_SECS`].
+const FIRST_AGE_SECS: f64 = 0.5;
+/// Batches that are published for this long, in seconds, are cheaper than single publishes.
+const PROVEN_SECS: f64 = 1.0;
 /// A measurement counts at most as this multiple of its estimate. A longer time is a stall of the broker, and
 /// not its usual cost.
 const STALL_FACTOR: f64 = 4.0;
 
 /// The measured costs of single publishes and of batches.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct CostModel {
     single: SingleCost,
     batch: BatchCost,
     /// Time that single publishes took since the last batch, in seconds.
     secs_without_batch: f64,
+    /// The age at which the cost of batches is forgotten, in seconds.
+    max_batch_age_secs: f64,
     /// Time that batches took since the last single publish, in seconds.
     secs_without_single: f64,
 }
@@ -73,6 +80,18 @@ impl Default for BatchCost {
     }
 }
 
+impl Default for CostModel {
+    fn default() -> Self {
+        Self {
+            single: SingleCost::default(),
+            batch: BatchCost::default(),
+            secs_without_batch: 0.0,
+            max_batch_age_secs: FIRST_AGE_SECS,
+            secs_without_single: 0.0,
+        }
+    }
+}
+
 impl CostModel {
     /// Whether `messages` are cheaper as one batch than as single publishes. False if the cost of single
     /// publishes is unknown: the gateway then publishes one by one and measures that cost.
@@ -89,8 +108,9 @@ impl CostModel {
         self.single.push(took);
         self.secs_without_single = 0.0;
         self.secs_without_batch += took;
-        if self.secs_without_batch > MAX_AGE_SECS {
+        if self.secs_without_batch > self.max_batch_age_secs {
             (self.batch, self.secs_without_batch) = (BatchCost::default(), 0.0);
+            self.max_batch_age_secs = MAX_AGE_SECS.min(2.0 * self.max_batch_age_secs);
         }
     }
 
@@ -113,6 +133,9 @@ impl CostModel {
         };
         self.secs_without_batch = 0.0;
         self.secs_without_single += took;
+        if self.secs_without_single > PROVEN_SECS {
+            self.max_batch_age_secs = FIRST_AGE_SECS;
+        }
         if self.secs_without_single > MAX_AGE_SECS {
             (self.single, self.secs_without_single) = (SingleCost::default(), 0.0);
         }
@@ -192,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expensive_kind_of_publish_is_tried_again_after_ten_seconds() {
+    fn an_expensive_kind_of_publish_is_tried_again() {
         let some_seconds = Duration::from_secs(9)..Duration::from_secs(11);
         let (mut model, took) = (after_singles(1000, micros(145)), micros(2600));
         let batches = (0..100_000).find(|_| {
@@ -203,13 +226,26 @@ mod tests {
         (0..800).for_each(|_| model.observe_single(micros(145)));
         assert!(model.prefers_batch(64));
 
-        (0..8).for_each(|_| model.observe_batch(64, Duration::from_secs(1)));
+        // Batches are tried again after half a second, and less and less often if they stay expensive.
         let took = micros(145);
-        let singles = (0..1_000_000).find(|_| {
+        let mut seconds_until_batch = || {
+            (0..8).for_each(|_| model.observe_batch(64, micros(40_000)));
+            let singles = (0..1_000_000_u32).find(|_| {
+                model.observe_single(took);
+                model.prefers_batch(64)
+            });
+            singles.map(|singles| (2.0 * (singles * took).as_secs_f64()).round() / 2.0)
+        };
+        let pauses: Vec<_> = (0..7).filter_map(|_| seconds_until_batch()).collect();
+        assert_eq!(format!("{pauses:?}"), "[0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]");
+        // Batches that stay cheap for a second are tried again soon after a stall.
+        (0..800).for_each(|_| model.observe_batch(64, micros(2600)));
+        (0..8).for_each(|_| model.observe_batch(64, Duration::from_secs(1)));
+        let singles = (0..10_000_u32).find(|_| {
             model.observe_single(took);
             model.prefers_batch(64)
         });
-        assert!(singles.is_some_and(|singles| some_seconds.contains(&(singles * took))), "{singles:?}");
+        assert!(singles.is_some_and(|singles| singles * took < Duration::from_millis(700)), "{singles:?}");
     }
 
     #[test]
