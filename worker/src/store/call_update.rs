@@ -174,7 +174,8 @@ mod tests {
         assert_eq!(statement, doc! { "q": filter, "u": { "$set": {} } });
         // A replayed event may say more than an earlier version read in it.
         let again = CallPatch { joins_again: true, ..event.clone() };
-        let missing = stored(CallPatch { status: None, ..event }, None);
+        let missing = stored(CallPatch { status: None, ..event.clone() }, None);
+        assert_eq!(run(&missing, &event, 1000).get_document("u").unwrap(), &doc! { "$set": {} });
         let statement = run(&missing, &again, 1000);
         let set = statement.get_document("u").unwrap().get_document("$set").unwrap();
         assert_eq!((set.get_str("status").unwrap(), set.get_i64("revision").unwrap()), ("ringing", 1000));
