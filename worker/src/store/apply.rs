@@ -138,11 +138,8 @@ impl Batch<'_> {
         for (n, update) in &updates {
             self.changed[*n] = Some(Changed::Applied(Applied::of([update.call()], &self.patches[*n])));
         }
-        // One update that changes nothing is enough to wait for a majority of the servers.
-        let (changing, unchanged): (Vec<_>, Vec<_>) =
-            updates.into_iter().partition(|(_, update)| update.joined.is_some());
-        let written = changing.into_iter().chain(unchanged.into_iter().next());
-        let (positions, updates): (Vec<_>, Vec<_>) = written.unzip();
+        // An update that changes nothing is sent, too: another primary may not have what was read.
+        let (positions, updates): (Vec<_>, Vec<_>) = updates.into_iter().unzip();
         let failures = if updates.is_empty() { Vec::new() } else { stored.update(updates).await? };
         self.failed(&positions, failures)
     }

@@ -30,7 +30,10 @@ impl CallUpdate {
     /// Joins `stored` with `patch`.
     pub(super) fn of(stored: StoredCall, patch: &CallPatch) -> Self {
         let joined = (!patch.is_known_to(&stored.call)).then(|| {
-            let patch = CallPatch { joins_again: false, ..patch.clone().in_milliseconds() };
+            let mut patch = patch.clone().in_milliseconds();
+            // No stored call has this mark, so it would count as a change.
+            patch.joins_again = false;
+            patch.of_call.iter_mut().for_each(|part| part.joins_again = false);
             stored.call.clone().join(stored.later.prevailing(patch))
         });
         Self { joined: joined.filter(|joined| *joined != stored.call), stored }

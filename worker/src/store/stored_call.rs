@@ -38,11 +38,17 @@ pub struct StoredCall {
 }
 
 impl StoredCall {
+    /// `None` for a document that an update cannot guard: a transaction changes it, or refuses to.
     fn of(call: &CallView) -> Option<Self> {
+        let patch = call.to_patch(Payloads::Excluded)?;
+        let events = call.document().get_array("history").ok()?;
+        if events.len() != patch.history.len() {
+            return None;
+        }
         Some(Self {
             id: call.object_id()?,
             revision: call.revision(),
-            call: call.to_patch(Payloads::Excluded)?,
+            call: patch,
             is_shared: call.shared_call_id().is_some(),
             later: LaterClaims::read(call.document()),
             keys: call.keys(),
