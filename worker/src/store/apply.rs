@@ -76,7 +76,7 @@ struct Round {
     again: Vec<usize>,
 }
 
-/// The patches of a batch, and the results of those that are written.
+/// A batch: its patches, and the result of each patch that is written.
 struct Batch<'a> {
     patches: &'a [CallPatch],
     changed: Vec<Option<Changed>>,

@@ -71,39 +71,54 @@ pub(super) fn statement(update: CallUpdate, now: Timestamp) -> Result<RawDocumen
         return Ok(rawdoc! { "q": filter, "u": { "$set": {} } });
     };
     let becomes_linked = joined.is_linked() && !stored.call.is_linked();
-    let mut changed = joined.difference(&stored.call);
+    let changed = joined.difference(&stored.call);
+    let set = rawdoc! { revision::NAME: revision::next(stored.revision, now) };
+    Ok(if becomes_linked {
+        rawdoc! { "q": filter, "u": linking(changed, &stored.call, set)? }
+    } else {
+        rawdoc! { "q": filter, "u": operators(changed, &stored.call, set)? }
+    })
+}
+
+/// The stages of an update by which the document becomes the document of a conversation or placement. The values of its
+/// events are copied on the server.
+fn linking(
+    mut changed: CallPatch,
+    before: &CallPatch,
+    mut set: RawDocumentBuf,
+) -> Result<RawArrayBuf, Unstorable> {
+    let part = changed.of_call.take().map(|part| of_call::document(&part.difference(before))).transpose()?;
+    fields::append(&mut set, &changed, Scope::Document)?;
+    let copied = rawdoc! { "$set": { of_call::NAME: of_call::copied(part.unwrap_or_default()) } };
+    let joined = rawdoc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": set }] } };
+    let stages: RawArrayBuf = [copied, joined].into_iter().collect();
+    Ok(stages)
+}
+
+/// The operators of any other update.
+fn operators(
+    mut changed: CallPatch,
+    before: &CallPatch,
+    mut set: RawDocumentBuf,
+) -> Result<RawDocumentBuf, Unstorable> {
     let part = changed.of_call.take();
-    let next = revision::next(stored.revision, now);
-    if becomes_linked {
-        // The document becomes the document of a conversation. The values of its events are copied on the server.
-        let mut set = RawDocumentBuf::new();
-        fields::append(&mut set, &changed, Scope::Document)?;
-        set.append(revision::NAME, next);
-        let part = part.map(|part| of_call::document(&part.difference(&stored.call))).transpose()?;
-        let copied = rawdoc! { "$set": { of_call::NAME: of_call::copied(part.unwrap_or_default()) } };
-        let joined = rawdoc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": set }] } };
-        let stages: RawArrayBuf = [copied, joined].into_iter().collect();
-        return Ok(rawdoc! { "q": filter, "u": stages });
-    }
     let mut operators = RawDocumentBuf::new();
     // Usually an event is later than the earlier ones. The whole history is not sent then.
-    if let Some(added) = changed.history.strip_prefix(stored.call.history.as_slice())
-        && !stored.call.history.is_empty()
+    if let Some(added) = changed.history.strip_prefix(before.history.as_slice())
+        && !before.history.is_empty()
     {
         let added = rawdoc! { "history": { "$each": fields::entries(added) } };
         operators.append(cstr!("$push"), added);
         changed.history.clear();
     }
-    let mut set = RawDocumentBuf::new();
     fields::append(&mut set, &changed, Scope::Document)?;
-    match (part, &stored.call.of_call) {
+    match (part, &before.of_call) {
         (Some(part), Some(before)) => append_within(&mut set, &of_call::document(&part.difference(before))?)?,
         (Some(part), None) => set.append(of_call::NAME, of_call::document(&part)?),
         (None, _) => {}
     }
-    set.append(revision::NAME, next);
     operators.append(cstr!("$set"), set);
-    Ok(rawdoc! { "q": filter, "u": operators })
+    Ok(operators)
 }
 
 /// Appends the fields of `part` with their paths in the document.

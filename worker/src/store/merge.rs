@@ -89,12 +89,13 @@ async fn transaction(
     };
     let stored = found.iter().map(to_patch).collect::<Result<Vec<_>>>()?;
     let call_id = patch.call_id.clone();
+    let known: Vec<_> = stored.iter().map(|call| patch.is_known_to(call)).collect();
     let joined = conversations::join(stored, patch.clone());
     if joined.ignored_links > 0 {
         let call_id = call_id.as_ref().map(CallId::masked);
         tracing::warn!(call_id, "an event links this call to an id of another call; the link is ignored");
     }
-    write(session, calls, &found, &joined, &patch).await?;
+    write(session, calls, &found, &joined, &known).await?;
     commit(session).await?;
     if let Some(further) = &joined.further {
         tracing::info!(
@@ -113,9 +114,9 @@ async fn write(
     calls: &Collection<Document>,
     found: &[CallView],
     joined: &Joined,
-    patch: &CallPatch,
+    known: &[bool],
 ) -> Result<()> {
-    let changed = changes::changes(found, joined, patch, Timestamp::now())?;
+    let changed = changes::changes(found, joined, known, Timestamp::now())?;
     let deleted: Vec<_> = joined.documents.iter().flat_map(|one| one.from.iter().skip(1)).collect();
     for n in &deleted {
         calls.delete_one(doc! { "_id": found[**n].document_id() }).session(&mut *session).await?;

@@ -11,7 +11,7 @@ use super::{
     command::{self, Kind},
     connection::{SERVER_TIME, Store},
     convert::{bson_date, date},
-    error::{Failure, StoreError, Unstorable},
+    error::{Failure, StoreError},
     leases::Lease,
     views::NUMBER_SUFFIXES,
 };
@@ -79,7 +79,7 @@ impl Store {
     }
 
     async fn add_suffixes(&self, calls: &[Document]) -> Result<(), StoreError> {
-        let failures = command::run(self, Kind::Update, calls.iter().filter_map(change)).await?;
+        let failures = command::run(self, Kind::Update, calls.iter().filter_map(change).map(Ok)).await?;
         let transient = failures.iter().find_map(|(_, failure)| match failure {
             Failure::Transient(code) => Some(code),
             Failure::Duplicate | Failure::Outdated | Failure::Final(..) => None,
@@ -117,7 +117,7 @@ impl Store {
 }
 
 /// The statement that adds the missing suffixes of a call. `None` if none is missing.
-fn change(call: &Document) -> Option<Result<RawDocumentBuf, Unstorable>> {
+fn change(call: &Document) -> Option<RawDocumentBuf> {
     let numbers = ["toNumber", "fromNumber"].into_iter().filter_map(|field| call.get_str(field).ok());
     let suffixes = NumberSuffixes::of(numbers);
     let stored = call.get_array(NUMBER_SUFFIXES).map(Vec::as_slice).unwrap_or_default();
@@ -129,7 +129,7 @@ fn change(call: &Document) -> Option<Result<RawDocumentBuf, Unstorable>> {
     let suffixes: RawArrayBuf = suffixes.iter().collect();
     let stored = rawdoc! { "$ifNull": [format!("${NUMBER_SUFFIXES}"), []] };
     let union = rawdoc! { "$sortArray": { "input": { "$setUnion": [stored, suffixes] }, "sortBy": 1 } };
-    Some(Ok(rawdoc! { "q": { "_id": id }, "u": [{ "$set": { "_numberSuffixes": union } }] }))
+    Some(rawdoc! { "q": { "_id": id }, "u": [{ "$set": { "_numberSuffixes": union } }] })
 }
 
 /// The smallest `_id` of a document that is created at `time`.

@@ -60,6 +60,7 @@ impl Store {
         else {
             return Ok(Preview::Unchanged);
         };
+        let known: Vec<_> = stored.iter().map(|call| patch.is_known_to(call)).collect();
         let joined = conversations::join(stored, patch.clone());
         if joined.documents.iter().any(|one| one.from.len() > 1) {
             return Ok(Preview::Merged);
@@ -67,7 +68,7 @@ impl Store {
         if joined.documents.iter().any(|one| one.from.is_empty()) {
             return Ok(Preview::Created);
         }
-        let changed = changes::changes(&found, &joined, patch, Timestamp::now());
+        let changed = changes::changes(&found, &joined, &known, Timestamp::now());
         let changed = changed.unwrap_or_default();
         let differences: Vec<_> = changed
             .iter()

@@ -59,9 +59,7 @@ impl StoredCall {
     pub(super) fn takes(&self, patch: &CallPatch) -> bool {
         // An event that names only the call counts for every document of the call.
         let concerns_others = self.is_shared && (!patch.is_linked() || patch.of_call.is_some());
-        let is_same_call =
-            self.call.call_id.as_ref().zip(patch.call_id.as_ref()).is_none_or(|(own, id)| own == id);
-        !concerns_others && is_same_call && self.call.is_joinable(patch)
+        !concerns_others && self.call.is_of_same_call(patch)
     }
 }
 

@@ -72,18 +72,14 @@ impl CallPatch {
         self
     }
 
-    /// Whether a call that has all events of the patch stays as it is: an event changes a call once. A replayed event and
-    /// an observation (the answer of ElevenLabs to a status lookup) are always joined, because they may say more than
-    /// the stored call.
-    pub fn changes_once(&self) -> bool {
-        !self.joins_again && self.fields.keys().any(|field| field.is_payload())
-    }
-
-    /// Whether the patch changes nothing in `stored`, because all its events are part of it already.
+    /// Whether the patch changes nothing in `stored`, because all its events are part of it already: an event changes a
+    /// call once. A replayed event is always joined, and so is a patch without a payload, such as an observation (the
+    /// answer of ElevenLabs to a status lookup): they may say more than the stored call.
     pub fn is_known_to(&self, stored: &Self) -> bool {
+        let changes_once = !self.joins_again && self.fields.keys().any(|field| field.is_payload());
         let is_stored =
             |entry: &HistoryEntry| stored.history.iter().any(|one| one.event_id == entry.event_id);
-        self.changes_once() && self.history.iter().all(is_stored)
+        changes_once && self.history.iter().all(is_stored)
     }
 
     /// The status that the call would have without the events of `patch`, by its history.

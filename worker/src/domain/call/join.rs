@@ -16,12 +16,14 @@ impl CallPatch {
     /// Whether the patch may be joined with `other`, which names the same call. Patches of different
     /// conversations or different placements must stay separate.
     pub fn is_joinable(&self, other: &Self) -> bool {
-        fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
-            a.zip(b).is_none_or(|(a, b)| a == b)
-        }
         let placement = |patch: &Self| patch.placement.as_ref().map(|placement| placement.id.clone());
         agree(self.conversation_id.as_ref(), other.conversation_id.as_ref())
             && agree(placement(self).as_ref(), placement(other).as_ref())
+    }
+
+    /// Whether none of the three ids of the patch contradicts `other`.
+    pub fn is_of_same_call(&self, other: &Self) -> bool {
+        agree(self.call_id.as_ref(), other.call_id.as_ref()) && self.is_joinable(other)
     }
 
     /// Joins `other` into this patch.
@@ -58,6 +60,11 @@ impl CallPatch {
         self.joins_again |= other.joins_again;
         self.updated_at = self.updated_at.max(other.updated_at);
     }
+}
+
+/// Whether two ids are equal, or one is unknown.
+fn agree<T: PartialEq>(a: Option<&T>, b: Option<&T>) -> bool {
+    a.zip(b).is_none_or(|(a, b)| a == b)
 }
 
 /// Keeps the smaller value. Usually both values are equal. If they differ, the choice does not depend on the
