@@ -140,8 +140,9 @@ async fn updated_document_equals_the_document_of_the_joined_patches() {
             .collect();
         let whole: Vec<_> = joined.iter().chain(&others).collect();
         assert_eq!(inserting.insert(&whole).await, Ok(Vec::new()));
-        let expected = stored(&inserted).await;
-        for (ours, theirs) in stored(&updated).await.iter().zip(&expected) {
+        let (ours, expected) = (stored(&updated).await, stored(&inserted).await);
+        assert_eq!(ours.len(), expected.len(), "{event}");
+        for (ours, theirs) in ours.iter().zip(&expected) {
             assert_eq!(ours, theirs, "{event}");
         }
         // Repeated patches change nothing.
@@ -151,6 +152,25 @@ async fn updated_document_equals_the_document_of_the_joined_patches() {
         let after: Vec<Document> = updated.find(doc! {}).await.unwrap().try_collect().await.unwrap();
         assert_eq!(after, before);
     }
+}
+
+#[tokio::test]
+async fn events_of_the_call_alone_change_that_part_of_a_linked_document() {
+    let mongo = Mongo::shared().await;
+    let (updating, updated) = store(&mongo, "part_updated").await;
+    let (inserting, inserted) = store(&mongo, "part_inserted").await;
+    let linked = json!({ "event_type": "call.initiated", "call_id": "c", "conversation_id": "v" });
+    let ringing = json!({ "event_type": "call.ringing", "call_id": "c", "to_number": "+6580000001" });
+    let busy = json!({ "event_type": "call.busy", "call_id": "c", "failure_reason": "$status" });
+    let events = [patch("a", 0, &linked), patch("b", 1, &ringing), patch("c", 2, &busy)];
+    for event in &events {
+        store::apply(&updating, std::slice::from_ref(event)).await.unwrap();
+    }
+    let whole = events.into_iter().reduce(CallPatch::join).unwrap();
+    assert_eq!(inserting.insert(&[&whole]).await, Ok(Vec::new()));
+    let updated = stored(&updated).await;
+    assert_eq!(updated, stored(&inserted).await);
+    assert_eq!(updated[0].get_document("_call").unwrap().get_str("status").unwrap(), "busy");
 }
 
 #[tokio::test]
@@ -164,6 +184,8 @@ async fn a_document_that_changed_since_it_was_read_is_read_again() {
         event("b", "call.ringing", "c2"),
         event("c", "call.ringing", "c3"),
         event("c4", "call.ringing", "c4"),
+        event("c5", "call.ringing", "c5"),
+        event("c6", "call.ringing", "c6"),
     ];
     store::apply(&store, &first).await.unwrap();
     let keys: Vec<_> = first.iter().filter_map(Key::of).collect();
@@ -179,21 +201,26 @@ async fn a_document_that_changed_since_it_was_read_is_read_again() {
             CallUpdate { stored, joined: Some(joined) }
         })
         .collect();
-    // Meanwhile one document changes, another one is erased, and a worker of an earlier version changes a third one.
+    // Meanwhile one document changes and another one is erased. A worker of an earlier version adds an event, replaces one
+    // in a full history, and gives a call a second document.
     let other = doc! { "$set": { "status": "answered" }, "$inc": { "revision": 1_i64 } };
     calls.update_one(doc! { "callId": "c1" }, other).await.unwrap();
     calls.delete_one(doc! { "callId": "c2" }).await.unwrap();
     let earlier = doc! { "$push": { "history": { "eventId": "f" } }, "$set": { "status": "ended" } };
     calls.update_one(doc! { "callId": "c4" }, earlier).await.unwrap();
+    let later = doc! { "$set": { "status": "ended", "updatedAt": mongodb::bson::DateTime::now() } };
+    calls.update_one(doc! { "callId": "c5" }, later).await.unwrap();
+    let shared = doc! { "$set": { "status": "ended", "sharedCallId": "c6" } };
+    calls.update_one(doc! { "callId": "c6" }, shared).await.unwrap();
     let failures = store.update(updates).await.unwrap();
-    assert_eq!(failures, (0..4).map(|n| (n, Failure::Outdated)).collect::<Vec<_>>());
+    assert_eq!(failures, (0..6).map(|n| (n, Failure::Outdated)).collect::<Vec<_>>());
     let text = |call: &Document, field: &str| call.get_str(field).unwrap().to_owned();
     let statuses: Vec<_> = stored(&calls)
         .await
         .iter()
         .map(|call| [text(call, "callId"), text(call, "status")].join(" "))
         .collect();
-    assert_eq!(statuses, ["c1 answered", "c3 busy", "c4 ended"]);
+    assert_eq!(statuses, ["c1 answered", "c3 busy", "c4 ended", "c5 ended", "c6 ended"]);
 }
 
 #[tokio::test]

@@ -45,6 +45,8 @@ impl Database {
         self.0.act(MAX_LATENCY).await;
         if sim.happens(|faults| faults.failed_write) {
             sim.note(|| format!("{what}: the database fails"));
+            let mut world = sim.world();
+            world.rolled_back = Some(world.documents.rolled_back(|documents| drop(change(documents))));
             return Err(failed());
         }
         if sim.happens(|faults| faults.late_write) {
@@ -110,6 +112,13 @@ fn whole_command(statements: usize, failures: Vec<(usize, Failure)>) -> Vec<(usi
 impl aftercall_worker::store::Calls for Database {
     async fn read(&self, keys: &[Key]) -> Result<Vec<StoredCall>, StoreError> {
         let keys = keys.to_vec();
+        // A primary that was replaced answers with what it has. It has no majority, so that is rolled back.
+        let is_replaced = self.sim().happens(|faults| faults.failed_write);
+        let rolled_back = if is_replaced { self.sim().world().rolled_back.take() } else { None };
+        if let Some(documents) = rolled_back {
+            self.sim().note(|| "read: what a replaced primary has".to_owned());
+            return Ok(documents.read(&keys));
+        }
         self.write("read", move |documents| documents.read(&keys)).await
     }
 

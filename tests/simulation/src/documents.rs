@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use aftercall_worker::{
     domain::{
-        call::{CallPatch, TranscriptState, conversations},
-        event::ConversationId,
+        call::{CallPatch, NumberSuffixes, TranscriptState, conversations},
+        event::{CallId, ConversationId},
     },
     store::{Applied, CallUpdate, Key, LaterClaims, ObjectId, StoredCall},
 };
 
 /// All documents. Each id occurs in one document only.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Documents {
     pub calls: Vec<Document>,
     /// Unfinished attempts to process a suspect webhook, by its id.
@@ -33,7 +33,19 @@ impl Documents {
     /// id of the call.
     fn find(&self, key: &Key) -> Option<usize> {
         let names = |n: &usize| Key::all_of(&self.calls[*n].call).any(|name| name == *key);
-        (0..self.calls.len()).filter(names).min_by_key(|&n| &self.calls[n].call.conversation_id)
+        let rank = |n: &usize| {
+            let conversation = &self.calls[*n].call.conversation_id;
+            (conversation.is_none(), conversation)
+        };
+        (0..self.calls.len()).filter(names).min_by_key(rank)
+    }
+
+    /// The unique ids of the document at `n`, and the id of its call if the call has other documents.
+    fn ids(&self, n: usize) -> (Vec<Key>, Option<CallId>) {
+        let call = &self.calls[n].call;
+        let of_call = |other: &&Document| call.call_id.is_some() && other.call.call_id == call.call_id;
+        let shared = call.call_id.clone().filter(|_| self.calls.iter().filter(of_call).count() > 1);
+        (Key::all_of(call).filter(|key| self.find(key) == Some(n)).collect(), shared)
     }
 
     fn next_revision(&mut self) -> i64 {
@@ -41,30 +53,35 @@ impl Documents {
         self.changes
     }
 
-    fn add(&mut self, call: CallPatch) {
+    /// Adds a document, which has this `_id` already or is new.
+    fn add(&mut self, id: Option<ObjectId>, call: CallPatch) {
         let revision = self.next_revision();
-        let mut id = [0; 12];
-        id[4..].copy_from_slice(&revision.to_be_bytes());
-        self.calls.push(Document { id: ObjectId::from_bytes(id), revision, call });
+        let mut new = [0; 12];
+        new[4..].copy_from_slice(&revision.to_be_bytes());
+        let id = id.unwrap_or(ObjectId::from_bytes(new));
+        self.calls.push(Document { id, revision, call });
     }
 
-    /// The stored calls with these ids, each once.
+    /// The state that a primary has on which `change` was written, and which is rolled back later. A later change never
+    /// has one of its revisions.
+    pub fn rolled_back(&mut self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut other = self.clone();
+        change(&mut other);
+        self.changes = other.changes;
+        other
+    }
+
+    /// The stored calls with these ids, each once, without the values of fields.
     pub fn read(&self, keys: &[Key]) -> Vec<StoredCall> {
         let mut found: Vec<_> = keys.iter().filter_map(|key| self.find(key)).collect();
         found.sort_unstable();
         found.dedup();
         let stored = found.into_iter().map(|n| {
-            let Document { id, revision, call } = self.calls[n].clone();
-            let is_found_by = |key: &Key| self.find(key) == Some(n);
-            let of_call = |other: &&Document| call.call_id.is_some() && other.call.call_id == call.call_id;
-            StoredCall {
-                id,
-                revision: Some(revision),
-                keys: Key::all_of(&call).filter(is_found_by).collect(),
-                is_shared: self.calls.iter().filter(of_call).count() > 1,
-                later: LaterClaims::default(),
-                call,
-            }
+            let Document { id, revision, mut call } = self.calls[n].clone();
+            let (keys, shared_call_id) = self.ids(n);
+            without_values(&mut call);
+            let later = LaterClaims::default();
+            StoredCall { id, revision: Some(revision), keys, shared_call_id, later, call }
         });
         stored.collect()
     }
@@ -73,7 +90,7 @@ impl Documents {
     pub fn insert(&mut self, patch: &CallPatch) -> bool {
         let is_new = Key::all_of(patch).all(|key| self.find(&key).is_none());
         if is_new {
-            self.add(patch.clone().in_milliseconds());
+            self.add(None, patch.clone().in_milliseconds());
         }
         is_new
     }
@@ -85,11 +102,12 @@ impl Documents {
             |own: &Document| own.id == update.stored.id && Some(own.revision) == update.stored.revision;
         let n = self.calls.iter().position(is_read)?;
         let Some(joined) = &update.joined else { return Some(true) };
-        let gets = Key::all_of(joined).filter(|key| !Key::all_of(&update.stored.call).any(|own| own == *key));
+        let before = &update.stored.call;
+        let gets = Key::all_of(joined).filter(|key| !Key::all_of(before).any(|own| own == *key));
         if gets.into_iter().any(|key| self.find(&key).is_some_and(|other| other != n)) {
             return Some(false);
         }
-        self.calls[n].call = joined.clone();
+        write(&mut self.calls[n].call, joined.clone(), before);
         self.calls[n].revision = self.next_revision();
         Some(true)
     }
@@ -97,14 +115,30 @@ impl Documents {
     /// Joins `patch` with all documents of its call.
     pub fn merge(&mut self, patch: &CallPatch) -> Applied {
         let patch = patch.clone().in_milliseconds();
-        let stored = std::mem::take(&mut self.calls);
-        let calls = stored.iter().map(|document| document.call.clone()).collect();
-        let joined = conversations::join(calls, patch.clone());
-        let is_written = |n: &usize| joined.documents.iter().any(|one| one.from.contains(n));
-        let others = stored.into_iter().enumerate().filter(|(n, _)| !is_written(n));
-        self.calls = others.map(|(_, document)| document).collect();
+        let before = self.clone();
+        let joined =
+            conversations::join(before.calls.iter().map(|one| one.call.clone()).collect(), patch.clone());
         let applied = Applied::of(joined.documents.iter().map(|one| &one.call), &patch);
-        joined.documents.into_iter().for_each(|one| self.add(one.call));
+        let is_joined = |id: ObjectId| {
+            let mut from = joined.documents.iter().flat_map(|one| &one.from);
+            from.any(|&n| before.calls[n].id == id)
+        };
+        self.calls.retain(|document| !is_joined(document.id));
+        let others = self.calls.len();
+        for one in joined.documents {
+            self.add(one.from.first().map(|&n| before.calls[n].id), one.call);
+        }
+        // A document that stays as it is keeps its revision.
+        for n in others..self.calls.len() {
+            let is_same = |old: &usize| {
+                before.calls[*old].id == self.calls[n].id
+                    && before.calls[*old].call == self.calls[n].call
+                    && before.ids(*old) == self.ids(n)
+            };
+            if let Some(old) = (0..before.calls.len()).find(is_same) {
+                self.calls[n].revision = before.calls[old].revision;
+            }
+        }
         applied
     }
 
@@ -132,4 +166,63 @@ impl Documents {
         document.revision = revision;
         true
     }
+}
+
+fn without_values(call: &mut CallPatch) {
+    call.fields.values_mut().for_each(|claim| claim.value = serde_json::Value::Null);
+    call.of_call.iter_mut().for_each(|part| without_values(part));
+}
+
+/// Writes to `call` what differs between `joined` and `before`, which has no values of fields.
+fn write(call: &mut CallPatch, joined: CallPatch, before: &CallPatch) {
+    let becomes_linked = joined.is_linked() && !before.is_linked();
+    let mut changed = joined.difference(before);
+    if let Some(part_changed) = changed.of_call.take() {
+        let stored = if becomes_linked { Some(Box::new(call.clone())) } else { call.of_call.take() };
+        let part_before = if becomes_linked { Some(before) } else { before.of_call.as_deref() };
+        call.of_call = Some(match (stored, part_before) {
+            (Some(mut part), Some(before)) => {
+                set(&mut part, part_changed.difference(before));
+                part
+            }
+            (_, _) => part_changed,
+        });
+    }
+    set(call, changed);
+    if let Some(part) = &mut call.of_call {
+        part.call_id.clone_from(&call.call_id);
+        part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
+    }
+}
+
+/// Replaces the fields of `call` that `changed` has.
+fn set(call: &mut CallPatch, changed: CallPatch) {
+    fn put<T>(field: &mut Option<T>, value: Option<T>) {
+        if value.is_some() {
+            *field = value;
+        }
+    }
+    put(&mut call.call_id, changed.call_id);
+    put(&mut call.conversation_id, changed.conversation_id);
+    put(&mut call.parent_call_id, changed.parent_call_id);
+    put(&mut call.placement, changed.placement);
+    put(&mut call.parties.agent_id, changed.parties.agent_id);
+    put(&mut call.parties.agent_phone_number_id, changed.parties.agent_phone_number_id);
+    put(&mut call.parties.to_number, changed.parties.to_number);
+    if changed.number_suffixes != NumberSuffixes::default() {
+        call.number_suffixes = changed.number_suffixes;
+    }
+    call.facts.extend(changed.facts);
+    put(&mut call.status, changed.status);
+    put(&mut call.outcome, changed.outcome);
+    call.fields.extend(changed.fields);
+    if !changed.history.is_empty() {
+        call.history = changed.history;
+    }
+    put(&mut call.transcript, changed.transcript);
+    put(&mut call.pending_since, changed.pending_since);
+    put(&mut call.leg_ended, changed.leg_ended);
+    call.created_at = changed.created_at;
+    call.first_stored = changed.first_stored;
+    call.updated_at = changed.updated_at;
 }

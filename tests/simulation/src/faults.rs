@@ -22,7 +22,8 @@ pub struct Faults {
     pub lost_settlement: f64,
     /// A job, a schedule or a dead letter is not stored, or is stored without an acknowledgement.
     pub lost_publish: f64,
-    /// The database does nothing and reports a failure.
+    /// The database does nothing and reports a failure. Or it reports one, has the write for a while, and rolls it back.
+    /// With the same probability a worker reads what will be rolled back.
     pub failed_write: f64,
     /// The database does a write and reports a failure. With half of this probability, it does a part of it.
     pub landed_write: f64,

@@ -25,6 +25,8 @@ pub struct World {
     pub faults: Faults,
     pub broker: Broker,
     pub documents: Documents,
+    /// The documents of a primary that was replaced.
+    pub rolled_back: Option<Documents>,
     /// Conversations at the provider: when each one is finished, and its final status.
     pub conversations: BTreeMap<String, (Timestamp, ConversationStatus)>,
     /// Violations, in the order in which they were found.
@@ -50,6 +52,7 @@ impl Simulation {
             faults,
             broker: Broker::default(),
             documents: Documents::default(),
+            rolled_back: None,
             conversations: BTreeMap::new(),
             violations: Vec::new(),
             log: keeps_log.then(Vec::new),

@@ -10,6 +10,7 @@ use mongodb::bson::{
 use super::{
     command::{self, Kind},
     connection::Store,
+    convert::bson_date,
     error::{Failure, StoreError, UNSTORABLE, Unstorable},
     fields::{self, Scope},
     of_call, revision,
@@ -64,9 +65,14 @@ pub(super) async fn update(
 pub(super) fn statement(update: CallUpdate, now: Timestamp) -> Result<RawDocumentBuf, Unstorable> {
     let CallUpdate { stored, joined } = update;
     let revision = stored.revision.map_or(RawBson::Null, RawBson::Int64);
-    // A worker of version 0.1.0 adds an event and leaves the revision as it is.
+    // A worker of version 0.1.0 leaves the revision as it is when it adds an event or a document of the call.
     let events = i64::try_from(stored.call.history.len()).unwrap_or(i64::MAX);
-    let filter = rawdoc! { "_id": stored.id, revision::NAME: revision, "history": { "$size": events } };
+    let shared_call_id =
+        stored.shared_call_id.as_ref().map_or(RawBson::Null, |id| RawBson::String(id.as_str().to_owned()));
+    let filter = rawdoc! {
+        "_id": stored.id, revision::NAME: revision, "history": { "$size": events },
+        "updatedAt": bson_date(stored.call.updated_at), "sharedCallId": shared_call_id,
+    };
     let Some(joined) = joined else {
         return Ok(rawdoc! { "q": filter, "u": { "$set": {} } });
     };
@@ -153,7 +159,14 @@ mod tests {
 
     fn stored(call: CallPatch, revision: Option<i64>) -> StoredCall {
         let id = ObjectId::from_bytes([7; 12]);
-        StoredCall { id, revision, call, is_shared: false, later: LaterClaims::default(), keys: Vec::new() }
+        StoredCall {
+            id,
+            revision,
+            call,
+            shared_call_id: None,
+            later: LaterClaims::default(),
+            keys: Vec::new(),
+        }
     }
 
     fn run(stored: &StoredCall, patch: &CallPatch, now: i64) -> Document {
@@ -167,7 +180,10 @@ mod tests {
         let stored = stored(patch("e1", &ringing), Some(2000));
         let busy = json!({ "event_type": "call.busy", "call_id": "c", "to_number": "+15550100" });
         let statement = run(&stored, &patch("e2", &busy), 1000);
-        let filter = doc! { "_id": stored.id, "revision": 2000_i64, "history": { "$size": 1_i64 } };
+        let filter = doc! {
+            "_id": stored.id, "revision": 2000_i64, "history": { "$size": 1_i64 },
+            "updatedAt": bson_date(Timestamp::UNIX_EPOCH), "sharedCallId": null,
+        };
         assert_eq!(statement.get_document("q").unwrap(), &filter);
         let update = statement.get_document("u").unwrap();
         let set = update.get_document("$set").unwrap();
@@ -187,9 +203,7 @@ mod tests {
     fn an_event_that_is_stored_already_changes_nothing() {
         let event = patch("e1", &json!({ "event_type": "call.ringing", "call_id": "c" }));
         let statement = run(&stored(event.clone(), None), &event, 1000);
-        let id = ObjectId::from_bytes([7; 12]);
-        let filter = doc! { "_id": id, "revision": null, "history": { "$size": 1_i64 } };
-        assert_eq!(statement, doc! { "q": filter, "u": { "$set": {} } });
+        assert_eq!(statement.get_document("u").unwrap(), &doc! { "$set": {} });
         // A replayed event may say more than an earlier version read in it.
         let again = CallPatch { joins_again: true, ..event.clone() };
         let missing = stored(CallPatch { status: None, ..event.clone() }, None);

@@ -14,11 +14,14 @@ use super::{
     call_view::CallView,
     connection::{SERVER_TIME, Store},
     error::StoreError,
-    fields::{LaterClaims, Payloads},
+    fields::{self, LaterClaims, Payloads},
     key::Key,
     of_call,
 };
-use crate::domain::call::{CallPatch, Field};
+use crate::domain::{
+    call::{CallPatch, Field},
+    event::CallId,
+};
 
 /// A stored call, as far as a change depends on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +32,8 @@ pub struct StoredCall {
     pub revision: Option<i64>,
     /// Its fields. The values of [`Field`] are null.
     pub call: CallPatch,
-    /// Whether the call has other documents.
-    pub is_shared: bool,
+    /// The id of the telephone call, if the call has other documents.
+    pub shared_call_id: Option<CallId>,
     /// The claims that this version does not understand.
     pub later: LaterClaims,
     /// The unique ids of its document. The document has no call id of its own if another document of the call has it.
@@ -49,7 +52,7 @@ impl StoredCall {
             id: call.object_id()?,
             revision: call.revision(),
             call: patch,
-            is_shared: call.shared_call_id().is_some(),
+            shared_call_id: call.shared_call_id(),
             later: LaterClaims::read(call.document()),
             keys: call.keys(),
         })
@@ -58,7 +61,8 @@ impl StoredCall {
     /// Whether `patch` changes this document alone, if its ids name no other one.
     pub(super) fn takes(&self, patch: &CallPatch) -> bool {
         // An event that names only the call counts for every document of the call.
-        let concerns_others = self.is_shared && (!patch.is_linked() || patch.of_call.is_some());
+        let concerns_others =
+            self.shared_call_id.is_some() && (!patch.is_linked() || patch.of_call.is_some());
         !concerns_others && self.call.is_of_same_call(patch)
     }
 }
@@ -85,11 +89,12 @@ pub(super) async fn read(store: &Store, keys: &[Key]) -> Result<Vec<StoredCall>,
     Ok(calls.filter(|call| ids.insert(call.id)).collect())
 }
 
-/// All fields but the values of [`Field`].
+/// All fields but the values of [`Field`] and the request of a placement, which no event changes.
 fn projection() -> Document {
     let names = Field::ALL.into_iter().map(Field::name);
     names
         .flat_map(|name| [name.to_owned(), format!("{}.{name}", of_call::NAME)])
+        .chain([fields::REQUEST.to_string()])
         .map(|name| (name, 0.into()))
         .collect()
 }

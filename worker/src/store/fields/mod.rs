@@ -35,6 +35,7 @@ pub(super) use self::{
     payloads::Payloads,
     scope::Scope,
     status::append as append_status,
+    values::REQUEST,
 };
 use super::error::Unstorable;
 #[cfg(doc)]

@@ -43,6 +43,9 @@ const fn required(row: Row) -> Row {
     Row { is_required: true, ..row }
 }
 
+/// Name of the field with the request of a placement.
+pub(in crate::store) const REQUEST: &CStr = cstr!("requestPayload");
+
 /// The fields that are joined one by one, in their order in a document.
 pub(super) static VALUES: [Row; 16] = [
     row(
@@ -67,7 +70,7 @@ pub(super) static VALUES: [Row; 16] = [
         },
     ),
     row(
-        cstr!("requestPayload"),
+        REQUEST,
         Scope::Document,
         |patch| patch.placement.as_ref()?.request.as_ref().map(Value::Object),
         |patch, value| put(&mut patch.placement.as_mut()?.request, value.as_document().map(document_to_json)),
