@@ -8,7 +8,7 @@ use aftercall_worker::{
         event::{self, CallId, ConversationId, Envelope, Origin, PlacementId, Provider},
         reason::Reason,
     },
-    store::{self, CallUpdate, Calls as _, Changed, Failure, Key, Store},
+    store::{self, CallUpdate, Calls as _, Failure, Key, PatchResult, Store},
 };
 use futures_util::TryStreamExt as _;
 use mongodb::{
@@ -117,7 +117,7 @@ async fn updated_document_equals_the_document_of_the_joined_patches() {
         let (inserting, inserted) = store(&mongo, "inserted").await;
         let first = patches();
         let changed = store::apply(&updating, &first).await.unwrap();
-        assert!(changed.iter().all(|changed| matches!(changed, Changed::Applied(_))), "{changed:?}");
+        assert!(changed.iter().all(|changed| matches!(changed, PatchResult::Applied(_))), "{changed:?}");
         let own = |(k, first): (usize, &CallPatch)| {
             let mut event = event.clone();
             if event.get("conversation_id").is_some() {
@@ -244,13 +244,13 @@ async fn large_batch_inserts_new_calls_and_updates_known_ones() {
 
     let changed = store::apply(&store, &patches).await.unwrap();
     let before = |n: usize| match &changed[n] {
-        Changed::Applied(applied) => applied.before,
-        Changed::Refused { .. } => None,
+        PatchResult::Applied(applied) => applied.before,
+        PatchResult::Refused { .. } => None,
     };
     let known: Vec<_> = (0..patches.len()).filter(|&n| before(n).is_some()).collect();
     assert_eq!(known, [0, 1, BATCH + 1]);
     assert!(
-        matches!(changed[BATCH], Changed::Refused { reason: Reason::UnstorablePayload, .. }),
+        matches!(changed[BATCH], PatchResult::Refused { reason: Reason::UnstorablePayload, .. }),
         "{:?}",
         changed[BATCH]
     );

@@ -7,7 +7,7 @@ use aftercall_worker::{
         call::{CallPatch, NumberSuffixes, TranscriptState, conversations},
         event::{CallId, ConversationId},
     },
-    store::{Applied, CallUpdate, Key, LaterClaims, ObjectId, StoredCall},
+    store::{Applied, CallUpdate, Key, ObjectId, StoredCall, UnknownClaims},
 };
 
 /// All documents. Each id occurs in one document only.
@@ -43,8 +43,8 @@ impl Documents {
     /// The unique ids of the document at `n`, and the id of its call if the call has other documents.
     fn ids(&self, n: usize) -> (Vec<Key>, Option<CallId>) {
         let call = &self.calls[n].call;
-        let of_call = |other: &&Document| call.call_id.is_some() && other.call.call_id == call.call_id;
-        let shared = call.call_id.clone().filter(|_| self.calls.iter().filter(of_call).count() > 1);
+        let is_sibling = |other: &&Document| call.call_id.is_some() && other.call.call_id == call.call_id;
+        let shared = call.call_id.clone().filter(|_| self.calls.iter().filter(is_sibling).count() > 1);
         (Key::all_of(call).filter(|key| self.find(key) == Some(n)).collect(), shared)
     }
 
@@ -80,8 +80,8 @@ impl Documents {
             let Document { id, revision, mut call } = self.calls[n].clone();
             let (keys, shared_call_id) = self.ids(n);
             without_values(&mut call);
-            let later = LaterClaims::default();
-            StoredCall { id, revision: Some(revision), keys, shared_call_id, later, call }
+            let unknown = UnknownClaims::default();
+            StoredCall { id, revision: Some(revision), keys, shared_call_id, unknown, call }
         });
         stored.collect()
     }
@@ -103,8 +103,8 @@ impl Documents {
         let n = self.calls.iter().position(is_read)?;
         let Some(joined) = &update.joined else { return Some(true) };
         let before = &update.stored.call;
-        let gets = Key::all_of(joined).filter(|key| !Key::all_of(before).any(|own| own == *key));
-        if gets.into_iter().any(|key| self.find(&key).is_some_and(|other| other != n)) {
+        let new_keys = Key::all_of(joined).filter(|key| !Key::all_of(before).any(|own| own == *key));
+        if new_keys.into_iter().any(|key| self.find(&key).is_some_and(|other| other != n)) {
             return Some(false);
         }
         write(&mut self.calls[n].call, joined.clone(), before);
@@ -170,17 +170,17 @@ impl Documents {
 
 fn without_values(call: &mut CallPatch) {
     call.fields.values_mut().for_each(|claim| claim.value = serde_json::Value::Null);
-    call.of_call.iter_mut().for_each(|part| without_values(part));
+    call.call_part.iter_mut().for_each(|part| without_values(part));
 }
 
 /// Writes to `call` what differs between `joined` and `before`, which has no values of fields.
 fn write(call: &mut CallPatch, joined: CallPatch, before: &CallPatch) {
     let becomes_linked = joined.is_linked() && !before.is_linked();
     let mut changed = joined.difference(before);
-    if let Some(part_changed) = changed.of_call.take() {
-        let stored = if becomes_linked { Some(Box::new(call.clone())) } else { call.of_call.take() };
-        let part_before = if becomes_linked { Some(before) } else { before.of_call.as_deref() };
-        call.of_call = Some(match (stored, part_before) {
+    if let Some(part_changed) = changed.call_part.take() {
+        let stored = if becomes_linked { Some(Box::new(call.clone())) } else { call.call_part.take() };
+        let part_before = if becomes_linked { Some(before) } else { before.call_part.as_deref() };
+        call.call_part = Some(match (stored, part_before) {
             (Some(mut part), Some(before)) => {
                 set(&mut part, part_changed.difference(before));
                 part
@@ -189,9 +189,9 @@ fn write(call: &mut CallPatch, joined: CallPatch, before: &CallPatch) {
         });
     }
     set(call, changed);
-    if let Some(part) = &mut call.of_call {
+    if let Some(part) = &mut call.call_part {
         part.call_id.clone_from(&call.call_id);
-        part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
+        part.history = call.history.iter().filter(|entry| entry.names_call_alone).cloned().collect();
     }
 }
 

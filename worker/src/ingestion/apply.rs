@@ -33,7 +33,7 @@ use crate::{
     dead_letters::give_up,
     domain::{call::Status, cause::Cause, time::between},
     ports::{Ports, REDELIVER_AFTER},
-    store::{Applied, Changed},
+    store::{Applied, PatchResult},
 };
 
 /// Applies a batch. Returns the messages of the batch if the process stops before the database has accepted
@@ -67,12 +67,12 @@ pub(super) async fn apply_batch<P: Ports>(
     for (n, (messages, change)) in calls.iter().zip(&changes).enumerate() {
         for (message, event) in messages {
             match change {
-                Changed::Applied(applied) => {
+                PatchResult::Applied(applied) => {
                     let kind = if enqueued[n] { AckKind::Ack } else { AckKind::Nak(Some(REDELIVER_AFTER)) };
                     ports.acknowledge(message, kind).await;
                     report(ports, message, event, applied, started);
                 }
-                Changed::Refused { reason, detail } => {
+                PatchResult::Refused { reason, detail } => {
                     traces.refused(n, *reason);
                     let cause = Cause { reason: *reason, detail: detail.clone() };
                     give_up(ports, consumer::STATUS, message, &cause).await;
@@ -108,11 +108,11 @@ async fn give_up_unreadable<P: Ports>(
 async fn enqueue_jobs<P: Ports>(
     ports: &P,
     calls: &[Vec<(P::Message, EventSummary)>],
-    changes: &[Changed],
+    changes: &[PatchResult],
     traces: &Traces<'_, P::Message>,
 ) -> Vec<bool> {
     let enqueued = changes.iter().enumerate().map(async |(n, change)| {
-        let Changed::Applied(Applied { transcripts_due, .. }) = change else {
+        let PatchResult::Applied(Applied { transcripts_due, .. }) = change else {
             return true;
         };
         for conversation in transcripts_due {

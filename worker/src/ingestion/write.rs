@@ -8,7 +8,7 @@ use crate::{
     domain::call::{Attachment, CallPatch},
     ports::Ports,
     retry::stopped_for,
-    store::{self, Calls as _, Changed, StoreError},
+    store::{self, Calls as _, PatchResult, StoreError},
 };
 
 /// First and longest pause between two attempts to write a batch.
@@ -22,7 +22,7 @@ pub(super) async fn write_or_stop<P: Ports>(
     patches: &[CallPatch],
     files: &[(String, Attachment)],
     stop: &CancellationToken,
-) -> Option<Vec<Changed>> {
+) -> Option<Vec<PatchResult>> {
     tokio::select! {
         biased;
         changes = write_with_retries(ports, patches, files, stop) => changes,
@@ -37,7 +37,7 @@ async fn write_with_retries(
     patches: &[CallPatch],
     files: &[(String, Attachment)],
     stop: &CancellationToken,
-) -> Option<Vec<Changed>> {
+) -> Option<Vec<PatchResult>> {
     let report = |error: StoreError| {
         ports.metrics().store_retry();
         tracing::warn!(%error, calls = patches.len(), "calls not written to MongoDB; trying again");
@@ -54,7 +54,7 @@ pub async fn write_once(
     ports: &impl Ports,
     patches: &[CallPatch],
     files: &[(String, Attachment)],
-) -> Result<Vec<Changed>, StoreError> {
+) -> Result<Vec<PatchResult>, StoreError> {
     for (id, file) in files {
         ports.calls().save_file(id, file).await?;
     }

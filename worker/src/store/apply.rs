@@ -1,10 +1,12 @@
-//! Applies a batch of patches to the store. An error of the database that concerns one call does not affect
-//! the others.
+//! Applies a batch of patches to the store. If the database refuses one patch, the others are applied nevertheless.
 //!
-//! A batch is written in rounds. A round reads the stored calls, joins each with its patch, and writes the results: new
-//! calls as documents, the others as updates of documents that are still as they were read. The next round repeats the
-//! patches whose document was changed meanwhile, which is rare. A patch that changes several documents is written in a
-//! transaction after the rounds, and so is a patch that the last round did not write.
+//! A batch is written in rounds. Each round has three steps:
+//! 1. It reads the stored calls of all patches that are not written yet.
+//! 2. It joins each stored call with its patch, and updates the document if it is still as it was read.
+//! 3. It inserts a document for each patch whose call is not stored.
+//!
+//! If a document was changed after it was read, its patch is repeated in the next round. A patch that changes several
+//! documents is written in a transaction after the rounds, and so is a patch that the last round did not write.
 
 use std::collections::HashMap;
 
@@ -27,7 +29,7 @@ const MAX_ROUNDS: usize = 3;
 
 /// The result of one patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
+pub enum PatchResult {
     /// The patch is part of its document, durably.
     Applied(Applied),
     /// The patch can never be applied.
@@ -43,156 +45,167 @@ pub enum Changed {
 ///
 /// # Errors
 /// It is unknown which patches were written. The caller has to repeat the whole batch.
-pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<Changed>, StoreError> {
-    let mut batch = Batch { patches, changed: vec![None; patches.len()] };
-    // The positions of the patches that are not written yet.
-    let (mut open, mut merges): (Vec<_>, _) = ((0..patches.len()).collect(), Vec::new());
+pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<PatchResult>, StoreError> {
+    let mut batch = Batch { patches, results: vec![None; patches.len()] };
+    // The positions of the patches that are not written yet, and of those that need a transaction.
+    let (mut unwritten, mut merges): (Vec<_>, _) = ((0..patches.len()).collect(), Vec::new());
     for round in 0..MAX_ROUNDS {
-        if open.is_empty() {
+        if unwritten.is_empty() {
             break;
         }
-        let Round { updates, inserts, merges: of_round, mut again } =
-            batch.read(stored, open, round == 0).await?;
-        merges.extend(of_round);
-        // A patch that names a call id may link a conversation to the call. A patch that names only the conversation is
-        // inserted after it, so that the index refuses it and the next round finds the document.
-        again.extend(batch.update(stored, updates).await?);
-        again.extend(batch.insert(stored, inserts).await?);
-        open = again;
+        let plan = batch.read(stored, unwritten, round == 0).await?;
+        merges.extend(plan.merges);
+        let mut retries = plan.retries;
+        retries.extend(batch.update(stored, plan.updates).await?);
+        retries.extend(batch.insert(stored, plan.inserts).await?);
+        unwritten = retries;
     }
-    merges.extend(open);
+    merges.extend(unwritten);
     batch.merge(stored, merges).await?;
-    let unwritten = || StoreError::Unavailable("a patch was not written".to_owned());
-    batch.changed.into_iter().map(|changed| changed.ok_or_else(unwritten)).collect()
+    let no_result = || StoreError::Unavailable("a patch was not written".to_owned());
+    batch.results.into_iter().map(|result| result.ok_or_else(no_result)).collect()
 }
 
-/// What a round does with each patch, by its position.
+/// How a round writes each patch. Patches are given by their positions in the batch.
 #[derive(Default)]
-struct Round {
+struct Plan {
+    /// Patches of one stored document each.
     updates: Vec<(usize, CallUpdate)>,
+    /// Patches of calls that are not stored.
     inserts: Vec<usize>,
+    /// Patches that change several documents.
     merges: Vec<usize>,
-    /// Another patch of the round changes the same document.
-    again: Vec<usize>,
+    /// Patches of a document that another patch of this round updates. They are written in the next round.
+    retries: Vec<usize>,
 }
 
 /// A batch: its patches, and the result of each patch that is written.
 struct Batch<'a> {
     patches: &'a [CallPatch],
-    changed: Vec<Option<Changed>>,
+    results: Vec<Option<PatchResult>>,
 }
 
 impl Batch<'_> {
-    /// Reads the calls of the patches `open`, and decides how each patch is written. The first round looks most calls up by
-    /// one id alone: if another document has another id of the patch, a unique index refuses the write.
+    /// Reads the calls of the `unwritten` patches, and decides how each patch is written. To save time, the first round looks
+    /// up a call by one of its ids. If another document has another id of the patch, a unique index refuses the write, and
+    /// the next round looks up all ids.
     async fn read(
         &mut self,
         stored: &impl Calls,
-        open: Vec<usize>,
+        unwritten: Vec<usize>,
         is_first: bool,
-    ) -> Result<Round, StoreError> {
+    ) -> Result<Plan, StoreError> {
         let keys_of = |n: usize| {
             let patch = &self.patches[n];
             Key::all_of(patch).take(if is_first && patch.placement.is_none() { 1 } else { usize::MAX })
         };
-        let keys: Vec<_> = open.iter().flat_map(|&n| keys_of(n)).collect();
+        let keys: Vec<_> = unwritten.iter().flat_map(|&n| keys_of(n)).collect();
         let calls = stored.read(&keys).await?;
         let mut by_key: HashMap<Key, usize> = HashMap::new();
         for (position, call) in calls.iter().enumerate() {
             by_key.extend(call.keys.iter().map(|key| (key.clone(), position)));
         }
         let mut calls: Vec<_> = calls.into_iter().map(Some).collect();
-        let mut round = Round::default();
-        for n in open {
+        let mut plan = Plan::default();
+        for n in unwritten {
             let mut found: Vec<_> = keys_of(n).filter_map(|key| by_key.get(&key).copied()).collect();
             found.sort_unstable();
             found.dedup();
             match (found.as_slice(), Key::of(&self.patches[n])) {
                 (_, None) => {
                     let detail = "the patch names no call".to_owned();
-                    self.changed[n] = Some(Changed::Refused { reason: Reason::NoIdentifier, detail });
+                    self.results[n] = Some(PatchResult::Refused { reason: Reason::NoIdentifier, detail });
                 }
-                ([], _) => round.inserts.push(n),
+                ([], _) => plan.inserts.push(n),
                 ([one], _) => match calls[*one].take() {
-                    None => round.again.push(n),
-                    Some(call) if call.takes(&self.patches[n]) => {
-                        round.updates.push((n, CallUpdate::of(call, &self.patches[n])));
+                    None => plan.retries.push(n),
+                    Some(call) if call.is_changed_alone_by(&self.patches[n]) => {
+                        plan.updates.push((n, CallUpdate::of(call, &self.patches[n])));
                     }
                     call => {
                         calls[*one] = call;
-                        round.merges.push(n);
+                        plan.merges.push(n);
                     }
                 },
-                (_, _) => round.merges.push(n),
+                (_, _) => plan.merges.push(n),
             }
         }
-        Ok(round)
+        Ok(plan)
     }
 
-    /// Writes the updates. Returns the positions of the patches whose documents have to be read again.
+    /// Writes the updates. Returns the positions of the patches that the next round has to repeat.
     async fn update(
         &mut self,
         stored: &impl Calls,
         updates: Vec<(usize, CallUpdate)>,
     ) -> Result<Vec<usize>, StoreError> {
         for (n, update) in &updates {
-            self.changed[*n] = Some(Changed::Applied(Applied::of([update.call()], &self.patches[*n])));
+            self.results[*n] = Some(PatchResult::Applied(Applied::of([update.call()], &self.patches[*n])));
         }
-        // An update that changes nothing is sent, too: another primary may not have what was read.
+        // An update that changes nothing is sent, too. What was read may not be durable yet: the answer to the update is the
+        // proof.
         let (positions, updates): (Vec<_>, Vec<_>) = updates.into_iter().unzip();
         let failures = if updates.is_empty() { Vec::new() } else { stored.update(updates).await? };
-        self.failed(&positions, failures)
+        self.note_failures(&positions, failures)
     }
 
-    /// Inserts the calls of the patches at `positions`. Returns the positions of the patches whose calls have to be read
-    /// again.
+    /// Inserts the calls of the patches at `positions`. Returns the positions of the patches that the next round has to
+    /// repeat.
     async fn insert(
         &mut self,
         stored: &impl Calls,
         mut positions: Vec<usize>,
     ) -> Result<Vec<usize>, StoreError> {
+        // One patch may name a call and its conversation, and another one only the conversation. The first one is inserted
+        // first. Then the unique index refuses the other one, and the next round joins it with the document.
         positions.sort_by_key(|&n| self.patches[n].call_id.is_none());
         let patches: Vec<_> = positions.iter().map(|&n| &self.patches[n]).collect();
         let failures = if patches.is_empty() { Vec::new() } else { stored.insert(&patches).await? };
         for &n in &positions {
-            self.changed[n] = Some(Changed::Applied(Applied::of([&self.patches[n]], &self.patches[n])));
+            self.results[n] = Some(PatchResult::Applied(Applied::of([&self.patches[n]], &self.patches[n])));
         }
-        self.failed(&positions, failures)
+        self.note_failures(&positions, failures)
     }
 
-    /// Notes the failures of a command whose statements belong to the patches at `positions`. Returns the positions of the
-    /// patches that have to be tried again.
-    fn failed(
+    /// Corrects the results of the statements that failed. The first statement belongs to the patch at the first of
+    /// `positions`, and so on. Returns the positions of the patches that the next round has to repeat.
+    fn note_failures(
         &mut self,
         positions: &[usize],
         failures: Vec<(usize, Failure)>,
     ) -> Result<Vec<usize>, StoreError> {
-        let mut again = Vec::new();
+        let mut retries = Vec::new();
         for (position, failure) in failures {
             let n = positions[position];
             match failure {
                 Failure::Duplicate | Failure::Outdated => {
-                    self.changed[n] = None;
-                    again.push(n);
+                    self.results[n] = None;
+                    retries.push(n);
                 }
-                Failure::Transient(code) => return Err(StoreError::Unavailable(format!("code {code}"))),
-                Failure::Final(reason, detail) => self.changed[n] = Some(Changed::Refused { reason, detail }),
+                Failure::Transient(code) => {
+                    return Err(StoreError::Unavailable(format!(
+                        "a statement failed with the server's code {code}"
+                    )));
+                }
+                Failure::Final(reason, detail) => {
+                    self.results[n] = Some(PatchResult::Refused { reason, detail })
+                }
             }
         }
-        Ok(again)
+        Ok(retries)
     }
 
     /// Merges the patches at `positions` into their calls.
     async fn merge(&mut self, stored: &impl Calls, positions: Vec<usize>) -> Result<(), StoreError> {
-        // Patches of one call are merged one after the other, because their transactions would conflict.
-        let mut of_calls: IndexMap<_, Vec<usize>> = IndexMap::new();
+        // Patches with the same first id are merged one after the other, because their transactions would conflict.
+        let mut by_key: IndexMap<_, Vec<usize>> = IndexMap::new();
         for n in positions {
-            of_calls.entry(Key::of(&self.patches[n])).or_default().push(n);
+            by_key.entry(Key::of(&self.patches[n])).or_default().push(n);
         }
         let patches = self.patches;
-        let merges = of_calls.into_values().map(async |of_call| {
-            let mut results = Vec::with_capacity(of_call.len());
-            for n in of_call {
+        let merges = by_key.into_values().map(async |positions| {
+            let mut results = Vec::with_capacity(positions.len());
+            for n in positions {
                 results.push((n, stored.merge(&patches[n]).await));
             }
             results
@@ -200,12 +213,12 @@ impl Batch<'_> {
         let mut merges = stream::iter(merges).buffer_unordered(MAX_MERGES);
         while let Some(results) = merges.next().await {
             for (n, result) in results {
-                self.changed[n] = Some(match result {
+                self.results[n] = Some(match result {
                     Err(StoreError::Refused(why)) => {
                         let detail = format!("MongoDB refuses the change: {why}");
-                        Changed::Refused { reason: Reason::RejectedByDatabase, detail }
+                        PatchResult::Refused { reason: Reason::RejectedByDatabase, detail }
                     }
-                    result => Changed::Applied(result?),
+                    result => PatchResult::Applied(result?),
                 });
             }
         }

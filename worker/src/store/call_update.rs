@@ -8,12 +8,13 @@ use mongodb::bson::{
 };
 
 use super::{
+    call_part,
     command::{self, Kind},
     connection::Store,
     convert::bson_date,
     error::{Failure, StoreError, UNSTORABLE, Unstorable},
     fields::{self, Scope},
-    of_call, revision,
+    revision,
     stored_call::StoredCall,
 };
 use crate::domain::call::CallPatch;
@@ -33,9 +34,9 @@ impl CallUpdate {
         let joined = (!patch.is_known_to(&stored.call)).then(|| {
             let mut patch = patch.clone().in_milliseconds();
             // No stored call has this mark, so it would count as a change.
-            patch.joins_again = false;
-            patch.of_call.iter_mut().for_each(|part| part.joins_again = false);
-            stored.call.clone().join(stored.later.prevailing(patch))
+            patch.is_replay = false;
+            patch.call_part.iter_mut().for_each(|part| part.is_replay = false);
+            stored.call.clone().join(stored.unknown.prevailing(patch))
         });
         Self { joined: joined.filter(|joined| *joined != stored.call), stored }
     }
@@ -93,9 +94,10 @@ fn linking(
     before: &CallPatch,
     mut set: RawDocumentBuf,
 ) -> Result<RawArrayBuf, Unstorable> {
-    let part = changed.of_call.take().map(|part| of_call::document(&part.difference(before))).transpose()?;
+    let part =
+        changed.call_part.take().map(|part| call_part::document(&part.difference(before))).transpose()?;
     fields::append(&mut set, &changed, Scope::Document)?;
-    let copied = rawdoc! { "$set": { of_call::NAME: of_call::copied(part.unwrap_or_default()) } };
+    let copied = rawdoc! { "$set": { call_part::NAME: call_part::copied(part.unwrap_or_default()) } };
     let joined = rawdoc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": set }] } };
     let stages: RawArrayBuf = [copied, joined].into_iter().collect();
     Ok(stages)
@@ -107,7 +109,7 @@ fn operators(
     before: &CallPatch,
     mut set: RawDocumentBuf,
 ) -> Result<RawDocumentBuf, Unstorable> {
-    let part = changed.of_call.take();
+    let part = changed.call_part.take();
     let mut operators = RawDocumentBuf::new();
     // Usually an event is later than the earlier ones. The whole history is not sent then.
     if let Some(added) = changed.history.strip_prefix(before.history.as_slice())
@@ -118,9 +120,11 @@ fn operators(
         changed.history.clear();
     }
     fields::append(&mut set, &changed, Scope::Document)?;
-    match (part, &before.of_call) {
-        (Some(part), Some(before)) => append_within(&mut set, &of_call::document(&part.difference(before))?)?,
-        (Some(part), None) => set.append(of_call::NAME, of_call::document(&part)?),
+    match (part, &before.call_part) {
+        (Some(part), Some(before)) => {
+            append_within(&mut set, &call_part::document(&part.difference(before))?)?
+        }
+        (Some(part), None) => set.append(call_part::NAME, call_part::document(&part)?),
         (None, _) => {}
     }
     operators.append(cstr!("$set"), set);
@@ -131,7 +135,7 @@ fn operators(
 fn append_within(set: &mut RawDocumentBuf, part: &RawDocumentBuf) -> Result<(), Unstorable> {
     for field in part {
         let (name, value) = field.map_err(|_error| UNSTORABLE)?;
-        let path = format!("{}.{name}", of_call::NAME);
+        let path = format!("{}.{name}", call_part::NAME);
         let path: &CStr = path.as_str().try_into().map_err(|_error| UNSTORABLE)?;
         set.append(path, value);
     }
@@ -149,7 +153,7 @@ mod tests {
             call::Field,
             event::{Envelope, Origin, Provider, parse},
         },
-        store::fields::LaterClaims,
+        store::fields::UnknownClaims,
     };
 
     fn patch(id: &str, body: &serde_json::Value) -> CallPatch {
@@ -164,7 +168,7 @@ mod tests {
             revision,
             call,
             shared_call_id: None,
-            later: LaterClaims::default(),
+            unknown: UnknownClaims::default(),
             keys: Vec::new(),
         }
     }
@@ -205,7 +209,7 @@ mod tests {
         let statement = run(&stored(event.clone(), None), &event, 1000);
         assert_eq!(statement.get_document("u").unwrap(), &doc! { "$set": {} });
         // A replayed event may say more than an earlier version read in it.
-        let again = CallPatch { joins_again: true, ..event.clone() };
+        let again = CallPatch { is_replay: true, ..event.clone() };
         let missing = stored(CallPatch { status: None, ..event.clone() }, None);
         assert_eq!(run(&missing, &event, 1000).get_document("u").unwrap(), &doc! { "$set": {} });
         let statement = run(&missing, &again, 1000);
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_text_of_a_sender_is_never_an_expression() {
-        let of_call = patch("e1", &json!({ "event_type": "call.ringing", "call_id": "$status" }));
+        let ringing = patch("e1", &json!({ "event_type": "call.ringing", "call_id": "$status" }));
         let hostile = patch(
             "e2",
             &json!({
@@ -223,7 +227,7 @@ mod tests {
                 "failure_reason": "$$NOW", "to_number": "$secret", "a.b": { "$gt": "" },
             }),
         );
-        let statement = run(&stored(of_call, Some(1)), &hostile, 1000);
+        let statement = run(&stored(ringing, Some(1)), &hostile, 1000);
         let stages = statement.get_array("u").unwrap();
         let joined = stages[1].as_document().unwrap().get_document("$replaceWith").unwrap();
         let literal = joined.get_array("$mergeObjects").unwrap()[1].as_document().unwrap();

@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use mongodb::bson::{Bson, Document, oid::ObjectId};
 
 use super::{
+    call_part,
     convert::{date, whole_number},
     fields::{self, Payloads, Scope},
     key::Key,
-    of_call,
     placement_state::PlacementState,
     revision,
     views::Cursor,
@@ -135,9 +135,9 @@ impl CallView {
         let mut call = fields::read(&self.document, Scope::Document, payloads)?;
         call.call_id = self.call_id();
         if call.is_linked() {
-            call.of_call = of_call::read(&self.document, payloads).map(|mut part| {
+            call.call_part = call_part::read(&self.document, payloads).map(|mut part| {
                 part.call_id.clone_from(&call.call_id);
-                part.history = call.history.iter().filter(|entry| entry.of_call).cloned().collect();
+                part.history = call.history.iter().filter(|entry| entry.names_call_alone).cloned().collect();
                 Box::new(part)
             });
         }

@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use mongodb::bson::RawDocumentBuf;
 
 use super::{
+    call_part,
     command::{self, Kind},
     connection::Store,
     error::{Failure, StoreError, Unstorable},
     fields::{self, Scope},
-    of_call, revision,
+    revision,
 };
 use crate::domain::call::CallPatch;
 
@@ -38,8 +39,8 @@ pub fn new_document(patch: &CallPatch, now: Timestamp) -> Result<RawDocumentBuf,
 pub(super) fn document(patch: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     let mut document = RawDocumentBuf::new();
     fields::append(&mut document, patch, Scope::Document)?;
-    if let Some(part) = &patch.of_call {
-        document.append(of_call::NAME, of_call::document(part)?);
+    if let Some(part) = &patch.call_part {
+        document.append(call_part::NAME, call_part::document(part)?);
     }
     Ok(document)
 }

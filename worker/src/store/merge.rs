@@ -45,7 +45,8 @@ const MAX_TRIES: u32 = 10;
 const MAX_COMMITS: u32 = 20;
 /// Pause after the first attempt. The n-th pause is n times as long.
 const PAUSE: Duration = Duration::from_millis(20);
-/// A field that a transaction writes to a document and removes again, so that another transaction conflicts.
+/// A field that a transaction writes to a document and removes again. A transaction that writes to the same document
+/// meanwhile fails.
 const LOCK: &str = "_merging";
 
 /// Applies a patch that changes several documents.
@@ -93,16 +94,19 @@ async fn transaction(
     let joined = conversations::join(stored, patch.clone());
     if joined.ignored_links > 0 {
         let call_id = call_id.as_ref().map(CallId::masked);
-        tracing::warn!(call_id, "an event links this call to an id of another call; the link is ignored");
+        tracing::warn!(
+            call_id,
+            "a link of an event is ignored: it names an id of another call, or one conversation too many"
+        );
     }
     write(session, calls, &found, &joined, &known).await?;
     commit(session).await?;
-    if let Some(further) = &joined.further {
+    if let Some(conversation) = &joined.added_conversation {
         tracing::info!(
             call_id = joined.documents.iter().find_map(|one| one.call.call_id.as_ref().map(CallId::masked)),
-            conversation_id = further.as_str(),
+            conversation_id = conversation.as_str(),
             conversations = joined.documents.len(),
-            "the call has a further conversation"
+            "the call has another conversation"
         );
     }
     Ok(Applied::of(joined.documents.iter().map(|one| &one.call), &patch))

@@ -9,6 +9,7 @@ mod answer;
 mod applied;
 mod apply;
 mod audit;
+mod call_part;
 mod call_update;
 mod call_view;
 mod calls;
@@ -35,7 +36,6 @@ mod merge;
 mod mongo_calls;
 mod notes;
 mod number_suffixes;
-mod of_call;
 mod placement_state;
 mod placements;
 mod preview;
@@ -55,7 +55,7 @@ pub use mongodb::bson::oid::ObjectId;
 pub use self::{
     answer::{Include, STATUS_FIELDS, answer_json, call_json, json_fields},
     applied::Applied,
-    apply::{Changed, apply},
+    apply::{PatchResult, apply},
     call_update::CallUpdate,
     call_view::CallView,
     calls::{Calls, PendingTranscript},
@@ -68,7 +68,7 @@ pub use self::{
     erase::content_of,
     error::{Failure, StoreError},
     export::{ExportFilter, ExportPage, ExportPages, csv_header, csv_rows, mask_numbers},
-    fields::LaterClaims,
+    fields::UnknownClaims,
     files::fetched_transcript,
     insert::new_document,
     key::Key,

@@ -1,6 +1,7 @@
 //! A stored call, as far as a change depends on it, and the query that reads it.
 //!
-//! The values of [`Field`] are not read, because they may be large. Their keys decide which value prevails.
+//! The values of [`Field`] are not read, because they may be large. The time and the event id that are stored with each
+//! value decide whether another value replaces it.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,12 +12,12 @@ use mongodb::{
 };
 
 use super::{
+    call_part,
     call_view::CallView,
     connection::{SERVER_TIME, Store},
     error::StoreError,
-    fields::{self, LaterClaims, Payloads},
+    fields::{self, Payloads, UnknownClaims},
     key::Key,
-    of_call,
 };
 use crate::domain::{
     call::{CallPatch, Field},
@@ -35,13 +36,13 @@ pub struct StoredCall {
     /// The id of the telephone call, if the call has other documents.
     pub shared_call_id: Option<CallId>,
     /// The claims that this version does not understand.
-    pub later: LaterClaims,
+    pub unknown: UnknownClaims,
     /// The unique ids of its document. The document has no call id of its own if another document of the call has it.
     pub keys: Vec<Key>,
 }
 
 impl StoredCall {
-    /// `None` for a document that an update cannot guard: a transaction changes it, or refuses to.
+    /// `None` for a document that lacks a field which an update compares. A transaction changes it, or refuses to.
     fn of(call: &CallView) -> Option<Self> {
         let patch = call.to_patch(Payloads::Excluded)?;
         let events = call.document().get_array("history").ok()?;
@@ -53,16 +54,16 @@ impl StoredCall {
             revision: call.revision(),
             call: patch,
             shared_call_id: call.shared_call_id(),
-            later: LaterClaims::read(call.document()),
+            unknown: UnknownClaims::read(call.document()),
             keys: call.keys(),
         })
     }
 
-    /// Whether `patch` changes this document alone, if its ids name no other one.
-    pub(super) fn takes(&self, patch: &CallPatch) -> bool {
-        // An event that names only the call counts for every document of the call.
+    /// Whether `patch` changes this document and no other one of its call. The ids of the patch name this document alone.
+    pub(super) fn is_changed_alone_by(&self, patch: &CallPatch) -> bool {
+        // An event that names only the call changes every document of the call.
         let concerns_others =
-            self.shared_call_id.is_some() && (!patch.is_linked() || patch.of_call.is_some());
+            self.shared_call_id.is_some() && (!patch.is_linked() || patch.call_part.is_some());
         !concerns_others && self.call.is_of_same_call(patch)
     }
 }
@@ -78,7 +79,7 @@ pub(super) async fn read(store: &Store, keys: &[Key]) -> Result<Vec<StoredCall>,
         let (calls, filter) =
             (store.calls.clone_with_type::<RawDocumentBuf>(), doc! { field: { "$in": ids } });
         store.run(async move {
-            // The update finds out whether the document has changed since, so the latest state is the best one.
+            // The update compares the document with what was read here. So this may be the latest state, durable or not.
             let found = calls.find(filter).projection(projection()).read_concern(ReadConcern::local());
             found.max_time(SERVER_TIME).await?.try_collect::<Vec<_>>().await
         })
@@ -93,7 +94,7 @@ pub(super) async fn read(store: &Store, keys: &[Key]) -> Result<Vec<StoredCall>,
 fn projection() -> Document {
     let names = Field::ALL.into_iter().map(Field::name);
     names
-        .flat_map(|name| [name.to_owned(), format!("{}.{name}", of_call::NAME)])
+        .flat_map(|name| [name.to_owned(), format!("{}.{name}", call_part::NAME)])
         .chain([fields::REQUEST.to_string()])
         .map(|name| (name, 0.into()))
         .collect()

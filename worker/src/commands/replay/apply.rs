@@ -16,7 +16,7 @@ use crate::{
     ingestion::write_once,
     ports::Ports as _,
     retry::Pauses,
-    store::{Changed, Key, StoreError},
+    store::{Key, PatchResult, StoreError},
 };
 
 /// Delays between attempts to write the calls while the database does not answer, and their total.
@@ -71,8 +71,8 @@ pub(super) async fn apply(
     }
     for change in &changes {
         let applied = match change {
-            Changed::Applied(applied) => applied,
-            Changed::Refused { reason, detail } => {
+            PatchResult::Applied(applied) => applied,
+            PatchResult::Refused { reason, detail } => {
                 counts.refused += 1;
                 tracing::error!(reason = reason.label(), detail, "MongoDB refuses the changes of a call");
                 continue;
@@ -86,7 +86,7 @@ pub(super) async fn apply(
     Ok(())
 }
 
-/// Joins the events to about one patch per call, as workers do. `joins_again` applies them to a call that has them already,
+/// Joins the events to about one patch per call, as workers do. `is_replay` applies them to a call that has them already,
 /// because an earlier version may have read fewer fields. Returns the patches and the files that the patches refer to.
 fn join(events: Vec<Event>) -> (Vec<CallPatch>, Vec<(String, Attachment)>) {
     let mut patches: Vec<(Option<Key>, CallPatch)> = Vec::new();
@@ -94,7 +94,7 @@ fn join(events: Vec<Event>) -> (Vec<CallPatch>, Vec<(String, Attachment)>) {
     for event in events {
         let id = event.id.clone();
         let (mut patch, file) = CallPatch::split(event);
-        patch.joins_again = true;
+        patch.is_replay = true;
         files.extend(file.map(|file| (id, file)));
         let key = Key::of(&patch);
         let may_join = |(other, joined): &&mut (_, CallPatch)| *other == key && joined.is_joinable(&patch);

@@ -12,7 +12,7 @@
 //! of the events does not matter.
 //!
 //! A conversation may become known after some events of its call. Its document then needs these earlier
-//! events. So each document keeps the part that comes from events of the call: [`CallPatch::of_call`].
+//! events. So each document keeps the part that comes from events of the call: [`CallPatch::call_part`].
 //!
 //! If a call has several documents, all of them have `sharedCallId`, and only the first one has the unique
 //! `callId`. The first document is the one with the smallest conversation id. A call with one document has no
@@ -33,10 +33,11 @@ use crate::domain::event::ConversationId;
 pub struct Joined {
     /// The documents of the call, each once.
     pub documents: Vec<Document>,
-    /// Number of links of the patch that were ignored, because they lead to another call.
+    /// Number of links of the patch that were ignored: they lead to another call, or the call has
+    /// [`MAX_CONVERSATIONS`] already.
     pub ignored_links: u32,
-    /// The conversation that the patch adds to a call that already has a conversation.
-    pub further: Option<ConversationId>,
+    /// The conversation that the patch adds to a call that has another conversation already.
+    pub added_conversation: Option<ConversationId>,
 }
 
 /// One document of a call.
@@ -84,18 +85,18 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
         Some((vec![n], document))
     });
     let mut documents: Vec<_> = siblings.collect();
-    let further = conversation.filter(|_| is_new && !documents.is_empty());
+    let added_conversation = conversation.filter(|_| is_new && !documents.is_empty());
     // A patch that names only the call has no document of its own. It changes the documents of all
     // conversations of the call.
-    let mut of_call = None;
+    let mut call_event = None;
     if patch.is_linked() || documents.is_empty() {
         documents.insert(0, (own, patch));
     } else {
-        of_call = Some(patch);
+        call_event = Some(patch);
     }
     let is_shared = documents.len() > 1;
-    if is_shared || of_call.is_some() {
-        let parts = documents.iter().filter_map(|(_, document)| document.part_of_call()).chain(of_call);
+    if is_shared || call_event.is_some() {
+        let parts = documents.iter().filter_map(|(_, document)| document.part_of_call()).chain(call_event);
         if let Some(part) = parts.reduce(CallPatch::join) {
             for (_, document) in &mut documents {
                 document.merge(part.clone());
@@ -108,19 +109,19 @@ pub fn join(stored: Vec<CallPatch>, mut patch: CallPatch) -> Joined {
         let is_first = first.as_ref() == Some(&rank(&call));
         Document { from, call, is_shared, is_first }
     });
-    Joined { documents: documents.collect(), ignored_links, further }
+    Joined { documents: documents.collect(), ignored_links, added_conversation }
 }
 
 /// Whether `patch` would add a conversation to a call that already has [`MAX_CONVERSATIONS`].
 fn exceeds_limit(stored: &[CallPatch], patch: &CallPatch) -> bool {
-    let of_call = |document: &&CallPatch| {
+    let is_sibling = |document: &&CallPatch| {
         document.call_id.is_some() && document.call_id == patch.call_id && document.conversation_id.is_some()
     };
-    let mut of_call = stored.iter().filter(of_call).peekable();
+    let mut siblings = stored.iter().filter(is_sibling).peekable();
     patch.conversation_id.is_some()
-        && of_call.peek().is_some()
-        && of_call.clone().all(|document| document.conversation_id != patch.conversation_id)
-        && of_call.count() >= MAX_CONVERSATIONS
+        && siblings.peek().is_some()
+        && siblings.clone().all(|document| document.conversation_id != patch.conversation_id)
+        && siblings.count() >= MAX_CONVERSATIONS
 }
 
 /// The positions of the documents that are merged with `patch` into one.

@@ -13,11 +13,11 @@ use super::{
 use crate::domain::event::Parties;
 
 impl CallPatch {
-    /// The values of this patch that `before` does not have. The three times that every patch has are always part of
-    /// the result, and so is the whole history if an event was added to it.
+    /// The values of this patch that differ from those of `before`. If the history differs, the result has the whole
+    /// history. The three times that every patch has are always part of the result.
     #[must_use]
     pub fn difference(self, before: &Self) -> Self {
-        let of_call = self.of_call.filter(|part| Some(part) != before.of_call.as_ref());
+        let call_part = self.call_part.filter(|part| Some(part) != before.call_part.as_ref());
         let facts = self.facts.into_iter().filter(|(fact, value)| before.facts.get(fact) != Some(value));
         let fields = self.fields.into_iter().filter(|(field, claim)| before.fields.get(field) != Some(claim));
         Self {
@@ -46,7 +46,7 @@ impl CallPatch {
             transcript: unlike(self.transcript, before.transcript.as_ref()),
             pending_since: unlike(self.pending_since, before.pending_since.as_ref()),
             leg_ended: unlike(self.leg_ended, before.leg_ended.as_ref()),
-            of_call,
+            call_part,
             ..self
         }
     }
@@ -68,7 +68,7 @@ impl CallPatch {
         let times = [Some(&mut self.created_at), Some(&mut self.first_stored), Some(&mut self.updated_at)];
         let others = [self.pending_since.as_mut(), self.leg_ended.as_mut()];
         times.into_iter().chain(others).flatten().for_each(milliseconds);
-        self.of_call = self.of_call.map(|part| Box::new(part.in_milliseconds()));
+        self.call_part = self.call_part.map(|part| Box::new(part.in_milliseconds()));
         self
     }
 
@@ -76,7 +76,7 @@ impl CallPatch {
     /// call once. A replayed event is always joined, and so is a patch without a payload, such as an observation (the
     /// answer of ElevenLabs to a status lookup): they may say more than the stored call.
     pub fn is_known_to(&self, stored: &Self) -> bool {
-        let changes_once = !self.joins_again && self.fields.keys().any(|field| field.is_payload());
+        let changes_once = !self.is_replay && self.fields.keys().any(|field| field.is_payload());
         let is_stored =
             |entry: &HistoryEntry| stored.history.iter().any(|one| one.event_id == entry.event_id);
         changes_once && self.history.iter().all(is_stored)

@@ -75,8 +75,8 @@ impl CallPatch {
             created_at: event.began_at.unwrap_or(at).min(concluded_at).min(at).min(stored_at),
             first_stored: stored_at,
             updated_at: stored_at,
-            joins_again: false,
-            of_call: None,
+            is_replay: false,
+            call_part: None,
         };
         patch.mark_pending_after_leg();
         patch
@@ -95,7 +95,7 @@ impl HistoryEntry {
             at: event.at,
             time_ignored: event.time_ignored,
             stored_at: Some(event.stored_at),
-            of_call: event.names_call_alone(),
+            names_call_alone: event.names_call_alone(),
         }
     }
 }

@@ -34,7 +34,7 @@ pub struct HistoryEntry {
     pub stored_at: Option<Timestamp>,
     /// Whether the event names the call but no conversation, so that it belongs to each conversation of the
     /// call.
-    pub of_call: bool,
+    pub names_call_alone: bool,
 }
 
 impl HistoryEntry {
@@ -52,15 +52,15 @@ pub(super) fn join_history(ours: &mut Vec<HistoryEntry>, theirs: Vec<HistoryEntr
     let first = |entry: &HistoryEntry| (entry.at, entry.stored_at.is_none(), entry.stored_at);
     ours.sort_by(|x, y| {
         let by_time = x.event_id.cmp(&y.event_id).then(first(x).cmp(&first(y)));
-        by_time.then(x.of_call.cmp(&y.of_call)).then_with(|| x.signature.cmp(&y.signature))
+        by_time.then(x.names_call_alone.cmp(&y.names_call_alone)).then_with(|| x.signature.cmp(&y.signature))
     });
     ours.dedup_by(|later, earlier| later.event_id == earlier.event_id);
     ours.sort_by(|x, y| x.key().cmp(&y.key()));
-    for of_call in [false, true] {
-        let count = ours.iter().filter(|entry| entry.of_call == of_call).count();
+    for names_call_alone in [false, true] {
+        let count = ours.iter().filter(|entry| entry.names_call_alone == names_call_alone).count();
         let mut excess = count.saturating_sub(HISTORY_LIMIT);
         ours.retain(|entry| {
-            let drops = entry.of_call == of_call && excess > 0;
+            let drops = entry.names_call_alone == names_call_alone && excess > 0;
             excess -= usize::from(drops);
             !drops
         });

@@ -28,7 +28,7 @@ impl CallPatch {
 
     /// Joins `other` into this patch.
     pub fn merge(&mut self, other: Self) {
-        self.of_call = if self.is_linked() || other.is_linked() {
+        self.call_part = if self.is_linked() || other.is_linked() {
             let parts = [self.part_of_call(), other.part_of_call()];
             parts.into_iter().flatten().reduce(Self::join).map(Box::new)
         } else {
@@ -57,7 +57,7 @@ impl CallPatch {
         self.mark_pending_after_leg();
         self.created_at = self.created_at.min(other.created_at);
         self.first_stored = self.first_stored.min(other.first_stored);
-        self.joins_again |= other.joins_again;
+        self.is_replay |= other.is_replay;
         self.updated_at = self.updated_at.max(other.updated_at);
     }
 }

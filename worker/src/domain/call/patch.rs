@@ -60,13 +60,13 @@ pub struct CallPatch {
     pub first_stored: Timestamp,
     /// When the latest event was stored.
     pub updated_at: Timestamp,
-    /// Whether the events are joined even if the document has them already. An earlier version may have read
-    /// less in them.
-    pub joins_again: bool,
+    /// Whether the events are replayed. They are then joined even if the document has them already, because an earlier
+    /// version may have read less in them.
+    pub is_replay: bool,
     /// The part that comes from events which name the call alone: see [`super::conversations`]. `None` if
     /// there is no such event. Also `None` if there is no other event: then the whole patch is this part, and
     /// [`CallPatch::is_linked`] is false.
-    pub of_call: Option<Box<CallPatch>>,
+    pub call_part: Option<Box<CallPatch>>,
 }
 
 impl CallPatch {
@@ -91,8 +91,8 @@ impl CallPatch {
             created_at: Timestamp::MAX,
             first_stored: Timestamp::MAX,
             updated_at: Timestamp::MIN,
-            joins_again: false,
-            of_call: None,
+            is_replay: false,
+            call_part: None,
         }
     }
 
@@ -117,7 +117,7 @@ impl CallPatch {
 
     /// The part that comes from events which name the call alone.
     pub fn part_of_call(&self) -> Option<Self> {
-        if self.is_linked() { self.of_call.as_deref().cloned() } else { Some(self.clone()) }
+        if self.is_linked() { self.call_part.as_deref().cloned() } else { Some(self.clone()) }
     }
 
     /// Removes the identifier of the lowest priority: the placement, or else the conversation id if the patch
@@ -127,9 +127,9 @@ impl CallPatch {
             self.conversation_id = None;
         }
         if !self.is_linked() {
-            self.of_call = None;
+            self.call_part = None;
             for entry in &mut self.history {
-                entry.of_call = true;
+                entry.names_call_alone = true;
             }
         }
     }

@@ -29,7 +29,9 @@ use crate::{
     elevenlabs::{ApiError, Conversation},
     metrics::TranscriptOutcome,
     ports::{Ports, REDELIVER_AFTER, TranscriptApi},
-    store::{self, Calls as _, Changed, StoreError, TranscriptResolution, fetched_transcript, value_to_bson},
+    store::{
+        self, Calls as _, PatchResult, StoreError, TranscriptResolution, fetched_transcript, value_to_bson,
+    },
 };
 
 /// Processes one job and acknowledges its message. A message that is no job becomes a dead letter.
@@ -151,7 +153,7 @@ async fn store_event(
     }
     let patch = CallPatch::split(event).0.without_transcript();
     for changed in store::apply(ports.calls(), &[patch]).await? {
-        if let Changed::Refused { reason, detail } = changed {
+        if let PatchResult::Refused { reason, detail } = changed {
             let conversation_id = job.conversation_id.as_str();
             let label = reason.label();
             tracing::warn!(conversation_id, label, detail, "the facts of a conversation cannot be stored");

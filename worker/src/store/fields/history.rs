@@ -31,7 +31,7 @@ fn entry_to_bson(entry: &HistoryEntry) -> RawDocumentBuf {
     if entry.time_ignored {
         fields.append(cstr!("timeIgnored"), true);
     }
-    if entry.of_call {
+    if entry.names_call_alone {
         fields.append(cstr!("ofCall"), true);
     }
     fields
@@ -51,7 +51,7 @@ pub(in crate::store) fn read_entry(entry: &Bson) -> Option<HistoryEntry> {
         at: date(entry, "at")?,
         time_ignored: entry.get_bool("timeIgnored").unwrap_or(false),
         stored_at: date(entry, "storedAt"),
-        of_call: entry.get_bool("ofCall").unwrap_or(false),
+        names_call_alone: entry.get_bool("ofCall").unwrap_or(false),
     })
 }
 

@@ -16,18 +16,18 @@
 
 mod facts;
 mod history;
-mod later;
 mod latest;
 mod outcome;
 mod payloads;
 mod scope;
 mod status;
+mod unknown_claims;
 mod value;
 mod values;
 
 use mongodb::bson::{Document, RawDocumentBuf};
 
-pub use self::later::LaterClaims;
+pub use self::unknown_claims::UnknownClaims;
 use self::values::VALUES;
 pub(super) use self::{
     history::{entries, read_entry},

@@ -6,7 +6,7 @@ pub(in crate::store) enum Scope {
     /// Only the document itself.
     Document,
     /// The document, and its part `_call`, which holds the facts about the telephone call alone: see
-    /// [`crate::store::of_call`].
+    /// [`crate::store::call_part`].
     Call,
 }
 

@@ -73,7 +73,7 @@ fn sample(n: usize) -> CallPatch {
             at: at(2),
             time_ignored: n == 0,
             stored_at: (n != 0).then(|| at(1)),
-            of_call: n == 2,
+            names_call_alone: n == 2,
         }],
         transcript: Some(TranscriptState::ALL[(n + 1) % 3]),
         pending_since: Some(second(6 + (n * 2 + 2) % 3)),
@@ -81,8 +81,8 @@ fn sample(n: usize) -> CallPatch {
         created_at: at(1),
         first_stored: at(2),
         updated_at: at(1),
-        joins_again: false,
-        of_call: None,
+        is_replay: false,
+        call_part: None,
     };
     patch.clone().join(patch)
 }
@@ -148,7 +148,7 @@ fn without_payloads_the_keys_of_events_are_read() {
     let read = read(&document, Scope::Document, Payloads::Excluded).unwrap();
     let mut expected = sample(0);
     expected.fields.values_mut().for_each(|claim| claim.value = json!(null));
-    assert_eq!(CallPatch { of_call: None, ..read }, CallPatch { of_call: None, ..expected });
+    assert_eq!(CallPatch { call_part: None, ..read }, CallPatch { call_part: None, ..expected });
 }
 
 #[test]
@@ -180,14 +180,14 @@ fn a_claim_of_a_later_version_is_replaced_only_by_a_greater_one() {
     let rank =
         |document: &Document, name: &str| document.get_document(name).unwrap().get_i32("rank").unwrap();
     let (status, outcome) = (rank(&document, "_status"), rank(&document, "_outcome"));
-    assert_eq!(LaterClaims::read(&document), LaterClaims::default());
+    assert_eq!(UnknownClaims::read(&document), UnknownClaims::default());
     document.insert("status", "levitating");
     document.get_document_mut("_outcome").unwrap().insert("outcome", "levitated");
     let kept = |add: i32| {
         let mut document = document.clone();
         document.get_document_mut("_status").unwrap().insert("rank", status + add);
         document.get_document_mut("_outcome").unwrap().insert("rank", outcome + add);
-        let patch = LaterClaims::read(&document).prevailing(sample(0));
+        let patch = UnknownClaims::read(&document).prevailing(sample(0));
         (patch.status.is_some(), patch.outcome.is_some())
     };
     assert_eq!([kept(1), kept(-1)], [(false, false), (true, true)]);

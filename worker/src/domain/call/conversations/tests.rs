@@ -77,7 +77,7 @@ fn expected(patches: &[CallPatch]) -> Vec<CallPatch> {
     let all = |wanted: &dyn Fn(&CallPatch) -> bool| {
         patches.iter().filter(|patch| wanted(patch)).cloned().reduce(CallPatch::join)
     };
-    let of_call = all(&|patch| !patch.is_linked());
+    let call_events = all(&|patch| !patch.is_linked());
     let mut documents = Vec::new();
     let placed = |patch: &CallPatch| patch.placement.is_some();
     let place_is_known = patches.iter().any(|patch| placed(patch) && patch.conversation_id.is_some());
@@ -93,13 +93,16 @@ fn expected(patches: &[CallPatch]) -> Vec<CallPatch> {
         }
         let is_of_call = own.call_id.is_some();
         documents.push(
-            [Some(own), of_call.clone().filter(|_| is_of_call)].into_iter().flatten().reduce(CallPatch::join),
+            [Some(own), call_events.clone().filter(|_| is_of_call)]
+                .into_iter()
+                .flatten()
+                .reduce(CallPatch::join),
         );
     }
     let placed_alone = all(&|patch| placed(patch) && patch.conversation_id.is_none());
     documents.push(placed_alone.filter(|_| !place_is_known));
     let is_alone = documents.iter().flatten().all(|document| document.call_id.is_none());
-    documents.push(of_call.filter(|_| is_alone));
+    documents.push(call_events.filter(|_| is_alone));
     let mut documents: Vec<_> = documents.into_iter().flatten().collect();
     documents.sort_by_key(|call| (call.conversation_id.clone(), call.call_id.clone()));
     documents
@@ -154,7 +157,7 @@ fn the_smallest_conversation_has_the_call_id_and_each_keeps_its_transcript() {
             assert_eq!((one.is_first, one.is_shared), (id.as_str() == CONVERSATIONS[0], true));
             assert_eq!(one.call.call_id, Some(CallId::new("CA1").unwrap()));
             assert_eq!(one.call.parties.to_number.as_deref(), Some("+6580000001"));
-            assert!(one.call.history.iter().any(|entry| entry.of_call && entry.event_id == "0007"));
+            assert!(one.call.history.iter().any(|entry| entry.names_call_alone && entry.event_id == "0007"));
             assert_eq!(one.call.status.unwrap().status, Status::Completed);
         }
     }
@@ -163,10 +166,10 @@ fn the_smallest_conversation_has_the_call_id_and_each_keeps_its_transcript() {
 #[test]
 fn a_further_conversation_is_reported_once() {
     let joined = join(vec![patch(20)], patch(25));
-    assert_eq!(joined.further.as_ref().map(ConversationId::as_str), Some("conv_b"));
+    assert_eq!(joined.added_conversation.as_ref().map(ConversationId::as_str), Some("conv_b"));
     let stored: Vec<_> = joined.documents.into_iter().map(|one| one.call).collect();
-    assert_eq!(join(stored, patch(25)).further, None);
-    assert_eq!(join(Vec::new(), patch(25)).further, None);
+    assert_eq!(join(stored, patch(25)).added_conversation, None);
+    assert_eq!(join(Vec::new(), patch(25)).added_conversation, None);
 }
 
 #[test]
@@ -177,7 +180,7 @@ fn an_event_that_links_a_conversation_of_another_call_counts_for_its_own_call_on
     assert_eq!((joined.ignored_links, joined.documents.len()), (1, 1));
     let call = &joined.documents[0].call;
     assert!(joined.documents[0].from.is_empty() && call.conversation_id.is_none());
-    assert!(call.history.iter().all(|entry| entry.of_call));
+    assert!(call.history.iter().all(|entry| entry.names_call_alone));
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::{
     elevenlabs::{ApiError, Conversation, ElevenLabs},
     ingestion::write_once,
     ports::Ports as _,
-    store::{CallView, Changed},
+    store::{CallView, PatchResult},
 };
 
 /// Finds the status of calls.
@@ -149,7 +149,7 @@ async fn store_patch(context: &Context, patch: CallPatch, file: Option<(String, 
     let (call_id, conversation_id) = (patch.call_id.clone(), patch.conversation_id.clone());
     for change in write_once(context, &[patch], file.as_slice()).await? {
         match change {
-            Changed::Applied(applied) => {
+            PatchResult::Applied(applied) => {
                 tracing::info!(
                     call_id = call_id.as_ref().map(CallId::masked),
                     conversation_id = conversation_id.as_ref().map(ConversationId::as_str),
@@ -164,7 +164,7 @@ async fn store_patch(context: &Context, patch: CallPatch, file: Option<(String, 
                     }
                 }
             }
-            Changed::Refused { reason, detail } => {
+            PatchResult::Refused { reason, detail } => {
                 tracing::warn!(
                     reason = reason.label(),
                     detail,

@@ -23,7 +23,7 @@ use crate::{
     },
     elevenlabs::{Accepted, ElevenLabs, OutboundError, Refused},
     retry::Pauses,
-    store::{self, CallView, Changed, NewPlacement, PlacementResult, PlacementStart, StoreError},
+    store::{self, CallView, NewPlacement, PatchResult, PlacementResult, PlacementStart, StoreError},
 };
 
 /// Longest duration of dialling. If a placement is still dialling after this time, its worker has died.
@@ -167,7 +167,7 @@ async fn persist(
         let stored = async {
             if let Some(patch) = patch {
                 let changes = store::apply(&context.store, std::slice::from_ref(patch)).await?;
-                if let Some(Changed::Refused { detail, .. }) = changes.into_iter().next() {
+                if let Some(PatchResult::Refused { detail, .. }) = changes.into_iter().next() {
                     return Err(StoreError::Refused(detail));
                 }
             }

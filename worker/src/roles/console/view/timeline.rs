@@ -262,7 +262,7 @@ mod tests {
             at: second(at),
             time_ignored: false,
             stored_at: Some(second(stored_at)),
-            of_call: false,
+            names_call_alone: false,
         }
     }
 

@@ -31,9 +31,9 @@ pub(super) fn copied(changed: RawDocumentBuf) -> RawDocumentBuf {
 }
 
 /// The part `_call` of a document.
-pub(super) fn document(of_call: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
+pub(super) fn document(call_part: &CallPatch) -> Result<RawDocumentBuf, Unstorable> {
     let mut part = RawDocumentBuf::new();
-    fields::append(&mut part, of_call, Scope::Call)?;
+    fields::append(&mut part, call_part, Scope::Call)?;
     Ok(part)
 }
 

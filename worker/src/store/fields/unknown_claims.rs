@@ -1,5 +1,5 @@
-//! Claims whose words only a later version knows. While two versions run side by side, the earlier one must not replace
-//! them by claims that do not prevail.
+//! Stored claims with a word that this version does not know, because a newer worker wrote them. While two versions run
+//! side by side, the older one must not replace such a claim by a lesser one.
 
 use jiff::Timestamp;
 use mongodb::bson::{Document, raw::CStr};
@@ -10,17 +10,17 @@ use crate::{
     store::convert::{date, whole_number},
 };
 
-/// Rank, time and event of a claim.
+/// Rank, time and event id of a claim. The greatest one prevails.
 type ClaimKey = (i32, Timestamp, String);
 
-/// The keys of the stored claims that this version does not understand.
+/// The stored claims of one document with a word that this version does not know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LaterClaims {
+pub struct UnknownClaims {
     status: Option<ClaimKey>,
     outcome: Option<ClaimKey>,
 }
 
-impl LaterClaims {
+impl UnknownClaims {
     pub(in crate::store) fn read(document: &Document) -> Self {
         let key = |name: &CStr, at: Option<Timestamp>| {
             let key = document.get_document(name.as_str()).ok()?;
@@ -34,10 +34,10 @@ impl LaterClaims {
         }
     }
 
-    /// `patch` without the claims over which these prevail.
+    /// `patch` without the claims that are less than these.
     pub(in crate::store) fn prevailing(&self, mut patch: CallPatch) -> CallPatch {
-        let is_less = |own: (i32, Timestamp, &str), later: &Option<ClaimKey>| {
-            later.as_ref().is_some_and(|(rank, at, event_id)| own < (*rank, *at, event_id))
+        let is_less = |own: (i32, Timestamp, &str), unknown: &Option<ClaimKey>| {
+            unknown.as_ref().is_some_and(|(rank, at, event_id)| own < (*rank, *at, event_id))
         };
         patch.status = patch.status.filter(|claim| !is_less(claim.key(), &self.status));
         patch.outcome = patch.outcome.filter(|claim| !is_less(claim.key(), &self.outcome));
