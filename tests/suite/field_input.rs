@@ -263,7 +263,7 @@ async fn unusable_conversation_is_reported_and_reconciliation_continues() {
     let (code, said, stderr) = stack.command(&["reconcile", "--json", "--since", "2h"], &vars).await;
     assert_eq!(code, Some(0), "{stderr}");
     let report: Value = serde_json::from_str(&said).unwrap();
-    let unusable = json!([{ "conversationId": "conv_bad", "reason": "untold", "error": "unreadable" }]);
+    let unusable = json!([{ "conversationId": "conv_bad", "reason": "unreported", "error": "unreadable" }]);
     assert_eq!(report["unusable"], unusable, "{report}");
     assert!(stderr.contains("conv_bad") && stderr.contains("cannot be reconciled"), "{stderr}");
     assert_eq!(report["events"].as_array().unwrap().len(), 2, "{report}");

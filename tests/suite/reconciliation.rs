@@ -133,8 +133,8 @@ async fn reconciliation_runs_after_an_outage_of_the_broker() {
     stack.nats.restart().await.unwrap();
     until_equal("calls that differ from the truth", 0, async || wrong(&stack).await).await;
     let metrics = stack.workers[0].metrics(&stack.http).await;
-    let untold = value(&metrics, "aftercall_reconciled_events_total{reason=\"untold\"}");
-    assert!(untold.is_some_and(|events| events > 0.0), "{metrics}");
+    let unreported = value(&metrics, "aftercall_reconciled_events_total{reason=\"unreported\"}");
+    assert!(unreported.is_some_and(|events| events > 0.0), "{metrics}");
     assert!(metrics.contains("aftercall_last_reconciliation_timestamp_seconds 1"), "{metrics}");
 }
 

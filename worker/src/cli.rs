@@ -134,7 +134,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// Whether an operator has to change a setting before the next start.
 fn is_configuration(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(EnsureError::Contradiction { .. }))
+    matches!(error.downcast_ref(), Some(EnsureError::UnsafeSetting { .. }))
         || matches!(error.downcast_ref(), Some(StoreError::Standalone))
 }
 

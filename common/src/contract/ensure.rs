@@ -21,10 +21,10 @@ use super::{
 /// Why the streams or consumers could not be created or updated.
 #[derive(Debug, thiserror::Error)]
 pub enum EnsureError {
-    /// The stream exists with a setting that loses accepted messages. It was not changed, because an operator has to
-    /// decide. Other streams may have been created or updated before.
-    #[error("stream {stream} exists with {setting}, which loses accepted messages; {remedy}")]
-    Contradiction {
+    /// The stream has a setting that loses accepted messages, or would have it after the update. It was not changed,
+    /// because an operator has to decide. Other streams may have been created or updated before.
+    #[error("stream {stream} loses accepted messages with {setting}; {remedy}")]
+    UnsafeSetting {
         /// Name of the stream.
         stream: String,
         /// The offending setting.
@@ -109,7 +109,7 @@ async fn ensure_bucket(context: &jetstream::Context, replicas: usize) -> Result<
     match context.get_stream(&name).await {
         Ok(found) => {
             let found = &found.cached_info().config;
-            contradiction(found)?;
+            refuse_unsafe(found)?;
             let Some(config) = merge_bucket(found, max_age, replicas) else { return Ok(()) };
             let updated = context.update_stream(config).await;
             updated.map(drop).map_err(|error| EnsureError::broker(format!("updating stream {name}"), &error))
@@ -168,7 +168,7 @@ fn is_not_found(error: &jetstream::context::GetStreamError) -> bool {
 }
 
 /// Refuses a stream with settings that lose accepted messages.
-fn contradiction(found: &Config) -> Result<(), EnsureError> {
+fn refuse_unsafe(found: &Config) -> Result<(), EnsureError> {
     let (setting, remedy) = if found.discard == DiscardPolicy::Old && has_limit(found) {
         // The broker takes no scheduled messages with the discard policy 'new'.
         let remedy = if found.allow_message_schedules {
@@ -192,7 +192,7 @@ fn contradiction(found: &Config) -> Result<(), EnsureError> {
     } else {
         return Ok(());
     };
-    Err(EnsureError::Contradiction { stream: found.name.clone(), setting, remedy })
+    Err(EnsureError::UnsafeSetting { stream: found.name.clone(), setting, remedy })
 }
 
 /// Whether the stream has a limit on bytes or messages.
@@ -210,9 +210,9 @@ fn merge_bucket(found: &Config, max_age: Duration, replicas: usize) -> Option<Co
 /// [`merge`], unless the settings before or after it lose accepted messages: with the discard policy of the contract, a
 /// limit that an operator has set may evict messages.
 fn checked_merge(found: &Config, wanted: Config) -> Result<Config, EnsureError> {
-    contradiction(found)?;
+    refuse_unsafe(found)?;
     let merged = merge(found, wanted);
-    contradiction(&merged)?;
+    refuse_unsafe(&merged)?;
     Ok(merged)
 }
 
@@ -274,7 +274,7 @@ mod tests {
             ("no ack",          Config { no_ack: true, ..webhooks() },                            Some("acknowledgements")),
         ];
         for (name, found, refused_for) in table {
-            let error = contradiction(&found).err().map(|error| error.to_string());
+            let error = refuse_unsafe(&found).err().map(|error| error.to_string());
             assert_eq!(error.is_some(), refused_for.is_some(), "{name}: {error:?}");
             if let (Some(error), Some(word)) = (error, refused_for) {
                 assert!(error.contains(word) && error.contains("WEBHOOKS"), "{name}: {error}");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn the_discard_policy_of_the_contract_is_set_unless_a_limit_would_then_evict_messages() {
+    fn the_discard_policy_is_set_unless_it_would_make_a_limit_evict_messages() {
         let old = Config { discard: DiscardPolicy::Old, ..webhooks() };
         assert_eq!(checked_merge(&old, webhooks()).unwrap().discard, DiscardPolicy::New);
         let jobs = || streams(1).into_iter().find(|stream| stream.name == TRANSCRIPTS).unwrap();

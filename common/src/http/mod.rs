@@ -11,8 +11,8 @@ pub mod client;
 mod connection;
 mod guarded;
 mod idle;
-mod pace;
 mod per_source;
+mod progress_deadline;
 mod proxy_protocol;
 mod range;
 mod server;
@@ -26,8 +26,8 @@ use hyper::Response;
 
 pub use self::{
     connection::{Authenticated, BoxError},
-    pace::{MIN_RATE, Pace},
     per_source::{PerSource, source_of},
+    progress_deadline::{MIN_RATE, ProgressDeadline},
     proxy_protocol::ProxyProtocol,
     range::ByteRange,
     server::{Limits, Server},

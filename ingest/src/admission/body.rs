@@ -13,7 +13,7 @@ mod readers;
 
 use std::time::Duration;
 
-use aftercall_common::http::Pace;
+use aftercall_common::http::ProgressDeadline;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame};
@@ -128,11 +128,13 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let (mut reservation, mut length, mut pieces) = (budget.reservation(), 0, Vec::new());
-    let (mut pace, mut overtime) = (Pace::new(limits.timeout, Instant::now()), None);
-    while let Some(frame) = next_frame(incoming, &pace, budget, reservation.units(), &mut overtime).await? {
+    let (mut deadline, mut overtime) = (ProgressDeadline::new(limits.timeout, Instant::now()), None);
+    while let Some(frame) =
+        next_frame(incoming, &deadline, budget, reservation.units(), &mut overtime).await?
+    {
         let Ok(data) = frame.into_data() else { continue }; // Trailers.
         length += data.len();
-        pace.receive(data.len(), Instant::now());
+        deadline.receive(data.len(), Instant::now());
         if length > limits.max_bytes {
             return Err(BodyError::TooLarge { limit: limits.max_bytes });
         }
@@ -159,11 +161,11 @@ where
     Ok(Body::reserved(pieces::join(pieces, length, limits.max_joined_bytes), reservation))
 }
 
-/// Waits for the next frame of `incoming`, until the deadline of its `pace`. `overtime` is the place of the
+/// Waits for the next frame of `incoming`, until the its `deadline`. `overtime` is the place of the
 /// body, which holds `units` of the budget, among those beyond the regular time.
 async fn next_frame<B>(
     incoming: &mut B,
-    pace: &Pace,
+    deadline: &ProgressDeadline,
     budget: &Budget,
     units: usize,
     overtime: &mut Option<Reader>,
@@ -172,7 +174,7 @@ where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     if overtime.is_none()
-        && let Ok(frame) = timeout_at(pace.regular_end(), incoming.frame()).await
+        && let Ok(frame) = timeout_at(deadline.regular_end(), incoming.frame()).await
     {
         return frame.transpose().map_err(|_error| BodyError::Broken);
     }
@@ -181,7 +183,7 @@ where
     // Boxed, because few bodies get here.
     Box::pin(async {
         tokio::select! {
-            frame = timeout_at(pace.end(), incoming.frame()) => match frame {
+            frame = timeout_at(deadline.end(), incoming.frame()) => match frame {
                 Ok(frame) => frame.transpose().map_err(|_error| BodyError::Broken),
                 Err(_elapsed) => Err(BodyError::Timeout),
             },

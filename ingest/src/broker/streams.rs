@@ -132,7 +132,7 @@ impl Streams {
                     self.set_ready(supports_batches);
                     (checked_connection, delay) = (Some(connection), RETRY_DELAY.0);
                 }
-                Err(error @ EnsureError::Contradiction { .. }) if !self.are_ensured() => return Err(error),
+                Err(error @ EnsureError::UnsafeSetting { .. }) if !self.are_ensured() => return Err(error),
                 Err(error) => {
                     let pause = delay.mul_f64(rand::rng().random_range(0.5..=1.0));
                     tracing::error!(%error, retry_in_ms = pause.as_millis(), "the streams cannot be used or checked");

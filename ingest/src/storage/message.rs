@@ -39,7 +39,7 @@ pub struct Webhook {
 
 /// The headers of the message that carries a webhook.
 ///
-/// Of the request's headers, `Content-Type`, `traceparent` and the provider's signature are kept if they are
+/// Of the request's headers, `Content-Type`, `traceparent` and the signatures of all providers are kept if they are
 /// printable ASCII of at most 1,024 bytes. A `traceparent` must also be well formed.
 pub fn headers(
     id: WebhookId,

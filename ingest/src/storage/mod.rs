@@ -34,7 +34,7 @@ pub enum Accepted {
     Spool {
         /// Whether the spool already had the webhook.
         duplicate: bool,
-        /// Whether the webhook is there because the broker has not stored it, or because it comes first.
+        /// Whether the spool was tried before the broker or after it.
         mode: SpoolMode,
     },
 }
@@ -49,8 +49,8 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Without a `spool`, webhooks are stored only while the broker is available. `streams` learns which
-    /// sequences the broker has acknowledged.
+    /// Without a `spool`, webhooks are stored only while the broker is available. `streams` is told of each sequence that
+    /// the broker acknowledges.
     pub fn new(
         publisher: Publisher,
         large_bodies: LargeBodies,
@@ -70,8 +70,8 @@ impl Storage {
         self.publisher.is_ready().is_ok()
     }
 
-    /// Stores `webhook` in the stream or in the spool: in the one if the other does not store it. The mode of the spool
-    /// says which is first.
+    /// Stores `webhook` in the stream or in the spool. The mode of the spool says which one is tried first. The other one
+    /// is tried if the first one fails.
     pub async fn store(&self, webhook: Webhook) -> Result<Accepted, PublishError> {
         let webhook = Arc::new(webhook);
         let first = self.spool.as_ref().filter(|spool| spool.comes_first());

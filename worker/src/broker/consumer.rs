@@ -64,7 +64,7 @@ impl Batches {
         Self { context, source, open: None, pauses: Pauses::endless(RETRY_DELAY.0, RETRY_DELAY.1) }
     }
 
-    /// The further messages of the open request that were received meanwhile.
+    /// The messages that arrived since the last batch, without waiting for more.
     pub fn received(&mut self) -> Vec<Message> {
         let Some(open) = &mut self.open else { return Vec::new() };
         open.ready(None).unwrap_or_else(|_interrupted| {

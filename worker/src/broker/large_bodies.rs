@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aftercall_common::{
     contract::{body_limit, streams::WEBHOOK_BODIES},
-    http::Pace,
+    http::ProgressDeadline,
 };
 use async_nats::jetstream::{
     self,
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::domain::{cause::Cause, reason::Reason};
 
-/// Longest time for reading one body, and longest pause in it. A large body may take longer: see [`Pace`].
+/// Longest time for reading one body, and longest pause in it. A large body may take longer: see [`ProgressDeadline`].
 const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest body that is read. No gateway accepts a larger one.
 const MAX_BYTES: u64 = body_limit::MAX_BYTES as u64;
@@ -37,14 +37,14 @@ pub enum BodyError {
 
 /// Reads the object `name`. The client library checks the digest.
 pub async fn fetch(context: &jetstream::Context, name: &str) -> Result<Bytes, BodyError> {
-    let pace = Pace::new(FETCH_TIMEOUT, Instant::now());
-    let opened = timeout_at(pace.end(), open(context, name)).await.map_err(|_elapsed| late())??;
+    let deadline = ProgressDeadline::new(FETCH_TIMEOUT, Instant::now());
+    let opened = timeout_at(deadline.end(), open(context, name)).await.map_err(|_elapsed| late())??;
     let size = opened.info().size;
     if u64::try_from(size).map_or(true, |size| size > MAX_BYTES) {
         let detail = format!("its body has {size} bytes, more than {MAX_BYTES}");
         return Err(BodyError::Permanent(Cause { reason: Reason::BodyTooLarge, detail }));
     }
-    read(opened.take(MAX_BYTES), size, pace).await
+    read(opened.take(MAX_BYTES), size, deadline).await
 }
 
 async fn open(context: &jetstream::Context, name: &str) -> Result<Object, BodyError> {
@@ -74,14 +74,18 @@ async fn is_stored(context: &jetstream::Context, name: &str) -> Result<bool, Bod
     }
 }
 
-/// Reads about `size` bytes, until the deadline of their `pace`.
-async fn read(mut source: impl AsyncRead + Unpin, size: usize, mut pace: Pace) -> Result<Bytes, BodyError> {
+/// Reads about `size` bytes, until the `deadline`.
+async fn read(
+    mut source: impl AsyncRead + Unpin,
+    size: usize,
+    mut deadline: ProgressDeadline,
+) -> Result<Bytes, BodyError> {
     let mut body = Vec::with_capacity(size);
     loop {
-        let reading = timeout_at(pace.end(), source.read_buf(&mut body));
+        let reading = timeout_at(deadline.end(), source.read_buf(&mut body));
         match reading.await.map_err(|_elapsed| late())?.map_err(temporary)? {
             0 => return Ok(body.into()),
-            count => pace.receive(count, Instant::now()),
+            count => deadline.receive(count, Instant::now()),
         }
     }
 }
@@ -113,7 +117,7 @@ mod tests {
                 }
             }
         });
-        let body = read(receiver, 0, Pace::new(FETCH_TIMEOUT, Instant::now())).await;
+        let body = read(receiver, 0, ProgressDeadline::new(FETCH_TIMEOUT, Instant::now())).await;
         sending.abort();
         body.map(|body| body.len())
     }

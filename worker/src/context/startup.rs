@@ -25,7 +25,7 @@ impl Context {
     /// `false` if the process stops before.
     ///
     /// # Errors
-    /// An operator has to change something: see [`streams::EnsureError::Contradiction`] and
+    /// An operator has to change something: see [`streams::EnsureError::UnsafeSetting`] and
     /// [`StoreError::Standalone`].
     pub(crate) async fn prepare(&self, stop: &CancellationToken) -> anyhow::Result<bool> {
         Ok(self.prepare_broker(stop).await? && self.prepare_database(stop).await?)
@@ -38,7 +38,7 @@ impl Context {
             let Some(ensured) = stop.run_until_cancelled(ensured).await else { return Ok(false) };
             match ensured {
                 Ok(()) => return Ok(true),
-                Err(error @ streams::EnsureError::Contradiction { .. }) => return Err(error),
+                Err(error @ streams::EnsureError::UnsafeSetting { .. }) => return Err(error),
                 Err(error) => tracing::warn!(%error, "waiting for NATS"),
             }
             if !pauses.sleep(stop).await {

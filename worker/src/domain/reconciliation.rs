@@ -19,7 +19,7 @@ pub struct StoredConversation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// No webhook of the conversation was received.
-    Untold,
+    Unreported,
     /// The conversation is over at ElevenLabs, and its call is not finished here.
     Unfinished,
     /// The call is finished here, and what the conversation says about it is unknown.
@@ -30,12 +30,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Untold, Self::Unfinished, Self::Unread, Self::Placement];
+    pub const ALL: [Self; 4] = [Self::Unreported, Self::Unfinished, Self::Unread, Self::Placement];
 
     /// The word in metrics and tables.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Untold => "untold",
+            Self::Unreported => "unreported",
             Self::Unfinished => "unfinished",
             Self::Unread => "unread",
             Self::Placement => "placement",

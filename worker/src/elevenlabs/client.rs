@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aftercall_common::http::Pace;
+use aftercall_common::http::ProgressDeadline;
 use anyhow::Context as _;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ const KEY_HEADER: &str = "xi-api-key";
 /// Longest time for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for one request, and longest pause in the body of its answer. A large body may take longer: see
-/// [`Pace`].
+/// [`ProgressDeadline`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer that is read. A MongoDB document has at most 16 MiB, and BSON is a little larger than JSON.
 pub(super) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
@@ -171,15 +171,15 @@ impl ElevenLabs {
 
     /// Sends `request` once, and waits for the head of its answer. Only a successful answer is returned.
     pub(super) async fn open(&self, request: RequestBuilder) -> Result<AnswerBody, ApiError> {
-        let pace = Pace::new(REQUEST_TIMEOUT, Instant::now());
-        let response = timeout_at(pace.end(), request.send()).await.map_err(|_elapsed| LATE)?;
+        let deadline = ProgressDeadline::new(REQUEST_TIMEOUT, Instant::now());
+        let response = timeout_at(deadline.end(), request.send()).await.map_err(|_elapsed| LATE)?;
         let response = response.map_err(|error| unavailable(&error))?;
         let status = response.status();
         if !status.is_success() {
             let retry_after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok());
             return Err(classify(status, retry_after, Timestamp::now()));
         }
-        Ok(AnswerBody { response, pace })
+        Ok(AnswerBody { response, deadline })
     }
 }
 
@@ -187,15 +187,15 @@ impl ElevenLabs {
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     response: reqwest::Response,
-    pace: Pace,
+    deadline: ProgressDeadline,
 }
 
 impl AnswerBody {
     /// The next bytes. `None` at the end of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let chunk = timeout_at(self.pace.end(), self.response.chunk()).await.map_err(|_elapsed| LATE)?;
+        let chunk = timeout_at(self.deadline.end(), self.response.chunk()).await.map_err(|_elapsed| LATE)?;
         let chunk = chunk.map_err(|error| unavailable(&error))?;
-        self.pace.receive(chunk.as_ref().map_or(0, Bytes::len), Instant::now());
+        self.deadline.receive(chunk.as_ref().map_or(0, Bytes::len), Instant::now());
         Ok(chunk)
     }
 }

@@ -1,4 +1,8 @@
 //! The main loop of ingestion: pulls messages, parses them, and starts the tasks that apply them.
+//!
+//! Most messages are light: they are parsed here. A heavy message needs much memory (see [`super::Weight`]), so it is
+//! parsed in a task of its own. A suspect may have ended a worker process ([`super::suspicion`]), so it is processed while
+//! no other task runs.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -31,10 +35,10 @@ use crate::{
 const MAX_MESSAGES: usize = 500;
 /// Most bytes pulled at a time.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Batches written at a time. MongoDB executes one command on one core, so two keep it busy.
+/// Most batches written at a time. MongoDB executes one command on one core, so two keep two cores busy.
 const PARALLEL_WRITES: usize = 2;
-/// Waiting calls that are written beside a running write. Fewer calls gather until it ends, because a command costs
-/// almost as much for one call as for several.
+/// Fewest waiting calls that are written while another write runs. Fewer calls wait until it ends, because a command
+/// costs almost as much for one call as for several.
 const MIN_CALLS_BESIDE: usize = 16;
 /// Duration after which calls no longer wait for the end of a write.
 const LONG_WRITE: Duration = Duration::from_millis(20);
@@ -92,7 +96,7 @@ pub async fn serve<P: Ports>(
 enum Finished<M> {
     /// A batch was applied, except for these messages.
     Batch(Reservation, Vec<M>),
-    /// A heavy message was read, or its body is not available now.
+    /// A heavy message was read, or its body is not available now. See [`super::inbox`].
     Heavy(M, Box<Opened>),
     /// Suspects were processed, except for these messages.
     Suspects(Vec<M>),
@@ -221,7 +225,8 @@ impl<P: Ports> Consumer<P> {
                         unacknowledged.extend(messages);
                     }
                     Ok(Finished::Heavy(message, _)) => unacknowledged.push(message),
-                    Err(_panicked) => {}
+                    // The panic itself is in the log. The broker delivers the messages of the task again.
+                    Err(error) => tracing::error!(%error, "a task of ingestion ended early"),
                 }
             }
         }
@@ -252,7 +257,8 @@ async fn process_suspects<P: Ports>(
     Finished::Suspects(suspects::process(ports, suspects, stop).await)
 }
 
-/// Whether `calls` gather while `writes` run, of which the last began `since` ago. Calls do not wait for a heavy message.
+/// Whether the waiting `calls` gather beside `writes` running writes, the last of which began `since` ago. If a heavy
+/// message waits, they do not: its write is long.
 fn gathers(writes: usize, calls: usize, has_heavy: bool, since: Duration) -> bool {
     writes == 1 && (1..MIN_CALLS_BESIDE).contains(&calls) && !has_heavy && since < LONG_WRITE
 }

@@ -188,7 +188,7 @@ impl Batch<'_> {
                     )));
                 }
                 Failure::Final(reason, detail) => {
-                    self.results[n] = Some(PatchResult::Refused { reason, detail })
+                    self.results[n] = Some(PatchResult::Refused { reason, detail });
                 }
             }
         }

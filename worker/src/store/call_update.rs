@@ -122,7 +122,7 @@ fn operators(
     fields::append(&mut set, &changed, Scope::Document)?;
     match (part, &before.call_part) {
         (Some(part), Some(before)) => {
-            append_within(&mut set, &call_part::document(&part.difference(before))?)?
+            append_within(&mut set, &call_part::document(&part.difference(before))?)?;
         }
         (Some(part), None) => set.append(call_part::NAME, call_part::document(&part)?),
         (None, _) => {}

@@ -1,8 +1,8 @@
 //! `cargo local up`: starts all of Aftercall, prints what to open, places demo calls, and stops everything on
 //! Ctrl-C.
 //!
-//! Addresses are chosen before the first process starts. If a later step fails, every process is stopped: by
-//! SIGTERM if possible, else by its guard.
+//! Addresses are chosen before the first process starts. If a later step fails, every process is stopped: by SIGTERM, or
+//! by the parent process that each of them has (see [`crate::guard`]).
 
 mod activity;
 mod addresses;
@@ -47,9 +47,7 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
         return Ok(());
     };
     let mut deployment = started?;
-    data.write_running(deployment.running())?;
     let demo = Demo::prepare(&start, &deployment)?;
-    print!("{}", summary::text(&start, &deployment.running, demo.is_some()));
     let mut watch = Watch {
         activity: Activity::of(deployment.running())?,
         logs: LogFollower::follow(
@@ -58,6 +56,8 @@ pub async fn run(data: &DataFolder, options: Options) -> anyhow::Result<()> {
         ),
         progress: if options.verbose { Progress::silent() } else { Progress::last_line() },
     };
+    data.write_running(deployment.running())?;
+    print!("{}", summary::text(&start, &deployment.running, demo.is_some()));
     let ended = watch.run(&mut deployment, demo, &stop).await;
     data.remove_running();
     watch.stop(&mut deployment).await;

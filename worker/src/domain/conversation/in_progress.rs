@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::Conversation;
 use crate::domain::{
     call::{CallPatch, OutcomeClaim, OwnEvent, TranscriptState},
-    event::{CallId, ConversationId, identity, is_plausible},
+    event::{CallId, ConversationId, conversation_facts, is_plausible},
 };
 
 /// The beginning of the event type of an observed state, in the history of a call.
@@ -20,8 +20,8 @@ pub fn observe(
     now: Timestamp,
 ) -> CallPatch {
     let (word, status) = (conversation.status().as_str(), conversation.status().call_status());
-    let identity = identity(conversation.fields(), status, now);
-    let changed_at = identity.times.concluded_at().filter(|at| is_plausible(*at, now));
+    let facts = conversation_facts(conversation.fields(), status, now);
+    let changed_at = facts.times.concluded_at().filter(|at| is_plausible(*at, now));
     let at = changed_at.unwrap_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now));
     let event = OwnEvent {
         id: format!("elevenlabs:{}:{word}", conversation_id.as_str()),
@@ -33,7 +33,7 @@ pub fn observe(
         at,
         stored_at: Some(now),
     };
-    let outcome = identity.outcome.map(|outcome| OutcomeClaim {
+    let outcome = facts.outcome.map(|outcome| OutcomeClaim {
         outcome,
         at,
         event_id: event.id.clone(),
@@ -41,13 +41,13 @@ pub fn observe(
     });
     CallPatch {
         // ElevenLabs knows better than a request which call a conversation belongs to.
-        call_id: identity.call_id.or(call_id),
+        call_id: facts.call_id.or(call_id),
         conversation_id: Some(conversation_id),
-        parties: identity.parties,
-        facts: identity.facts,
+        parties: facts.parties,
+        facts: facts.facts,
         transcript: status.ends_conversation().then_some(TranscriptState::Pending),
         pending_since: status.ends_conversation().then_some(now),
-        created_at: identity.times.began_at().unwrap_or(at),
+        created_at: facts.times.began_at().unwrap_or(at),
         outcome,
         ..event.into()
     }

@@ -28,8 +28,8 @@ use self::shape::Shape;
 pub use self::{
     call_event::{Event, Recording},
     elevenlabs::{
-        ConversationTimes, Identity, PLACEMENT_VARIABLE, channel, channel_of_source, given_reason, identity,
-        never_connected,
+        ConversationFacts, ConversationTimes, PLACEMENT_VARIABLE, channel, channel_of_source,
+        conversation_facts, given_reason, never_connected,
     },
     envelope::{Envelope, Origin},
     error::ParseError,

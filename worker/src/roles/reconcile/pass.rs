@@ -122,7 +122,7 @@ impl Pass<'_> {
     ) -> Result<Option<Reason>, PassError> {
         let placed_since = self.placements.since();
         let reason = policy::decide(listed, stored, placed_since, self.window.until);
-        if reason != Some(Reason::Untold)
+        if reason != Some(Reason::Unreported)
             || (self.ownership.admits(listed.channel.as_deref()) && self.ownership.has_agent(listed).await?)
         {
             return Ok(reason);
@@ -211,7 +211,7 @@ impl Pass<'_> {
         let placement = placement_of(&conversation).and_then(|id| self.placements.take(&id));
         let is_admitted =
             placement.is_some() || self.ownership.admits(event::channel(&conversation).as_deref());
-        if reason == Reason::Untold && !is_admitted {
+        if reason == Reason::Unreported && !is_admitted {
             self.report.foreign += 1;
             return Ok(Answer::Open);
         }

@@ -22,7 +22,7 @@ pub fn decide(
     // If a call was not connected, its conversation may never be over, and ElevenLabs may send no webhook.
     let is_stuck = listed.began.is_some_and(|began| is_too_long(began, until));
     match known {
-        None if is_over || is_stuck => Some(Reason::Untold),
+        None if is_over || is_stuck => Some(Reason::Unreported),
         Some(known) if is_over && !known.status.is_some_and(Status::is_finished) => Some(Reason::Unfinished),
         Some(known) if is_over && !known.is_read => Some(Reason::Unread),
         // An unfinished call is checked after the list.
@@ -72,8 +72,8 @@ mod tests {
             (Some(InProgress), None,                             Some(at(50)), Some(Reason::Placement)),
             (Some(Initiated),  known(Status::Ringing, false),    Some(at(50)), Some(Reason::Placement)),
             (Some(Initiated),  known(Status::Ringing, true),     Some(at(50)), None),
-            (Some(Done),       None,                             None,         Some(Reason::Untold)),
-            (Some(Failed),     None,                             None,         Some(Reason::Untold)),
+            (Some(Done),       None,                             None,         Some(Reason::Unreported)),
+            (Some(Failed),     None,                             None,         Some(Reason::Unreported)),
             (None,             None,                             None,         None),
             (Some(Done),       Some(StoredConversation::default()),           None,         Some(Reason::Unfinished)),
             (Some(Done),       known(Status::Answered, true),    None,         Some(Reason::Unfinished)),
@@ -109,7 +109,7 @@ mod tests {
             let later = after(now, Duration::from_secs(1));
             #[rustfmt::skip]
             let table = [
-                (None,                             Some(Reason::Untold)),
+                (None,                             Some(Reason::Unreported)),
                 (unread(Status::InitiationFailed), Some(Reason::Unread)),
                 (unread(Status::Ringing),          None),
                 (known(Status::Busy, false),       None),

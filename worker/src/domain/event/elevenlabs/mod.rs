@@ -108,7 +108,7 @@ pub(super) fn event(
 
 /// What a conversation says about its call while it has no event yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Identity {
+pub struct ConversationFacts {
     /// The telephony id.
     pub call_id: Option<CallId>,
     /// The agent and the callee.
@@ -121,12 +121,16 @@ pub struct Identity {
     pub times: ConversationTimes,
 }
 
-/// Reads [`Identity`] from a conversation whose call has this `status`. A time counts if it is possible at
+/// Reads [`ConversationFacts`] from a conversation whose call has this `status`. A time counts if it is possible at
 /// `now`.
-pub fn identity(conversation: &Map<String, Value>, status: Status, now: Timestamp) -> Identity {
+pub fn conversation_facts(
+    conversation: &Map<String, Value>,
+    status: Status,
+    now: Timestamp,
+) -> ConversationFacts {
     let envelope = Envelope::new("", now, Origin::Reconciliation);
     let times = ConversationTimes::read(conversation, |value| time::of_begin(&envelope, value));
-    Identity {
+    ConversationFacts {
         call_id: call_id(conversation),
         parties: parties(conversation),
         facts: facts::of_conversation(conversation, &times),

@@ -223,7 +223,7 @@ impl Access {
     fn attempt(&self, source: &Source, is_right: impl FnOnce() -> bool) -> Result<(), Denied> {
         let attempt = self.lock().attempt(source, Instant::now(), is_right);
         match attempt {
-            Attempt::Right => Ok(()),
+            Attempt::Accepted => Ok(()),
             Attempt::Wrong { log } => {
                 self.metrics.console_login(LoginOutcome::Wrong);
                 if let Some(count) = log {

@@ -97,9 +97,9 @@ impl Record {
 /// The outcome of an attempt to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The login was right.
-    Right,
-    /// The login was wrong. `log`: number of wrong logins since the last log line. `None`: the login is not
+    /// The token was right.
+    Accepted,
+    /// The token was wrong. `log`: number of wrong logins since the last log line. `None`: the login is not
     /// logged.
     Wrong { log: Option<u64> },
     /// The login was not checked. The source has to wait this long.
@@ -136,7 +136,7 @@ impl Attempts {
             if let Some((key, _)) = source.keys().next() {
                 self.sources.remove(&key);
             }
-            return Attempt::Right;
+            return Attempt::Accepted;
         }
         self.make_room(now);
         for (key, allowed) in source.keys() {
@@ -201,12 +201,12 @@ mod tests {
                 Attempt::Delayed(wait),
                 "the login is not checked"
             );
-            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Right);
+            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Accepted);
             now += wait;
             assert!(matches!(wrong(&mut attempts, &one, now), Attempt::Wrong { .. }), "after {seconds} s");
         }
         now += LONGEST;
-        assert_eq!(attempts.attempt(&one, now, || true), Attempt::Right);
+        assert_eq!(attempts.attempt(&one, now, || true), Attempt::Accepted);
         assert!(attempts.sources.is_empty(), "a right login removes the count");
     }
 
@@ -217,13 +217,13 @@ mod tests {
             (source("10.0.0.1", Some("192.0.2.1")), source("10.0.0.1", Some("192.0.2.2")));
         for minute in 0..120 {
             wrong(&mut attempts, &attacker, now);
-            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Right, "minute {minute}");
+            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Accepted, "minute {minute}");
             now += LONGEST;
         }
         // Nor do several attackers together, as long as they are slow.
         for n in 0..PROXY_ALLOWANCE * 4 {
             wrong(&mut attempts, &source("10.0.0.1", Some(&format!("198.51.100.{n}"))), now);
-            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Right, "{n}");
+            assert_eq!(attempts.attempt(&other, now, || true), Attempt::Accepted, "{n}");
             now += PROXY_FORGIVE_INTERVAL * 9 / 10;
         }
         let networks =
@@ -256,7 +256,10 @@ mod tests {
         assert!(matches!(wrong(&mut attempts, &attacker, now), Attempt::Delayed(_)));
         let forged = source("10.0.0.1", Some("1.2.3.4, 198.51.100.1"));
         assert!(matches!(wrong(&mut attempts, &forged, now), Attempt::Delayed(_)), "the last entry counts");
-        assert_eq!(attempts.attempt(&source("10.0.0.1", Some("198.51.100.2")), now, || true), Attempt::Right);
+        assert_eq!(
+            attempts.attempt(&source("10.0.0.1", Some("198.51.100.2")), now, || true),
+            Attempt::Accepted
+        );
         // An attacker that writes new names into the header reaches the limit of the peer.
         for n in 0..PROXY_ALLOWANCE {
             wrong(&mut attempts, &source("10.0.0.1", Some(&format!("198.51.100.{n}"))), now);

@@ -14,14 +14,14 @@ const FAR: Duration = Duration::from_hours(24 * 365);
 
 /// The progress of one body.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct ProgressDeadline {
     regular_end: Instant,
     timeout: Duration,
     received: u64,
     last_received: Instant,
 }
 
-impl Pace {
+impl ProgressDeadline {
     /// A body that begins at `now`.
     pub fn new(timeout: Duration, now: Instant) -> Self {
         Self { regular_end: later(now, timeout), timeout, received: 0, last_received: now }
@@ -70,13 +70,13 @@ mod tests {
             (vec![(9, 90 * rate), (18, rate)],          28), // Fast at first: the stall counts.
         ];
         for (progress, end) in table {
-            let mut pace = Pace::new(Duration::from_secs(10), start);
+            let mut deadline = ProgressDeadline::new(Duration::from_secs(10), start);
             for &(seconds, bytes) in &progress {
-                pace.receive(bytes, at(seconds));
+                deadline.receive(bytes, at(seconds));
             }
-            assert_eq!((pace.regular_end(), pace.end()), (at(10), at(end)), "{progress:?}");
+            assert_eq!((deadline.regular_end(), deadline.end()), (at(10), at(end)), "{progress:?}");
         }
-        let endless = Pace::new(Duration::MAX, start);
+        let endless = ProgressDeadline::new(Duration::MAX, start);
         assert!(endless.regular_end() > at(1_000_000) && endless.end() > at(1_000_000));
     }
 }
