@@ -115,6 +115,36 @@ async fn recording_of_a_call_that_a_lookup_found_is_fetched() {
 }
 
 #[tokio::test]
+async fn second_job_of_a_recording_waits_until_the_first_has_written_it() {
+    let stack = TestStack::builder().worker_env("RECORDINGS", "fetch").start().await;
+    let (id, bytes) = ("twice", 1_200_000);
+    stack.simulator.script_audio(id, [AudioAnswer::Slow { bytes, per_second: 400_000 }]);
+    transcribed(&stack, id, true).await;
+    until("the first request", async || (stack.simulator.audio_request_count(id) == 1).then_some(())).await;
+    for n in 0..4 {
+        let job = json!({ "conversationId": id, "attempt": 0, "kind": "recording" }).to_string();
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Msg-Id", format!("second:{n}"));
+        let due = streams::subject::TRANSCRIPT_DUE;
+        stack.jetstream.publish_with_headers(due, headers, job.into()).await.unwrap().await.unwrap();
+    }
+    let call = until_state(&stack, id, "saved").await;
+    assert_eq!(stack.simulator.audio_request_count(id), 1);
+    let audio = call.get_document("audio").unwrap();
+    assert_eq!(audio.get_i64("bytes").unwrap(), i64::try_from(bytes).unwrap());
+    let file =
+        files(&stack).find_one(doc! { "_id": audio.get_str("fileId").unwrap() }).await.unwrap().unwrap();
+    let chunks = stack
+        .calls
+        .client()
+        .database(&stack.calls.namespace().db)
+        .collection::<Document>("recordings.chunks");
+    let stored = chunks.count_documents(doc! { "files_id": file.get_str("_id").unwrap() }).await.unwrap();
+    assert_eq!(stored, (bytes as u64).div_ceil(u64::try_from(file.get_i32("chunkSize").unwrap()).unwrap()));
+    assert!(!call.contains_key("_recordingWriter"), "{call}");
+}
+
+#[tokio::test]
 async fn recording_that_never_comes_is_given_up() {
     let stack = TestStack::builder()
         .worker_env("RECORDINGS", "fetch")

@@ -112,8 +112,8 @@ pub trait Ports: Send + Sync + 'static {
 
 /// The ElevenLabs API, as far as fetching a transcript needs it.
 pub trait TranscriptApi: Send + Sync + 'static {
-    /// The time until which no request may be sent. `None` if requests may be sent at `now`.
-    fn closed_until(&self, now: Timestamp) -> Option<Timestamp>;
+    /// How long no request may be sent. `None` if requests may be sent now.
+    fn closed_for(&self) -> Option<Duration>;
 
     /// Fetches a conversation.
     fn conversation(

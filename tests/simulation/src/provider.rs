@@ -7,7 +7,6 @@ use aftercall_worker::{
     elevenlabs::{ApiError, Conversation, ConversationStatus, Gate},
     ports::TranscriptApi,
 };
-use jiff::Timestamp;
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -52,13 +51,13 @@ impl Api {
 }
 
 impl TranscriptApi for Api {
-    fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.gate.closed_until(now)
+    fn closed_for(&self) -> Option<Duration> {
+        self.gate.closed_for()
     }
 
     async fn conversation(&self, id: &ConversationId) -> Result<Conversation, ApiError> {
         let sim = &self.process.sim;
-        if self.gate.closed_until(sim.now()).is_some() {
+        if self.gate.closed_for().is_some() {
             sim.violation(format!(
                 "{}: requested {} although the API asked for a pause",
                 self.process.name,
@@ -76,7 +75,7 @@ impl TranscriptApi for Api {
             Err,
         );
         if let Err(error) = &answer {
-            self.gate.close_after(error, sim.now());
+            self.gate.close_after(error);
         }
         sim.note(|| {
             let said = answer.as_ref().map_or_else(ApiError::label, |answer| answer.status().as_str());

@@ -102,8 +102,8 @@ impl Ports for Context {
 }
 
 impl TranscriptApi for ElevenLabs {
-    fn closed_until(&self, now: Timestamp) -> Option<Timestamp> {
-        self.gate.closed_until(now)
+    fn closed_for(&self) -> Option<Duration> {
+        self.gate.closed_for()
     }
 
     async fn conversation(&self, id: &ConversationId) -> Result<Conversation, ApiError> {

@@ -120,7 +120,7 @@ impl ElevenLabs {
         };
         self.metrics.api_answer(answer.as_ref().map_or_else(ApiError::label, |_| "ok"));
         if let Err(error) = &answer {
-            self.gate.close_after(error, Timestamp::now());
+            self.gate.close_after(error);
         }
         answer
     }

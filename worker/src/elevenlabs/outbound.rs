@@ -173,7 +173,7 @@ impl ElevenLabs {
             if matches!(error, ApiError::Refused(_)) {
                 label = error.label(); // Refused for this call only, and not because of the key.
             }
-            self.gate.close_after(&error, now);
+            self.gate.close_after(&error);
         }
         self.metrics.api_answer(label);
         outcome

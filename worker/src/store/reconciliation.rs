@@ -93,8 +93,8 @@ impl Store {
         Ok(found.iter().filter_map(entry).collect())
     }
 
-    /// Gives up a placement for which ElevenLabs has no call.
-    pub async fn give_up_placement(&self, id: &PlacementId, now: Timestamp) -> Result<(), StoreError> {
+    /// Gives up a placement for which ElevenLabs has no call. Returns `false` if its conversation is known meanwhile.
+    pub async fn give_up_placement(&self, id: &PlacementId, now: Timestamp) -> Result<bool, StoreError> {
         let filter = doc! {
             "_placementId": id.as_str(), "_placement.open": true, "conversationId": { "$exists": false },
         };
@@ -120,7 +120,8 @@ impl Store {
         set.insert("history", doc! { "$concatArrays": ["$history", [{ "$literal": event }]] });
         let update = vec![doc! { "$set": set }, doc! { "$unset": "_placement.open" }, revision::stage(now)];
         let calls = self.calls.clone();
-        self.run(async move { calls.update_one(filter, update).await }).await.map(drop)
+        let updated = self.run(async move { calls.update_one(filter, update).await }).await?;
+        Ok(updated.matched_count > 0)
     }
 
     /// The end of the window of the last complete pass. `None` before the first pass.

@@ -3,6 +3,8 @@
 //! A fetched recording has a file of its own, `fetched-` and the conversation id. A recording that a webhook brings
 //! prevails: the document then names its file, and the fetched file is erased.
 
+use std::time::Duration;
+
 use futures_util::AsyncWriteExt as _;
 use jiff::Timestamp;
 use mongodb::{
@@ -18,7 +20,7 @@ use super::{
     files::{self, RECORDINGS},
     revision,
 };
-use crate::domain::event::ConversationId;
+use crate::domain::{event::ConversationId, time::after};
 
 /// The state of a recording that the worker is to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +69,38 @@ impl Store {
         let (bucket, filter) = (files::bucket(&self.database, RECORDINGS), doc! { "_id": file });
         let found = self.run(async move { bucket.find_one(filter).await }).await?;
         Ok(found.map(|found| found.length))
+    }
+
+    /// Takes or extends the right to write the recording of a conversation, until `time` from `now`. Returns whether
+    /// `writer` has it. Two writers would remove each other's pieces.
+    pub async fn claim_recording(
+        &self,
+        conversation: &ConversationId,
+        writer: &str,
+        now: Timestamp,
+        time: Duration,
+    ) -> Result<bool, StoreError> {
+        let filter = doc! { "conversationId": conversation.as_str(), "$or": [
+            { "_recordingWriter": { "$exists": false } },
+            { "_recordingWriter.id": writer },
+            { "_recordingWriter.until": { "$lt": bson_date(now) } },
+        ] };
+        let claim =
+            doc! { "$set": { "_recordingWriter": { "id": writer, "until": bson_date(after(now, time)) } } };
+        let calls = self.calls.clone();
+        let updated = self.run(async move { calls.update_one(filter, claim).await }).await?;
+        Ok(updated.matched_count > 0)
+    }
+
+    /// Returns the right that `writer` has.
+    pub async fn release_recording(
+        &self,
+        conversation: &ConversationId,
+        writer: &str,
+    ) -> Result<(), StoreError> {
+        let filter = doc! { "conversationId": conversation.as_str(), "_recordingWriter.id": writer };
+        let (calls, release) = (self.calls.clone(), doc! { "$unset": { "_recordingWriter": "" } });
+        self.run(async move { calls.update_one(filter, release).await }).await.map(drop)
     }
 
     /// Begins to write the recording `file`, which does not exist.

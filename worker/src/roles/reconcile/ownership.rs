@@ -95,7 +95,7 @@ impl<'a> Ownership<'a> {
     where
         F: Future<Output = Result<T, ApiError>>,
     {
-        match api_retry::request(self.api, self.stop, request).await {
+        match api_retry::request(&self.api.gate, self.stop, request).await {
             Ok(found) => Ok(Some(found)),
             Err(PassError::Api(error)) if error.concerns_one_conversation() => Ok(None),
             Err(error) => Err(error),

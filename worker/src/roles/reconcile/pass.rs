@@ -93,7 +93,7 @@ impl Pass<'_> {
         let (mut cursor, mut cursors, mut seen) = (None, HashSet::new(), HashMap::new());
         loop {
             let request = || api.list(window.since, window.until, cursor.as_deref());
-            let page = api_retry::request(api, self.stop, request).await?;
+            let page = api_retry::request(&api.gate, self.stop, request).await?;
             let ids: Vec<_> = page.conversations.iter().map(|listed| &listed.id).collect();
             let known = self.context.store.known(&ids).await?;
             for listed in &page.conversations {
@@ -181,7 +181,8 @@ impl Pass<'_> {
             return Err(PassError::Stopped);
         }
         let api = self.api;
-        let conversation = match api_retry::request(api, self.stop, || api.whole_conversation(id)).await {
+        let conversation = match api_retry::request(&api.gate, self.stop, || api.whole_conversation(id)).await
+        {
             Ok(conversation) => conversation,
             // The conversation was deleted, so later passes cannot fetch it either.
             Err(PassError::Api(ApiError::NotFound)) => {

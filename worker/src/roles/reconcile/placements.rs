@@ -80,9 +80,12 @@ impl<'a> OpenPlacements<'a> {
         for (id, call) in &self.open {
             let Some(placing) = call.placement() else { continue };
             if is_given_up(placing.at, self.window, &self.unread) {
+                // A webhook may have named its conversation meanwhile.
+                if !self.window.dry_run && !self.store.give_up_placement(id, Timestamp::now()).await? {
+                    continue;
+                }
                 count += 1;
                 if !self.window.dry_run {
-                    self.store.give_up_placement(id, Timestamp::now()).await?;
                     tracing::warn!(
                         placement_id = id.as_str(),
                         "placement given up: ElevenLabs has no conversation for it"

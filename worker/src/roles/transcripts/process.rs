@@ -80,7 +80,7 @@ async fn fetch(
         tracing::debug!(conversation_id, "the transcript is no longer pending");
         return Ok(());
     };
-    let answer = match api.closed_until(ports.now()) {
+    let answer = match api.closed_for() {
         Some(_) => None, // The API stopped accepting requests after the job was pulled.
         None => Some(ask(ports, api, job, span).await),
     };
@@ -91,7 +91,7 @@ async fn fetch(
     let schedule = policy::Schedule {
         // Counted from the time stored in the call, so that a restored job does not restart the wait.
         give_up_at: after(pending.since.unwrap_or(now), give_up_after),
-        closed_until: api.closed_until(now),
+        closed_until: api.closed_for().map(|wait| after(now, wait)),
         jitter: ports.random(),
     };
     let resolved = match decide(answer, job, &schedule, now) {

@@ -3,12 +3,13 @@
 //! Invariants:
 //! - A job is acknowledged only after its outcome, or the job that follows it, is stored.
 //! - A call has one recording: a fetched one is erased once a webhook brings the recording.
+//! - Of several jobs for one recording, one at a time writes its file.
 
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, Message};
 use jiff::Timestamp;
-use tokio::sync::SemaphorePermit;
+use tokio::{sync::SemaphorePermit, time::Instant};
 
 use super::{
     error::JobError,
@@ -20,15 +21,17 @@ use crate::{
         consumer::{acknowledge, hold},
         transcript_jobs::Job,
     },
-    domain::time::after,
+    domain::{event::ConversationId, time::after},
     elevenlabs::{ApiError, ElevenLabs},
     metrics::TranscriptOutcome,
     ports::{Ports as _, REDELIVER_AFTER},
     store::{RecordingState, StoreError, fetched_recording},
 };
 
-/// Delay of a job while other recordings occupy every slot.
+/// Delay of a job while other recordings occupy every slot, or another job writes the same recording.
 const BUSY_DELAY: Duration = Duration::from_secs(5);
+/// Time for which a job may write the file, unless it extends the time.
+const WRITE_TIME: Duration = Duration::from_mins(2);
 
 /// Processes `job` and acknowledges its `message`. Without a `slot` the job is scheduled again.
 pub(super) async fn work(
@@ -40,8 +43,7 @@ pub(super) async fn work(
 ) {
     let processed = async {
         if slot.is_none() {
-            let scheduled = context.schedule_job(job, after(Timestamp::now(), BUSY_DELAY)).await;
-            return scheduled.map_err(JobError::Broker);
+            return later(context, job).await;
         }
         fetch(context, api, job).await
     };
@@ -53,6 +55,12 @@ pub(super) async fn work(
             acknowledge(message, AckKind::Nak(Some(REDELIVER_AFTER))).await;
         }
     }
+}
+
+/// Schedules `job` again, because it cannot be processed now.
+async fn later(context: &Context, job: &Job) -> Result<(), JobError> {
+    let scheduled = context.schedule_job(job, after(Timestamp::now(), BUSY_DELAY)).await;
+    scheduled.map_err(JobError::Broker)
 }
 
 /// Fetches the recording of `job`, unless its call has one, and stores it, the reason for giving up, or the next
@@ -71,9 +79,16 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
         }
         return Ok(());
     }
-    let received = match api.gate.closed_until(Timestamp::now()) {
-        Some(_) => Err(None),
-        None => receive(context, api, job, &file).await?.map_err(Some),
+    let received = if api.gate.closed_for().is_some() {
+        Err(None)
+    } else {
+        let writer = Writer { context, conversation: id, id: format!("{:016x}", rand::random::<u64>()) };
+        if !writer.claim().await? {
+            return later(context, job).await;
+        }
+        let received = receive(&writer, api, &file).await;
+        store.release_recording(id, &writer.id).await?;
+        received?.map_err(Some)
     };
     let now = Timestamp::now();
     match received {
@@ -84,7 +99,7 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
                     call.recording_since().unwrap_or(now),
                     context.config.transcript_give_up_after,
                 ),
-                closed_until: api.gate.closed_until(now),
+                closed_until: api.gate.closed_for().map(|wait| after(now, wait)),
                 jitter: context.random(),
             };
             conclude(context, job, policy::after_failure(error.as_ref(), job, &schedule, now), now).await
@@ -92,24 +107,47 @@ async fn fetch(context: &Context, api: &ElevenLabs, job: &Job) -> Result<(), Job
     }
 }
 
-/// Streams the recording into `file`. Returns its size in bytes. The outer error is the database's, the inner one
-/// ElevenLabs'.
+/// A job that may write the recording of a conversation.
+struct Writer<'a> {
+    context: &'a Context,
+    conversation: &'a ConversationId,
+    /// A random word, by which the document names the writer.
+    id: String,
+}
+
+impl Writer<'_> {
+    /// Takes or extends the right to write. Returns `false` if another job has it.
+    async fn claim(&self) -> Result<bool, StoreError> {
+        let (store, now) = (&self.context.store, Timestamp::now());
+        store.claim_recording(self.conversation, &self.id, now, WRITE_TIME).await
+    }
+}
+
+/// Streams the recording into `file`. Returns its size in bytes. The outer error says that it was not stored, the inner one
+/// that ElevenLabs did not send it.
 async fn receive(
-    context: &Context,
+    writer: &Writer<'_>,
     api: &ElevenLabs,
-    job: &Job,
     file: &str,
-) -> Result<Result<u64, ApiError>, StoreError> {
+) -> Result<Result<u64, ApiError>, JobError> {
+    let store = &writer.context.store;
     // An earlier attempt may have ended between the file and the document.
-    if let Some(bytes) = context.store.recording_size(file).await? {
+    if let Some(bytes) = store.recording_size(file).await? {
         return Ok(Ok(bytes));
     }
-    let mut body = match api.recording(&job.conversation_id).await {
+    let mut body = match api.recording(writer.conversation).await {
         Ok(body) => body,
         Err(error) => return Ok(Err(error)),
     };
-    let (mut upload, mut bytes) = (context.store.begin_recording(file).await?, 0);
+    let (mut upload, mut bytes) = (store.begin_recording(file).await?, 0);
+    let mut claimed_at = Instant::now();
     loop {
+        if claimed_at.elapsed() > WRITE_TIME / 4 {
+            claimed_at = Instant::now();
+            if !writer.claim().await? {
+                return Err(JobError::Moved);
+            }
+        }
         match body.piece().await {
             Ok(Some(piece)) => {
                 bytes += piece.len() as u64;

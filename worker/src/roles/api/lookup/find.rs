@@ -138,7 +138,7 @@ fn is_fresh(call: &CallView, now: Timestamp, stale_after: Duration) -> bool {
 
 async fn fetch(api: Option<&ElevenLabs>, conversation: &ConversationId) -> Result<Conversation, ApiError> {
     let Some(api) = api else { return Err(ApiError::Unavailable("ELEVENLABS_API_KEY is not set")) };
-    if api.gate.closed_until(Timestamp::now()).is_some() {
+    if api.gate.closed_for().is_some() {
         return Err(ApiError::Unavailable("it does not accept requests at the moment"));
     }
     api.conversation(conversation).await

@@ -58,7 +58,7 @@ pub async fn place(
         return answer_again(&before, &digest, now);
     }
     let api = api.ok_or(PlacementError::NotConfigured)?;
-    if api.gate.closed_until(now).is_some() {
+    if api.gate.closed_for().is_some() {
         return Err(PlacementError::Refused(Refused::RateLimited)); // Checked before a document is stored.
     }
     let id = PlacementId::new(format!("{:032x}", rand::random::<u128>())).expect("hex digits");
