@@ -141,12 +141,15 @@ async fn deployment_settings_agree_with_the_code() {
     }
     for (service, user) in [(GATEWAYS[0], User::Gateway), (WORKERS[0], User::Worker)] {
         let url = variable(&compose[service]["environment"], "NATS_URL").unwrap();
-        assert!(url.starts_with(&format!("nats://{}:${{{}:?", user.name(), user.variable())), "{url}");
+        assert!(
+            url.starts_with(&format!("nats://{}:${{{}:?", user.name(), user.password_variable())),
+            "{url}"
+        );
     }
     for user in User::ALL {
-        assert!(file("nats/users.conf").contains(&format!("${}\n", user.variable())));
-        assert!(variable(&compose["nats"]["environment"], user.variable()).is_some());
-        assert!(parsed["natsValues"]["container"]["env"][user.variable()].is_object());
+        assert!(file("nats/users.conf").contains(&format!("${}\n", user.password_variable())));
+        assert!(variable(&compose["nats"]["environment"], user.password_variable()).is_some());
+        assert!(parsed["natsValues"]["container"]["env"][user.password_variable()].is_object());
     }
     let environment = |object: &Value| object["spec"]["template"]["spec"]["containers"][0]["env"].clone();
     for (name, user) in [("calls-ingest", "gateway"), ("calls-worker", "worker")] {

@@ -5,7 +5,7 @@ use aftercall_common::contract::{
     agent_calls::{PLACE_SUBJECT, STATUS_SUBJECT},
     streams,
 };
-use aftercall_local::nats::{User, Users};
+use aftercall_local::nats::{User, UserPasswords};
 use async_nats::{Client, ConnectOptions};
 use futures_util::future::join_all;
 use mongodb::bson::doc;
@@ -27,7 +27,7 @@ struct BrokerClient {
 }
 
 impl BrokerClient {
-    async fn connect(stack: &TestStack, users: &Users, user: User) -> Self {
+    async fn connect(stack: &TestStack, users: &UserPasswords, user: User) -> Self {
         let (sender, errors) = mpsc::unbounded_channel();
         let options =
             ConnectOptions::with_user_and_password(user.name().to_owned(), users.password(user).to_owned())
@@ -62,7 +62,7 @@ async fn message_counts(stack: &TestStack) -> Vec<u64> {
 
 #[tokio::test]
 async fn all_functions_work_with_the_shipped_users() {
-    let users = Users::generate();
+    let users = UserPasswords::generate();
     let spool = tempfile::tempdir().unwrap();
     let setup = TestStack::builder().users(&users).gateway_env("SPOOL_DIR", spool.path().to_str().unwrap());
     let setup = setup.worker_env("DELIVER_TO_PRIVATE_NETWORKS", "true");
@@ -130,7 +130,7 @@ async fn all_functions_work_with_the_shipped_users() {
 
 #[tokio::test]
 async fn no_user_can_do_the_work_of_another() {
-    let users = Users::generate();
+    let users = UserPasswords::generate();
     let stack = TestStack::builder().users(&users).start().await;
     stack.webhook(&json!({ "event_type": "call.busy", "call_id": "CA1" })).await;
     stack.until_call("CA1", doc! {}).await;
@@ -211,11 +211,11 @@ async fn no_user_can_do_the_work_of_another() {
 
 #[tokio::test]
 async fn process_without_a_permission_names_the_file_of_users() {
-    let users = Users::generate();
+    let users = UserPasswords::generate();
     let setup = TestStack::builder().users(&users).without_worker();
     let mut stack = setup.start().await;
     // A worker with the login of the gateway.
-    let url = users.login(User::Gateway, &stack.nats.url());
+    let url = users.url_with_login(User::Gateway, &stack.nats.url());
     stack.worker_env("NATS_URL", &url);
     let (command, admin) = stack.worker_command();
     let worker = Service::start(command, admin).await;

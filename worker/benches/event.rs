@@ -1,5 +1,5 @@
-//! Benchmarks of the pure steps of a webhook in the worker: parsing, the document and the join. Run
-//! them with `cargo bench --package aftercall-worker`.
+//! Benchmarks of the worker without I/O: parsing a webhook, building the document of a call, and joining the patches of a
+//! call. Run them with `cargo bench --package aftercall-worker`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on should fail at once")]
 
@@ -21,7 +21,7 @@ fn envelope(id: &str) -> Envelope {
     Envelope { signature, ..Envelope::new(id, stored_at, Origin::Webhook(Provider::ElevenLabs)) }
 }
 
-fn step(status: &str) -> String {
+fn status_event(status: &str) -> String {
     json!({
         "event_type": format!("call.{status}"), "call_id": "bench", "conversation_id": "conv_bench",
         "status": status, "to_number": "+12025550123", "note": "x".repeat(100),
@@ -29,7 +29,7 @@ fn step(status: &str) -> String {
     .to_string()
 }
 
-/// ElevenLabs' own event, with this number of turns.
+/// A webhook with a transcript of this number of turns.
 fn transcription(turns: usize) -> String {
     let turn = |n: usize| json!({ "role": "agent", "message": "x".repeat(150), "time_in_call_secs": n });
     json!({ "type": "post_call_transcription", "event_timestamp": 1_790_000_009, "data": {
@@ -45,7 +45,7 @@ fn patch(id: &str, body: &str) -> CallPatch {
 }
 
 fn benches(bench: &mut Criterion) {
-    for (name, body) in [("a step", step("ringing")), ("a transcription", transcription(100))] {
+    for (name, body) in [("status event", status_event("ringing")), ("transcription", transcription(100))] {
         let mut group = bench.benchmark_group(name);
         group.throughput(Throughput::Bytes(body.len() as u64));
         let envelope = envelope("e");
@@ -58,9 +58,9 @@ fn benches(bench: &mut Criterion) {
         });
         group.finish();
     }
-    let steps = ["initiated", "ringing", "answered", "completed", "ended"];
-    let patches: Vec<_> = steps.iter().map(|status| patch(status, &step(status))).collect();
-    bench.bench_function("join of the five steps of a call", |bench| {
+    let statuses = ["initiated", "ringing", "answered", "completed", "ended"];
+    let patches: Vec<_> = statuses.iter().map(|status| patch(status, &status_event(status))).collect();
+    bench.bench_function("join of five status events of a call", |bench| {
         let join = |patches: Vec<CallPatch>| patches.into_iter().reduce(CallPatch::join);
         bench.iter_batched(|| patches.clone(), join, BatchSize::SmallInput);
     });

@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
 };
 
-pub use self::users::{User, Users};
+pub use self::users::{User, UserPasswords};
 use crate::{
     process::{Command, Launcher, Process},
     server::{ReadyCheck, START_TIMEOUT, Server, ServerFolder, ServerKind},
@@ -47,7 +47,7 @@ pub struct Options {
     /// Settings added at the top level, such as `max_payload: 64KB`, `tls { … }` or `authorization { … }`.
     pub extra: String,
     /// Passwords of the users in `deploy/nats/users.conf`. `None`: every client has all permissions.
-    pub users: Option<Users>,
+    pub users: Option<UserPasswords>,
     /// Log file. `None`: a file in the data folder.
     pub log: Option<PathBuf>,
 }
@@ -83,7 +83,8 @@ pub async fn start(launcher: &Launcher, binary: &Path, options: Options) -> anyh
         let included = data.join(USERS_FILE);
         write_synced(&included, users::CONFIG)
             .with_context(|| format!("cannot write {}", included.display()))?;
-        let with_password = |command: Command, user: User| command.env(user.variable(), users.password(user));
+        let with_password =
+            |command: Command, user: User| command.env(user.password_variable(), users.password(user));
         Ok(User::ALL.into_iter().fold(command, with_password))
     };
     let url = |port| format!("{}127.0.0.1:{port}", options.prefix);

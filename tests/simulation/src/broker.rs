@@ -34,7 +34,7 @@ pub enum State {
     /// Is delivered; becomes pending again at this time.
     Delivered(Timestamp),
     /// Was acknowledged or terminated at this time.
-    TranscriptResolution(Timestamp),
+    Acknowledged(Timestamp),
 }
 
 /// State of a message, and the number of its deliveries.
@@ -49,8 +49,8 @@ impl Delivery {
         Self { state: State::Pending(now), delivered: 0 }
     }
 
-    pub fn is_settled(&self) -> bool {
-        matches!(self.state, State::TranscriptResolution(_))
+    pub fn is_acknowledged(&self) -> bool {
+        matches!(self.state, State::Acknowledged(_))
     }
 }
 
@@ -67,7 +67,7 @@ pub struct Broker {
     pub transcripts: Vec<Delivery>,
     job_ids: BTreeSet<String>,
     /// Scheduled jobs, by conversation: when each becomes due, and its body.
-    pub later: BTreeMap<String, (Timestamp, Bytes)>,
+    pub scheduled: BTreeMap<String, (Timestamp, Bytes)>,
     /// Conversations that have had a job.
     pub owed: BTreeSet<String>,
     /// Reasons of the dead letters, by their ids.
@@ -151,7 +151,7 @@ impl Broker {
             let is_lost = match delivery.state {
                 State::Pending(_) => false,
                 State::Delivered(_) => true,
-                State::TranscriptResolution(at) => now.duration_since(at).as_secs() < 5 && forgets(),
+                State::Acknowledged(at) => now.duration_since(at).as_secs() < 5 && forgets(),
             };
             if is_lost {
                 *delivery = Delivery::new(now);
@@ -162,9 +162,9 @@ impl Broker {
     /// Makes scheduled jobs due, and makes messages pending whose acknowledgement is late.
     pub fn advance(&mut self, now: Timestamp) {
         let due: Vec<_> =
-            self.later.iter().filter(|(_, (at, _))| *at <= now).map(|(key, _)| key.clone()).collect();
+            self.scheduled.iter().filter(|(_, (at, _))| *at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
-            if let Some((_, body)) = self.later.remove(&key) {
+            if let Some((_, body)) = self.scheduled.remove(&key) {
                 self.add_job(body, now);
             }
         }

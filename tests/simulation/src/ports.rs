@@ -80,7 +80,7 @@ impl SimulatedPorts {
         // Another unacknowledged webhook of the same call may still store the job.
         let others = call.history.iter().any(|entry| {
             let of_this = |(n, webhook): (usize, &crate::broker::Webhook)| {
-                n != message.n && webhook.id == entry.event_id && !world.broker.status[n].is_settled()
+                n != message.n && webhook.id == entry.event_id && !world.broker.status[n].is_acknowledged()
             };
             world.broker.webhooks.iter().enumerate().any(of_this)
         });
@@ -160,7 +160,7 @@ impl Ports for SimulatedPorts {
     async fn schedule_job(&self, job: &Job, at: Timestamp) -> Result<(), Error> {
         let (id, body) = (job.conversation_id.as_str().to_owned(), Bytes::from(job.payload()));
         self.publish("a schedule", move |broker, _| {
-            broker.later.insert(id, (at, body));
+            broker.scheduled.insert(id, (at, body));
         })
         .await
     }
@@ -215,13 +215,13 @@ impl Ports for SimulatedPorts {
                 if message.consumer == consumer::STATUS {
                     self.check_acknowledged(message);
                 }
-                State::TranscriptResolution(now)
+                State::Acknowledged(now)
             }
             AckKind::Term => {
                 if !sim.world().broker.dead.contains_key(&dead_letter_key(message.consumer, message.n)) {
                     sim.violation(format!("{} was terminated before its dead letter was stored", message.id));
                 }
-                State::TranscriptResolution(now)
+                State::Acknowledged(now)
             }
             AckKind::Nak(wait) => State::Pending(later(wait.unwrap_or_default())),
             AckKind::Progress => State::Delivered(later(aftercall_common::contract::streams::ACK_WAIT)),
@@ -237,7 +237,7 @@ impl Ports for SimulatedPorts {
         };
         let delivery = &mut deliveries[message.n];
         // The broker takes an acknowledgement of any delivery, and everything else of the last delivery only.
-        let settles = matches!(state, State::TranscriptResolution(_));
+        let settles = matches!(state, State::Acknowledged(_));
         if settles
             || (matches!(delivery.state, State::Delivered(_)) && delivery.delivered == message.delivered)
         {

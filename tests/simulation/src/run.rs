@@ -1,4 +1,4 @@
-//! Runs one simulation: faults for a while, then none, then the check of the result.
+//! Runs one simulation: first with faults, then without faults until all work is done. Then checks the result.
 
 use std::{fmt, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     world::Simulation,
 };
 
-/// Time in which faults occur.
+/// Faults occur for this time from the start of the simulation.
 const FAULT_DURATION: Duration = Duration::from_secs(40);
 /// Time limit for all messages to be acknowledged after the faults. Long, because workers wait for
 /// transcripts.
@@ -24,15 +24,15 @@ const WORKERS: usize = 2;
 /// The result of one seed.
 #[derive(Debug, Default)]
 pub struct RunReport {
-    /// Webhooks that senders posted.
+    /// Number of webhooks to post. Duplicates in the scenario count; repetitions by a sender do not.
     pub posted: usize,
     /// Posted webhooks that were answered 200.
     pub accepted: usize,
     /// Messages in the stream of webhooks.
     pub stored: usize,
-    /// Broken promises. Empty if the seed passed.
+    /// Violated invariants. Empty if the seed passed.
     pub violations: Vec<String>,
-    /// Events of the run with their times. Empty unless it was asked for.
+    /// Events of the run with their times. Empty unless `keeps_log` is set.
     pub log: Vec<String>,
 }
 
@@ -50,7 +50,8 @@ pub fn simulate(seed: u64, keeps_log: bool) -> RunReport {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without sockets starts");
     let (mut report, panicked) = panics::observe(|| runtime.block_on(run(seed, keeps_log)));
-    // A task that panics ends like a process that is killed, and a later one might make up for it.
+    // A panic ends its task, as a kill ends a process. A later task may repeat the work, and the checks would pass. So every
+    // panic is a violation.
     report.violations.extend(panicked.map(|panicked| format!("a task panicked: {panicked}")));
     report
 }
@@ -65,9 +66,9 @@ async fn run(seed: u64, keeps_log: bool) -> RunReport {
         sim.world().conversations.insert(id, (at, outcome));
     }
     let end = CancellationToken::new();
-    let (address, gateway) = watch::channel(None);
+    let (queue_sender, queue) = watch::channel(None);
     let mut processes = JoinSet::new();
-    processes.spawn(gateway::run_until(sim.clone(), address, end.clone()));
+    processes.spawn(gateway::run_until(sim.clone(), queue_sender, end.clone()));
     for n in 0..WORKERS {
         processes.spawn(roles::run_until(sim.clone(), format!("worker {n}"), end.clone()));
     }
@@ -75,10 +76,10 @@ async fn run(seed: u64, keeps_log: bool) -> RunReport {
     let mut senders = JoinSet::new();
     let posted = posts.len();
     for (at, body) in posts {
-        let (sim, gateway) = (sim.clone(), gateway.clone());
+        let (sim, queue) = (sim.clone(), queue.clone());
         senders.spawn(async move {
             tokio::time::sleep(at).await;
-            gateway::post(&sim, &gateway, body).await
+            gateway::post(&sim, &queue, body).await
         });
     }
     tokio::time::sleep(FAULT_DURATION).await;
@@ -101,18 +102,18 @@ async fn run(seed: u64, keeps_log: bool) -> RunReport {
     RunReport { posted, accepted, stored, violations, log }
 }
 
-/// Crashes and freezes the broker at times that chance decides.
+/// Crashes and freezes the broker at random times.
 async fn break_broker(sim: Simulation) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = sim.now();
         if sim.happens(|faults| faults.broker_crash / 3.0) {
             sim.note(|| "the broker crashes".to_owned());
-            let away = Duration::from_millis(sim.below(3000));
+            let downtime = Duration::from_millis(sim.below(3000));
             let mut world = sim.world();
             let world = &mut *world;
             let rng = &mut world.rng;
-            world.broker.crash(now, away, || rng.random_bool(0.5));
+            world.broker.crash(now, downtime, || rng.random_bool(0.5));
         }
         if sim.happens(|faults| faults.broker_freeze / 3.0) {
             sim.note(|| "the broker freezes".to_owned());
@@ -122,26 +123,29 @@ async fn break_broker(sim: Simulation) {
     }
 }
 
-/// Waits until every message is acknowledged and no job is scheduled.
+/// Waits until every message is acknowledged and no job is scheduled. If that takes longer than [`DRAIN_TIMEOUT`], it is a
+/// violation.
 async fn drain(sim: &Simulation) {
     let deadline = sim.now().saturating_add(DRAIN_TIMEOUT).unwrap_or(Timestamp::MAX);
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let open = {
+        let unfinished = {
             let world = sim.world();
             let (status, transcripts) = (&world.broker.status, &world.broker.transcripts);
-            let open = |deliveries: &[Delivery]| deliveries.iter().filter(|one| !one.is_settled()).count();
-            (open(status), open(transcripts), world.broker.later.len())
+            let count =
+                |deliveries: &[Delivery]| deliveries.iter().filter(|one| !one.is_acknowledged()).count();
+            (count(status), count(transcripts), world.broker.scheduled.len())
         };
-        if open == (0, 0, 0) {
-            // The database may still do writes that it reported as failed.
+        if unfinished == (0, 0, 0) {
+            // The database may still execute a write that it reported as failed, up to 20 seconds later.
             tokio::time::sleep(Duration::from_secs(30)).await;
             return;
         }
         if sim.now() > deadline {
-            let (webhooks, jobs, scheduled) = open;
+            let (webhooks, jobs, scheduled) = unfinished;
             return sim.violation(format!(
-                "{webhooks} webhooks and {jobs} jobs are never acknowledged, {scheduled} jobs never become due"
+                "{DRAIN_TIMEOUT:?} after the faults, {webhooks} webhooks and {jobs} jobs are not acknowledged, and \
+                 {scheduled} jobs are still scheduled"
             ));
         }
     }
@@ -157,14 +161,14 @@ mod tests {
 
     use super::*;
 
-    /// Seeds that every test run simulates, however long they take.
+    /// Number of seeds that every test run simulates, even after [`TIME_LIMIT`].
     const MIN_SEEDS: u64 = 500;
-    /// Time after which no further seed begins. `cargo run --release --package aftercall-simulation` takes a
-    /// number of seeds instead.
+    /// After this time, no further seed starts once [`MIN_SEEDS`] have started. `cargo run --release --package
+    /// aftercall-simulation -- --seeds N` simulates N seeds without a time limit.
     const TIME_LIMIT: Duration = Duration::from_secs(30);
 
     #[test]
-    fn no_seed_loses_a_webhook_or_leaves_a_document_wrong() {
+    fn faults_lose_no_webhook_and_leave_no_wrong_document() {
         let (began, next, simulated) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0));
         let work = || {
             loop {
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn most_webhooks_are_accepted_and_some_are_refused() {
+    fn most_posts_are_accepted_and_some_are_not() {
         let all: Vec<_> = (0..100).map(|seed| simulate(seed, false)).collect();
         let sum = |of: fn(&RunReport) -> usize| all.iter().map(of).sum::<usize>();
         let (posted, accepted, stored) =

@@ -6,7 +6,7 @@ use std::{
 };
 
 use aftercall_local::{
-    nats::{self, User, Users},
+    nats::{self, User, UserPasswords},
     ports,
     server::Server,
     simulator::{self, Simulator},
@@ -65,7 +65,7 @@ impl TestStackBuilder {
 
     /// Configures the broker with the users of `deploy/nats/users.conf`. Gateway and worker use their own
     /// users, the test uses the user of operators.
-    pub fn users(mut self, users: &Users) -> Self {
+    pub fn users(mut self, users: &UserPasswords) -> Self {
         self.nats.users = Some(users.clone());
         let (name, password) = (User::Operator.name(), users.password(User::Operator));
         self.broker =
@@ -140,7 +140,7 @@ impl TestStackBuilder {
         let users = self.nats.users.clone();
         let nats = servers::nats(std::mem::take(&mut self.nats)).await;
         let nats_url =
-            |user| users.as_ref().map_or_else(|| nats.url(), |users| users.login(user, &nats.url()));
+            |user| users.as_ref().map_or_else(|| nats.url(), |users| users.url_with_login(user, &nats.url()));
         let mongo = match self.mongodb.take() {
             Some(mongo) => mongo,
             None if self.own_mongod => Mongo::own().await,

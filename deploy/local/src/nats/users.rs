@@ -40,7 +40,7 @@ impl User {
     }
 
     /// Variable from which nats-server reads the password of the user.
-    pub fn variable(self) -> &'static str {
+    pub fn password_variable(self) -> &'static str {
         match self {
             Self::Gateway => "NATS_GATEWAY_PASSWORD",
             Self::Worker => "NATS_WORKER_PASSWORD",
@@ -51,19 +51,19 @@ impl User {
 
 /// The passwords of all users.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Users {
+pub struct UserPasswords {
     gateway: String,
     worker: String,
     operator: String,
 }
 
-impl fmt::Debug for Users {
+impl fmt::Debug for UserPasswords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Users(***)")
+        f.write_str("UserPasswords(***)")
     }
 }
 
-impl Users {
+impl UserPasswords {
     /// Generates new passwords.
     pub fn generate() -> Self {
         // The leading letter keeps nats-server from reading a password of digits as a number.
@@ -71,28 +71,30 @@ impl Users {
         Self { gateway: password(), worker: password(), operator: password() }
     }
 
-    /// Reads the passwords from `file`, or generates and writes them. Only the owner can read the file.
+    /// Reads the passwords from `file`. If it does not exist, generates passwords and writes them to it. Only the owner can
+    /// read the file.
     ///
-    /// Fails if the file can be neither read nor written, or has another format.
+    /// Fails if the file cannot be read, created or restricted, or if its format is unknown.
     pub fn load_or_create(file: &Path) -> anyhow::Result<Self> {
-        let unusable = || format!("cannot keep the passwords of nats-server in {}", file.display());
+        let file_error =
+            || format!("cannot read or write the passwords of nats-server in {}", file.display());
         match fs::read_to_string(file) {
             Ok(text) => {
-                fs::set_permissions(file, Permissions::from_mode(0o600)).with_context(unusable)?;
-                let why = || {
+                fs::set_permissions(file, Permissions::from_mode(0o600)).with_context(file_error)?;
+                let format_error = || {
                     format!("{} has an unknown format; remove it to generate new passwords", file.display())
                 };
-                serde_json::from_str(&text).with_context(why)
+                serde_json::from_str(&text).with_context(format_error)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let users = Self::generate();
                 let mut options = File::options();
                 let mut new =
-                    options.write(true).create_new(true).mode(0o600).open(file).with_context(unusable)?;
-                new.write_all(serde_json::to_string_pretty(&users)?.as_bytes()).with_context(unusable)?;
+                    options.write(true).create_new(true).mode(0o600).open(file).with_context(file_error)?;
+                new.write_all(serde_json::to_string_pretty(&users)?.as_bytes()).with_context(file_error)?;
                 Ok(users)
             }
-            Err(error) => Err(error).with_context(unusable),
+            Err(error) => Err(error).with_context(file_error),
         }
     }
 
@@ -105,8 +107,8 @@ impl Users {
         }
     }
 
-    /// Adds the login of `user` to `url`, or replaces the login in it.
-    pub fn login(&self, user: User, url: &str) -> String {
+    /// The URL `nats://USER:PASSWORD@ADDRESS` with the login of `user`, and with host and port of `url`, which has no path.
+    pub fn url_with_login(&self, user: User, url: &str) -> String {
         let address = url.rsplit(['@', '/']).next().unwrap_or(url);
         format!("nats://{}:{}@{address}", user.name(), self.password(user))
     }
@@ -120,19 +122,19 @@ mod tests {
     fn passwords_are_stable_between_runs_and_readable_only_by_the_owner() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nats-users.json");
-        let users = Users::load_or_create(&file).unwrap();
-        assert_eq!(Users::load_or_create(&file).unwrap(), users);
+        let users = UserPasswords::load_or_create(&file).unwrap();
+        assert_eq!(UserPasswords::load_or_create(&file).unwrap(), users);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_ne!(users, Users::generate());
+        assert_ne!(users, UserPasswords::generate());
         let password = users.password(User::Worker);
         assert!(
             password.starts_with('p') && password.len() == 33 && !format!("{users:?}").contains(password)
         );
         for url in ["nats://127.0.0.1:4222", "nats://other:login@127.0.0.1:4222"] {
-            let login = users.login(User::Worker, url);
+            let login = users.url_with_login(User::Worker, url);
             assert_eq!(login, format!("nats://worker:{password}@127.0.0.1:4222"));
         }
         fs::write(&file, "{}").unwrap();
-        assert!(Users::load_or_create(&file).unwrap_err().to_string().contains("remove it"));
+        assert!(UserPasswords::load_or_create(&file).unwrap_err().to_string().contains("remove it"));
     }
 }

@@ -8,7 +8,7 @@ use super::{addresses::Addresses, options::Options, readiness::reachable};
 use crate::{
     config::Config,
     data_folder::DataFolder,
-    nats::Users,
+    nats::UserPasswords,
     process::{Launcher, Process},
     progress::Progress,
     running::Running,
@@ -52,8 +52,8 @@ pub struct Deployment {
     pub simulator: Option<Process>,
     pub nats: Option<Server>,
     pub mongod: Option<Server>,
-    /// Users of the nats-server that `up` has started.
-    pub users: Option<Users>,
+    /// Passwords of the users of the nats-server that `up` has started.
+    pub users: Option<UserPasswords>,
     pub running: Running,
 }
 

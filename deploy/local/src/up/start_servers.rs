@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     mongod,
-    nats::{self, User, Users},
+    nats::{self, User, UserPasswords},
     servers,
 };
 
@@ -23,7 +23,7 @@ impl Deployment {
         let binary =
             servers::locate_with(&servers::NATS, &start.config.path, &services, start.progress).await?;
         start.progress.step("starting nats-server");
-        let users = Users::load_or_create(&start.data.path("nats-users.json"))?;
+        let users = UserPasswords::load_or_create(&start.data.path("nats-users.json"))?;
         let options = nats::Options {
             users: Some(users.clone()),
             data: Some(start.data.path("nats")),
@@ -34,7 +34,7 @@ impl Deployment {
         };
         let nats = nats::start(&start.launcher, &binary, options).await?;
         start.progress.done(&format!("nats-server at {}", nats.url()));
-        self.running.nats_url = users.login(User::Operator, &nats.url());
+        self.running.nats_url = users.url_with_login(User::Operator, &nats.url());
         self.users = Some(users);
         self.running.nats_monitor_url = Some(format!("http://127.0.0.1:{monitor}"));
         self.nats = Some(nats);

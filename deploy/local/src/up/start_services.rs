@@ -92,7 +92,7 @@ impl Deployment {
     /// user.
     fn command(&self, start: &StartContext<'_>, part: User, name: &str, admin: SocketAddr) -> Command {
         let nats_url = match &self.users {
-            Some(users) => users.login(part, &self.running.nats_url),
+            Some(users) => users.url_with_login(part, &self.running.nats_url),
             None => self.running.nats_url.clone(),
         };
         let command = start

@@ -14,7 +14,9 @@ use crate::{
     roles::reconcile::{self, Window},
 };
 
-/// Compares the conversations of `window`, publishes missing events, and prints the report.
+/// Compares the conversations that ElevenLabs has for `window` with the stored calls. Publishes the missing events, unless
+/// this is a dry run, and prints the report. Fails without a report if ElevenLabs, MongoDB or NATS does not answer, or if
+/// the process is told to stop. Events may be published already then.
 pub(super) async fn run(
     context: &Context,
     api: &ElevenLabs,

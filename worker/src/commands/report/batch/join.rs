@@ -9,9 +9,9 @@ use crate::{
     elevenlabs::Recipient,
 };
 
-/// A stored call of a batch.
+/// The fields of a stored call that the report shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct StoredCall {
+pub(super) struct ReportedCall {
     pub recipient_id: Option<String>,
     pub conversation_id: Option<String>,
     pub call_id: Option<String>,
@@ -21,10 +21,10 @@ pub(super) struct StoredCall {
     pub failure_reason: Option<String>,
 }
 
-impl StoredCall {
-    /// Reads a document of [`crate::store::calls_of_batch`].
+impl ReportedCall {
+    /// Reads a document that [`crate::store::calls_of_batch`] or [`crate::store::calls_of_conversations`] returned.
     pub(super) fn read(call: &Document) -> Self {
-        let text = |field: &str, most| call.get_str(field).ok().map(|text| cut(text, most));
+        let text = |field: &str, max_chars| call.get_str(field).ok().map(|text| cut(text, max_chars));
         Self {
             recipient_id: text("batchCallRecipientId", MAX_PARTY),
             conversation_id: text("conversationId", MAX_PARTY),
@@ -37,32 +37,35 @@ impl StoredCall {
     }
 }
 
-/// A recipient with its call.
+/// A row of the report: a recipient with its call, or a stored call that names no recipient.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The id of the recipient. `None`: a stored call names the batch and no recipient.
+    /// The id of the recipient. `None`: the row is a stored call that names no recipient.
     pub recipient_id: Option<String>,
-    /// The number that is dialled.
+    /// The recipient's number or `WhatsApp` user at ElevenLabs, else the called number of the stored call.
     pub number: Option<String>,
-    /// The recipient's status at ElevenLabs. `None`: ElevenLabs does not list the recipient, or was not asked.
+    /// The recipient's status at ElevenLabs. `None`: ElevenLabs does not list the recipient, the request failed, or no API
+    /// key is set.
     pub recipient_status: Option<String>,
-    /// The call that decides: the call of the recipient's conversation, else the latest one.
-    pub call: Option<StoredCall>,
-    /// Number of stored calls. A batch can be retried.
+    /// The call of the conversation that ElevenLabs names for the recipient. `None` if that call is not stored. If
+    /// ElevenLabs names no conversation, the recipient's latest stored call.
+    pub call: Option<ReportedCall>,
+    /// Number of stored calls of the recipient. A retried batch can have several.
     pub calls: usize,
 }
 
-/// The conversations of `recipients` that are missing in `calls`. A webhook about a call that was not connected
-/// names no batch.
-pub(super) fn missing_conversations<'a>(recipients: &'a [Recipient], calls: &[StoredCall]) -> Vec<&'a str> {
+/// The conversations of `recipients` that are missing in `calls`. Their calls are looked up by conversation, because a
+/// webhook about a call that was not connected names no batch.
+pub(super) fn missing_conversations<'a>(recipients: &'a [Recipient], calls: &[ReportedCall]) -> Vec<&'a str> {
     let known: HashSet<_> = calls.iter().filter_map(|call| call.conversation_id.as_deref()).collect();
     let named = recipients.iter().filter_map(|recipient| Some(recipient.conversation_id.as_ref()?.as_str()));
     named.filter(|id| !known.contains(id)).collect()
 }
 
-/// One row for each recipient in the order of ElevenLabs, then one for each recipient that only stored calls
-/// name. `calls`: the latest first.
-pub(super) fn join(recipients: &[Recipient], calls: &[StoredCall]) -> Vec<Row> {
+/// Returns one row for each recipient in the order of ElevenLabs. Then come recipients that only stored calls name, and
+/// calls that name no recipient. `calls`: the calls of the batch, the latest first, and then the calls that were found by
+/// conversation.
+pub(super) fn join(recipients: &[Recipient], calls: &[ReportedCall]) -> Vec<Row> {
     let mut by_conversation = HashMap::new();
     let mut by_recipient: HashMap<&str, Vec<usize>> = HashMap::new();
     for (n, call) in calls.iter().enumerate() {
@@ -73,42 +76,44 @@ pub(super) fn join(recipients: &[Recipient], calls: &[StoredCall]) -> Vec<Row> {
             by_recipient.entry(id).or_default().push(n);
         }
     }
-    let mut is_listed = vec![false; calls.len()];
+    let mut has_row = vec![false; calls.len()];
     let mut rows = Vec::with_capacity(recipients.len());
     for recipient in recipients {
-        let mut own = by_recipient.get(recipient.id.as_str()).cloned().unwrap_or_default();
-        let named = recipient.conversation_id.as_ref().map(|id| by_conversation.get(id.as_str()).copied());
-        own.extend(named.flatten().filter(|n| !own.contains(n)));
-        for &n in &own {
-            is_listed[n] = true;
+        let mut recipient_calls = by_recipient.get(recipient.id.as_str()).cloned().unwrap_or_default();
+        let named_call =
+            recipient.conversation_id.as_ref().map(|id| by_conversation.get(id.as_str()).copied());
+        recipient_calls.extend(named_call.flatten().filter(|n| !recipient_calls.contains(n)));
+        for &n in &recipient_calls {
+            has_row[n] = true;
         }
-        // An earlier attempt says nothing about the conversation that ElevenLabs names now.
-        let decides = named.unwrap_or_else(|| own.first().copied());
+        // If the call of the named conversation is not stored, the row has no call: an earlier attempt may have had
+        // another result.
+        let shown_call = named_call.unwrap_or_else(|| recipient_calls.first().copied());
         rows.push(Row {
             recipient_id: Some(recipient.id.clone()),
             number: recipient.number.clone(),
             recipient_status: Some(recipient.status.clone()),
-            call: decides.map(|n| calls[n].clone()),
-            calls: own.len(),
+            call: shown_call.map(|n| calls[n].clone()),
+            calls: recipient_calls.len(),
         });
     }
-    rows.extend(unlisted(calls.iter().zip(is_listed).filter(|(_, listed)| !listed).map(|(call, _)| call)));
+    rows.extend(unlisted(calls.iter().zip(has_row).filter(|(_, listed)| !listed).map(|(call, _)| call)));
     rows
 }
 
 /// Rows of recipients that only stored calls name. A call without a recipient has a row of its own.
-fn unlisted<'a>(calls: impl Iterator<Item = &'a StoredCall>) -> Vec<Row> {
+fn unlisted<'a>(calls: impl Iterator<Item = &'a ReportedCall>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    let mut of_recipient = BTreeMap::new();
+    let mut row_of_recipient = BTreeMap::new();
     for call in calls {
         let id = call.recipient_id.as_deref();
-        if let Some(&n) = id.and_then(|id| of_recipient.get(id)) {
+        if let Some(&n) = id.and_then(|id| row_of_recipient.get(id)) {
             let row: &mut Row = &mut rows[n];
             row.calls += 1;
             continue;
         }
         if let Some(id) = id {
-            of_recipient.insert(id, rows.len());
+            row_of_recipient.insert(id, rows.len());
         }
         rows.push(Row {
             recipient_id: call.recipient_id.clone(),
@@ -121,7 +126,7 @@ fn unlisted<'a>(calls: impl Iterator<Item = &'a StoredCall>) -> Vec<Row> {
     rows
 }
 
-/// The number of recipients by their status at ElevenLabs and by the outcome of their call.
+/// Number of rows for each pair of status at ElevenLabs and outcome of the call.
 pub(super) fn counts(rows: &[Row]) -> BTreeMap<(Option<&str>, Option<&str>), usize> {
     let mut counts = BTreeMap::new();
     for row in rows {
@@ -145,17 +150,17 @@ mod tests {
         }
     }
 
-    fn call(recipient: Option<&str>, conversation: &str, outcome: &str) -> StoredCall {
-        StoredCall {
+    fn call(recipient: Option<&str>, conversation: &str, outcome: &str) -> ReportedCall {
+        ReportedCall {
             recipient_id: recipient.map(str::to_owned),
             conversation_id: Some(conversation.to_owned()),
             outcome: Some(outcome.to_owned()),
-            ..StoredCall::default()
+            ..ReportedCall::default()
         }
     }
 
     #[test]
-    fn each_recipient_has_one_row_with_the_call_that_decides() {
+    fn each_recipient_has_one_row_with_the_call_of_its_conversation_or_the_latest() {
         let recipients = [
             recipient("never-dialled", "pending", None),
             recipient("answered", "completed", Some("v1")),

@@ -11,7 +11,7 @@ use anyhow::bail;
 use mongodb::bson::Document;
 
 use self::{
-    join::{StoredCall, join, missing_conversations},
+    join::{ReportedCall, join, missing_conversations},
     output::BatchReport,
 };
 use crate::{
@@ -65,8 +65,8 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn read(found: &[Document]) -> Vec<StoredCall> {
-    found.iter().map(StoredCall::read).collect()
+fn read(found: &[Document]) -> Vec<ReportedCall> {
+    found.iter().map(ReportedCall::read).collect()
 }
 
 /// Why ElevenLabs does not give the batch.

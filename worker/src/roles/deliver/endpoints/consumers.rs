@@ -14,13 +14,13 @@ use crate::{
     domain::delivery::{Endpoint, EndpointId, Kind},
 };
 
-/// Messages of one endpoint that all workers together may hold.
+/// Limit of unacknowledged messages of one consumer, over all workers. An endpoint has two consumers.
 const MAX_ACK_PENDING: i64 = 256;
-/// After this time without news of a message, the broker delivers it again. A worker that has it sends news at shorter
-/// intervals ([`PROGRESS_INTERVAL`](crate::broker::consumer::PROGRESS_INTERVAL)).
+/// If the broker gets no acknowledgement or progress report of a message for this time, it delivers the message again. A
+/// worker reports progress more often ([`PROGRESS_INTERVAL`](crate::broker::consumer::PROGRESS_INTERVAL)).
 const ACK_WAIT: Duration = Duration::from_mins(1);
-/// The broker removes a consumer that nobody has used for this time: longer than messages are kept, so that a paused
-/// endpoint keeps its position.
+/// The broker removes a consumer after this time without a pull request. The streams keep messages for 30 days unless an
+/// operator has changed that, so the consumer of a paused endpoint outlives its messages.
 const INACTIVE_THRESHOLD: Duration = Duration::from_hours(35 * 24);
 /// Most bytes pulled at a time.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -33,21 +33,21 @@ pub fn stream(kind: Kind) -> MessageStream {
     }
 }
 
-/// The new messages for `endpoint`, `messages` at a time.
-pub fn new_messages(endpoint: &Endpoint, messages: usize, replicas: usize) -> Source {
+/// The consumer of new messages for `endpoint`. A batch holds at most `messages` of them.
+pub fn new_message_source(endpoint: &Endpoint, messages: usize, replicas: usize) -> Source {
     let config = pull::Config {
-        // A consumer that the broker has lost starts where the endpoint began: some messages come twice, none is
-        // missing.
+        // If the broker has lost the consumer, the new one starts where the endpoint began. The endpoint then gets some
+        // messages twice, and misses none.
         deliver_policy: DeliverPolicy::ByStartTime { start_time: date_time(endpoint.since) },
         filter_subject: endpoint.filter.subject(endpoint.kind).to_owned(),
-        ..config(&endpoint.id)
+        ..base_config(&endpoint.id)
     };
     source(stream(endpoint.kind).as_str(), config, messages, replicas)
 }
 
-/// The messages that are to be sent to the endpoint `id` again and are due, `messages` at a time.
-pub fn due_messages(id: &EndpointId, messages: usize, replicas: usize) -> Source {
-    let config = pull::Config { filter_subject: subject::delivery_due(id.as_str()), ..config(id) };
+/// The consumer of messages for the endpoint `id` whose next attempt is due. A batch holds at most `messages` of them.
+pub fn due_message_source(id: &EndpointId, messages: usize, replicas: usize) -> Source {
+    let config = pull::Config { filter_subject: subject::delivery_due(id.as_str()), ..base_config(id) };
     source(streams::DELIVERIES, config, messages, replicas)
 }
 
@@ -56,17 +56,18 @@ fn source(stream: &'static str, config: pull::Config, messages: usize, replicas:
     Source { stream, consumer, config: Some(config), messages, bytes: MAX_BYTES, replicas }
 }
 
-/// The name of the consumers of the endpoint `id`, one in each stream.
-pub fn name(id: &EndpointId) -> String {
+/// The name of both consumers of the endpoint `id`. They belong to different streams: the stream of its new messages, and
+/// `DELIVERIES`.
+pub fn consumer_name(id: &EndpointId) -> String {
     format!("endpoint-{id}")
 }
 
-fn config(id: &EndpointId) -> pull::Config {
+fn base_config(id: &EndpointId) -> pull::Config {
     pull::Config {
-        durable_name: Some(name(id)),
+        durable_name: Some(consumer_name(id)),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
-        max_deliver: -1, // The schedule decides how often a message is sent, not a count of deliveries.
+        max_deliver: -1, // No limit. `domain::delivery` decides after which attempt a message is given up.
         max_ack_pending: MAX_ACK_PENDING,
         inactive_threshold: INACTIVE_THRESHOLD,
         ..pull::Config::default()

@@ -51,8 +51,8 @@ impl Server {
     pub async fn run(self) {
         let endpoint = self.deliverer.endpoint();
         let replicas = self.deliverer.context.config.stream_replicas.get();
-        let new = consumers::new_messages(&endpoint, MAX_NEW, replicas);
-        let due = consumers::due_messages(&endpoint.id, MAX_AGAIN, replicas);
+        let new = consumers::new_message_source(&endpoint, MAX_NEW, replicas);
+        let due = consumers::due_message_source(&endpoint.id, MAX_AGAIN, replicas);
         tokio::join!(
             self.pull(new, |deliverer, message| async move { deliverer.deliver_new(&message).await }),
             self.pull(due, |deliverer, message| async move { deliverer.deliver_again(&message).await }),

@@ -1,5 +1,6 @@
-//! `/deliveries`: what was sent to endpoints, and with which result. People send messages again, one or all that match
-//! a filter. The commands `deliveries` do the same through the same code.
+//! `/deliveries`: the messages that were sent to endpoints, with the result of each. An operator can send one of them
+//! again, or all that match a filter with an endpoint or a call. The command `deliveries replay` publishes its jobs through
+//! the same function, [`crate::endpoints::replay`].
 
 mod list;
 mod params;

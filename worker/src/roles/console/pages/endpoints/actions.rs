@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     SECTION,
-    form::{EndpointForm, Problem, capitalized},
+    form::{EndpointForm, FormError, capitalized},
     secret,
     show::{self, Notice},
 };
@@ -102,7 +102,7 @@ pub async fn filter(
             Redirect::to(&address::of_endpoint(endpoint.id.as_str())).into_response()
         }
         Err(error @ EndpointError::Filter(_)) => {
-            let notice = Notice { filter: Some((form, Problem::of(&error))), ..Notice::default() };
+            let notice = Notice { filter: Some((form, FormError::of(&error))), ..Notice::default() };
             show::page(&console, &id, StatusCode::UNPROCESSABLE_ENTITY, notice).await
         }
         Err(error) => refuse(&console, &error),
@@ -120,7 +120,7 @@ pub async fn rotate(
         Err(page) => return page,
     };
     let refuse_entry = async |text: String| {
-        let problem = Problem { field: "overlap", text };
+        let problem = FormError { field: "overlap", text };
         let notice = Notice { overlap: Some((form.overlap.clone(), problem)), ..Notice::default() };
         show::page(&console, &id, StatusCode::UNPROCESSABLE_ENTITY, notice).await
     };

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     SECTION, actions,
-    form::{EndpointForm, Problem},
+    form::{EndpointForm, FormError},
     secret,
     show::{self, Notice},
 };
@@ -32,7 +32,7 @@ use crate::{
 struct Page {
     shell: Shell,
     form: EndpointForm,
-    problem: Option<Problem>,
+    problem: Option<FormError>,
 }
 
 impl Page {
@@ -52,11 +52,11 @@ pub async fn form(State(console): State<Arc<Console>>) -> Response {
 /// `POST /endpoints`
 pub async fn add(State(console): State<Arc<Console>>, RawForm(body): RawForm) -> Response {
     let form = EndpointForm::read(&body);
-    let refuse = |form: EndpointForm, status: StatusCode, problem: Problem| {
+    let refuse = |form: EndpointForm, status: StatusCode, problem: FormError| {
         let page = Page { shell: Shell::new(&console, SECTION), form, problem: Some(problem) };
         shell::render(status, &page)
     };
-    let new = match form.endpoint(Timestamp::now()) {
+    let new = match form.to_new_endpoint(Timestamp::now()) {
         Ok(new) => new,
         Err(problem) => return refuse(form, StatusCode::UNPROCESSABLE_ENTITY, problem),
     };
@@ -76,7 +76,7 @@ pub async fn add(State(console): State<Arc<Console>>, RawForm(body): RawForm) ->
                 EndpointError::Store(StoreError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::UNPROCESSABLE_ENTITY,
             };
-            refuse(form, status, Problem::of(&error))
+            refuse(form, status, FormError::of(&error))
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::{
 /// The fields of the form, as they were entered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointForm {
-    /// The id of the new endpoint: one form adds one endpoint, however often it is sent.
+    /// Id of the new endpoint, generated when the empty form is shown. A form that is submitted twice has the same id, so it
+    /// adds one endpoint.
     pub id: String,
     pub url: String,
     pub kind: String,
@@ -24,16 +25,16 @@ pub struct EndpointForm {
     pub since: String,
 }
 
-/// A field with a value that cannot be used.
+/// Why a form was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct FormError {
     /// The name of the field. Empty: the problem belongs to no field.
     pub field: &'static str,
     /// What is wrong, as a sentence.
     pub text: String,
 }
 
-impl Problem {
+impl FormError {
     fn new(field: &'static str, text: impl Into<String>) -> Self {
         Self { field, text: text.into() }
     }
@@ -54,14 +55,15 @@ impl Problem {
     }
 }
 
-/// `text` as the beginning of a sentence.
+/// `text` with its first character in upper case.
 pub fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 impl EndpointForm {
-    /// Reads a submitted form. Fields that are missing or unknown count as empty.
+    /// Reads a submitted form. A missing field is empty, and an unknown field is ignored. Of a field that is repeated, the
+    /// last value counts. Only `type` keeps every value.
     pub fn read(body: &[u8]) -> Self {
         let mut form = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
@@ -83,8 +85,8 @@ impl EndpointForm {
         form
     }
 
-    /// The form with the present filter of `endpoint`.
-    pub fn of_filter(endpoint: &Endpoint) -> Self {
+    /// The form, filled with the current filter of `endpoint`.
+    pub fn from_endpoint(endpoint: &Endpoint) -> Self {
         let Filter { types, agents, batches } = &endpoint.filter;
         let (agents, batches) = (agents.join(", "), batches.join(", "));
         Self {
@@ -96,25 +98,25 @@ impl EndpointForm {
         }
     }
 
-    /// The filter that the form says.
+    /// The filter that was entered. It is not checked.
     pub fn filter(&self) -> Filter {
         Filter { types: self.types.clone(), agents: entries(&self.agents), batches: entries(&self.batches) }
     }
 
-    /// What the form says at the time `now`.
+    /// The endpoint that the form describes. A `since` such as `24h` is counted back from `now`.
     ///
     /// # Errors
-    /// A field cannot be read.
-    pub fn endpoint(&self, now: Timestamp) -> Result<NewEndpoint, Problem> {
+    /// The first field that cannot be read. The filter is not checked.
+    pub fn to_new_endpoint(&self, now: Timestamp) -> Result<NewEndpoint, FormError> {
         let id = EndpointId::parse(&self.id);
-        let id = id.map_err(|_error| Problem::new("", "The form is incomplete. Load the page again."))?;
+        let id = id.map_err(|_error| FormError::new("", "The form is incomplete. Load the page again."))?;
         let url = EndpointUrl::parse(&self.url);
-        let url = url.map_err(|error| Problem::new("url", format!("The URL {error}.")))?;
-        let kind =
-            Kind::parse(&self.kind).ok_or_else(|| Problem::new("kind", "Choose events or raw webhooks."))?;
+        let url = url.map_err(|error| FormError::new("url", format!("The URL {error}.")))?;
+        let kind = Kind::parse(&self.kind)
+            .ok_or_else(|| FormError::new("kind", "Choose events or raw webhooks."))?;
         let since = Some(self.since.trim()).filter(|since| !since.is_empty());
         let since = since.map(|since| read_moment(since, now)).transpose();
-        let since = since.map_err(|error| Problem::new("since", format!("The time {error}.")))?;
+        let since = since.map_err(|error| FormError::new("since", format!("The time {error}.")))?;
         Ok(NewEndpoint { id, url, kind, filter: self.filter(), since })
     }
 
@@ -136,7 +138,7 @@ impl EndpointForm {
     }
 }
 
-/// The entries of a list with commas or lines.
+/// The entries of a list with commas or line breaks between them, without empty ones.
 fn entries(list: &str) -> Vec<String> {
     let entries = list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
     entries.map(str::to_owned).collect()
@@ -152,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_form_says_what_the_command_says() {
+    fn submitted_form_becomes_a_new_endpoint() {
         let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
         let form = read(
             "id=ep_0123456789abcdef&url=https%3A%2F%2Fexample.com%2Fhook&kind=events&type=call.status&type=call.outcome\
              &agents=a%2C+b%0D%0Ac%2C&batches=&since=24h&other=1",
         );
-        let new = form.endpoint(now).unwrap();
+        let new = form.to_new_endpoint(now).unwrap();
         assert_eq!(new.id.as_str(), "ep_0123456789abcdef");
         assert_eq!((new.url.as_str(), new.kind), ("https://example.com/hook", Kind::Events));
         assert_eq!(new.filter.types, ["call.status", "call.outcome"]);
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_of_an_endpoint_is_read_as_it_was_shown() {
+    fn filter_that_the_form_shows_is_read_back_unchanged() {
         let form = EndpointForm {
             agents: "a, b".to_owned(),
             types: vec!["call.status".to_owned()],
@@ -189,12 +191,13 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             failing_since: None,
         };
-        assert_eq!(EndpointForm::of_filter(&endpoint).filter(), filter);
+        assert_eq!(EndpointForm::from_endpoint(&endpoint).filter(), filter);
     }
 
     #[test]
-    fn a_form_without_an_id_adds_nothing() {
-        let problem = read("url=https://example.com&kind=raw").endpoint(Timestamp::UNIX_EPOCH).unwrap_err();
+    fn form_without_an_id_is_refused() {
+        let problem =
+            read("url=https://example.com&kind=raw").to_new_endpoint(Timestamp::UNIX_EPOCH).unwrap_err();
         assert_eq!(
             (problem.field, problem.text.as_str()),
             ("", "The form is incomplete. Load the page again.")
@@ -213,8 +216,9 @@ mod tests {
                 "The time must be like 2026-11-24T08:00:00Z, or like 24h.",
             ),
         ] {
-            let problem =
-                read(&format!("id=ep_0123456789abcdef&{body}")).endpoint(Timestamp::UNIX_EPOCH).unwrap_err();
+            let problem = read(&format!("id=ep_0123456789abcdef&{body}"))
+                .to_new_endpoint(Timestamp::UNIX_EPOCH)
+                .unwrap_err();
             assert_eq!((problem.field, problem.text.as_str()), (field, text), "{body}");
         }
     }

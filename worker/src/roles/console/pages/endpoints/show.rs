@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::{
     SECTION,
-    form::{EndpointForm, Problem},
+    form::{EndpointForm, FormError},
 };
 use crate::{
     domain::{
@@ -66,9 +66,9 @@ pub struct Notice {
     /// The form that added the endpoint was sent again.
     pub is_added_before: bool,
     /// The filter that was entered, and why it cannot be used.
-    pub filter: Option<(EndpointForm, Problem)>,
+    pub filter: Option<(EndpointForm, FormError)>,
     /// The overlap that was entered, and why it cannot be used.
-    pub overlap: Option<(String, Problem)>,
+    pub overlap: Option<(String, FormError)>,
 }
 
 impl Page {
@@ -108,7 +108,7 @@ pub async fn page(console: &Arc<Console>, id: &str, status: StatusCode, notice: 
         facts: facts(&endpoint, waiting, now),
         is_active: endpoint.state == EndpointState::Active,
         has_secret: endpoint.kind == Kind::Events,
-        form: form.unwrap_or_else(|| EndpointForm::of_filter(&endpoint)),
+        form: form.unwrap_or_else(|| EndpointForm::from_endpoint(&endpoint)),
         deliveries: page
             .records
             .iter()
