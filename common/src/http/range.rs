@@ -1,18 +1,18 @@
 //! The `Range` header (RFC 9110, section 14). Pure.
 
-/// The bytes of a content that a request asks for.
+/// The part of a body that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// The whole content. The header names another unit or several ranges, or cannot be read.
+    /// The whole body. The header is ignored, because it names another unit, names several ranges or is invalid (`5-2`).
     Whole,
     /// From the first to the last byte, both included.
     Part(u64, u64),
-    /// No byte of the content is in the range.
+    /// No byte of the body is in the range.
     Unsatisfiable,
 }
 
 impl ByteRange {
-    /// Reads the range that `header` asks for in a content of `length` bytes.
+    /// Reads the range that `header` asks for in a body of `length` bytes.
     pub fn read(header: &str, length: u64) -> Self {
         let range = header.split_once('=').filter(|(unit, _)| unit.trim().eq_ignore_ascii_case("bytes"));
         let Some((from, to)) = range.and_then(|(_, range)| range.trim().split_once('-')) else {

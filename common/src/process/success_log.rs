@@ -1,10 +1,10 @@
-//! Bounds the log lines of successes: one line for each success, up to [`MAX_LINES`] lines in a second. The
-//! successes beyond are counted, and one line sums them up when the second is over.
+//! Limits the log lines of successes: at most [`MAX_LINES`] successes in a second have a line of their own. The others are
+//! counted, and about once a second one line says how many they were.
 //!
-//! A process with thousands of successes per second would otherwise spend much of its time on their lines.
-//! A success beyond the bound costs a counter.
+//! A process with thousands of successes per second would otherwise spend much of its time on their lines. A success
+//! without a line only increments a counter.
 //!
-//! Invariant: each success is either in a line of its own or in exactly one sum.
+//! Invariant: each success that is recorded before the stop has either its own line or a place in exactly one sum.
 
 use std::{
     fmt,
@@ -14,33 +14,33 @@ use std::{
 
 use tokio_util::sync::CancellationToken;
 
-/// Most lines of successes in one second.
+/// Maximum number of lines of successes per second.
 pub const MAX_LINES: u32 = 50;
 /// Time between two sums.
 const SUM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The successes of a process, shared by its tasks.
 #[derive(Debug)]
-pub struct SuccessLog(Mutex<Bound>);
+pub struct SuccessLog(Mutex<LineLimiter>);
 
 impl Default for SuccessLog {
     fn default() -> Self {
-        Self(Mutex::new(Bound::new(Instant::now())))
+        Self(Mutex::new(LineLimiter::new(Instant::now())))
     }
 }
 
 impl SuccessLog {
-    /// Whether a success of this `kind` at `now` has a line of its own. Otherwise the success is counted. A
-    /// kind is a label, so that the number of kinds is limited.
+    /// Records a success. Returns whether the caller may write a line for it; otherwise the success is part of the next sum.
+    /// `kind` is a fixed label, so the number of kinds is small.
     pub fn has_line(&self, kind: &'static str, now: Instant) -> bool {
-        self.bound().has_line(kind, now)
+        self.limiter().has_line(kind, now)
     }
 
-    /// Passes the successes without a line to `write` once a second, until `stop`. Passes the last ones then.
+    /// Passes the successes without a line to `write` once a second. At the stop, passes the remaining ones and returns.
     pub async fn sum_up(&self, stop: &CancellationToken, write: impl Fn(&Sums)) {
         loop {
             let is_stopped = stop.run_until_cancelled(tokio::time::sleep(SUM_INTERVAL)).await.is_none();
-            let sums = if is_stopped { self.bound().take() } else { self.bound().sums(Instant::now()) };
+            let sums = if is_stopped { self.limiter().take() } else { self.limiter().sums(Instant::now()) };
             if let Some(sums) = sums {
                 write(&sums);
             }
@@ -50,7 +50,7 @@ impl SuccessLog {
         }
     }
 
-    fn bound(&self) -> MutexGuard<'_, Bound> {
+    fn limiter(&self) -> MutexGuard<'_, LineLimiter> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -65,10 +65,10 @@ impl Sums {
         self.0.iter().map(|(_, count)| count).sum()
     }
 
-    fn add(&mut self, kind: &'static str) {
+    fn add(&mut self, kind: &'static str, added: u64) {
         match self.0.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => self.0.push((kind, 1)),
+            Some((_, count)) => *count += added,
+            None => self.0.push((kind, added)),
         }
     }
 }
@@ -85,20 +85,21 @@ impl fmt::Display for Sums {
 
 /// Decides which successes have a line. Pure: the time is an argument.
 #[derive(Debug)]
-struct Bound {
+struct LineLimiter {
     start: Instant,
     /// The end of the newest second in which a success was recorded. Seconds are counted from `start`.
     second_end: Instant,
     /// Lines in that second.
     lines: u32,
-    omitted: Sums,
-    /// The end of the newest second with a success in `omitted`.
-    omitted_until: Instant,
+    /// The successes without a line in that second.
+    current: Sums,
+    /// The successes without a line in the seconds before, since the last sum.
+    finished: Sums,
 }
 
-impl Bound {
+impl LineLimiter {
     fn new(start: Instant) -> Self {
-        Self { start, second_end: start, lines: 0, omitted: Sums::default(), omitted_until: start }
+        Self { start, second_end: start, lines: 0, current: Sums::default(), finished: Sums::default() }
     }
 
     fn has_line(&mut self, kind: &'static str, now: Instant) -> bool {
@@ -107,25 +108,36 @@ impl Bound {
         if now >= self.second_end {
             let ended = now.saturating_duration_since(self.start).as_secs();
             (self.second_end, self.lines) = (self.start + Duration::from_secs(ended + 1), 0);
+            self.finish();
         }
         if self.lines < MAX_LINES {
             self.lines += 1;
             return true;
         }
-        self.omitted.add(kind);
-        self.omitted_until = self.second_end;
+        self.current.add(kind, 1);
         false
     }
 
-    /// The successes without a line, once the second of the last one is over.
+    /// The successes without a line in the seconds that are over at `now`.
     fn sums(&mut self, now: Instant) -> Option<Sums> {
-        if now >= self.omitted_until { self.take() } else { None }
+        if now >= self.second_end {
+            self.finish();
+        }
+        let sums = std::mem::take(&mut self.finished);
+        (!sums.0.is_empty()).then_some(sums)
     }
 
-    /// The successes without a line.
+    /// Moves the counts of the current second to those of the seconds before.
+    fn finish(&mut self) {
+        for (kind, count) in std::mem::take(&mut self.current).0 {
+            self.finished.add(kind, count);
+        }
+    }
+
+    /// All successes without a line.
     fn take(&mut self) -> Option<Sums> {
-        let sums = std::mem::take(&mut self.omitted);
-        (!sums.0.is_empty()).then_some(sums)
+        self.finish();
+        self.sums(self.start)
     }
 }
 
@@ -133,16 +145,16 @@ impl Bound {
 mod tests {
     use super::*;
 
-    /// A bound, and a function from milliseconds to times.
-    fn bound() -> (Bound, impl Fn(u64) -> Instant) {
+    /// A limiter, and a function from milliseconds to times.
+    fn limiter() -> (LineLimiter, impl Fn(u64) -> Instant) {
         let start = Instant::now();
-        (Bound::new(start), move |ms| start + Duration::from_millis(ms))
+        (LineLimiter::new(start), move |ms| start + Duration::from_millis(ms))
     }
 
     #[test]
     fn a_second_has_50_lines_and_the_next_second_has_50_more() {
-        let (mut bound, at) = bound();
-        let mut lines = |ms| (0..60).filter(|_| bound.has_line("a", at(ms))).count();
+        let (mut limiter, at) = limiter();
+        let mut lines = |ms| (0..60).filter(|_| limiter.has_line("a", at(ms))).count();
         assert_eq!([lines(999), lines(999), lines(1000), lines(1999), lines(2000)], [50, 0, 50, 0, 50]);
         assert_eq!(lines(9_000_000), 50, "hours later");
         assert_eq!(lines(2000), 0, "a late success counts for the newest second");
@@ -150,30 +162,47 @@ mod tests {
 
     #[test]
     fn successes_without_a_line_are_summed_up_once_when_their_second_is_over() {
-        let (mut bound, at) = bound();
+        let (mut limiter, at) = limiter();
         for n in 0..60 {
-            bound.has_line(if n % 2 == 0 { "a" } else { "b" }, at(500));
+            limiter.has_line(if n % 2 == 0 { "a" } else { "b" }, at(500));
         }
-        bound.has_line("a", at(999));
-        assert_eq!(bound.sums(at(999)), None, "the second is not over");
-        let sums = bound.sums(at(1000)).unwrap();
+        limiter.has_line("a", at(999));
+        assert_eq!(limiter.sums(at(999)), None, "the second is not over");
+        let sums = limiter.sums(at(1000)).unwrap();
         assert_eq!((sums.total(), sums.to_string().as_str()), (11, "a 6, b 5"));
-        assert_eq!(bound.sums(at(2000)), None, "nothing new");
+        assert_eq!(limiter.sums(at(2000)), None, "nothing new");
         // Two seconds between two sums: no success is lost.
         for ms in [2100, 3100] {
             for _ in 0..52 {
-                bound.has_line("c", at(ms));
+                limiter.has_line("c", at(ms));
             }
         }
-        assert_eq!(bound.sums(at(3999)), None);
-        assert_eq!(bound.sums(at(4000)).unwrap().to_string(), "c 4");
+        assert_eq!(limiter.sums(at(3999)).unwrap().to_string(), "c 2", "of the second before");
+        assert_eq!(limiter.sums(at(4000)).unwrap().to_string(), "c 2");
+    }
+
+    #[test]
+    fn a_steady_load_has_a_sum_for_each_second() {
+        let (mut limiter, at) = limiter();
+        for second in 0..20 {
+            // The sums are asked for in the middle of a second, when it has more successes than lines already.
+            for ms in 0..900 {
+                limiter.has_line("a", at(second * 1000 + ms));
+            }
+            let expected = (second > 0).then(|| "a 850".to_owned());
+            assert_eq!(
+                limiter.sums(at(second * 1000 + 900)).map(|sums| sums.to_string()),
+                expected,
+                "{second}"
+            );
+        }
     }
 
     #[test]
     fn few_successes_have_no_sum() {
-        let (mut bound, at) = bound();
-        assert!((0..50).all(|_| bound.has_line("a", at(0))));
-        assert_eq!((bound.sums(at(5000)), bound.take()), (None, None));
+        let (mut limiter, at) = limiter();
+        assert!((0..50).all(|_| limiter.has_line("a", at(0))));
+        assert_eq!((limiter.sums(at(5000)), limiter.take()), (None, None));
     }
 
     #[tokio::test]

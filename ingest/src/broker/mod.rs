@@ -1,5 +1,5 @@
-//! The broker as the gateway uses it: its streams, its readiness, and the durability of acknowledged
-//! webhooks.
+//! What the gateway checks about the broker: creates and checks the streams, reports whether the gateway is ready, and finds
+//! out whether acknowledged webhooks are on disk.
 
 pub mod durability;
 pub mod readiness;

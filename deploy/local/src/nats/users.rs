@@ -71,10 +71,10 @@ impl UserPasswords {
         Self { gateway: password(), worker: password(), operator: password() }
     }
 
-    /// Reads the passwords from `file`. If it does not exist, generates passwords and writes them to it. Only the owner can
+    /// Reads the passwords from `file`. If the file does not exist, generates passwords and writes them to it. Only the owner can
     /// read the file.
     ///
-    /// Fails if the file cannot be read, created or restricted, or if its format is unknown.
+    /// Fails if the file cannot be read or written, if its permissions cannot be set, or if its format is unknown.
     pub fn load_or_create(file: &Path) -> anyhow::Result<Self> {
         let file_error =
             || format!("cannot read or write the passwords of nats-server in {}", file.display());
@@ -107,7 +107,8 @@ impl UserPasswords {
         }
     }
 
-    /// The URL `nats://USER:PASSWORD@ADDRESS` with the login of `user`, and with host and port of `url`, which has no path.
+    /// The server of `url` with the login of `user`: `nats://USER:PASSWORD@HOST:PORT`. `url` has no path. A login in it is
+    /// replaced.
     pub fn url_with_login(&self, user: User, url: &str) -> String {
         let address = url.rsplit(['@', '/']).next().unwrap_or(url);
         format!("nats://{}:{}@{address}", user.name(), self.password(user))

@@ -1,8 +1,7 @@
-//! The demo calls of `up`: asks the simulated API to place them, and reads their conversations as a pass of
-//! reconciliation does.
+//! The demo calls of `up`: asks the simulated API to place them, and then runs `aftercall-worker reconcile`.
 //!
 //! The calls of a day have the same ids in every run. The times of the last two days with calls are kept in
-//! `demo.json`, so that a later run repeats the same webhooks and adds nothing.
+//! `demo.json`, so that a second run on the same day sends the same webhooks and adds no calls.
 
 use std::{path::Path, time::Duration};
 
@@ -28,8 +27,8 @@ const APPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time that reading the conversations takes.
 const RECONCILE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Campaigns that are kept: of today and of the day before, with which the console compares.
-const KEPT: usize = 2;
+/// Number of campaigns in the file: that of today, and the one before it.
+const MAX_CAMPAIGNS: usize = 2;
 
 /// The demo calls to place.
 #[derive(Debug)]
@@ -60,7 +59,9 @@ impl Demo {
         }))
     }
 
-    /// Places the calls. Fails if the simulated API or the worker does not take them.
+    /// Places the calls, waits until their webhooks are applied, and runs one pass of reconciliation.
+    ///
+    /// Fails if the simulated API refuses the calls, or if the pass fails. The wait does not fail.
     pub async fn place(&self) -> anyhow::Result<()> {
         let client = http_client(PLACE_TIMEOUT)?;
         let body = serde_json::to_string(&self.campaigns)?;
@@ -70,7 +71,8 @@ impl Demo {
             .send()
             .await
             .context("no answer to the request for demo calls")?;
-        ensure!(answer.status().is_success(), "the simulated API places no demo calls: {}", answer.status());
+        let status = answer.status();
+        ensure!(status.is_success(), "the simulated API refused to place the demo calls: {status}");
         let is_applied = async || {
             let counts = self.activity.counts().await;
             counts.applied >= counts.stored
@@ -80,24 +82,25 @@ impl Demo {
                 tokio::time::sleep(POLL_INTERVAL).await;
             }
         });
-        // A webhook of somebody else may have no effect on a call. The pass then reads what it finds.
-        let _waited = applied.await;
+        // The time limit is no error: a webhook of another sender may never be applied, so the counts may never be equal.
+        let _ignored = applied.await;
         // The webhook of a call that was not connected names neither its batch nor the name of its agent. The
         // conversation does.
         let mut pass = self.launcher.spawn(&self.reconcile).await?;
-        let ended = pass.wait(RECONCILE_TIMEOUT).await?;
+        let exit_status = pass.wait(RECONCILE_TIMEOUT).await?;
         ensure!(
-            ended.success(),
-            "demo calls were not read again; the log ends with:\n{}",
+            exit_status.success(),
+            "`aftercall-worker reconcile` failed, so some demo calls may lack their batch and agent; its log ends with:\n{}",
             pass.log_tail(TAIL_LINES)
         );
         Ok(())
     }
 }
 
-/// The campaigns to place at `now`, and keeps them in `file`. The first run also has calls of the day before.
+/// Reads the campaigns from `file`, adds the campaign of today if it is missing, and writes them back. The first run also adds
+/// a campaign of the day before.
 fn campaigns(file: &Path, now: &Zoned) -> anyhow::Result<Vec<Campaign>> {
-    // Without a readable file, the calls of this day get new times, and keep their ids.
+    // If the file is missing or invalid, the calls of today get new times. Their ids depend on the day alone.
     let kept = std::fs::read_to_string(file).ok().and_then(|text| serde_json::from_str(&text).ok());
     let campaigns = with_today(kept.unwrap_or_default(), now);
     std::fs::write(file, serde_json::to_string(&campaigns)?)
@@ -105,7 +108,7 @@ fn campaigns(file: &Path, now: &Zoned) -> anyhow::Result<Vec<Campaign>> {
     Ok(campaigns)
 }
 
-/// The campaigns `kept`, with one of today in any case. The latest come last.
+/// Adds the campaign of today to `kept` unless it has one. Returns the last [`MAX_CAMPAIGNS`] campaigns.
 fn with_today(mut kept: Vec<Campaign>, now: &Zoned) -> Vec<Campaign> {
     let at = |until: Timestamp| Campaign { day: until.to_zoned(now.time_zone().clone()).date(), until };
     // Whole seconds, because webhooks count in seconds.
@@ -116,7 +119,7 @@ fn with_today(mut kept: Vec<Campaign>, now: &Zoned) -> Vec<Campaign> {
     if kept.iter().all(|campaign| campaign.day != now.date()) {
         kept.push(at(until));
     }
-    kept.split_off(kept.len().saturating_sub(KEPT))
+    kept.split_off(kept.len().saturating_sub(MAX_CAMPAIGNS))
 }
 
 #[cfg(test)]
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_one_campaign_whose_times_stay() {
+    fn second_run_on_a_day_keeps_its_campaign() {
         let first = with_today(Vec::new(), &zoned("2026-11-29T14:11:00.7+08:00[Asia/Singapore]"));
         assert_eq!(days(&first), ["2026-11-28", "2026-11-29"]);
         assert_eq!(first[1].until.to_string(), "2026-11-29T06:11:00Z");
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_counts_as_none() {
+    fn invalid_file_is_replaced_by_new_campaigns() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(FILE);
         std::fs::write(&file, "{").unwrap();

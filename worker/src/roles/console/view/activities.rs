@@ -1,12 +1,12 @@
-//! The actions of Aftercall for a call, as texts: placing, reconciliation, status lookup, transcript. Pure.
+//! What Aftercall did for a call, as texts: placing, reconciliation, status lookup, transcript. Pure.
 
 use jiff::Timestamp;
 
 use super::format;
-use crate::{domain::time::between, store::views::Detail};
+use crate::{domain::time::between, roles::api::DIALLING_TIMEOUT, store::views::Detail};
 
-/// The actions of Aftercall for `call`: name and text. `job`: number of attempts to fetch the transcript so
-/// far, and the time of the next attempt.
+/// What Aftercall did for `call`: a name and a text for each kind of step. `job`: number of attempts to fetch the transcript,
+/// and time of the next attempt. `None`: no attempt is scheduled.
 pub fn activities(
     call: &Detail,
     job: Option<(u32, Option<Timestamp>)>,
@@ -15,10 +15,12 @@ pub fn activities(
     let mut activities = Vec::new();
     if let Some(placing) = &call.placement {
         let text = match (placing.state.as_str(), &placing.code) {
-            ("dialling", _) => "the request to ElevenLabs is in progress".to_owned(),
+            ("dialling", _) if between(placing.at, now) < DIALLING_TIMEOUT => {
+                "the request to ElevenLabs is in progress".to_owned()
+            }
             ("placed", _) => "accepted by ElevenLabs".to_owned(),
             ("refused", Some(code)) => format!("refused: {}", code.replace('_', " ")),
-            ("refused", None) => "refused".to_owned(),
+            ("refused", None) => "given up: ElevenLabs has no conversation for this request".to_owned(),
             _ => "it is unknown whether the call was dialled; it will not be dialled again".to_owned(),
         };
         activities.push(("Placing", text));
@@ -27,8 +29,8 @@ pub fn activities(
         |origin: &str| call.history.iter().filter(|entry| entry.origin.as_deref() == Some(origin)).count();
     match from("reconciliation") {
         0 => {}
-        1 => activities.push(("Reconciliation", "published one missing event".to_owned())),
-        n => activities.push(("Reconciliation", format!("published {n} missing events"))),
+        1 => activities.push(("Reconciliation", "added one event".to_owned())),
+        n => activities.push(("Reconciliation", format!("added {n} events"))),
     }
     match from("lookup") {
         0 => {}
@@ -42,7 +44,8 @@ pub fn activities(
 
 fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timestamp) -> Option<String> {
     let after = |at| {
-        call.pending_since.map(|since| format!(", {} after it was due", format::delay(between(since, at))))
+        call.pending_since
+            .map(|since| format!(", {} after it became pending", format::delay(between(since, at))))
     };
     match call.row.transcript.as_deref()? {
         "saved" => Some(match call.fetched {
@@ -50,7 +53,7 @@ fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timesta
                 let tries = usize::try_from(tries).unwrap_or(usize::MAX);
                 format!("fetched; asked {}{}", times(tries), after(at).unwrap_or_default())
             }
-            None => "arrived with a webhook".to_owned(),
+            None => "arrived with an event".to_owned(),
         }),
         "unavailable" => Some("not available".to_owned()),
         _ => {
@@ -61,7 +64,7 @@ fn transcript(call: &Detail, job: Option<(u32, Option<Timestamp>)>, now: Timesta
             let asked = match job {
                 Some((tries, next)) => {
                     let next = next
-                        .map(|next| format!(", next attempt at {}", format::clock(next)))
+                        .map(|next| format!(", next attempt at {}", format::moment(next)))
                         .unwrap_or_default();
                     format!("; asked {}{next}", times(usize::try_from(tries).unwrap_or(usize::MAX)))
                 }

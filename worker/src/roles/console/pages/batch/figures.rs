@@ -14,30 +14,37 @@ use crate::{
 
 /// The figures, as texts.
 pub(super) struct Texts {
-    /// Calls, and those that are over.
+    /// Number of calls.
     pub calls: String,
+    /// Number of calls that are over.
     pub over: String,
+    /// The same in percent of all calls.
     pub over_rate: String,
-    /// Calls in progress and calls that hang. Empty: none.
+    /// Calls in progress and stuck calls. Empty: none.
     pub open: String,
     pub recipients: String,
-    /// Recipients that nobody reached yet, and that may still be reached by a call in progress. Empty: none.
+    /// Recipients without an answered call, of whom at least one call is in progress or stuck. Empty: none.
     pub unfinished: String,
     pub reached: String,
+    /// Reached recipients, in percent of all recipients.
     pub reached_rate: String,
     /// How many recipients can be tried again. Empty: none.
     pub to_retry: String,
     pub answered: String,
+    /// Answered calls, in percent of the calls that are over.
     pub answer_rate: String,
+    /// Successful calls, in percent of `judged`. `–`: none was judged.
     pub success_rate: String,
-    /// Number of conversations that ElevenLabs judged.
+    /// Number of calls that ElevenLabs judged as a success or as a failure.
     pub judged: String,
+    /// Length of all calls, in minutes.
     pub minutes: String,
+    /// Cost of all calls, in ElevenLabs credits.
     pub cost: String,
     pub outcomes: Vec<Share>,
     /// The calls that nobody answered. `None`: none, or the id is masked.
     pub missed: Option<Missed>,
-    /// Numbers of the bar: calls that are over, and all calls.
+    /// Values of the progress bar: calls that are over, and all calls.
     pub progress: (u64, u64),
 }
 
@@ -76,7 +83,7 @@ pub(super) fn texts(id: &str, figures: &BatchFigures, numbers: Numbers) -> Texts
     }
 }
 
-/// The share of each outcome in all calls, and those of the calls that are not over.
+/// One share of all calls for each outcome, one for the calls in progress and one for the stuck calls.
 fn outcomes(id: &str, figures: &BatchFigures, numbers: Numbers) -> Vec<Share> {
     let all = figures.sums.calls;
     let href = |result| calls(id, Some(result), numbers);
@@ -84,6 +91,7 @@ fn outcomes(id: &str, figures: &BatchFigures, numbers: Numbers) -> Vec<Share> {
         let n = figures.sums.of(outcome);
         Share::of_outcome(outcome, href(ResultChoice::Over(vec![outcome])), n, all)
     });
+    // The share has the symbol of a ringing call, and a name of its own, because it counts all calls in progress.
     let going = Share {
         name: "in progress".to_owned(),
         ..Share::of_disposition(
@@ -97,8 +105,8 @@ fn outcomes(id: &str, figures: &BatchFigures, numbers: Numbers) -> Vec<Share> {
     scaled(over.chain([going, stuck]).collect())
 }
 
-/// The address of the calls of the batch `id` that turned out like this. Empty if the address would show a telephone
-/// number that is masked.
+/// The address of the list of calls of the batch `id` with `result`; `None` stands for all its calls. Empty if the address
+/// would show a telephone number that is masked.
 pub(super) fn calls(id: &str, result: Option<ResultChoice>, numbers: Numbers) -> String {
     filter(id, numbers).map(|filter| Params { result, ..filter }.address()).unwrap_or_default()
 }
@@ -114,7 +122,7 @@ mod tests {
     use crate::store::{Sums, views::Recipients};
 
     #[test]
-    fn every_count_leads_to_its_calls() {
+    fn figures_are_formatted_and_outcomes_lead_to_their_calls() {
         let sums = Sums { calls: 10, outcomes: [4, 1, 0, 2, 0, 0, 0, 0, 0], success: 3, ..Sums::default() };
         let recipients = Recipients { all: 8, reached: 4, unfinished: 3, to_retry: 0 };
         let figures = BatchFigures { sums, stuck: 1, recipients, ..BatchFigures::default() };

@@ -23,17 +23,17 @@ pub fn is_editable(letter: &DeadLetterView) -> bool {
         && std::str::from_utf8(&letter.body).is_ok()
 }
 
-/// `text` with the line ends that it had before a browser put it into a form: browsers send CR LF.
+/// `text` with LF at each line end: browsers send each line end of a form as CR LF, whatever it was before.
 pub fn normalize_line_ends(text: &str) -> String {
-    text.replace("\r\n", "\n")
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// The body as text, formatted if it is JSON, and whether the text is only the beginning of the body.
-pub fn readable(body: &[u8], numbers: Numbers) -> (String, bool) {
-    // Parsed JSON needs several times its bytes as memory. Of a large body, the beginning is shown as plain
-    // text.
-    let is_large = body.len() > MAX_EDITABLE_BYTES || measure([body], LIMITS).is_err();
-    let body = if is_large { &body[..body.len().min(4 * MAX_CHARS + 4)] } else { body };
+/// The body as text, with JSON indented, and whether the text was cut at [`MAX_CHARS`].
+pub fn display_text(body: &[u8], numbers: Numbers) -> (String, bool) {
+    // Parsed JSON needs several times the memory of its text. So a body that is too large or too complex is cut before it is
+    // parsed. Its beginning is usually no JSON, and is shown as plain text.
+    let exceeds_limits = body.len() > MAX_EDITABLE_BYTES || measure([body], LIMITS).is_err();
+    let body = if exceeds_limits { &body[..body.len().min(4 * MAX_CHARS + 4)] } else { body };
     let text = if let Ok(mut json) = json::read(body) {
         numbers.payload(&mut json);
         serde_json::to_string_pretty(&json).unwrap_or_default()

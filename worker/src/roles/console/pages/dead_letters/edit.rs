@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{
-    body::{is_editable, normalize_line_ends, readable},
+    body::{display_text, is_editable, normalize_line_ends},
     check::{self, Problem},
     compute::compute,
     difference::{Line, difference},
@@ -40,6 +40,8 @@ struct Edit {
     /// The text in the form.
     body: String,
     original: String,
+    /// Whether `original` is only the beginning.
+    is_original_cut: bool,
     /// Where the original stays after the edited body is sent.
     kept: String,
     problem: Option<Problem>,
@@ -111,8 +113,8 @@ async fn page(
         return shell::database_unavailable(console, SECTION, &error);
     }
     let (subject, received, edited) = (letter.subject.clone(), letter.body.clone(), body.clone());
-    let (original, difference) = compute(move || {
-        let (original, _) = readable(&received, Numbers::Whole);
+    let ((original, is_original_cut), difference) = compute(move || {
+        let original = display_text(&received, Numbers::Whole);
         let received = String::from_utf8_lossy(&received);
         let difference = is_compared.then(|| difference(&subject, &received, &edited));
         (original, difference.unwrap_or_default())
@@ -125,6 +127,7 @@ async fn page(
         difference,
         is_compared,
         original,
+        is_original_cut,
         kept: format!("It stays in the stream {stream} as number {sequence} until it expires there."),
         body,
         problem,

@@ -8,7 +8,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use jiff::Timestamp;
 
 use super::{
-    body::{is_editable, readable},
+    body::{display_text, is_editable},
     compute::compute,
     queue::{self, Number, SECTION, TIMEOUT},
     row::Row,
@@ -49,9 +49,9 @@ pub async fn show(State(console): State<Arc<Console>>, Number(number): Number) -
         None => None,
     };
     let (text, numbers) = (large_body.clone().unwrap_or_else(|| letter.body.clone()), console.numbers);
-    let (body, cut) = compute(move || readable(&text, numbers)).await;
+    let (body, is_cut) = compute(move || display_text(&text, numbers)).await;
     let notes = [
-        (cut, "Only the beginning is shown."),
+        (is_cut, "Only the first 100,000 characters of the body are shown."),
         (
             letter.object.is_some(),
             "The body is large and kept in the object store. It can be sent again only unchanged.",
@@ -76,13 +76,13 @@ pub async fn show(State(console): State<Arc<Console>>, Number(number): Number) -
     shell::render(StatusCode::OK, &template)
 }
 
-/// The known facts about a dead letter.
+/// Name and value of each fact about the dead letter. Facts without a value are left out.
 fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
     let delivered =
         if letter.attempts == "1" { "once".to_owned() } else { format!("{} times", letter.attempts) };
-    let before = if letter.was_redriven { "yes, and it was rejected once more" } else { "" };
+    let redriven = if letter.was_redriven { "yes, and then it was rejected again" } else { "" };
     let facts = [
-        ("Sent again before", before.to_owned()),
+        ("Sent again before", redriven.to_owned()),
         ("Rejected at", format::moment(letter.dead_lettered_at)),
         ("Delivered", delivered),
         ("Origin", format!("{} {} · {}", letter.origin.0, letter.origin.1, letter.subject)),

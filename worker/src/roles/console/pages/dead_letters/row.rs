@@ -16,7 +16,7 @@ pub struct Row {
     pub reason: String,
     pub detail: String,
     pub size: String,
-    /// Whether it had been sent again as another dead letter before.
+    /// Whether the message was a dead letter before, was sent again, and was rejected again.
     pub was_redriven: bool,
 }
 
