@@ -72,7 +72,7 @@ async fn a_batch_shows_its_progress_and_the_recipients_to_try_again() {
         "<dt>Recipients called</dt><dd>11<small>2 with a call that is not over</small>",
         "<dt>Reached</dt><dd>2<small>18 % of the recipients</small>",
         "<dt>Answered by people</dt><dd>2<small>15 % of the calls that are over</small>",
-        "<dt>Success</dt><dd>33 %<small>of 3 conversations",
+        "<dt>Success</dt><dd>33 %<small>of 3 calls that ElevenLabs judged",
         "<dt>Minutes</dt><dd>3</dd>",
         "<dt>Credits</dt><dd>1,530</dd>",
         "Counted <time data-age=\"",
