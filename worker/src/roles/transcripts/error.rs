@@ -11,6 +11,9 @@ pub(super) enum JobError {
     /// The broker did not store the job that follows.
     #[error("the job could not be scheduled: {0}")]
     Broker(async_nats::Error),
+    /// This job may no longer write the recording, because it paused for too long.
+    #[error("another job writes the recording")]
+    Superseded,
     /// The document of the call was replaced meanwhile.
     #[error("the documents of the call were being merged")]
     Moved,

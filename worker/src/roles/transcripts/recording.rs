@@ -145,7 +145,7 @@ async fn receive(
         if claimed_at.elapsed() > WRITE_TIME / 4 {
             claimed_at = Instant::now();
             if !writer.claim().await? {
-                return Err(JobError::Moved);
+                return Err(JobError::Superseded);
             }
         }
         match body.piece().await {
