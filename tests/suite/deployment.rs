@@ -141,10 +141,8 @@ async fn deployment_settings_agree_with_the_code() {
     }
     for (service, user) in [(GATEWAYS[0], User::Gateway), (WORKERS[0], User::Worker)] {
         let url = variable(&compose[service]["environment"], "NATS_URL").unwrap();
-        assert!(
-            url.starts_with(&format!("nats://{}:${{{}:?", user.name(), user.password_variable())),
-            "{url}"
-        );
+        let login = format!("nats://{}:${{{}:?", user.name(), user.password_variable());
+        assert!(url.starts_with(&login), "{url}");
     }
     for user in User::ALL {
         assert!(file("nats/users.conf").contains(&format!("${}\n", user.password_variable())));

@@ -99,13 +99,20 @@ impl Job {
     }
 }
 
-/// Publishes the first job of a conversation, which is due at once. Has no effect if it was published before, within the
-/// broker's duplicate window.
+/// The repetition of jobs that are published again at `now`: the same number for ten minutes, in which several workers publish
+/// a job once.
+pub fn repetition(now: Timestamp) -> i64 {
+    now.as_second() / 600
+}
+
+/// Publishes the first job of a conversation, which is due at once. Has no effect if it was published before with the same
+/// `repetition`, within the broker's duplicate window. `repetition`: see [`repetition`]. `None`: the job follows from an event.
 pub async fn enqueue_job(
     context: &jetstream::Context,
     kind: JobKind,
     id: &ConversationId,
     trace: Option<&str>,
+    repetition: Option<i64>,
 ) -> Result<(), async_nats::Error> {
     let job = Job::first(kind, id.clone(), trace);
     let mut headers = job.headers();
@@ -113,7 +120,8 @@ pub async fn enqueue_job(
         JobKind::Transcript => "transcript",
         JobKind::Recording => "recording",
     };
-    headers.insert(NATS_MESSAGE_ID, format!("{prefix}:{}", id.as_str()).as_str());
+    let suffix = repetition.map(|n| format!(":{n}")).unwrap_or_default();
+    headers.insert(NATS_MESSAGE_ID, format!("{prefix}:{}{suffix}", id.as_str()).as_str());
     let payload = job.payload().into();
     context.publish_with_headers(subject::TRANSCRIPT_DUE, headers, payload).await?.await?;
     Ok(())

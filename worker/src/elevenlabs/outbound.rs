@@ -205,8 +205,13 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
         message: Option<String>,
         #[serde(default)]
         conversation_id: Value,
-        #[serde(default, rename = "callSid", alias = "sip_call_id", alias = "call_sid")]
-        call_id: Value,
+        // Twilio's routes name the call by the first or second field, the SIP route by the third.
+        #[serde(default, rename = "callSid")]
+        call_sid: Value,
+        #[serde(default, rename = "call_sid")]
+        call_sid_snake: Value,
+        #[serde(default)]
+        sip_call_id: Value,
     }
     let class = match status {
         status if status.is_success() => {
@@ -218,7 +223,9 @@ fn outcome(status: StatusCode, body: &[u8]) -> Result<Accepted, OutboundError> {
             }
             return Ok(Accepted {
                 conversation_id: lenient_id(&answer.conversation_id, ConversationId::new),
-                call_id: lenient_id(&answer.call_id, CallId::new),
+                call_id: [answer.call_sid, answer.call_sid_snake, answer.sip_call_id]
+                    .iter()
+                    .find_map(|id| lenient_id(id, CallId::new)),
             });
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::Unauthorized,

@@ -3,12 +3,14 @@
 use std::{collections::HashSet, time::Duration};
 
 use anyhow::bail;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::output::Counts;
 use crate::{
     Context,
+    broker::transcript_jobs::{JobKind, enqueue_job, repetition},
     domain::{
         call::{Attachment, CallPatch},
         event::Event,
@@ -79,7 +81,10 @@ pub(super) async fn apply(
             }
         };
         for conversation in &applied.transcripts_due {
-            let enqueued = context.enqueue_job(conversation, None).await;
+            // The broker may know the job of the event, although the transcript is lost.
+            let repetition = Some(repetition(Timestamp::now()));
+            let enqueued =
+                enqueue_job(&context.jetstream, JobKind::Transcript, conversation, None, repetition).await;
             enqueued.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
     }

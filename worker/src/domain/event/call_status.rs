@@ -47,10 +47,10 @@ pub(super) fn event(
     let parties = Parties {
         agent_id: data.get("agent_id").and_then(parties::read),
         agent_phone_number_id: data.get("agent_phone_number_id").and_then(parties::read),
-        to_number: data.get("to_number").and_then(parties::read),
+        to_number: data.get("to_number").and_then(parties::read_number),
     };
     let mut facts = Facts::new();
-    let caller = data.get("from_number").and_then(parties::read);
+    let caller = data.get("from_number").and_then(parties::read_number);
     set(&mut facts, Fact::FromNumber, caller.as_deref(), MAX_PARTY);
     Ok(Event {
         id: envelope.id.clone(),

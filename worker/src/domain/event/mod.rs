@@ -38,7 +38,7 @@ pub use self::{
     foreign::FOREIGN_FAMILIES,
     identifier::{CallId, ConversationId, IdentifierError, PlacementId, lenient_id},
     kind::TRANSCRIPTION,
-    parties::Parties,
+    parties::{Parties, one_spelling},
     time::{FIRST_CONVERSATION, is_plausible, read as read_time},
 };
 

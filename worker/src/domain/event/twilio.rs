@@ -20,7 +20,7 @@ use super::{
     error::ParseError,
     field_names::FieldNames,
     identifier::{self, CallId},
-    parties::Parties,
+    parties::{Parties, one_spelling},
     spelling::normalize,
     time::{self, to_millis},
 };
@@ -69,7 +69,7 @@ pub(super) fn event(envelope: &Envelope, body: &[u8]) -> Result<Event, ParseErro
     let is_inbound = text("Direction").and_then(is_inbound);
     let is_leg = is_inbound == Some(true) || parent_call_id.is_some();
     let received_status = word.map(|word| cut(word, MAX_WORD));
-    let to_number = text("To").or(text("Called")).map(|number| cut(number, MAX_PARTY));
+    let to_number = text("To").or(text("Called")).map(|number| one_spelling(&cut(number, MAX_PARTY)));
     let facts = facts(&text, is_inbound);
     let outcome = outcome(&Evidence {
         status,
@@ -110,7 +110,8 @@ fn facts<'a>(text: &impl Fn(&str) -> Option<&'a str>, is_inbound: Option<bool>) 
     let mut facts = Facts::new();
     set(&mut facts, Fact::Channel, Some("twilio"), MAX_WORD);
     set_direction(&mut facts, is_inbound);
-    set(&mut facts, Fact::FromNumber, text("From").or(text("Caller")), MAX_PARTY);
+    let from_number = text("From").or(text("Caller")).map(one_spelling);
+    set(&mut facts, Fact::FromNumber, from_number.as_deref(), MAX_PARTY);
     set_sip_code(&mut facts, text("SipResponseCode"));
     facts
 }

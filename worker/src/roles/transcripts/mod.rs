@@ -24,7 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::process::work;
 pub use crate::broker::{
     time::BrokerTime,
-    transcript_jobs::{Job, JobKind, enqueue_job, schedule_job, scheduled_job, waiting_conversations},
+    transcript_jobs::{
+        Job, JobKind, enqueue_job, repetition, schedule_job, scheduled_job, waiting_conversations,
+    },
 };
 use crate::{
     Context,
@@ -120,9 +122,8 @@ async fn due_jobs(jetstream: &jetstream::Context) -> Result<u64, async_nats::Err
     Ok(info.num_pending + info.num_ack_pending as u64)
 }
 
-/// Publishes the jobs of pending transcripts or recordings that have none. A transcript job that is due now may be
-/// published again: what is not pending any more is not fetched. Two jobs must not write the same recording, so recordings
-/// are restored only while no job is due.
+/// Publishes the jobs of pending transcripts or recordings that have none. A job that is due now may be published again: what
+/// is not pending any more is not fetched. Recordings are restored only while no job is due, because they are large.
 async fn restore_jobs(context: &Context, kind: JobKind) {
     let pending = match kind {
         JobKind::Transcript => context.store.pending_transcripts(MAX_RESTORED).await,
@@ -135,12 +136,15 @@ async fn restore_jobs(context: &Context, kind: JobKind) {
         }
     };
     let restored = async {
-        if kind == JobKind::Recording && due_jobs(&context.jetstream).await? > 0 {
+        let is_idle = due_jobs(&context.jetstream).await? == 0;
+        if kind == JobKind::Recording && !is_idle {
             return Ok(());
         }
+        // While jobs are due, the broker refuses those that it has. Otherwise it has none of them, but may know their ids.
+        let repetition = is_idle.then(|| repetition(Timestamp::now()));
         let waiting = waiting_conversations(&context.jetstream, kind).await?;
         for conversation in pending.iter().filter(|pending| !waiting.contains(pending.as_str())) {
-            enqueue_job(&context.jetstream, kind, conversation, None).await?;
+            enqueue_job(&context.jetstream, kind, conversation, None, repetition).await?;
         }
         Ok::<_, async_nats::Error>(())
     };

@@ -72,7 +72,7 @@ impl Connection {
         };
         let named = || fields.get("type").and_then(Value::as_str).map(channel_name).or(source);
         let is_inbound = fields.get("direction").and_then(Value::as_str).and_then(is_inbound);
-        let number = |field: &str| fields.get(field).and_then(parties::read);
+        let number = |field: &str| fields.get(field).and_then(parties::read_number);
         let (agent, other) = (part.agent_number.and_then(number), number(part.other_number));
         // Most calls are outbound, so a call of unknown direction is read as one.
         let (from_number, to_number) = if is_inbound == Some(true) { (other, agent) } else { (agent, other) };
@@ -81,7 +81,7 @@ impl Connection {
             is_inbound,
             from_number,
             to_number,
-            agent_phone_number_id: number(part.agent_phone_number_id),
+            agent_phone_number_id: fields.get(part.agent_phone_number_id).and_then(parties::read),
         }
     }
 }

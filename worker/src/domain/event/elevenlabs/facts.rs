@@ -66,7 +66,8 @@ pub(super) fn of_failure(data: &Map<String, Value>) -> Facts {
     // ElevenLabs sends this event for outbound calls alone.
     let is_inbound = body("Direction").and_then(Value::as_str).and_then(is_inbound);
     set_direction(&mut facts, Some(is_inbound == Some(true)));
-    let caller = ["From", "Caller", "from_number"].into_iter().find_map(|field| parties::read(body(field)?));
+    let caller =
+        ["From", "Caller", "from_number"].into_iter().find_map(|field| parties::read_number(body(field)?));
     set(&mut facts, Fact::FromNumber, caller.as_deref(), MAX_PARTY);
     let code = at_path(data, &["metadata", "body"]).and_then(Value::as_object).and_then(sip_code);
     set_sip_code(&mut facts, code.as_deref());

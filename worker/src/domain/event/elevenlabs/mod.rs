@@ -168,14 +168,15 @@ fn placement_id(data: &Map<String, Value>) -> Option<PlacementId> {
 
 fn parties(data: &Map<String, Value>) -> Parties {
     let text = |path: &[&str]| parties::read(at_path(data, path)?);
+    let number = |path: &[&str]| parties::read_number(at_path(data, path)?);
     let connection = Connection::read(data);
     Parties {
         agent_id: text(&["agent_id"]),
         agent_phone_number_id: connection.agent_phone_number_id,
         to_number: connection
             .to_number
-            .or_else(|| text(&["metadata", "body", "To"]))
-            .or_else(|| text(&["metadata", "body", "Called"]))
-            .or_else(|| text(&["metadata", "body", "to_number"])),
+            .or_else(|| number(&["metadata", "body", "To"]))
+            .or_else(|| number(&["metadata", "body", "Called"]))
+            .or_else(|| number(&["metadata", "body", "to_number"])),
     }
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::{
         call::{Outcome, Status},
+        event::one_spelling,
         text::{MAX_PARTY, MAX_REASON},
     },
     roles::api::{
@@ -188,15 +189,20 @@ fn text(name: &str, value: &str, most: usize) -> Result<String, ReadingError> {
     Ok(value.to_owned())
 }
 
-/// The spellings under which a telephone number may be stored: with `+` and without. A text that is no number,
-/// such as a SIP address, has one.
+/// The spellings under which a telephone number may be stored: with `+` and without, and as it was entered, because earlier
+/// versions kept spaces and brackets. A text that is no number, such as a SIP address, has one.
 fn spellings(number: String) -> Vec<String> {
     // In a query, `+` means a blank.
-    let digits = number.trim_start().trim_start_matches('+');
+    let plain = one_spelling(number.trim_start());
+    let digits = plain.trim_start_matches('+');
     if digits.len() < MIN_NUMBER_DIGITS || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return vec![number];
     }
-    vec![format!("+{digits}"), digits.to_owned()]
+    let mut spellings = vec![format!("+{digits}"), digits.to_owned()];
+    if number.trim_start().trim_start_matches('+') != digits {
+        spellings.push(number);
+    }
+    spellings
 }
 
 fn time(name: &str, value: &str) -> Result<Timestamp, ReadingError> {
