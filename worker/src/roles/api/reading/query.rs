@@ -275,6 +275,18 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_found_in_each_spelling_under_which_it_may_be_stored() {
+        for (number, expected) in [
+            ("+6580000001", vec!["+6580000001", "6580000001"]),
+            (" 6580000001", vec!["+6580000001", "6580000001"]),
+            ("+65 8000-0001", vec!["+6580000001", "6580000001", "+65 8000-0001"]),
+            ("sip:+6580000001@example.com", vec!["sip:+6580000001@example.com"]),
+        ] {
+            assert_eq!(spellings(number.to_owned()), expected);
+        }
+    }
+
+    #[test]
     fn every_parameter_is_read() {
         let others =
             "agentId=a&batchCallId=b&campaignId=c&failureReason=r&fromNumber=sip%3Ax&direction=inbound";
