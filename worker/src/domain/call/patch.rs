@@ -120,10 +120,15 @@ impl CallPatch {
         if self.is_linked() { self.call_part.as_deref().cloned() } else { Some(self.clone()) }
     }
 
-    /// Removes the identifier of the lowest priority: the placement, or else the conversation id if the patch
-    /// also has a call id. The patch then belongs to the call that the remaining identifiers name.
+    /// Removes the identifier of the lowest priority. The patch then belongs to the call that the remaining ones name.
+    ///
+    /// What ElevenLabs says about a conversation belongs to that conversation, so the call id goes first: a conversation of a
+    /// SIP trunk has two call ids, and ElevenLabs does not say which one its answer to a placed call has. Any other patch
+    /// belongs to its call: the placement goes first, then the conversation id.
     pub fn forget_weakest_link(&mut self) {
-        if self.placement.take().is_none() && self.call_id.is_some() {
+        if self.conversation_id.is_some() && self.call_id.is_some() && self.is_about_conversation() {
+            self.call_id = None;
+        } else if self.placement.take().is_none() && self.call_id.is_some() {
             self.conversation_id = None;
         }
         if !self.is_linked() {
@@ -132,6 +137,15 @@ impl CallPatch {
                 entry.names_call_alone = true;
             }
         }
+    }
+
+    /// Whether the patch has what ElevenLabs says about a conversation: its values, or its answer to a request of a worker,
+    /// which has no payload.
+    fn is_about_conversation(&self) -> bool {
+        let is_of_conversation = |field: &Field| {
+            matches!(field, Field::Transcript | Field::Analysis | Field::Metadata | Field::InitiationFailure)
+        };
+        self.fields.keys().any(is_of_conversation) || !self.fields.keys().any(|field| field.is_payload())
     }
 
     /// Marks the transcript as pending if a leg ended and a conversation is known. The result does not depend

@@ -173,9 +173,28 @@ fn a_further_conversation_is_reported_once() {
 }
 
 #[test]
+fn what_elevenlabs_says_about_a_conversation_stays_with_it_although_the_call_id_differs() {
+    // The answer to a placed call names one id of the call, and the webhook another one.
+    let sip = |id: &str| Some(CallId::new(id).unwrap());
+    let answer = CallPatch { call_id: sip("sip-1"), fields: std::collections::BTreeMap::new(), ..patch(45) };
+    let webhook = CallPatch { call_id: sip("other"), ..patch(45) };
+    assert!(answer.placement.is_some() && webhook.fields.contains_key(&Field::Metadata), "{webhook:?}");
+    for (first, second) in [(&answer, &webhook), (&webhook, &answer)] {
+        let stored = join(Vec::new(), first.clone()).documents.remove(0).call;
+        let joined = join(vec![stored], second.clone());
+        assert_eq!((joined.ignored_links, joined.documents.len()), (1, 1));
+        let call = &joined.documents[0].call;
+        assert_eq!((&call.call_id, &call.conversation_id), (&first.call_id, &webhook.conversation_id));
+        assert_eq!(call.status.as_ref().map(|claim| claim.status), Some(Status::Completed));
+        assert!(call.placement.is_some() && call.fields.contains_key(&Field::Transcript));
+    }
+}
+
+#[test]
 fn an_event_that_links_a_conversation_of_another_call_counts_for_its_own_call_only() {
-    let mut other = patch(20);
-    other.call_id = Some(CallId::new("CA2").unwrap());
+    let body = json!({ "event_type": "call.busy", "call_id": "CA2", "conversation_id": CONVERSATIONS[0] });
+    let at = Envelope::new("other", Timestamp::UNIX_EPOCH, Origin::Webhook(Provider::ElevenLabs));
+    let other = parse(&at, body.to_string().as_bytes()).unwrap().into();
     let joined = join(vec![patch(20)], other);
     assert_eq!((joined.ignored_links, joined.documents.len()), (1, 1));
     let call = &joined.documents[0].call;
