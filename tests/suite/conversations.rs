@@ -179,7 +179,7 @@ async fn two_conversations_of_a_call_are_found_separately_and_erased_together() 
         );
     }
     let log = stack.workers[0].log();
-    assert_eq!(log.matches("the call has a further conversation").count(), 1, "{log}");
+    assert_eq!(log.matches("the call has another conversation").count(), 1, "{log}");
 
     let before = documents(&stack.calls).await;
     assert!(
