@@ -123,8 +123,7 @@ impl LineLimiter {
         if now >= self.second_end {
             self.finish();
         }
-        let sums = std::mem::take(&mut self.finished);
-        (!sums.0.is_empty()).then_some(sums)
+        self.take_finished()
     }
 
     /// Moves the counts of the current second to those of the seconds before.
@@ -137,7 +136,12 @@ impl LineLimiter {
     /// All successes without a line.
     fn take(&mut self) -> Option<Sums> {
         self.finish();
-        self.sums(self.start)
+        self.take_finished()
+    }
+
+    fn take_finished(&mut self) -> Option<Sums> {
+        let sums = std::mem::take(&mut self.finished);
+        (!sums.0.is_empty()).then_some(sums)
     }
 }
 

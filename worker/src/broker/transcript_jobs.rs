@@ -99,20 +99,18 @@ impl Job {
     }
 }
 
-/// The repetition of jobs that are published again at `now`: the same number for ten minutes, in which several workers publish
-/// a job once.
-pub fn repetition(now: Timestamp) -> i64 {
-    now.as_second() / 600
-}
+/// Seconds in which several workers publish a repeated job once.
+const REPETITION_WINDOW: i64 = 600;
 
-/// Publishes the first job of a conversation, which is due at once. Has no effect if it was published before with the same
-/// `repetition`, within the broker's duplicate window. `repetition`: see [`repetition`]. `None`: the job follows from an event.
+/// Publishes the first job of a conversation, which is due at once. Has no effect if it was published before, within the
+/// broker's duplicate window. `is_repeated`: the broker may know the first job, although its work is lost. It then takes
+/// another one, once in ten minutes.
 pub async fn enqueue_job(
     context: &jetstream::Context,
     kind: JobKind,
     id: &ConversationId,
     trace: Option<&str>,
-    repetition: Option<i64>,
+    is_repeated: bool,
 ) -> Result<(), async_nats::Error> {
     let job = Job::first(kind, id.clone(), trace);
     let mut headers = job.headers();
@@ -120,8 +118,13 @@ pub async fn enqueue_job(
         JobKind::Transcript => "transcript",
         JobKind::Recording => "recording",
     };
-    let suffix = repetition.map(|n| format!(":{n}")).unwrap_or_default();
-    headers.insert(NATS_MESSAGE_ID, format!("{prefix}:{}{suffix}", id.as_str()).as_str());
+    let id = id.as_str();
+    let message_id = if is_repeated {
+        format!("{prefix}:{id}:{}", Timestamp::now().as_second() / REPETITION_WINDOW)
+    } else {
+        format!("{prefix}:{id}")
+    };
+    headers.insert(NATS_MESSAGE_ID, message_id.as_str());
     let payload = job.payload().into();
     context.publish_with_headers(subject::TRANSCRIPT_DUE, headers, payload).await?.await?;
     Ok(())

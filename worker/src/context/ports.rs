@@ -55,7 +55,7 @@ impl Ports for Context {
     }
 
     async fn enqueue_job(&self, conversation: &ConversationId, trace: Option<&str>) -> Result<(), Error> {
-        transcript_jobs::enqueue_job(&self.jetstream, JobKind::Transcript, conversation, trace, None).await
+        transcript_jobs::enqueue_job(&self.jetstream, JobKind::Transcript, conversation, trace, false).await
     }
 
     async fn enqueue_recording(

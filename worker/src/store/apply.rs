@@ -47,8 +47,8 @@ pub enum PatchResult {
 /// It is unknown which patches were written. The caller has to repeat the whole batch.
 pub async fn apply(stored: &impl Calls, patches: &[CallPatch]) -> Result<Vec<PatchResult>, StoreError> {
     let mut batch = Batch { patches, results: vec![None; patches.len()] };
-    // The positions of the patches that are not written yet, and of those that need a transaction.
-    let (mut unwritten, mut merges): (Vec<_>, _) = ((0..patches.len()).collect(), Vec::new());
+    let mut unwritten: Vec<_> = (0..patches.len()).collect();
+    let mut merges = Vec::new();
     for round in 0..MAX_ROUNDS {
         if unwritten.is_empty() {
             break;

@@ -3,14 +3,13 @@
 use std::{collections::HashSet, time::Duration};
 
 use anyhow::bail;
-use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::output::Counts;
 use crate::{
     Context,
-    broker::transcript_jobs::{JobKind, enqueue_job, repetition},
+    broker::transcript_jobs::{JobKind, enqueue_job},
     domain::{
         call::{Attachment, CallPatch},
         event::Event,
@@ -82,9 +81,8 @@ pub(super) async fn apply(
         };
         for conversation in &applied.transcripts_due {
             // The broker may know the job of the event, although the transcript is lost.
-            let repetition = Some(repetition(Timestamp::now()));
             let enqueued =
-                enqueue_job(&context.jetstream, JobKind::Transcript, conversation, None, repetition).await;
+                enqueue_job(&context.jetstream, JobKind::Transcript, conversation, None, true).await;
             enqueued.map_err(|error| anyhow::anyhow!("a transcript job was not stored: {error}"))?;
         }
     }

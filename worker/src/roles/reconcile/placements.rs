@@ -79,19 +79,19 @@ impl<'a> OpenPlacements<'a> {
         let mut count = 0;
         for (id, call) in &self.open {
             let Some(placing) = call.placement() else { continue };
-            if is_given_up(placing.at, self.window, &self.unread) {
-                // A webhook may have named its conversation meanwhile.
-                if !self.window.dry_run && !self.store.give_up_placement(id, Timestamp::now()).await? {
-                    continue;
-                }
-                count += 1;
-                if !self.window.dry_run {
-                    tracing::warn!(
-                        placement_id = id.as_str(),
-                        "placement given up: ElevenLabs has no conversation for it"
-                    );
-                }
+            if !is_given_up(placing.at, self.window, &self.unread) {
+                continue;
             }
+            if !self.window.dry_run {
+                if !self.store.give_up_placement(id, Timestamp::now()).await? {
+                    continue; // A webhook has named its conversation meanwhile.
+                }
+                tracing::warn!(
+                    placement_id = id.as_str(),
+                    "placement given up: ElevenLabs has no conversation for it"
+                );
+            }
+            count += 1;
         }
         Ok(count)
     }

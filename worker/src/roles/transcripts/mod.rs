@@ -24,9 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::process::work;
 pub use crate::broker::{
     time::BrokerTime,
-    transcript_jobs::{
-        Job, JobKind, enqueue_job, repetition, schedule_job, scheduled_job, waiting_conversations,
-    },
+    transcript_jobs::{Job, JobKind, enqueue_job, schedule_job, scheduled_job, waiting_conversations},
 };
 use crate::{
     Context,
@@ -141,10 +139,9 @@ async fn restore_jobs(context: &Context, kind: JobKind) {
             return Ok(());
         }
         // While jobs are due, the broker refuses those that it has. Otherwise it has none of them, but may know their ids.
-        let repetition = is_idle.then(|| repetition(Timestamp::now()));
         let waiting = waiting_conversations(&context.jetstream, kind).await?;
         for conversation in pending.iter().filter(|pending| !waiting.contains(pending.as_str())) {
-            enqueue_job(&context.jetstream, kind, conversation, None, repetition).await?;
+            enqueue_job(&context.jetstream, kind, conversation, None, is_idle).await?;
         }
         Ok::<_, async_nats::Error>(())
     };
